@@ -1,0 +1,52 @@
+"""A flow (RFC 5626 §3.1): where a message came from, and therefore where an answer passes the NAT."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import NamedTuple
+
+_TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
+_IPV6 = 0x80
+
+
+class Flow(NamedTuple):
+    """``(edge address, its port, transport, remote address, remote port, connection)``.
+
+    ``address`` is the edge address as the phone sees it, in or outside this process; ``connection`` tells
+    connections of stream transports apart (32 random bits, 0 for UDP).
+    """
+
+    address: str
+    port: int
+    transport: str
+    host: str
+    remote_port: int
+    connection: int = 0
+
+    @property
+    def reliable(self) -> bool:
+        return self.transport != "udp"
+
+    @property
+    def sent_by(self) -> str:
+        """The edge's side as a Via's sent-by and a Record-Route's host and port."""
+        return f"{self.address}:{self.port}"
+
+    def pack_remote(self) -> bytes:
+        """Transport, remote address and connection: what a flow token has to carry (11 octets for IPv4)."""
+        kind = _TRANSPORTS.index(self.transport)
+        if ":" in self.host:
+            return struct.pack("!B16sHI", kind | _IPV6, socket.inet_pton(socket.AF_INET6, self.host), *self[4:])
+        return struct.pack("!B4sHI", kind, socket.inet_aton(self.host), *self[4:])
+
+    @classmethod
+    def unpack_remote(cls, data: bytes, address: str, port: int) -> tuple[Flow, bytes]:
+        """The flow at edge address ``address``:``port`` that ``pack_remote`` wrote, and what follows it."""
+        if data[0] & _IPV6:
+            kind, packed, remote_port, connection = struct.unpack_from("!B16sHI", data)
+            host, size = socket.inet_ntop(socket.AF_INET6, packed), 23
+        else:
+            kind, packed, remote_port, connection = struct.unpack_from("!B4sHI", data)
+            host, size = socket.inet_ntoa(packed), 11
+        return cls(address, port, _TRANSPORTS[kind & 0x7F], host, remote_port, connection), data[size:]

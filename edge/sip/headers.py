@@ -1,0 +1,148 @@
+"""Header values that a proxy and registrar read (RFC 3261 §20 and §25)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge.sip.errors import ParseError
+from edge.sip.uri import parse_hostport
+
+
+def split_list(value: str, separator: str = ",") -> list[str]:
+    """Split at separators that stand neither in quotes nor in angle brackets."""
+    if separator not in value:
+        return [value]
+    if '"' not in value and "<" not in value:
+        return [part.strip() for part in value.split(separator)]
+    parts: list[str] = []
+    start = 0
+    quoted = angled = False
+    index, size = 0, len(value)
+    while index < size:
+        char = value[index]
+        if quoted:
+            if char == "\\":
+                index += 1
+            elif char == '"':
+                quoted = False
+        elif char == '"':
+            quoted = True
+        elif char == "<":
+            angled = True
+        elif char == ">":
+            angled = False
+        elif char == separator and not angled:
+            parts.append(value[start:index].strip())
+            start = index + 1
+        index += 1
+    if quoted or angled:
+        raise ParseError(f"unbalanced quotes or brackets: {value[:60]!r}")
+    parts.append(value[start:].strip())
+    return parts
+
+
+def unquote_string(value: str) -> str:
+    """A quoted-string without its quotes and escapes; anything else as it is."""
+    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
+        return value
+    inner = value[1:-1]
+    if "\\" not in inner:
+        return inner
+    out: list[str] = []
+    chars = iter(inner)
+    for char in chars:
+        out.append(next(chars, "") if char == "\\" else char)
+    return "".join(out)
+
+
+def parse_params(text: str, separator: str = ";") -> dict[str, str]:
+    """``;a=b;c="d"`` to {"a": "b", "c": "d"}: names in lower case, flags with ""; the first of two wins."""
+    params: dict[str, str] = {}
+    for part in split_list(text, separator):
+        name, _, value = part.partition("=")
+        name = name.strip().lower()
+        if name and name not in params:
+            params[name] = unquote_string(value.strip())
+    return params
+
+
+@dataclass(frozen=True, slots=True)
+class NameAddr:
+    """A From, To, Contact, Route or Record-Route value. ``uri`` and ``params`` (``;a=b``) are unparsed."""
+
+    uri: str
+    params: str
+
+    @classmethod
+    def parse(cls, value: str) -> NameAddr:
+        """§20: without angle brackets, parameters belong to the header, not to the URI."""
+        start = 0
+        if value.startswith('"'):
+            start = 1
+            while start < len(value) and value[start] != '"':
+                start += 2 if value[start] == "\\" else 1
+            if start >= len(value):
+                raise ParseError(f"an open quote in {value[:60]!r}")
+        left = value.find("<", start)
+        if left >= 0:
+            right = value.find(">", left)
+            if right < 0:
+                raise ParseError(f"an open bracket in {value[:60]!r}")
+            uri, params = value[left + 1 : right], value[right + 1 :].strip()
+        else:
+            if start:
+                raise ParseError(f"a display name without a bracketed URI in {value[:60]!r}")
+            uri, semicolon, params = value.partition(";")
+            params = semicolon + params
+        uri = uri.strip()
+        if not uri or (params and not params.startswith(";")):
+            raise ParseError(f"not an address: {value[:60]!r}")
+        return cls(uri, params)
+
+    @property
+    def tag(self) -> str:
+        """The tag parameter, "" if there is none."""
+        return parse_params(self.params).get("tag", "") if self.params else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """One Via value (§20.42). ``port`` is 0 where none is written."""
+
+    transport: str
+    host: str
+    port: int
+    params: dict[str, str]
+
+    @classmethod
+    def parse(cls, value: str) -> Via:
+        sent, _, params = value.partition(";")
+        parts = sent.split()
+        protocol = "".join(parts[:-1]).upper().split("/")  # white space may surround the slashes
+        if len(parts) < 2 or len(protocol) != 3 or protocol[:2] != ["SIP", "2.0"]:
+            raise ParseError(f"bad Via {value[:60]!r}")
+        host, port = parse_hostport(parts[-1])
+        return cls(protocol[2].lower(), host, port, parse_params(params) if params else {})
+
+    @property
+    def branch(self) -> str:
+        return self.params.get("branch", "")
+
+
+def parse_cseq(value: str) -> tuple[int, str]:
+    """``number method`` (§20.16): the number is below 2**31."""
+    number, _, method = value.partition(" ")
+    if not (number.isascii() and number.isdecimal()) or len(number) > 10 or int(number) >= 2**31:
+        raise ParseError(f"bad CSeq {value[:60]!r}")
+    method = method.strip()
+    if not method:
+        raise ParseError(f"bad CSeq {value[:60]!r}")
+    return int(number), method
+
+
+def parse_digest(value: str) -> dict[str, str] | None:
+    """The parameters of ``Digest a="b", …`` (RFC 8760, RFC 7616); None for another scheme."""
+    scheme, _, rest = value.partition(" ")
+    if scheme.lower() != "digest":
+        return None
+    return parse_params(rest, ",")

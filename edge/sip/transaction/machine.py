@@ -1,0 +1,78 @@
+"""The engine that runs a transaction's state table.
+
+A table says, for a state and an event, the next state and the actions on the way, in RFC 3261's own figures'
+terms. An event that a state doesn't list is ignored there: that is what the figures mean by leaving it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, ClassVar, Protocol
+
+from edge.sip.flow import Flow
+from edge.sip.timers import TimerHeap
+
+
+class State(Enum):
+    CALLING = "calling"
+    TRYING = "trying"
+    PROCEEDING = "proceeding"
+    COMPLETED = "completed"
+    CONFIRMED = "confirmed"
+    ACCEPTED = "accepted"
+    TERMINATED = "terminated"
+
+
+Table = Mapping[State, Mapping[str, tuple[State, tuple[str, ...]]]]
+"""state -> event -> (next state, names of the methods to call)."""
+
+
+class TransactionUser(Protocol):
+    """What a transaction needs from around it."""
+
+    timers: TimerHeap
+
+    def transmit(self, flow: Flow, data: bytes, ref: str) -> None:
+        """Send; a failure comes back as the event ``error`` to the transaction whose key starts with ``ref``."""
+
+    def terminated(self, transaction: Any) -> None:
+        """The transaction is over: forget it."""
+
+
+class Machine:
+    """One transaction. ``timers`` is read by the TimerHeap."""
+
+    table: ClassVar[Table]
+    __slots__ = ("_message", "flow", "key", "now", "state", "timers", "user")
+
+    def __init__(self, user: TransactionUser, key: tuple[str, ...], flow: Flow, state: State, now: float) -> None:
+        self.user = user
+        self.key = key
+        self.flow = flow
+        self.state = state
+        self.now = now
+        self.timers: dict[str, int] = {}
+        self._message: Any = None
+
+    def fire(self, event: str, now: float, message: Any = None) -> None:
+        """Let ``event`` happen; ``message`` is what the actions send or pass up."""
+        transition = self.table[self.state].get(event)
+        if transition is None:
+            return
+        self.now = now
+        self._message = message
+        state, actions = transition
+        if state is not self.state:
+            self.state = state
+            self.timers.clear()  # no timer outlives the state that set it, unless an action sets it again
+        for action in actions:
+            getattr(self, action)()
+        if state is State.TERMINATED:
+            self.user.terminated(self)
+
+    def on_timer(self, name: str, now: float) -> None:
+        self.fire(name, now)
+
+    def start(self, timer: str, delay: float) -> None:
+        self.user.timers.start(self, timer, self.now + delay)

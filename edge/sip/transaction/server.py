@@ -1,0 +1,114 @@
+"""Server transactions: INVITE (RFC 3261 §17.2.1, RFC 6026 §7.1) and non-INVITE (§17.2.2)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from edge.sip.flow import Flow
+from edge.sip.message import Request, Response
+from edge.sip.timers import T1, T2, T4, TIMER_H, TIMER_J, TIMER_L
+from edge.sip.transaction.machine import Machine, State, Table, TransactionUser
+
+
+class ServerTransaction(Machine):
+    """``last`` is the response last sent, for retransmissions; "" as ``ref`` since nobody waits for its failure."""
+
+    first: ClassVar[State]
+    __slots__ = ("_interval", "last", "to_tag")
+
+    def __init__(self, user: TransactionUser, key: tuple[str, ...], flow: Flow, to_tag: str, now: float) -> None:
+        super().__init__(user, key, flow, self.first, now)
+        self.last = b""
+        self.to_tag = to_tag
+        self._interval = T1
+
+    def respond(self, response: Response, now: float) -> None:
+        """Send ``response``, or forward it, where the state still allows one (a final one is sent once)."""
+        status = response.status
+        self.fire("send_1xx" if status < 200 else "send_2xx" if status < 300 else "send_final", now, response)
+
+    def receive(self, request: Request, now: float) -> None:
+        """A retransmission, or the ACK of a refusal."""
+        self.fire("ack" if request.method == "ACK" else "request", now, request)
+
+    @property
+    def answered(self) -> bool:
+        return self.state not in (State.TRYING, State.PROCEEDING)
+
+    def send(self) -> None:
+        self.last = self._message.to_bytes()
+        self.resend()
+
+    def resend(self) -> None:
+        if self.last:
+            self.user.transmit(self.flow, self.last, "")
+
+
+class InviteServer(ServerTransaction):
+    """States of RFC 6026 figure 4. The core sends 100 itself, at once."""
+
+    first = State.PROCEEDING
+    __slots__ = ()
+    table: ClassVar[Table] = {
+        State.PROCEEDING: {
+            "request": (State.PROCEEDING, ("resend",)),
+            "send_1xx": (State.PROCEEDING, ("send",)),
+            "send_2xx": (State.ACCEPTED, ("send", "start_l")),
+            "send_final": (State.COMPLETED, ("send", "start_g", "start_h")),
+        },
+        State.COMPLETED: {
+            "request": (State.COMPLETED, ("resend",)),
+            "timer_g": (State.COMPLETED, ("resend", "double_g")),
+            "timer_h": (State.TERMINATED, ()),
+            "ack": (State.CONFIRMED, ("start_i",)),
+        },
+        State.CONFIRMED: {"timer_i": (State.TERMINATED, ())},
+        State.ACCEPTED: {
+            "send_2xx": (State.ACCEPTED, ("send",)),  # the UAS retransmits its 2xx end to end (§13.3.1.4)
+            "timer_l": (State.TERMINATED, ()),
+        },
+    }
+
+    def start_g(self) -> None:
+        if not self.flow.reliable:
+            self.start("timer_g", T1)
+
+    def double_g(self) -> None:
+        self._interval = min(self._interval * 2, T2)
+        self.start("timer_g", self._interval)
+
+    def start_h(self) -> None:
+        self.start("timer_h", TIMER_H)
+
+    def start_i(self) -> None:
+        self.start("timer_i", 0.0 if self.flow.reliable else T4)
+
+    def start_l(self) -> None:
+        self.start("timer_l", TIMER_L)
+
+
+class NonInviteServer(ServerTransaction):
+    """States of RFC 3261 figure 8."""
+
+    first = State.TRYING
+    __slots__ = ()
+    table: ClassVar[Table] = {
+        State.TRYING: {
+            "send_1xx": (State.PROCEEDING, ("send",)),
+            "send_2xx": (State.COMPLETED, ("send", "start_j")),
+            "send_final": (State.COMPLETED, ("send", "start_j")),
+        },
+        State.PROCEEDING: {
+            "request": (State.PROCEEDING, ("resend",)),
+            "send_1xx": (State.PROCEEDING, ("send",)),
+            "send_2xx": (State.COMPLETED, ("send", "start_j")),
+            "send_final": (State.COMPLETED, ("send", "start_j")),
+        },
+        State.COMPLETED: {
+            "request": (State.COMPLETED, ("resend",)),
+            "timer_j": (State.TERMINATED, ()),
+        },
+    }
+
+    def start_j(self) -> None:
+        self.start("timer_j", 0.0 if self.flow.reliable else TIMER_J)

@@ -1,0 +1,81 @@
+"""SIP and SIPS URIs (RFC 3261 §19.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from edge.sip.errors import ParseError
+
+_HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")  # with "_", which real networks use
+
+
+@dataclass(frozen=True, slots=True)
+class Uri:
+    """``params`` and ``headers`` are unparsed (``;a=b``, ``x=y``). Of other schemes only ``scheme`` is set.
+
+    ``user`` is as written (escaped), without a password; ``host`` is lower case, an IPv6 address in brackets;
+    ``port`` is 0 where none is written.
+    """
+
+    scheme: str
+    user: str = ""
+    host: str = ""
+    port: int = 0
+    params: str = ""
+    headers: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Uri:
+        scheme, colon, rest = text.partition(":")
+        scheme = scheme.lower()
+        if not colon or not scheme.isalnum():
+            raise ParseError(f"not a URI: {text[:60]!r}")
+        if scheme not in ("sip", "sips"):
+            return cls(scheme)
+        user = ""
+        at = rest.find("@")
+        if at >= 0:
+            user, rest = rest[:at].partition(":")[0], rest[at + 1 :]
+            if not user:
+                raise ParseError(f"an empty user in {text[:60]!r}")
+        rest, _, headers = rest.partition("?")
+        hostport, semicolon, params = rest.partition(";")
+        host, port = parse_hostport(hostport)
+        return cls(scheme, user, host, port, semicolon + params, headers)
+
+    @property
+    def address_of_record(self) -> str:
+        """``user@host`` with the user unescaped: the canonical form that AORs are compared and stored in (§10.3)."""
+        return f"{unquote(self.user)}@{self.host}"
+
+    def param(self, name: str) -> str | None:
+        """A URI parameter's value ("" for a flag); None if absent."""
+        for part in self.params.split(";"):
+            key, _, value = part.partition("=")
+            if key.lower() == name:
+                return value
+        return None
+
+
+def parse_hostport(text: str) -> tuple[str, int]:
+    """``host[:port]`` to (lower-case host, port or 0)."""
+    text = text.strip().lower()
+    if text.startswith("["):
+        host, bracket, rest = text.partition("]")
+        host += bracket
+        valid = bool(bracket) and frozenset("0123456789abcdef:.").issuperset(host[1:-1]) and ":" in host
+        if rest and not rest.startswith(":"):
+            valid = False
+        port = rest[1:]
+    else:
+        host, colon, port = text.partition(":")
+        valid = bool(host) and _HOST.issuperset(host)
+        rest = colon + port
+    if not valid:
+        raise ParseError(f"bad host {text[:60]!r}")
+    if not rest:
+        return host, 0
+    if not (port.isascii() and port.isdecimal()) or len(port) > 5 or not 0 < int(port) < 65536:
+        raise ParseError(f"bad port in {text[:60]!r}")
+    return host, int(port)
