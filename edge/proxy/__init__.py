@@ -1,0 +1,1 @@
+"""The proxy and registrar front end without I/O: events in, actions out. See ``core``."""

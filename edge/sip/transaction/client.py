@@ -21,12 +21,14 @@ class ResponseTarget(Protocol):
 
 
 class ClientTransaction(Machine):
-    """``branch`` is that of the request's top Via; ``ref`` names the transaction to the transport."""
+    """``branch`` is that of the request's top Via; the key is (branch, method), §17.1.3."""
 
     first: ClassVar[State]
     __slots__ = ("_interval", "branch", "data", "request", "target")
 
-    def __init__(self, user: TransactionUser, target: ResponseTarget, request: Request, branch: str, flow: Flow) -> None:
+    def __init__(
+        self, user: TransactionUser, target: ResponseTarget, request: Request, branch: str, flow: Flow
+    ) -> None:
         super().__init__(user, (branch, request.method), flow, self.first, 0.0)
         self.target = target
         self.request = request
@@ -49,7 +51,7 @@ class ClientTransaction(Machine):
         self.fire("1xx" if status < 200 else "2xx" if status < 300 else "final", now, response)
 
     def send(self) -> None:
-        self.user.transmit(self.flow, self.data, self.branch)
+        self.user.transmit(self.flow, self.data, " ".join(self.key))
 
     def pass_up(self) -> None:
         self.target.on_response(self, self._message, self.now)
@@ -110,7 +112,7 @@ class InviteClient(ClientTransaction):
 
     def ack(self) -> None:
         """§17.1.1.3: the ACK of a refusal has the INVITE's branch, routes and CSeq number, and the response's To."""
-        self.user.transmit(self.flow, make_ack(self.request, self._message).to_bytes(), self.branch)
+        self.user.transmit(self.flow, make_ack(self.request, self._message).to_bytes(), " ".join(self.key))
 
 
 class NonInviteClient(ClientTransaction):

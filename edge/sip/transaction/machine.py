@@ -34,7 +34,8 @@ class TransactionUser(Protocol):
     timers: TimerHeap
 
     def transmit(self, flow: Flow, data: bytes, ref: str) -> None:
-        """Send; a failure comes back as the event ``error`` to the transaction whose key starts with ``ref``."""
+        """Send; a failure comes back as the event ``error`` to the client transaction whose key, joined by a space, is
+        ``ref``."""
 
     def terminated(self, transaction: Any) -> None:
         """The transaction is over: forget it."""

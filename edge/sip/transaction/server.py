@@ -35,6 +35,11 @@ class ServerTransaction(Machine):
     def answered(self) -> bool:
         return self.state not in (State.TRYING, State.PROCEEDING)
 
+    @property
+    def refused(self) -> bool:
+        """Whether an ACK with the request's branch is for this transaction, and not for a dialog."""
+        return self.state in (State.COMPLETED, State.CONFIRMED)
+
     def send(self) -> None:
         self.last = self._message.to_bytes()
         self.resend()

@@ -1,0 +1,59 @@
+"""The ACK of a 2xx on its way (RFC 3261 §16.6 end): it has no transaction and no answer, but its flow may be dead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge.proxy.flow_token import Destination
+from edge.proxy.forwarding import forward_request
+from edge.proxy.validation import Incoming
+from edge.sip.flow import Flow
+from lambdas.contract import Decision, LocateQuestion, Route
+
+if TYPE_CHECKING:
+    from edge.proxy.core import Core
+
+_WAIT = 5.0  # seconds in which a failure may be reported
+
+
+class Acknowledgement:
+    """Sent on the flow of its token, or once more on the binding's present flow if that is dead."""
+
+    def __init__(self, core: Core, incoming: Incoming, destination: Destination) -> None:
+        self._core = core
+        self._incoming = incoming
+        self._binding = destination.binding
+        self.flow = core.bindings.present_flow(destination.binding) or destination.flow
+        self.key: tuple[str, ...] = ()
+        self.timers: dict[str, int] = {}
+
+    def send(self, now: float) -> None:
+        core, incoming = self._core, self._incoming
+        branch = core.new_branch(incoming)
+        request = incoming.request
+        data = forward_request(request, request.uri, self.flow, branch, incoming.max_forwards, []).to_bytes()
+        self.key = (branch, "ACK")
+        core.clients[self.key] = self
+        core.timers.start(self, "forget", now + _WAIT)
+        core.transmit(self.flow, data, " ".join(self.key))
+
+    def fire(self, event: str, now: float) -> None:
+        """The flow is dead."""
+        self.on_timer(event, now)
+        if self._binding:
+            binding, self._binding = self._binding, ""
+            self._core.ask(
+                lambda ask, address, epoch: LocateQuestion(request=ask, address=address, epoch=epoch, binding=binding),
+                self._incoming.flow,
+                self._located,
+                now,
+            )
+
+    def _located(self, decision: Decision | None, now: float) -> None:
+        if isinstance(decision, Route) and decision.targets:
+            self.flow = Flow(*decision.targets[0].flow)
+            self.send(now)
+
+    def on_timer(self, name: str, now: float) -> None:
+        self.timers.clear()
+        self._core.clients.pop(self.key, None)

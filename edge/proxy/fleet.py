@@ -1,0 +1,31 @@
+"""What the edge has learnt from its heartbeats: one immutable snapshot, replaced as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge.proxy.flow_token import TokenKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """``epochs`` maps the edge addresses this edge holds to their lease epochs; ``addresses`` are those of the whole
+    fleet; ``domains`` maps our domains and aliases to canonical names; ``clock`` is wall-clock time minus the core's
+    ``now``."""
+
+    epochs: dict[str, int]
+    addresses: frozenset[str]
+    domains: dict[str, str]
+    default_domain: str
+    nonce_keys: dict[int, bytes]
+    nonce_key: int
+    tokens: TokenKeys
+    clock: float
+
+    def canonical(self, host: str) -> str | None:
+        """The canonical name of the domain that ``host`` stands for; None if it isn't ours. The default domain
+        answers to the edges' own addresses, which phones without DNS use."""
+        name = self.domains.get(host)
+        if name is None and host in self.addresses and self.default_domain:
+            return self.default_domain
+        return name

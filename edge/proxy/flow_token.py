@@ -1,0 +1,68 @@
+"""Flow tokens: the user part of our Record-Route URIs (RFC 5626 §5.1 and §5.2, RFC 5658).
+
+A token is base64url of ``key id (1 octet) | AES-SIV(transport, remote address, connection, binding id)`` with the
+Call-ID and the URI's own host and port as associated data: it can't be read, changed, or used in another call or at
+another edge address. AES-SIV (RFC 5297) is deterministic, so the same call gets the same token from every edge.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from edge.sip.flow import Flow
+
+MAX_TOKEN = 80  # characters
+_BINDING = 8  # octets
+_NO_BINDING = bytes(_BINDING)
+
+
+class BadToken(ValueError):
+    """The token isn't one of ours, is for another call or place, or its key is no longer known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What a token says: a flow, and the binding it belonged to ("" if it had none)."""
+
+    flow: Flow
+    binding: str
+
+
+class TokenKeys:
+    """The fleet's token keys: seals with one, opens with any."""
+
+    def __init__(self, keys: dict[int, bytes], current: int) -> None:
+        """``keys`` maps key ids (0 to 255) to keys of 64 octets."""
+        self._ciphers = {key_id: AESSIV(key) for key_id, key in keys.items()}
+        self._current = current
+        self._seal = self._ciphers[current]
+
+    def seal(self, flow: Flow, binding: str, call_id: str) -> str:
+        plain = flow.pack_remote() + (_unpad(binding) if binding else _NO_BINDING)
+        sealed = self._seal.encrypt(plain, [_associated(call_id, flow.address, flow.port)])
+        return base64.urlsafe_b64encode(bytes((self._current,)) + sealed).rstrip(b"=").decode()
+
+    def open(self, token: str, call_id: str, address: str, port: int) -> Destination:
+        """The destination of a token found in a URI with ``address`` and ``port``; BadToken if it isn't valid there."""
+        try:
+            if len(token) > MAX_TOKEN:
+                raise BadToken("longer than any token of ours")
+            raw = _unpad(token)
+            plain = self._ciphers[raw[0]].decrypt(raw[1:], [_associated(call_id, address, port)])
+            flow, rest = Flow.unpack_remote(plain, address, port)
+        except (ValueError, KeyError, IndexError, InvalidTag) as error:
+            raise BadToken("not a flow token for this call and address") from error
+        binding = "" if rest == _NO_BINDING else base64.urlsafe_b64encode(rest).rstrip(b"=").decode()
+        return Destination(flow, binding)
+
+
+def _associated(call_id: str, address: str, port: int) -> bytes:
+    return f"{address}:{port} {call_id}".encode("utf-8", "surrogateescape")
+
+
+def _unpad(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

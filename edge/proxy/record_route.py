@@ -1,0 +1,90 @@
+"""Route and Record-Route (RFC 3261 §16.4 and §16.6 step 4; two URIs for two sides, RFC 5658)."""
+
+from __future__ import annotations
+
+from edge.proxy.fleet import Fleet
+from edge.proxy.flow_token import BadToken, Destination
+from edge.proxy.validation import Fault, Incoming
+from edge.sip.errors import ParseError
+from edge.sip.flow import Flow
+from edge.sip.headers import NameAddr, split_list
+from edge.sip.message import Header, Request
+from edge.sip.uri import Uri
+
+DEFAULT_PORT = 5060
+
+
+def record_route(flow: Flow, token: str) -> Header:
+    """The URI by which the user agent at the other end of ``flow`` reaches us, and by which others reach it."""
+    transport = "" if flow.transport == "udp" else f";transport={flow.transport}"
+    return ("record-route", f"Record-Route: <sip:{token}@{flow.sent_by}{transport};lr>")
+
+
+def take_routes(incoming: Incoming, fleet: Fleet) -> Destination | None:
+    """Strip the Route values that are ours off the front, and give the flow that the last of them names.
+
+    A token counts only in a request with a To tag. None where no token was found. Raises Fault: 403 for a token that
+    isn't valid (RFC 5626 §5.3), 400 for a Route that can't be read.
+    """
+    request = incoming.request
+    _undo_strict_routing(incoming, fleet)
+    destination: Destination | None = None
+    index = 0
+    headers = request.headers
+    while index < len(headers):
+        key, line = headers[index]
+        if key != "route":
+            index += 1
+            continue
+        values, uris = _read(line)
+        ours = 0
+        for uri in uris:
+            if fleet.canonical(uri.host) is None and uri.host not in fleet.addresses:
+                break
+            ours += 1
+            if uri.user and incoming.to_tag:
+                destination = _open(uri, incoming.call_id, fleet)
+        if ours < len(values):
+            if ours:
+                headers[index] = ("route", f"Route: {', '.join(values[ours:])}")
+            break
+        del headers[index]
+    return destination
+
+
+def _read(line: str) -> tuple[list[str], list[Uri]]:
+    try:
+        values = split_list(line[line.index(":") + 1 :].strip())
+        return values, [Uri.parse(NameAddr.parse(value).uri) for value in values]
+    except ParseError as error:
+        raise Fault(400, f"Bad Request: {error}") from error
+
+
+def _open(uri: Uri, call_id: str, fleet: Fleet) -> Destination:
+    try:
+        return fleet.tokens.open(uri.user, call_id, uri.host, uri.port or DEFAULT_PORT)
+    except BadToken as error:
+        raise Fault(403, "Forbidden: the Route is not one of ours") from error
+
+
+def _undo_strict_routing(incoming: Incoming, fleet: Fleet) -> None:
+    """§16.4: a strict router before us has put our own URI into the Request-URI, and the real one at the end of the
+    Route."""
+    uri = incoming.uri
+    if not (incoming.to_tag and uri.user and uri.host in fleet.addresses and uri.param("lr") is not None):
+        return
+    request = incoming.request
+    for index in range(len(request.headers) - 1, -1, -1):
+        key, line = request.headers[index]
+        if key == "route":
+            values, uris = _read(line)
+            strict, request.uri = request.uri, NameAddr.parse(values[-1]).uri
+            incoming.uri = uris[-1]
+            rest = values[:-1]
+            request.headers[index : index + 1] = [("route", f"Route: {', '.join(rest)}")] if rest else []
+            _prepend_route(request, strict)
+            return
+
+
+def _prepend_route(request: Request, uri: str) -> None:
+    request.headers.insert(0, ("route", f"Route: <{uri}>"))

@@ -1,0 +1,158 @@
+"""RFC 3261 §16.3: what a request must have before anything is done for it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from edge.sip.errors import ParseError
+from edge.sip.flow import Flow
+from edge.sip.headers import NameAddr, Via, parse_cseq, split_list
+from edge.sip.message import Header, Request
+from edge.sip.transaction import BRANCH_COOKIE
+from edge.sip.uri import Uri
+
+MAX_FORWARDS = 70
+EXTENSIONS = frozenset(("path", "outbound"))  # option tags that a Require to us may name
+
+
+class Fault(Exception):
+    """The request is to be answered with ``status``, ``reason`` and ``headers``."""
+
+    def __init__(self, status: int, reason: str = "", headers: tuple[Header, ...] = ()) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A request that passed, with the parts that everybody reads. ``to_tag`` is "" outside a dialog; ``mark``
+    stands for where it was to go when it came."""
+
+    flow: Flow
+    request: Request
+    uri: Uri
+    call_id: str
+    cseq: int
+    from_: NameAddr
+    to: NameAddr
+    to_tag: str
+    max_forwards: int
+    mark: str
+
+    def from_uri(self) -> Uri:
+        return _address(self.from_)
+
+    def to_uri(self) -> Uri:
+        return _address(self.to)
+
+
+def _address(value: NameAddr) -> Uri:
+    try:
+        return Uri.parse(value.uri)
+    except ParseError as error:
+        raise Fault(400, f"Bad Request: {error}") from error
+
+
+def top_via(request: Request) -> tuple[Via, str, str]:
+    """The top Via parsed, its text, and the rest of its header field if it is a list. Raises ParseError."""
+    value = request.get("via")
+    if value is None:
+        raise ParseError("no Via")
+    if "," in value:
+        first, _, rest = value.partition(",")
+        if '"' in first:
+            parts = split_list(value)
+            first, rest = parts[0], ", ".join(parts[1:])
+        first, rest = first.rstrip(), rest.strip()
+    else:
+        first, rest = value, ""
+    return Via.parse(first), first, rest
+
+
+def note_source(request: Request, via: Via, text: str, rest: str, flow: Flow) -> None:
+    """Write into the top Via where the request came from: ``received`` (§18.2.1) and ``rport`` (RFC 3581 §4)."""
+    asked = via.params.get("rport") == ""
+    if not asked and via.host == flow.host and "received" not in via.params:
+        return
+    parts = [part for part in text.split(";") if not part.strip().lower().startswith("received=")]
+    for index, part in enumerate(parts):
+        if asked and part.strip().lower() in ("rport", "rport="):
+            parts[index] = f"rport={flow.remote_port}"
+    parts.append(f"received={flow.host}")
+    line = "Via: " + ";".join(parts)
+    for index, (key, _) in enumerate(request.headers):
+        if key == "via":
+            request.headers[index : index + 1] = [("via", line), ("via", f"Via: {rest}")] if rest else [("via", line)]
+            return
+
+
+def examine(flow: Flow, request: Request) -> Incoming:
+    """Check ``request``; raises Fault with the response that §16.3 or §8.2 asks for."""
+    single: dict[str, str] = {}
+    for key, line in request.headers:
+        if key in _SINGLE:
+            if key in single:
+                raise Fault(400, f"Bad Request: more than one {key}")
+            single[key] = line[line.index(":") + 1 :].strip()
+    try:
+        call_id = single["call-id"]
+        cseq, method = parse_cseq(single["cseq"])
+        from_, to = NameAddr.parse(single["from"]), NameAddr.parse(single["to"])
+        to_tag = to.tag
+        uri = Uri.parse(request.uri)
+    except KeyError as error:
+        raise Fault(400, f"Bad Request: no {error.args[0]}") from error
+    except ParseError as error:
+        raise Fault(400, f"Bad Request: {error}") from error
+    if method != request.method:
+        raise Fault(400, "Bad Request: CSeq names another method")
+    if not call_id:
+        raise Fault(400, "Bad Request: empty call-id")
+    if uri.scheme not in ("sip", "sips"):
+        raise Fault(416)
+    text = single.get("max-forwards", str(MAX_FORWARDS))
+    if not (text.isascii() and text.isdecimal()) or len(text) > 3 or int(text) > 255:
+        raise Fault(400, "Bad Request: bad Max-Forwards")
+    if text == "0" and request.method != "REGISTER":
+        raise Fault(483)
+    _check_extensions(request)
+    return Incoming(flow, request, uri, call_id, cseq, from_, to, to_tag, int(text), _mark(request))
+
+
+_SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards"))
+
+
+def _check_extensions(request: Request) -> None:
+    """§16.3 step 5, and §8.2.2.3 for the requests that end here."""
+    ends_here = request.method == "REGISTER"
+    for key, line in request.headers:
+        if key == "proxy-require" or (ends_here and key == "require"):
+            tags = {tag.strip().lower() for tag in line[line.index(":") + 1 :].split(",")}
+            unknown = sorted(tags - EXTENSIONS if ends_here else tags)
+            if unknown:
+                raise Fault(420, "", (("unsupported", f"Unsupported: {', '.join(unknown)}"),))
+
+
+def _mark(request: Request) -> str:
+    """What of a request decides where it goes, short enough for a branch: RFC 5393 §4.2 demands a loop check of
+    everybody who forks."""
+    routes = "".join(line for key, line in request.headers if key == "route")
+    return f"{zlib.crc32(f'{request.uri}{routes}'.encode('utf-8', 'surrogateescape')):08x}"
+
+
+def check_loop(incoming: Incoming, addresses: Collection[str]) -> None:
+    """§16.3 step 4: a Via of ours with the same mark means that the request came back unchanged."""
+    mark = incoming.mark
+    values = incoming.request.values("via")
+    if len(values) == 1 and "," not in values[0]:
+        return
+    for value in values:
+        for text in split_list(value):
+            if BRANCH_COOKIE in text and text.find(f"-{mark}") > 0:
+                via = Via.parse(text)
+                if via.host in addresses and via.branch.endswith(f"-{mark}"):
+                    raise Fault(482)

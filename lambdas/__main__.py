@@ -1,0 +1,39 @@
+"""``python -m lambdas``: the control plane without AWS's Lambda, for development and for a machine of one's own.
+
+``python -m lambdas --host H --port P --endpoint URL`` serves it; ``python -m lambdas make-key`` makes the first
+administration key, with the operator's own AWS credentials.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m lambdas", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=["serve", "make-key"], default="serve")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--endpoint", help="a DynamoDB-compatible endpoint; AWS's own if left out")
+    options = parser.parse_args()
+    if options.endpoint:
+        os.environ["AWS_ENDPOINT_URL"] = options.endpoint
+    # Imported late: PynamoDB and botocore read the environment when they are.
+    from lambdas.api.apps import combined_app
+    from lambdas.api.security import new_key
+    from lambdas.api.services import Services
+
+    services = Services()
+    if options.command == "make-key":
+        _, text = new_key(services, "", "made on the command line")
+        print(text)
+        return
+    import uvicorn
+
+    uvicorn.run(combined_app(services), host=options.host, port=options.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

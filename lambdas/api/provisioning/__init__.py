@@ -1,0 +1,9 @@
+"""The provisioning API under /v1, one module for each kind of thing."""
+
+from fastapi import APIRouter
+
+from lambdas.api.provisioning import accounts, domains, edges, keys, tenants
+
+router = APIRouter(prefix="/v1")
+for module in (tenants, domains, accounts, edges, keys):
+    router.include_router(module.router)

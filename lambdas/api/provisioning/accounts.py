@@ -1,0 +1,223 @@
+"""SIP accounts, and where their phones are registered."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning.common import (
+    DomainName,
+    Input,
+    ListPage,
+    Paging,
+    PagingDep,
+    Username,
+    chosen_tenant,
+    found_or_404,
+)
+from lambdas.api.security import CallerDep, ServicesDep
+from lambdas.api.services import Services
+from lambdas.decisions.digest import ha1
+from lambdas.decisions.values import StoredBinding, present, remove
+from lambdas.repositories.directory import Missing, Taken, account_item
+from lambdas.repositories.models import AccountItem, DomainItem
+
+router = APIRouter(prefix="/accounts", tags=["accounts"])
+
+_RACES = 8
+
+Password = Annotated[
+    str,
+    Field(
+        min_length=8,
+        max_length=128,
+        pattern=r"^[\x20-\x7e]+$",
+        description="Printable ASCII. Left out, a good one is made.",
+    ),
+]
+
+
+class NewAccount(Input):
+    username: Username
+    domain: Annotated[DomainName, Field(description="A domain of the tenant, by its canonical name.")]
+    password: Password | None = None
+    display_name: Annotated[str, Field(max_length=100)] = ""
+
+
+class AccountChange(Input):
+    enabled: Annotated[bool | None, Field(description="A disabled account can neither register nor call.")] = None
+    display_name: Annotated[str | None, Field(max_length=100)] = None
+
+
+class PasswordChange(Input):
+    password: Password | None = None
+
+
+class Account(BaseModel):
+    aor: Annotated[str, Field(description="`username@domain`, as others call it.", examples=["alice@example.com"])]
+    username: Annotated[str, Field(description="What the phone sends as user and authentication user.")]
+    domain: str
+    tenant: str
+    enabled: bool
+    display_name: str
+
+
+class AccountWithPassword(Account):
+    password: Annotated[str, Field(description="Shown this once: only hashes of it are kept.")]
+
+
+class AccountBinding(BaseModel):
+    id: str
+    contact: str
+    edge_address: str
+    transport: str
+    source: Annotated[str, Field(description="Where the phone's packets come from, its NAT's outside for most.")]
+    expires: Annotated[int, Field(description="Seconds from now.")]
+    user_agent: str
+
+
+def _shown(item: AccountItem) -> Account:
+    username, _, domain = item.aor.rpartition("@")
+    return Account(
+        aor=item.aor,
+        username=username,
+        domain=domain,
+        tenant=item.tenant,
+        enabled=item.enabled,
+        display_name=item.display_name,
+    )
+
+
+def _with_password(item: AccountItem, password: str) -> AccountWithPassword:
+    return AccountWithPassword(**_shown(item).model_dump(), password=password)
+
+
+def _hashes(aor: str, password: str) -> dict[str, str]:
+    username, _, realm = aor.rpartition("@")
+    return {
+        "ha1_md5": ha1("MD5", username, realm, password),
+        "ha1_sha256": ha1("SHA-256", username, realm, password),
+    }
+
+
+@router.post("", status_code=201, responses=responses(401, 404, 409, 422))
+def create_account(body: NewAccount, services: ServicesDep, who: CallerDep) -> AccountWithPassword:
+    """Make an account. It can register at once."""
+    domain = found_or_404(services.directory.get(DomainItem, body.domain), who, f"domain {body.domain!r}")
+    aor = f"{body.username}@{domain.name}"
+    password = body.password or secrets.token_urlsafe(15)
+    item = account_item(aor, domain.tenant, **_hashes(aor, password), display_name=body.display_name)
+    try:
+        services.directory.create(item)
+    except Taken as error:
+        raise Problem(409, f"{aor} exists already; change its password under /v1/accounts/{aor}/password.") from error
+    return _with_password(item, password)
+
+
+@router.get("", responses=responses(400, 401, 404))
+def list_accounts(
+    services: ServicesDep,
+    who: CallerDep,
+    paging: PagingDep,
+    tenant: Annotated[str | None, Query(description="Whose; needed with an administration key.")] = None,
+) -> ListPage[Account]:
+    """A tenant's accounts, by AOR."""
+    owner = chosen_tenant(tenant, who, services)
+    page = services.directory.page(f"accounts#{owner}", paging.limit, paging.after)
+    return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
+
+
+@router.get("/{aor}", responses=responses(401, 404))
+def read_account(aor: str, services: ServicesDep, who: CallerDep) -> Account:
+    """One account by its AOR."""
+    return _shown(_account(aor, services, who))
+
+
+@router.patch("/{aor}", responses=responses(401, 404, 422))
+def change_account(aor: str, body: AccountChange, services: ServicesDep, who: CallerDep) -> Account:
+    """Enable, disable or rename. Fields left out stay as they are."""
+    item = _account(aor, services, who)
+    changes = body.model_dump(exclude_none=True)
+    if changes:
+        _update(services, item, changes)
+    return _shown(item)
+
+
+@router.post("/{aor}/password", responses=responses(401, 404, 422))
+def change_password(aor: str, body: PasswordChange, services: ServicesDep, who: CallerDep) -> AccountWithPassword:
+    """Set a new password, or have one made. The old one stops working at once."""
+    item = _account(aor, services, who)
+    password = body.password or secrets.token_urlsafe(15)
+    _update(services, item, _hashes(item.aor, password))
+    return _with_password(item, password)
+
+
+@router.delete("/{aor}", status_code=204, responses=responses(401, 404))
+def delete_account(aor: str, services: ServicesDep, who: CallerDep) -> None:
+    """Remove an account and its bindings."""
+    item = _account(aor, services, who)
+    try:
+        services.directory.delete(item)
+    except Missing as error:
+        raise Problem(404, f"There is no account {aor!r}.") from error
+    _remove_bindings(item.aor, None, services)
+
+
+@router.get("/{aor}/bindings", responses=responses(401, 404))
+def list_bindings(aor: str, services: ServicesDep, who: CallerDep) -> list[AccountBinding]:
+    """Where the account's phones are registered now."""
+    item = _account(aor, services, who)
+    now = services.clock()
+    return [_shown_binding(binding, now) for binding in present(services.bindings.of(item.aor), now)]
+
+
+@router.delete("/{aor}/bindings/{binding}", status_code=204, responses=responses(401, 404))
+def delete_binding(aor: str, binding: str, services: ServicesDep, who: CallerDep) -> None:
+    """Remove a binding: calls stop going there at once, keep-alives within seconds. The phone may register again."""
+    item = _account(aor, services, who)
+    if not _remove_bindings(item.aor, binding, services):
+        raise Problem(404, f"{aor} has no binding {binding!r}.")
+
+
+def _account(aor: str, services: Services, who: CallerDep) -> AccountItem:
+    username, _, domain = aor.rpartition("@")
+    found = services.directory.get(AccountItem, f"{username}@{domain.lower()}")
+    item: AccountItem = found_or_404(found, who, f"account {aor!r}")
+    return item
+
+
+def _update(services: Services, item: AccountItem, changes: dict[str, str]) -> None:
+    try:
+        services.directory.update(item, **changes)
+    except Missing as error:
+        raise Problem(404, f"There is no account {item.aor!r}.") from error
+
+
+def _remove_bindings(aor: str, binding: str | None, services: Services) -> bool:
+    """Remove one binding or all; whether there was one."""
+    for _ in range(_RACES):
+        now = services.clock()
+        items = services.bindings.of(aor)
+        ids = {item.id for item in present(items, now) if binding in (None, item.id)}
+        revision = f"api-{secrets.token_hex(8)}"
+        puts = [remove(item, revision, now) for item in items if item.id in ids and item.live(now)]
+        if services.bindings.write(puts):
+            return bool(ids)
+    raise Problem(503, "The account's phones are registering too often just now; try again.", {"Retry-After": "1"})
+
+
+def _shown_binding(binding: StoredBinding, now: float) -> AccountBinding:
+    _, _, transport, host, port, _ = binding.flow
+    return AccountBinding(
+        id=binding.id,
+        contact=binding.contact,
+        edge_address=binding.address,
+        transport=transport,
+        source=f"{host}:{port}",
+        expires=max(0, round(binding.expires_at - now)),
+        user_agent=binding.user_agent,
+    )

@@ -1,0 +1,96 @@
+"""What all provisioning routes share: paging, tenants, and the names of things."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Depends, Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from lambdas.api.problems import Problem
+from lambdas.api.security import Caller
+from lambdas.api.services import Services
+from lambdas.repositories.directory import Page
+from lambdas.repositories.models import TenantItem
+
+_Shown = TypeVar("_Shown")
+
+
+class Input(BaseModel):
+    """A request body: a field that isn't known is an error, not a typing mistake that goes unnoticed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ListPage(BaseModel, Generic[_Shown]):
+    """One page of a list."""
+
+    items: list[_Shown]
+    next: str | None = Field(description="Give it as `cursor` to get the next page; null at the end.")
+
+
+class Paging:
+    """``limit`` and the name to go on after."""
+
+    def __init__(
+        self,
+        limit: Annotated[int, Query(ge=1, le=200, description="Items in one page.")] = 50,
+        cursor: Annotated[str | None, Query(max_length=2048, description="`next` of the page before.")] = None,
+    ) -> None:
+        self.limit = limit
+        try:
+            self.after = base64.urlsafe_b64decode(cursor).decode() if cursor else None
+        except (binascii.Error, UnicodeError) as error:
+            raise Problem(400, "cursor isn't one that this API gave; leave it out to begin at the start.") from error
+
+    @staticmethod
+    def following(page: Page) -> str | None:
+        return base64.urlsafe_b64encode(page.following.encode()).decode() if page.following else None
+
+
+PagingDep = Annotated[Paging, Depends(Paging)]
+
+
+def _domain_name(text: str) -> str:
+    name = text.strip().lower().rstrip(".")
+    labels = name.split(".")
+    if len(name) > 253 or not all(
+        0 < len(label) <= 63 and label.strip("-") == label and label.replace("-", "").isalnum() and label.isascii()
+        for label in labels
+    ):
+        raise ValueError("not a domain name (write international names in their xn-- form)")
+    return name
+
+
+DomainName = Annotated[str, AfterValidator(_domain_name), Field(max_length=254, examples=["example.com"])]
+
+
+def _username(text: str) -> str:
+    if not text.isascii() or not text.isprintable() or set(text) & set(' @:;,<>"#%\\?/&='):
+        raise ValueError("only letters, digits and . - _ ~ ! * ' ( ) + $ may stand in a user name")
+    return text
+
+
+Username = Annotated[str, AfterValidator(_username), Field(min_length=1, max_length=64, examples=["alice"])]
+
+
+def chosen_tenant(named: str | None, who: Caller, services: Services) -> str:
+    """The tenant that a request is about: a tenant key's own, or the one that an administrator names."""
+    if not who.admin:
+        if named not in (None, who.tenant):
+            raise Problem(404, f"There is no tenant {named!r}.")
+        return who.tenant
+    if named is None:
+        raise Problem(400, "An administration key has no tenant of its own: say which one with `tenant`.")
+    if services.directory.get(TenantItem, named) is None:
+        raise Problem(404, f"There is no tenant {named!r}.")
+    return named
+
+
+def found_or_404(item: Any, who: Caller, what: str) -> Any:
+    """``item`` if it exists and is the caller's; what is another tenant's looks like nothing at all."""
+    if item is None or not who.owns(item.tenant):
+        raise Problem(404, f"There is no {what}.")
+    return item

@@ -1,0 +1,115 @@
+"""SIP domains and their aliases."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning.common import DomainName, Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
+from lambdas.api.security import CallerDep, ServicesDep
+from lambdas.repositories.directory import Page, Taken, domain_item
+from lambdas.repositories.models import DomainItem
+
+router = APIRouter(prefix="/domains", tags=["domains"])
+
+Aliases = Annotated[
+    list[DomainName],
+    Field(max_length=20, description="Other names that mean this domain. Accounts and the digest realm keep `name`."),
+]
+
+
+class NewDomain(Input):
+    tenant: Annotated[str | None, Field(description="Needed with an administration key.")] = None
+    name: Annotated[DomainName, Field(description="The canonical name; it can't be changed later.")]
+    aliases: Aliases = []
+    default: Annotated[
+        bool,
+        Field(description="Phones that use an edge's IP address as domain mean this one. Administration keys only."),
+    ] = False
+
+
+class DomainChange(Input):
+    aliases: Aliases
+
+
+class Domain(BaseModel):
+    name: str
+    tenant: str
+    aliases: list[str]
+    default: bool
+
+
+def _shown(item: DomainItem) -> Domain:
+    return Domain(name=item.name, tenant=item.tenant, aliases=list(item.aliases), default=item.default)
+
+
+def _aliases(name: str, aliases: list[str]) -> list[str]:
+    return sorted({alias for alias in aliases if alias != name})
+
+
+@router.post("", status_code=201, responses=responses(400, 401, 403, 404, 409, 422))
+def create_domain(body: NewDomain, services: ServicesDep, who: CallerDep) -> Domain:
+    """Make a domain. Edges know it within seconds."""
+    tenant = chosen_tenant(body.tenant, who, services)
+    if body.default:
+        if not who.admin:
+            raise Problem(403, "Only an administration key may make a domain the default one.")
+        other = next((item.name for item in services.directory.all("domains") if item.default), None)
+        if other:
+            raise Problem(409, f"{other} is the default domain already; there can be one.")
+    item = domain_item(tenant, body.name, _aliases(body.name, body.aliases), body.default)
+    try:
+        services.directory.create_domain(item)
+    except Taken as error:
+        raise Problem(409, "That name, or one of the aliases, is in use as a domain or alias already.") from error
+    return _shown(item)
+
+
+@router.get("", responses=responses(400, 401, 404))
+def list_domains(
+    services: ServicesDep,
+    who: CallerDep,
+    paging: PagingDep,
+    tenant: Annotated[str | None, Query(description="Only this tenant's.")] = None,
+) -> ListPage[Domain]:
+    """The tenant's domains, by name; with an administration key, all."""
+    wanted = None if who.admin and tenant is None else chosen_tenant(tenant, who, services)
+    items = [item for item in services.directory.all("domains") if wanted is None or item.tenant == wanted]
+    rest = [item for item in items if paging.after is None or item.sk > paging.after]
+    shown = rest[: paging.limit]
+    page = Page(shown, shown[-1].sk if len(rest) > len(shown) else None)
+    return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
+
+
+@router.get("/{name}", responses=responses(401, 404))
+def read_domain(name: str, services: ServicesDep, who: CallerDep) -> Domain:
+    """One domain by its canonical name."""
+    return _shown(_domain(name, services, who))
+
+
+@router.patch("/{name}", responses=responses(401, 404, 409, 422))
+def change_domain(name: str, body: DomainChange, services: ServicesDep, who: CallerDep) -> Domain:
+    """Replace the aliases."""
+    item = _domain(name, services, who)
+    try:
+        services.directory.change_domain(item, _aliases(item.name, body.aliases))
+    except Taken as error:
+        raise Problem(409, "One of the aliases is in use as a domain or alias already.") from error
+    return _shown(item)
+
+
+@router.delete("/{name}", status_code=204, responses=responses(401, 404, 409))
+def delete_domain(name: str, services: ServicesDep, who: CallerDep) -> None:
+    """Remove a domain that has no accounts left, with its aliases."""
+    item = _domain(name, services, who)
+    if any(account.aor.endswith(f"@{item.name}") for account in services.directory.all(f"accounts#{item.tenant}")):
+        raise Problem(409, f"{item.name} still has accounts; delete those first.")
+    services.directory.delete_domain(item)
+
+
+def _domain(name: str, services: ServicesDep, who: CallerDep) -> DomainItem:
+    item: DomainItem = found_or_404(services.directory.get(DomainItem, name.lower()), who, f"domain {name!r}")
+    return item

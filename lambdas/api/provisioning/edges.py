@@ -1,0 +1,101 @@
+"""Edges: which relays belong to the fleet."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import AfterValidator, BaseModel, Field
+
+from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
+from lambdas.api.security import AdminDep, ServicesDep
+from lambdas.api.services import Services
+from lambdas.repositories.directory import Missing, Taken, edge_item
+from lambdas.repositories.models import EdgeItem
+
+router = APIRouter(prefix="/edges", tags=["edges"])
+
+
+def _address(text: str) -> str:
+    return str(ipaddress.ip_address(text))
+
+
+def _public_key(text: str) -> str:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64") from error
+    if len(raw) != 32:
+        raise ValueError("a raw Ed25519 public key has 32 octets")
+    return text
+
+
+class NewEdge(Input):
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,31}$", examples=["edge-a"])]
+    public_key: Annotated[
+        str,
+        AfterValidator(_public_key),
+        Field(description="The raw Ed25519 public key in base64, as `python -m edge public-key --config FILE` prints."),
+    ]
+    addresses: Annotated[
+        list[Annotated[str, AfterValidator(_address)]],
+        Field(
+            min_length=1, max_length=16, description="The edge addresses that it may hold.", examples=["203.0.113.11"]
+        ),
+    ]
+
+
+class Edge(BaseModel):
+    id: str
+    public_key: str
+    addresses: list[str]
+    holds: Annotated[list[str], Field(description="The addresses that it holds now; none if it isn't running.")]
+
+
+def _shown(item: EdgeItem, services: Services) -> Edge:
+    holds = [lease.address for lease in services.fleet.get() if lease.holder == item.id]
+    return Edge(id=item.id, public_key=item.public_key, addresses=list(item.addresses), holds=sorted(holds))
+
+
+@router.post("", status_code=201, responses=responses(401, 403, 409, 422))
+def register_edge(body: NewEdge, services: ServicesDep, _: AdminDep) -> Edge:
+    """Let an edge into the fleet. Needs an administration key."""
+    item = edge_item(body.id, body.public_key, body.addresses)
+    try:
+        services.directory.create(item)
+    except Taken as error:
+        raise Problem(409, f"Edge {body.id} is registered already; delete it first to give it a new key.") from error
+    return _shown(item, services)
+
+
+@router.get("", responses=responses(400, 401, 403))
+def list_edges(services: ServicesDep, _: AdminDep, paging: PagingDep) -> ListPage[Edge]:
+    """The fleet."""
+    page = services.directory.page("edges", paging.limit, paging.after)
+    return ListPage(items=[_shown(item, services) for item in page.items], next=Paging.following(page))
+
+
+@router.get("/{edge}", responses=responses(401, 403, 404))
+def read_edge(edge: str, services: ServicesDep, _: AdminDep) -> Edge:
+    """One edge."""
+    return _shown(_edge(edge, services), services)
+
+
+@router.delete("/{edge}", status_code=204, responses=responses(401, 403, 404))
+def remove_edge(edge: str, services: ServicesDep, _: AdminDep) -> None:
+    """Take an edge out of the fleet: within 10 s nothing that it says is accepted, and its leases run out."""
+    try:
+        services.directory.delete(_edge(edge, services))
+    except Missing as error:
+        raise Problem(404, f"There is no edge {edge!r}.") from error
+
+
+def _edge(edge: str, services: Services) -> EdgeItem:
+    item = services.directory.get(EdgeItem, edge)
+    if item is None:
+        raise Problem(404, f"There is no edge {edge!r}.")
+    return item

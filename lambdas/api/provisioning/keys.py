@@ -1,0 +1,74 @@
+"""API keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
+from lambdas.api.security import CallerDep, ServicesDep, new_key
+from lambdas.repositories.models import ApiKeyItem
+
+router = APIRouter(prefix="/keys", tags=["API keys"])
+
+
+class NewKey(Input):
+    tenant: Annotated[
+        str | None, Field(description="Whose; a tenant's key makes keys of its own tenant without naming it.")
+    ] = None
+    administration: Annotated[bool, Field(description="A key for everything. Needs such a key.")] = False
+    note: Annotated[str, Field(max_length=100, description="What it is for.")] = ""
+
+
+class Key(BaseModel):
+    id: str
+    tenant: Annotated[str | None, Field(description="null: administration")]
+    note: str
+
+
+class KeyWithSecret(Key):
+    key: Annotated[str, Field(description="Send it as `Authorization: Bearer KEY`. Shown this once.")]
+
+
+def _shown(item: ApiKeyItem) -> Key:
+    return Key(id=item.id, tenant=item.tenant or None, note=item.note)
+
+
+@router.post("", status_code=201, responses=responses(400, 401, 403, 404, 422))
+def create_key(body: NewKey, services: ServicesDep, who: CallerDep) -> KeyWithSecret:
+    """Make a key."""
+    if body.administration:
+        if not who.admin:
+            raise Problem(403, "Only an administration key can make administration keys.")
+        if body.tenant is not None:
+            raise Problem(400, "An administration key belongs to no tenant: leave `tenant` out.")
+        tenant = ""
+    else:
+        tenant = chosen_tenant(body.tenant, who, services)
+    item, text = new_key(services, tenant, body.note)
+    return KeyWithSecret(**_shown(item).model_dump(), key=text)
+
+
+@router.get("", responses=responses(400, 401, 404))
+def list_keys(
+    services: ServicesDep,
+    who: CallerDep,
+    paging: PagingDep,
+    tenant: Annotated[str | None, Query(description="With an administration key: whose, or its own kind.")] = None,
+) -> ListPage[Key]:
+    """The keys of a tenant, without their secrets."""
+    owner = "" if who.admin and tenant is None else chosen_tenant(tenant, who, services)
+    page = services.directory.page(f"keys#{owner}", paging.limit, paging.after)
+    return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
+
+
+@router.delete("/{key}", status_code=204, responses=responses(401, 404, 409))
+def delete_key(key: str, services: ServicesDep, who: CallerDep) -> None:
+    """Revoke a key, at once."""
+    item: ApiKeyItem = found_or_404(services.directory.get(ApiKeyItem, key), who, f"key {key!r}")
+    if item.id == who.key:
+        raise Problem(409, "This is the key you are using; revoke it with another one.")
+    services.directory.delete(item)

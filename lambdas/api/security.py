@@ -1,0 +1,118 @@
+"""Who is asking: edges sign their requests, people bring an API key."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from typing import Annotated
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from lambdas.api.problems import Problem
+from lambdas.api.services import Services
+from lambdas.repositories.directory import api_key_item
+from lambdas.repositories.models import ApiKeyItem, EdgeItem
+
+SIGNATURE_LABEL = "sipwizard edge request 1"
+_WINDOW = 60  # seconds that an edge's clock may be off, and in which a captured request could be sent again
+
+
+def services(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+ServicesDep = Annotated[Services, Depends(services)]
+
+
+async def signing_edge(request: Request, found: ServicesDep) -> EdgeItem:
+    """The edge whose Ed25519 key signed (label, method, path, time, SHA-256 of the body). Otherwise 401."""
+    edge = request.headers.get("x-edge", "")
+    stamp = request.headers.get("x-edge-time", "")
+    item = await run_in_threadpool(found.edge, edge) if edge else None
+    refusal = Problem(401, "The request isn't signed by a registered edge. Register its public key under /v1/edges.")
+    if item is None:
+        raise refusal
+    body = hashlib.sha256(await request.body()).hexdigest()
+    signed = "\n".join((SIGNATURE_LABEL, request.method, request.url.path, edge, stamp, body)).encode()
+    try:
+        signature = base64.b64decode(request.headers.get("x-edge-signature", ""), validate=True)
+        Ed25519PublicKey.from_public_bytes(base64.b64decode(item.public_key)).verify(signature, signed)
+        late = abs(found.clock() - float(stamp))
+    except (ValueError, InvalidSignature) as error:
+        raise refusal from error
+    if not late <= _WINDOW:
+        raise Problem(401, f"The edge's clock is {late:.0f} s off; at most {_WINDOW} s are accepted. Run NTP on it.")
+    return item
+
+
+EdgeDep = Annotated[EdgeItem, Depends(signing_edge)]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who an API key belongs to; ``tenant`` "" is the administration."""
+
+    key: str
+    tenant: str
+
+    @property
+    def admin(self) -> bool:
+        return not self.tenant
+
+    def owns(self, tenant: str) -> bool:
+        return self.admin or self.tenant == tenant
+
+
+_bearer = HTTPBearer(auto_error=False, description="An API key, as made under /v1/keys: `sw_…`.")
+
+
+def caller(found: ServicesDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
+    """The owner of the API key. 401 if there is none."""
+    refusal = Problem(
+        401,
+        "Send a valid API key: 'Authorization: Bearer sw_…'. Keys are made under /v1/keys.",
+        {"WWW-Authenticate": "Bearer"},
+    )
+    if credentials is None:
+        raise refusal
+    parts = credentials.credentials.split("_")
+    if len(parts) != 3 or parts[0] != "sw":
+        raise refusal
+    item = found.directory.get(ApiKeyItem, parts[1])
+    stored = item.hash if item else ""
+    if not hmac.compare_digest(stored.encode(), hash_key(parts[2]).encode()) or item is None:
+        raise refusal
+    return Caller(item.id, item.tenant)
+
+
+CallerDep = Annotated[Caller, Depends(caller)]
+
+
+def administrator(who: CallerDep) -> Caller:
+    if not who.admin:
+        raise Problem(403, "Only an administration key may do this; yours is a tenant's.")
+    return who
+
+
+AdminDep = Annotated[Caller, Depends(administrator)]
+
+
+def hash_key(secret: str) -> str:
+    """What is stored of an API key. The secret has 256 random bits, so one round is enough."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def new_key(found: Services, tenant: str, note: str) -> tuple[ApiKeyItem, str]:
+    """Make and store an API key: its item, and the text that is shown once."""
+    name, secret = secrets.token_hex(8), secrets.token_hex(32)
+    item = api_key_item(name, hash_key(secret), tenant, note)
+    found.directory.create(item)
+    return item, f"sw_{name}_{secret}"

@@ -1,0 +1,100 @@
+"""What the routes work with, and the little that a warm process remembers between requests."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from lambdas.contract import FleetKey
+from lambdas.decisions.register import Limits
+from lambdas.repositories.bindings import Bindings
+from lambdas.repositories.directory import Directory
+from lambdas.repositories.leases import Lease, Leases
+from lambdas.repositories.models import EdgeItem
+
+DAY = 86_400
+VERIFY_DAYS = 8  # a token of a day's last second verifies for 7 days more
+_TOKEN_KEY = 64
+_Value = TypeVar("_Value")
+
+
+class Cached(Generic[_Value]):
+    """A value read again once it is ``seconds`` old."""
+
+    def __init__(self, read: Callable[[], _Value], seconds: float) -> None:
+        self._read = read
+        self._seconds = seconds
+        self._until = 0.0
+        self._value: _Value | None = None
+
+    def get(self, fresh: bool = False) -> _Value:
+        now = time.monotonic()
+        if self._value is None or fresh or now >= self._until:
+            self._value = self._read()
+            self._until = now + self._seconds
+        return self._value
+
+
+@dataclass(frozen=True, slots=True)
+class Domains:
+    """``names`` maps each name and alias to its canonical name; ``version`` changes with them."""
+
+    names: dict[str, str]
+    default: str
+    version: str
+
+
+class Services:
+    """One for each process."""
+
+    def __init__(self, clock: Callable[[], float] = time.time, limits: Limits | None = None) -> None:
+        self.clock = clock
+        self.limits = limits or Limits()
+        self.directory = Directory()
+        self.bindings = Bindings()
+        self.leases = Leases()
+        self.fleet: Cached[list[Lease]] = Cached(lambda: self.leases.live(self.clock()), 1.0)
+        self.domains: Cached[Domains] = Cached(self._read_domains, 1.0)
+        self._secret: Cached[bytes] = Cached(self.directory.fleet_secret, 3600.0)
+        self._edges: dict[str, Cached[EdgeItem | None]] = {}
+
+    def edge(self, edge: str) -> EdgeItem | None:
+        """A registered edge; a removed one is noticed within 10 s."""
+        if edge not in self._edges and len(self._edges) < 10_000:
+            self._edges[edge] = Cached(lambda: self.directory.get(EdgeItem, edge), 10.0)
+        found = self._edges[edge].get()
+        if found is None:
+            del self._edges[edge]  # so that names tried by strangers aren't kept
+        return found
+
+    def _read_domains(self) -> Domains:
+        names, default = self.directory.domains()
+        version = hashlib.sha256(json.dumps([sorted(names.items()), default]).encode()).hexdigest()[:16]
+        return Domains(names, default, version)
+
+    def keys(self, now: float) -> list[FleetKey]:
+        """The keys of tomorrow, today and the days that still verify: derived from the fleet's secret, so that every
+        process in every Region has the same ones without writing any."""
+        today = int(now) // DAY
+        secret = self._secret.get()
+        return [
+            FleetKey(
+                id=day % 256,
+                nonce=base64.b64encode(_derive(secret, f"nonce {day}", 32)).decode(),
+                token=base64.b64encode(_derive(secret, f"token {day}", _TOKEN_KEY)).decode(),
+                use=day == today,
+            )
+            for day in range(today - VERIFY_DAYS, today + 2)
+        ]
+
+
+def _derive(secret: bytes, label: str, size: int) -> bytes:
+    return HKDF(SHA256(), size, salt=None, info=f"sipwizard {label}".encode()).derive(secret)

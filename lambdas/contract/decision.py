@@ -1,0 +1,70 @@
+"""What the control plane answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lambdas.contract.question import Wire, WireFlow
+
+
+class Binding(Wire):
+    """A binding as registered. ``id`` (11 characters, 8 octets in base64url) names it in flow tokens; ``expires`` is
+    in seconds from now; ``contact`` is the Contact URI; ``aor`` has the canonical domain."""
+
+    id: str
+    aor: str
+    contact: str
+    expires: int
+    flow: WireFlow
+    q: int = 1000
+    instance: str = ""
+    reg_id: int = 0
+
+
+class Challenge(Wire):
+    """Ask for credentials again: the ones given can't be checked."""
+
+    kind: Literal["challenge"] = "challenge"
+
+
+class Reject(Wire):
+    """Answer with ``status`` and ``reason``; ``min_expires`` in seconds goes with 423, ``retry_after`` with 503."""
+
+    kind: Literal["reject"] = "reject"
+    status: int
+    reason: str = ""
+    min_expires: int | None = None
+    retry_after: int | None = None
+
+
+class Accept(Wire):
+    """The REGISTER is accepted; ``bindings`` are all that the AOR has now, on whatever edge."""
+
+    kind: Literal["accept"] = "accept"
+    bindings: list[Binding]
+
+
+class Target(Wire):
+    """Where to forward: the new Request-URI, the flow to send it on and the binding it stands for."""
+
+    uri: str
+    flow: WireFlow
+    binding: str
+    q: int = 1000
+
+
+class Route(Wire):
+    """Forward to all ``targets`` at once."""
+
+    kind: Literal["route"] = "route"
+    targets: list[Target]
+
+
+Decision = Challenge | Reject | Accept | Route
+
+
+class DecisionEnvelope(Wire):
+    version: int
+    decision: Annotated[Decision, Field(discriminator="kind")]

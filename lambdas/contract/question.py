@@ -1,0 +1,98 @@
+"""What an edge asks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+WireFlow = tuple[str, int, str, str, int, int]
+"""(edge address, edge port, transport, remote address, remote port, connection): RFC 5626 §3.1, as the edge sees it."""
+
+
+class Wire(BaseModel):
+    """Fields unknown to an older reader are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Credentials(Wire):
+    """The parameters of a Digest Authorization (RFC 7616 §3.4). The edge has already checked the nonce's seal and
+    age and that its count is new; what is left is the response."""
+
+    username: str
+    realm: str
+    nonce: str
+    uri: str
+    response: str
+    algorithm: str = "MD5"
+    qop: str = ""
+    nc: str = ""
+    cnonce: str = ""
+
+
+class ContactField(Wire):
+    """One Contact of a REGISTER. ``key`` is what tells bindings of an AOR apart: instance and reg-id where both are
+    given (RFC 5626 §6), else the Contact URI in the form that RFC 3261 §19.1.4 compares; ``uri`` is unparsed;
+    ``expires`` in seconds, None where the phone named none; ``instance`` and ``reg_id`` as RFC 5626 §4.1 has them
+    ("" and 0 if absent); ``q`` in thousandths."""
+
+    key: str = Field(min_length=1, max_length=600)
+    uri: str
+    expires: int | None = None
+    q: int = 1000
+    instance: str = ""
+    reg_id: int = 0
+
+
+class Asked(Wire):
+    """What all questions carry. ``request`` is the same in every retry of one question; ``epoch`` is that of the
+    edge's lease on the address that the request came in by."""
+
+    request: str = Field(min_length=1, max_length=64)
+    address: str
+    epoch: int
+
+
+class RegisterQuestion(Asked):
+    """A REGISTER (RFC 3261 §10.3) whose nonce the edge has verified. ``star`` stands for ``Contact: *``; no contacts
+    and no star means the phone only asks what is registered. ``expires`` is the Expires header field."""
+
+    kind: Literal["register"] = "register"
+    aor: str
+    credentials: Credentials
+    contacts: list[ContactField] = []
+    star: bool = False
+    expires: int | None = None
+    call_id: str
+    cseq: int
+    flow: WireFlow
+    user_agent: str = ""
+
+
+class RouteQuestion(Asked):
+    """A request outside a dialog. ``caller`` is the From AOR, ``called`` the Request-URI's; their domains are
+    canonical where they are ours."""
+
+    kind: Literal["route"] = "route"
+    method: str
+    caller: str
+    called: str
+    credentials: Credentials
+    call_id: str
+    flow: WireFlow
+
+
+class LocateQuestion(Asked):
+    """Where is the binding whose flow, taken from a flow token, is dead? (RFC 5626 §5.3)"""
+
+    kind: Literal["locate"] = "locate"
+    binding: str
+
+
+Question = RegisterQuestion | RouteQuestion | LocateQuestion
+
+
+class QuestionEnvelope(Wire):
+    version: int
+    question: Annotated[Question, Field(discriminator="kind")]

@@ -1,0 +1,46 @@
+"""Checking a Digest response (RFC 7616 §3.4.1) against stored HA1 values."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+
+from lambdas.contract import Credentials
+from lambdas.decisions.values import Account
+
+_HASHES: dict[str, Callable[[bytes], hashlib._Hash]] = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+_NOBODY = Account(aor="", tenant="", ha1_md5="0" * 32, ha1_sha256="0" * 64)
+
+
+def ha1(algorithm: str, username: str, realm: str, password: str) -> str:
+    """The hash that is stored instead of the password. ``algorithm`` is MD5 or SHA-256."""
+    return _HASHES[algorithm](f"{username}:{realm}:{password}".encode()).hexdigest()
+
+
+def verify(credentials: Credentials, method: str, account: Account | None) -> bool:
+    """Whether ``credentials`` answer their nonce for ``account``. Takes as long where there is no such account."""
+    hasher = _HASHES.get(credentials.algorithm)
+    if hasher is None or credentials.qop not in ("", "auth"):
+        return False
+    stored = account or _NOBODY
+    secret = stored.ha1_md5 if credentials.algorithm == "MD5" else stored.ha1_sha256
+    ha2 = hasher(f"{method}:{credentials.uri}".encode("utf-8", "surrogateescape")).hexdigest()
+    if credentials.qop:
+        middle = f"{credentials.nonce}:{credentials.nc}:{credentials.cnonce}:{credentials.qop}"
+    else:
+        middle = credentials.nonce
+    expected = hasher(f"{secret}:{middle}:{ha2}".encode("utf-8", "surrogateescape")).hexdigest()
+    matches = hmac.compare_digest(expected.encode(), credentials.response.encode())
+    return matches and account is not None
+
+
+def refuse(credentials: Credentials, method: str, account: Account | None, aor: str) -> str:
+    """Why ``account``, which ``credentials`` name, may not act as ``aor``; "" if it may."""
+    if not verify(credentials, method, account) or account is None:
+        return "Forbidden: wrong user name or password"
+    if not account.enabled:
+        return "Forbidden: the account is disabled"
+    if account.aor != aor:
+        return "Forbidden: the credentials are another account's"
+    return ""

@@ -1,0 +1,139 @@
+"""May this phone register, and what is registered then? (RFC 3261 §10.3)"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from lambdas.contract import Accept, ContactField, RegisterQuestion, Reject
+from lambdas.decisions.digest import refuse
+from lambdas.decisions.values import Account, Outcome, Put, StoredBinding, newest, present, remove
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds, and how many bindings one AOR may have."""
+
+    min_expires: int = 60
+    max_expires: int = 3600
+    default_expires: int = 3600
+    max_bindings: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterFacts:
+    """``account`` is the one that the credentials name; ``bindings`` are all items of the AOR."""
+
+    account: Account | None
+    bindings: tuple[StoredBinding, ...]
+
+
+class _Refused(Exception):
+    def __init__(self, reject: Reject) -> None:
+        super().__init__(reject)
+        self.reject = reject
+
+
+def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, limits: Limits) -> Outcome:
+    """All of the REGISTER takes effect, or none of it (§10.3 step 7)."""
+    reason = refuse(question.credentials, "REGISTER", facts.account, question.aor)
+    if reason or facts.account is None:
+        return Outcome(Reject(status=403, reason=reason))
+    try:
+        puts = _star(question, facts, now) if question.star else _contacts(question, facts, now, limits)
+    except _Refused as refused:
+        return Outcome(refused.reject)
+    items = {(item.key, item.address): item for item in facts.bindings}
+    items |= {(put.binding.key, put.binding.address): put.binding for put in puts}
+    after = present(items.values(), now)
+    if len(after) > limits.max_bindings and len(after) > len(present(facts.bindings, now)):
+        return Outcome(Reject(status=403, reason=f"Forbidden: more than {limits.max_bindings} bindings"))
+    return Outcome(Accept(bindings=[item.as_binding(now) for item in after]), tuple(puts))
+
+
+def _star(question: RegisterQuestion, facts: RegisterFacts, now: float) -> list[Put]:
+    puts = []
+    for item in present(facts.bindings, now):
+        if not _repeated(question, item):
+            puts += _removal(question, facts, item, now)
+    return puts
+
+
+def _contacts(question: RegisterQuestion, facts: RegisterFacts, now: float, limits: Limits) -> list[Put]:
+    current = newest(facts.bindings)
+    puts: list[Put] = []
+    for contact in {contact.key: contact for contact in question.contacts}.values():
+        expires = _expires(question, contact, limits)
+        item = current.get(contact.key)
+        if item is not None and _repeated(question, item):
+            continue
+        if expires:
+            puts += _refresh(question, facts, contact, now, expires)
+        elif item is not None:
+            puts += _removal(question, facts, item, now)
+    return puts
+
+
+def _expires(question: RegisterQuestion, contact: ContactField, limits: Limits) -> int:
+    wanted = contact.expires if contact.expires is not None else question.expires
+    if wanted is None:
+        wanted = limits.default_expires
+    if 0 < wanted < limits.min_expires:
+        raise _Refused(Reject(status=423, min_expires=limits.min_expires))
+    return min(wanted, limits.max_expires)
+
+
+def _repeated(question: RegisterQuestion, item: StoredBinding) -> bool:
+    """True if this REGISTER is the one that made ``item``: an edge asks again when an answer got lost. An older one,
+    overtaken by its successor, must change nothing."""
+    if item.call_id != question.call_id or question.cseq > item.cseq:
+        return False
+    if question.cseq == item.cseq and (item.revision == question.request or item.flow == question.flow):
+        return True
+    raise _Refused(Reject(status=500, reason="Server Internal Error: a later REGISTER came first"))
+
+
+def _refresh(
+    question: RegisterQuestion, facts: RegisterFacts, contact: ContactField, now: float, expires: int
+) -> list[Put]:
+    assert facts.account is not None
+    stamp = round(now * 1000)
+    puts: list[Put] = []
+    seen: str | None = None
+    for item in facts.bindings:
+        if item.key != contact.key:
+            continue
+        if item.address == question.flow[0]:
+            seen = item.revision
+        elif item.live(now):
+            # The phone has moved here; the edge that it left must stop its pings.
+            puts.append(remove(item, question.request, now))
+    binding = StoredBinding(
+        aor=question.aor,
+        key=contact.key,
+        flow=question.flow,
+        contact=contact.uri,
+        call_id=question.call_id,
+        cseq=question.cseq,
+        registered_at=stamp,
+        changed_at=stamp,
+        expires_at=now + expires,
+        revision=question.request,
+        tenant=facts.account.tenant,
+        q=contact.q,
+        instance=contact.instance,
+        reg_id=contact.reg_id,
+        user_agent=question.user_agent,
+    )
+    return [Put(binding, seen), *puts]
+
+
+def _removal(question: RegisterQuestion, facts: RegisterFacts, item: StoredBinding, now: float) -> list[Put]:
+    """``item`` and every other live one of its key go; the tombstones carry this REGISTER's place in the order."""
+    puts: list[Put] = []
+    for other in facts.bindings:
+        if other.key == item.key and (other is item or other.live(now)):
+            put = remove(other, question.request, now)
+            stamp = put.binding.changed_at
+            gone = replace(put.binding, call_id=question.call_id, cseq=question.cseq, registered_at=stamp)
+            puts.append(Put(gone, put.seen))
+    return puts

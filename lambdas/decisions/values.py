@@ -1,0 +1,123 @@
+"""The facts that decisions are made from, and what they want written. Repositories turn items into these and back."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from lambdas.contract import Binding, Decision, WireFlow
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """``aor`` is ``username@domain`` with the canonical domain, which is the realm. The HA1 values are lower-case
+    hexadecimal (RFC 7616 §3.4.2); the password itself is kept nowhere."""
+
+    aor: str
+    tenant: str
+    ha1_md5: str = field(repr=False)
+    ha1_sha256: str = field(repr=False)
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBinding:
+    """One item of the bindings table: (aor, key, edge address).
+
+    ``registered_at`` and ``changed_at`` are milliseconds, ``expires_at`` seconds of the control plane's clock;
+    ``revision`` is the question that wrote it last. A ``removed`` one stays for a while: it must win over an older
+    REGISTER that is still under way elsewhere.
+    """
+
+    aor: str
+    key: str
+    flow: WireFlow
+    contact: str
+    call_id: str
+    cseq: int
+    registered_at: int
+    changed_at: int
+    expires_at: float
+    revision: str
+    tenant: str
+    q: int = 1000
+    instance: str = ""
+    reg_id: int = 0
+    user_agent: str = ""
+    removed: bool = False
+
+    @property
+    def address(self) -> str:
+        return self.flow[0]
+
+    @property
+    def id(self) -> str:
+        """Names (aor, key) in 11 characters, whatever the edge."""
+        digest = hashlib.sha256(f"{self.aor}\0{self.key}".encode()).digest()
+        return base64.urlsafe_b64encode(digest[:8]).rstrip(b"=").decode()
+
+    def live(self, now: float) -> bool:
+        return not self.removed and self.expires_at > now
+
+    def as_binding(self, now: float) -> Binding:
+        return Binding(
+            id=self.id,
+            aor=self.aor,
+            contact=self.contact,
+            expires=max(0, round(self.expires_at - now)),
+            flow=self.flow,
+            q=self.q,
+            instance=self.instance,
+            reg_id=self.reg_id,
+        )
+
+
+def newest(bindings: Iterable[StoredBinding]) -> dict[str, StoredBinding]:
+    """For each key the item that counts. Several exist when a phone moved between edges, or raced itself there: of
+    one Call-ID the highest CSeq wins (RFC 3261 §10.3 step 7), of different ones the latest."""
+    by_call: dict[tuple[str, str], StoredBinding] = {}
+    for item in bindings:
+        known = by_call.get((item.key, item.call_id))
+        if known is None or _order(item) > _order(known):
+            by_call[item.key, item.call_id] = item
+    found: dict[str, StoredBinding] = {}
+    for item in by_call.values():
+        known = found.get(item.key)
+        if known is None or (item.registered_at, item.call_id) > (known.registered_at, known.call_id):
+            found[item.key] = item
+    return found
+
+
+def _order(item: StoredBinding) -> tuple[int, bool, int]:
+    """A superseded item keeps its CSeq; the one that superseded it has the same or a higher one, and isn't removed."""
+    return item.cseq, not item.removed, item.registered_at
+
+
+def present(bindings: Iterable[StoredBinding], now: float) -> list[StoredBinding]:
+    """The bindings that an AOR has, oldest first."""
+    live = [item for item in newest(bindings).values() if item.live(now)]
+    return sorted(live, key=lambda item: (item.registered_at, item.key))
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write ``binding`` if the item it replaces still has revision ``seen`` (None: if there is none)."""
+
+    binding: StoredBinding
+    seen: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A decision that holds once ``puts`` are written, all or none."""
+
+    decision: Decision
+    puts: tuple[Put, ...] = ()
+
+
+def remove(item: StoredBinding, revision: str, now: float) -> Put:
+    """``item`` as a removed one, its place in the order kept."""
+    gone = replace(item, removed=True, changed_at=round(now * 1000), revision=revision)
+    return Put(gone, item.revision)

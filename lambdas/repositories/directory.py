@@ -1,0 +1,220 @@
+"""The directory table: tenants, domains, accounts, API keys, edges and the fleet's secret."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from pynamodb.connection import Connection
+from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
+from pynamodb.expressions.update import Action
+from pynamodb.transactions import TransactWrite
+
+from lambdas.decisions.values import Account
+from lambdas.repositories.models import (
+    AccountItem,
+    AliasItem,
+    ApiKeyItem,
+    DirectoryItem,
+    DomainItem,
+    EdgeItem,
+    SecretItem,
+    TenantItem,
+)
+
+_Item = TypeVar("_Item", bound=DirectoryItem)
+
+
+class Taken(Exception):
+    """Something of that name exists already."""
+
+
+class Missing(Exception):
+    """Nothing of that name exists (any more)."""
+
+
+class Page:
+    """``items`` and the cursor that continues after them, None at the end."""
+
+    def __init__(self, items: list[Any], following: str | None) -> None:
+        self.items = items
+        self.following = following
+
+
+class Directory:
+    """Reads and writes by name. Writes are conditional: nothing is overwritten or brought back by accident."""
+
+    # Generic
+
+    def get(self, kind: type[_Item], name: str) -> _Item | None:
+        """The item of ``kind`` called ``name``."""
+        pk, sk = _key(kind, name)
+        try:
+            found: _Item = kind.get(pk, sk, consistent_read=True)
+        except DirectoryItem.DoesNotExist:
+            return None
+        return found
+
+    def create(self, item: DirectoryItem) -> None:
+        """Raises Taken if the name is in use."""
+        item.created_at = int(time.time())
+        try:
+            item.save(condition=DirectoryItem.pk.does_not_exist())
+        except PutError as error:
+            raise _translate(error, Taken) from error
+
+    def update(self, item: DirectoryItem, **changes: Any) -> None:
+        """Set attributes of an existing item. Raises Missing if it is gone."""
+        attributes = type(item).get_attributes()
+        actions: list[Action] = [attributes[name].set(value) for name, value in changes.items()]
+        try:
+            item.update(actions=actions, condition=DirectoryItem.pk.exists())
+        except UpdateError as error:
+            raise _translate(error, Missing) from error
+
+    def delete(self, item: DirectoryItem) -> None:
+        """Raises Missing if it is gone already."""
+        try:
+            item.delete(condition=DirectoryItem.pk.exists())
+        except DeleteError as error:
+            raise _translate(error, Missing) from error
+
+    def page(self, listing: str, limit: int, after: str | None) -> Page:
+        """Up to ``limit`` items of a listing, in the order of their names, after the one called ``after``."""
+        condition = DirectoryItem.sk > after if after else None
+        found = list(DirectoryItem.listings.query(listing, condition, limit=limit + 1))
+        return Page(found[:limit], found[limit - 1].sk if len(found) > limit else None)
+
+    def all(self, listing: str) -> Iterator[Any]:
+        """Every item of a listing."""
+        return iter(DirectoryItem.listings.query(listing))
+
+    # Domains: a name is a domain's own or an alias, and never two domains'
+
+    def create_domain(self, item: DomainItem) -> None:
+        item.created_at = int(time.time())
+        self._write(item, item.aliases, (), new=True)
+
+    def change_domain(self, item: DomainItem, aliases: list[str]) -> None:
+        """Replace the aliases. Raises Taken if one is in use."""
+        added = [alias for alias in aliases if alias not in item.aliases]
+        dropped = [alias for alias in item.aliases if alias not in aliases]
+        item.aliases = aliases
+        self._write(item, added, dropped, new=False)
+
+    def delete_domain(self, item: DomainItem) -> None:
+        with TransactWrite(connection=_connection()) as transaction:
+            for alias in item.aliases:
+                transaction.delete(AliasItem(*_key(AliasItem, alias)))
+            transaction.delete(item)
+
+    def _write(self, item: DomainItem, added: list[str], dropped: list[str] | tuple[()], new: bool) -> None:
+        exists = DirectoryItem.pk.exists()
+        absent = DirectoryItem.pk.does_not_exist()
+        try:
+            with TransactWrite(connection=_connection()) as transaction:
+                transaction.save(item, condition=absent if new else exists)
+                for alias in added:
+                    pk, sk = _key(AliasItem, alias)
+                    transaction.save(AliasItem(pk, sk, canonical=item.name), condition=absent)
+                for alias in dropped:
+                    transaction.delete(AliasItem(*_key(AliasItem, alias)))
+        except TransactWriteError as error:
+            raise _translate(error, Taken) from error
+
+    def domains(self) -> tuple[dict[str, str], str]:
+        """Every name and alias with its canonical name, and the default domain ("" if none is marked)."""
+        names: dict[str, str] = {}
+        default = ""
+        for item in self.all("domains"):
+            names[item.name] = item.name
+            names |= dict.fromkeys(item.aliases, item.name)
+            if item.default:
+                default = item.name
+        return names, default
+
+    # What decisions need
+
+    def account(self, aor: str) -> Account | None:
+        item = self.get(AccountItem, aor)
+        if item is None:
+            return None
+        return Account(item.aor, item.tenant, item.ha1_md5, item.ha1_sha256, item.enabled)
+
+    def fleet_secret(self) -> bytes:
+        """32 octets; made when first asked for."""
+        item = self.get(SecretItem, "secret")
+        if item is None:
+            pk, sk = _key(SecretItem, "secret")
+            fresh = base64.b64encode(secrets.token_bytes(32)).decode()
+            with contextlib.suppress(Taken):  # by another process, whose secret then is the one
+                self.create(SecretItem(pk, sk, secret=fresh))
+            item = self.get(SecretItem, "secret")
+            if item is None:
+                raise Missing("the fleet's secret could not be made")
+        return base64.b64decode(item.secret)
+
+
+# Making items: the keys of each kind in one place
+
+_KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
+    TenantItem: ("TENANT#", "TENANT#"),
+    DomainItem: ("DOMAIN#", "DOMAIN#"),
+    AliasItem: ("DOMAIN#", "DOMAIN#"),  # the same key as a domain of that name: one of them only
+    AccountItem: ("AOR#", "ACCOUNT#"),
+    ApiKeyItem: ("KEY#", "KEY#"),
+    EdgeItem: ("EDGE#", "EDGE#"),
+    SecretItem: ("FLEET#", "FLEET#"),
+}
+
+
+def _key(kind: type[DirectoryItem], name: str) -> tuple[str, str]:
+    pk, sk = _KEYS[kind]
+    return pk + name, sk + name
+
+
+def tenant_item(tenant: str, name: str) -> TenantItem:
+    return TenantItem(*_key(TenantItem, tenant), id=tenant, name=name, listing="tenants")
+
+
+def domain_item(tenant: str, name: str, aliases: list[str], default: bool) -> DomainItem:
+    pk, sk = _key(DomainItem, name)
+    return DomainItem(pk, sk, tenant=tenant, name=name, aliases=aliases, default=default, listing="domains")
+
+
+def account_item(aor: str, tenant: str, ha1_md5: str, ha1_sha256: str, display_name: str) -> AccountItem:
+    pk, sk = _key(AccountItem, aor)
+    return AccountItem(
+        pk,
+        sk,
+        aor=aor,
+        tenant=tenant,
+        ha1_md5=ha1_md5,
+        ha1_sha256=ha1_sha256,
+        display_name=display_name,
+        listing=f"accounts#{tenant}",
+    )
+
+
+def api_key_item(key: str, digest: str, tenant: str, note: str) -> ApiKeyItem:
+    pk, sk = _key(ApiKeyItem, key)
+    return ApiKeyItem(pk, sk, id=key, hash=digest, tenant=tenant, note=note, listing=f"keys#{tenant}")
+
+
+def edge_item(edge: str, public_key: str, addresses: list[str]) -> EdgeItem:
+    pk, sk = _key(EdgeItem, edge)
+    return EdgeItem(pk, sk, id=edge, public_key=public_key, addresses=addresses, listing="edges")
+
+
+def _connection() -> Connection:
+    return Connection(region=DirectoryItem.Meta.region)
+
+
+def _translate(error: PutError | UpdateError | DeleteError | TransactWriteError, kind: type[Exception]) -> Exception:
+    if error.cause_response_code in ("ConditionalCheckFailedException", "TransactionCanceledException"):
+        return kind()
+    return error

@@ -1,0 +1,178 @@
+"""PynamoDB models of the tables in ``template.yaml``. The environment names them, as the template does."""
+
+from __future__ import annotations
+
+import os
+
+from pynamodb.attributes import (
+    BooleanAttribute,
+    DiscriminatorAttribute,
+    ListAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+)
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
+from pynamodb.models import Model
+
+PREFIX = os.environ.get("TABLE_PREFIX", "sipwizard")
+
+
+class _Meta:
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    connect_timeout_seconds = 1
+    read_timeout_seconds = 2
+    max_retry_attempts = 2
+
+
+class Listing(GlobalSecondaryIndex["DirectoryItem"]):
+    """Everything of one kind and owner, by name."""
+
+    class Meta(_Meta):
+        index_name = "listing"
+        projection = AllProjection()
+
+    listing = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+
+
+class DirectoryItem(Model):
+    """What people provision. ``pk`` names the thing, ``sk`` orders it in its ``listing``."""
+
+    class Meta(_Meta):
+        table_name = f"{PREFIX}-directory"
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    kind = DiscriminatorAttribute()
+    listing = UnicodeAttribute(null=True)
+    listings = Listing()
+    created_at = NumberAttribute(null=True)
+
+
+class TenantItem(DirectoryItem, discriminator="tenant"):
+    id = UnicodeAttribute()
+    name = UnicodeAttribute()
+
+
+class DomainItem(DirectoryItem, discriminator="domain"):
+    tenant = UnicodeAttribute()
+    name = UnicodeAttribute()
+    aliases = ListAttribute[str](default=list)
+    default = BooleanAttribute(default=False)
+
+
+class AliasItem(DirectoryItem, discriminator="alias"):
+    """Keeps an alias from being another domain's name or alias."""
+
+    canonical = UnicodeAttribute()
+
+
+class AccountItem(DirectoryItem, discriminator="account"):
+    aor = UnicodeAttribute()
+    tenant = UnicodeAttribute()
+    ha1_md5 = UnicodeAttribute()
+    ha1_sha256 = UnicodeAttribute()
+    enabled = BooleanAttribute(default=True)
+    display_name = UnicodeAttribute(default="")
+
+
+class ApiKeyItem(DirectoryItem, discriminator="key"):
+    """``hash`` is the SHA-256 of the secret part; ``tenant`` "" means administration."""
+
+    id = UnicodeAttribute()
+    hash = UnicodeAttribute()
+    tenant = UnicodeAttribute(default="")
+    note = UnicodeAttribute(default="")
+
+
+class EdgeItem(DirectoryItem, discriminator="edge"):
+    """``public_key`` is the raw Ed25519 key in base64."""
+
+    id = UnicodeAttribute()
+    public_key = UnicodeAttribute()
+    addresses = ListAttribute[str]()
+
+
+class SecretItem(DirectoryItem, discriminator="secret"):
+    """The fleet's secret, from which each day's nonce and token keys are derived."""
+
+    secret = UnicodeAttribute()
+
+
+class ByAddress(GlobalSecondaryIndex["BindingItem"]):
+    """The bindings of an edge address, in the order of their last change."""
+
+    class Meta(_Meta):
+        index_name = "by-address"
+        projection = AllProjection()
+
+    address = UnicodeAttribute(hash_key=True)
+    changed_at = NumberAttribute(range_key=True)
+
+
+class ById(GlobalSecondaryIndex["BindingItem"]):
+    """The items of one binding id, for flow tokens whose flow is dead."""
+
+    class Meta(_Meta):
+        index_name = "by-id"
+        projection = AllProjection()
+
+    id = UnicodeAttribute(hash_key=True)
+
+
+class BindingItem(Model):
+    """Where a phone is. ``sk`` is ``key#edge address``, ``ttl`` when DynamoDB may clean up."""
+
+    class Meta(_Meta):
+        table_name = f"{PREFIX}-bindings"
+
+    aor = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    key = UnicodeAttribute()
+    id = UnicodeAttribute()
+    address = UnicodeAttribute()
+    port = NumberAttribute()
+    transport = UnicodeAttribute()
+    host = UnicodeAttribute()
+    remote_port = NumberAttribute()
+    connection = NumberAttribute()
+    contact = UnicodeAttribute()
+    call_id = UnicodeAttribute()
+    cseq = NumberAttribute()
+    registered_at = NumberAttribute()
+    changed_at = NumberAttribute()
+    expires_at = NumberAttribute()
+    revision = UnicodeAttribute()
+    tenant = UnicodeAttribute()
+    q = NumberAttribute(default=1000)
+    instance = UnicodeAttribute(default="")
+    reg_id = NumberAttribute(default=0)
+    user_agent = UnicodeAttribute(default="")
+    removed = BooleanAttribute(default=False)
+    ttl = NumberAttribute()
+    by_address = ByAddress()
+    by_id = ById()
+
+
+class CallsByAccount(GlobalSecondaryIndex["CallItem"]):
+    """An account's calls, by start."""
+
+    class Meta(_Meta):
+        index_name = "by-account"
+        projection = AllProjection()
+
+    account = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+
+
+class CallItem(Model):
+    """One call. ``pk`` is ``tenant#day``, ``sk`` is ``start#Call-ID``."""
+
+    class Meta(_Meta):
+        table_name = f"{PREFIX}-calls"
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    account = UnicodeAttribute()
+    ttl = NumberAttribute()
+    by_account = CallsByAccount()
