@@ -1,0 +1,166 @@
+"""What edges say to each other, without I/O: length-prefixed frames on one QUIC stream.
+
+``length (4 octets) | kind (1 octet) | fields``, numbers in network order, texts with a 2-octet length.
+An edge closes the link on a frame that it can't read, and ignores kinds that it doesn't know.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from edge.sip.flow import Flow
+
+MAX_FRAME = 70_000  # octets: the largest SIP message and its flow
+_HEAD = struct.Struct("!IB")
+
+
+class FrameError(ValueError):
+    """The peer sends what isn't a frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The client names itself."""
+
+    edge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nonce:
+    """The server wants a signature over these 32 octets."""
+
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The signature over (label, SHA-256 of the server's certificate, client's id, nonce)."""
+
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The client is who it says; other frames may follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendOn:
+    """Send ``data`` on ``flow``, whose address you hold, in ``epoch`` as far as I know."""
+
+    flow: Flow
+    epoch: int
+    ref: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The SendOn with this ``ref`` couldn't be: the address isn't held here, or the flow is dead."""
+
+    ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFor:
+    """A response that came in here on ``flow`` belongs to a transaction of yours."""
+
+    flow: Flow
+    data: bytes
+
+
+Frame = Hello | Nonce | Proof | Welcome | SendOn | NotSent | ResponseFor
+
+
+def encode(frame: Frame) -> bytes:
+    """The frame as sent."""
+    match frame:
+        case Hello(edge):
+            kind, fields = 1, edge.encode()
+        case Nonce(nonce):
+            kind, fields = 2, nonce
+        case Proof(signature):
+            kind, fields = 3, signature
+        case Welcome():
+            kind, fields = 4, b""
+        case SendOn(flow, epoch, ref, data):
+            kind, fields = 5, _flow(flow) + struct.pack("!Q", epoch) + _text(ref) + data
+        case NotSent(ref):
+            kind, fields = 6, ref.encode()
+        case ResponseFor(flow, data):
+            kind, fields = 7, _flow(flow) + data
+    return _HEAD.pack(len(fields) + 1, kind) + fields
+
+
+class FrameReader:
+    """Feed it bytes as they come; it gives back frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that ``data`` completes. Raises FrameError."""
+        buffer = self._buffer
+        buffer += data
+        frames: list[Frame] = []
+        while len(buffer) >= _HEAD.size:
+            size, kind = _HEAD.unpack_from(buffer)
+            if not 0 < size <= MAX_FRAME:
+                raise FrameError(f"a frame of {size} octets")
+            if len(buffer) < 4 + size:
+                break
+            fields = bytes(buffer[_HEAD.size : 4 + size])
+            del buffer[: 4 + size]
+            frame = _decode(kind, fields)
+            if frame is not None:
+                frames.append(frame)
+        return frames
+
+
+def _decode(kind: int, fields: bytes) -> Frame | None:
+    try:
+        match kind:
+            case 1:
+                return Hello(fields.decode())
+            case 2:
+                return Nonce(fields)
+            case 3:
+                return Proof(fields)
+            case 4:
+                return Welcome()
+            case 5:
+                flow, rest = _read_flow(fields)
+                (epoch,) = struct.unpack_from("!Q", rest)
+                ref, data = _read_text(rest[8:])
+                return SendOn(flow, epoch, ref, data)
+            case 6:
+                return NotSent(fields.decode())
+            case 7:
+                flow, data = _read_flow(fields)
+                return ResponseFor(flow, data)
+    except (struct.error, ValueError, IndexError, OSError) as error:
+        raise FrameError(f"a frame of kind {kind} that can't be read") from error
+    return None
+
+
+def _text(text: str) -> bytes:
+    raw = text.encode("utf-8", "surrogateescape")
+    return struct.pack("!H", len(raw)) + raw
+
+
+def _read_text(data: bytes) -> tuple[str, bytes]:
+    (size,) = struct.unpack_from("!H", data)
+    if len(data) < 2 + size:
+        raise ValueError("cut short")
+    return data[2 : 2 + size].decode("utf-8", "surrogateescape"), data[2 + size :]
+
+
+def _flow(flow: Flow) -> bytes:
+    return _text(flow.address) + struct.pack("!H", flow.port) + flow.pack_remote()
+
+
+def _read_flow(data: bytes) -> tuple[Flow, bytes]:
+    address, rest = _read_text(data)
+    (port,) = struct.unpack_from("!H", rest)
+    return Flow.unpack_remote(rest[2:], address, port)

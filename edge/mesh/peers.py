@@ -1,0 +1,176 @@
+"""The mesh: a link to every other edge of the fleet list, made anew whenever it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from aioquic.asyncio.server import QuicServer, serve
+from aioquic.quic.connection import QuicConnection
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from edge.mesh.frames import Frame, NotSent, ResponseFor, SendOn
+from edge.mesh.link import HANDSHAKE, ClientLink, ServerLink, client_configuration, server_configuration
+from edge.sip.flow import Flow
+
+log = logging.getLogger(__name__)
+
+_RETRY = 0.5  # seconds between attempts to reach a peer
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An edge of the fleet list: ``mesh`` is ``host:port``, ``certificate`` base64 DER, ``held`` address to epoch."""
+
+    id: str
+    mesh: str
+    certificate: str
+    held: tuple[tuple[str, int], ...]
+
+
+class MeshUser(Protocol):
+    """Who gets what comes over the mesh."""
+
+    def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
+        """Send on a flow held here; False if it can't be."""
+
+    def response_from_peer(self, flow: Flow, data: bytes) -> None: ...
+
+    def not_sent(self, ref: str) -> None: ...
+
+
+class Mesh:
+    """Both sides of the mesh at one edge."""
+
+    def __init__(self, edge: str, key: Ed25519PrivateKey, certificate: x509.Certificate, user: MeshUser) -> None:
+        self._edge = edge
+        self._key = key
+        self._certificate = certificate
+        self._user = user
+        self._server: QuicServer | None = None
+        self._local = ""
+        self._peers: dict[str, Peer] = {}
+        self._holders: dict[str, tuple[str, int]] = {}
+        self._links: dict[str, ClientLink] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def open(self, host: str, port: int) -> None:
+        """Listen for peers. Raises OSError."""
+        self._local = host
+        self._server = await serve(
+            host,
+            port,
+            configuration=server_configuration(self._certificate, self._key),
+            create_protocol=partial(
+                ServerLink,
+                certificate=self._certificate.public_bytes(Encoding.DER),
+                key_of=self._key_of,
+                on_frame=self._from_client,
+            ),
+        )
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._server is not None:
+            self._server.close()
+
+    def update(self, peers: Iterable[Peer]) -> None:
+        """The fleet list as it is now; this edge itself may be in it."""
+        fleet = {peer.id: peer for peer in peers if peer.id != self._edge}
+        self._holders = {address: (peer.id, epoch) for peer in fleet.values() for address, epoch in peer.held}
+        for edge, peer in fleet.items():
+            known = self._peers.get(edge)
+            if known is None or (known.mesh, known.certificate) != (peer.mesh, peer.certificate):
+                self._drop(edge)
+                self._tasks[edge] = asyncio.get_running_loop().create_task(self._reach(peer))
+        for edge in [edge for edge in self._tasks if edge not in fleet]:
+            self._drop(edge)
+        self._peers = fleet
+
+    def _drop(self, edge: str) -> None:
+        task = self._tasks.pop(edge, None)
+        if task is not None:
+            task.cancel()
+
+    def send(self, flow: Flow, data: bytes, ref: str) -> bool:
+        """Have the edge that holds ``flow``'s address send ``data``; False if there is no link to it. A failure
+        there comes back as ``not_sent``."""
+        holder = self._holders.get(flow.address)
+        link = self._links.get(holder[0]) if holder else None
+        if holder is None or link is None or not link.up:
+            return False
+        link.send(SendOn(flow, holder[1], ref, data))
+        return True
+
+    def respond(self, owner: str, flow: Flow, data: bytes) -> bool:
+        """Hand a response to the edge whose transaction it belongs to; False if there is no link to it."""
+        link = self._links.get(owner)
+        if link is None or not link.up:
+            return False
+        link.send(ResponseFor(flow, data))
+        return True
+
+    def connected(self) -> list[str]:
+        """The peers with a working link."""
+        return sorted(edge for edge, link in self._links.items() if link.up)
+
+    async def _reach(self, peer: Peer) -> None:
+        while True:
+            try:
+                await self._connect(peer)
+            except (OSError, ConnectionError, TimeoutError) as error:
+                log.debug("mesh: %s is out of reach: %s", peer.id, error)
+            await asyncio.sleep(_RETRY)
+
+    async def _connect(self, peer: Peer) -> None:
+        host, _, port = peer.mesh.rpartition(":")
+        certificate = base64.b64decode(peer.certificate)
+        quic = QuicConnection(configuration=client_configuration(peer.id, peer.certificate))
+        make = partial(ClientLink, quic, self._edge, self._key, certificate, partial(self._from_server, peer.id))
+        transport, link = await asyncio.get_running_loop().create_datagram_endpoint(make, local_addr=(self._local, 0))
+        try:
+            link.connect((host, int(port)))
+            done, _ = await asyncio.wait([link.welcome, link.ended], timeout=HANDSHAKE, return_when="FIRST_COMPLETED")
+            if link.welcome not in done:
+                log.debug("mesh: no link to %s: %s", peer.id, link.ended.result() if link.ended.done() else "time-out")
+                return
+            self._links[peer.id] = link
+            log.info("mesh: link to %s", peer.id)
+            log.warning("mesh: link to %s ended: %s", peer.id, await link.keep())
+        finally:
+            if self._links.get(peer.id) is link:
+                del self._links[peer.id]
+            with contextlib.suppress(Exception):
+                link.close()
+            transport.close()
+
+    def _key_of(self, edge: str) -> Ed25519PublicKey | None:
+        peer = self._peers.get(edge)
+        if peer is None:
+            return None
+        key = x509.load_der_x509_certificate(base64.b64decode(peer.certificate)).public_key()
+        return key if isinstance(key, Ed25519PublicKey) else None
+
+    def _from_server(self, edge: str, frame: Frame) -> None:
+        if isinstance(frame, NotSent):
+            self._user.not_sent(frame.ref)
+
+    def _from_client(self, link: ServerLink, frame: Frame) -> None:
+        if link.peer not in self._peers:
+            link.refuse("no longer in the fleet")
+        elif isinstance(frame, SendOn):
+            if not self._user.send_for_peer(frame.flow, frame.epoch, frame.data) and frame.ref:
+                link.send(NotSent(frame.ref))
+        elif isinstance(frame, ResponseFor):
+            self._user.response_from_peer(frame.flow, frame.data)
