@@ -55,7 +55,7 @@ class Directory:
         pk, sk = _key(kind, name)
         try:
             found: _Item = kind.get(pk, sk, consistent_read=True)
-        except DirectoryItem.DoesNotExist:
+        except kind.DoesNotExist:
             return None
         return found
 

@@ -1,0 +1,53 @@
+# Sourced by the other scripts, at the project's root: makes .venv (and, with NEED_TOOLS=1, .venv/tools) hold exactly
+# what pyproject.toml pins. Does nothing when they do already.
+
+fail() { echo "$(basename "$0"): $*" >&2; exit 1; }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else return 1; fi; }
+
+find_python() {
+  local candidate
+  for candidate in python3.13 python3.12 python3.11 python3 python3.14; do
+    if command -v "$candidate" >/dev/null &&
+      "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  fail "Python 3.11 or newer is needed and wasn't found; on Debian 12: apt-get install python3 python3-venv"
+}
+
+make_environment() { # make_environment DIRECTORY EXTRA...
+  local directory=$1 stamp wanted
+  shift
+  stamp=$directory/.sipwizard-stamp
+  wanted="$(cat pyproject.toml scripts/constraints.txt | sha256sum | cut -d' ' -f1) $*"
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
+  local python
+  python=$(find_python) || exit 1
+  echo "Installing into $directory (once) ..."
+  if ! "$python" -m venv "$directory" >/dev/null 2>&1; then
+    rm -rf "$directory"
+    as_root apt-get install -y -q python3-venv >/dev/null 2>&1 || true
+    "$python" -m venv "$directory" >/dev/null 2>&1 ||
+      fail "$python can't make a virtual environment; on Debian: apt-get install python3-venv"
+  fi
+  local constraints=()
+  [ "$1" = tools ] || constraints=(--constraint scripts/constraints.txt)
+  "$directory/bin/python" - "$@" >"$directory/wanted.txt" <<'PY'
+import sys, tomllib
+extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]
+print("\n".join(sorted({name for extra in sys.argv[1:] for name in extras[extra]})))
+PY
+  "$directory/bin/python" -m pip install --quiet --disable-pip-version-check "${constraints[@]}" \
+    --requirement "$directory/wanted.txt" >"$directory/pip.log" 2>&1 ||
+    fail "pip couldn't install what is needed; is there a network? The end of $directory/pip.log: $(tail -n 1 "$directory/pip.log")"
+  echo "$wanted" >"$stamp"
+}
+
+mkdir -p .local
+exec 9>.local/environment.lock
+flock 9
+make_environment .venv edge lambdas development
+if [ "${NEED_TOOLS:-}" = 1 ]; then make_environment .venv/tools tools; fi
+exec 9>&-

@@ -1,0 +1,71 @@
+"""The tables of ``template.yaml`` on any DynamoDB-compatible endpoint: one definition for AWS and for development."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from botocore.exceptions import ClientError
+
+TEMPLATE = Path(__file__).parent.parent / "template.yaml"
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms (``!Sub x`` as ``{"Sub": "x"}``)."""
+
+
+def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return {suffix: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {suffix: loader.construct_sequence(node, deep=True)}
+    return {suffix: loader.construct_mapping(node, deep=True)}
+
+
+_Loader.add_multi_constructor("!", _short_form)
+
+
+def load_template() -> dict[str, Any]:
+    """``template.yaml`` with its short forms unresolved."""
+    template: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - a SafeLoader with tags
+    return template
+
+
+def table_definitions(prefix: str) -> list[dict[str, Any]]:
+    """``CreateTable`` arguments of every table, and the name of its time-to-live attribute under ``TTL`` if it has one."""
+    found = []
+    for resource in load_template()["Resources"].values():
+        if resource["Type"] != "AWS::DynamoDB::GlobalTable":
+            continue
+        properties = resource["Properties"]
+        definition = {
+            key: properties[key]
+            for key in ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+            if key in properties
+        }
+        definition["TableName"] = properties["TableName"]["Sub"].replace("${TablePrefix}", prefix)
+        definition["TTL"] = properties.get("TimeToLiveSpecification", {}).get("AttributeName")
+        found.append(definition)
+    return found
+
+
+def create_tables(client: Any, prefix: str) -> list[str]:
+    """Make the tables that don't exist yet; the names of those made."""
+    made = []
+    for definition in table_definitions(prefix):
+        ttl = definition.pop("TTL")
+        name = definition["TableName"]
+        try:
+            client.create_table(**definition)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ResourceInUseException":
+                continue
+            raise
+        client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1})
+        if ttl:
+            client.update_time_to_live(
+                TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": ttl}
+            )
+        made.append(name)
+    return made
