@@ -83,13 +83,13 @@ def _expires(question: RegisterQuestion, contact: ContactField, limits: Limits) 
 
 
 def _repeated(question: RegisterQuestion, item: StoredBinding) -> bool:
-    """True if this REGISTER is the one that made ``item``: an edge asks again when an answer got lost. An older one,
-    overtaken by its successor, must change nothing."""
+    """True if this very question made ``item``: an edge asks again when an answer got lost. A REGISTER that isn't newer
+    must change nothing."""
+    if item.revision == question.request:
+        return True
     if item.call_id != question.call_id or question.cseq > item.cseq:
         return False
-    if question.cseq == item.cseq and (item.revision == question.request or item.flow == question.flow):
-        return True
-    raise _Refused(Reject(status=500, reason="Server Internal Error: a later REGISTER came first"))
+    raise _Refused(Reject(status=500, reason="Server Internal Error: CSeq is not higher than the last one's"))
 
 
 def _refresh(

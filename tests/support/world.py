@@ -1,0 +1,344 @@
+"""A whole service in memory with a virtual clock: real cores, the real decision functions, scripted phones, NATs."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edge.proxy.core import Core
+from edge.proxy.events import Action, Ask, BindingsChanged, Decided, Event, FleetChanged, FlowClosed, Received, Relay
+from edge.proxy.events import Send, SendFailed, Tick
+from edge.proxy.fleet import Fleet
+from edge.proxy.flow_token import TokenKeys
+from edge.sip.flow import Flow
+from lambdas.contract import BindingChange, Decision, LocateQuestion, Question, RegisterQuestion, Reject
+from lambdas.decisions import register, route
+from lambdas.decisions.digest import ha1
+from lambdas.decisions.values import Account, StoredBinding
+from tests.support.agent import Agent
+
+LATENCY = 0.01
+DOMAIN = "example.com"
+TOKEN_KEYS = {7: bytes(range(64))}
+NONCE_KEYS = {7: b"n" * 32}
+WALL = 1_800_000_000.0
+
+
+class CountedIds:
+    """Identifiers that are the same in every run."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._next = itertools.count(1)
+
+    def token(self) -> str:
+        return f"{self._prefix}{next(self._next)}"
+
+    def salt(self) -> bytes:
+        return next(self._next).to_bytes(4, "big")
+
+
+class Control:
+    """The control plane's decisions over dictionaries, with the same conditional writes."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.accounts: dict[str, Account] = {}
+        self.items: dict[tuple[str, str, str], StoredBinding] = {}
+        self.limits = register.Limits()
+        self.questions: list[Question] = []
+        self.dark = False
+
+    def add(self, username: str, password: str, tenant: str = "t1") -> Account:
+        account = Account(
+            f"{username}@{DOMAIN}",
+            tenant,
+            ha1("MD5", username, DOMAIN, password),
+            ha1("SHA-256", username, DOMAIN, password),
+        )
+        self.accounts[account.aor] = account
+        return account
+
+    def bindings(self, aor: str) -> tuple[StoredBinding, ...]:
+        return tuple(item for (owner, _, _), item in self.items.items() if owner == aor)
+
+    def decide(self, question: Question) -> Decision:
+        self.questions.append(question)
+        now = self.clock()
+        if isinstance(question, LocateQuestion):
+            found = tuple(item for item in self.items.values() if item.id == question.binding)
+            return route.locate(question, found, now)
+        account = self.accounts.get(f"{question.credentials.username}@{question.credentials.realm}")
+        if isinstance(question, RegisterQuestion):
+            outcome = register.decide(
+                question, register.RegisterFacts(account, self.bindings(question.aor)), now, self.limits
+            )
+            if not self.write(outcome.puts):
+                return Reject(status=503, retry_after=1)
+            return outcome.decision
+        facts = route.RouteFacts(account, self.accounts.get(question.called), self.bindings(question.called))
+        return route.decide(question, facts, now)
+
+    def write(self, puts: tuple) -> bool:
+        keys = [(put.binding.aor, put.binding.key, put.binding.address) for put in puts]
+        for put, key in zip(puts, keys, strict=True):
+            old = self.items.get(key)
+            if (old.revision if old else None) != put.seen:
+                return False
+        for put, key in zip(puts, keys, strict=True):
+            self.items[key] = put.binding
+        return True
+
+
+class Node:
+    """One edge: its core, and what the world's network does for it."""
+
+    def __init__(self, world: World, edge: str, address: str, boot: str) -> None:
+        self.world = world
+        self.edge = edge
+        self.address = address
+        self.core = Core(edge, boot, CountedIds(f"{edge}{boot}"))
+        self.alive = True
+        self.sent: list[Send] = []
+        self.connections: dict[Flow, Phone] = {}
+
+    def handle(self, event: Event) -> None:
+        if not self.alive:
+            return
+        for action in self.core.handle(event, self.world.now):
+            self._carry_out(action)
+        deadline = self.core.deadline()
+        if deadline is not None:
+            self.world.at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        deadline = self.core.deadline()
+        if self.alive and deadline is not None and deadline <= self.world.now:
+            self.handle(Tick())
+
+    def _carry_out(self, action: Action) -> None:
+        world = self.world
+        match action:
+            case Send(flow, data, ref):
+                if flow.address == self.address:
+                    self.sent.append(action)
+                    sent = self.transmit(flow, data)
+                else:
+                    sent = world.over_mesh(flow, data)
+                if not sent and ref:
+                    world.after(0, lambda: self.handle(SendFailed(ref)))
+            case Relay(owner, flow, data):
+                node = world.nodes.get(owner)
+                if node is not None:
+                    world.after(LATENCY, lambda: node.handle(Received(flow, data)))
+            case Ask(ask, question):
+                if world.control.dark:
+                    world.after(4.5, lambda: self.handle(Decided(ask, None)))
+                else:
+                    decision = world.control.decide(question)
+                    world.after(world.decision_time, lambda: self.handle(Decided(ask, decision)))
+
+    def transmit(self, flow: Flow, data: bytes) -> bool:
+        """Put on the wire; False if the flow is known to be dead."""
+        if self.core.bindings.retired(flow):
+            return False
+        if flow.reliable:
+            phone = self.connections.get(flow)
+            if phone is None:
+                return False
+            self.world.after(LATENCY, lambda: phone.agent.take(data))
+            return True
+        self.world.deliver(flow, data)
+        return True
+
+
+@dataclass
+class Phone:
+    """A scripted phone at ``public`` (host, port), which is also what its NAT shows. ``open_to`` are the edge
+    addresses whose packets its NAT lets in, by when the mapping runs out."""
+
+    world: World
+    agent: Agent
+    node: str
+    public: tuple[str, int]
+    nat: float | None = None
+    inbound_refresh: bool = True
+    open_to: dict[str, float] = field(default_factory=dict)
+    connection: Flow | None = None
+    dropped: int = 0
+
+    def send(self, data: bytes) -> None:
+        world = self.world
+        address = world.nodes[self.node].address
+        if self.agent.transport == "UDP":
+            flow = Flow(address, 5060, "udp", *self.public)
+            if self.nat is not None:
+                self.open_to[address] = world.now + self.nat
+        else:
+            assert self.connection is not None
+            flow = self.connection
+        world.after(LATENCY, lambda: world.nodes[self.node].handle(Received(flow, data)))
+
+    def connect(self) -> None:
+        """A new TCP connection to its edge."""
+        node = self.world.nodes[self.node]
+        self.connection = Flow(node.address, 5060, "tcp", *self.public, next(self.world.serial))
+        node.connections[self.connection] = self
+
+    def disconnect(self) -> None:
+        node = self.world.nodes[self.node]
+        if self.connection is not None:
+            node.connections.pop(self.connection, None)
+            node.handle(FlowClosed(self.connection))
+
+    def register(self, expires: int | None = 3600, **kwargs: object) -> int:
+        """REGISTER with credentials; the final status."""
+        request = self.agent.register_request(expires, **kwargs)  # type: ignore[arg-type]
+        return self.transact(request).status
+
+    def transact(self, request, repeat: tuple[float, ...] = ()):
+        """Send, again after each delay in ``repeat``, answer a challenge, wait; the final response."""
+        for _ in range(3):
+            wire = request.to_bytes()
+            for delay in (0.0, *repeat):
+                self.world.after(delay, lambda wire=wire: self.send(wire))
+            response = self.world.wait(lambda request=request: self.agent.final(request))
+            if response.status not in (401, 407):
+                return response
+            if request.method == "INVITE":
+                self.ack_refusal(request, response)
+            request = self.agent.authorize(request, response)
+        return response
+
+    def ack_refusal(self, request, response) -> None:
+        from edge.sip.transaction.client import make_ack
+
+        self.send(make_ack(request, response).to_bytes())
+
+    def start_call(self, uri: str, headers=None):
+        """INVITE through the challenge; the INVITE that carries credentials."""
+        invite = self.agent.invite_request(uri, headers)
+        self.send(invite.to_bytes())
+        challenge = self.world.wait(lambda: next(iter(self.agent.responses("INVITE", invite.get("call-id"))), None))
+        assert challenge.status == 407, challenge.status
+        self.ack_refusal(invite, challenge)
+        invite = self.agent.authorize(invite, challenge)
+        self.send(invite.to_bytes())
+        return invite
+
+
+class World:
+    """Edges, phones, a control plane and time."""
+
+    def __init__(self, edges: int = 2) -> None:
+        self.now = 1000.0
+        self.serial = itertools.count(1)
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self.control = Control(lambda: WALL + self.now)
+        self.decision_time = 0.02
+        self.loss: Callable[[Flow, bytes], bool] = lambda flow, data: False
+        self.nodes: dict[str, Node] = {}
+        self.phones: dict[tuple[str, int], Phone] = {}
+        self.dropped = 0
+        for index in range(edges):
+            edge = f"edge-{chr(ord('a') + index)}"
+            self.nodes[edge] = Node(self, edge, f"203.0.113.{11 + index}", "b1")
+        for node in self.nodes.values():
+            self.inform(node)
+
+    def inform(self, node: Node) -> None:
+        node.handle(FleetChanged(self.fleet(node)))
+
+    def fleet(self, node: Node) -> Fleet:
+        return Fleet(
+            epochs={node.address: 1},
+            addresses=frozenset(other.address for other in self.nodes.values()),
+            domains={DOMAIN: DOMAIN, "alias.example": DOMAIN},
+            default_domain=DOMAIN,
+            nonce_keys=NONCE_KEYS,
+            nonce_key=7,
+            tokens=TokenKeys(TOKEN_KEYS, 7),
+            clock=WALL,
+        )
+
+    def restart(self, edge: str) -> None:
+        """kill -9 and start again: a new core, bindings read back, connections gone."""
+        old = self.nodes[edge]
+        old.alive = False
+        node = self.nodes[edge] = Node(self, edge, old.address, f"{old.core._owner.split('.')[1]}x")
+        self.inform(node)
+        wall = self.control.clock()
+        changes = [
+            BindingChange(
+                id=item.id, aor=item.aor, contact=item.contact, expires=round(item.expires_at - wall), flow=item.flow
+            )
+            for item in self.control.items.values()
+            if item.address == node.address and item.live(wall)
+        ]
+        node.handle(BindingsChanged(changes))
+
+    def phone(self, username: str, node: str = "edge-a", transport: str = "UDP", **kwargs: object) -> Phone:
+        """A phone with an account, not yet registered."""
+        host, port = f"192.0.2.{len(self.phones) + 1}", 30000 + len(self.phones)
+        if f"{username}@{DOMAIN}" not in self.control.accounts:
+            self.control.add(username, f"pw-{username}")
+        agent = Agent(username, DOMAIN, f"pw-{username}", "10.0.0.9", 5060, lambda data: None, transport)
+        phone = Phone(self, agent, node, (host, port), **kwargs)  # type: ignore[arg-type]
+        agent.send = phone.send
+        self.phones[host, port] = phone
+        if transport == "TCP":
+            phone.connect()
+        return phone
+
+    # Time
+
+    def at(self, when: float, work: Callable[[], None]) -> None:
+        heapq.heappush(self._heap, (when, next(self.serial), work))
+
+    def after(self, delay: float, work: Callable[[], None]) -> None:
+        self.at(self.now + delay, work)
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        end = self.now + seconds
+        while self._heap and self._heap[0][0] <= end:
+            when, _, work = heapq.heappop(self._heap)
+            self.now = max(self.now, when)
+            work()
+        self.now = end
+
+    def wait(self, found, seconds: float = 40):
+        """Let time pass until ``found()`` is true; its value."""
+        end = self.now + seconds
+        while True:
+            value = found()
+            if value:
+                return value
+            if not self._heap or self._heap[0][0] > end:
+                raise AssertionError(f"nothing within {seconds} s")
+            when, _, work = heapq.heappop(self._heap)
+            self.now = max(self.now, when)
+            work()
+
+    # The network
+
+    def deliver(self, flow: Flow, data: bytes) -> None:
+        """A UDP packet from an edge address to a phone's public one, through its NAT."""
+        phone = self.phones.get((flow.host, flow.remote_port))
+        if phone is None or self.loss(flow, data):
+            return
+        if phone.nat is not None:
+            if phone.open_to.get(flow.address, 0) < self.now:
+                phone.dropped += 1
+                return
+            if phone.inbound_refresh:
+                phone.open_to[flow.address] = self.now + phone.nat
+        self.after(LATENCY, lambda: phone.agent.take(data))
+
+    def over_mesh(self, flow: Flow, data: bytes) -> bool:
+        for node in self.nodes.values():
+            if node.address == flow.address:
+                return node.alive and node.transmit(flow, data)
+        return False
