@@ -41,7 +41,7 @@ async def run(config: Config, identity: Identity) -> None:
     trace = Trace(config.id)
     runtime = Runtime(core, control, trace)
     sockets = Sockets(runtime)
-    mesh = Mesh(config.id, identity.key, identity.certificate, runtime)
+    mesh = Mesh(config.id, boot, identity.key, identity.certificate, runtime)
     runtime.connect(sockets, mesh)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(runtime.close)

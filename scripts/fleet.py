@@ -235,9 +235,7 @@ class DevelopmentFleet:
         self.processes.wait_until(edge.id, ready, 30)
 
     def _run(self, name: str, arguments: list[str], environment: dict[str, str], host: Host) -> None:
-        self.processes.start(
-            name, [sys.executable, *arguments], {**self._environment, **environment}, host.namespace
-        )
+        self.processes.start(name, [sys.executable, *arguments], {**self._environment, **environment}, host.namespace)
 
     # Talking to it
 
@@ -387,7 +385,9 @@ def _explain(fleet: DevelopmentFleet) -> None:
         print(f"  user      {account.username}    password  {account.password}")
     proxies = ", ".join(edge.sip for edge in fleet.edges)
     print(f"  address   {proxies}   (as outbound proxy, UDP or TCP; or as the domain itself)")
-    print("Watch two phones do it with scripts/demo; everything else is in .local/up.json. Ctrl-C stops it.", flush=True)
+    print(
+        "Watch two phones do it with scripts/demo; everything else is in .local/up.json. Ctrl-C stops it.", flush=True
+    )
 
 
 if __name__ == "__main__":

@@ -64,8 +64,6 @@ def create_tables(client: Any, prefix: str) -> list[str]:
             raise
         client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1})
         if ttl:
-            client.update_time_to_live(
-                TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": ttl}
-            )
+            client.update_time_to_live(TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": ttl})
         made.append(name)
     return made

@@ -11,7 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-_VALID = datetime.timedelta(days=3650)
+# The certificate is a function of the key, so that a restarted edge shows the one that its peers know.
+_NOT_BEFORE = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+_NOT_AFTER = datetime.datetime(2120, 1, 1, tzinfo=datetime.UTC)
 
 
 class IdentityError(Exception):
@@ -67,15 +69,15 @@ class Identity:
 
 def _self_signed(edge: str, key: Ed25519PrivateKey) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, edge)])
-    now = datetime.datetime.now(datetime.UTC)
+    serial = int.from_bytes(key.public_key().public_bytes_raw()[:8], "big") | 1
     return (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))  # peers' clocks may be behind
-        .not_valid_after(now + _VALID)
+        .serial_number(serial)
+        .not_valid_before(_NOT_BEFORE)
+        .not_valid_after(_NOT_AFTER)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(edge)]), critical=False)
         .sign(key, None)
     )

@@ -21,9 +21,10 @@ class FrameError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The client names itself."""
+    """The client names itself, and the start of its process."""
 
     edge: str
+    boot: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ Frame = Hello | Nonce | Proof | Welcome | SendOn | NotSent | ResponseFor
 def encode(frame: Frame) -> bytes:
     """The frame as sent."""
     match frame:
-        case Hello(edge):
-            kind, fields = 1, edge.encode()
+        case Hello(edge, boot):
+            kind, fields = 1, _text(edge) + _text(boot)
         case Nonce(nonce):
             kind, fields = 2, nonce
         case Proof(signature):
@@ -122,7 +123,8 @@ def _decode(kind: int, fields: bytes) -> Frame | None:
     try:
         match kind:
             case 1:
-                return Hello(fields.decode())
+                edge, rest = _read_text(fields)
+                return Hello(edge, _read_text(rest)[0])
             case 2:
                 return Nonce(fields)
             case 3:

@@ -94,6 +94,8 @@ class Link(QuicConnectionProtocol):
         """End the link."""
         self.up = False
         self.close(error_code=1, reason_phrase=why)
+        if not self.ended.done():
+            self.ended.set_result(why)
 
 
 class ClientLink(Link):
@@ -103,12 +105,14 @@ class ClientLink(Link):
         self,
         quic: QuicConnection,
         edge: str,
+        boot: str,
         key: Ed25519PrivateKey,
         certificate: bytes,
         on_frame: Callable[[Frame], None],
     ) -> None:
         super().__init__(quic)
         self._edge = edge
+        self._boot = boot
         self._key = key
         self._certificate = certificate
         self._on_frame = on_frame
@@ -116,7 +120,7 @@ class ClientLink(Link):
 
     def quic_event_received(self, event: QuicEvent) -> None:
         if isinstance(event, HandshakeCompleted):
-            self.send(Hello(self._edge))
+            self.send(Hello(self._edge, self._boot))
         super().quic_event_received(event)
 
     def frame_received(self, frame: Frame) -> None:
@@ -148,14 +152,16 @@ class ServerLink(Link):
         *,
         certificate: bytes,
         key_of: Callable[[str], Ed25519PublicKey | None],
+        on_up: Callable[[ServerLink], None],
         on_frame: Callable[[ServerLink, Frame], None],
     ) -> None:
         super().__init__(quic, stream_handler)
         self._certificate = certificate
         self._key_of = key_of
+        self._on_up = on_up
         self._on_frame = on_frame
         self._nonce = b""
-        self.peer = ""
+        self.peer = self.boot = ""
         self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE, self._too_late)
 
     def _too_late(self) -> None:
@@ -166,13 +172,14 @@ class ServerLink(Link):
         if self.up:
             self._on_frame(self, frame)
         elif isinstance(frame, Hello) and not self._nonce:
-            self.peer = frame.edge
+            self.peer, self.boot = frame.edge, frame.boot
             self._nonce = secrets.token_bytes(32)
             self.send(Nonce(self._nonce))
         elif isinstance(frame, Proof) and self._nonce and self._proven(frame.signature):
             self.up = True
             self._deadline.cancel()
             self.send(Welcome())
+            self._on_up(self)
         else:
             log.warning("mesh: a link that claims to be edge %r could not prove it", self.peer)
             self._deadline.cancel()

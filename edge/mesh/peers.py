@@ -50,8 +50,11 @@ class MeshUser(Protocol):
 class Mesh:
     """Both sides of the mesh at one edge."""
 
-    def __init__(self, edge: str, key: Ed25519PrivateKey, certificate: x509.Certificate, user: MeshUser) -> None:
+    def __init__(
+        self, edge: str, boot: str, key: Ed25519PrivateKey, certificate: x509.Certificate, user: MeshUser
+    ) -> None:
         self._edge = edge
+        self._boot = boot
         self._key = key
         self._certificate = certificate
         self._user = user
@@ -61,6 +64,7 @@ class Mesh:
         self._holders: dict[str, tuple[str, int]] = {}
         self._links: dict[str, ClientLink] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._boots: dict[str, str] = {}
 
     async def open(self, host: str, port: int) -> None:
         """Listen for peers. Raises OSError."""
@@ -73,6 +77,7 @@ class Mesh:
                 ServerLink,
                 certificate=self._certificate.public_bytes(Encoding.DER),
                 key_of=self._key_of,
+                on_up=self._peer_up,
                 on_frame=self._from_client,
             ),
         )
@@ -127,27 +132,32 @@ class Mesh:
 
     async def _reach(self, peer: Peer) -> None:
         while True:
+            was_up = False
             try:
-                await self._connect(peer)
+                was_up = await self._connect(peer)
             except (OSError, ConnectionError, TimeoutError) as error:
                 log.debug("mesh: %s is out of reach: %s", peer.id, error)
-            await asyncio.sleep(_RETRY)
+            await asyncio.sleep(0 if was_up else _RETRY)
 
-    async def _connect(self, peer: Peer) -> None:
+    async def _connect(self, peer: Peer) -> bool:
+        """Make a link and keep it until it ends; whether it came up at all."""
         host, _, port = peer.mesh.rpartition(":")
         certificate = base64.b64decode(peer.certificate)
         quic = QuicConnection(configuration=client_configuration(peer.id, peer.certificate))
-        make = partial(ClientLink, quic, self._edge, self._key, certificate, partial(self._from_server, peer.id))
+        make = partial(
+            ClientLink, quic, self._edge, self._boot, self._key, certificate, partial(self._from_server, peer.id)
+        )
         transport, link = await asyncio.get_running_loop().create_datagram_endpoint(make, local_addr=(self._local, 0))
         try:
             link.connect((host, int(port)))
             done, _ = await asyncio.wait([link.welcome, link.ended], timeout=HANDSHAKE, return_when="FIRST_COMPLETED")
             if link.welcome not in done:
                 log.debug("mesh: no link to %s: %s", peer.id, link.ended.result() if link.ended.done() else "time-out")
-                return
+                return False
             self._links[peer.id] = link
             log.info("mesh: link to %s", peer.id)
             log.warning("mesh: link to %s ended: %s", peer.id, await link.keep())
+            return True
         finally:
             if self._links.get(peer.id) is link:
                 del self._links[peer.id]
@@ -161,6 +171,13 @@ class Mesh:
             return None
         key = x509.load_der_x509_certificate(base64.b64decode(peer.certificate)).public_key()
         return key if isinstance(key, Ed25519PublicKey) else None
+
+    def _peer_up(self, link: ServerLink) -> None:
+        """A peer has reached us. If it has started anew, our link to it leads nowhere, long before silence tells."""
+        known, self._boots[link.peer] = self._boots.get(link.peer), link.boot
+        ours = self._links.get(link.peer)
+        if known not in (None, link.boot) and ours is not None:
+            ours.refuse("the peer has started anew")
 
     def _from_server(self, edge: str, frame: Frame) -> None:
         if isinstance(frame, NotSent):

@@ -186,7 +186,15 @@ def test_cancel_before_ringing_waits_for_the_first_provisional(world):
 
 @pytest.mark.parametrize(
     ("answers", "expected"),
-    [([486, 603], 603), ([486, 404], 486), ([500, 486], 486), ([503, 500], 500), ([503], 500), ([302, 486], 302), ([408, 486], 486)],
+    [
+        ([486, 603], 603),
+        ([486, 404], 486),
+        ([500, 486], 486),
+        ([503, 500], 500),
+        ([503], 500),
+        ([302, 486], 302),
+        ([408, 486], 486),
+    ],
 )
 def test_best_response(world, answers, expected):
     alice = world.phone("alice")
@@ -223,7 +231,10 @@ def test_challenges_of_branches_are_gathered(world):
     final = world.wait(
         lambda: [r for r in alice.agent.responses("INVITE", invite.get("call-id")) if r.status == 407][1:]
     )[0]
-    assert sorted(final.values("proxy-authenticate")) == ['Digest realm="r0", nonce="n"', 'Digest realm="r1", nonce="n"']
+    assert sorted(final.values("proxy-authenticate")) == [
+        'Digest realm="r0", nonce="n"',
+        'Digest realm="r1", nonce="n"',
+    ]
 
 
 def test_nobody_registered_and_nobody_there(world):

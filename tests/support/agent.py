@@ -105,7 +105,9 @@ class Agent:
         assert isinstance(message, Request)
         return message
 
-    def register_request(self, expires: int | None = 3600, contact: str = "", headers: list[str] | None = None) -> Request:
+    def register_request(
+        self, expires: int | None = 3600, contact: str = "", headers: list[str] | None = None
+    ) -> Request:
         self.register_cseq += 1
         extra = [f"Contact: {contact or self.contact}{self._outbound()}", *(headers or [])]
         if expires is not None:
@@ -167,7 +169,9 @@ class Agent:
     def invite_request(self, uri: str, headers: list[str] | None = None) -> Request:
         return self.request("INVITE", uri, headers=[f"Contact: {self.contact}", *(headers or [])], body=SDP)
 
-    def response(self, request: Request, status: int, tag: str = "", headers: list[str] | None = None, body: bytes = b"") -> Response:
+    def response(
+        self, request: Request, status: int, tag: str = "", headers: list[str] | None = None, body: bytes = b""
+    ) -> Response:
         extra = [("x", line) for line in headers or []]
         if status == 200 and request.method == "INVITE":
             body = body or SDP

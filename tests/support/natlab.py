@@ -1,0 +1,162 @@
+"""A NAT laboratory of network namespaces: phones behind an nftables masquerade, two edges, a control plane, a caller.
+
+    phone  10.77.0.2 --- nat (10.77.0.1 | 203.0.113.10) ---+--- edge-a  203.0.113.11
+    phone2 10.77.0.3 --/                                    |--- edge-b  203.0.113.12
+                                                   (bridge) |--- control 203.0.113.30
+                                                            '--- caller  203.0.113.20
+
+Filtering is endpoint-dependent: from outside only packets of an existing conntrack entry pass; the others are dropped
+and counted. UDP entries live 20 s, and 30 s once they count as a stream.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scripts.fleet import DevelopmentFleet, Edge, Host
+
+WAN, LAN = "203.0.113", "10.77.0"
+_OUTSIDE = {"nat": 10, "edge-a": 11, "edge-b": 12, "caller": 20, "control": 30}
+_INSIDE = {"phone": 2, "phone2": 3}
+
+_RULES = """
+table ip natlab {{
+  counter dropped_in {{ }}
+  counter dropped_forward {{ }}
+  chain outgoing {{ type nat hook postrouting priority 100; oifname "wan" {masquerade}; }}
+  chain forwarding {{ type filter hook forward priority 0; policy drop;
+    iifname "lan" accept
+    ct state established,related accept
+    counter name dropped_forward drop; }}
+  chain incoming {{ type filter hook input priority 0; policy accept;
+    iifname "wan" ct state established,related accept
+    iifname "wan" counter name dropped_in drop; }}
+}}
+"""
+
+
+def why_not() -> str:
+    """Why no laboratory can be built here; "" if one can."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    for program in ("ip", "nft", "conntrack"):
+        if shutil.which(program) is None:
+            return f"{program} isn't installed"
+    name = f"sw{secrets.token_hex(3)}"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    if made.returncode:
+        return f"network namespaces can't be made: {made.stderr.strip()}"
+    subprocess.run(["ip", "netns", "delete", name], check=False)
+    return ""
+
+
+def _run(*command: str, text: str | None = None) -> str:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+@dataclass
+class NatLab:
+    """``symmetric``: the NAT takes a new public port for each destination."""
+
+    symmetric: bool = False
+    prefix: str = field(default_factory=lambda: f"sw{secrets.token_hex(3)}-")
+
+    def ns(self, name: str) -> str:
+        return self.prefix + name
+
+    def host(self, name: str) -> Host:
+        net, last = (WAN, _OUTSIDE[name]) if name in _OUTSIDE else (LAN, _INSIDE[name])
+        return Host(f"{net}.{last}", self.ns(name))
+
+    def __enter__(self) -> NatLab:
+        try:
+            self._build()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in ("switch", *_INSIDE, *_OUTSIDE):
+            subprocess.run(["ip", "netns", "delete", self.ns(name)], capture_output=True, check=False)
+
+    def _build(self) -> None:
+        for name in ("switch", *_OUTSIDE, *_INSIDE):
+            _run("ip", "netns", "add", self.ns(name))
+            _run("ip", "-n", self.ns(name), "link", "set", "lo", "up")
+        self._bridge("switch", "br0")
+        self._bridge("nat", "lan")
+        for name, last in _OUTSIDE.items():
+            self._cable(name, "wan", f"{WAN}.{last}/24", "switch", "br0")
+        for name, last in _INSIDE.items():
+            self._cable(name, "eth0", f"{LAN}.{last}/24", "nat", "lan")
+            _run("ip", "-n", self.ns(name), "route", "add", "default", "via", f"{LAN}.1")
+        _run("ip", "-n", self.ns("nat"), "addr", "add", f"{LAN}.1/24", "dev", "lan")
+        masquerade = "masquerade fully-random" if self.symmetric else "masquerade"
+        self.run("nat", "nft", "-f", "-", text=_RULES.format(masquerade=masquerade))
+        for setting in (
+            "net.ipv4.ip_forward=1",
+            "net.netfilter.nf_conntrack_udp_timeout=20",
+            "net.netfilter.nf_conntrack_udp_timeout_stream=30",
+        ):
+            self.run("nat", "sysctl", "-qw", setting)
+
+    def _bridge(self, name: str, device: str) -> None:
+        _run("ip", "-n", self.ns(name), "link", "add", device, "type", "bridge")
+        _run("ip", "-n", self.ns(name), "link", "set", device, "up")
+
+    def _cable(self, name: str, device: str, address: str, switch: str, bridge: str) -> None:
+        port = f"p-{name}"
+        _run(
+            "ip",
+            "-n",
+            self.ns(switch),
+            "link",
+            "add",
+            port,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            device,
+            "netns",
+            self.ns(name),
+        )
+        _run("ip", "-n", self.ns(name), "addr", "add", address, "dev", device)
+        _run("ip", "-n", self.ns(name), "link", "set", device, "up")
+        _run("ip", "-n", self.ns(switch), "link", "set", port, "master", bridge, "up")
+
+    def run(self, name: str, *command: str, text: str | None = None) -> str:
+        """Run a command inside; its output."""
+        return _run("ip", "netns", "exec", self.ns(name), *command, text=text)
+
+    def dropped(self) -> int:
+        """Packets that the NAT has refused from outside."""
+        ruleset = self.run("nat", "nft", "-j", "list", "counters")
+        return sum(item["counter"]["packets"] for item in json.loads(ruleset)["nftables"] if "counter" in item)
+
+    def mappings(self) -> list[str]:
+        """The NAT's UDP entries, as conntrack prints them."""
+        return self.run("nat", "conntrack", "-L", "-p", "udp").splitlines()
+
+    def public_port(self, inside: str, edge: str) -> int:
+        """The outside port that ``inside``'s packets to ``edge`` have now."""
+        for line in self.mappings():
+            if f"src={self.host(inside).address} dst={self.host(edge).address}" in line:
+                return int(re.findall(r"dport=(\d+)", line)[1])
+        raise LookupError(f"the NAT has no mapping from {inside} to {edge}: {self.mappings()}")
+
+    def fleet(self, directory: Path) -> DevelopmentFleet:
+        """A fleet in this laboratory, not yet started."""
+        edges = [Edge(name, self.host(name)) for name in ("edge-a", "edge-b")]
+        return DevelopmentFleet(directory, self.host("control"), edges)

@@ -1,0 +1,164 @@
+"""The scripted agent on real sockets, in a network namespace where asked."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from edge.sip.framing import StreamFramer
+from edge.sip.message import Message, Request, Response
+from edge.sip.transaction.client import make_ack
+from scripts.fleet import Account, Host
+from scripts.processes import in_namespace
+from tests.support.agent import Agent, Dialog
+
+_RETRANSMIT = 0.5
+
+
+class SocketPhone:
+    """A phone at ``host`` that talks to ``proxy`` (host, port). One thread; ``wait`` reads the socket."""
+
+    def __init__(
+        self, account: Account, domain: str, host: Host, proxy: tuple[str, int], transport: str = "UDP", port: int = 0
+    ) -> None:
+        self.proxy = proxy
+        self._host = host
+        self._framer = StreamFramer()
+        self.socket = in_namespace(host.namespace, lambda: self._open(transport, host.address, port))
+        local = self.socket.getsockname()
+        self.agent = Agent(account.username, domain, account.password, local[0], local[1], self.send, transport)
+
+    def _open(self, transport: str, address: str, port: int) -> socket.socket:
+        kind = socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM
+        made = socket.socket(socket.AF_INET, kind)
+        made.bind((address, port))
+        if kind == socket.SOCK_STREAM:
+            made.settimeout(5)
+            made.connect(self.proxy)
+        return made
+
+    def __enter__(self) -> SocketPhone:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        if self.agent.transport == "UDP":
+            self.socket.sendto(data, self.proxy)
+        else:
+            self.socket.sendall(data)
+
+    def read(self, seconds: float) -> None:
+        """Take what comes within ``seconds``, and return after the first of it."""
+        readable, _, _ = select.select([self.socket], [], [], max(0.0, seconds))
+        if not readable:
+            return
+        data = self.socket.recv(65536)
+        if self.agent.transport == "UDP":
+            self.agent.take(data)
+        elif not data:
+            raise ConnectionError("the edge closed the connection")
+        else:
+            for message in self._framer.feed(data):
+                if message != StreamFramer.PING:
+                    self.agent.take(message)
+
+    def wait(
+        self, found: Callable[[], Any], seconds: float = 8, resend: bytes = b"", also: Callable[[], None] | None = None
+    ) -> Any:
+        """Read until ``found()`` is true; its value. ``resend`` is sent again, and ``also`` called, every half second,
+        as retransmissions would be."""
+        end = time.monotonic() + seconds
+        again = time.monotonic() + _RETRANSMIT
+        while True:
+            value = found()
+            if value:
+                return value
+            now = time.monotonic()
+            if now > end:
+                seen = [message.start_line for message in self.agent.received[-8:]]
+                raise AssertionError(f"nothing within {seconds} s; the last that came: {seen}")
+            if now >= again:
+                again = now + _RETRANSMIT
+                if resend and self.agent.transport == "UDP":
+                    self.send(resend)
+                if also is not None:
+                    also()
+            self.read(min(0.05, end - now))
+
+    def idle(self, seconds: float, answer: bool = True) -> None:
+        """Only answer keep-alives for a while (or not even those)."""
+        self.agent.answers_options = answer
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.read(min(0.2, end - time.monotonic()))
+        self.agent.answers_options = True
+
+    def transact(self, request: Request, seconds: float = 8) -> Response:
+        """Send, answer a challenge, wait for the final response."""
+        for _ in range(3):
+            wire = request.to_bytes()
+            self.send(wire)
+            response: Response = self.wait(lambda request=request: self.agent.final(request), seconds, wire)
+            if response.status not in (401, 407):
+                break
+            if request.method == "INVITE":
+                self.send(make_ack(request, response).to_bytes())
+            request = self.agent.authorize(request, response)
+        return response
+
+    def register(self, expires: int = 3600) -> int:
+        return self.transact(self.agent.register_request(expires)).status
+
+    def invite(self, uri: str) -> Request:
+        """INVITE with credentials, on its way."""
+        invite = self.agent.invite_request(uri)
+        wire = invite.to_bytes()
+        self.send(wire)
+        challenge = self.wait(lambda: self.agent.final(invite), resend=wire)
+        assert challenge.status == 407, challenge.start_line
+        self.send(make_ack(invite, challenge).to_bytes())
+        invite = self.agent.authorize(invite, challenge)
+        self.send(invite.to_bytes())
+        return invite
+
+
+def call(caller: SocketPhone, callee: SocketPhone, uri: str, seconds: float = 8) -> tuple[Dialog, Dialog]:
+    """An answered call: (caller's dialog, callee's dialog)."""
+    for phone in (caller, callee):
+        phone.agent.received.clear()
+    invite = caller.invite(uri)
+    incoming = callee.wait(lambda: next(iter(callee.agent.requests("INVITE")), None), seconds)
+    callee.send(callee.agent.response(incoming, 180).to_bytes())
+    caller.wait(lambda: 180 in caller.agent.statuses("INVITE"), seconds)
+    ok = callee.agent.response(incoming, 200)
+    callee.send(ok.to_bytes())
+    answer = caller.wait(lambda: caller.agent.final(invite), seconds)
+    assert answer.status == 200, answer.start_line
+    dialog = caller.agent.caller_dialog(invite, answer)
+    caller.send(caller.agent.in_dialog(dialog, "ACK").to_bytes())
+    callee.wait(lambda: callee.agent.requests("ACK"), seconds)
+    return dialog, callee.agent.callee_dialog(incoming, ok)
+
+
+def in_dialog(one: SocketPhone, dialog: Dialog, method: str, other: SocketPhone, seconds: float = 8) -> Message:
+    """A request in a dialog, answered 200; what the other side got."""
+    other.agent.received.clear()
+    request = one.agent.in_dialog(dialog, method)
+    wire = request.to_bytes()
+    one.send(wire)
+    got: Request = other.wait(
+        lambda: next(iter(other.agent.requests(method)), None), seconds, also=lambda: one.send(wire)
+    )
+    ok = other.agent.response(got, 200).to_bytes()
+    other.send(ok)
+    answer = one.wait(lambda: one.agent.final(request), seconds, wire, lambda: other.send(ok))
+    assert answer.status == 200, answer.start_line
+    if method == "INVITE":
+        one.send(one.agent.in_dialog(dialog, "ACK").to_bytes())
+        other.wait(lambda: other.agent.requests("ACK"), seconds)
+    return got
