@@ -214,7 +214,7 @@ class Core:
             return
         server = self._server(request, flow, key, now)
         try:
-            self._new_request(incoming, server, server_key(request, via, "INVITE"), now)
+            self._new_request(incoming, server, via, now)
         except Fault as fault:
             self._refuse(server, request, fault, now)
 
@@ -223,19 +223,17 @@ class Core:
         server = self.servers[key] = kind(self, key, flow, self._ids.token(), now)
         return server
 
-    def _new_request(
-        self, incoming: Incoming, server: ServerTransaction, invite_key: tuple[str, ...], now: float
-    ) -> None:
+    def _new_request(self, incoming: Incoming, server: ServerTransaction, via: Via, now: float) -> None:
         request = incoming.request
         method = request.method
         if method == "CANCEL":
-            self._cancel(request, server, invite_key, now)
+            self._cancel(request, server, server_key(request, via, "INVITE"), now)
             return
         fleet = self.fleet
         if fleet is None:
             self.unavailable(server, incoming, now)
             return
-        destination = take_routes(incoming, fleet)
+        destination = take_routes(incoming, fleet) if "route" in incoming.first else None
         if incoming.to_tag:
             if destination is None:
                 raise Fault(481)
@@ -281,7 +279,7 @@ class Core:
         credentials = self._authenticator.credentials(incoming, realm, fleet, now)
         drop_private(incoming.request, realm)
         host = fleet.canonical(incoming.uri.host) or incoming.uri.host
-        aor = f"{caller.address_of_record.rpartition('@')[0]}@{realm}"
+        aor = caller.at(realm)
         token = self._ids.token()
         question = RouteQuestion(
             request=token,
@@ -289,7 +287,7 @@ class Core:
             epoch=fleet.epochs.get(incoming.flow.address, 0),
             method=incoming.request.method,
             caller=aor,
-            called=f"{incoming.uri.address_of_record.rpartition('@')[0]}@{host}",
+            called=incoming.uri.at(host),
             credentials=credentials,
             call_id=incoming.call_id,
             flow=incoming.flow,

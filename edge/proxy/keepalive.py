@@ -14,6 +14,8 @@ from edge.sip.flow import Flow
 
 SLOT = 0.02  # seconds
 FIRST_EARLIEST, FIRST_LATEST = 2.5, 4.5
+_WINDOW = round((FIRST_LATEST - FIRST_EARLIEST) / SLOT)
+_STRIDE = 37  # has no factor in common with _WINDOW, so that flows added together are pinged apart
 _BURST = 1.5  # times the mean rate, for slots that the process was too late for
 
 
@@ -27,6 +29,7 @@ class Keepalive:
         self._first: dict[int, list[Flow]] = {}  # tick -> flows that wait for their first ping
         self._where: dict[Flow, int] = {}  # slot; -1 while the first ping is to come
         self._late: list[Flow] = []
+        self._turn = 0
         self._tick: int | None = None  # last one done
 
     def add(self, flow: Flow, now: float, fresh: bool = True) -> None:
@@ -34,10 +37,9 @@ class Keepalive:
         if not fresh:
             self._place(flow)
             return
-        tick = int(now / SLOT)
-        window = range(tick + round(FIRST_EARLIEST / SLOT), tick + round(FIRST_LATEST / SLOT))
-        chosen = min(window, key=lambda at: len(self._first.get(at, ())))
-        self._first.setdefault(chosen, []).append(flow)
+        self._turn = (self._turn + _STRIDE) % _WINDOW
+        tick = int((now + FIRST_EARLIEST) / SLOT) + self._turn
+        self._first.setdefault(tick, []).append(flow)
         self._where[flow] = -1
 
     def remove(self, flow: Flow) -> None:

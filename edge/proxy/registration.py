@@ -29,7 +29,7 @@ def question(ask: str, incoming: Incoming, realm: str, credentials: Credentials,
     """What the control plane has to know. Raises Fault 400 for a Contact or Expires that can't be read."""
     request = incoming.request
     contacts, star = _contacts(request)
-    expires = _seconds(request.get("expires"))
+    expires = _seconds(incoming.value("expires"))
     if star and (contacts or expires != 0):
         raise Fault(400, 'Bad Request: "Contact: *" goes with Expires: 0 and no other Contact')
     to = incoming.to_uri()
@@ -39,7 +39,7 @@ def question(ask: str, incoming: Incoming, realm: str, credentials: Credentials,
         request=ask,
         address=incoming.flow.address,
         epoch=fleet.epochs.get(incoming.flow.address, 0),
-        aor=f"{to.address_of_record.rpartition('@')[0]}@{realm}",
+        aor=to.at(realm),
         credentials=credentials,
         contacts=contacts,
         star=star,
@@ -47,7 +47,7 @@ def question(ask: str, incoming: Incoming, realm: str, credentials: Credentials,
         call_id=incoming.call_id,
         cseq=incoming.cseq,
         flow=incoming.flow,
-        user_agent=(request.get("user-agent") or "")[:128],
+        user_agent=(incoming.value("user-agent") or "")[:128],
     )
 
 
@@ -80,7 +80,7 @@ def _contact(value: str) -> ContactField:
     uri = Uri.parse(address.uri)
     if uri.scheme not in ("sip", "sips"):
         raise Fault(400, "Bad Request: only SIP Contacts can be registered here")
-    params = parse_params(address.params)
+    params = parse_params(address.params) if address.params else {}
     instance = params.get("+sip.instance", "").strip("<>")[:_LONGEST_INSTANCE]
     text = params.get("reg-id", "")
     reg_id = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0

@@ -30,24 +30,32 @@ class Fault(Exception):
 @dataclass(slots=True)
 class Incoming:
     """A request that passed, with the parts that everybody reads. ``to_tag`` is "" outside a dialog; ``mark``
-    stands for where it was to go when it came."""
+    stands for where it was to go when it came, ``first`` has the first line of each header field."""
 
     flow: Flow
     request: Request
     uri: Uri
     call_id: str
     cseq: int
-    from_: NameAddr
     to: NameAddr
     to_tag: str
     max_forwards: int
     mark: str
+    first: dict[str, str]
+
+    def value(self, key: str) -> str | None:
+        """The value of the first header field named ``key``, as the request came."""
+        line = self.first.get(key)
+        return None if line is None else _value(line)
 
     def from_uri(self) -> Uri:
-        return _address(self.from_)
+        try:
+            return _address(NameAddr.parse(_value(self.first["from"])))
+        except ParseError as error:
+            raise Fault(400, f"Bad Request: {error}") from error
 
     def to_uri(self) -> Uri:
-        return _address(self.to)
+        return _address(self.to)  # Uri.parse remembers, so asking again costs nothing
 
 
 def _address(value: NameAddr) -> Uri:
@@ -78,12 +86,14 @@ def note_source(request: Request, via: Via, text: str, rest: str, flow: Flow) ->
     asked = via.params.get("rport") == ""
     if not asked and via.host == flow.host and "received" not in via.params:
         return
-    parts = [part for part in text.split(";") if not part.strip().lower().startswith("received=")]
-    for index, part in enumerate(parts):
-        if asked and part.strip().lower() in ("rport", "rport="):
-            parts[index] = f"rport={flow.remote_port}"
-    parts.append(f"received={flow.host}")
-    line = "Via: " + ";".join(parts)
+    if "received" in via.params:
+        text = ";".join(part for part in text.split(";") if not part.strip().lower().startswith("received="))
+    if asked:
+        head, _, tail = text.partition(";rport")
+        if tail and tail[0] not in ";=":
+            raise ParseError(f"bad Via {text[:60]!r}")
+        text = f"{head};rport={flow.remote_port}{tail.removeprefix('=')}"
+    line = f"Via: {text};received={flow.host}"
     for index, (key, _) in enumerate(request.headers):
         if key == "via":
             request.headers[index : index + 1] = [("via", line), ("via", f"Via: {rest}")] if rest else [("via", line)]
@@ -92,18 +102,19 @@ def note_source(request: Request, via: Via, text: str, rest: str, flow: Flow) ->
 
 def examine(flow: Flow, request: Request) -> Incoming:
     """Check ``request``; raises Fault with the response that §16.3 or §8.2 asks for."""
-    single: dict[str, str] = {}
+    first: dict[str, str] = {}
     for key, line in request.headers:
-        if key in _SINGLE:
-            if key in single:
-                raise Fault(400, f"Bad Request: more than one {key}")
-            single[key] = line[line.index(":") + 1 :].strip()
+        if key not in first:
+            first[key] = line
+        elif key in _SINGLE:
+            raise Fault(400, f"Bad Request: more than one {key}")
     try:
-        call_id = single["call-id"]
-        cseq, method = parse_cseq(single["cseq"])
-        from_, to = NameAddr.parse(single["from"]), NameAddr.parse(single["to"])
+        call_id = _value(first["call-id"])
+        cseq, method = parse_cseq(_value(first["cseq"]))
+        to = NameAddr.parse(_value(first["to"]))
         to_tag = to.tag
         uri = Uri.parse(request.uri)
+        first["from"]
     except KeyError as error:
         raise Fault(400, f"Bad Request: no {error.args[0]}") from error
     except ParseError as error:
@@ -114,13 +125,14 @@ def examine(flow: Flow, request: Request) -> Incoming:
         raise Fault(400, "Bad Request: empty call-id")
     if uri.scheme not in ("sip", "sips"):
         raise Fault(416)
-    text = single.get("max-forwards", str(MAX_FORWARDS))
-    if not (text.isascii() and text.isdecimal()) or len(text) > 3 or int(text) > 255:
-        raise Fault(400, "Bad Request: bad Max-Forwards")
-    if text == "0" and request.method != "REGISTER":
+    max_forwards = _max_forwards(first.get("max-forwards"))
+    if not max_forwards and request.method != "REGISTER":
         raise Fault(483)
-    _check_extensions(request)
-    return Incoming(flow, request, uri, call_id, cseq, from_, to, to_tag, int(text), _mark(request))
+    if "require" in first or "proxy-require" in first:
+        _check_extensions(request)
+    return Incoming(
+        flow, request, uri, call_id, cseq, to, to_tag, max_forwards, _mark(request, "route" in first), first
+    )
 
 
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards"))
@@ -137,11 +149,26 @@ def _check_extensions(request: Request) -> None:
                 raise Fault(420, "", (("unsupported", f"Unsupported: {', '.join(unknown)}"),))
 
 
-def _mark(request: Request) -> str:
+def _max_forwards(line: str | None) -> int:
+    if line is None:
+        return MAX_FORWARDS
+    text = _value(line)
+    if not (text.isascii() and text.isdecimal()) or len(text) > 3 or int(text) > 255:
+        raise Fault(400, "Bad Request: bad Max-Forwards")
+    return int(text)
+
+
+def _mark(request: Request, routed: bool) -> str:
     """What of a request decides where it goes, short enough for a branch: RFC 5393 §4.2 demands a loop check of
     everybody who forks."""
-    routes = "".join(line for key, line in request.headers if key == "route")
-    return f"{zlib.crc32(f'{request.uri}{routes}'.encode('utf-8', 'surrogateescape')):08x}"
+    deciding = request.uri
+    if routed:
+        deciding += "".join(line for key, line in request.headers if key == "route")
+    return f"{zlib.crc32(deciding.encode('utf-8', 'surrogateescape')):08x}"
+
+
+def _value(line: str) -> str:
+    return line[line.index(":") + 1 :].strip()
 
 
 def check_loop(incoming: Incoming, addresses: Collection[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from edge.sip.errors import ParseError
 from edge.sip.uri import parse_hostport
@@ -58,16 +58,35 @@ def unquote_string(value: str) -> str:
 def parse_params(text: str, separator: str = ";") -> dict[str, str]:
     """``;a=b;c="d"`` to {"a": "b", "c": "d"}: names in lower case, flags with ""; the first of two wins."""
     params: dict[str, str] = {}
-    for part in split_list(text, separator):
-        name, _, value = part.partition("=")
-        name = name.strip().lower()
-        if name and name not in params:
-            params[name] = unquote_string(value.strip())
+    if '"' not in text:
+        for part in text.split(separator):
+            name, _, value = part.partition("=")
+            params.setdefault(name.strip().lower(), value.strip())
+    elif "\\" in text:
+        for part in split_list(text, separator):
+            name, _, value = part.partition("=")
+            params.setdefault(name.strip().lower(), unquote_string(value.strip()))
+    else:
+        # Without escapes, every second piece between quotes is a value, whatever it contains.
+        pieces = text.split('"')
+        if not len(pieces) % 2:
+            raise ParseError(f"unbalanced quotes: {text[:60]!r}")
+        for index in range(0, len(pieces) - 1, 2):
+            name = ""
+            for part in pieces[index].split(separator):
+                if name:
+                    params.setdefault(name, value.strip())
+                name, _, value = part.partition("=")
+                name = name.strip().lower()
+            params.setdefault(name, pieces[index + 1])
+        for part in pieces[-1].split(separator):
+            name, _, value = part.partition("=")
+            params.setdefault(name.strip().lower(), value.strip())
+    params.pop("", None)
     return params
 
 
-@dataclass(frozen=True, slots=True)
-class NameAddr:
+class NameAddr(NamedTuple):
     """A From, To, Contact, Route or Record-Route value. ``uri`` and ``params`` (``;a=b``) are unparsed."""
 
     uri: str
@@ -88,25 +107,31 @@ class NameAddr:
             right = value.find(">", left)
             if right < 0:
                 raise ParseError(f"an open bracket in {value[:60]!r}")
-            uri, params = value[left + 1 : right], value[right + 1 :].strip()
+            uri, params = value[left + 1 : right], value[right + 1 :]
+        elif start:
+            raise ParseError(f"a display name without a bracketed URI in {value[:60]!r}")
         else:
-            if start:
-                raise ParseError(f"a display name without a bracketed URI in {value[:60]!r}")
             uri, semicolon, params = value.partition(";")
             params = semicolon + params
+        if params:
+            params = params.strip()
+            if params and not params.startswith(";"):
+                raise ParseError(f"not an address: {value[:60]!r}")
         uri = uri.strip()
-        if not uri or (params and not params.startswith(";")):
+        if not uri:
             raise ParseError(f"not an address: {value[:60]!r}")
         return cls(uri, params)
 
     @property
     def tag(self) -> str:
         """The tag parameter, "" if there is none."""
-        return parse_params(self.params).get("tag", "") if self.params else ""
+        params = self.params
+        if params.startswith(";tag=") and ";" not in params[5:]:
+            return params[5:]
+        return parse_params(params).get("tag", "") if params else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Via:
+class Via(NamedTuple):
     """One Via value (§20.42). ``port`` is 0 where none is written."""
 
     transport: str
@@ -117,12 +142,17 @@ class Via:
     @classmethod
     def parse(cls, value: str) -> Via:
         sent, _, params = value.partition(";")
-        parts = sent.split()
-        protocol = "".join(parts[:-1]).upper().split("/")  # white space may surround the slashes
-        if len(parts) < 2 or len(protocol) != 3 or protocol[:2] != ["SIP", "2.0"]:
+        if sent.startswith("SIP/2.0/"):
+            transport, _, sent_by = sent[8:].partition(" ")
+        else:  # white space may surround the slashes
+            protocol, _, sent_by = sent.rstrip().rpartition(" ")
+            name, _, transport = "".join(protocol.split()).upper().rpartition("/")
+            if name != "SIP/2.0":
+                raise ParseError(f"bad Via {value[:60]!r}")
+        if not transport or " " in transport:
             raise ParseError(f"bad Via {value[:60]!r}")
-        host, port = parse_hostport(parts[-1])
-        return cls(protocol[2].lower(), host, port, parse_params(params) if params else {})
+        host, port = parse_hostport(sent_by)
+        return cls(transport.lower(), host, port, parse_params(params) if params else {})
 
     @property
     def branch(self) -> str:

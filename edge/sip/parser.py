@@ -57,18 +57,18 @@ def _canonical(spelling: str) -> str:
 
 def parse_headers(lines: list[str]) -> list[Header]:
     """Header lines, already unfolded, to (canonical name, line) pairs."""
-    headers: list[Header] = []
     known = _known
-    for line in lines:
-        colon = line.find(":")
-        spelling = line[:colon] if colon > 0 else ""
-        key = known.get(spelling)
-        if key is None:
-            if not spelling:
-                raise ParseError(f"header line without a name: {line[:60]!r}")
-            key = _canonical(spelling)
-        headers.append((key, line))
-    return headers
+    try:
+        return [(known[line[: line.index(":")]], line) for line in lines]
+    except (KeyError, ValueError):
+        return [(_key(line), line) for line in lines]
+
+
+def _key(line: str) -> str:
+    spelling, colon, _ = line.partition(":")
+    if not spelling or not colon:
+        raise ParseError(f"header line without a name: {line[:60]!r}")
+    return _known.get(spelling) or _canonical(spelling)
 
 
 def parse_head(head: str) -> Message:
@@ -77,7 +77,7 @@ def parse_head(head: str) -> Message:
         head = head.replace("\r\n ", " ").replace("\r\n\t", " ")
     lines = head.split("\r\n")
     start = lines[0]
-    if "\n" in head.replace("\r\n", "") or "\0" in head:
+    if head.count("\n") != len(lines) - 1 or "\0" in head:
         raise ParseError("a bare LF or NUL in the headers")
     if len(lines) > MAX_HEADERS:
         raise ParseError(f"more than {MAX_HEADERS - 1} header fields", status=513)
@@ -121,7 +121,10 @@ def _salvage(lines: list[str]) -> list[Header]:
 def content_length(message: Message) -> int | None:
     """The Content-Length (§20.14); None if there is none. Several must agree."""
     found: int | None = None
-    for value in message.values("content-length"):
+    for key, line in message.headers:
+        if key != "content-length":
+            continue
+        value = line[line.index(":") + 1 :].strip()
         if not (value.isascii() and value.isdecimal()) or len(value) > 9:
             raise ParseError(f"bad Content-Length {value[:20]!r}", message)
         if found is not None and found != int(value):
@@ -135,14 +138,9 @@ def parse(data: bytes) -> Message:
     end = data.find(b"\r\n\r\n")
     if end < 0:
         raise ParseError("no blank line ends the headers")
-    start = 0
-    while data.startswith(b"\r\n", start):  # §7.5: empty lines before the start line are ignored
-        start += 2
-    if start > end:
-        end = data.find(b"\r\n\r\n", start)
-        if end < 0:
-            raise ParseError("no blank line ends the headers")
-    message = parse_head(data[start:end].decode("utf-8", "surrogateescape"))
+    if end <= 2 and data.startswith(b"\r\n"):  # §7.5: empty lines before the start line are ignored
+        return parse(data.lstrip(b"\r\n"))
+    message = parse_head(data[:end].decode("utf-8", "surrogateescape"))
     body = data[end + 4 :]
     length = content_length(message)
     if length is not None and length != len(body):

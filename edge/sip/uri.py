@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from edge.sip.errors import ParseError
 
+_CACHE = 4096  # URIs come again: a domain's with every request, a phone's several times in each
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")  # with "_", which real networks use
 
 
-@dataclass(frozen=True, slots=True)
-class Uri:
+class Uri(NamedTuple):
     """``params`` and ``headers`` are unparsed (``;a=b``, ``x=y``). Of other schemes only ``scheme`` is set.
 
     ``user`` is as written (escaped), without a password; ``host`` is lower case, an IPv6 address in brackets;
@@ -25,14 +26,15 @@ class Uri:
     params: str = ""
     headers: str = ""
 
-    @classmethod
-    def parse(cls, text: str) -> Uri:
+    @staticmethod
+    @lru_cache(_CACHE)
+    def parse(text: str) -> Uri:
         scheme, colon, rest = text.partition(":")
         scheme = scheme.lower()
         if not colon or not scheme.isalnum():
             raise ParseError(f"not a URI: {text[:60]!r}")
         if scheme not in ("sip", "sips"):
-            return cls(scheme)
+            return Uri(scheme)
         user = ""
         at = rest.find("@")
         if at >= 0:
@@ -42,15 +44,21 @@ class Uri:
         rest, _, headers = rest.partition("?")
         hostport, semicolon, params = rest.partition(";")
         host, port = parse_hostport(hostport)
-        return cls(scheme, user, host, port, semicolon + params, headers)
+        return Uri(scheme, user, host, port, semicolon + params, headers)
 
     @property
     def address_of_record(self) -> str:
         """``user@host`` with the user unescaped: the canonical form that AORs are compared and stored in (§10.3)."""
-        return f"{unquote(self.user)}@{self.host}"
+        return self.at(self.host)
+
+    def at(self, host: str) -> str:
+        """The address-of-record that this user has at ``host``."""
+        return f"{unquote(self.user) if '%' in self.user else self.user}@{host}"
 
     def param(self, name: str) -> str | None:
         """A URI parameter's value ("" for a flag); None if absent."""
+        if not self.params:
+            return None
         for part in self.params.split(";"):
             key, _, value = part.partition("=")
             if key.lower() == name:

@@ -8,7 +8,7 @@ import secrets
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
@@ -134,7 +134,7 @@ class _Stream(asyncio.Protocol):
         self._heard = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's isn't a subclass
         peer = transport.get_extra_info("peername")
         if peer is None or len(self._streams) >= _MAX_STREAMS:
             transport.abort()

@@ -242,7 +242,7 @@ class TestKeepalive:
         sent += self.simulate(keepalive, now, 60)
         settled = [time for time, _ in sent if time > now + 20]
         mean = 10_000 / 15 * 0.1
-        assert abs(len(settled) / 40 - 10_000 / 15) < 10
+        assert abs(len(settled) / 40 - 10_000 / 15) < 20
         assert self.worst(settled) <= 2 * mean
         by_flow: dict = {}
         for time, flow in sent:

@@ -1,0 +1,301 @@
+"""The cases of ``scripts/bench``. Each prints one JSON object: ``{"case", "value", "unit", …}``. CPU time, best of
+several rounds, since these machines are noisy."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import platform
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from edge.proxy.core import Core
+from edge.proxy.events import Ask, Decided, Event, FleetChanged, Received, Send
+from edge.proxy.fleet import Fleet
+from edge.proxy.flow_token import TokenKeys
+from edge.sip.flow import Flow
+from edge.sip.headers import parse_digest
+from edge.sip.message import Response
+from edge.sip.parser import parse
+from lambdas.contract import Accept, Binding, RegisterQuestion, Route, Target
+
+ADDRESS, DOMAIN = "203.0.113.11", "example.com"
+_SDP = "v=0\r\no=- 53655765 2353687637 IN IP4 10.0.0.9\r\ns=-\r\nc=IN IP4 10.0.0.9\r\nt=0 0\r\nm=audio 20000 RTP/AVP 8 0 101\r\n"
+
+
+class _Ids:
+    def __init__(self) -> None:
+        self._next = 0
+
+    def token(self) -> str:
+        self._next += 1
+        return f"{self._next:018x}"
+
+    def salt(self) -> bytes:
+        self._next += 1
+        return self._next.to_bytes(4, "big")
+
+
+def _core() -> Core:
+    core = Core("edge-a", "0a1b2c3d", _Ids())
+    fleet = Fleet(
+        epochs={ADDRESS: 1},
+        addresses=frozenset((ADDRESS, "203.0.113.12")),
+        domains={DOMAIN: DOMAIN},
+        default_domain=DOMAIN,
+        nonce_keys={1: b"k" * 32},
+        nonce_key=1,
+        tokens=TokenKeys({1: bytes(range(64))}, 1),
+        clock=1.8e9,
+    )
+    core.handle(FleetChanged(fleet), 0.0)
+    return core
+
+
+def _say(case: str, value: float, unit: str, **more: Any) -> None:
+    print(json.dumps({"case": case, "value": round(value, 2), "unit": unit, **more}, ensure_ascii=False), flush=True)
+
+
+def _cpu(work: Callable[[], int], rounds: int) -> float:
+    """Microseconds of CPU for each operation, the best round; ``work`` gives how many it did."""
+    best = float("inf")
+    gc.collect()
+    for _ in range(rounds):
+        begun = time.process_time()
+        count = work()
+        best = min(best, (time.process_time() - begun) / count * 1e6)
+    return best
+
+
+def _register(number: int, authorization: str = "") -> bytes:
+    user = f"u{number}"
+    lines = [
+        f"REGISTER sip:{DOMAIN} SIP/2.0",
+        f"Via: SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bK{number}{'a' if authorization else ''};rport",
+        "Max-Forwards: 70",
+        f"From: <sip:{user}@{DOMAIN}>;tag=as58f4d{number}",
+        f"To: <sip:{user}@{DOMAIN}>",
+        f"Call-ID: 1f2e3d4c5b6a{number}@10.0.0.9",
+        "CSeq: 2 REGISTER",
+        f"Contact: <sip:{user}@10.0.0.9:5060>",
+        "Expires: 3600",
+        "User-Agent: Bench phone 1.0",
+        "Allow: INVITE, ACK, CANCEL, OPTIONS, BYE, REFER, NOTIFY, MESSAGE, INFO",
+        "Supported: path, outbound",
+    ]
+    if authorization:
+        lines.insert(6, f"Authorization: {authorization}")
+    return ("\r\n".join([*lines, "Content-Length: 0"]) + "\r\n\r\n").encode()
+
+
+def _challenged(core: Core, flow: Flow, number: int) -> bytes:
+    """The REGISTER with credentials that answers this core's challenge."""
+    (action,) = [item for item in core.handle(Received(flow, _register(number)), 1.0) if isinstance(item, Send)]
+    challenge = parse(action.data)
+    assert isinstance(challenge, Response)
+    params = parse_digest(challenge.get("www-authenticate") or "") or {}
+
+    def digest(text: str) -> str:
+        return hashlib.md5(text.encode()).hexdigest()  # noqa: S324 - what SIP has
+
+    ha1, ha2 = digest(f"u{number}:{DOMAIN}:pw"), digest(f"REGISTER:sip:{DOMAIN}")
+    response = digest(f"{ha1}:{params['nonce']}:00000001:c1:auth:{ha2}")
+    return _register(
+        number,
+        f'Digest username="u{number}", realm="{DOMAIN}", nonce="{params["nonce"]}", uri="sip:{DOMAIN}", '
+        f'response="{response}", algorithm=MD5, qop=auth, nc=00000001, cnonce="c1"',
+    )
+
+
+def _flow(number: int) -> Flow:
+    return Flow(ADDRESS, 5060, "udp", f"198.51.{number // 250 % 250}.{number % 250}", 1024 + number % 60000)
+
+
+def _accept(question: RegisterQuestion) -> Accept:
+    contact = question.contacts[0].uri
+    identity = hashlib.sha256(question.aor.encode()).hexdigest()[:11]
+    return Accept(
+        bindings=[Binding(id=identity, aor=question.aor, contact=contact, expires=3600, flow=question.flow)]
+    )
+
+
+def _take(core: Core, event: Event) -> list[Any]:
+    return core.handle(event, 1.0)
+
+
+def core_register(count: int, rounds: int) -> None:
+    """An authenticated REGISTER: parse to Ask, then Accept to a serialized 200."""
+
+    def prepared() -> Callable[[], int]:
+        core = _core()
+        wires = [(_flow(n), _challenged(core, _flow(n), n)) for n in range(count)]
+        core.servers.clear()
+
+        def work() -> int:
+            for flow, wire in wires:
+                (ask,) = _take(core, Received(flow, wire))
+                decision = _accept(ask.question)
+                decided.append((ask.ask, decision))
+            return count
+
+        decided: list[tuple[str, Accept]] = []
+
+        def both() -> int:
+            begun = time.process_time()
+            work()
+            asked = time.process_time() - begun
+            begun = time.process_time()
+            for _, _ in decided:
+                pass
+            for ask, decision in decided:
+                (sent,) = _take(core, Decided(ask, decision))
+                assert b"200 OK" in sent.data[:20]
+            timings.append(asked + time.process_time() - begun)
+            return count
+
+        return both
+
+    timings: list[float] = []
+    decisions = _decision_cost(count)
+    for _ in range(rounds):
+        work = prepared()
+        gc.collect()
+        work()
+    _say("core register", (min(timings) / count) * 1e6 - decisions, "µs CPU", operations=count, goal=60)
+
+
+def _decision_cost(count: int) -> float:
+    """What the bench itself spends on making Accept objects, which JSON parsing makes in real life."""
+    core = _core()
+    wire = _challenged(core, _flow(0), 0)
+    (ask,) = _take(core, Received(_flow(0), wire))
+    begun = time.process_time()
+    for _ in range(count):
+        _accept(ask.question)
+    return (time.process_time() - begun) / count * 1e6
+
+
+def _in_dialog(core: Core, number: int, method: str, caller: Flow, callee: Flow) -> bytes:
+    tokens = core.fleet_now.tokens
+    call_id = f"call{number}@10.0.0.9"
+    back, forth = tokens.seal(caller, "", call_id), tokens.seal(callee, "", call_id)
+    lines = [
+        f"{method} sip:bob@10.0.0.8:5060 SIP/2.0",
+        f"Via: SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bKd{number};rport",
+        f"Route: <sip:{back}@{caller.sent_by};lr>",
+        f"Route: <sip:{forth}@{callee.sent_by};lr>",
+        "Max-Forwards: 70",
+        f"From: <sip:alice@{DOMAIN}>;tag=as58f4d",
+        f"To: <sip:bob@{DOMAIN}>;tag=b71ea",
+        f"Call-ID: {call_id}",
+        "CSeq: 102 " + method,
+        "Contact: <sip:alice@10.0.0.9:5060>",
+        "User-Agent: Bench phone 1.0",
+        "Content-Type: application/sdp",
+    ]
+    return ("\r\n".join([*lines, f"Content-Length: {len(_SDP)}"]) + "\r\n\r\n" + _SDP).encode()
+
+
+def core_proxied(count: int, rounds: int) -> None:
+    """A proxied message: the mean of a request in a dialog, with SDP, and of its response."""
+
+    def round_() -> float:
+        core = _core()
+        pairs = [(_flow(2 * n), _flow(2 * n + 1)) for n in range(count)]
+        wires = [_in_dialog(core, n, "UPDATE", *pair) for n, pair in enumerate(pairs)]
+        gc.collect()
+        begun = time.process_time()
+        outs = [_take(core, Received(pair[0], wire))[0] for pair, wire in zip(pairs, wires, strict=True)]
+        spent = time.process_time() - begun
+        answers = []
+        for out in outs:
+            request = parse(out.data)
+            kept = [line for key, line in request.headers if key in ("via", "from", "to", "call-id", "cseq")]
+            head = "\r\n".join(["SIP/2.0 200 OK", *kept, "Contact: <sip:bob@10.0.0.8>", "Content-Length: 0"])
+            answers.append((out.flow, head.encode() + b"\r\n\r\n"))
+        gc.collect()
+        begun = time.process_time()
+        for flow, answer in answers:
+            _take(core, Received(flow, answer))
+        spent += time.process_time() - begun
+        return spent / (2 * count) * 1e6
+
+    _say("core proxied message", min(round_() for _ in range(rounds)), "µs CPU", operations=count, goal=80)
+
+
+def core_call(count: int, rounds: int) -> None:
+    """An INVITE with credentials: parse to Ask, then Route to the forwarded request."""
+
+    def round_() -> float:
+        core = _core()
+        wires = []
+        for n in range(count):
+            wire = _in_dialog(core, n, "INVITE", _flow(n), _flow(n + count))
+            head = wire.replace(b";tag=b71ea", b"")
+            plain = b"\r\n".join(line for line in head.split(b"\r\n") if not line.startswith(b"Route"))
+            plain = plain.replace(b"sip:bob@10.0.0.8:5060 SIP", f"sip:bob@{DOMAIN} SIP".encode(), 1)
+            out = _take(core, Received(_flow(n), plain))[-1]
+            params = parse_digest(parse(out.data).get("proxy-authenticate") or "") or {}
+            line = (
+                f'Proxy-Authorization: Digest username="alice", realm="{DOMAIN}", nonce="{params["nonce"]}", '
+                f'uri="sip:bob@{DOMAIN}", response="{"0" * 32}", algorithm=MD5, qop=auth, nc=00000001, cnonce="c"\r\n'
+            )
+            wires.append(plain.replace(b"Max-Forwards", line.encode() + b"Max-Forwards").replace(b"z9hG4bKd", b"z9hG4bKe"))
+        target = Target(uri="sip:bob@10.0.0.8:5060", flow=_flow(7), binding="AAAAAAAAAAA")
+        gc.collect()
+        begun = time.process_time()
+        asks = [_take(core, Received(_flow(n), wire))[-1] for n, wire in enumerate(wires)]
+        for ask in asks:
+            assert isinstance(ask, Ask)
+            _take(core, Decided(ask.ask, Route(targets=[target])))
+        return (time.process_time() - begun) / count * 1e6
+
+    _say("core call set-up", min(round_() for _ in range(rounds)), "µs CPU", operations=count)
+
+
+def core_memory(count: int, _: int) -> None:
+    """Memory for each registered UDP phone at the edge, once its transactions are over."""
+    core = _core()
+    wires = [(_flow(n), n) for n in range(count)]
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for flow, n in wires:
+        (ask,) = _take(core, Received(Flow(*flow), _challenged(core, flow, n)))
+        # As it comes off the wire: strings of its own.
+        decision = Accept.model_validate_json(_accept(ask.question).model_dump_json())
+        _take(core, Decided(ask.ask, decision))
+    core.timers.fire(2.0 + 64)
+    core._authenticator._spent = type(core._authenticator._spent)()
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    _say("core memory", held / count / 1024, "KB a registered UDP phone", phones=len(core.bindings), goal=2)
+
+
+def core(
+    count: Annotated[int, typer.Option(help="Operations in a round.")] = 2000,
+    rounds: Annotated[int, typer.Option(help="Rounds, of which the best counts.")] = 5,
+) -> None:
+    """The core alone: no sockets, no control plane."""
+    print(json.dumps({"python": platform.python_version(), "machine": platform.machine()}))
+    for case in (core_register, core_proxied, core_call, core_memory):
+        case(count, rounds)
+
+
+app = typer.Typer(help=__doc__, add_completion=False)
+app.command()(core)
+
+
+@app.callback()
+def _several() -> None:
+    """A command for each case, even while there is one."""
+
+
+if __name__ == "__main__":
+    app()
