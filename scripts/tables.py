@@ -33,7 +33,7 @@ def load_template() -> dict[str, Any]:
 
 
 def table_definitions(prefix: str) -> list[dict[str, Any]]:
-    """``CreateTable`` arguments of every table, and the name of its time-to-live attribute under ``TTL`` if it has one."""
+    """``CreateTable`` arguments of every table, with the name of its time-to-live attribute under ``TTL``."""
     found = []
     for resource in load_template()["Resources"].values():
         if resource["Type"] != "AWS::DynamoDB::GlobalTable":

@@ -101,6 +101,8 @@ def _comparable(uri: Uri) -> str:
 
 
 def _thousandths(q: str) -> int:
+    if not q:
+        return 1000
     try:
         return max(0, min(1000, round(float(q) * 1000)))
     except (ValueError, OverflowError):

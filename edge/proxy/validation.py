@@ -30,7 +30,8 @@ class Fault(Exception):
 @dataclass(slots=True)
 class Incoming:
     """A request that passed, with the parts that everybody reads. ``to_tag`` is "" outside a dialog; ``mark``
-    stands for where it was to go when it came, ``first`` has the first line of each header field."""
+    stands for where it was to go when it came, ``first`` has the first line of each header field;
+    ``forwarded`` tells that it has passed other proxies."""
 
     flow: Flow
     request: Request
@@ -42,6 +43,7 @@ class Incoming:
     max_forwards: int
     mark: str
     first: dict[str, str]
+    forwarded: bool
 
     def value(self, key: str) -> str | None:
         """The value of the first header field named ``key``, as the request came."""
@@ -103,9 +105,12 @@ def note_source(request: Request, via: Via, text: str, rest: str, flow: Flow) ->
 def examine(flow: Flow, request: Request) -> Incoming:
     """Check ``request``; raises Fault with the response that §16.3 or §8.2 asks for."""
     first: dict[str, str] = {}
+    forwarded = False
     for key, line in request.headers:
         if key not in first:
             first[key] = line
+        elif key == "via":
+            forwarded = True
         elif key in _SINGLE:
             raise Fault(400, f"Bad Request: more than one {key}")
     try:
@@ -130,9 +135,8 @@ def examine(flow: Flow, request: Request) -> Incoming:
         raise Fault(483)
     if "require" in first or "proxy-require" in first:
         _check_extensions(request)
-    return Incoming(
-        flow, request, uri, call_id, cseq, to, to_tag, max_forwards, _mark(request, "route" in first), first
-    )
+    mark = _mark(request, "route" in first)
+    return Incoming(flow, request, uri, call_id, cseq, to, to_tag, max_forwards, mark, first, forwarded)
 
 
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards"))
@@ -174,10 +178,9 @@ def _value(line: str) -> str:
 def check_loop(incoming: Incoming, addresses: Collection[str]) -> None:
     """§16.3 step 4: a Via of ours with the same mark means that the request came back unchanged."""
     mark = incoming.mark
-    values = incoming.request.values("via")
-    if len(values) == 1 and "," not in values[0]:
+    if not incoming.forwarded:
         return
-    for value in values:
+    for value in incoming.request.values("via"):
         for text in split_list(value):
             if BRANCH_COOKIE in text and text.find(f"-{mark}") > 0:
                 via = Via.parse(text)

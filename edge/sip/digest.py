@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import hmac
 import struct
+from hashlib import blake2s
 
 NONCE_LIFE = 300  # seconds
 ALGORITHMS = ("MD5", "SHA-256")
 """Offered in this order. RFC 8760 §2.4 puts the strongest first, but phones that know only MD5 often read only the
 first challenge; those that know SHA-256 read both."""
 
-_MAC = 12  # octets kept of HMAC-SHA256
+_MAC = 12  # octets of keyed BLAKE2s (RFC 7693 §2.9): twice as fast as an HMAC
 
 
 def make_nonce(key_id: int, key: bytes, source: str, now: float, salt: bytes) -> str:
-    """A nonce for the client at IP address ``source``. ``now`` is wall-clock time, ``salt`` 4 random octets."""
+    """A nonce for the client at IP address ``source``. ``key`` has 32 octets, ``now`` is wall-clock
+    time, ``salt`` 4 random octets."""
     head = struct.pack("!BI4s", key_id, int(now), salt)
     return (head + _seal(key, head, source)).hex()
 
@@ -36,7 +38,7 @@ def nonce_age(nonce: str, keys: dict[int, bytes], source: str, now: float) -> fl
 
 
 def _seal(key: bytes, head: bytes, source: str) -> bytes:
-    return hmac.digest(key, head + source.encode(), "sha256")[:_MAC]
+    return blake2s(head + source.encode(), digest_size=_MAC, key=key).digest()
 
 
 def challenge(realm: str, nonce: str, stale: bool) -> list[str]:

@@ -59,9 +59,7 @@ def parse_params(text: str, separator: str = ";") -> dict[str, str]:
     """``;a=b;c="d"`` to {"a": "b", "c": "d"}: names in lower case, flags with ""; the first of two wins."""
     params: dict[str, str] = {}
     if '"' not in text:
-        for part in text.split(separator):
-            name, _, value = part.partition("=")
-            params.setdefault(name.strip().lower(), value.strip())
+        _unquoted(params, text, separator)
     elif "\\" in text:
         for part in split_list(text, separator):
             name, _, value = part.partition("=")
@@ -72,18 +70,20 @@ def parse_params(text: str, separator: str = ";") -> dict[str, str]:
         if not len(pieces) % 2:
             raise ParseError(f"unbalanced quotes: {text[:60]!r}")
         for index in range(0, len(pieces) - 1, 2):
-            name = ""
-            for part in pieces[index].split(separator):
-                if name:
-                    params.setdefault(name, value.strip())
-                name, _, value = part.partition("=")
-                name = name.strip().lower()
-            params.setdefault(name, pieces[index + 1])
-        for part in pieces[-1].split(separator):
-            name, _, value = part.partition("=")
-            params.setdefault(name.strip().lower(), value.strip())
+            before, _, name = pieces[index].rpartition(separator)
+            if before:
+                _unquoted(params, before, separator)
+            params.setdefault(name.strip(" \t=").lower(), pieces[index + 1])
+        _unquoted(params, pieces[-1], separator)
     params.pop("", None)
     return params
+
+
+def _unquoted(params: dict[str, str], text: str, separator: str) -> None:
+    for part in text.split(separator):
+        if part:
+            name, _, value = part.partition("=")
+            params.setdefault(name.strip().lower(), value.strip())
 
 
 class NameAddr(NamedTuple):

@@ -66,6 +66,7 @@ class Uri(NamedTuple):
         return None
 
 
+@lru_cache(_CACHE)
 def parse_hostport(text: str) -> tuple[str, int]:
     """``host[:port]`` to (lower-case host, port or 0)."""
     text = text.strip().lower()
