@@ -36,7 +36,7 @@ async def run(config: Config, identity: Identity) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     boot = secrets.token_hex(4)
-    core = Core(config.id, boot, RandomIds(), config.keepalive_interval)
+    core = Core(config.id, boot, RandomIds(), config.keepalive_interval, config.digest_algorithms)
     control = ControlClient(identity, config.control, config.control_auth)
     trace = Trace(config.id)
     runtime = Runtime(core, control, trace)

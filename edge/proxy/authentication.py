@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edge.proxy.events import Ids
 from edge.proxy.fleet import Fleet
 from edge.proxy.validation import Fault, Incoming
@@ -16,8 +18,10 @@ from lambdas.contract import Credentials
 class Authenticator:
     """Knows which nonce counts were used up at this edge."""
 
-    def __init__(self, ids: Ids) -> None:
+    def __init__(self, ids: Ids, algorithms: Sequence[str]) -> None:
+        """``algorithms``: which to ask for, one challenge each, in this order."""
         self._ids = ids
+        self._algorithms = algorithms
         self._spent = SpentNonces()
 
     def credentials(self, incoming: Incoming, realm: str, fleet: Fleet, now: float) -> Credentials:
@@ -74,7 +78,9 @@ class Authenticator:
             status, name = 401, "WWW-Authenticate"
         else:
             status, name = 407, "Proxy-Authenticate"
-        headers: list[Header] = [(name.lower(), f"{name}: {value}") for value in challenge(realm, nonce, stale)]
+        headers: list[Header] = [
+            (name.lower(), f"{name}: {value}") for value in challenge(realm, nonce, stale, self._algorithms)
+        ]
         return Fault(status, "", tuple(headers))
 
 

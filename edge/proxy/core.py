@@ -7,7 +7,7 @@ later than ``deadline()``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edge.proxy import registration
 from edge.proxy.acknowledgement import Acknowledgement
@@ -65,7 +65,14 @@ MakeQuestion = Callable[[str, str, int], Question]
 class Core:
     """One edge's proxy and registrar front end."""
 
-    def __init__(self, edge: str, boot: str, ids: Ids, keepalive_interval: float = 15.0) -> None:
+    def __init__(
+        self,
+        edge: str,
+        boot: str,
+        ids: Ids,
+        keepalive_interval: float = 15.0,
+        digest_algorithms: Sequence[str] = ("MD5",),
+    ) -> None:
         """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner."""
         self.timers = TimerHeap()
         self.clients: dict[tuple[str, ...], ClientTransaction | Acknowledgement] = {}
@@ -77,7 +84,7 @@ class Core:
         self._ids = ids
         self._owner = f"{BRANCH_COOKIE}{edge}.{boot}."
         self._pinger = Pinger(self._owner, ids)
-        self._authenticator = Authenticator(ids)
+        self._authenticator = Authenticator(ids, digest_algorithms)
         self._contexts: dict[ServerTransaction, ResponseContext] = {}
         self._questions: dict[str, Continuation] = {}
         self._actions: list[Action] = []

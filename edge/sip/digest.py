@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hmac
 import struct
+from collections.abc import Sequence
 from hashlib import blake2s
 
 NONCE_LIFE = 300  # seconds
-ALGORITHMS = ("MD5", "SHA-256")
-"""Offered in this order. RFC 8760 §2.4 puts the strongest first, but phones that know only MD5 often read only the
-first challenge; those that know SHA-256 read both."""
+ALGORITHMS = ("MD5", "SHA-256")  # what accounts have hashes for
 
 _MAC = 12  # octets of keyed BLAKE2s (RFC 7693 §2.9): twice as fast as an HMAC
 
@@ -41,11 +40,11 @@ def _seal(key: bytes, head: bytes, source: str) -> bytes:
     return blake2s(head + source.encode(), digest_size=_MAC, key=key).digest()
 
 
-def challenge(realm: str, nonce: str, stale: bool) -> list[str]:
-    """The values of one WWW-Authenticate or Proxy-Authenticate header field for each algorithm."""
+def challenge(realm: str, nonce: str, stale: bool, algorithms: Sequence[str]) -> list[str]:
+    """The values of one WWW-Authenticate or Proxy-Authenticate header field for each of ``algorithms``."""
     extra = ", stale=true" if stale else ""
     return [
-        f'Digest realm="{realm}", nonce="{nonce}", qop="auth", algorithm={algorithm}{extra}' for algorithm in ALGORITHMS
+        f'Digest realm="{realm}", nonce="{nonce}", qop="auth", algorithm={algorithm}{extra}' for algorithm in algorithms
     ]
 
 

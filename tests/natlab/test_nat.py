@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from scripts.baresip import Baresip
 from scripts.fleet import DOMAIN, SIP
 from scripts.processes import in_namespace
 from tests.support.socket_phone import SocketPhone, call, in_dialog
@@ -95,3 +96,32 @@ def test_a_tcp_phone_behind_nat(lab, fleet):
             assert dave.register() == 200
             hang_up_from_both_sides(alice, dave, f"sip:dave@{DOMAIN}")
             dave.transact(dave.agent.register_request(0))
+
+
+def test_real_phones(lab, fleet, tmp_path):
+    """baresip behind the NAT at edge A, baresip outside it at edge B: calls both ways, hung up from both sides."""
+    places = (("alice", "caller", "edge-b", "wan"), ("bob", "phone", "edge-a", "eth0"))
+    phones = []
+    try:
+        for index, (user, place, edge, interface) in enumerate(places):
+            proxy = f"{lab.host(edge).address}:{SIP}"
+            host = lab.host(place)
+            phone = Baresip(
+                tmp_path, fleet.accounts[user], DOMAIN, proxy, host, interface, 5080 + 10 * index, 4440 + index
+            )
+            phones.append(phone.start())
+        alice, bob = phones
+        assert alice.registered()
+        assert bob.registered()
+        for one, other, uri in ((alice, bob, f"sip:bob@{DOMAIN}"), (bob, alice, f"sip:alice@{DOMAIN}")):
+            for ends in (one, other):
+                one.command("dial", uri)
+                other.wait("CALL_INCOMING")
+                other.command("accept")
+                one.wait("CALL_ESTABLISHED")
+                other.wait("CALL_ESTABLISHED")
+                ends.command("hangup")
+                (other if ends is one else one).wait("CALL_CLOSED")
+    finally:
+        for phone in phones:
+            phone.stop()

@@ -12,6 +12,7 @@ from edge.proxy.events import Action, Ask, BindingsChanged, Decided, Event, Flee
 from edge.proxy.events import Send, SendFailed, Tick
 from edge.proxy.fleet import Fleet
 from edge.proxy.flow_token import TokenKeys
+from edge.sip.digest import ALGORITHMS
 from edge.sip.flow import Flow
 from lambdas.contract import BindingChange, Decision, LocateQuestion, Question, RegisterQuestion, Reject
 from lambdas.decisions import register, route
@@ -99,7 +100,7 @@ class Node:
         self.world = world
         self.edge = edge
         self.address = address
-        self.core = Core(edge, boot, CountedIds(f"{edge}{boot}"))
+        self.core = Core(edge, boot, CountedIds(f"{edge}{boot}"), digest_algorithms=ALGORITHMS)
         self.alive = True
         self.sent: list[Send] = []
         self.connections: dict[Flow, Phone] = {}

@@ -1,0 +1,150 @@
+"""A real phone: baresip without sound hardware, driven over its control socket (JSON in netstrings)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import select
+import socket
+import struct
+import time
+import wave
+from pathlib import Path
+from typing import Any
+
+from scripts.fleet import Account, Host
+from scripts.processes import Processes, StartError, in_namespace, wait_for
+
+_MODULES = ("/usr/lib/baresip/modules", "/usr/lib/x86_64-linux-gnu/baresip/modules")
+
+
+class Baresip:
+    """A phone of ``account``, registered at ``proxy``. ``interface`` is the one to use; baresip refuses loopback."""
+
+    def __init__(
+        self,
+        directory: Path,
+        account: Account,
+        domain: str,
+        proxy: str,
+        host: Host,
+        interface: str | None,
+        sip_port: int,
+        control_port: int,
+        transport: str = "udp",
+    ) -> None:
+        self.name = account.username
+        self._directory = directory / f"baresip-{account.username}"
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._host = host
+        self._control = ("127.0.0.1" if interface is None else host.address, control_port)
+        self._processes = Processes(self._directory)
+        self._buffer = b""
+        self._events: list[dict[str, Any]] = []
+        self._socket: socket.socket | None = None
+        self._configure(account, domain, proxy, interface, sip_port, transport)
+
+    def _configure(
+        self, account: Account, domain: str, proxy: str, interface: str | None, sip_port: int, transport: str
+    ) -> None:
+        here = self._directory
+        modules = next((path for path in _MODULES if Path(path).is_dir()), None)
+        if modules is None:
+            raise StartError("baresip's modules weren't found; on Debian: apt-get install baresip")
+        _tone(here / "tone.wav")
+        (here / "contacts").write_text("")
+        (here / "accounts").write_text(
+            f"<sip:{account.username}@{domain};transport={transport}>;auth_user={account.username};"
+            f'auth_pass={account.password};outbound="sip:{proxy};transport={transport}";regint=600;'
+            f"answermode=manual;audio_codecs=PCMA,PCMU\n"
+        )
+        lines = [
+            f"sip_listen {self._host.address}:{sip_port}",
+            f"net_interface {interface}" if interface else "",
+            "poll_method epoll",
+            "call_local_timeout 120",
+            f"audio_source aufile,{here}/tone.wav",
+            f"audio_player aufile,{here}/heard.wav",
+            f"audio_alert aufile,{here}/alert.wav",
+            f"ctrl_tcp_listen {self._control[0]}:{self._control[1]}",
+            f"module_path {modules}",
+            "module g711.so",
+            "module aufile.so",
+            "module_tmp uuid.so",
+            "module_tmp account.so",
+            "module_app menu.so",
+            "module_app ctrl_tcp.so",
+        ]
+        (here / "config").write_text("\n".join(line for line in lines if line) + "\n")
+
+    def start(self) -> Baresip:
+        """Raises StartError with what it said."""
+        self._processes.start("phone", ["baresip", "-f", str(self._directory), "-v"], {}, self._host.namespace)
+        self._socket = self._processes.wait_until("phone", self._connect, 10)
+        return self
+
+    def _connect(self) -> socket.socket | None:
+        try:
+            return in_namespace(self._host.namespace, lambda: socket.create_connection(self._control, timeout=2))
+        except OSError:
+            return None
+
+    def stop(self) -> None:
+        """Quit as a user would, so that it unregisters."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self.command("quit")
+            self._socket.close()
+        self._processes.stop_all()
+
+    def command(self, name: str, parameters: str = "") -> None:
+        assert self._socket is not None
+        message = json.dumps({"command": name, "params": parameters, "token": "t"}).encode()
+        self._socket.sendall(b"%d:%s," % (len(message), message))
+
+    def wait(self, kind: str, seconds: float = 10) -> dict[str, Any]:
+        """The next event of that type (``CALL_INCOMING``, ``CALL_ESTABLISHED``, …). Raises StartError after a while."""
+        return wait_for(f"{self.name}: {kind}", lambda: self._take(kind), seconds)
+
+    def _take(self, kind: str) -> dict[str, Any] | None:
+        self._read()
+        for index, event in enumerate(self._events):
+            if event.get("type") == kind:
+                del self._events[: index + 1]
+                return event
+        return None
+
+    def registered(self, seconds: float = 10) -> bool:
+        """Whether it says that it is registered, within ``seconds``."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.command("reginfo")
+            again = time.monotonic() + 0.5
+            while time.monotonic() < again:
+                self._read(0.1)
+                if any(event.get("response") and "OK" in str(event.get("data", "")) for event in self._events):
+                    self._events.clear()
+                    return True
+        return False
+
+    def _read(self, seconds: float = 0.02) -> None:
+        assert self._socket is not None
+        if not select.select([self._socket], [], [], seconds)[0]:
+            return
+        self._buffer += self._socket.recv(65536)
+        while b":" in self._buffer:
+            size, _, rest = self._buffer.partition(b":")
+            if len(rest) <= int(size):
+                break
+            self._events.append(json.loads(rest[: int(size)]))
+            self._buffer = rest[int(size) + 1 :]
+
+
+def _tone(path: Path, seconds: int = 20, rate: int = 8000) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        samples = (int(12000 * math.sin(2 * math.pi * 440 * n / rate)) for n in range(rate * seconds))
+        file.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
