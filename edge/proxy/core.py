@@ -30,7 +30,8 @@ from edge.proxy.events import (
 )
 from edge.proxy.fleet import Fleet
 from edge.proxy.forwarding import drop_private
-from edge.proxy.keepalive import SLOT, Keepalive
+from edge.proxy.housekeeping import Housekeeping
+from edge.proxy.keepalive import Keepalive
 from edge.proxy.pinger import Pinger
 from edge.proxy.record_route import take_routes
 from edge.proxy.response_context import ResponseContext
@@ -55,8 +56,6 @@ ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, INFO, SUBSCRIBE, 
 MAX_QUESTIONS = 2000
 """Questions under way at once; past that requests are answered 503 at once instead of all being answered late."""
 RETRY_AFTER = 5  # seconds
-_SWEEP = 60.0
-_IDLE = 0.5  # seconds between looks for flows to ping while there are none
 
 Continuation = Callable[[Decision | None, float], None]
 MakeQuestion = Callable[[str, str, int], Question]
@@ -83,12 +82,11 @@ class Core:
         self.bindings = HeldBindings(self._keepalive)
         self._ids = ids
         self._owner = f"{BRANCH_COOKIE}{edge}.{boot}."
-        self._pinger = Pinger(self._owner, ids)
         self._authenticator = Authenticator(ids, digest_algorithms)
         self._contexts: dict[ServerTransaction, ResponseContext] = {}
         self._questions: dict[str, Continuation] = {}
         self._actions: list[Action] = []
-        self._housekeeping = _Housekeeping(self)
+        self._housekeeping = Housekeeping(self, self._keepalive, Pinger(self._owner, ids))
 
     @property
     def fleet_now(self) -> Fleet:
@@ -189,7 +187,7 @@ class Core:
         client = self.clients.get((branch, method))
         if isinstance(client, ClientTransaction):
             client.receive(response, now)
-        elif self._pinger.owns(branch):
+        elif self._housekeeping.pinger.owns(branch):
             self.counters["pongs"] += 1
         else:
             self.counters["stray_responses"] += 1  # RFC 6026 §8.9: not forwarded
@@ -393,33 +391,3 @@ class Core:
         client = self.clients.get((branch, method))
         if client is not None:
             client.fire("error", now)
-
-    # Keeping flows open
-
-    def ping(self, now: float) -> None:
-        """Ping what is due."""
-        for flow in self._keepalive.due(now):
-            if self.bindings.expire(flow, now):
-                self.transmit(flow, self._pinger.make(flow, self.bindings.contact(flow)), "")
-                self.counters["pings"] += 1
-
-
-class _Housekeeping:
-    """The core's own timers."""
-
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self.timers: dict[str, int] = {}
-
-    def start(self, now: float) -> None:
-        self._core.timers.start(self, "ping", now + SLOT)
-        self._core.timers.start(self, "sweep", now + _SWEEP)
-
-    def on_timer(self, name: str, now: float) -> None:
-        core = self._core
-        if name == "ping":
-            core.ping(now)
-            core.timers.start(self, "ping", now + (SLOT if core.gauges()["kept_flows"] else _IDLE))
-        else:
-            core.bindings.sweep(now, core.fleet_now.epochs)
-            core.timers.start(self, "sweep", now + _SWEEP)

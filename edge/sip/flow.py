@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import struct
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 _TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
@@ -37,16 +37,16 @@ class Flow(NamedTuple):
         """Transport, remote address and connection: what a flow token has to carry (11 octets for IPv4)."""
         kind = _TRANSPORTS.index(self.transport)
         if ":" in self.host:
-            return struct.pack("!B16sHI", kind | _IPV6, socket.inet_pton(socket.AF_INET6, self.host), *self[4:])
-        return struct.pack("!B4sHI", kind, socket.inet_aton(self.host), *self[4:])
+            return struct.pack("!B16sHI", kind | _IPV6, IPv6Address(self.host).packed, *self[4:])
+        return struct.pack("!B4sHI", kind, bytes(map(int, self.host.split("."))), *self[4:])
 
     @classmethod
     def unpack_remote(cls, data: bytes, address: str, port: int) -> tuple[Flow, bytes]:
         """The flow at edge address ``address``:``port`` that ``pack_remote`` wrote, and what follows it."""
         if data[0] & _IPV6:
             kind, packed, remote_port, connection = struct.unpack_from("!B16sHI", data)
-            host, size = socket.inet_ntop(socket.AF_INET6, packed), 23
+            host, size = str(IPv6Address(packed)), 23
         else:
             kind, packed, remote_port, connection = struct.unpack_from("!B4sHI", data)
-            host, size = socket.inet_ntoa(packed), 11
+            host, size = ".".join(map(str, packed)), 11
         return cls(address, port, _TRANSPORTS[kind & 0x7F], host, remote_port, connection), data[size:]
