@@ -70,6 +70,8 @@ def _contacts(question: RegisterQuestion, facts: RegisterFacts, now: float, limi
             puts += _refresh(question, facts, contact, now, expires)
         elif item is not None:
             puts += _removal(question, facts, item, now)
+        else:  # an older REGISTER of it may still be under way, and must find that it has been overtaken
+            puts.append(Put(replace(_binding(question, facts, contact, now, 0), removed=True), None))
     return puts
 
 
@@ -95,8 +97,6 @@ def _repeated(question: RegisterQuestion, item: StoredBinding) -> bool:
 def _refresh(
     question: RegisterQuestion, facts: RegisterFacts, contact: ContactField, now: float, expires: int
 ) -> list[Put]:
-    assert facts.account is not None
-    stamp = round(now * 1000)
     puts: list[Put] = []
     seen: str | None = None
     for item in facts.bindings:
@@ -107,7 +107,15 @@ def _refresh(
         elif item.live(now):
             # The phone has moved here; the edge that it left must stop its pings.
             puts.append(remove(item, question.request, now))
-    binding = StoredBinding(
+    return [Put(_binding(question, facts, contact, now, expires), seen), *puts]
+
+
+def _binding(
+    question: RegisterQuestion, facts: RegisterFacts, contact: ContactField, now: float, expires: int
+) -> StoredBinding:
+    assert facts.account is not None
+    stamp = round(now * 1000)
+    return StoredBinding(
         aor=question.aor,
         key=contact.key,
         flow=question.flow,
@@ -124,7 +132,6 @@ def _refresh(
         reg_id=contact.reg_id,
         user_agent=question.user_agent,
     )
-    return [Put(binding, seen), *puts]
 
 
 def _removal(question: RegisterQuestion, facts: RegisterFacts, item: StoredBinding, now: float) -> list[Put]:
