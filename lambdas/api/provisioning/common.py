@@ -41,7 +41,7 @@ class Paging:
     ) -> None:
         self.limit = limit
         try:
-            self.after = base64.urlsafe_b64decode(cursor).decode() if cursor else None
+            self.after = base64.b64decode(cursor, b"-_", validate=True).decode() if cursor else None
         except (binascii.Error, UnicodeError) as error:
             raise Problem(400, "cursor isn't one that this API gave; leave it out to begin at the start.") from error
 

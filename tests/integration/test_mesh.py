@@ -1,0 +1,291 @@
+"""The mesh on real sockets: who gets in, who doesn't, and what happens when a peer dies."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import pytest
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge.control.identity import Identity
+from edge.mesh.frames import Frame, FrameError, FrameReader, Hello, Nonce, Proof, ResponseFor, SendOn, Welcome, encode
+from edge.mesh.link import ALPN, ClientLink, client_configuration, signed_proof
+from edge.mesh.peers import Mesh, Peer
+from edge.sip.flow import Flow
+from tests.integration.conftest import fresh_base
+
+pytestmark = pytest.mark.integration
+
+FLOW = Flow("203.0.113.12", 5060, "udp", "198.51.100.1", 5060)
+
+
+class User:
+    def __init__(self, holds: bool = True) -> None:
+        self.holds = holds
+        self.asked: list[tuple[Flow, int, bytes]] = []
+        self.responses: list[bytes] = []
+        self.failed: list[str] = []
+
+    def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
+        self.asked.append((flow, epoch, data))
+        return self.holds
+
+    def response_from_peer(self, flow: Flow, data: bytes) -> None:
+        self.responses.append(data)
+
+    def not_sent(self, ref: str) -> None:
+        self.failed.append(ref)
+
+
+class Member:
+    """One edge's mesh, its identity and its user."""
+
+    def __init__(self, edge: str, host: str, boot: str = "b1", key: Ed25519PrivateKey | None = None) -> None:
+        self.identity = Identity(edge, key or Ed25519PrivateKey.generate())
+        self.host = host
+        self.user = User()
+        self.mesh = Mesh(edge, boot, self.identity.key, self.identity.certificate, self.user)
+
+    @property
+    def certificate(self) -> str:
+        return base64.b64encode(self.identity.certificate_der).decode()
+
+    def peer(self, held: str = "") -> Peer:
+        return Peer(self.identity.edge, f"{self.host}:5070", self.certificate, ((held, 3),) if held else ())
+
+
+async def until(found: Callable[[], object], seconds: float = 5) -> float:
+    """Wait; how long it took."""
+    begun = time.monotonic()
+    while not found():
+        assert time.monotonic() - begun < seconds, "it didn't happen"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - begun
+
+
+_opened: list[asyncio.BaseTransport] = []
+
+
+def pair(work: Callable[[Member, Member], Awaitable[None]], link: bool = True) -> None:
+    """Run ``work`` with two members that know each other."""
+
+    async def run() -> None:
+        base = fresh_base()
+        one, two = Member("edge-a", base), Member("edge-b", base[:-1] + "2")
+        for member in (one, two):
+            await member.mesh.open(member.host, 5070)
+        try:
+            fleet = [one.peer("203.0.113.11"), two.peer("203.0.113.12")]
+            for member in (one, two):
+                member.mesh.update(fleet)
+            if link:
+                await until(lambda: one.mesh.connected() and two.mesh.connected())
+            await work(one, two)
+        finally:
+            for member in (one, two):
+                await member.mesh.close()
+            while _opened:
+                _opened.pop().close()
+            await asyncio.sleep(0.01)  # for transports to close
+
+    asyncio.run(run())
+
+
+def test_requests_and_responses_cross_in_one_hop():
+    async def work(one: Member, two: Member) -> None:
+        big = b"x" * 65_000
+        assert one.mesh.send(FLOW, big, "ref 1")
+        assert two.mesh.respond("edge-a", FLOW, b"answer")
+        await until(lambda: two.user.asked and one.user.responses)
+        assert two.user.asked == [(FLOW, 3, big)]
+        assert one.user.responses == [b"answer"]
+        two.user.holds = False
+        assert one.mesh.send(FLOW, b"y", "ref 2")
+        await until(lambda: one.user.failed == ["ref 2"])
+
+    pair(work)
+
+
+def test_no_link_no_holder():
+    async def work(one: Member, two: Member) -> None:
+        assert not one.mesh.send(FLOW._replace(address="203.0.113.99"), b"", "r")
+        assert not one.mesh.respond("edge-z", FLOW, b"")
+
+    pair(work)
+
+
+class Raw(QuicConnectionProtocol):
+    """A client that does what it is told, and notes what it is told back."""
+
+    def __init__(self, quic: QuicConnection) -> None:
+        super().__init__(quic)
+        self.frames: list[Frame] = []
+        self._reader = FrameReader()
+        self.closed = asyncio.get_running_loop().create_future()
+        self.ready = asyncio.get_running_loop().create_future()
+
+    def quic_event_received(self, event) -> None:
+        name = type(event).__name__
+        if name == "HandshakeCompleted":
+            self.ready.set_result(True)
+        elif name == "StreamDataReceived":
+            self.frames += self._reader.feed(event.data)
+        elif name == "ConnectionTerminated" and not self.closed.done():
+            self.closed.set_result(event.reason_phrase)
+
+    def say(self, frame: Frame) -> None:
+        self._quic.send_stream_data(0, encode(frame))
+        self.transmit()
+
+
+async def raw(host: str, configuration: QuicConfiguration) -> Raw:
+    quic = QuicConnection(configuration=configuration)
+    loop = asyncio.get_running_loop()
+    transport, client = await loop.create_datagram_endpoint(partial(Raw, quic), local_addr=(host, 0))
+    _opened.append(transport)
+    client.connect((host, 5070))
+    await asyncio.wait_for(client.ready, 3)
+    return client
+
+
+def anonymous() -> QuicConfiguration:
+    return QuicConfiguration(is_client=True, alpn_protocols=[ALPN], verify_mode=0)
+
+
+def test_a_stranger_without_certificate_gets_nowhere():
+    async def work(one: Member, two: Member) -> None:
+        for opening in ([], [SendOn(FLOW, 3, "r", b"INVITE")], [ResponseFor(FLOW, b"SIP/2.0 200 OK")], [Welcome()]):
+            client = await raw(two.host, anonymous())
+            for frame in opening:
+                client.say(frame)
+            reason = await asyncio.wait_for(client.closed, 4)
+            assert "not proven" in reason
+        assert not two.user.asked
+        assert not two.user.responses
+
+    pair(work)
+
+
+def test_a_rogue_certificate_and_key_get_nowhere():
+    async def work(one: Member, two: Member) -> None:
+        rogue = Identity("edge-a", Ed25519PrivateKey.generate())
+        configuration = anonymous()
+        configuration.certificate, configuration.private_key = rogue.certificate, rogue.key
+        for name in ("edge-a", "edge-z"):
+            client = await raw(two.host, configuration)
+            client.say(Hello(name, "b9"))
+            await until(lambda client=client: client.frames)
+            nonce = client.frames[0].nonce
+            client.say(Proof(rogue.key.sign(signed_proof(two.identity.certificate_der, name, nonce))))
+            client.say(SendOn(FLOW, 3, "r", b"INVITE"))
+            assert "not proven" in await asyncio.wait_for(client.closed, 3)
+        assert not two.user.asked
+
+    pair(work)
+
+
+def test_a_recorded_proof_gets_nowhere():
+    """What a true edge once said, said again: to the same server, and to another one."""
+
+    async def work(one: Member, two: Member) -> None:
+        first = await raw(two.host, anonymous())
+        first.say(Hello("edge-a", "b1"))
+        await until(lambda: first.frames)
+        recorded = one.identity.key.sign(signed_proof(two.identity.certificate_der, "edge-a", first.frames[0].nonce))
+        first.say(Proof(recorded))
+        await until(lambda: any(isinstance(frame, Welcome) for frame in first.frames))
+        for host in (two.host, one.host):
+            again = await raw(host, anonymous())
+            again.say(Hello("edge-a", "b1"))
+            await until(lambda again=again: again.frames)
+            again.say(Proof(recorded))
+            assert "not proven" in await asyncio.wait_for(again.closed, 3)
+
+    pair(work)
+
+
+def test_a_server_with_another_certificate_is_not_talked_to():
+    async def work(one: Member, two: Member) -> None:
+        impostor = Member("edge-b", two.host)
+        await two.mesh.close()
+        await asyncio.sleep(0.01)  # for its socket to close
+        await impostor.mesh.open(two.host, 5070)
+        impostor.mesh.update([one.peer(), impostor.peer()])
+        try:
+            await until(lambda: not one.mesh.connected())
+            await asyncio.sleep(2)
+            assert not one.mesh.connected()
+            quic = QuicConnection(configuration=client_configuration("edge-b", two.certificate))
+            make = partial(ClientLink, quic, "edge-a", "b1", one.identity.key, b"", lambda frame: None)
+            transport, link = await asyncio.get_running_loop().create_datagram_endpoint(make, local_addr=(one.host, 0))
+            _opened.append(transport)
+            link.connect((two.host, 5070))
+            assert await asyncio.wait_for(link.ended, 3)
+            assert not link.up
+        finally:
+            await impostor.mesh.close()
+
+    pair(work)
+
+
+def test_an_edge_taken_off_the_fleet_list_is_cut_off():
+    async def work(one: Member, two: Member) -> None:
+        two.mesh.update([two.peer()])
+        one.mesh.send(FLOW, b"x", "r")
+        await until(lambda: not one.mesh.connected())
+        assert not two.user.asked
+
+    pair(work)
+
+
+def test_a_dead_peer_is_noticed_within_3_s_and_reached_again():
+    async def work(one: Member, two: Member) -> None:
+        await two.mesh.close()
+        server = two.mesh._server
+        assert server is not None
+        took = await until(lambda: not one.mesh.connected())
+        assert took <= 3
+        again = Member("edge-b", two.host, "b2", two.identity.key)
+        await again.mesh.open(two.host, 5070)
+        again.mesh.update([one.peer("203.0.113.11"), again.peer("203.0.113.12")])
+        await until(lambda: one.mesh.connected() == ["edge-b"])
+        await again.mesh.close()
+
+    pair(work)
+
+
+def test_frames_round_trip_at_any_split():
+    frames: list[Frame] = [
+        Hello("edge-a", "b"),
+        Nonce(b"n" * 32),
+        Proof(b"p" * 64),
+        Welcome(),
+        SendOn(FLOW, 2**40, "ref x", b"\x00\xff"),
+        SendOn(FLOW._replace(host="2001:db8::1", transport="tls", connection=2**32 - 1), 1, "", b""),
+        ResponseFor(FLOW, b"SIP"),
+    ]
+    stream = b"".join(encode(frame) for frame in frames)
+    for size in (1, 2, 7, len(stream)):
+        reader, found = FrameReader(), []
+        for start in range(0, len(stream), size):
+            found += reader.feed(stream[start : start + size])
+        assert found == frames
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xff\xff\xff\x01", b"\0\0\0\0\x01", b"\0\0\0\x03\x05\0\x09", b"\0\0\0\x02\x01\xff"]
+)
+def test_bad_frames_end_the_link(data):
+    with pytest.raises(FrameError):
+        FrameReader().feed(data)
+
+
+def test_unknown_kinds_are_ignored():
+    assert FrameReader().feed(b"\0\0\0\x02\x63x" + encode(Welcome())) == [Welcome()]

@@ -1,0 +1,237 @@
+"""The provisioning API over HTTP, with MiniStack behind it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+
+import pytest
+
+from scripts.fleet import DOMAIN, SIP
+from tests.support.socket_phone import SocketPhone
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def tenant(fleet):
+    """A tenant of its own: (id, a key of it, a domain of it)."""
+    tenant = fleet.api("POST", "/v1/tenants", {"name": "Test"})["id"]
+    key = fleet.api("POST", "/v1/keys", {"tenant": tenant, "note": "test"})["key"]
+    domain = f"{secrets.token_hex(4)}.example"
+    fleet.api("POST", "/v1/domains", {"tenant": tenant, "name": domain})
+    return tenant, key, domain
+
+
+def ask(fleet, key, method, path, body=None):
+    return fleet.request(method, path, body, key)
+
+
+def test_openapi_is_public_and_explains_itself(fleet):
+    status, document = ask(fleet, "", "GET", "/v1/openapi.json")
+    assert status == 200
+    assert document["openapi"].startswith("3.")
+    assert "Bearer" in document["info"]["description"]
+    for path, operations in document["paths"].items():
+        assert path.startswith("/v1/"), "the edges' routes stay out of it"
+        for operation in operations.values():
+            assert operation["description"] or operation["summary"]
+            assert "401" in operation["responses"]
+
+
+@pytest.mark.parametrize("key", ["", "nonsense", "sw_0011223344556677_00", "sw_a_b_c"])
+def test_without_a_valid_key(fleet, key):
+    status, problem = ask(fleet, key, "GET", "/v1/accounts")
+    assert status == 401
+    assert problem["title"] == "Unauthorized"
+    assert "/v1/keys" in problem["detail"]
+
+
+def test_account_from_birth_to_death(fleet, tenant):
+    _, key, domain = tenant
+    status, account = ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})
+    assert status == 201
+    assert len(account["password"]) >= 16
+    path = f"/v1/accounts/eve@{domain}"
+    assert "password" not in ask(fleet, key, "GET", path)[1]
+    assert ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})[0] == 409
+    status, changed = ask(fleet, key, "POST", path + "/password", {"password": "correct horse battery"})
+    assert (status, changed["password"]) == (200, "correct horse battery")
+    assert ask(fleet, key, "PATCH", path, {"enabled": False})[1]["enabled"] is False
+    assert ask(fleet, key, "GET", path)[1]["enabled"] is False
+    assert ask(fleet, key, "DELETE", path)[0] == 204
+    assert ask(fleet, key, "GET", path)[0] == 404
+    assert ask(fleet, key, "DELETE", path)[0] == 404
+
+
+def test_password_hashes_never_leave(fleet, tenant):
+    _, key, domain = tenant
+    ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})
+    for path in ("/v1/accounts", f"/v1/accounts/eve@{domain}", "/v1/keys", "/v1/domains"):
+        text = json.dumps(ask(fleet, key, "GET", path)[1])
+        assert "ha1" not in text
+        assert "hash" not in text
+
+
+def test_paging(fleet, tenant):
+    _, key, domain = tenant
+    names = [f"user{number:02}" for number in range(7)]
+    for name in names:
+        ask(fleet, key, "POST", "/v1/accounts", {"username": name, "domain": domain})
+    found, cursor, pages = [], "", 0
+    while cursor is not None:
+        status, page = ask(fleet, key, "GET", f"/v1/accounts?limit=3{f'&cursor={cursor}' if cursor else ''}")
+        assert status == 200
+        found += [account["username"] for account in page["items"]]
+        cursor, pages = page["next"], pages + 1
+    assert (found, pages) == (names, 3)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "says"),
+    [
+        ("POST", "/v1/accounts", {"username": "a b", "domain": "x.example"}, 422, "username"),
+        ("POST", "/v1/accounts", {"username": "a", "domain": "x.example", "pasword": "x"}, 422, "pasword"),
+        ("POST", "/v1/accounts", {"username": "a", "domain": "nowhere.example"}, 404, "nowhere.example"),
+        ("POST", "/v1/accounts", {"username": "a", "domain": "-bad-"}, 422, "domain"),
+        ("POST", "/v1/accounts", {"username": "a", "domain": "x.example", "password": "short"}, 422, "password"),
+        ("GET", "/v1/accounts?limit=0", None, 422, "limit"),
+        ("GET", "/v1/accounts?cursor=%21", None, 400, "cursor"),
+        ("GET", "/v1/nothing", None, 404, "/v1/nothing"),
+        ("PUT", "/v1/accounts", {}, 405, ""),
+        ("GET", "/v1/tenants", None, 403, "administration"),
+        ("POST", "/v1/tenants", {"name": "x"}, 403, "administration"),
+        ("GET", "/v1/edges", None, 403, "administration"),
+        ("POST", "/v1/keys", {"administration": True}, 403, "administration"),
+        ("POST", "/v1/domains", {"name": "d.example", "default": True}, 403, "default"),
+    ],
+)
+def test_bad_requests_say_what_is_wrong(fleet, tenant, method, path, body, status, says):
+    got, problem = ask(fleet, tenant[1], method, path, body)
+    assert got == status
+    assert problem["status"] == status
+    assert says in json.dumps(problem)
+
+
+def test_tenants_cant_see_each_other(fleet, tenant):
+    _, key, domain = tenant
+    ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})
+    other = fleet.api("POST", "/v1/tenants", {"name": "Other"})["id"]
+    made = fleet.api("POST", "/v1/keys", {"tenant": other})
+    theirs = made["key"]
+    own_key = fleet.api("GET", f"/v1/keys?tenant={tenant[0]}")["items"][0]["id"]
+    for method, path, body in (
+        ("GET", f"/v1/tenants/{tenant[0]}", None),
+        ("GET", f"/v1/domains/{domain}", None),
+        ("PATCH", f"/v1/domains/{domain}", {"aliases": []}),
+        ("DELETE", f"/v1/domains/{domain}", None),
+        ("POST", "/v1/accounts", {"username": "mallory", "domain": domain}),
+        ("GET", f"/v1/accounts/eve@{domain}", None),
+        ("PATCH", f"/v1/accounts/eve@{domain}", {"enabled": False}),
+        ("POST", f"/v1/accounts/eve@{domain}/password", {}),
+        ("DELETE", f"/v1/accounts/eve@{domain}", None),
+        ("GET", f"/v1/accounts/eve@{domain}/bindings", None),
+        ("DELETE", f"/v1/accounts/eve@{domain}/bindings/AAAAAAAAAAA", None),
+        ("GET", f"/v1/accounts?tenant={tenant[0]}", None),
+        ("GET", f"/v1/domains?tenant={tenant[0]}", None),
+        ("GET", f"/v1/keys?tenant={tenant[0]}", None),
+        ("DELETE", f"/v1/keys/{own_key}", None),
+    ):
+        status, problem = ask(fleet, theirs, method, path, body)
+        assert status == 404, (method, path, problem)
+    assert ask(fleet, theirs, "GET", "/v1/domains")[1]["items"] == []
+    assert ask(fleet, key, "GET", f"/v1/accounts/eve@{domain}")[1]["enabled"] is True
+
+
+def test_domains_and_aliases_are_taken_once(fleet, tenant):
+    tenant_id, key, domain = tenant
+    alias = f"alias-{domain}"
+    assert ask(fleet, key, "PATCH", f"/v1/domains/{domain}", {"aliases": [alias]})[1]["aliases"] == [alias]
+    assert ask(fleet, key, "POST", "/v1/domains", {"name": alias})[0] == 409
+    assert ask(fleet, key, "POST", "/v1/domains", {"name": f"new-{domain}", "aliases": [alias]})[0] == 409
+    assert ask(fleet, key, "GET", f"/v1/domains/new-{domain}")[0] == 404, "nothing half done"
+    assert ask(fleet, key, "PATCH", f"/v1/domains/{domain}", {"aliases": []})[0] == 200
+    assert ask(fleet, key, "POST", "/v1/domains", {"name": alias})[0] == 201
+    assert ask(fleet, key, "DELETE", f"/v1/domains/{alias}")[0] == 204
+    ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})
+    assert ask(fleet, key, "DELETE", f"/v1/domains/{domain}")[0] == 409
+    assert fleet.request("DELETE", f"/v1/tenants/{tenant_id}")[0] == 409
+
+
+def test_keys_are_revoked_at_once(fleet, tenant):
+    _, key, _ = tenant
+    second = ask(fleet, key, "POST", "/v1/keys", {"note": "second"})[1]
+    assert ask(fleet, second["key"], "GET", "/v1/accounts")[0] == 200
+    assert ask(fleet, second["key"], "DELETE", f"/v1/keys/{second['id']}")[0] == 409
+    assert ask(fleet, key, "DELETE", f"/v1/keys/{second['id']}")[0] == 204
+    assert ask(fleet, second["key"], "GET", "/v1/accounts")[0] == 401
+
+
+def test_edges_are_registered_listed_and_removed(fleet):
+    body = {"id": "edge-x", "public_key": "A" * 43 + "=", "addresses": ["203.0.113.99"]}
+    assert fleet.request("POST", "/v1/edges", body)[0] == 201
+    assert fleet.request("POST", "/v1/edges", body)[0] == 409
+    listed = {edge["id"]: edge for edge in fleet.api("GET", "/v1/edges")["items"]}
+    assert listed["edge-x"]["holds"] == []
+    assert listed["edge-a"]["holds"] == [fleet.edges[0].host.address]
+    assert fleet.request("DELETE", "/v1/edges/edge-x")[0] == 204
+    assert fleet.request("GET", "/v1/edges/edge-x")[0] == 404
+    bad = {"id": "a.b", "public_key": "short", "addresses": ["here"]}
+    status, problem = fleet.request("POST", "/v1/edges", bad)
+    assert status == 422
+    assert {item["field"] for item in problem["errors"]} == {"body.id", "body.public_key", "body.addresses.0"}
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"x-edge": "edge-a"}, {"x-edge": "edge-a", "x-edge-time": "1", "x-edge-signature": "AA=="}]
+)
+def test_edge_routes_want_a_signature(fleet, headers):
+    url = fleet.api_url + "/edge/heartbeat"
+    status, answer = fleet._http(fleet.control, "POST", url, "{}", {"Content-Type": "application/json", **headers})
+    assert status == 401
+    assert "signed" in answer["detail"]
+
+
+def test_a_new_domain_and_account_work_at_every_edge_within_seconds(fleet, tenant):
+    _, key, domain = tenant
+    account = ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})[1]
+    from scripts.fleet import Account, Host
+
+    made = Account(account["aor"], account["username"], account["password"])
+    begun = time.monotonic()
+    for edge in fleet.edges:
+        while True:
+            with SocketPhone(made, domain, Host(edge.host.address), (edge.host.address, SIP)) as phone:
+                if phone.register() == 200:
+                    break
+            assert time.monotonic() - begun < 10
+            time.sleep(0.2)
+    bindings = ask(fleet, key, "GET", f"/v1/accounts/eve@{domain}/bindings")[1]
+    assert sorted(item["edge_address"] for item in bindings) == sorted(edge.host.address for edge in fleet.edges)
+
+
+def test_a_removed_binding_gets_no_calls_and_no_pings(fleet):
+    edge = fleet.edges[0]
+    from scripts.fleet import Host
+
+    with SocketPhone(fleet.accounts["dave"], DOMAIN, Host(edge.host.address), (edge.host.address, SIP)) as phone:
+        assert phone.register() == 200
+        path = f"/v1/accounts/dave@{DOMAIN}/bindings"
+        (binding,) = [item for item in fleet.api("GET", path) if str(phone.agent.port) in item["contact"]]
+        phone.idle(5)
+        assert phone.agent.pings == 1
+        before = fleet.health(edge)["kept_flows"]
+        assert fleet.request("DELETE", f"{path}/{binding['id']}")[0] == 204
+        assert fleet.request("DELETE", f"{path}/{binding['id']}")[0] == 404
+        assert all(item["id"] != binding["id"] for item in fleet.api("GET", path))
+        begun = time.monotonic()
+        while fleet.health(edge)["kept_flows"] >= before:
+            assert time.monotonic() - begun < 10
+            time.sleep(0.1)
+
+
+def test_secrets_are_in_no_log(fleet):
+    logs = "".join(path.read_text(errors="replace") for path in fleet.directory.glob("*.log"))
+    for secret in (fleet.key, *(account.password for account in fleet.accounts.values())):
+        assert secret not in logs
