@@ -55,7 +55,7 @@ class Authenticator:
             )
         except KeyError as error:
             raise Fault(400, f"Bad Request: credentials without {error.args[0]}") from error
-        if credentials.uri != incoming.request.uri and not _same_place(credentials.uri, incoming.uri):
+        if credentials.uri != incoming.request.uri and not _ours(credentials.uri, fleet):
             raise Fault(400, "Bad Request: the credentials are for another URI")  # RFC 7616 §3.4.6
         age = nonce_age(credentials.nonce, fleet.nonce_keys, incoming.flow.host, now + fleet.clock)
         if age is None:
@@ -84,10 +84,10 @@ class Authenticator:
         return Fault(status, "", tuple(headers))
 
 
-def _same_place(text: str, uri: Uri) -> bool:
-    """Phones write the digest URI with or without port and parameters; user and host must agree."""
+def _ours(text: str, fleet: Fleet) -> bool:
+    """RFC 7616 §3.4.6 wants the Request-URI, but phones write all sorts of things here: the edge's address, no user,
+    other parameters (SIPp does). It must at least be a URI of ours."""
     try:
-        other = Uri.parse(text)
+        return fleet.canonical(Uri.parse(text).host) is not None
     except ParseError:
         return False
-    return (other.user, other.host) == (uri.user, uri.host)

@@ -1,0 +1,243 @@
+"""The real SAM CLI builds and deploys the template to MiniStack; the deployed functions answer at their URLs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as AwsCredentials
+
+from edge.control.identity import Identity
+from lambdas.contract import (
+    VERSION,
+    ContactField,
+    Credentials,
+    DecisionEnvelope,
+    Heartbeat,
+    HeartbeatReply,
+    QuestionEnvelope,
+    RegisterQuestion,
+)
+from lambdas.decisions.digest import ha1
+from scripts.processes import Processes
+from tests.integration.conftest import fresh_base
+
+pytestmark = pytest.mark.deploy
+
+ROOT = Path(__file__).parent.parent.parent
+SAM = ROOT / ".venv" / "tools" / "bin" / "sam"
+LINT = ROOT / ".venv" / "tools" / "bin" / "cfn-lint"
+STACK = "sipwizard-test"
+
+
+def _environment(**more: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "SAM_CLI_TELEMETRY": "0",
+        **more,
+    }
+
+
+def _sam(*arguments: str, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [str(SAM), *arguments], cwd=cwd, env=_environment(**environment), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"sam {' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def test_template_is_clean():
+    done = subprocess.run([str(LINT), str(ROOT / "template.yaml")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "valid SAM Template" in _sam("validate", "--lint", "--template", str(ROOT / "template.yaml"), cwd=ROOT)
+
+
+@dataclass
+class Deployed:
+    endpoint: str
+    outputs: dict[str, str]
+
+    def request(
+        self, url: str, method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, str]:
+        """MiniStack answers function URLs by their Host header."""
+        parts = urlsplit(self.endpoint)
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+        try:
+            sent = {"host": urlsplit(url).netloc, "content-type": "application/json", **(headers or {})}
+            connection.request(method, path, body, sent)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """Copied, built and deployed with nothing changed but the host's architecture and Python."""
+    scratch = tmp_path_factory.mktemp("deploy")
+    for name in ("template.yaml", "samconfig.toml"):
+        shutil.copy(ROOT / name, scratch)
+    shutil.copytree(ROOT / "lambdas", scratch / "lambdas", ignore=shutil.ignore_patterns("__pycache__"))
+    base = fresh_base()
+    endpoint = f"http://{base}:4566"
+    processes = Processes(scratch / "logs")
+    processes.start(
+        "ministack",
+        [sys.executable, "-m", "ministack"],
+        {
+            "GATEWAY_PORT": "4566",
+            "BIND_HOST": base,
+            "MINISTACK_HOST": base,
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "TMPDIR": str(scratch),
+            "S3_DATA_DIR": str(scratch / "s3"),
+            "AWS_ENDPOINT_URL": endpoint,
+        },
+    )
+
+    def answers() -> bool:
+        connection = http.client.HTTPConnection(base, 4566, timeout=2)
+        try:
+            connection.request("GET", "/_ministack/health")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    try:
+        processes.wait_until("ministack", answers, 30)
+        architecture = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
+        runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        overrides = ["--parameter-overrides", f"Architecture={architecture}", f"Runtime={runtime}"]
+        _sam("build", *overrides, cwd=scratch)
+        _sam("deploy", "--stack-name", STACK, *overrides, cwd=scratch, AWS_ENDPOINT_URL=endpoint)
+        stack = boto3.client(
+            "cloudformation", endpoint_url=endpoint, region_name="us-east-1",
+            aws_access_key_id="test", aws_secret_access_key="test",
+        ).describe_stacks(StackName=STACK)["Stacks"][0]  # fmt: skip
+        outputs = {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
+        yield Deployed(endpoint, outputs)
+    finally:
+        processes.stop_all()
+
+
+def test_tables_are_protected(deployed):
+    client = boto3.client(
+        "dynamodb", endpoint_url=deployed.endpoint, region_name="us-east-1",
+        aws_access_key_id="test", aws_secret_access_key="test",
+    )  # fmt: skip
+    assert sorted(client.list_tables()["TableNames"]) == [
+        "sipwizard-bindings",
+        "sipwizard-calls",
+        "sipwizard-directory",
+        "sipwizard-leases",
+    ]
+
+
+def _edge_headers(identity: Identity, path: str, body: str) -> dict[str, str]:
+    stamp = f"{time.time():.3f}"
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    signed = "\n".join(("sipwizard edge request 1", "POST", path, identity.edge, stamp, digest)).encode()
+    return {
+        "x-edge": identity.edge,
+        "x-edge-time": stamp,
+        "x-edge-signature": base64.b64encode(identity.key.sign(signed)).decode(),
+    }
+
+
+def _as_edge(deployed: Deployed, identity: Identity, path: str, body: str) -> tuple[int, str]:
+    """As an edge asks: signed with its own key, and with SigV4 for AWS_IAM."""
+    url = deployed.outputs["DecisionsUrl"].rstrip("/")
+    headers = {"content-type": "application/json", **_edge_headers(identity, path, body)}
+    request = AWSRequest("POST", url + path, data=body, headers=headers)
+    SigV4Auth(AwsCredentials("test", "test"), "lambda", "us-east-1").add_auth(request)
+    return deployed.request(url, "POST", path, body, {key.lower(): value for key, value in request.headers.items()})
+
+
+def test_provisioning_and_a_register_decision_through_the_deployed_functions(deployed, tmp_path):
+    provisioning = deployed.outputs["ProvisioningUrl"].rstrip("/")
+    status, text = deployed.request(provisioning, "GET", "/v1/openapi.json")
+    assert status == 200, text
+    assert json.loads(text)["info"]["title"] == "sipwizard"
+    key = subprocess.run(
+        [sys.executable, "-m", "lambdas", "make-key", "--endpoint", deployed.endpoint],
+        env=_environment(), capture_output=True, text=True, check=True, cwd=ROOT,
+    ).stdout.strip()  # fmt: skip
+
+    def api(method: str, path: str, body: dict) -> dict:
+        status, text = deployed.request(
+            provisioning, method, path, json.dumps(body), {"Authorization": f"Bearer {key}"}
+        )
+        assert status == 201, text
+        return json.loads(text)
+
+    tenant = api("POST", "/v1/tenants", {"name": "Deployed"})["id"]
+    api("POST", "/v1/domains", {"tenant": tenant, "name": "example.com", "default": True})
+    password = api("POST", "/v1/accounts", {"username": "alice", "domain": "example.com"})["password"]
+    identity = Identity.load_or_make("edge-a", tmp_path / "edge-a.key")
+    api("POST", "/v1/edges", {"id": "edge-a", "public_key": identity.public_key, "addresses": ["203.0.113.11"]})
+
+    beat = Heartbeat(
+        version=VERSION,
+        boot="b1",
+        addresses=["203.0.113.11"],
+        mesh="203.0.113.11:5070",
+        certificate=base64.b64encode(identity.certificate_der).decode(),
+    )
+    status, text = _as_edge(deployed, identity, "/edge/heartbeat", beat.model_dump_json())
+    assert status == 200, text
+    reply = HeartbeatReply.model_validate_json(text)
+    assert reply.domains == {"example.com": "example.com"}
+    (held,) = reply.held
+
+    def digest(text: str) -> str:
+        return hashlib.md5(text.encode()).hexdigest()
+
+    ha2 = digest("REGISTER:sip:example.com")
+    response = digest(f"{ha1('MD5', 'alice', 'example.com', password)}:n:00000001:c:auth:{ha2}")
+    question = RegisterQuestion(
+        request="r1",
+        address="203.0.113.11",
+        epoch=held.epoch,
+        aor="alice@example.com",
+        credentials=Credentials(
+            username="alice", realm="example.com", nonce="n", uri="sip:example.com", response=response,
+            qop="auth", nc="00000001", cnonce="c",
+        ),
+        contacts=[ContactField(key="k", uri="sip:alice@10.0.0.9")],
+        call_id="c1",
+        cseq=1,
+        flow=("203.0.113.11", 5060, "udp", "198.51.100.1", 5060, 0),
+    )  # fmt: skip
+    body = QuestionEnvelope(version=VERSION, question=question).model_dump_json()
+    status, text = _as_edge(deployed, identity, "/edge/decisions", body)
+    assert status == 200, text
+    decision = DecisionEnvelope.model_validate_json(text).decision
+    assert decision.kind == "accept"
+    assert [binding.contact for binding in decision.bindings] == ["sip:alice@10.0.0.9"]
+    stale = body.replace(f'"epoch":{held.epoch}', f'"epoch":{held.epoch - 1}')
+    assert _as_edge(deployed, identity, "/edge/decisions", stale)[0] == 409
+    rogue = Identity.load_or_make("edge-a", tmp_path / "rogue.key")
+    assert _as_edge(deployed, rogue, "/edge/decisions", body)[0] == 401
