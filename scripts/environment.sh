@@ -39,7 +39,7 @@ import sys, tomllib
 extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]
 print("\n".join(sorted({name for extra in sys.argv[1:] for name in extras[extra]})))
 PY
-  "$directory/bin/python" -m pip install --quiet --disable-pip-version-check "${constraints[@]}" \
+  "$directory/bin/python" -m pip install --quiet --retries 2 --disable-pip-version-check "${constraints[@]}" \
     --requirement "$directory/wanted.txt" >"$directory/pip.log" 2>&1 ||
     fail "pip couldn't install what is needed; is there a network? The end of $directory/pip.log: $(tail -n 1 "$directory/pip.log")"
   echo "$wanted" >"$stamp"

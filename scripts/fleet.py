@@ -339,11 +339,12 @@ def loopback_fleet(
 
 
 def up(
-    edges: Annotated[int, typer.Option(min=1, max=20, help="How many edges, from 127.0.0.1 on.")] = 2,
+    edges: Annotated[int, typer.Option(min=1, max=20, help="How many edges.")] = 2,
     endpoint: Annotated[str | None, typer.Option(help="A DynamoDB-compatible endpoint instead of MiniStack.")] = None,
+    address: Annotated[str, typer.Option(help="The first edge's address; the others follow it.")] = "127.0.0.1",
+    local: Annotated[Path, typer.Option(help="Where up.json, logs and keys go.")] = ROOT / ".local",
 ) -> None:
     """Run a development fleet until Ctrl-C."""
-    local = ROOT / ".local"
     shutil.rmtree(local / "fleet", ignore_errors=True)
     begun = time.monotonic()
     stop = threading.Event()
@@ -355,7 +356,7 @@ def up(
             raise StartError("stopped while starting")
         print(f"[{time.monotonic() - begun:5.1f} s] {text}", flush=True)
 
-    fleet = loopback_fleet(local / "fleet", "127.0.0.1", edges, endpoint, say)
+    fleet = loopback_fleet(local / "fleet", address, edges, endpoint, say)
     path = local / "up.json"
     code = 0
     try:
@@ -369,8 +370,9 @@ def up(
         if ended:
             raise StartError(f"{ended} has ended: {fleet.processes.last_words(ended)}")
     except StartError as error:
-        print(f"up: {error}", file=sys.stderr)
-        code = 0 if stop.is_set() else 1
+        if not stop.is_set():
+            print(f"up: {error}", file=sys.stderr)
+            code = 1
     finally:
         path.unlink(missing_ok=True)
         fleet.stop()

@@ -8,8 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edge.proxy.core import Core
-from edge.proxy.events import Action, Ask, BindingsChanged, Decided, Event, FleetChanged, FlowClosed, Received, Relay
-from edge.proxy.events import Send, SendFailed, Tick
+from edge.proxy.events import (
+    Action,
+    Ask,
+    BindingsChanged,
+    Decided,
+    Event,
+    FleetChanged,
+    FlowClosed,
+    Received,
+    Relay,
+    Send,
+    SendFailed,
+    Tick,
+)
 from edge.proxy.fleet import Fleet
 from edge.proxy.flow_token import TokenKeys
 from edge.sip.digest import ALGORITHMS

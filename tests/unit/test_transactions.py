@@ -7,7 +7,7 @@ import pytest
 from edge.sip.flow import Flow
 from edge.sip.message import Request, Response, make_response
 from edge.sip.parser import parse
-from edge.sip.timers import TIMER_B, TIMER_D, TIMER_H, TIMER_J, TIMER_L, TIMER_M, T1, T2, T4, TimerHeap
+from edge.sip.timers import T1, T2, T4, TIMER_B, TIMER_D, TIMER_H, TIMER_J, TIMER_L, TIMER_M, TimerHeap
 from edge.sip.transaction import InviteClient, InviteServer, Machine, NonInviteClient, NonInviteServer, State
 
 UDP = Flow("203.0.113.1", 5060, "udp", "192.0.2.1", 5060)

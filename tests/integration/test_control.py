@@ -1,0 +1,114 @@
+"""The control plane gone, slow and back again, as phones see it through a real edge."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from scripts.fleet import DOMAIN, SIP, Host, loopback_fleet
+from tests.integration.conftest import fresh_base
+from tests.support.socket_phone import SocketPhone, call, in_dialog
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def own_fleet(tmp_path):
+    """A fleet that this test may break."""
+    made = loopback_fleet(tmp_path, fresh_base(), 2)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+def phone(fleet, user, index, transport="UDP"):
+    edge = fleet.edges[index]
+    return SocketPhone(fleet.accounts[user], DOMAIN, Host(edge.host.address), (edge.host.address, SIP), transport)
+
+
+def test_without_control_plane_503_in_time_and_calls_go_on(own_fleet):
+    fleet = own_fleet
+    with phone(fleet, "alice", 0) as alice, phone(fleet, "bob", 1, "TCP") as bob:
+        assert alice.register() == bob.register() == 200
+        dialog, other = call(alice, bob, f"sip:bob@{DOMAIN}")
+        fleet.processes.stop("control")
+        begun = time.monotonic()
+        response = alice.transact(alice.agent.register_request())
+        assert (response.status, response.get("retry-after")) == (503, "5")
+        assert time.monotonic() - begun < 5
+        invite = alice.invite(f"sip:bob@{DOMAIN}")
+        response = alice.wait(lambda: alice.agent.final(invite))
+        assert (response.status, response.get("retry-after")) == (503, "5")
+        in_dialog(bob, other, "INVITE", alice)
+        in_dialog(alice, dialog, "BYE", bob)
+        fleet.start_control()
+        begun = time.monotonic()
+        while alice.register() != 200:
+            assert time.monotonic() - begun < 10
+        call(alice, bob, f"sip:bob@{DOMAIN}")
+
+
+def test_a_control_plane_that_hangs_gives_503_within_5_s(own_fleet):
+    import os
+    import signal
+
+    fleet = own_fleet
+    with phone(fleet, "alice", 0) as alice:
+        assert alice.register() == 200
+        os.kill(fleet.processes.pid("control"), signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            assert alice.transact(alice.agent.register_request()).status == 503
+            assert time.monotonic() - begun < 5
+        finally:
+            os.kill(fleet.processes.pid("control"), signal.SIGCONT)
+
+
+def test_two_edges_race_with_one_binding(own_fleet):
+    """The same phone, Call-ID and Contact at both edges at once, again and again: the highest CSeq stands."""
+    import threading
+
+    fleet = own_fleet
+    with phone(fleet, "carol", 0) as one, phone(fleet, "carol", 1) as two:
+        two.agent.call_id = one.agent.call_id
+        contact = "<sip:carol@192.0.2.55:5060>"
+        for turn in range(15):
+            statuses = []
+            for agent, cseq in ((one.agent, 100 * turn + 10), (two.agent, 100 * turn + 20)):
+                agent.register_cseq = cseq
+
+            def register(which):
+                request = which.agent.register_request(contact=contact)
+                statuses.append(which.transact(request).status)
+
+            threads = [threading.Thread(target=register, args=(which,)) for which in (one, two)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert sorted(statuses) in ([200, 200], [200, 500]), statuses
+            bindings = fleet.api("GET", f"/v1/accounts/carol@{DOMAIN}/bindings")
+            assert [item["edge_address"] for item in bindings] == [fleet.edges[1].host.address]
+
+
+def test_an_edge_without_its_lease_says_so(own_fleet):
+    """A second process with the same address is refused by the control plane, and tells its operator."""
+    fleet = own_fleet
+    first, second = fleet.edges
+    body = {"id": "edge-z", "public_key": "", "addresses": [first.host.address]}
+    from edge.control.identity import Identity
+    from scripts.fleet import Edge
+
+    key = fleet.directory / "edge-z.key"
+    body["public_key"] = Identity.load_or_make("edge-z", key).public_key
+    fleet.api("POST", "/v1/edges", body)
+    place = Host(second.host.address.rpartition(".")[0] + ".77")
+    intruder = Edge("edge-z", place, {"address": first.host.address})
+    fleet.start_edge(intruder)
+    fleet.processes.wait_until(
+        "edge-z", lambda: f"{first.host.address} is held by edge edge-a" in fleet.processes.last_words("edge-z")
+    )
+    assert fleet.health(intruder)["ready"] is False
