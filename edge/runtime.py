@@ -193,7 +193,7 @@ def _fleet(news: News, clock: float) -> Fleet:
     use: FleetKey = next(key for key in reply.keys if key.use)
     return Fleet(
         epochs={held.address: held.epoch for held in reply.held},
-        addresses=frozenset(held.address for edge in reply.fleet for held in edge.held),
+        addresses=frozenset(reply.addresses),
         domains=news.domains,
         default_domain=reply.default_domain,
         nonce_keys={key.id: base64.b64decode(key.nonce) for key in reply.keys},

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from edge.proxy.keepalive import Keepalive
 from edge.sip.flow import Flow
+from lambdas.contract import BindingChange
 
 _RETIRED_LIMIT = 10_000
 
@@ -51,6 +52,15 @@ class HeldBindings:
         self._retired.pop(flow, None)
         if not ids and not flow.reliable:
             self._keepalive.add(flow, now, fresh)
+
+    def apply(self, changes: Iterable[BindingChange], now: float) -> None:
+        """What the control plane has for our addresses: read back after a start, or changed elsewhere."""
+        for change in changes:
+            flow = Flow(*change.flow)
+            if change.expires:
+                self.put(change.id, change.aor, change.contact, flow, now + change.expires, now, fresh=False)
+            elif self.present_flow(change.id) == flow:
+                self.remove(change.id)
 
     def remove(self, binding: str) -> None:
         """Forget a binding; nothing happens if it isn't known."""

@@ -50,7 +50,7 @@ from edge.sip.transaction import (
     ServerTransaction,
     server_key,
 )
-from lambdas.contract import Accept, Decision, Question, Reject, RouteQuestion
+from lambdas.contract import Accept, Challenge, Decision, Question, Reject, RouteQuestion
 
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, INFO, SUBSCRIBE, NOTIFY, REFER, UPDATE, PRACK, PUBLISH"
 MAX_QUESTIONS = 2000
@@ -116,15 +116,11 @@ class Core:
             case FleetChanged(fleet):
                 if self.fleet is None:
                     self._housekeeping.start(now)
+                elif self.fleet.epochs.keys() != fleet.epochs.keys():
+                    self.bindings.sweep(now, fleet.epochs)  # whoever holds an address now pings there, and nobody else
                 self.fleet = fleet
             case BindingsChanged(changes):
-                for change in changes:
-                    flow = Flow(*change.flow)
-                    if change.expires:
-                        at = now + change.expires
-                        self.bindings.put(change.id, change.aor, change.contact, flow, at, now, fresh=False)
-                    elif self.bindings.present_flow(change.id) == flow:
-                        self.bindings.remove(change.id)
+                self.bindings.apply(changes, now)
         actions, self._actions = self._actions, []
         return actions
 
@@ -265,6 +261,8 @@ class Core:
                     self.respond(server, incoming.request, 200, at, headers)
                 case Reject():
                     self.reject(server, incoming, decision, at)
+                case Challenge():
+                    self.challenge(server, incoming, realm, at)
                 case None:
                     self.unavailable(server, incoming, at)
                 case _:
@@ -378,6 +376,11 @@ class Core:
         if decision.retry_after is not None:
             headers.append(("retry-after", f"Retry-After: {decision.retry_after}"))
         self.respond(server, incoming.request, decision.status, now, headers, decision.reason)
+
+    def challenge(self, server: ServerTransaction, incoming: Incoming, realm: str, now: float) -> None:
+        """Ask for credentials again."""
+        fault = self._authenticator.fault(incoming, realm, self.fleet_now, now)
+        self._refuse(server, incoming.request, fault, now)
 
     def unavailable(self, server: ServerTransaction, incoming: Incoming, now: float) -> None:
         """No decision could be had."""

@@ -10,8 +10,8 @@ from edge.proxy.flow_token import TokenKeys
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """``epochs`` maps the edge addresses this edge holds to their lease epochs; ``addresses`` are those of the whole
-    fleet; ``domains`` maps our domains and aliases to canonical names; ``clock`` is wall-clock time minus the core's
-    ``now``."""
+    fleet, of edges that are down too; ``domains`` maps our domains and aliases to canonical names; ``clock`` is
+    wall-clock time minus the core's ``now``."""
 
     epochs: dict[str, int]
     addresses: frozenset[str]

@@ -18,7 +18,7 @@ from edge.sip.transaction import (
     State,
 )
 from edge.sip.transaction.client import make_cancel
-from lambdas.contract import Decision, LocateQuestion, Reject, Route, Target
+from lambdas.contract import Challenge, Decision, LocateQuestion, Reject, Route, Target
 
 if TYPE_CHECKING:
     from edge.proxy.core import Core
@@ -77,6 +77,9 @@ class ResponseContext:
                 self._answer(480, now)
             case Reject():
                 self._core.reject(self._server, self._incoming, decision, now)
+            case Challenge():
+                realm = self._caller.rpartition("@")[2]
+                self._core.challenge(self._server, self._incoming, realm, now)
             case None:
                 self._core.unavailable(self._server, self._incoming, now)
             case _:

@@ -93,6 +93,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeDep, services: ServicesDep) -> Heartbea
         else:
             held.append(lease)
     domains = services.domains.get()
+    leases = services.leases.all()
     changes: list[BindingChange] = []
     cursors: dict[str, int] = {}
     more = False
@@ -104,7 +105,8 @@ def heartbeat(beat: Heartbeat, edge: EdgeDep, services: ServicesDep) -> Heartbea
         version=VERSION,
         held=[_held(lease, now) for lease in held],
         refused=refused,
-        fleet=_fleet(services.leases.live(now), now),
+        fleet=_fleet([lease for lease in leases if lease.expires_at > now], now),
+        addresses=sorted(lease.address for lease in leases),
         keys=services.keys(now),
         domains_version=domains.version,
         domains=None if beat.domains == domains.version else domains.names,

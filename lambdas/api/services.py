@@ -61,10 +61,14 @@ class Services:
         self.directory = Directory()
         self.bindings = Bindings()
         self.leases = Leases()
-        self.fleet: Cached[list[Lease]] = Cached(lambda: self.leases.live(self.clock()), 1.0)
+        self.fleet: Cached[list[Lease]] = Cached(self._live_leases, 1.0)
         self.domains: Cached[Domains] = Cached(self._read_domains, 1.0)
         self._secret: Cached[bytes] = Cached(self.directory.fleet_secret, 3600.0)
         self._edges: dict[str, Cached[EdgeItem | None]] = {}
+
+    def _live_leases(self) -> list[Lease]:
+        now = self.clock()
+        return [lease for lease in self.leases.all() if lease.expires_at > now]
 
     def edge(self, edge: str) -> EdgeItem | None:
         """A registered edge; a removed one is noticed within 10 s."""

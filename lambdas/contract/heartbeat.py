@@ -57,7 +57,8 @@ class BindingChange(Wire):
 
 
 class HeartbeatReply(Wire):
-    """``domains`` maps each domain and alias to its canonical name, None where the edge's version is current.
+    """``fleet`` are the edges that live; ``addresses`` all edge addresses, held just now or not, since a dead edge's are
+    still ours. ``domains`` maps each domain and alias to its canonical name, None where the edge's version is current.
     ``default_domain`` stands for edges' own addresses. ``more`` asks for another heartbeat at once, since the changes
     didn't fit in one."""
 
@@ -65,6 +66,7 @@ class HeartbeatReply(Wire):
     held: list[HeldAddress]
     refused: dict[str, str] = {}
     fleet: list[FleetEdge]
+    addresses: list[str]
     keys: list[FleetKey]
     domains_version: str
     domains: dict[str, str] | None = None

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Callable
 
-from lambdas.contract import Credentials
+from lambdas.contract import Challenge, Credentials, Reject
 from lambdas.decisions.values import Account
 
 _HASHES: dict[str, Callable[[bytes], hashlib._Hash]] = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
@@ -19,10 +19,11 @@ def ha1(algorithm: str, username: str, realm: str, password: str) -> str:
 
 
 def verify(credentials: Credentials, method: str, account: Account | None) -> bool:
-    """Whether ``credentials`` answer their nonce for ``account``. Takes as long where there is no such account."""
-    hasher = _HASHES.get(credentials.algorithm)
-    if hasher is None or credentials.qop not in ("", "auth"):
-        return False
+    """Whether ``credentials``, which must be ``checkable``, answer their nonce for ``account``.
+
+    Takes as long where there is no such account.
+    """
+    hasher = _HASHES[credentials.algorithm]
     stored = account or _NOBODY
     secret = stored.ha1_md5 if credentials.algorithm == "MD5" else stored.ha1_sha256
     ha2 = hasher(f"{method}:{credentials.uri}".encode("utf-8", "surrogateescape")).hexdigest()
@@ -31,16 +32,23 @@ def verify(credentials: Credentials, method: str, account: Account | None) -> bo
     else:
         middle = credentials.nonce
     expected = hasher(f"{secret}:{middle}:{ha2}".encode("utf-8", "surrogateescape")).hexdigest()
-    matches = hmac.compare_digest(expected.encode(), credentials.response.encode())
+    matches = hmac.compare_digest(expected.encode(), credentials.response.encode("utf-8", "surrogateescape"))
     return matches and account is not None
 
 
-def refuse(credentials: Credentials, method: str, account: Account | None, aor: str) -> str:
-    """Why ``account``, which ``credentials`` name, may not act as ``aor``; "" if it may."""
+def checkable(credentials: Credentials) -> bool:
+    """Whether they use an algorithm and a quality of protection that we know."""
+    return credentials.algorithm in _HASHES and credentials.qop in ("", "auth")
+
+
+def refuse(credentials: Credentials, method: str, account: Account | None, aor: str) -> Challenge | Reject | None:
+    """Why ``account``, which ``credentials`` name, may not act as ``aor``; None if it may."""
+    if not checkable(credentials):
+        return Challenge()
     if not verify(credentials, method, account) or account is None:
-        return "Forbidden: wrong user name or password"
+        return Reject(status=403, reason="Forbidden: wrong user name or password")
     if not account.enabled:
-        return "Forbidden: the account is disabled"
+        return Reject(status=403, reason="Forbidden: the account is disabled")
     if account.aor != aor:
-        return "Forbidden: the credentials are another account's"
-    return ""
+        return Reject(status=403, reason="Forbidden: the credentials are another account's")
+    return None

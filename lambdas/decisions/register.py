@@ -35,9 +35,9 @@ class _Refused(Exception):
 
 def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, limits: Limits) -> Outcome:
     """All of the REGISTER takes effect, or none of it (§10.3 step 7)."""
-    reason = refuse(question.credentials, "REGISTER", facts.account, question.aor)
-    if reason or facts.account is None:
-        return Outcome(Reject(status=403, reason=reason))
+    refusal = refuse(question.credentials, "REGISTER", facts.account, question.aor)
+    if refusal is not None:
+        return Outcome(refusal)
     try:
         puts = _star(question, facts, now) if question.star else _contacts(question, facts, now, limits)
     except _Refused as refused:

@@ -20,11 +20,11 @@ class RouteFacts:
 
 def decide(question: RouteQuestion, facts: RouteFacts, now: float) -> Decision:
     """To all bindings of an account of the same tenant. What another tenant has looks like what nobody has."""
-    reason = refuse(question.credentials, question.method, facts.account, question.caller)
-    if reason or facts.account is None:
-        return Reject(status=403, reason=reason)
+    refusal = refuse(question.credentials, question.method, facts.account, question.caller)
+    if refusal is not None:
+        return refusal
     called = facts.called
-    if called is None or called.tenant != facts.account.tenant:
+    if called is None or facts.account is None or called.tenant != facts.account.tenant:
         return Reject(status=404, reason="Not Found")
     targets = _targets(facts.bindings, now) if called.enabled else []
     if not targets:

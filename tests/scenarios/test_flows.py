@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from edge.proxy.events import FleetChanged
 from edge.proxy.keepalive import Keepalive
 from edge.sip.flow import Flow
 from tests.scenarios.test_calls import answered_call, hang_up
@@ -165,6 +168,31 @@ def test_new_nat_mapping_in_the_middle_of_a_call(world):
         world.phones[bob.public] = bob
         bob.register()
         hang_up(world, alice, dialog, bob)
+
+
+def test_the_other_sides_edge_is_down(world):
+    """Its address is still ours, though nobody holds it: the request finds no flow, and must not come back to its sender."""
+    alice, bob = world.phone("alice"), world.phone("bob", "edge-b")
+    alice.register()
+    bob.register()
+    dialog, _ = answered_call(world, alice, bob)
+    world.nodes["edge-b"].alive = False
+    bye = alice.agent.in_dialog(dialog, "BYE")
+    alice.send(bye.to_bytes())
+    world.wait(lambda: alice.agent.final(bye))
+    assert alice.agent.final(bye).status == 430
+    assert not alice.agent.requests("BYE")
+
+
+def test_losing_the_address_stops_the_pings(world):
+    phone = world.phone("alice")
+    phone.register()
+    world.run(20)
+    node = world.nodes["edge-a"]
+    node.handle(FleetChanged(dataclasses.replace(world.fleet(node), epochs={})))
+    pings = phone.agent.pings
+    world.run(60)
+    assert phone.agent.pings == pings
 
 
 def test_flow_token_of_another_call_or_place_is_refused(world):

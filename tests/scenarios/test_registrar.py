@@ -205,3 +205,13 @@ def test_dark_control_plane_gives_503_within_five_seconds(world):
     response = world.wait(lambda: alice.agent.final(invite))
     assert (response.status, response.get("retry-after")) == (503, "5")
     assert world.now - begun < 5
+
+
+def test_an_algorithm_nobody_offered_is_challenged_again(world):
+    phone = world.phone("alice")
+    request = phone.agent.register_request()
+    phone.send(request.to_bytes())
+    challenge = world.wait(lambda: phone.agent.final(request))
+    again = phone.agent.authorize(request, challenge)
+    phone.send(again.to_bytes().replace(b"algorithm=MD5", b"algorithm=MD4"))
+    assert world.wait(lambda: phone.agent.final(again)).status == 401

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambdas.contract import Accept, ContactField, Credentials, RegisterQuestion, Reject
-from lambdas.decisions.digest import ha1, verify
+from lambdas.contract import Accept, Challenge, ContactField, Credentials, RegisterQuestion, Reject
+from lambdas.decisions.digest import ha1, refuse, verify
 from lambdas.decisions.register import Limits, RegisterFacts, decide
 from lambdas.decisions.values import Account, StoredBinding, newest, present
 
@@ -79,9 +79,10 @@ def test_digest(algorithm, qop):
     assert not verify(credentials(algorithm=algorithm, qop=qop), "REGISTER", None)
 
 
-def test_unknown_algorithms_and_qop_are_refused():
-    assert not verify(credentials().model_copy(update={"algorithm": "SHA-512"}), "REGISTER", ACCOUNT)
-    assert not verify(credentials().model_copy(update={"qop": "auth-int"}), "REGISTER", ACCOUNT)
+def test_unknown_algorithms_and_qop_are_asked_for_again():
+    for change in ({"algorithm": "SHA-512"}, {"qop": "auth-int"}):
+        refusal = refuse(credentials().model_copy(update=change), "REGISTER", ACCOUNT, AOR)
+        assert isinstance(refusal, Challenge)
 
 
 def test_rfc_7616_example():
