@@ -57,8 +57,8 @@ class BindingChange(Wire):
 
 
 class HeartbeatReply(Wire):
-    """``fleet`` are the edges that live; ``addresses`` all edge addresses, held just now or not, since a dead edge's are
-    still ours. ``domains`` maps each domain and alias to its canonical name, None where the edge's version is current.
+    """``fleet`` are the edges that live; ``addresses`` all edge addresses, held or not, since a dead edge's are still
+    ours. ``domains`` maps each domain and alias to its canonical name, None where the edge's version is current.
     ``default_domain`` stands for edges' own addresses. ``more`` asks for another heartbeat at once, since the changes
     didn't fit in one."""
 
