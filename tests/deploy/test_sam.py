@@ -36,6 +36,7 @@ from lambdas.contract import (
 )
 from lambdas.decisions.digest import ha1
 from scripts.processes import Processes
+from scripts.tables import table_definitions
 from tests.integration.conftest import fresh_base
 
 pytestmark = pytest.mark.deploy
@@ -143,17 +144,18 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         processes.stop_all()
 
 
-def test_tables_are_protected(deployed):
+def test_tables_are_made_as_the_template_says(deployed):
     client = boto3.client(
         "dynamodb", endpoint_url=deployed.endpoint, region_name="us-east-1",
         aws_access_key_id="test", aws_secret_access_key="test",
     )  # fmt: skip
-    assert sorted(client.list_tables()["TableNames"]) == [
-        "sipwizard-bindings",
-        "sipwizard-calls",
-        "sipwizard-directory",
-        "sipwizard-leases",
-    ]
+    wanted = {definition["TableName"]: definition for definition in table_definitions("sipwizard")}
+    assert sorted(client.list_tables()["TableNames"]) == sorted(wanted)
+    for name, definition in wanted.items():
+        table = client.describe_table(TableName=name)["Table"]
+        assert table["KeySchema"] == definition["KeySchema"]
+        made = {index["IndexName"] for index in table.get("GlobalSecondaryIndexes", [])}
+        assert made == {index["IndexName"] for index in definition.get("GlobalSecondaryIndexes", [])}
 
 
 def _edge_headers(identity: Identity, path: str, body: str) -> dict[str, str]:

@@ -1,0 +1,57 @@
+"""What the template promises that MiniStack doesn't enforce, and that the models fit the tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from lambdas.repositories.models import BindingItem, CallItem, DirectoryItem
+from scripts.tables import load_template, table_definitions
+
+RESOURCES = load_template()["Resources"]
+
+
+def replicas(table):
+    for replica in RESOURCES[table]["Properties"]["Replicas"]:
+        yield replica["If"][1] if "If" in replica else replica
+
+
+@pytest.mark.parametrize("table", ["DirectoryTable", "BindingsTable", "CallsTable"])
+def test_what_people_provisioned_is_protected_in_every_region(table):
+    assert RESOURCES[table]["DeletionPolicy"] == RESOURCES[table]["UpdateReplacePolicy"] == "Retain"
+    for replica in replicas(table):
+        assert replica["DeletionProtectionEnabled"] is True
+        assert replica["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_leases_are_strongly_consistent_with_a_witness_where_there_are_two_regions():
+    properties = RESOURCES["LeasesTable"]["Properties"]
+    assert properties["MultiRegionConsistency"]["If"][:2] == ["TwoRegions", "STRONG"]
+    assert properties["GlobalTableWitnesses"]["If"][:2] == ["TwoRegions", [{"Region": {"Ref": "WitnessRegion"}}]]
+    assert "TimeToLiveSpecification" not in properties
+
+
+def test_functions_may_do_only_what_they_need():
+    for name in ("DecisionsFunction", "ProvisioningFunction"):
+        for policy in RESOURCES[name]["Properties"]["Policies"]:
+            for statement in policy["Statement"]:
+                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+                resources = (
+                    statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+                )
+                assert not any("*" in action for action in actions)
+                assert all("table/${TablePrefix}-" in resource["Sub"] for resource in resources)
+    assert RESOURCES["DecisionsFunction"]["Properties"]["FunctionUrlConfig"]["AuthType"] == "AWS_IAM"
+    assert "ReservedConcurrentExecutions" in RESOURCES["ProvisioningFunction"]["Properties"]
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [(DirectoryItem, "directory"), (BindingItem, "bindings"), (CallItem, "calls")]
+)
+def test_models_fit_their_tables(model, name):
+    (table,) = [item for item in table_definitions("sipwizard") if item["TableName"] == f"sipwizard-{name}"]
+    assert model.Meta.table_name == table["TableName"]
+    keys = {item["AttributeName"] for item in table["KeySchema"]}
+    attributes = model.get_attributes()
+    assert {name for name, item in attributes.items() if item.is_hash_key or item.is_range_key} == keys
+    for index in table["GlobalSecondaryIndexes"]:
+        assert {item["AttributeName"] for item in index["KeySchema"]} <= set(attributes)
