@@ -260,6 +260,7 @@ class ResponseContext:
             self._cancel(branch, now)
         else:
             self._fail(branch.transaction, 408, now)
+            branch.transaction.abandon()
 
 
 def _rank(response: Response) -> tuple[int, int]:

@@ -72,6 +72,12 @@ class Machine:
         if state is State.TERMINATED:
             self.user.terminated(self)
 
+    def abandon(self) -> None:
+        """End it from outside: nobody waits for it any more (§16.8, §9.1)."""
+        self.state = State.TERMINATED
+        self.timers.clear()
+        self.user.terminated(self)
+
     def on_timer(self, name: str, now: float) -> None:
         self.fire(name, now)
 
