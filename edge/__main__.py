@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import resource
 import secrets
 import signal
 import sys
@@ -82,6 +83,12 @@ async def _open_metrics(where: str, core: Core, mesh: Mesh, runtime: Runtime, tr
         raise ListenError(f"metrics: {where} can't be opened: {error.strerror or error}") from error
 
 
+def _raise_file_limit() -> None:
+    """A stream is a file; the usual soft limit of 1,024 is far below what one edge serves."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m edge", description=__doc__)
     parser.add_argument("command", nargs="?", choices=["run", "public-key"], default="run")
@@ -90,6 +97,7 @@ def main() -> int:
     options = parser.parse_args()
     level = logging.DEBUG if options.verbose else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _raise_file_limit()
     logging.getLogger("quic").setLevel(logging.WARNING)
     try:
         config = load(options.config)

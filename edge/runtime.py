@@ -121,7 +121,9 @@ class Runtime:
         self._do(FleetChanged(fleet))
         if reply.changes:
             self._do(BindingsChanged(reply.changes))
-        if reply.held and not reply.more:
+        if not reply.held:
+            self.ready.clear()
+        elif not reply.more:
             self.ready.set()
 
     # The core's actions
@@ -136,7 +138,14 @@ class Runtime:
         try:
             while events:
                 now = time.monotonic()
-                for action in self._core.handle(events.popleft(), now):
+                try:
+                    actions = self._core.handle(events.popleft(), now)
+                except Exception:
+                    # One message's trouble must not become everybody's. What it had to say already still goes out.
+                    self._core.counters["errors"] += 1
+                    log.exception("a fault in the core")
+                    actions = self._core.take_actions()
+                for action in actions:
                     match action:
                         case Send(flow, data, ref):
                             self._send(flow, data, ref)

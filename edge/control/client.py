@@ -12,6 +12,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
+from botocore.exceptions import BotoCoreError
 from pydantic import BaseModel, ValidationError
 
 from edge.control.identity import Identity
@@ -63,8 +64,13 @@ class ControlClient:
             fault = "no time left"
             try:
                 async with asyncio.timeout(share):
-                    reply = kind.model_validate_json(await self._once(url, path, data))
-            except (aiohttp.ClientError, ValidationError, OSError, _Refused) as error:
+                    try:
+                        answer = await self._once(url, path, data)
+                    except aiohttp.ClientConnectionError:
+                        # A kept connection that the other end has closed meanwhile; a question may be asked twice.
+                        answer = await self._once(url, path, data)
+                    reply = kind.model_validate_json(answer)
+            except (aiohttp.ClientError, ValidationError, OSError, _Refused, BotoCoreError) as error:
                 fault = f"{type(error).__name__}: {error}"
             except TimeoutError:
                 fault = f"no answer within {share:.1f} s"

@@ -55,12 +55,12 @@ class Authenticator:
             )
         except KeyError as error:
             raise Fault(400, f"Bad Request: credentials without {error.args[0]}") from error
-        if credentials.uri != incoming.request.uri and not _ours(credentials.uri, fleet):
+        if credentials.uri != incoming.request.uri and not _equivalent(credentials.uri, incoming.uri, fleet):
             raise Fault(400, "Bad Request: the credentials are for another URI")  # RFC 7616 §3.4.6
         age = nonce_age(credentials.nonce, fleet.nonce_keys, incoming.flow.host, now + fleet.clock)
         if age is None:
             raise self.fault(incoming, realm, fleet, now)
-        count = credentials.nc if credentials.qop else ""
+        count = _nonce_count(credentials)
         if age > NONCE_LIFE or not self._spent.spend(credentials.nonce, count, now):
             raise self.fault(incoming, realm, fleet, now, stale=True)
         return credentials
@@ -84,10 +84,23 @@ class Authenticator:
         return Fault(status, "", tuple(headers))
 
 
-def _ours(text: str, fleet: Fleet) -> bool:
-    """RFC 7616 §3.4.6 wants the Request-URI, but phones write all sorts of things here: the edge's address, no user,
-    other parameters (SIPp does). It must at least be a URI of ours."""
+def _nonce_count(credentials: Credentials) -> int:
+    """nc, eight hexadecimal digits (RFC 7616 §3.4); 0 without qop."""
+    if not credentials.qop:
+        return 0
     try:
-        return fleet.canonical(Uri.parse(text).host) is not None
+        if len(credentials.nc) != 8:
+            raise ValueError
+        return int(credentials.nc, 16)
+    except ValueError as error:
+        raise Fault(400, "Bad Request: nc must be eight hexadecimal digits") from error
+
+
+def _equivalent(text: str, uri: Uri, fleet: Fleet) -> bool:
+    """RFC 7616 §3.4.6 wants the Request-URI, but phones leave out the user or write the edge's address (SIPp does
+    both). A user, where there is one, must be the one called, and the host ours."""
+    try:
+        other = Uri.parse(text)
     except ParseError:
         return False
+    return other.user in ("", uri.user) and (other.host == uri.host or fleet.canonical(other.host) is not None)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from edge.proxy import registration
 from edge.proxy.acknowledgement import Acknowledgement
 from edge.proxy.authentication import Authenticator
 from edge.proxy.bindings import HeldBindings
@@ -34,8 +33,9 @@ from edge.proxy.housekeeping import Housekeeping
 from edge.proxy.keepalive import Keepalive
 from edge.proxy.pinger import Pinger
 from edge.proxy.record_route import take_routes
+from edge.proxy.registrar import register
 from edge.proxy.response_context import ResponseContext
-from edge.proxy.validation import Fault, Incoming, check_loop, examine, note_source, top_via
+from edge.proxy.validation import Fault, Incoming, check_loop, check_text, examine, note_source, top_via
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import Via, parse_cseq
@@ -50,7 +50,7 @@ from edge.sip.transaction import (
     ServerTransaction,
     server_key,
 )
-from lambdas.contract import Accept, Challenge, Decision, Question, Reject, RouteQuestion
+from lambdas.contract import Decision, Question, Reject, RouteQuestion
 
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, INFO, SUBSCRIBE, NOTIFY, REFER, UPDATE, PRACK, PUBLISH"
 MAX_QUESTIONS = 2000
@@ -121,6 +121,10 @@ class Core:
                 self.fleet = fleet
             case BindingsChanged(changes):
                 self.bindings.apply(changes, now)
+        return self.take_actions()
+
+    def take_actions(self) -> list[Action]:
+        """The actions so far. ``handle`` gives them, unless it raises."""
         actions, self._actions = self._actions, []
         return actions
 
@@ -217,7 +221,16 @@ class Core:
         try:
             self._new_request(incoming, server, via, now)
         except Fault as fault:
-            self._refuse(server, request, fault, now)
+            if fault.status in (401, 407):
+                # Without a transaction (§26.3.2.4): a forged source isn't sent the same challenge again and again.
+                self.terminated(server)
+                response = make_response(request, fault.status, "", server.to_tag, fault.headers)
+                self.transmit(flow, response.to_bytes(), "")
+            else:
+                self._refuse(server, request, fault, now)
+        except Exception:
+            self.respond(server, request, 500, now)  # answered all the same; whoever runs the core reports it
+            raise
 
     def _server(self, request: Request, flow: Flow, key: tuple[str, ...], now: float) -> ServerTransaction:
         kind = InviteServer if request.method == "INVITE" else NonInviteServer
@@ -235,40 +248,19 @@ class Core:
             self.unavailable(server, incoming, now)
             return
         destination = take_routes(incoming, fleet) if "route" in incoming.first else None
+        if incoming.to_tag and ("proxy-authorization" in incoming.first or "p-asserted-identity" in incoming.first):
+            drop_private(request, fleet)
         if incoming.to_tag:
             if destination is None:
                 raise Fault(481)
             context = self._context(incoming, server, "", now)
             context.forward_in_dialog(destination.flow, destination.binding, now)
         elif method == "REGISTER":
-            self._register(incoming, server, fleet, now)
+            register(self, self._authenticator, incoming, server, now)
         elif method == "OPTIONS" and not incoming.uri.user and fleet.canonical(incoming.uri.host):
             self.respond(server, request, 200, now, [("allow", f"Allow: {ALLOW}"), ("accept", "Accept: */*")])
         else:
             self._route(incoming, server, fleet, now)
-
-    def _register(self, incoming: Incoming, server: ServerTransaction, fleet: Fleet, now: float) -> None:
-        realm = registration.realm_of(incoming, fleet)
-        credentials = self._authenticator.credentials(incoming, realm, fleet, now)
-        token = self._ids.token()
-        question = registration.question(token, incoming, realm, credentials, fleet)
-
-        def decided(decision: Decision | None, at: float) -> None:
-            match decision:
-                case Accept():
-                    registration.keep(decision, question.aor, incoming.flow, self.bindings, self.fleet_now, at)
-                    headers = registration.contact_headers(decision.bindings)
-                    self.respond(server, incoming.request, 200, at, headers)
-                case Reject():
-                    self.reject(server, incoming, decision, at)
-                case Challenge():
-                    self.challenge(server, incoming, realm, at)
-                case None:
-                    self.unavailable(server, incoming, at)
-                case _:
-                    self.respond(server, incoming.request, 500, at)
-
-        self._put(token, question, decided, now)
 
     def _route(self, incoming: Incoming, server: ServerTransaction, fleet: Fleet, now: float) -> None:
         """A request that no dialog routes: who calls whom is for the control plane to decide."""
@@ -279,8 +271,9 @@ class Core:
             raise Fault(403, "Forbidden: only accounts of this service may call")
         if not incoming.uri.user:
             raise Fault(404)
+        check_text(incoming.request, caller, incoming.uri)
         credentials = self._authenticator.credentials(incoming, realm, fleet, now)
-        drop_private(incoming.request, realm)
+        drop_private(incoming.request, fleet)
         host = fleet.canonical(incoming.uri.host) or incoming.uri.host
         aor = caller.at(realm)
         token = self._ids.token()
@@ -296,7 +289,7 @@ class Core:
             flow=incoming.flow,
         )
         context = self._context(incoming, server, aor, now)
-        self._put(token, question, context.on_decision, now)
+        self.put_question(token, question, context.on_decision, now)
 
     def _context(self, incoming: Incoming, server: ServerTransaction, caller: str, now: float) -> ResponseContext:
         context = self._contexts[server] = ResponseContext(self, incoming, server, caller)
@@ -318,6 +311,7 @@ class Core:
         """The ACK of a 2xx: no transaction, forwarded by its flow token (§16.6 end, §17)."""
         if self.fleet is None:
             return
+        drop_private(incoming.request, self.fleet)
         try:
             destination = take_routes(incoming, self.fleet)
         except Fault:
@@ -328,6 +322,9 @@ class Core:
         Acknowledgement(self, incoming, destination).send(now)
 
     # For contexts and transactions
+
+    def new_token(self) -> str:
+        return self._ids.token()
 
     def new_branch(self, incoming: Incoming) -> str:
         return f"{self._owner}{self._ids.token()}-{incoming.mark}"
@@ -345,9 +342,11 @@ class Core:
     def ask(self, make: MakeQuestion, flow: Flow, continuation: Continuation, now: float) -> None:
         """Put the question that ``make(ask, address, epoch)`` gives."""
         token = self._ids.token()
-        self._put(token, make(token, flow.address, self.fleet_now.epochs.get(flow.address, 0)), continuation, now)
+        self.put_question(
+            token, make(token, flow.address, self.fleet_now.epochs.get(flow.address, 0)), continuation, now
+        )
 
-    def _put(self, ask: str, question: Question, continuation: Continuation, now: float) -> None:
+    def put_question(self, ask: str, question: Question, continuation: Continuation, now: float) -> None:
         if len(self._questions) >= MAX_QUESTIONS:
             self.counters["overload"] += 1
             continuation(None, now)

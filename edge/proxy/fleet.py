@@ -25,7 +25,6 @@ class Fleet:
     def canonical(self, host: str) -> str | None:
         """The canonical name of the domain that ``host`` stands for; None if it isn't ours. The default domain
         answers to the edges' own addresses, which phones without DNS use."""
-        name = self.domains.get(host)
-        if name is None and host in self.addresses and self.default_domain:
-            return self.default_domain
-        return name
+        if host in self.addresses:
+            return self.default_domain or None
+        return self.domains.get(host)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from edge.proxy.fleet import Fleet
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import parse_digest, split_list
+from edge.sip.headers import parse_digest
 from edge.sip.message import Header, Request, Response
 
 
@@ -19,14 +20,14 @@ def forward_request(
     return Request(request.method, uri, headers, request.body)
 
 
-def drop_private(request: Request, realm: str) -> None:
-    """Take out what must not leave our trust domain: credentials for our realm (§22.3), and identities that a phone
+def drop_private(request: Request, fleet: Fleet) -> None:
+    """Take out what must not leave our trust domain: credentials for our realms (§22.3), and identities that a phone
     asserted for itself (RFC 3325 §5)."""
     request.headers = [
         header
         for header in request.headers
         if header[0] != "p-asserted-identity"
-        and not (header[0] == "proxy-authorization" and _realm(header[1]) == realm)
+        and not (header[0] == "proxy-authorization" and _realm(header[1]) in fleet.domains)
     ]
 
 
@@ -43,7 +44,7 @@ def backward_response(response: Response) -> Response:
     headers = list(response.headers)
     for index, (key, line) in enumerate(headers):
         if key == "via":
-            rest = split_list(line[line.index(":") + 1 :].strip())[1:]
-            headers[index : index + 1] = [("via", f"Via: {', '.join(rest)}")] if rest else []
+            rest = line.partition(",")[2].strip()  # ours has neither commas nor quotes
+            headers[index : index + 1] = [("via", f"Via: {rest}")] if rest else []
             break
     return Response(response.status, response.reason, headers, response.body)

@@ -12,6 +12,7 @@ from edge.sip.message import Header, Request
 from edge.sip.uri import Uri
 from lambdas.contract import Accept, Binding, ContactField, Credentials, RegisterQuestion
 
+_MOST_CONTACTS = 10
 _LONGEST_CONTACT = 512  # characters
 _LONGEST_INSTANCE = 256
 _LONGEST = 2**32 - 1  # RFC 3261 §20.19
@@ -29,6 +30,8 @@ def question(ask: str, incoming: Incoming, realm: str, credentials: Credentials,
     """What the control plane has to know. Raises Fault 400 for a Contact or Expires that can't be read."""
     request = incoming.request
     contacts, star = _contacts(request)
+    if len(contacts) > _MOST_CONTACTS:
+        raise Fault(400, f"Bad Request: more than {_MOST_CONTACTS} Contacts in one REGISTER")
     expires = _seconds(incoming.value("expires"))
     if star and (contacts or expires != 0):
         raise Fault(400, 'Bad Request: "Contact: *" goes with Expires: 0 and no other Contact')

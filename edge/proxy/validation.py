@@ -14,6 +14,8 @@ from edge.sip.transaction import BRANCH_COOKIE
 from edge.sip.uri import Uri
 
 MAX_FORWARDS = 70
+MAX_USER = 256  # characters
+MAX_LINE = 4096
 EXTENSIONS = frozenset(("path", "outbound"))  # option tags that a Require to us may name
 
 
@@ -74,7 +76,7 @@ def top_via(request: Request) -> tuple[Via, str, str]:
         raise ParseError("no Via")
     if "," in value:
         first, _, rest = value.partition(",")
-        if '"' in first:
+        if '"' in first:  # a comma in a quoted parameter
             parts = split_list(value)
             first, rest = parts[0], ", ".join(parts[1:])
         first, rest = first.rstrip(), rest.strip()
@@ -91,10 +93,10 @@ def note_source(request: Request, via: Via, text: str, rest: str, flow: Flow) ->
     if "received" in via.params:
         text = ";".join(part for part in text.split(";") if not part.strip().lower().startswith("received="))
     if asked:
-        head, _, tail = text.partition(";rport")
-        if tail and tail[0] not in ";=":
-            raise ParseError(f"bad Via {text[:60]!r}")
-        text = f"{head};rport={flow.remote_port}{tail.removeprefix('=')}"
+        text = ";".join(
+            f"rport={flow.remote_port}" if part.strip().lower() in ("rport", "rport=") else part
+            for part in text.split(";")
+        )
     line = f"Via: {text};received={flow.host}"
     for index, (key, _) in enumerate(request.headers):
         if key == "via":
@@ -142,6 +144,14 @@ def examine(flow: Flow, request: Request) -> Incoming:
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards"))
 
 
+def check_text(request: Request, *uris: Uri) -> None:
+    """What goes into a question must be text, and no longer than any name of ours. Raises Fault."""
+    if not request.utf8:
+        raise Fault(400, "Bad Request: the headers are not UTF-8")
+    if any(len(uri.user) > MAX_USER for uri in uris) or any(len(line) > MAX_LINE for _, line in request.headers):
+        raise Fault(400, "Bad Request: a name or a header field is too long")
+
+
 def _check_extensions(request: Request) -> None:
     """§16.3 step 5, and §8.2.2.3 for the requests that end here."""
     ends_here = request.method == "REGISTER"
@@ -181,8 +191,11 @@ def check_loop(incoming: Incoming, addresses: Collection[str]) -> None:
     if not incoming.forwarded:
         return
     for value in incoming.request.values("via"):
-        for text in split_list(value):
+        for text in value.split(","):
             if BRANCH_COOKIE in text and text.find(f"-{mark}") > 0:
-                via = Via.parse(text)
+                try:
+                    via = Via.parse(text)
+                except ParseError:
+                    continue  # somebody else's, and theirs to mind
                 if via.host in addresses and via.branch.endswith(f"-{mark}"):
                     raise Fault(482)

@@ -13,6 +13,8 @@ from hashlib import blake2s
 NONCE_LIFE = 300  # seconds
 ALGORITHMS = ("MD5", "SHA-256")  # what accounts have hashes for
 
+MAX_USES = 256  # of one nonce, so that nobody fills the memory with one
+
 _MAC = 12  # octets of keyed BLAKE2s (RFC 7693 §2.9): twice as fast as an HMAC
 
 
@@ -56,12 +58,15 @@ class SpentNonces:
     """
 
     def __init__(self) -> None:
-        self._young: dict[str, set[str]] = {}
-        self._old: dict[str, set[str]] = {}
+        self._young: dict[str, set[int]] = {}
+        self._old: dict[str, set[int]] = {}
         self._turn = 0.0
 
-    def spend(self, nonce: str, count: str, now: float) -> bool:
-        """Note the use; False if it isn't the first. ``count`` is "" where the client sent no qop."""
+    def spend(self, nonce: str, count: int, now: float) -> bool:
+        """Note the use; False if it isn't the first, or the nonce has been used too often.
+
+        ``count`` is 0 where the client sent no qop.
+        """
         if now >= self._turn:
             # After more than one whole life nothing of the young generation can still be valid.
             self._old = self._young if now < self._turn + NONCE_LIFE else {}
@@ -70,7 +75,7 @@ class SpentNonces:
         counts = self._young.get(nonce)
         if counts is None:
             counts = self._young[nonce] = self._old.pop(nonce, set())
-        if count in counts:
+        if count in counts or len(counts) >= MAX_USES:
             return False
         counts.add(count)
         return True

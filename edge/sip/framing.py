@@ -16,27 +16,36 @@ class StreamFramer:
         self._buffer = bytearray()
         self._searched = 0  # no blank line ends before here
         self._need = 0  # length of the message at the buffer's start, once its head has been read
+        self.fault: ParseError | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that ``data`` completes, in order.
 
-        Raises ParseError when the stream can't be read on (no Content-Length, RFC 3261 §20.14; a head that isn't
-        SIP; a message over MAX_MESSAGE octets): the connection must then be closed.
+        When the stream can't be read on (no Content-Length, RFC 3261 §20.14; a head that isn't SIP; a message over
+        MAX_MESSAGE octets) ``fault`` is set: the connection must then be closed. A bad head comes as the last message,
+        so that it can be answered.
         """
-        buffer = self._buffer
-        buffer += data
         found: list[bytes] = []
+        if self.fault is None:
+            self._buffer += data
+            try:
+                self._find(found)
+            except ParseError as error:
+                self.fault = error
+        return found
+
+    def _find(self, found: list[bytes]) -> None:
+        buffer = self._buffer
         while buffer:
             if not self._need:
                 if not self._skip_empty_lines(found):
                     break
-                if not self._read_head():
+                if not self._read_head(found):
                     break
             if len(buffer) < self._need:
                 break
             found.append(bytes(buffer[: self._need]))
             self._drop(self._need)
-        return found
 
     def _skip_empty_lines(self, found: list[bytes]) -> bool:
         """Take keep-alives off the front. False if the buffer may end inside one."""
@@ -53,7 +62,7 @@ class StreamFramer:
                 raise ParseError("a stray CR in the stream")
         return bool(buffer)
 
-    def _read_head(self) -> bool:
+    def _read_head(self, found: list[bytes]) -> bool:
         buffer = self._buffer
         end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
         if end < 0:
@@ -61,7 +70,11 @@ class StreamFramer:
             if len(buffer) > MAX_MESSAGE:
                 raise ParseError(f"headers longer than {MAX_MESSAGE} octets", status=513)
             return False
-        message = parse_head(buffer[:end].decode("utf-8", "surrogateescape"))
+        try:
+            message = parse_head(buffer[:end].decode("utf-8", "surrogateescape"))
+        except ParseError:
+            found.append(bytes(buffer[: end + 4]))
+            raise
         length = content_length(message)
         if length is None:
             raise ParseError("no Content-Length on a stream", message)

@@ -161,7 +161,7 @@ class Via(NamedTuple):
 
 def parse_cseq(value: str) -> tuple[int, str]:
     """``number method`` (§20.16): the number is below 2**31."""
-    number, _, method = value.partition(" ")
+    number, method = [*value.split(None, 1), "", ""][:2]
     if not (number.isascii() and number.isdecimal()) or len(number) > 10 or int(number) >= 2**31:
         raise ParseError(f"bad CSeq {value[:60]!r}")
     method = method.strip()

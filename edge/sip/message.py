@@ -14,11 +14,12 @@ Header = tuple[str, str]
 class Message:
     """What requests and responses share."""
 
-    __slots__ = ("body", "headers")
+    __slots__ = ("body", "headers", "utf8")
 
     def __init__(self, headers: list[Header], body: bytes = b"") -> None:
         self.headers = headers
         self.body = body
+        self.utf8 = True  # false where octets that aren't UTF-8 are carried along as surrogates
 
     @property
     def start_line(self) -> str:
@@ -103,6 +104,13 @@ REASONS = {
     604: "Does Not Exist Anywhere",
 }
 
+
+def _tagged(line: str) -> bool:
+    """Whether a To has a tag, which stands after the URI and not in a display name."""
+    params = line[line.rfind(">") + 1 :].lower()
+    return "tag" in params and any(part.strip().startswith(("tag=", "tag =")) for part in params.split(";")[1:])
+
+
 _COPIED = frozenset(("via", "from", "call-id", "cseq"))
 
 
@@ -120,7 +128,7 @@ def make_response(
             copied.append(header)
         elif key == "to":
             line = header[1]
-            if to_tag and status != 100 and ";tag=" not in line.lower():
+            if to_tag and status != 100 and not _tagged(line):
                 line = f"{line};tag={to_tag}"
             copied.append((key, line))
     copied += headers

@@ -140,7 +140,11 @@ def parse(data: bytes) -> Message:
         raise ParseError("no blank line ends the headers")
     if end <= 2 and data.startswith(b"\r\n"):  # §7.5: empty lines before the start line are ignored
         return parse(data.lstrip(b"\r\n"))
-    message = parse_head(data[:end].decode("utf-8", "surrogateescape"))
+    try:
+        message = parse_head(data[:end].decode())
+    except UnicodeDecodeError:
+        message = parse_head(data[:end].decode("utf-8", "surrogateescape"))
+        message.utf8 = False
     body = data[end + 4 :]
     length = content_length(message)
     if length is not None and length != len(body):

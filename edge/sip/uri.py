@@ -9,6 +9,8 @@ from urllib.parse import unquote
 from edge.sip.errors import ParseError
 
 _CACHE = 4096  # URIs come again: a domain's with every request, a phone's several times in each
+_CACHED_LENGTH = 128  # characters; longer ones are strangers' and would fill the memory
+_LONGEST_HOST = 270  # a name of 255, brackets, port, white space
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")  # with "_", which real networks use
 
 
@@ -27,8 +29,12 @@ class Uri(NamedTuple):
     headers: str = ""
 
     @staticmethod
-    @lru_cache(_CACHE)
     def parse(text: str) -> Uri:
+        """Raises ParseError."""
+        return _remembered(text) if len(text) <= _CACHED_LENGTH else Uri._parse(text)
+
+    @staticmethod
+    def _parse(text: str) -> Uri:
         scheme, colon, rest = text.partition(":")
         scheme = scheme.lower()
         if not colon or not scheme.isalnum():
@@ -67,8 +73,19 @@ class Uri(NamedTuple):
 
 
 @lru_cache(_CACHE)
+def _remembered(text: str) -> Uri:
+    return Uri._parse(text)
+
+
 def parse_hostport(text: str) -> tuple[str, int]:
-    """``host[:port]`` to (lower-case host, port or 0)."""
+    """``host[:port]`` to (lower-case host, port or 0). Raises ParseError."""
+    if len(text) > _LONGEST_HOST:
+        raise ParseError(f"bad host {text[:60]!r}")
+    return _hostport(text)
+
+
+@lru_cache(_CACHE)
+def _hostport(text: str) -> tuple[str, int]:
     text = text.strip().lower()
     if text.startswith("["):
         host, bracket, rest = text.partition("]")

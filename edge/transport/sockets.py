@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.framing import StreamFramer
 
@@ -144,11 +143,13 @@ class _Stream(asyncio.Protocol):
         connection = secrets.randbits(32)
         self._flow = Flow(place.address, place.port, place.transport, peer[0], peer[1], connection)
         self._streams[self._flow] = transport
-        self._watch(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._heard = loop.time()
+        self._watch(loop)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """One timer for each stream, moved on lazily instead of with every packet."""
-        left = self._heard + _IDLE - loop.time() if self._heard else _IDLE
+        left = self._heard + _IDLE - loop.time()
         if left <= 0 and self._transport is not None:
             self._transport.abort()
         else:
@@ -159,18 +160,21 @@ class _Stream(asyncio.Protocol):
         if flow is None or transport is None:
             return
         self._heard = asyncio.get_running_loop().time()
-        try:
-            messages = self._framer.feed(data)
-        except ParseError as error:
-            log.info("%s:%d sends what isn't SIP: %s; closing", flow.host, flow.remote_port, error)
-            self._receiver.unreadable(flow)
-            transport.abort()
-            return
-        for message in messages:
+        for message in self._framer.feed(data):
             if message is StreamFramer.PING:
-                transport.write(StreamFramer.PONG)
+                if transport.get_write_buffer_size() < _MAX_UNSENT:  # else it doesn't read, and needs no pong
+                    transport.write(StreamFramer.PONG)
             else:
                 self._receiver.message(flow, message)
+        if self._framer.fault is not None:
+            log.info("%s:%d sends what isn't SIP: %s; closing", flow.host, flow.remote_port, self._framer.fault)
+            self._receiver.unreadable(flow)
+            self._flow_ends(transport)
+
+    def _flow_ends(self, transport: asyncio.Transport) -> None:
+        """Send what is waiting, then close; nothing more is read."""
+        transport.pause_reading()
+        transport.close()
 
     def connection_lost(self, _: Exception | None) -> None:
         if self._idle is not None:

@@ -8,6 +8,8 @@ from lambdas.contract import Accept, ContactField, RegisterQuestion, Reject
 from lambdas.decisions.digest import refuse
 from lambdas.decisions.values import Account, Outcome, Put, StoredBinding, newest, present, remove
 
+_MOST_ITEMS = 50  # of one AOR, tombstones included, past which removals of what isn't there leave no mark
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -70,7 +72,9 @@ def _contacts(question: RegisterQuestion, facts: RegisterFacts, now: float, limi
             puts += _refresh(question, facts, contact, now, expires)
         elif item is not None:
             puts += _removal(question, facts, item, now)
-        else:  # an older REGISTER of it may still be under way, and must find that it has been overtaken
+        elif (
+            len(facts.bindings) < _MOST_ITEMS
+        ):  # an older REGISTER of it may still be under way, and must find that it has been overtaken
             puts.append(Put(replace(_binding(question, facts, contact, now, 0), removed=True), None))
     return puts
 

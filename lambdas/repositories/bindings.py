@@ -37,8 +37,11 @@ class Bindings:
         items = [_value(item) for item in query]
         cursor = max([since, *(item.changed_at for item in items)])
         full = len(items) == limit
-        # A full page within those 10 s must still move on.
-        return items, cursor + _LATE if full else cursor, full
+        if full:
+            # Go on with the last item's millisecond, whose other items may be on the next page.
+            last = items[-1].changed_at
+            cursor = last + _LATE - (1 if items[0].changed_at < last else 0)
+        return items, cursor, full
 
     def write(self, puts: Sequence[Put]) -> bool:
         """Write all of ``puts`` or none; False if one was changed since it was read."""

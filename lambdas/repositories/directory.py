@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pynamodb.connection import Connection
 from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
+from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
@@ -27,6 +28,9 @@ from lambdas.repositories.models import (
 )
 
 _Item = TypeVar("_Item", bound=DirectoryItem)
+
+
+_LONGEST_NAME = 512  # characters; DynamoDB takes keys of 1,024 octets
 
 
 class Taken(Exception):
@@ -52,12 +56,14 @@ class Directory:
 
     def get(self, kind: type[_Item], name: str) -> _Item | None:
         """The item of ``kind`` called ``name``."""
+        if len(name) > _LONGEST_NAME:
+            return None
         pk, sk = _key(kind, name)
         try:
-            found: _Item = kind.get(pk, sk, consistent_read=True)
-        except kind.DoesNotExist:
+            found = DirectoryItem.get(pk, sk, consistent_read=True)
+        except DirectoryItem.DoesNotExist:
             return None
-        return found
+        return found if isinstance(found, kind) else None
 
     def create(self, item: DirectoryItem) -> None:
         """Raises Taken if the name is in use."""
@@ -97,32 +103,55 @@ class Directory:
 
     def create_domain(self, item: DomainItem) -> None:
         item.created_at = int(time.time())
-        self._write(item, item.aliases, (), new=True)
+        self._write(item, item.aliases, (), DirectoryItem.pk.does_not_exist())
 
     def change_domain(self, item: DomainItem, aliases: list[str]) -> None:
         """Replace the aliases. Raises Taken if one is in use."""
-        added = [alias for alias in aliases if alias not in item.aliases]
-        dropped = [alias for alias in item.aliases if alias not in aliases]
+        before = list(item.aliases)
+        added = [alias for alias in aliases if alias not in before]
+        dropped = [alias for alias in before if alias not in aliases]
         item.aliases = aliases
-        self._write(item, added, dropped, new=False)
+        self._write(item, added, dropped, DomainItem.aliases == before)
 
     def delete_domain(self, item: DomainItem) -> None:
-        with TransactWrite(connection=_connection()) as transaction:
-            for alias in item.aliases:
-                transaction.delete(AliasItem(*_key(AliasItem, alias)))
-            transaction.delete(item)
+        """Raises Taken if its aliases have changed since ``item`` was read."""
+        try:
+            with TransactWrite(connection=_connection()) as transaction:
+                for alias in item.aliases:
+                    transaction.delete(AliasItem(*_key(AliasItem, alias)), condition=AliasItem.canonical == item.name)
+                transaction.delete(item, condition=DomainItem.aliases == list(item.aliases))
+        except TransactWriteError as error:
+            raise _translate(error, Taken) from error
 
-    def _write(self, item: DomainItem, added: list[str], dropped: list[str] | tuple[()], new: bool) -> None:
-        exists = DirectoryItem.pk.exists()
+    def close_domain(self, item: DomainItem, closing: bool) -> None:
+        """While a domain is closing no account can be made in it, so that none is overlooked when it is deleted."""
+        self.update(item, closing=closing)
+
+    def create_account(self, item: AccountItem, domain: DomainItem) -> None:
+        """Raises Taken if there is such an account, or the domain is about to go."""
+        item.created_at = int(time.time())
+        try:
+            with TransactWrite(connection=_connection()) as transaction:
+                transaction.condition_check(
+                    DomainItem,
+                    domain.pk,
+                    domain.sk,
+                    condition=(DomainItem.tenant == domain.tenant) & (DomainItem.closing == False),  # noqa: E712
+                )
+                transaction.save(item, condition=DirectoryItem.pk.does_not_exist())
+        except TransactWriteError as error:
+            raise _translate(error, Taken) from error
+
+    def _write(self, item: DomainItem, added: list[str], dropped: list[str] | tuple[()], condition: Condition) -> None:
         absent = DirectoryItem.pk.does_not_exist()
         try:
             with TransactWrite(connection=_connection()) as transaction:
-                transaction.save(item, condition=absent if new else exists)
+                transaction.save(item, condition=condition)
                 for alias in added:
                     pk, sk = _key(AliasItem, alias)
                     transaction.save(AliasItem(pk, sk, canonical=item.name), condition=absent)
                 for alias in dropped:
-                    transaction.delete(AliasItem(*_key(AliasItem, alias)))
+                    transaction.delete(AliasItem(*_key(AliasItem, alias)), condition=AliasItem.canonical == item.name)
         except TransactWriteError as error:
             raise _translate(error, Taken) from error
 

@@ -59,6 +59,7 @@ class DomainItem(DirectoryItem, discriminator="domain"):
     name = UnicodeAttribute()
     aliases = ListAttribute[str](default=list)
     default = BooleanAttribute(default=False)
+    closing = BooleanAttribute(default=False)
 
 
 class AliasItem(DirectoryItem, discriminator="alias"):

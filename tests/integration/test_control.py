@@ -94,6 +94,18 @@ def test_two_edges_race_with_one_binding(own_fleet):
             assert [item["edge_address"] for item in bindings] == [fleet.edges[1].host.address]
 
 
+def test_a_good_message_before_a_bad_one_is_answered_on_a_stream(own_fleet):
+    fleet = own_fleet
+    with phone(fleet, "alice", 0, "TCP") as alice:
+        good = alice.agent.request("OPTIONS", f"sip:{DOMAIN}")
+        bad = alice.agent.request("OPTIONS", f"sip:{DOMAIN}")
+        alice.send(good.to_bytes() + bad.to_bytes().replace(b"Max-Forwards", b"broken line\r\nMax-Forwards"))
+        assert alice.wait(lambda: alice.agent.final(good)).status == 200
+        assert alice.wait(lambda: alice.agent.final(bad)).status == 400
+        with pytest.raises(ConnectionError):
+            alice.wait(lambda: None)
+
+
 def test_an_edge_without_its_lease_says_so(own_fleet):
     """A second process with the same address is refused by the control plane, and tells its operator."""
     fleet = own_fleet

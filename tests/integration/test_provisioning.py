@@ -159,6 +159,41 @@ def test_domains_and_aliases_are_taken_once(fleet, tenant):
     assert fleet.request("DELETE", f"/v1/tenants/{tenant_id}")[0] == 409
 
 
+@pytest.mark.parametrize("name", ["127.0.0.2", "localhost", "203.0.113.1", "::1"])
+def test_an_edges_address_is_nobodys_domain(fleet, tenant, name):
+    assert ask(fleet, tenant[1], "POST", "/v1/domains", {"name": name})[0] == 422
+    assert ask(fleet, tenant[1], "PATCH", f"/v1/domains/{tenant[2]}", {"aliases": [name]})[0] == 422
+
+
+def test_an_alias_is_no_domain_for_accounts(fleet, tenant):
+    _, key, domain = tenant
+    ask(fleet, key, "PATCH", f"/v1/domains/{domain}", {"aliases": [f"alias-{domain}"]})
+    assert ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": f"alias-{domain}"})[0] == 404
+    assert ask(fleet, key, "GET", f"/v1/domains/alias-{domain}")[0] == 404
+
+
+def test_alias_changes_at_once_leave_no_name_taken(fleet, tenant):
+    import threading
+
+    _, key, domain = tenant
+    for turn in range(5):
+        names = [f"{letter}{turn}-{domain}" for letter in "ab"]
+        threads = [
+            threading.Thread(target=ask, args=(fleet, key, "PATCH", f"/v1/domains/{domain}", {"aliases": [name]}))
+            for name in names
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert ask(fleet, key, "PATCH", f"/v1/domains/{domain}", {"aliases": names})[0] == 200
+
+
+def test_names_too_long_for_a_key(fleet, tenant):
+    assert ask(fleet, tenant[1], "GET", f"/v1/accounts/{'a' * 3000}@{tenant[2]}")[0] == 404
+    assert ask(fleet, f"sw_{'a' * 3000}_x", "GET", "/v1/accounts")[0] == 401
+
+
 def test_keys_are_revoked_at_once(fleet, tenant):
     _, key, _ = tenant
     second = ask(fleet, key, "POST", "/v1/keys", {"note": "second"})[1]

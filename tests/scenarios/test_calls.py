@@ -286,7 +286,8 @@ def test_lost_packets_are_made_up_for(world):
     assert alice.transact(alice.agent.register_request(), repeat).status == 200
     assert bob.transact(bob.agent.register_request(), repeat).status == 200
     invite = alice.agent.invite_request(f"sip:bob@{DOMAIN}")
-    alice.send(invite.to_bytes())
+    for delay in (0.0, 0.5, 1.5):
+        world.after(delay, lambda: alice.send(invite.to_bytes()))
     world.run(3)
     challenge = alice.agent.responses("INVITE")[0]
     alice.ack_refusal(invite, challenge)
@@ -297,3 +298,15 @@ def test_lost_packets_are_made_up_for(world):
     for delay in (0, 0.5, 1.5, 3.5):
         world.after(delay, lambda: bob.send(ok))
     world.wait(lambda: 200 in alice.agent.statuses("INVITE"))
+
+
+def test_private_headers_stay_behind_inside_dialogs_too(world):
+    alice, bob = world.phone("alice"), world.phone("bob", "edge-b")
+    alice.register()
+    bob.register()
+    dialog, _ = answered_call(world, alice, bob)
+    private = [f'Proxy-Authorization: Digest username="alice", realm="{DOMAIN}"', "P-Asserted-Identity: <sip:ceo@x>"]
+    alice.send(alice.agent.in_dialog(dialog, "INFO", headers=private).to_bytes())
+    got = world.wait(lambda: next(iter(bob.agent.requests("INFO")), None))
+    assert got.get("proxy-authorization") is None
+    assert got.get("p-asserted-identity") is None

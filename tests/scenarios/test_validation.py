@@ -217,3 +217,82 @@ def test_a_phone_that_never_answers_a_message_gives_480_in_time(world):
     begun = world.now
     assert alice.transact(alice.agent.request("MESSAGE", f"sip:bob@{DOMAIN}")).status == 480
     assert world.now - begun < 32
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (message(Via="SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bKr1;rportx=1;rport"), 407),
+        (message(Via='SIP/2.0/UDP 10.0.0.9;branch=z9hG4bKr2;rport\r\nVia: a;branch="x,y'), 407),
+        (message(Via="SIP/2.0/UDP 10.0.0.9;branch=z9hG4bKr3; rport\r\nVia: garbage z9hG4bKxx-00000000"), 407),
+        (message(Subject="cafe").replace(b"cafe", b"caf\xe9"), 400),
+        (message(From=f"<sip:{'a' * 3000}@{DOMAIN}>;tag=1"), 400),
+        (message(To=f'"x;tag=y" <sip:bob@{DOMAIN}>'), 407),
+    ],
+)
+def test_odd_but_answerable(world, data, status):
+    (response,) = answer(world, data)
+    assert response.status == status
+    assert (response.get("via") or "").count("rport=") <= 1
+    assert response.get("to").count(";tag=") == (2 if b'"x;tag=y"' in data else 1)
+    world.run(40)
+    assert world.nodes["edge-a"].core.gauges()["server_transactions"] == 0
+
+
+def test_contact_that_isnt_text_is_refused_and_nothing_stays_behind(world):
+    phone = world.phone("alice")
+    request = phone.agent.register_request(contact="<sip:aX@10.0.0.9>")
+    phone.send(request.to_bytes())
+    challenge = world.wait(lambda: phone.agent.final(request))
+    again = phone.agent.authorize(request, challenge)
+    phone.send(again.to_bytes().replace(b"sip:aX@", b"sip:a\xff@"))
+    assert world.wait(lambda: phone.agent.final(again)).status == 400
+    world.run(40)
+    assert world.nodes["edge-a"].core.gauges()["server_transactions"] == 0
+
+
+@pytest.mark.parametrize("nc", ["0000000", "zzzzzzzz", "1" * 5000])
+def test_nonce_counts_are_eight_hexadecimal_digits(world, nc):
+    phone = world.phone("alice")
+    request = phone.agent.register_request()
+    phone.send(request.to_bytes())
+    challenge = world.wait(lambda: phone.agent.final(request))
+    again = phone.agent.authorize(request, challenge)
+    phone.send(again.to_bytes().replace(b"nc=00000001", f"nc={nc}".encode()))
+    assert world.wait(lambda: phone.agent.final(again)).status == 400
+
+
+def test_a_callees_odd_via_list_still_reaches_the_caller(world):
+    alice, bob = world.phone("alice"), world.phone("bob", "edge-b")
+    alice.register()
+    bob.register()
+    invite = alice.start_call(f"sip:bob@{DOMAIN}")
+    got = world.wait(lambda: next(iter(bob.agent.requests("INVITE")), None))
+    ok = bob.agent.response(got, 200)
+    ours = got.values("via")[0]
+    ok.headers = [header for header in ok.headers if header[0] != "via"]
+    ok.headers.insert(0, ("via", f'Via: {ours}, SIP/2.0/UDP next;x="y'))
+    bob.send(ok.to_bytes())
+    world.wait(lambda: 200 in alice.agent.statuses("INVITE", invite.get("call-id")))
+
+
+def test_credentials_for_one_callee_dont_reach_another(world):
+    alice = world.phone("alice")
+    world.control.add("carol", "x")
+    alice.register()
+    request = alice.agent.request("MESSAGE", f"sip:bob@{DOMAIN}")
+    alice.send(request.to_bytes())
+    challenge = world.wait(lambda: alice.agent.final(request))
+    again = alice.agent.authorize(request, challenge)
+    alice.send(again.to_bytes().replace(b"MESSAGE sip:bob@", b"MESSAGE sip:carol@"))
+    assert world.wait(lambda: alice.agent.final(again)).status == 400
+
+
+def test_challenges_keep_no_state(world):
+    before = world.nodes["edge-a"].core.gauges()["server_transactions"]
+    invite = message(f"INVITE sip:bob@{DOMAIN} SIP/2.0", CSeq="1 INVITE")
+    assert [response.status for response in answer(world, invite)] == [407]
+    sent = len(world.nodes["edge-a"].sent)
+    world.run(40)
+    assert len(world.nodes["edge-a"].sent) == sent, "a forged source gets one packet for one"
+    assert world.nodes["edge-a"].core.gauges()["server_transactions"] == before

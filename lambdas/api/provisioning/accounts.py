@@ -112,9 +112,10 @@ def create_account(body: NewAccount, services: ServicesDep, who: CallerDep) -> A
     password = body.password or secrets.token_urlsafe(15)
     item = account_item(aor, domain.tenant, **_hashes(aor, password), display_name=body.display_name)
     try:
-        services.directory.create(item)
+        services.directory.create_account(item, domain)
     except Taken as error:
-        raise Problem(409, f"{aor} exists already; change its password under /v1/accounts/{aor}/password.") from error
+        detail = f"{aor} exists already (see /v1/accounts/{aor}/password), or its domain is being deleted."
+        raise Problem(409, detail) from error
     return _with_password(item, password)
 
 

@@ -61,14 +61,20 @@ def _domain_name(text: str) -> str:
         for label in labels
     ):
         raise ValueError("not a domain name (write international names in their xn-- form)")
+    if len(labels) < 2 or labels[-1].isdecimal():
+        # An edge's address means the default domain, whoever asks.
+        raise ValueError("a domain name has at least two labels, and an IP address is none")
     return name
 
 
 DomainName = Annotated[str, AfterValidator(_domain_name), Field(max_length=254, examples=["example.com"])]
 
 
+_USER = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_~!*'()+$")
+
+
 def _username(text: str) -> str:
-    if not text.isascii() or not text.isprintable() or set(text) & set(' @:;,<>"#%\\?/&='):
+    if not text.isascii() or not text.isprintable() or not _USER.issuperset(text) or not text.strip("."):
         raise ValueError("only letters, digits and . - _ ~ ! * ' ( ) + $ may stand in a user name")
     return text
 

@@ -97,7 +97,8 @@ def change_domain(name: str, body: DomainChange, services: ServicesDep, who: Cal
     try:
         services.directory.change_domain(item, _aliases(item.name, body.aliases))
     except Taken as error:
-        raise Problem(409, "One of the aliases is in use as a domain or alias already.") from error
+        detail = "One of the aliases is in use as a domain or alias already, or the list has changed meanwhile."
+        raise Problem(409, detail) from error
     return _shown(item)
 
 
@@ -105,9 +106,15 @@ def change_domain(name: str, body: DomainChange, services: ServicesDep, who: Cal
 def delete_domain(name: str, services: ServicesDep, who: CallerDep) -> None:
     """Remove a domain that has no accounts left, with its aliases."""
     item = _domain(name, services, who)
+    services.directory.close_domain(item, True)
     if any(account.aor.endswith(f"@{item.name}") for account in services.directory.all(f"accounts#{item.tenant}")):
+        services.directory.close_domain(item, False)
         raise Problem(409, f"{item.name} still has accounts; delete those first.")
-    services.directory.delete_domain(item)
+    try:
+        services.directory.delete_domain(item)
+    except Taken as error:
+        services.directory.close_domain(item, False)
+        raise Problem(409, "Somebody has changed the domain meanwhile; try again.") from error
 
 
 def _domain(name: str, services: ServicesDep, who: CallerDep) -> DomainItem:

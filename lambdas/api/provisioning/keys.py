@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
 from lambdas.api.security import CallerDep, ServicesDep, new_key
+from lambdas.repositories.directory import Missing
 from lambdas.repositories.models import ApiKeyItem
 
 router = APIRouter(prefix="/keys", tags=["API keys"])
@@ -71,4 +72,7 @@ def delete_key(key: str, services: ServicesDep, who: CallerDep) -> None:
     item: ApiKeyItem = found_or_404(services.directory.get(ApiKeyItem, key), who, f"key {key!r}")
     if item.id == who.key:
         raise Problem(409, "This is the key you are using; revoke it with another one.")
-    services.directory.delete(item)
+    try:
+        services.directory.delete(item)
+    except Missing as error:
+        raise Problem(404, f"There is no key {key!r}.") from error
