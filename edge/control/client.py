@@ -37,6 +37,7 @@ class ControlClient:
         self._urls = list(urls)
         self._sigv4 = Sigv4() if auth == "aws_iam" else None
         self._session: aiohttp.ClientSession | None = None
+        self._faults: dict[str, str] = {}
 
     async def open(self) -> None:
         connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=60)
@@ -75,11 +76,16 @@ class ControlClient:
             except TimeoutError:
                 fault = f"no answer within {share:.1f} s"
             else:
+                if self._faults.pop(url, None) is not None:
+                    log.info("control plane %s answers", url)
                 if index:
                     self._urls.remove(url)
                     self._urls.insert(0, url)
                 return reply
-            log.warning("control plane %s%s: %s", url, path, fault)
+            kind = fault.partition(":")[0]
+            if self._faults.get(url) != kind:  # once for each kind, not every two seconds
+                log.warning("control plane %s%s: %s", url, path, fault)
+            self._faults[url] = kind
         return None
 
     async def _once(self, url: str, path: str, data: bytes) -> bytes:
