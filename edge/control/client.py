@@ -82,10 +82,10 @@ class ControlClient:
                     self._urls.remove(url)
                     self._urls.insert(0, url)
                 return reply
-            kind = fault.partition(":")[0]
-            if self._faults.get(url) != kind:  # once for each kind, not every two seconds
+            name = fault.partition(":")[0]
+            if self._faults.get(url) != name:  # once for each fault, not every two seconds
                 log.warning("control plane %s%s: %s", url, path, fault)
-            self._faults[url] = kind
+            self._faults[url] = name
         return None
 
     async def _once(self, url: str, path: str, data: bytes) -> bytes:
