@@ -194,6 +194,11 @@ def test_names_too_long_for_a_key(fleet, tenant):
     assert ask(fleet, f"sw_{'a' * 3000}_x", "GET", "/v1/accounts")[0] == 401
 
 
+@pytest.mark.parametrize("name", ["", "   ", "a\0b", "a\r\nb", "x" * 101])
+def test_tenants_have_names_that_can_be_read(fleet, name):
+    assert fleet.request("POST", "/v1/tenants", {"name": name})[0] == 422
+
+
 def test_keys_are_revoked_at_once(fleet, tenant):
     _, key, _ = tenant
     second = ask(fleet, key, "POST", "/v1/keys", {"note": "second"})[1]

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/edges", tags=["edges"])
 
 
 def _address(text: str) -> str:
-    return str(ipaddress.ip_address(text))
+    return str(ipaddress.IPv4Address(text))
 
 
 def _public_key(text: str) -> str:
@@ -64,7 +64,7 @@ def _shown(item: EdgeItem, services: Services) -> Edge:
 @router.post("", status_code=201, responses=responses(401, 403, 409, 422))
 def register_edge(body: NewEdge, services: ServicesDep, _: AdminDep) -> Edge:
     """Let an edge into the fleet. Needs an administration key."""
-    item = edge_item(body.id, body.public_key, body.addresses)
+    item = edge_item(body.id, body.public_key, sorted(set(body.addresses)))
     try:
         services.directory.create(item)
     except Taken as error:

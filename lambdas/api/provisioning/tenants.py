@@ -18,7 +18,15 @@ router = APIRouter(prefix="/tenants", tags=["tenants"])
 
 
 class NewTenant(Input):
-    name: Annotated[str, Field(min_length=1, max_length=100, examples=["Example Ltd"])]
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=100,
+            pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$",
+            examples=["Example Ltd"],
+        ),
+    ]
 
 
 class Tenant(BaseModel):
