@@ -71,7 +71,7 @@ class Config(BaseModel):
     mesh_public: Annotated[str, AfterValidator(_hostport)] | None = None
     control_auth: Literal["none", "aws_iam"] = "none"
     metrics: Annotated[str, AfterValidator(_hostport)] | None = None
-    # Phones that know only MD5 (baresip 1.0 is one) fail when SHA-256 is offered beside it, whatever the order.
+    # Phones that know only MD5 (baresip 1.0 is one) may fail when SHA-256 is offered too, even after it.
     digest_algorithms: Annotated[list[Literal["MD5", "SHA-256"]], Field(min_length=1)] = ["MD5"]
     keepalive_interval: Annotated[float, Field(ge=5, le=600)] = 15.0
 
