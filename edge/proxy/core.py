@@ -280,7 +280,7 @@ class Core:
         question = RouteQuestion(
             request=token,
             address=incoming.flow.address,
-            epoch=fleet.epochs.get(incoming.flow.address, 0),
+            epoch=fleet.epoch(incoming.flow.address),
             method=incoming.request.method,
             caller=aor,
             called=incoming.uri.at(host),
@@ -342,9 +342,7 @@ class Core:
     def ask(self, make: MakeQuestion, flow: Flow, continuation: Continuation, now: float) -> None:
         """Put the question that ``make(ask, address, epoch)`` gives."""
         token = self._ids.token()
-        self.put_question(
-            token, make(token, flow.address, self.fleet_now.epochs.get(flow.address, 0)), continuation, now
-        )
+        self.put_question(token, make(token, flow.address, self.fleet_now.epoch(flow.address)), continuation, now)
 
     def put_question(self, ask: str, question: Question, continuation: Continuation, now: float) -> None:
         if len(self._questions) >= MAX_QUESTIONS:

@@ -22,6 +22,10 @@ class Fleet:
     tokens: TokenKeys
     clock: float
 
+    def epoch(self, address: str) -> int:
+        """The epoch in which this edge holds ``address``; 0, which the control plane refuses, if it doesn't."""
+        return self.epochs.get(address, 0)
+
     def canonical(self, host: str) -> str | None:
         """The canonical name of the domain that ``host`` stands for; None if it isn't ours. The default domain
         answers to the edges' own addresses, which phones without DNS use."""

@@ -41,7 +41,7 @@ def question(ask: str, incoming: Incoming, realm: str, credentials: Credentials,
     return RegisterQuestion(
         request=ask,
         address=incoming.flow.address,
-        epoch=fleet.epochs.get(incoming.flow.address, 0),
+        epoch=fleet.epoch(incoming.flow.address),
         aor=to.at(realm),
         credentials=credentials,
         contacts=contacts,

@@ -52,6 +52,3 @@ class TimerHeap:
             if target.timers.get(name) == serial:
                 del target.timers[name]
                 target.on_timer(name, now)
-
-    def __len__(self) -> int:
-        return len(self._heap)
