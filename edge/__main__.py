@@ -1,5 +1,6 @@
 """``python -m edge --config edge.toml`` runs one edge; ``python -m edge public-key --config edge.toml`` prints what to
-register with the control plane, making the key file if there is none."""
+register with the control plane, making the key file if there is none; ``python -m edge drain --config edge.toml``
+hands the running edge's addresses to others and ends it."""
 
 from __future__ import annotations
 
@@ -16,54 +17,87 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
-from edge import metrics
+from edge import admin, metrics
+from edge.addresses import Addresses
 from edge.config import Config, ConfigError, load
 from edge.control.client import ControlClient
 from edge.control.heartbeat import HeartbeatLoop
+from edge.control.holdings import Holdings
 from edge.control.identity import Identity, IdentityError
+from edge.control.journal import Journal, JournalError
+from edge.control.store import Store
+from edge.handing import Handing
+from edge.keeper import Keeper
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
 from edge.runtime import RandomIds, Runtime
 from edge.trace import Trace
-from edge.transport.sockets import ListenError, Place, Sockets
+from edge.transport.sockets import ListenError, Sockets
 
 log = logging.getLogger("edge")
 
 
 async def run(config: Config, identity: Identity) -> None:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM, or until drained."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     boot = secrets.token_hex(4)
-    core = Core(config.id, boot, RandomIds(), config.keepalive_interval, config.digest_algorithms)
+    static_seconds = config.static_hours * 3600
+    core = Core(
+        config.id, boot, RandomIds(), config.keepalive_interval, config.digest_algorithms, static_seconds=static_seconds
+    )
     control = ControlClient(identity, config.control, config.control_auth)
     trace = Trace(config.id)
-    runtime = Runtime(core, control, trace)
-    sockets = Sockets(runtime)
+    journal = Journal(config.state, control.report)
+    store = Store(config.state / "kept.sqlite", identity.state_key())
+    runtime = Runtime(core, control, journal, trace)
+    sockets = Sockets(runtime, movable=config.takeover != "none")
     mesh = Mesh(config.id, boot, identity.key, identity.certificate, runtime)
-    runtime.connect(sockets, mesh)
+    spares = list(dict.fromkeys(at.host for at in config.spare_listens))
+    holdings = Holdings(config.address, config.listens[0].host, config.takeover, spares)
+    addresses = Addresses(config, holdings, sockets)
+    runtime.connect(sockets, mesh, addresses)
+    beats = HeartbeatLoop(
+        control,
+        identity,
+        boot,
+        holdings,
+        config.mesh_seen,
+        config.takeover_interface,
+        mesh.connected,
+        runtime.news,
+        addresses.follow,
+    )
+    runtime.nudge = beats.nudge
+    handing = Handing(identity, core, runtime, addresses, mesh, journal)
+    keeper = Keeper(store, core, runtime, beats, static_seconds)
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback(store.close)
+        stack.push_async_callback(journal.close)
         stack.push_async_callback(runtime.close)
         stack.callback(sockets.close)
-        await sockets.open([Place(at.transport, at.host, at.port, config.address) for at in config.listens])
+        stack.push_async_callback(addresses.close)
+        await addresses.open_home()
         await _open_mesh(mesh, config.mesh)
         stack.push_async_callback(mesh.close)
         if config.metrics:
-            stack.push_async_callback((await _open_metrics(config.metrics, core, mesh, runtime, trace)).cleanup)
+            runner = await _open_metrics(config.metrics, core, mesh, runtime, journal, trace)
+            stack.push_async_callback(runner.cleanup)
+        stack.push_async_callback((await admin.serve(config.state, handing, stop.set)).cleanup)
         await control.open()
         stack.push_async_callback(control.close)
-        beats = HeartbeatLoop(control, identity, boot, [config.address], config.mesh_seen, runtime.news)
-        beating = asyncio.create_task(beats.run())
         log.info("edge %s listens on %s", config.id, ", ".join(config.listen))
-        stopping = asyncio.create_task(stop.wait())
-        done, _ = await asyncio.wait([beating, stopping], return_when=asyncio.FIRST_COMPLETED)
-        for task in (beating, stopping):
+        tasks = [
+            asyncio.create_task(work) for work in (stop.wait(), beats.run(), keeper.run(), journal.run(), handing.run())
+        ]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(beating, stopping, return_exceptions=True)
-        if beating in done:
-            beating.result()  # it never ends but by an error
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done - {tasks[0]}:
+            task.result()  # they never end but by an error
     log.info("edge %s has stopped", config.id)
 
 
@@ -75,10 +109,12 @@ async def _open_mesh(mesh: Mesh, where: str) -> None:
         raise ListenError(f"mesh: {where} can't be opened: {error.strerror or error}") from error
 
 
-async def _open_metrics(where: str, core: Core, mesh: Mesh, runtime: Runtime, trace: Trace) -> web.AppRunner:
+async def _open_metrics(
+    where: str, core: Core, mesh: Mesh, runtime: Runtime, journal: Journal, trace: Trace
+) -> web.AppRunner:
     host, _, port = where.rpartition(":")
     try:
-        return await metrics.serve(host, int(port), core, mesh, runtime, trace)
+        return await metrics.serve(host, int(port), core, mesh, runtime, journal, trace)
     except OSError as error:
         raise ListenError(f"metrics: {where} can't be opened: {error.strerror or error}") from error
 
@@ -91,7 +127,7 @@ def _raise_file_limit() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m edge", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=["run", "public-key"], default="run")
+    parser.add_argument("command", nargs="?", choices=["run", "public-key", "drain"], default="run")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--verbose", action="store_true", help="log what an operator seldom wants to know")
     options = parser.parse_args()
@@ -104,8 +140,11 @@ def main() -> int:
         if options.command == "public-key":
             print(Identity.load_or_make(config.id, config.key_file).public_key)
             return 0
+        if options.command == "drain":
+            admin.drain(config.state, lambda line: print(line, flush=True))
+            return 0
         uvloop.run(run(config, Identity.load(config.id, config.key_file)))
-    except (ConfigError, IdentityError, ListenError, ValueError) as error:
+    except (ConfigError, IdentityError, JournalError, ListenError, admin.AdminError, ValueError) as error:
         print(f"edge: {error}", file=sys.stderr)
         return 1
     return 0

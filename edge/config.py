@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class ConfigError(Exception):
@@ -67,6 +67,12 @@ class Config(BaseModel):
     mesh: Annotated[str, AfterValidator(_hostport)]
     control: Annotated[list[Annotated[str, AfterValidator(_url)]], Field(min_length=1)]
     key_file: Path
+    state_dir: Path | None = None
+    static_hours: Annotated[float, Field(ge=0, le=24 * 7)] = 24.0
+    # How an address of a dead edge gets here; docs/operate.md has each driver's needs.
+    takeover: Literal["none", "hook", "ec2", "l2"] = "none"
+    takeover_hook: str = ""
+    takeover_interface: str = ""
     spare_listen: list[Annotated[str, AfterValidator(_listen)]] = []
     mesh_public: Annotated[str, AfterValidator(_hostport)] | None = None
     control_auth: Literal["none", "aws_iam"] = "none"
@@ -78,6 +84,26 @@ class Config(BaseModel):
     @property
     def listens(self) -> list[Listen]:
         return [Listen.parse(text) for text in self.listen]
+
+    @property
+    def spare_listens(self) -> list[Listen]:
+        return [Listen.parse(text) for text in self.spare_listen]
+
+    @property
+    def state(self) -> Path:
+        """Where the journal and what survives a restart are kept."""
+        return self.state_dir or self.key_file.with_name(f"{self.id}.state")
+
+    @model_validator(mode="after")
+    def _takeover_is_whole(self) -> Config:
+        if self.takeover == "hook" and not self.takeover_hook:
+            raise ValueError('takeover_hook: a command is needed with takeover = "hook"')
+        if self.takeover in ("ec2", "l2") and not self.takeover_interface:
+            what = "eni-0123456789abcdef0" if self.takeover == "ec2" else "eth0"
+            raise ValueError(f'takeover_interface: needed with takeover = "{self.takeover}", like {what}')
+        if self.takeover == "ec2" and not self.spare_listen:
+            raise ValueError('spare_listen: needed with takeover = "ec2": a second private address of the interface')
+        return self
 
     @property
     def mesh_seen(self) -> str:
@@ -101,4 +127,6 @@ def load(path: Path) -> Config:
         raise ConfigError(f"{path}: " + "; ".join(faults)) from error
     if not config.key_file.is_absolute():
         config = config.model_copy(update={"key_file": path.parent / config.key_file})
+    if config.state_dir is not None and not config.state_dir.is_absolute():
+        config = config.model_copy(update={"state_dir": path.parent / config.state_dir})
     return config

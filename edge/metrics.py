@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from edge.control.journal import Journal
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
 from edge.runtime import Runtime
@@ -18,7 +19,8 @@ from edge.trace import Trace
 
 
 class _Numbers(Collector):
-    def __init__(self, core: Core, mesh: Mesh) -> None:
+    def __init__(self, core: Core, mesh: Mesh, journal: Journal) -> None:
+        self._journal = journal
         self._core = core
         self._mesh = mesh
 
@@ -26,25 +28,37 @@ class _Numbers(Collector):
         events = CounterMetricFamily("sipwizard_events", "What happened, by kind.", labels=["kind"])
         for kind, count in sorted(self._core.counters.items()):
             events.add_metric([kind], count)
+        for kind, count in sorted(self._journal.counters.items()):
+            events.add_metric([f"journal_{kind}"], count)
         yield events
         sizes = GaugeMetricFamily("sipwizard_size", "How many there are now, by kind.", labels=["kind"])
         for kind, size in self._core.gauges().items():
             sizes.add_metric([kind], size)
+        sizes.add_metric(["journal"], len(self._journal))
         sizes.add_metric(["mesh_links"], len(self._mesh.connected()))
         yield sizes
 
 
-async def serve(host: str, port: int, core: Core, mesh: Mesh, runtime: Runtime, trace: Trace) -> web.AppRunner:
+async def serve(
+    host: str, port: int, core: Core, mesh: Mesh, runtime: Runtime, journal: Journal, trace: Trace
+) -> web.AppRunner:
     """Start serving /metrics, /health and /trace. Raises OSError."""
     registry = CollectorRegistry()
-    registry.register(_Numbers(core, mesh))
+    registry.register(_Numbers(core, mesh, journal))
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def health(_: web.Request) -> web.Response:
-        """200 once the edge holds its address and has read its bindings."""
-        state = {"ready": runtime.ready.is_set(), "mesh": mesh.connected(), **core.gauges()}
+        """200 once the edge holds an address and has read its bindings."""
+        epochs = core.fleet.epochs if core.fleet is not None else {}
+        state = {
+            "ready": runtime.ready.is_set(),
+            "addresses": epochs,
+            "mesh": mesh.connected(),
+            "journal": len(journal),
+            **core.gauges(),
+        }
         return web.json_response(state, status=200 if runtime.ready.is_set() else 503)
 
     async def watch(request: web.Request) -> web.StreamResponse:

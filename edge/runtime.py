@@ -9,32 +9,53 @@ import logging
 import os
 import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
+from pydantic import TypeAdapter
+
+from edge.addresses import Addresses
 from edge.control.client import ControlClient
 from edge.control.heartbeat import News
+from edge.control.journal import Journal as JournalFile
+from edge.mesh.frames import Keys, Offer
 from edge.mesh.peers import Mesh, Peer
 from edge.proxy.core import Core
 from edge.proxy.events import (
     Ask,
     BindingsChanged,
     Decided,
+    Entrust,
+    Entrusted,
     Event,
+    Fed,
+    Find,
     FleetChanged,
     FlowClosed,
+    Found,
+    Journal,
+    Leaving,
     Received,
     Relay,
+    Remembered,
     Send,
     SendFailed,
     Tick,
+    Written,
 )
 from edge.proxy.fleet import Fleet
 from edge.proxy.flow_token import TokenKeys
 from edge.sip.flow import Flow
 from edge.trace import Trace
 from edge.transport.sockets import Sockets
-from lambdas.contract import FleetKey, HeartbeatReply, Question
+from lambdas.contract import FleetKey, HeartbeatReply, Question, Target
 
 log = logging.getLogger(__name__)
+
+_FIND = 0.5  # seconds that peers have to say where a phone is
+_TARGETS = TypeAdapter(list[Target])
+_KEYS = TypeAdapter(list[tuple[str, ...]])
 
 
 class RandomIds:
@@ -50,10 +71,12 @@ class RandomIds:
 class Runtime:
     """Receives from sockets, mesh and heartbeat; carries out what the core says."""
 
-    def __init__(self, core: Core, control: ControlClient, trace: Trace) -> None:
+    def __init__(self, core: Core, control: ControlClient, journal: JournalFile, trace: Trace) -> None:
         self._core = core
         self._control = control
+        self._journal = journal
         self._trace = trace
+        self._addresses: Addresses
         self._sockets: Sockets
         self._mesh: Mesh
         self._loop = asyncio.get_running_loop()
@@ -62,12 +85,20 @@ class Runtime:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._asking: set[asyncio.Task[None]] = set()
+        self.last_news: News | None = None
+        self._finding: dict[str, _Finding] = {}
+        self._declined: dict[str, asyncio.Future[str]] = {}
+        self.nudge: Callable[[], None] = lambda: None
         self.ready = asyncio.Event()
+        self.loaded = False
 
-    def connect(self, sockets: Sockets, mesh: Mesh) -> None:
-        """Both want the runtime first, and it wants them."""
+    def connect(self, sockets: Sockets, mesh: Mesh, addresses: Addresses) -> None:
+        """They want the runtime first, and it wants them."""
         self._sockets = sockets
         self._mesh = mesh
+        self._addresses = addresses
+        addresses.changed = self.addresses_changed
+        addresses.gained = mesh.announce
 
     async def close(self) -> None:
         if self._timer is not None:
@@ -81,6 +112,10 @@ class Runtime:
     def message(self, flow: Flow, data: bytes) -> None:
         if self._trace.wanted:
             self._trace.message("in", flow, data)
+        fleet = self._core.fleet
+        if fleet is not None and flow.address not in fleet.epochs:
+            self._core.counters["not_held"] += 1  # on its way here, or away: whoever holds it will hear it again
+            return
         self._do(Received(flow, data))
 
     def closed(self, flow: Flow) -> None:
@@ -109,22 +144,109 @@ class Runtime:
     def not_sent(self, ref: str) -> None:
         self._do(SendFailed(ref))
 
+    def find_for_peer(self, aor: str, tenant: str) -> bytes:
+        return _TARGETS.dump_json(self._core.router.find(aor, tenant))
+
+    def found_by_peer(self, ref: str, data: bytes) -> None:
+        finding = self._finding.get(ref)
+        if finding is not None:
+            finding.targets += _TARGETS.validate_json(data)
+            finding.awaited -= 1
+            if not finding.awaited:
+                self._found(ref)
+
+    def announced(self, edge: str, address: str, epoch: int) -> None:
+        self._addresses.follow(self._addresses.holdings.announced(edge, address, epoch))
+
+    def offered(self, edge: str, address: str, epoch: int, consent: str) -> str:
+        why = self._addresses.holdings.offered(address, epoch, consent)
+        if not why:
+            log.info("edge %s hands %s over", edge, address)
+            self.nudge()
+        return why
+
+    def declined(self, address: str, why: str) -> None:
+        future = self._declined.get(address)
+        if future is not None and not future.done():
+            future.set_result(why)
+
+    def keys_of_peer(self, edge: str, data: bytes) -> None:
+        self._do(Entrusted(edge, _KEYS.validate_json(data)))
+
+    def links_changed(self) -> None:
+        self.nudge()
+
     # From the heartbeat
 
     def news(self, news: News) -> None:
         reply = news.reply
-        fleet = _fleet(news, time.time() - time.monotonic())
+        self.last_news = news
         self._mesh.update(
-            Peer(edge.id, edge.mesh, edge.certificate, tuple((held.address, held.epoch) for held in edge.held))
+            Peer(
+                edge.id, edge.mesh, edge.certificate, tuple((held.address, held.epoch) for held in edge.held), edge.boot
+            )
             for edge in reply.fleet
         )
-        self._do(FleetChanged(fleet))
+        self.addresses_changed()
+        if reply.feed_changes or reply.revalidate:
+            self._do(Fed(reply.feed_changes, reply.revalidate))
         if reply.changes:
             self._do(BindingsChanged(reply.changes))
-        if not reply.held:
+        if not reply.more:
+            self.loaded = True
+            self._maybe_ready()
+
+    def addresses_changed(self) -> None:
+        """Other addresses are served here, or the control plane has told something new."""
+        if self.last_news is None:
+            return
+        now = time.monotonic()
+        served = self._addresses.served(now)
+        arriving = self._addresses.holdings.held()
+        self._do(FleetChanged(_fleet(self.last_news, served, arriving, time.time() - time.monotonic())))
+        self._maybe_ready()
+
+    def _maybe_ready(self) -> None:
+        fleet = self._core.fleet
+        if fleet is None or not fleet.epochs:
             self.ready.clear()
-        elif not reply.more:
+        elif self.loaded:
             self.ready.set()
+
+    def recall(self, news: News, records: list[tuple[str, bytes]]) -> None:
+        """Start with what was kept on disk: the control plane is out of reach."""
+        self.news(news)
+        self._addresses.follow(
+            self._addresses.holdings.resume({held.address: held.epoch for held in news.reply.held}, time.monotonic())
+        )
+        self.remember(records)
+
+    def remember(self, records: list[tuple[str, bytes]]) -> None:
+        """Take grants and bindings back that were kept on disk."""
+        self._do(Remembered(records))
+
+    # Handing an address over
+
+    async def hand_over(self, address: str, to: str, consent: str, seconds: float) -> str:
+        """Have edge ``to`` take ``address``; why it didn't, "" if it did."""
+        future = self._declined[address] = self._loop.create_future()
+        epoch = self._addresses.holdings.epoch(address)
+        self._sockets.stop_accepting(address)
+        try:
+            if not self._mesh.tell(to, Offer(address, epoch, consent)):
+                return f"there is no link to edge {to}"
+            self._do(Leaving(address, to))
+            end = self._loop.time() + seconds
+            while self._loop.time() < end:
+                await asyncio.wait([future], timeout=0.02)
+                if future.done():
+                    return f"edge {to} can't take {address}: {future.result()}"
+                if self._addresses.holdings.epoch(address) != epoch:
+                    return ""
+            return f"edge {to} hasn't taken {address} within {seconds:.0f} s"
+        finally:
+            del self._declined[address]
+            self._do(Leaving(address, ""))
 
     # The core's actions
 
@@ -158,9 +280,27 @@ class Runtime:
                                 self._trace.crossing(owner, flow, data)
                             if not self._mesh.respond(owner, flow, data):
                                 self._core.counters["ownerless_responses"] += 1
+                        case Journal(report, ref):
+                            data = report.model_dump_json().encode()
+                            self._journal.add(data, partial(self._do, Written(ref)) if ref else None)
+                        case Find(ask, aor, tenant):
+                            self._find(ask, aor, tenant)
+                        case Entrust(to, address, keys):
+                            self._mesh.tell(to, Keys(address, _KEYS.dump_json(keys)))
         finally:
             self._busy = False
         self._arm()
+
+    def _find(self, ask: str, aor: str, tenant: str) -> None:
+        asked = self._mesh.find(ask, aor, tenant)
+        timer = self._loop.call_later(_FIND if asked else 0.0, self._found, ask)
+        self._finding[ask] = _Finding(asked, [], timer)
+
+    def _found(self, ask: str) -> None:
+        finding = self._finding.pop(ask, None)
+        if finding is not None:
+            finding.timer.cancel()
+            self._do(Found(ask, finding.targets))
 
     def _send(self, flow: Flow, data: bytes, ref: str) -> None:
         fleet = self._core.fleet
@@ -197,11 +337,20 @@ class Runtime:
         self._do(Tick())
 
 
-def _fleet(news: News, clock: float) -> Fleet:
+@dataclass(slots=True)
+class _Finding:
+    """A question to the peers: how many have still to answer, and what they have said."""
+
+    awaited: int
+    targets: list[Target]
+    timer: asyncio.TimerHandle
+
+
+def _fleet(news: News, served: dict[str, int], arriving: frozenset[str], clock: float) -> Fleet:
     reply: HeartbeatReply = news.reply
     use: FleetKey = next(key for key in reply.keys if key.use)
     return Fleet(
-        epochs={held.address: held.epoch for held in reply.held},
+        epochs=served,
         addresses=frozenset(reply.addresses),
         domains=news.domains,
         default_domain=reply.default_domain,
@@ -209,4 +358,6 @@ def _fleet(news: News, clock: float) -> Fleet:
         nonce_key=use.id,
         tokens=TokenKeys({key.id: base64.b64decode(key.token) for key in reply.keys}, use.id),
         clock=clock,
+        informed_at=news.at,
+        arriving=arriving,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -15,16 +14,26 @@ import aiohttp
 from botocore.exceptions import BotoCoreError
 from pydantic import BaseModel, ValidationError
 
+from edge.control.breaker import Breaker
 from edge.control.identity import Identity
 from edge.control.sigv4 import Sigv4
-from lambdas.contract import VERSION, Decision, DecisionEnvelope, Heartbeat, HeartbeatReply, Question, QuestionEnvelope
+from lambdas.contract import (
+    VERSION,
+    Decision,
+    DecisionEnvelope,
+    Heartbeat,
+    HeartbeatReply,
+    Question,
+    QuestionEnvelope,
+    ReportReceipt,
+    signed_text,
+)
 
 log = logging.getLogger(__name__)
 
 BUDGET = 4.5
 """Seconds for a question, all control planes tried included: the phone is answered within 5."""
 
-_LABEL = "sipwizard edge request 1"
 _MAX_CONNECTIONS = 100
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
@@ -38,6 +47,7 @@ class ControlClient:
         self._sigv4 = Sigv4() if auth == "aws_iam" else None
         self._session: aiohttp.ClientSession | None = None
         self._faults: dict[str, str] = {}
+        self._breakers = {url: Breaker() for url in urls}
 
     async def open(self) -> None:
         connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=60)
@@ -50,18 +60,27 @@ class ControlClient:
     async def ask(self, question: Question) -> Decision | None:
         """The decision, or None if none could be had in time; the log says why."""
         envelope = QuestionEnvelope(version=VERSION, question=question)
-        reply = await self._post("/edge/decisions", envelope, DecisionEnvelope)
+        reply = await self._post("/edge/decisions", envelope.model_dump_json().encode(), DecisionEnvelope)
         return reply.decision if reply is not None else None
 
     async def heartbeat(self, beat: Heartbeat) -> HeartbeatReply | None:
         """The reply, or None if none could be had; the log says why."""
-        return await self._post("/edge/heartbeat", beat, HeartbeatReply)
+        return await self._post("/edge/heartbeat", beat.model_dump_json().encode(), HeartbeatReply, probe=True)
 
-    async def _post(self, path: str, body: BaseModel, kind: type[_Reply]) -> _Reply | None:
-        data = body.model_dump_json().encode()
+    async def report(self, reports: list[bytes]) -> bool:
+        """Deliver reports, each as JSON; whether the control plane has them."""
+        data = b'{"version":%d,"reports":[%b]}' % (VERSION, b",".join(reports))
+        receipt = await self._post("/edge/reports", data, ReportReceipt)
+        if receipt is not None and receipt.refused:
+            log.error("the control plane could not use %d of %d reports", receipt.refused, len(reports))
+        return receipt is not None
+
+    async def _post(self, path: str, data: bytes, kind: type[_Reply], probe: bool = False) -> _Reply | None:
+        """``probe``: ask those too that didn't answer just now."""
         end = time.monotonic() + BUDGET
-        for index, url in enumerate(list(self._urls)):
-            share = (end - time.monotonic()) / (len(self._urls) - index)
+        urls = [url for url in self._urls if probe or not self._breakers[url].open(time.monotonic())]
+        for index, url in enumerate(urls):
+            share = (end - time.monotonic()) / (len(urls) - index)
             fault = "no time left"
             try:
                 async with asyncio.timeout(share):
@@ -71,22 +90,34 @@ class ControlClient:
                         # A kept connection that the other end has closed meanwhile; a question may be asked twice.
                         answer = await self._once(url, path, data)
                     reply = kind.model_validate_json(answer)
-            except (aiohttp.ClientError, ValidationError, OSError, _Refused, BotoCoreError) as error:
+            except _Refused as error:
+                fault = f"{type(error).__name__}: {error}"
+                if error.status < 500:  # it works, and says no
+                    self._breakers[url].answered()
+                    self._note(url, path, fault)
+                    continue
+            except (aiohttp.ClientError, ValidationError, OSError, BotoCoreError) as error:
                 fault = f"{type(error).__name__}: {error}"
             except TimeoutError:
                 fault = f"no answer within {share:.1f} s"
             else:
                 if self._faults.pop(url, None) is not None:
                     log.info("control plane %s answers", url)
-                if index:
+                self._breakers[url].answered()
+                if url != self._urls[0]:
                     self._urls.remove(url)
                     self._urls.insert(0, url)
                 return reply
-            name = fault.partition(":")[0]
-            if self._faults.get(url) != name:  # once for each fault, not every two seconds
-                log.warning("control plane %s%s: %s", url, path, fault)
-            self._faults[url] = name
+            self._breakers[url].failed(time.monotonic())
+            self._note(url, path, fault)
         return None
+
+    def _note(self, url: str, path: str, fault: str) -> None:
+        """Log a fault once, not every two seconds."""
+        name = fault.partition(":")[0]
+        if self._faults.get(url) != name:
+            log.warning("control plane %s%s: %s", url, path, fault)
+        self._faults[url] = name
 
     async def _once(self, url: str, path: str, data: bytes) -> bytes:
         assert self._session is not None
@@ -96,14 +127,13 @@ class ControlClient:
         async with self._session.post(url + path, data=data, headers=headers) as response:
             body = await response.read()
             if response.status != 200:
-                raise _Refused(f"status {response.status}: {body[:300].decode(errors='replace')}")
+                raise _Refused(response.status, body[:300].decode(errors="replace"))
             return body
 
     def _signature(self, path: str, data: bytes) -> dict[str, str]:
         """Proof that this edge sent it, whatever carries the request there."""
         stamp = f"{time.time():.3f}"
-        digest = hashlib.sha256(data).hexdigest()
-        signed = "\n".join((_LABEL, "POST", urlsplit(path).path, self._identity.edge, stamp, digest)).encode()
+        signed = signed_text("POST", urlsplit(path).path, self._identity.edge, stamp, data)
         return {
             "x-edge": self._identity.edge,
             "x-edge-time": stamp,
@@ -112,4 +142,6 @@ class ControlClient:
 
 
 class _Refused(Exception):
-    pass
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"status {status}: {text}")
+        self.status = status

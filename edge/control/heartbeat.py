@@ -6,84 +6,115 @@ import asyncio
 import base64
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from edge.control.client import ControlClient
+from edge.control.holdings import Holdings, Step
 from edge.control.identity import Identity
 from lambdas.contract import VERSION, Heartbeat, HeartbeatReply
 
 log = logging.getLogger(__name__)
 
 INTERVAL = 2.0
-_RETRY = 0.5  # until the first one succeeds
+_HURRY = 0.4  # until the first one succeeds, and while an address may be had
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What one heartbeat brought."""
+    """What one heartbeat brought, and when (monotonic) it did."""
 
     reply: HeartbeatReply
     domains: dict[str, str]
+    at: float
 
 
 class HeartbeatLoop:
-    """Beats until it is cancelled, and hands each reply to ``on_news``."""
+    """Beats until it is cancelled, and hands each reply to ``on_news``, then what follows for the addresses to
+    ``on_steps``."""
 
     def __init__(
         self,
         client: ControlClient,
         identity: Identity,
         boot: str,
-        addresses: list[str],
+        holdings: Holdings,
         mesh: str,
+        interface: str,
+        linked: Callable[[], Collection[str]],
         on_news: Callable[[News], None],
+        on_steps: Callable[[Iterable[Step]], None],
     ) -> None:
         self._client = client
         self._identity = identity
         self._boot = boot
-        self._addresses = addresses
+        self._holdings = holdings
         self._mesh = mesh
+        self._interface = interface
+        self._linked = linked
         self._on_news = on_news
+        self._on_steps = on_steps
+        self._nudged = asyncio.Event()
+        self.tried = asyncio.Event()
         self._domains: dict[str, str] = {}
         self._domains_version = ""
         self._cursors: dict[str, int] = {}
+        self.feed: dict[str, int] = {}
         self._refused: dict[str, str] = {}
-        self._epochs: dict[str, int] = {}
+
+    def nudge(self) -> None:
+        """Beat now."""
+        self._nudged.set()
 
     async def run(self) -> None:
         while True:
-            started = time.monotonic()
-            reply = await self._client.heartbeat(self._beat())
-            if reply is not None:
-                self._take(reply)
+            self._nudged.clear()
+            sent_at = time.monotonic()
+            reply = await self._client.heartbeat(self._beat(sent_at))
+            now = time.monotonic()
+            if reply is None:
+                self._on_steps(self._holdings.due(now))
+            else:
+                self._take(reply, sent_at, now)
                 if reply.more:
                     continue
-            interval = INTERVAL if self._domains_version else _RETRY
-            await asyncio.sleep(max(0.0, started + interval - time.monotonic()))
+            self.tried.set()
+            hurried = not self._domains_version or self._holdings.hurried(self._linked(), now)
+            try:
+                async with asyncio.timeout(max(0.0, sent_at + (_HURRY if hurried else INTERVAL) - now)):
+                    await self._nudged.wait()
+            except TimeoutError:
+                pass
 
-    def _beat(self) -> Heartbeat:
+    def _beat(self, now: float) -> Heartbeat:
+        asks = self._holdings.asks(self._linked(), now)
         return Heartbeat(
             version=VERSION,
             boot=self._boot,
-            addresses=self._addresses,
+            addresses=asks.addresses,
             mesh=self._mesh,
             certificate=base64.b64encode(self._identity.certificate_der).decode(),
             domains=self._domains_version,
             changes_since=self._cursors,
+            feed=self.feed,
+            takes=asks.takes,
+            placed=asks.placed,
+            releases=asks.releases,
+            driver=self._holdings.driver,
+            hosts=asks.hosts,
+            interface=self._interface,
         )
 
-    def _take(self, reply: HeartbeatReply) -> None:
+    def _take(self, reply: HeartbeatReply, sent_at: float, now: float) -> None:
         if reply.domains is not None:
             self._domains = reply.domains
             self._domains_version = reply.domains_version
         for address, why in reply.refused.items():
             if self._refused.get(address) != why:
-                log.error("address %s is not ours to hold: %s", address, why)
+                log.warning("address %s can't be had: %s", address, why)
         self._refused = reply.refused
-        for held in reply.held:
-            if self._epochs.get(held.address) != held.epoch:
-                log.info("holding %s in epoch %d", held.address, held.epoch)
-        self._epochs = {held.address: held.epoch for held in reply.held}
         self._cursors = reply.cursors
-        self._on_news(News(reply, self._domains))
+        self.feed = reply.feed
+        steps = self._holdings.learn(reply, sent_at, now)
+        self._on_news(News(reply, self._domains, now))
+        self._on_steps(steps)

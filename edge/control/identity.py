@@ -10,6 +10,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 # The certificate is a function of the key, so that a restarted edge shows the one that its peers know.
 _NOT_BEFORE = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
@@ -36,6 +38,11 @@ class Identity:
     def public_key(self) -> str:
         """Raw, in base64: what is registered with the control plane."""
         return base64.b64encode(self.key.public_key().public_bytes_raw()).decode()
+
+    def state_key(self) -> bytes:
+        """For what is kept on this machine's disk: 32 octets that only this edge's key gives."""
+        secret = self.key.private_bytes_raw()
+        return HKDF(SHA256(), 32, salt=None, info=b"sipwizard edge state").derive(secret)
 
     @classmethod
     def load(cls, edge: str, path: Path) -> Identity:

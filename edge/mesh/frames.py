@@ -65,13 +65,65 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class ResponseFor:
-    """A response that came in here on ``flow`` belongs to a transaction of yours."""
+    """What came in here on ``flow`` belongs to a transaction of yours: a response, or after a handover a request."""
 
     flow: Flow
     data: bytes
 
 
-Frame = Hello | Nonce | Proof | Welcome | SendOn | NotSent | ResponseFor
+@dataclass(frozen=True, slots=True)
+class Find:
+    """Where is ``aor`` of ``tenant`` at your addresses? Asked while no control plane answers."""
+
+    ref: str
+    aor: str
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer to the Find with this ``ref``; ``data`` is for the edge's own use."""
+
+    ref: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """I hold ``address`` in ``epoch``, and its packets come to me."""
+
+    address: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """I hand ``address`` over to you; ``consent`` is for the control plane. Keys of open server transactions follow."""
+
+    address: str
+    epoch: int
+    consent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    """I can't take ``address``."""
+
+    address: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What comes in on ``address`` for these server transactions is mine; ``data`` is for the edge's own use."""
+
+    address: str
+    data: bytes
+
+
+Frame = (
+    Hello | Nonce | Proof | Welcome | SendOn | NotSent | ResponseFor | Find | Found | Announce | Offer | Decline | Keys
+)
 
 
 def encode(frame: Frame) -> bytes:
@@ -91,6 +143,18 @@ def encode(frame: Frame) -> bytes:
             kind, fields = 6, ref.encode()
         case ResponseFor(flow, data):
             kind, fields = 7, _flow(flow) + data
+        case Find(ref, aor, tenant):
+            kind, fields = 8, _text(ref) + _text(aor) + _text(tenant)
+        case Found(ref, data):
+            kind, fields = 9, _text(ref) + data
+        case Announce(address, epoch):
+            kind, fields = 10, struct.pack("!Q", epoch) + _text(address)
+        case Offer(address, epoch, consent):
+            kind, fields = 11, struct.pack("!Q", epoch) + _text(address) + _text(consent)
+        case Decline(address, why):
+            kind, fields = 12, _text(address) + _text(why)
+        case Keys(address, data):
+            kind, fields = 13, _text(address) + data
     return _HEAD.pack(len(fields) + 1, kind) + fields
 
 
@@ -141,6 +205,26 @@ def _decode(kind: int, fields: bytes) -> Frame | None:
             case 7:
                 flow, data = _read_flow(fields)
                 return ResponseFor(flow, data)
+            case 8:
+                ref, rest = _read_text(fields)
+                aor, rest = _read_text(rest)
+                return Find(ref, aor, _read_text(rest)[0])
+            case 9:
+                ref, data = _read_text(fields)
+                return Found(ref, data)
+            case 10:
+                (epoch,) = struct.unpack_from("!Q", fields)
+                return Announce(_read_text(fields[8:])[0], epoch)
+            case 11:
+                (epoch,) = struct.unpack_from("!Q", fields)
+                address, rest = _read_text(fields[8:])
+                return Offer(address, epoch, _read_text(rest)[0])
+            case 12:
+                address, rest = _read_text(fields)
+                return Decline(address, _read_text(rest)[0])
+            case 13:
+                address, data = _read_text(fields)
+                return Keys(address, data)
     except (struct.error, ValueError, IndexError, OSError) as error:
         raise FrameError(f"a frame of kind {kind} that can't be read") from error
     return None

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge.mesh.frames import Frame, NotSent, ResponseFor, SendOn
+from edge.mesh.frames import Announce, Decline, Find, Found, Frame, Keys, NotSent, Offer, ResponseFor, SendOn
 from edge.mesh.link import HANDSHAKE, ClientLink, ServerLink, client_configuration, server_configuration
 from edge.sip.flow import Flow
 
@@ -34,6 +34,7 @@ class Peer:
     mesh: str
     certificate: str
     held: tuple[tuple[str, int], ...]
+    boot: str = ""
 
 
 class MeshUser(Protocol):
@@ -45,6 +46,24 @@ class MeshUser(Protocol):
     def response_from_peer(self, flow: Flow, data: bytes) -> None: ...
 
     def not_sent(self, ref: str) -> None: ...
+
+    def find_for_peer(self, aor: str, tenant: str) -> bytes:
+        """Where an AOR is at this edge, for the peer's ``found_by_peer``."""
+
+    def found_by_peer(self, ref: str, data: bytes) -> None: ...
+
+    def announced(self, edge: str, address: str, epoch: int) -> None:
+        """A peer says that an address is now its own."""
+
+    def offered(self, edge: str, address: str, epoch: int, consent: str) -> str:
+        """A peer hands an address over; why it can't be taken, "" if it will be."""
+
+    def declined(self, address: str, why: str) -> None: ...
+
+    def keys_of_peer(self, edge: str, data: bytes) -> None: ...
+
+    def links_changed(self) -> None:
+        """A link to a peer has come up or ended."""
 
 
 class Mesh:
@@ -93,7 +112,9 @@ class Mesh:
     def update(self, peers: Iterable[Peer]) -> None:
         """The fleet list as it is now; this edge itself may be in it."""
         fleet = {peer.id: peer for peer in peers if peer.id != self._edge}
-        self._holders = {address: (peer.id, epoch) for peer in fleet.values() for address, epoch in peer.held}
+        for peer in fleet.values():
+            for address, epoch in peer.held:
+                self._note(peer.id, address, epoch)
         for edge, peer in fleet.items():
             known = self._peers.get(edge)
             if known is None or (known.mesh, known.certificate) != (peer.mesh, peer.certificate):
@@ -102,6 +123,32 @@ class Mesh:
         for edge in [edge for edge in self._tasks if edge not in fleet]:
             self._drop(edge)
         self._peers = fleet
+
+    def _note(self, edge: str, address: str, epoch: int) -> None:
+        """The highest epoch wins: an announcement may be ahead of the fleet list."""
+        known = self._holders.get(address)
+        if known is None or known[1] <= epoch:
+            self._holders[address] = (edge, epoch)
+
+    def announce(self, address: str, epoch: int) -> None:
+        """Tell every peer that ``address`` is here now."""
+        self._holders.pop(address, None)
+        for link in self._links.values():
+            if link.up:
+                link.send(Announce(address, epoch))
+
+    def tell(self, edge: str, frame: Frame) -> bool:
+        """Send a frame to a peer; False if there is no link to it."""
+        link = self._links.get(edge)
+        if link is None or not link.up:
+            return False
+        link.send(frame)
+        return True
+
+    def boot_of(self, edge: str) -> str:
+        """The boot of a peer's process that is known to live; "" if none is."""
+        peer = self._peers.get(edge)
+        return peer.boot if peer is not None else ""
 
     def _drop(self, edge: str) -> None:
         task = self._tasks.pop(edge, None)
@@ -125,6 +172,13 @@ class Mesh:
             return False
         link.send(ResponseFor(flow, data))
         return True
+
+    def find(self, ref: str, aor: str, tenant: str) -> int:
+        """Ask every peer where ``aor`` is; how many were asked. Answers come as ``found_by_peer``."""
+        links = [link for link in self._links.values() if link.up]
+        for link in links:
+            link.send(Find(ref, aor, tenant))
+        return len(links)
 
     def connected(self) -> list[str]:
         """The peers with a working link."""
@@ -156,11 +210,13 @@ class Mesh:
                 return False
             self._links[peer.id] = link
             log.info("mesh: link to %s", peer.id)
+            self._user.links_changed()
             log.warning("mesh: link to %s ended: %s", peer.id, await link.keep())
             return True
         finally:
             if self._links.get(peer.id) is link:
                 del self._links[peer.id]
+                self._user.links_changed()
             with contextlib.suppress(Exception):
                 link.close()
             transport.close()
@@ -182,6 +238,10 @@ class Mesh:
     def _from_server(self, edge: str, frame: Frame) -> None:
         if isinstance(frame, NotSent):
             self._user.not_sent(frame.ref)
+        elif isinstance(frame, Found):
+            self._user.found_by_peer(frame.ref, frame.data)
+        elif isinstance(frame, Decline):
+            self._user.declined(frame.address, frame.why)
 
     def _from_client(self, link: ServerLink, frame: Frame) -> None:
         if link.peer not in self._peers:
@@ -191,3 +251,14 @@ class Mesh:
                 link.send(NotSent(frame.ref))
         elif isinstance(frame, ResponseFor):
             self._user.response_from_peer(frame.flow, frame.data)
+        elif isinstance(frame, Find):
+            link.send(Found(frame.ref, self._user.find_for_peer(frame.aor, frame.tenant)))
+        elif isinstance(frame, Announce):
+            self._note(link.peer, frame.address, frame.epoch)
+            self._user.announced(link.peer, frame.address, frame.epoch)
+        elif isinstance(frame, Offer):
+            why = self._user.offered(link.peer, frame.address, frame.epoch, frame.consent)
+            if why:
+                link.send(Decline(frame.address, why))
+        elif isinstance(frame, Keys):
+            self._user.keys_of_peer(link.peer, frame.data)

@@ -7,26 +7,47 @@ from typing import TypeVar
 
 from edge.proxy.keepalive import Keepalive
 from edge.sip.flow import Flow
-from lambdas.contract import BindingChange
 
 _RETIRED_LIMIT = 10_000
+Extras = tuple[int, str, int]
+"""(q in thousandths, instance, reg-id): what few phones send."""
+PLAIN: Extras = (1000, "", 0)
 
 
 class HeldBinding:
-    """``expires_at`` is in the core's time."""
+    """``granted_until`` is when the phone has to be heard again, ``wanted_until`` what it has asked for at most,
+    ``durable_until`` what the control plane has; all in the core's time. ``cseq`` is the last REGISTER's of
+    ``call_id``."""
 
-    __slots__ = ("aor", "contact", "expires_at", "flow")
+    __slots__ = (
+        "aor",
+        "call_id",
+        "contact",
+        "cseq",
+        "durable_until",
+        "extras",
+        "flow",
+        "granted_until",
+        "tenant",
+        "wanted_until",
+    )
 
-    def __init__(self, aor: str, contact: str, flow: Flow, expires_at: float) -> None:
+    def __init__(self, aor: str, contact: str, flow: Flow, granted_until: float, durable_until: float) -> None:
         self.aor = aor
         self.contact = contact
         self.flow = flow
-        self.expires_at = expires_at
+        self.granted_until = granted_until
+        self.durable_until = durable_until
+        self.wanted_until = durable_until
+        self.call_id = ""
+        self.cseq = 0
+        self.tenant = ""
+        self.extras = PLAIN
 
 
 class HeldBindings:
     """All of them, by binding id and by flow. Keeps the Keepalive in step: a UDP flow is pinged while it has a
-    binding."""
+    binding. ``changed`` collects the AORs whose bindings are no longer as they were remembered."""
 
     def __init__(self, keepalive: Keepalive) -> None:
         self._keepalive = keepalive
@@ -34,39 +55,38 @@ class HeldBindings:
         self._by_flow: dict[Flow, tuple[str, ...]] = {}
         self._by_aor: dict[str, tuple[str, ...]] = {}
         self._retired: dict[Flow, None] = {}
+        self.changed: set[str] = set()
 
-    def put(self, binding: str, aor: str, contact: str, flow: Flow, expires_at: float, now: float, fresh: bool) -> None:
-        """Add or replace a binding. ``fresh``: the phone has just been heard; otherwise it is read back, and its
-        flow is old."""
+    def put(self, binding: str, new: HeldBinding, now: float, fresh: bool) -> HeldBinding:
+        """Add or replace a binding; the one held now. ``fresh``: the phone has just been heard; otherwise it is read
+        back, its flow is old, and what the phone itself has told counts for more."""
+        self.changed.add(new.aor)
         known = self._by_id.get(binding)
         if known is not None:
-            if known.flow == flow:
-                known.contact, known.expires_at = contact, expires_at
-                return
+            if known.flow == new.flow:
+                if fresh:
+                    self._by_id[binding] = new
+                    return new
+                known.durable_until = new.durable_until
+                known.tenant = known.tenant or new.tenant
+                return known
             self.remove(binding)
             self._retire(known.flow)
-        self._by_id[binding] = HeldBinding(aor, contact, flow, expires_at)
-        ids = self._by_flow.get(flow, ())
-        self._by_flow[flow] = (*ids, binding)
-        self._by_aor[aor] = (*self._by_aor.get(aor, ()), binding)
-        self._retired.pop(flow, None)
-        if not ids and not flow.reliable:
-            self._keepalive.add(flow, now, fresh)
-
-    def apply(self, changes: Iterable[BindingChange], now: float) -> None:
-        """What the control plane has for our addresses: read back after a start, or changed elsewhere."""
-        for change in changes:
-            flow = Flow(*change.flow)
-            if change.expires:
-                self.put(change.id, change.aor, change.contact, flow, now + change.expires, now, fresh=False)
-            elif self.present_flow(change.id) == flow:
-                self.remove(change.id)
+        self._by_id[binding] = new
+        ids = self._by_flow.get(new.flow, ())
+        self._by_flow[new.flow] = (*ids, binding)
+        self._by_aor[new.aor] = (*self._by_aor.get(new.aor, ()), binding)
+        self._retired.pop(new.flow, None)
+        if not ids and not new.flow.reliable:
+            self._keepalive.add(new.flow, now, fresh)
+        return new
 
     def remove(self, binding: str) -> None:
         """Forget a binding; nothing happens if it isn't known."""
         held = self._by_id.pop(binding, None)
         if held is None:
             return
+        self.changed.add(held.aor)
         _discard(self._by_aor, held.aor, binding)
         if not _discard(self._by_flow, held.flow, binding):
             self._keepalive.remove(held.flow)
@@ -77,6 +97,16 @@ class HeldBindings:
         for binding in self._by_aor.get(aor, ()):
             if binding not in keep:
                 self.remove(binding)
+
+    def get(self, binding: str) -> HeldBinding | None:
+        return self._by_id.get(binding)
+
+    def of(self, aor: str) -> list[tuple[str, HeldBinding]]:
+        """The bindings of an AOR here: (id, binding)."""
+        return [(binding, self._by_id[binding]) for binding in self._by_aor.get(aor, ())]
+
+    def all(self) -> Iterable[tuple[str, HeldBinding]]:
+        return self._by_id.items()
 
     def on_flow(self, flow: Flow, aor: str) -> str:
         """The id of the binding of ``aor`` on ``flow``; "" if there is none."""
@@ -91,8 +121,9 @@ class HeldBindings:
         return held.flow if held else None
 
     def contact(self, flow: Flow) -> str:
-        """A Contact URI registered on ``flow``."""
-        return self._by_id[self._by_flow[flow][0]].contact
+        """A Contact URI registered on ``flow``; "" if there is none."""
+        ids = self._by_flow.get(flow)
+        return self._by_id[ids[0]].contact if ids else ""
 
     def retired(self, flow: Flow) -> bool:
         """Whether the phone that was on ``flow`` has moved to another: what is sent there is lost."""
@@ -104,25 +135,26 @@ class HeldBindings:
             if len(self._retired) > _RETIRED_LIMIT:
                 del self._retired[next(iter(self._retired))]
 
-    def expire(self, flow: Flow, now: float) -> bool:
-        """Forget bindings on ``flow`` that have run out; whether one is left."""
+    def heard(self, flow: Flow, until: float) -> None:
+        """A phone on ``flow`` lives: it needn't refresh before ``until``, unless it has asked for less."""
         for binding in self._by_flow.get(flow, ()):
-            if self._by_id[binding].expires_at <= now:
-                self.remove(binding)
-        return flow in self._by_flow
+            held = self._by_id[binding]
+            if held.granted_until < until:
+                held.granted_until = max(held.granted_until, min(until, held.wanted_until))
 
     def drop_flow(self, flow: Flow) -> None:
         """The connection is gone, and with it the way to its phones."""
         for binding in self._by_flow.get(flow, ()):
             self.remove(binding)
 
-    def sweep(self, now: float, addresses: Collection[str]) -> None:
-        """Forget what has run out, and what belongs to addresses that are no longer held here."""
-        gone = [
-            key for key, held in self._by_id.items() if held.expires_at <= now or held.flow.address not in addresses
-        ]
-        for binding in gone:
+    def leave(self, addresses: Collection[str]) -> None:
+        """Forget what belongs to addresses that are no longer held here."""
+        for binding in [key for key, held in self._by_id.items() if held.flow.address not in addresses]:
             self.remove(binding)
+
+    def lapsed(self, then: float) -> list[tuple[str, HeldBinding]]:
+        """The bindings whose phones should have been heard before ``then``."""
+        return [(binding, held) for binding, held in self._by_id.items() if held.granted_until < then]
 
     def __len__(self) -> int:
         return len(self._by_id)

@@ -7,39 +7,49 @@ later than ``deadline()``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from edge.proxy.acknowledgement import Acknowledgement
+from edge.proxy.answering import Answering
+from edge.proxy.asking import Asking
 from edge.proxy.authentication import Authenticator
 from edge.proxy.bindings import HeldBindings
 from edge.proxy.events import (
     Action,
-    Ask,
     BindingsChanged,
     Decided,
+    Entrusted,
     Event,
+    Fed,
     FleetChanged,
     FlowClosed,
+    Found,
     Ids,
+    Leaving,
     Received,
     Relay,
+    Remembered,
     Send,
     SendFailed,
     Tick,
+    Written,
 )
 from edge.proxy.fleet import Fleet
 from edge.proxy.forwarding import drop_private
+from edge.proxy.handover import Handover
 from edge.proxy.housekeeping import Housekeeping
 from edge.proxy.keepalive import Keepalive
+from edge.proxy.memory import Memory
 from edge.proxy.pinger import Pinger
 from edge.proxy.record_route import take_routes
-from edge.proxy.registrar import register
+from edge.proxy.registrar import Registrar
 from edge.proxy.response_context import ResponseContext
-from edge.proxy.validation import Fault, Incoming, check_loop, check_text, examine, note_source, top_via
+from edge.proxy.routing import Router
+from edge.proxy.validation import Fault, Incoming, check_loop, examine, note_source, top_via
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import Via, parse_cseq
-from edge.sip.message import Header, Request, Response, make_response
+from edge.sip.message import Request, Response, make_response
 from edge.sip.parser import parse
 from edge.sip.timers import TimerHeap
 from edge.sip.transaction import (
@@ -50,18 +60,15 @@ from edge.sip.transaction import (
     ServerTransaction,
     server_key,
 )
-from lambdas.contract import Decision, Question, Reject, RouteQuestion
 
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, INFO, SUBSCRIBE, NOTIFY, REFER, UPDATE, PRACK, PUBLISH"
-MAX_QUESTIONS = 2000
-"""Questions under way at once; past that requests are answered 503 at once instead of all being answered late."""
-RETRY_AFTER = 5  # seconds
-
-Continuation = Callable[[Decision | None, float], None]
-MakeQuestion = Callable[[str, str, int], Question]
+STATIC = 24 * 3600.0
+"""Seconds for which grants are good without a word from the control plane."""
+_PONGS = 3  # pings that a phone may leave unanswered before it counts as gone
+_OUTAGE = 10.0  # seconds without a heartbeat's reply, after which there may be something to reconcile
 
 
-class Core:
+class Core(Answering, Asking):
     """One edge's proxy and registrar front end."""
 
     def __init__(
@@ -71,6 +78,7 @@ class Core:
         ids: Ids,
         keepalive_interval: float = 15.0,
         digest_algorithms: Sequence[str] = ("MD5",),
+        static_seconds: float = STATIC,
     ) -> None:
         """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner."""
         self.timers = TimerHeap()
@@ -78,21 +86,21 @@ class Core:
         self.servers: dict[tuple[str, ...], ServerTransaction] = {}
         self.counters: Counter[str] = Counter()
         self.fleet: Fleet | None = None
+        self.fleet_now: Fleet  # the same, for what is only reached once it is known
         self._keepalive = Keepalive(keepalive_interval)
         self.bindings = HeldBindings(self._keepalive)
         self._ids = ids
         self._owner = f"{BRANCH_COOKIE}{edge}.{boot}."
-        self._authenticator = Authenticator(ids, digest_algorithms)
+        self.authenticator = Authenticator(ids, digest_algorithms)
+        self.registrar = Registrar(self)
+        self.router = Router(self)
+        self.memory = Memory(self)
+        self.handover = Handover()
+        self.static_seconds = static_seconds
+        self._informed_at = float("-inf")
+        Asking.__init__(self, ids)
         self._contexts: dict[ServerTransaction, ResponseContext] = {}
-        self._questions: dict[str, Continuation] = {}
-        self._actions: list[Action] = []
         self._housekeeping = Housekeeping(self, self._keepalive, Pinger(self._owner, ids))
-
-    @property
-    def fleet_now(self) -> Fleet:
-        """The fleet, once known: nothing is forwarded before."""
-        assert self.fleet is not None
-        return self.fleet
 
     # Events
 
@@ -102,9 +110,7 @@ class Core:
             case Received(flow, data):
                 self._received(flow, data, now)
             case Decided(ask, decision):
-                continuation = self._questions.pop(ask, None)
-                if continuation is not None:
-                    continuation(decision, now)
+                self.decided(ask, decision, now)
             case Tick():
                 self.timers.fire(now)
             case SendFailed(ref):
@@ -114,14 +120,44 @@ class Core:
                 for client in [client for client in self.clients.values() if client.flow == flow]:
                     client.fire("error", now)
             case FleetChanged(fleet):
-                if self.fleet is None:
-                    self._housekeeping.start(now)
-                elif self.fleet.epochs.keys() != fleet.epochs.keys():
-                    self.bindings.sweep(now, fleet.epochs)  # whoever holds an address now pings there, and nobody else
-                self.fleet = fleet
+                self._fleet_changed(fleet, now)
             case BindingsChanged(changes):
-                self.bindings.apply(changes, now)
+                self.registrar.read_back(changes, now)
+            case Fed(changes, revalidate):
+                if revalidate:
+                    self.registrar.revalidate()
+                for change in changes:
+                    self.registrar.forget(change.aor, change.version, change.binding)
+            case Found(ask, targets):
+                self.found(ask, targets, now)
+            case Written(ref):
+                self.written(ref, now)
+            case Entrusted(owner, keys):
+                self.handover.entrusted(owner, keys, now)
+            case Leaving(address, to):
+                self._actions += self.handover.leave(address, to, self.servers)
+            case Remembered(records):
+                self.memory.restore(records, now)
         return self.take_actions()
+
+    def _fleet_changed(self, fleet: Fleet, now: float) -> None:
+        if self.fleet is None:
+            self._housekeeping.start(now)
+        elif self.fleet.epochs.keys() != fleet.epochs.keys():
+            # Whoever holds an address now pings there, and nobody else.
+            self.bindings.leave(fleet.epochs.keys() | fleet.arriving)
+        self.fleet = self.fleet_now = fleet
+        if fleet.informed_at > self._informed_at + _OUTAGE:
+            self._housekeeping.reconcile(now)
+        self._informed_at = fleet.informed_at
+
+    def informed_lately(self, now: float) -> bool:
+        """Whether what the control plane said last is still good without it."""
+        return now - self._informed_at < self.static_seconds
+
+    def wall(self, now: float) -> float:
+        """Unix time."""
+        return now + self.fleet_now.clock
 
     def take_actions(self) -> list[Action]:
         """The actions so far. ``handle`` gives them, unless it raises."""
@@ -136,10 +172,11 @@ class Core:
         """Sizes worth watching."""
         return {
             "bindings": len(self.bindings),
+            "grants": len(self.registrar.grants),
             "kept_flows": len(self._keepalive),
             "client_transactions": len(self.clients),
             "server_transactions": len(self.servers),
-            "questions": len(self._questions),
+            "questions": self.questions,
         }
 
     # Messages in
@@ -153,7 +190,7 @@ class Core:
         if isinstance(message, Response):
             self._response(flow, message, data, now)
         elif isinstance(message, Request):
-            self._request(flow, message, now)
+            self._request(flow, message, data, now)
 
     def _malformed(self, flow: Flow, error: ParseError, now: float) -> None:
         """Answer what can be answered; drop and count the rest (RFC 3261 §18.3 for responses)."""
@@ -189,10 +226,11 @@ class Core:
             client.receive(response, now)
         elif self._housekeeping.pinger.owns(branch):
             self.counters["pongs"] += 1
+            self.bindings.heard(flow, now + _PONGS * self._keepalive.interval)
         else:
             self.counters["stray_responses"] += 1  # RFC 6026 §8.9: not forwarded
 
-    def _request(self, flow: Flow, request: Request, now: float) -> None:
+    def _request(self, flow: Flow, request: Request, data: bytes, now: float) -> None:
         method = request.method
         try:
             via, text, rest = top_via(request)
@@ -204,6 +242,10 @@ class Core:
         if server is not None and (method != "ACK" or server.refused):
             server.receive(request, now)
             return
+        crossing = self.handover.crossing(server_key(request, via, "INVITE") if method == "CANCEL" else key, flow, data)
+        if crossing is not None and server is None:
+            self._actions.append(crossing)
+            return
         note_source(request, via, text, rest, flow)
         try:
             incoming = examine(flow, request)
@@ -212,7 +254,7 @@ class Core:
         except Fault as fault:
             self.counters["refused"] += 1
             if method != "ACK":
-                self._refuse(self._server(request, flow, key, now), request, fault, now)
+                self.refuse(self._server(request, flow, key, now), request, fault, now)
             return
         if method == "ACK":
             self._ack(incoming, now)
@@ -227,7 +269,7 @@ class Core:
                 response = make_response(request, fault.status, "", server.to_tag, fault.headers)
                 self.transmit(flow, response.to_bytes(), "")
             else:
-                self._refuse(server, request, fault, now)
+                self.refuse(server, request, fault, now)
         except Exception:
             self.respond(server, request, 500, now)  # answered all the same; whoever runs the core reports it
             raise
@@ -235,6 +277,8 @@ class Core:
     def _server(self, request: Request, flow: Flow, key: tuple[str, ...], now: float) -> ServerTransaction:
         kind = InviteServer if request.method == "INVITE" else NonInviteServer
         server = self.servers[key] = kind(self, key, flow, self._ids.token(), now)
+        if self.handover.leaving:
+            self._actions += self.handover.opened(flow.address, key)
         return server
 
     def _new_request(self, incoming: Incoming, server: ServerTransaction, via: Via, now: float) -> None:
@@ -253,45 +297,15 @@ class Core:
         if incoming.to_tag:
             if destination is None:
                 raise Fault(481)
-            context = self._context(incoming, server, "", now)
-            context.forward_in_dialog(destination.flow, destination.binding, now)
+            self.context(incoming, server, "", now).forward_in_dialog(destination, now)
         elif method == "REGISTER":
-            register(self, self._authenticator, incoming, server, now)
+            self.registrar.register(incoming, server, now)
         elif method == "OPTIONS" and not incoming.uri.user and fleet.canonical(incoming.uri.host):
             self.respond(server, request, 200, now, [("allow", f"Allow: {ALLOW}"), ("accept", "Accept: */*")])
         else:
-            self._route(incoming, server, fleet, now)
+            self.router.route(incoming, server, now)
 
-    def _route(self, incoming: Incoming, server: ServerTransaction, fleet: Fleet, now: float) -> None:
-        """A request that no dialog routes: who calls whom is for the control plane to decide."""
-        caller = incoming.from_uri()
-        realm = fleet.canonical(caller.host)
-        if realm is None:
-            # Answered here, so that strangers can't spend money on decisions.
-            raise Fault(403, "Forbidden: only accounts of this service may call")
-        if not incoming.uri.user:
-            raise Fault(404)
-        check_text(incoming.request, caller, incoming.uri)
-        credentials = self._authenticator.credentials(incoming, realm, fleet, now)
-        drop_private(incoming.request, fleet)
-        host = fleet.canonical(incoming.uri.host) or incoming.uri.host
-        aor = caller.at(realm)
-        token = self._ids.token()
-        question = RouteQuestion(
-            request=token,
-            address=incoming.flow.address,
-            epoch=fleet.epoch(incoming.flow.address),
-            method=incoming.request.method,
-            caller=aor,
-            called=incoming.uri.at(host),
-            credentials=credentials,
-            call_id=incoming.call_id,
-            flow=incoming.flow,
-        )
-        context = self._context(incoming, server, aor, now)
-        self.put_question(token, question, context.on_decision, now)
-
-    def _context(self, incoming: Incoming, server: ServerTransaction, caller: str, now: float) -> ResponseContext:
+    def context(self, incoming: Incoming, server: ServerTransaction, caller: str, now: float) -> ResponseContext:
         context = self._contexts[server] = ResponseContext(self, incoming, server, caller)
         if context.invite:
             self.respond(server, incoming.request, 100, now)
@@ -338,52 +352,6 @@ class Core:
             self._contexts.pop(transaction, None)
         else:
             self.clients.pop(transaction.key, None)
-
-    def ask(self, make: MakeQuestion, flow: Flow, continuation: Continuation, now: float) -> None:
-        """Put the question that ``make(ask, address, epoch)`` gives."""
-        token = self._ids.token()
-        self.put_question(token, make(token, flow.address, self.fleet_now.epoch(flow.address)), continuation, now)
-
-    def put_question(self, ask: str, question: Question, continuation: Continuation, now: float) -> None:
-        if len(self._questions) >= MAX_QUESTIONS:
-            self.counters["overload"] += 1
-            continuation(None, now)
-            return
-        self._questions[ask] = continuation
-        self._actions.append(Ask(ask, question))
-
-    def respond(
-        self,
-        server: ServerTransaction,
-        request: Request,
-        status: int,
-        now: float,
-        headers: list[Header] | None = None,
-        reason: str = "",
-    ) -> None:
-        server.respond(make_response(request, status, reason, server.to_tag, headers or ()), now)
-
-    def _refuse(self, server: ServerTransaction, request: Request, fault: Fault, now: float) -> None:
-        self.respond(server, request, fault.status, now, list(fault.headers), fault.reason)
-
-    def reject(self, server: ServerTransaction, incoming: Incoming, decision: Reject, now: float) -> None:
-        headers: list[Header] = []
-        if decision.min_expires is not None:
-            headers.append(("min-expires", f"Min-Expires: {decision.min_expires}"))
-        if decision.retry_after is not None:
-            headers.append(("retry-after", f"Retry-After: {decision.retry_after}"))
-        self.respond(server, incoming.request, decision.status, now, headers, decision.reason)
-
-    def challenge(self, server: ServerTransaction, incoming: Incoming, realm: str, now: float) -> None:
-        """Ask for credentials again."""
-        fault = self._authenticator.fault(incoming, realm, self.fleet_now, now)
-        self._refuse(server, incoming.request, fault, now)
-
-    def unavailable(self, server: ServerTransaction, incoming: Incoming, now: float) -> None:
-        """No decision could be had."""
-        self.counters["unavailable"] += 1
-        retry: list[Header] = [("retry-after", f"Retry-After: {RETRY_AFTER}")]
-        self.respond(server, incoming.request, 503, now, retry)
 
     def _send_failed(self, ref: str, now: float) -> None:
         self.counters["send_failures"] += 1

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from edge.proxy.fleet import Fleet
 from edge.sip.flow import Flow
-from lambdas.contract import BindingChange, Decision, Question
+from lambdas.contract import BindingChange, Change, Decision, Question, Report, Target
 
 
 class Received(NamedTuple):
@@ -49,11 +49,70 @@ class BindingsChanged:
     changes: list[BindingChange]
 
 
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """What the change feed brought. ``revalidate``: some of it is lost, so no grant may be relied on."""
+
+    changes: list[Change]
+    revalidate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where other edges have the AOR that ``Find`` with the same ``ask`` was about."""
+
+    ask: str
+    targets: list[Target]
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What this edge kept on its disk when it last ran: (AOR, record) as ``Memory`` made them."""
+
+    records: list[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entrusted:
+    """Edge ``owner`` hands an address over to us; requests for its open server transactions ``keys`` go back to it."""
+
+    owner: str
+    keys: list[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """``address`` is being handed over to edge ``to`` ("" : it stays after all)."""
+
+    address: str
+    to: str
+
+
+class Written(NamedTuple):
+    """The report of the ``Journal`` with this ``ref`` won't be lost any more."""
+
+    ref: str
+
+
 class Tick(NamedTuple):
     """``Core.deadline`` has been reached."""
 
 
-Event = Received | Decided | SendFailed | FlowClosed | FleetChanged | BindingsChanged | Tick
+Event = (
+    Received
+    | Decided
+    | SendFailed
+    | FlowClosed
+    | FleetChanged
+    | BindingsChanged
+    | Fed
+    | Found
+    | Entrusted
+    | Leaving
+    | Written
+    | Remembered
+    | Tick
+)
 
 
 class Send(NamedTuple):
@@ -66,7 +125,7 @@ class Send(NamedTuple):
 
 
 class Relay(NamedTuple):
-    """Hand a response to edge ``owner``, whose transaction it belongs to."""
+    """Hand a message to edge ``owner``, whose transaction it belongs to."""
 
     owner: str
     flow: Flow
@@ -80,7 +139,32 @@ class Ask(NamedTuple):
     question: Question
 
 
-Action = Send | Relay | Ask
+class Find(NamedTuple):
+    """Ask the other edges where ``aor`` of ``tenant`` is, since the control plane can't be; ``Found`` must follow
+    within 1 s."""
+
+    ask: str
+    aor: str
+    tenant: str
+
+
+class Entrust(NamedTuple):
+    """Tell edge ``to``, which takes ``address`` over, which server transactions stay here."""
+
+    to: str
+    address: str
+    keys: list[tuple[str, ...]]
+
+
+class Journal(NamedTuple):
+    """Report to the control plane, at some time. If ``ref`` isn't empty, ``Written`` must follow once the report is
+    safe."""
+
+    report: Report
+    ref: str
+
+
+Action = Send | Relay | Ask | Find | Entrust | Journal
 
 
 class Ids(Protocol):

@@ -11,7 +11,8 @@ from edge.proxy.flow_token import TokenKeys
 class Fleet:
     """``epochs`` maps the edge addresses this edge holds to their lease epochs; ``addresses`` are those of the whole
     fleet, of edges that are down too; ``domains`` maps our domains and aliases to canonical names; ``clock`` is
-    wall-clock time minus the core's ``now``."""
+    wall-clock time minus the core's ``now``; ``informed_at`` is when the control plane said all this, in the core's
+    time; ``arriving`` are addresses that are on their way here."""
 
     epochs: dict[str, int]
     addresses: frozenset[str]
@@ -21,6 +22,8 @@ class Fleet:
     nonce_key: int
     tokens: TokenKeys
     clock: float
+    informed_at: float = 0.0
+    arriving: frozenset[str] = frozenset()
 
     def epoch(self, address: str) -> int:
         """The epoch in which this edge holds ``address``; 0, which the control plane refuses, if it doesn't."""

@@ -1,6 +1,6 @@
 """Flow tokens: the user part of our Record-Route URIs (RFC 5626 §5.1 and §5.2, RFC 5658).
 
-A token is base64url of ``key id (1 octet) | AES-SIV(transport, remote address, connection, binding id)`` with the
+A token is base64url of ``key id (1 octet) | AES-SIV(transport, remote address, connection, binding id, call)`` with the
 Call-ID and the URI's own host and port as associated data: it can't be read, changed, or used in another call or at
 another edge address. AES-SIV (RFC 5297) is deterministic, so the same call gets the same token from every edge.
 """
@@ -8,7 +8,9 @@ another edge address. AES-SIV (RFC 5297) is deterministic, so the same call gets
 from __future__ import annotations
 
 import base64
+import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -18,18 +20,29 @@ from edge.sip.flow import Flow
 MAX_TOKEN = 80  # characters
 _BINDING = 8  # octets
 _NO_BINDING = bytes(_BINDING)
+_CALL = struct.Struct("!6sIB")
 
 
 class BadToken(ValueError):
     """The token isn't one of ours, is for another call or place, or its key is no longer known."""
 
 
+class CallReference(NamedTuple):
+    """Which call a token is of, for the record of its end: whose it is ("" if nobody's, as for a subscription), when it
+    was started (Unix time), and whether the token's flow is the caller's."""
+
+    tenant: str = ""
+    started: int = 0
+    to_caller: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """What a token says: a flow, and the binding it belonged to ("" if it had none)."""
+    """What a token says: a flow, the binding it belonged to ("" if it had none), and the call."""
 
     flow: Flow
     binding: str
+    call: CallReference
 
 
 class TokenKeys:
@@ -41,8 +54,8 @@ class TokenKeys:
         self._current = current
         self._seal = self._ciphers[current]
 
-    def seal(self, flow: Flow, binding: str, call_id: str) -> str:
-        plain = flow.pack_remote() + (_unpad(binding) if binding else _NO_BINDING)
+    def seal(self, flow: Flow, binding: str, call_id: str, call: CallReference) -> str:
+        plain = flow.pack_remote() + (_unpad(binding) if binding else _NO_BINDING) + _pack(call)
         sealed = self._seal.encrypt(plain, [_associated(call_id, flow.address, flow.port)])
         return base64.urlsafe_b64encode(bytes((self._current,)) + sealed).rstrip(b"=").decode()
 
@@ -56,8 +69,26 @@ class TokenKeys:
             flow, rest = Flow.unpack_remote(plain, address, port)
         except (ValueError, KeyError, IndexError, InvalidTag) as error:
             raise BadToken("not a flow token for this call and address") from error
-        binding = "" if rest == _NO_BINDING else base64.urlsafe_b64encode(rest).rstrip(b"=").decode()
-        return Destination(flow, binding)
+        held = rest[:_BINDING]
+        binding = "" if held == _NO_BINDING else base64.urlsafe_b64encode(held).rstrip(b"=").decode()
+        return Destination(flow, binding, _unpack(rest[_BINDING:]))
+
+
+def _pack(call: CallReference) -> bytes:
+    """A tenant's id is "t" and 12 hexadecimal digits; of another kind no calls are recorded."""
+    try:
+        tenant = bytes.fromhex(call.tenant[1:])
+    except ValueError:
+        tenant = b""
+    return _CALL.pack(tenant, call.started, call.to_caller)
+
+
+def _unpack(data: bytes) -> CallReference:
+    """Tokens of before calls were recorded end earlier."""
+    if len(data) != _CALL.size:
+        return CallReference()
+    tenant, started, to_caller = _CALL.unpack(data)
+    return CallReference(f"t{tenant.hex()}" if any(tenant) else "", started, bool(to_caller))
 
 
 def _associated(call_id: str, address: str, port: int) -> bytes:

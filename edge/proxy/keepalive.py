@@ -25,6 +25,7 @@ class Keepalive:
     def __init__(self, interval: float = 15.0) -> None:
         if interval < 5:
             raise ValueError(f"keep-alive interval {interval} s: at least 5 s are needed")
+        self.interval = interval
         self._slots: list[dict[Flow, None]] = [{} for _ in range(round(interval / SLOT))]
         self._first: dict[int, list[Flow]] = {}  # tick -> flows that wait for their first ping
         self._where: dict[Flow, int] = {}  # slot; -1 while the first ping is to come

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge.proxy.call_record import CallRecord, ended
+from edge.proxy.flow_token import CallReference, Destination
 from edge.proxy.forwarding import backward_response, forward_request
 from edge.proxy.record_route import record_route
 from edge.proxy.validation import Incoming
@@ -59,6 +61,9 @@ class ResponseContext:
         self._cancelled = False
         self._located = False
         self._dialog_binding: str | None = None  # set inside a dialog: the token's binding, perhaps ""
+        self._call = CallReference()
+        self._record: CallRecord | None = None
+        self.called = ""
         self.timers: dict[str, int] = {}
 
     @property
@@ -72,6 +77,10 @@ class ResponseContext:
             return  # cancelled meanwhile
         match decision:
             case Route(targets=[_, *_]):
+                if self.invite and decision.tenant:
+                    self._record = CallRecord(
+                        self._core, self._incoming, decision.tenant, self._caller, self.called, now
+                    )
                 self.forward(decision.targets, now)
             case Route():
                 self._answer(480, now)
@@ -85,11 +94,11 @@ class ResponseContext:
             case _:
                 self._answer(500, now)
 
-    def forward_in_dialog(self, flow: Flow, binding: str, now: float) -> None:
-        """Send the request on by a flow token's destination, its Request-URI unchanged."""
-        self._dialog_binding = binding
-        present = self._core.bindings.present_flow(binding) if binding else None
-        target = Target(uri=self._incoming.request.uri, flow=present or flow, binding=binding)
+    def forward_in_dialog(self, destination: Destination, now: float) -> None:
+        """Send the request on by what a flow token says, its Request-URI unchanged."""
+        binding = self._dialog_binding = destination.binding
+        self._call = destination.call
+        target = Target(uri=self._incoming.request.uri, flow=destination.flow, binding=binding)
         self.forward([target], now)
 
     def forward(self, targets: list[Target], now: float) -> None:
@@ -104,7 +113,8 @@ class ResponseContext:
 
     def _branch(self, target: Target) -> Branch:
         incoming = self._incoming
-        flow = Flow(*target.flow)
+        # Where the phone is by now, if it is here, is known here first.
+        flow = (self._core.bindings.present_flow(target.binding) if target.binding else None) or Flow(*target.flow)
         request = self._copy(target, flow)
         name = request.headers[0][1].rpartition(";branch=")[2]
         kind = InviteClient if incoming.request.method == "INVITE" else NonInviteClient
@@ -119,9 +129,12 @@ class ResponseContext:
         if self._dialog_binding is None and incoming.request.method in _DIALOG_METHODS:
             tokens = self._core.fleet_now.tokens
             caller = self._core.bindings.on_flow(incoming.flow, self._caller)
+            there = back = self._call
+            if self._record is not None:
+                there, back = self._record.reference(False), self._record.reference(True)
             routes = [
-                record_route(flow, tokens.seal(flow, target.binding, incoming.call_id)),
-                record_route(incoming.flow, tokens.seal(incoming.flow, caller, incoming.call_id)),
+                record_route(flow, tokens.seal(flow, target.binding, incoming.call_id, there)),
+                record_route(incoming.flow, tokens.seal(incoming.flow, caller, incoming.call_id, back)),
             ]
         branch = self._core.new_branch(incoming)
         return forward_request(incoming.request, target.uri, flow, branch, incoming.max_forwards, routes)
@@ -138,17 +151,27 @@ class ResponseContext:
             if status > 100:
                 if self.invite:
                     self._core.timers.start(self, transaction.branch, now + TIMER_C)
+                if self._record is not None:
+                    self._record.rings(now)
                 self._server.respond(backward_response(response), now)
             return
         self.timers.pop(transaction.branch, None)
         branch.response = response
+        if self._incoming.request.method == "BYE":
+            ended(self._core, self._incoming, self._call, status, now)
         if status < 300:
-            self._server.respond(backward_response(response), now)
+            if self._record is not None:
+                self._record.answered(response, transaction.flow, self._forward_2xx, now)
+            else:
+                self._forward_2xx(response, now)
             self._cancel_all(now)
         else:
             if status >= 600:
                 self._cancel_all(now)
             self._maybe_answer(now)
+
+    def _forward_2xx(self, response: Response, now: float) -> None:
+        self._server.respond(backward_response(response), now)
 
     def on_timeout(self, transaction: ClientTransaction, now: float) -> None:
         self._fail(transaction, 408, now)
@@ -186,6 +209,8 @@ class ResponseContext:
         branch = self._branches[transaction.branch]
         self.timers.pop(transaction.branch, None)
         if branch.response is None:
+            if self._incoming.request.method == "BYE":
+                ended(self._core, self._incoming, self._call, status, now)
             # Carries our Via, as a response from there would.
             branch.response = make_response(transaction.request, status, self._server.to_tag)
             self._maybe_answer(now)

@@ -19,6 +19,7 @@ _BUFFER = 4 * 1024 * 1024  # octets of socket buffer: bursts of registrations co
 _MAX_UNSENT = 1024 * 1024  # octets waiting for a stream's other end, past which it counts as dead
 _IDLE = 900.0  # seconds without a byte after which a stream is closed
 _MAX_STREAMS = 20_000
+_IP_FREEBIND = 15  # ip(7): bind an address that this machine doesn't have yet
 
 
 class Receiver(Protocol):
@@ -48,28 +49,53 @@ class ListenError(Exception):
 class Sockets:
     """All sockets of the edge addresses held here."""
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, movable: bool = False) -> None:
+        """``movable``: addresses come and go, so they may not be on this machine yet, and on one machine two edges may
+        bind one for the moment of a handover (the one that bound it last gets the packets)."""
         self._receiver = receiver
+        self._movable = movable
         self._udp: dict[tuple[str, int], asyncio.DatagramTransport] = {}
         self._streams: dict[Flow, asyncio.Transport] = {}
-        self._servers: list[asyncio.Server] = []
+        self._servers: dict[tuple[str, int], asyncio.Server] = {}
 
     async def open(self, places: Sequence[Place]) -> None:
-        """Bind everything. Raises ListenError."""
+        """Bind everything that isn't bound yet. Raises ListenError."""
         for place in places:
+            key = (place.address, place.port)
             try:
-                await (self._open_udp(place) if place.transport == "udp" else self._open_tcp(place))
+                if place.transport == "udp" and key not in self._udp:
+                    await self._open_udp(place)
+                elif place.transport == "tcp" and key not in self._servers:
+                    await self._open_tcp(place)
             except OSError as error:
                 where = f"{place.transport}://{place.host}:{place.port}"
                 raise ListenError(f"listen: {where} can't be opened: {error.strerror or error}") from error
 
+    def listens(self, address: str) -> bool:
+        return any(key[0] == address for key in (*self._udp, *self._servers))
+
+    def stop_accepting(self, address: str) -> None:
+        """No new streams: the next holder will want the port."""
+        for key in [key for key in self._servers if key[0] == address]:
+            self._servers.pop(key).close()
+
+    def leave(self, address: str) -> None:
+        """Close all that belongs to an address."""
+        self.stop_accepting(address)
+        for key in [key for key in self._udp if key[0] == address]:
+            self._udp.pop(key).close()
+        for flow, stream in list(self._streams.items()):
+            if flow.address == address:
+                stream.abort()
+
     async def _open_udp(self, place: Place) -> None:
         loop = asyncio.get_running_loop()
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock = self._socket(place, socket.SOCK_DGRAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-            sock.setblocking(False)
+            if self._movable:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((place.host, place.port))
         except OSError:
             sock.close()
@@ -79,10 +105,24 @@ class Sockets:
 
     async def _open_tcp(self, place: Place) -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: _Stream(place, self._receiver, self._streams), place.host, place.port, backlog=1024
-        )
-        self._servers.append(server)
+        sock = self._socket(place, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((place.host, place.port))
+            server = await loop.create_server(
+                lambda: _Stream(place, self._receiver, self._streams), sock=sock, backlog=1024
+            )
+        except OSError:
+            sock.close()
+            raise
+        self._servers[place.address, place.port] = server
+
+    def _socket(self, place: Place, kind: socket.SocketKind) -> socket.socket:
+        sock = socket.socket(socket.AF_INET, kind)
+        sock.setblocking(False)
+        if self._movable:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        return sock
 
     def send(self, flow: Flow, data: bytes) -> bool:
         """Send on a flow of ours; False if there is no such flow (any more)."""
@@ -102,7 +142,7 @@ class Sockets:
         return True
 
     def close(self) -> None:
-        for server in self._servers:
+        for server in self._servers.values():
             server.close()
         for stream in list(self._streams.values()):
             stream.abort()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from lambdas.api import decisions, problems, provisioning
+from lambdas.api import decisions, heartbeats, problems, provisioning, reports
 from lambdas.api.services import Services
 
 _DESCRIPTION = """
@@ -16,6 +16,8 @@ key sees and changes what is the tenant's, and anything else looks as if it didn
 
 To begin: make a tenant, a domain and an account; point a phone at an edge with the domain, user name and password.
 """
+
+_EDGES = (decisions.router, heartbeats.router, reports.router)
 
 
 def _app(services: Services, *routers: APIRouter) -> FastAPI:
@@ -36,7 +38,7 @@ def _app(services: Services, *routers: APIRouter) -> FastAPI:
 
 def decision_app(services: Services) -> FastAPI:
     """What edges talk to."""
-    return _app(services, decisions.router)
+    return _app(services, *_EDGES)
 
 
 def provisioning_app(services: Services) -> FastAPI:
@@ -47,5 +49,6 @@ def provisioning_app(services: Services) -> FastAPI:
 def combined_app(services: Services) -> FastAPI:
     """Both on one port. The edges' routes stay out of the public document."""
     app = provisioning_app(services)
-    app.include_router(decisions.router, include_in_schema=False)
+    for router in _EDGES:
+        app.include_router(router, include_in_schema=False)
     return app

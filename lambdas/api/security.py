@@ -17,10 +17,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from lambdas.api.problems import Problem
 from lambdas.api.services import Services
+from lambdas.contract import signed_text
 from lambdas.repositories.directory import api_key_item
 from lambdas.repositories.models import ApiKeyItem, EdgeItem
 
-SIGNATURE_LABEL = "sipwizard edge request 1"
 _WINDOW = 60  # seconds that an edge's clock may be off, and in which a captured request could be sent again
 
 
@@ -40,8 +40,7 @@ async def signing_edge(request: Request, found: ServicesDep) -> EdgeItem:
     refusal = Problem(401, "The request isn't signed by a registered edge. Register its public key under /v1/edges.")
     if item is None:
         raise refusal
-    body = hashlib.sha256(await request.body()).hexdigest()
-    signed = "\n".join((SIGNATURE_LABEL, request.method, request.url.path, edge, stamp, body)).encode()
+    signed = signed_text(request.method, request.url.path, edge, stamp, await request.body())
     try:
         signature = base64.b64decode(request.headers.get("x-edge-signature", ""), validate=True)
         Ed25519PublicKey.from_public_bytes(base64.b64decode(item.public_key)).verify(signature, signed)

@@ -14,10 +14,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from lambdas.contract import FleetKey
+from lambdas.decisions.lease import Lease
 from lambdas.decisions.register import Limits
+from lambdas.repositories.addresses import Addresses
 from lambdas.repositories.bindings import Bindings
+from lambdas.repositories.calls import Calls
 from lambdas.repositories.directory import Directory
-from lambdas.repositories.leases import Lease, Leases
+from lambdas.repositories.leases import Leases, Presence
 from lambdas.repositories.models import EdgeItem
 
 DAY = 86_400
@@ -61,14 +64,21 @@ class Services:
         self.directory = Directory()
         self.bindings = Bindings()
         self.leases = Leases()
-        self.fleet: Cached[list[Lease]] = Cached(self._live_leases, 1.0)
+        self.calls = Calls()
+        self.addresses = Addresses()
+        self.fleet: Cached[tuple[list[Lease], list[Presence]]] = Cached(self._living, 1.0)
         self.domains: Cached[Domains] = Cached(self._read_domains, 1.0)
+        self.heads: Cached[dict[str, int]] = Cached(self.directory.feed.heads, 1.0)
         self._secret: Cached[bytes] = Cached(self.directory.fleet_secret, 3600.0)
         self._edges: dict[str, Cached[EdgeItem | None]] = {}
 
-    def _live_leases(self) -> list[Lease]:
+    def _living(self) -> tuple[list[Lease], list[Presence]]:
         now = self.clock()
-        return [lease for lease in self.leases.all() if lease.expires_at > now]
+        leases, present = self.leases.all()
+        return (
+            [lease for lease in leases if lease.expires_at > now],
+            [presence for presence in present if presence.expires_at > now],
+        )
 
     def edge(self, edge: str) -> EdgeItem | None:
         """A registered edge; a removed one is noticed within 10 s."""

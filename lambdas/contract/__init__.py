@@ -3,6 +3,7 @@
 ``VERSION`` counts compatible extensions, newest last:
 
 1. REGISTER, route and locate decisions; the heartbeat with leases, fleet, keys, domains and binding changes.
+2. Grants, the numbered change feed, reports, takeover and handover of addresses.
 
 Both sides ignore fields they don't know, so either may be newer. A field is never removed or given another meaning;
 a decision of an unknown kind is answered to the phone as 500.
@@ -14,17 +15,20 @@ from lambdas.contract.decision import (
     Challenge,
     Decision,
     DecisionEnvelope,
+    Grant,
     Reject,
     Route,
     Target,
 )
 from lambdas.contract.heartbeat import (
     BindingChange,
+    Change,
     FleetEdge,
     FleetKey,
     Heartbeat,
     HeartbeatReply,
     HeldAddress,
+    Take,
 )
 from lambdas.contract.question import (
     ContactField,
@@ -36,21 +40,29 @@ from lambdas.contract.question import (
     RouteQuestion,
     WireFlow,
 )
+from lambdas.contract.report import BindingReport, CallAnswered, CallEnded, Report, ReportEnvelope, ReportReceipt
+from lambdas.contract.shared import HASHES, answers, binding_id, consent_text, signed_text
 
-VERSION = 1
+VERSION = 2
 
 __all__ = [
+    "HASHES",
     "VERSION",
     "Accept",
     "Binding",
     "BindingChange",
+    "BindingReport",
+    "CallAnswered",
+    "CallEnded",
     "Challenge",
+    "Change",
     "ContactField",
     "Credentials",
     "Decision",
     "DecisionEnvelope",
     "FleetEdge",
     "FleetKey",
+    "Grant",
     "Heartbeat",
     "HeartbeatReply",
     "HeldAddress",
@@ -59,8 +71,16 @@ __all__ = [
     "QuestionEnvelope",
     "RegisterQuestion",
     "Reject",
+    "Report",
+    "ReportEnvelope",
+    "ReportReceipt",
     "Route",
     "RouteQuestion",
+    "Take",
     "Target",
     "WireFlow",
+    "answers",
+    "binding_id",
+    "consent_text",
+    "signed_text",
 ]

@@ -39,11 +39,23 @@ class Reject(Wire):
     retry_after: int | None = None
 
 
+class Grant(Wire):
+    """Lets the edge answer the account's refreshes, and with no control plane in reach its calls, by itself.
+    ``version`` (milliseconds) is that of the account's last change: a later one in the change feed revokes the grant.
+    The HA1 values are lower-case hexadecimal."""
+
+    tenant: str
+    version: int
+    ha1_md5: str = Field(repr=False)
+    ha1_sha256: str = Field(repr=False)
+
+
 class Accept(Wire):
-    """The REGISTER is accepted; ``bindings`` are all that the AOR has now, on whatever edge."""
+    """The REGISTER is accepted; ``bindings`` are all that the AOR has now, on whatever edge, with durable expiries."""
 
     kind: Literal["accept"] = "accept"
     bindings: list[Binding]
+    grant: Grant | None = None
 
 
 class Target(Wire):
@@ -56,10 +68,11 @@ class Target(Wire):
 
 
 class Route(Wire):
-    """Forward to all ``targets`` at once."""
+    """Forward to all ``targets`` at once. ``tenant``: whose call it is."""
 
     kind: Literal["route"] = "route"
     targets: list[Target]
+    tenant: str = ""
 
 
 Decision = Challenge | Reject | Accept | Route

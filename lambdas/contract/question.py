@@ -56,7 +56,8 @@ class Asked(Wire):
 
 class RegisterQuestion(Asked):
     """A REGISTER (RFC 3261 §10.3) whose nonce the edge has verified. ``star`` stands for ``Contact: *``; no contacts
-    and no star means the phone only asks what is registered. ``expires`` is the Expires header field."""
+    and no star means the phone only asks what is registered. ``expires`` is the Expires header field. ``grants``: the
+    edge answers refreshes itself, so bindings are stored for the durable expiry, whatever the phone asks for."""
 
     kind: Literal["register"] = "register"
     aor: str
@@ -68,6 +69,7 @@ class RegisterQuestion(Asked):
     cseq: int
     flow: WireFlow
     user_agent: str = ""
+    grants: bool = False
 
 
 class RouteQuestion(Asked):

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Callable
-
-from lambdas.contract import Challenge, Credentials, Reject
+from lambdas.contract import HASHES, Challenge, Credentials, Reject, answers
 from lambdas.decisions.values import Account
 
-_HASHES: dict[str, Callable[[bytes], hashlib._Hash]] = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 _NOBODY = Account(aor="", tenant="", ha1_md5="0" * 32, ha1_sha256="0" * 64)
 
 
 def ha1(algorithm: str, username: str, realm: str, password: str) -> str:
     """The hash that is stored instead of the password. ``algorithm`` is MD5 or SHA-256."""
-    return _HASHES[algorithm](f"{username}:{realm}:{password}".encode()).hexdigest()
+    return HASHES[algorithm](f"{username}:{realm}:{password}".encode()).hexdigest()
 
 
 def verify(credentials: Credentials, method: str, account: Account | None) -> bool:
@@ -23,22 +18,15 @@ def verify(credentials: Credentials, method: str, account: Account | None) -> bo
 
     Takes as long where there is no such account.
     """
-    hasher = _HASHES[credentials.algorithm]
     stored = account or _NOBODY
     secret = stored.ha1_md5 if credentials.algorithm == "MD5" else stored.ha1_sha256
-    ha2 = hasher(f"{method}:{credentials.uri}".encode("utf-8", "surrogateescape")).hexdigest()
-    if credentials.qop:
-        middle = f"{credentials.nonce}:{credentials.nc}:{credentials.cnonce}:{credentials.qop}"
-    else:
-        middle = credentials.nonce
-    expected = hasher(f"{secret}:{middle}:{ha2}".encode("utf-8", "surrogateescape")).hexdigest()
-    matches = hmac.compare_digest(expected.encode(), credentials.response.encode("utf-8", "surrogateescape"))
+    matches = answers(credentials, method, secret)
     return matches and account is not None
 
 
 def checkable(credentials: Credentials) -> bool:
     """Whether they use an algorithm and a quality of protection that we know."""
-    return credentials.algorithm in _HASHES and credentials.qop in ("", "auth")
+    return credentials.algorithm in HASHES and credentials.qop in ("", "auth")
 
 
 def refuse(credentials: Credentials, method: str, account: Account | None, aor: str) -> Challenge | Reject | None:

@@ -49,7 +49,8 @@ def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, limits:
     after = present(items.values(), now)
     if len(after) > limits.max_bindings and len(after) > len(present(facts.bindings, now)):
         return Outcome(Reject(status=403, reason=f"Forbidden: more than {limits.max_bindings} bindings"))
-    return Outcome(Accept(bindings=[item.as_binding(now) for item in after]), tuple(puts))
+    grant = facts.account.grant if question.grants and facts.account is not None else None
+    return Outcome(Accept(bindings=[item.as_binding(now) for item in after], grant=grant), tuple(puts))
 
 
 def _star(question: RegisterQuestion, facts: RegisterFacts, now: float) -> list[Put]:
@@ -85,7 +86,8 @@ def _expires(question: RegisterQuestion, contact: ContactField, limits: Limits) 
         wanted = limits.default_expires
     if 0 < wanted < limits.min_expires:
         raise _Refused(Reject(status=423, min_expires=limits.min_expires))
-    return min(wanted, limits.max_expires)
+    # With a grant the edge gives the phone what it asks for, or less, and reports a phone that stays away.
+    return limits.max_expires if wanted and question.grants else min(wanted, limits.max_expires)
 
 
 def _repeated(question: RegisterQuestion, item: StoredBinding) -> bool:

@@ -29,7 +29,7 @@ def decide(question: RouteQuestion, facts: RouteFacts, now: float) -> Decision:
     targets = _targets(facts.bindings, now) if called.enabled else []
     if not targets:
         return Reject(status=480, reason="Temporarily Unavailable: not registered")
-    return Route(targets=targets)
+    return Route(targets=targets, tenant=facts.account.tenant)
 
 
 def locate(question: LocateQuestion, bindings: tuple[StoredBinding, ...], now: float) -> Decision:

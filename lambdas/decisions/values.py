@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from lambdas.contract import Binding, Decision, WireFlow
+from lambdas.contract import Binding, Decision, Grant, WireFlow, binding_id
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """``aor`` is ``username@domain`` with the canonical domain, which is the realm. The HA1 values are lower-case
-    hexadecimal (RFC 7616 §3.4.2); the password itself is kept nowhere."""
+    hexadecimal (RFC 7616 §3.4.2); the password itself is kept nowhere. ``version`` is the time of its last change in
+    milliseconds."""
 
     aor: str
     tenant: str
     ha1_md5: str = field(repr=False)
     ha1_sha256: str = field(repr=False)
     enabled: bool = True
+    version: int = 0
+
+    @property
+    def grant(self) -> Grant:
+        return Grant(tenant=self.tenant, version=self.version, ha1_md5=self.ha1_md5, ha1_sha256=self.ha1_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,7 @@ class StoredBinding:
 
     @property
     def id(self) -> str:
-        """Names (aor, key) in 11 characters, whatever the edge."""
-        digest = hashlib.sha256(f"{self.aor}\0{self.key}".encode()).digest()
-        return base64.urlsafe_b64encode(digest[:8]).rstrip(b"=").decode()
+        return binding_id(self.aor, self.key)
 
     def live(self, now: float) -> bool:
         return not self.removed and self.expires_at > now

@@ -9,7 +9,9 @@ from pynamodb.exceptions import PutError, TransactWriteError
 from pynamodb.expressions.condition import Condition
 from pynamodb.transactions import TransactWrite
 
+from lambdas.contract import Change
 from lambdas.decisions.values import Put, StoredBinding
+from lambdas.repositories.feed import Conflict, Feed, Write
 from lambdas.repositories.models import BindingItem
 
 KEEP_REMOVED = 3600  # seconds that a removed or expired item stays, to win over a REGISTER that is still under way
@@ -64,6 +66,20 @@ class Bindings:
                 return False
             raise
         return True
+
+    def remove(self, puts: Sequence[Put], feed: Feed, change: Change, now: float) -> bool:
+        """Write tombstones and record it in the change feed, all or none; False if one was changed since it was
+        read."""
+        writes: list[Write] = [_save(put) for put in puts]
+        try:
+            feed.append(change, now, writes)
+        except Conflict:
+            return False
+        return True
+
+
+def _save(put: Put) -> Write:
+    return lambda transaction: transaction.save(_item(put.binding), condition=_unchanged(put))
 
 
 def _unchanged(put: Put) -> Condition:

@@ -15,7 +15,9 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
+from lambdas.contract import Change
 from lambdas.decisions.values import Account
+from lambdas.repositories.feed import Conflict, Feed, Write
 from lambdas.repositories.models import (
     AccountItem,
     AliasItem,
@@ -51,6 +53,9 @@ class Page:
 
 class Directory:
     """Reads and writes by name. Writes are conditional: nothing is overwritten or brought back by accident."""
+
+    def __init__(self) -> None:
+        self.feed = Feed()
 
     # Generic
 
@@ -142,6 +147,29 @@ class Directory:
         except TransactWriteError as error:
             raise _translate(error, Taken) from error
 
+    def change_account(self, item: AccountItem, now: float, **changes: Any) -> None:
+        """Set attributes; every edge learns of it. Raises Missing if the account is gone."""
+        attributes = AccountItem.get_attributes()
+        item.version = round(now * 1000)
+        actions: list[Action] = [attributes[name].set(value) for name, value in changes.items()]
+        actions.append(AccountItem.version.set(item.version))
+        for name, value in changes.items():
+            setattr(item, name, value)
+        self._tell(
+            item, now, lambda transaction: transaction.update(item, actions, condition=DirectoryItem.pk.exists())
+        )
+
+    def delete_account(self, item: AccountItem, now: float) -> None:
+        """Every edge learns of it. Raises Missing if the account is gone already."""
+        item.version = round(now * 1000)
+        self._tell(item, now, lambda transaction: transaction.delete(item, condition=DirectoryItem.pk.exists()))
+
+    def _tell(self, item: AccountItem, now: float, write: Write) -> None:
+        try:
+            self.feed.append(Change(aor=item.aor, version=int(item.version)), now, [write])
+        except Conflict as error:
+            raise Missing from error
+
     def _write(self, item: DomainItem, added: list[str], dropped: list[str] | tuple[()], condition: Condition) -> None:
         absent = DirectoryItem.pk.does_not_exist()
         try:
@@ -172,7 +200,7 @@ class Directory:
         item = self.get(AccountItem, aor)
         if item is None:
             return None
-        return Account(item.aor, item.tenant, item.ha1_md5, item.ha1_sha256, item.enabled)
+        return Account(item.aor, item.tenant, item.ha1_md5, item.ha1_sha256, item.enabled, int(item.version))
 
     def fleet_secret(self) -> bytes:
         """32 octets; made when first asked for."""

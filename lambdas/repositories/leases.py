@@ -3,6 +3,7 @@ is strongly consistent between Regions, with conflicts of its own to retry."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,28 +13,27 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from lambdas.decisions.lease import LEASE_SECONDS, Edge, Lease, Refused
 from lambdas.repositories.models import PREFIX
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-LEASE_SECONDS = 10.0
-_SKEW = 2.0  # seconds that clocks of the control plane may differ
 _TRIES = 4
+_RACES = 4
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
-    """Who holds an edge address. ``expires_at`` is in seconds of the control plane's clock."""
+class Presence:
+    """An edge that lives and holds nothing: ``wants`` are the addresses it would like. ``expires_at`` as a lease's."""
 
-    address: str
-    holder: str
+    edge: str
     boot: str
-    epoch: int
-    expires_at: float
     mesh: str
     certificate: str
+    wants: tuple[str, ...]
+    expires_at: float
 
 
 class Leases:
@@ -41,89 +41,134 @@ class Leases:
 
     def __init__(self) -> None:
         config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
-        self._client: DynamoDBClient = boto3.client("dynamodb", config=config)
+        # Where two Regions are tried out on one machine, this table is the one that both share.
+        endpoint = os.environ.get("LEASES_ENDPOINT_URL")
+        self._client: DynamoDBClient = boto3.client("dynamodb", config=config, endpoint_url=endpoint)
         self._table = f"{PREFIX}-leases"
 
-    def hold(self, wanted: Lease, now: float) -> Lease | str:
-        """Renew or acquire ``wanted`` (its epoch is ignored): the lease held now, or why not.
-
-        A lease that another edge let run out is free once its clock could not show it valid anywhere. The epoch
-        grows with each new holder or start of one, and never goes back even if the table is made anew.
-        """
-        renewed = _retry(lambda: self._renew(wanted, now))
-        return renewed or _retry(lambda: self._acquire(wanted, now))
-
-    def _renew(self, wanted: Lease, now: float) -> Lease | None:
-        values = {
-            ":holder": {"S": wanted.holder},
-            ":boot": {"S": wanted.boot},
+    def renew(self, address: str, edge: Edge, placed: bool, now: float) -> Lease | None:
+        """Renew in one write; None if the edge doesn't hold ``address``. ``placed``: it has told that the address has
+        moved."""
+        update = "SET expires_at = :until, mesh = :mesh, certificate = :certificate"
+        values: dict[str, Any] = {
+            ":holder": {"S": edge.id},
+            ":boot": {"S": edge.boot},
             ":now": {"N": str(now)},
             ":until": {"N": str(now + LEASE_SECONDS)},
-            ":mesh": {"S": wanted.mesh},
-            ":certificate": {"S": wanted.certificate},
+            ":mesh": {"S": edge.mesh},
+            ":certificate": {"S": edge.certificate},
+        }
+        if placed:
+            update += ", placed = :placed"
+            values[":placed"] = {"BOOL": True}
+
+        def write() -> Lease | None:
+            try:
+                reply = self._client.update_item(
+                    TableName=self._table,
+                    Key=_key(address),
+                    UpdateExpression=update,
+                    ConditionExpression="holder = :holder AND boot = :boot AND expires_at > :now",
+                    ExpressionAttributeValues=values,
+                    ReturnValues="ALL_NEW",
+                )
+            except ClientError as error:
+                if _code(error) == "ConditionalCheckFailedException":
+                    return None
+                raise
+            return _lease(reply["Attributes"])
+
+        return _retry(write)
+
+    def change(self, address: str, rule: Callable[[Lease | None], Lease | Refused]) -> Lease | Refused:
+        """Read the lease, apply ``rule``, write its result if nobody came between; else read again."""
+        for _ in range(_RACES):
+            found = self._read(address)
+            wanted = rule(_lease(found) if found else None)
+            if isinstance(wanted, Refused):
+                return wanted
+            if _retry(lambda found=found, wanted=wanted: self._put(wanted, found)):  # type: ignore[misc]
+                return wanted
+        return Refused(f"{address} is asked for by several edges just now")
+
+    def get(self, address: str) -> Lease | None:
+        """The lease as it is now, wherever it was written."""
+        found = self._read(address)
+        return _lease(found) if found else None
+
+    def _read(self, address: str) -> Any:
+        return self._client.get_item(TableName=self._table, Key=_key(address), ConsistentRead=True).get("Item")
+
+    def _put(self, lease: Lease, found: Any) -> bool:
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
+        if found:
+            # Every write changes one of the two.
+            condition = {
+                "ConditionExpression": "epoch = :epoch AND expires_at = :expires_at",
+                "ExpressionAttributeValues": {":epoch": found["epoch"], ":expires_at": found["expires_at"]},
+            }
+        item: dict[str, Any] = {
+            **_key(lease.address),
+            "address": {"S": lease.address},
+            "holder": {"S": lease.holder},
+            "boot": {"S": lease.boot},
+            "epoch": {"N": str(lease.epoch)},
+            "expires_at": {"N": str(lease.expires_at)},
+            "mesh": {"S": lease.mesh},
+            "certificate": {"S": lease.certificate},
+            "placed": {"BOOL": lease.placed},
+            "exclusive_at": {"N": str(lease.exclusive_at)},
         }
         try:
-            reply = self._client.update_item(
-                TableName=self._table,
-                Key={"pk": {"S": f"ADDRESS#{wanted.address}"}},
-                UpdateExpression="SET expires_at = :until, mesh = :mesh, certificate = :certificate",
-                ConditionExpression="holder = :holder AND boot = :boot AND expires_at > :now",
-                ExpressionAttributeValues=values,
-                ReturnValues="ALL_NEW",
-            )
+            self._client.put_item(TableName=self._table, Item=item, **condition)
         except ClientError as error:
             if _code(error) == "ConditionalCheckFailedException":
-                return None
+                return False
             raise
-        return _lease(reply["Attributes"])
+        return True
 
-    def _acquire(self, wanted: Lease, now: float) -> Lease | str:
-        key = f"ADDRESS#{wanted.address}"
-        found = self._client.get_item(TableName=self._table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
-        old = _lease(found) if found else None
-        if old is not None and old.holder != wanted.holder and old.expires_at + _SKEW > now:
-            return f"{wanted.address} is held by edge {old.holder}"
-        epoch = max(old.epoch + 1 if old else 0, int(now))
-        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
-        if old is not None:
-            condition = {
-                "ConditionExpression": "epoch = :epoch",
-                "ExpressionAttributeValues": {":epoch": {"N": str(old.epoch)}},
-            }
-        try:
-            self._client.put_item(
-                TableName=self._table,
-                Item={
-                    "pk": {"S": key},
-                    "address": {"S": wanted.address},
-                    "holder": {"S": wanted.holder},
-                    "boot": {"S": wanted.boot},
-                    "epoch": {"N": str(epoch)},
-                    "expires_at": {"N": str(now + LEASE_SECONDS)},
-                    "mesh": {"S": wanted.mesh},
-                    "certificate": {"S": wanted.certificate},
-                },
-                **condition,
-            )
-        except ClientError as error:
-            if _code(error) == "ConditionalCheckFailedException":
-                return f"{wanted.address} was taken by another edge just now"
-            raise
-        return Lease(
-            wanted.address, wanted.holder, wanted.boot, epoch, now + LEASE_SECONDS, wanted.mesh, wanted.certificate
-        )
+    def note(self, presence: Presence) -> None:
+        """An edge that holds nothing lives all the same: its peers must know where."""
+        item: dict[str, Any] = {
+            "pk": {"S": f"EDGE#{presence.edge}"},
+            "edge": {"S": presence.edge},
+            "boot": {"S": presence.boot},
+            "mesh": {"S": presence.mesh},
+            "certificate": {"S": presence.certificate},
+            "wants": {"L": [{"S": address} for address in presence.wants]},
+            "expires_at": {"N": str(presence.expires_at)},
+        }
+        _retry(lambda: self._client.put_item(TableName=self._table, Item=item))
 
-    def all(self) -> list[Lease]:
-        """Every lease, run out or not; there are as many as edge addresses, so one page is enough for hundreds."""
-        found: list[Lease] = []
+    def all(self) -> tuple[list[Lease], list[Presence]]:
+        """Everything, run out or not; there are as many items as edge addresses and edges."""
+        items: list[Any] = []
         start: dict[str, Any] = {}
         while True:
-            page = self._client.scan(TableName=self._table, **start)
-            found += [_lease(item) for item in page["Items"]]
+            page = self._client.scan(TableName=self._table, ConsistentRead=True, **start)
+            items += page["Items"]
             if "LastEvaluatedKey" not in page:
                 break
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
-        return found
+        return (
+            [_lease(item) for item in items if item["pk"]["S"].startswith("ADDRESS#")],
+            [_presence(item) for item in items if item["pk"]["S"].startswith("EDGE#")],
+        )
+
+
+def _key(address: str) -> Any:
+    return {"pk": {"S": f"ADDRESS#{address}"}}
+
+
+def _presence(item: Any) -> Presence:
+    return Presence(
+        edge=item["edge"]["S"],
+        boot=item["boot"]["S"],
+        mesh=item["mesh"]["S"],
+        certificate=item["certificate"]["S"],
+        wants=tuple(value["S"] for value in item["wants"]["L"]),
+        expires_at=float(item["expires_at"]["N"]),
+    )
 
 
 def _lease(item: Any) -> Lease:
@@ -135,6 +180,8 @@ def _lease(item: Any) -> Lease:
         expires_at=float(item["expires_at"]["N"]),
         mesh=item["mesh"]["S"],
         certificate=item["certificate"]["S"],
+        placed=item.get("placed", {"BOOL": True})["BOOL"],
+        exclusive_at=float(item.get("exclusive_at", {"N": "0"})["N"]),
     )
 
 

@@ -74,7 +74,25 @@ class AccountItem(DirectoryItem, discriminator="account"):
     ha1_md5 = UnicodeAttribute()
     ha1_sha256 = UnicodeAttribute()
     enabled = BooleanAttribute(default=True)
+    version = NumberAttribute(default=0)
     display_name = UnicodeAttribute(default="")
+
+
+class FeedItem(DirectoryItem, discriminator="feed"):
+    """The number of the last change that a Region has made; ``sk`` names the Region."""
+
+    number = NumberAttribute()
+
+
+class ChangeItem(DirectoryItem, discriminator="change"):
+    """One change; ``sk`` is its number in its Region. ``version`` in milliseconds, ``at`` in seconds."""
+
+    number = NumberAttribute()
+    aor = UnicodeAttribute()
+    version = NumberAttribute()
+    binding = UnicodeAttribute(default="")
+    at = NumberAttribute()
+    ttl = NumberAttribute()
 
 
 class ApiKeyItem(DirectoryItem, discriminator="key"):
@@ -167,13 +185,24 @@ class CallsByAccount(GlobalSecondaryIndex["CallItem"]):
 
 
 class CallItem(Model):
-    """One call. ``pk`` is ``tenant#day``, ``sk`` is ``start#Call-ID``."""
+    """That a call was answered, or its end. ``pk`` is ``tenant#day``, ``sk`` is ``start#call#answered`` or ``…#ended``;
+    ``call`` names the Call-ID and the leg that answered."""
 
     class Meta(_Meta):
         table_name = f"{PREFIX}-calls"
 
     pk = UnicodeAttribute(hash_key=True)
     sk = UnicodeAttribute(range_key=True)
-    account = UnicodeAttribute()
+    account = UnicodeAttribute(null=True)
+    call = UnicodeAttribute()
+    call_id = UnicodeAttribute(null=True)
+    caller = UnicodeAttribute(null=True)
+    called = UnicodeAttribute(null=True)
+    started = NumberAttribute(null=True)
+    ringing = NumberAttribute(null=True)
+    answered = NumberAttribute(null=True)
+    edges = ListAttribute[str](null=True)
+    ended = NumberAttribute(null=True)
+    ended_by = UnicodeAttribute(null=True)
     ttl = NumberAttribute()
     by_account = CallsByAccount()

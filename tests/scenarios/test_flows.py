@@ -44,7 +44,7 @@ def test_pings_stop_with_the_binding(world):
     phone.register(expires=60)
     world.run(59)
     assert phone.agent.pings >= 3
-    world.run(2)
+    world.run(31)  # the grace, and until somebody looks
     stopped = phone.agent.pings
     world.run(60)
     assert phone.agent.pings == stopped

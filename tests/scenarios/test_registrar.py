@@ -19,6 +19,7 @@ def contacts(response) -> list[str]:
 
 def test_expiry_is_clamped_and_too_brief_is_refused(world):
     phone = world.phone("alice")
+    phone.agent.host = phone.public[0]  # no NAT: it gets what it asks for
     response = phone.transact(phone.agent.register_request(59))
     assert response.status == 423
     assert response.get("min-expires") == "60"
@@ -29,8 +30,8 @@ def test_expiry_is_clamped_and_too_brief_is_refused(world):
 
 def test_a_contacts_own_expires_wins(world):
     phone = world.phone("alice")
-    response = phone.transact(phone.agent.register_request(600, contact="<sip:alice@10.0.0.9:5060>;expires=120"))
-    assert contacts(response) == ["<sip:alice@10.0.0.9:5060>;expires=120"]
+    response = phone.transact(phone.agent.register_request(600, contact="<sip:alice@10.0.0.9:5060>;expires=80"))
+    assert contacts(response) == ["<sip:alice@10.0.0.9:5060>;expires=80"]
 
 
 def test_unregister_one_and_all(world):
@@ -191,10 +192,8 @@ def test_moving_to_another_edge_stops_pings_at_the_first(world):
     assert [item.address for item in live] == ["203.0.113.12"]
 
 
-def test_dark_control_plane_gives_503_within_five_seconds(world):
-    alice, bob = world.phone("alice"), world.phone("bob", "edge-b")
-    alice.register()
-    bob.register()
+def test_dark_control_plane_gives_unknown_phones_503_within_five_seconds(world):
+    alice = world.phone("alice")
     world.control.dark = True
     begun = world.now
     response = alice.transact(alice.agent.register_request())

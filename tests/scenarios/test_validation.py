@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge.proxy.core import MAX_QUESTIONS, Core
+from edge.proxy.asking import MAX_QUESTIONS
+from edge.proxy.core import Core
 from edge.proxy.events import Received
 from edge.sip.flow import Flow
 from edge.sip.message import Response

@@ -13,21 +13,38 @@ from edge.proxy.events import (
     Ask,
     BindingsChanged,
     Decided,
+    Entrust,
+    Entrusted,
     Event,
+    Fed,
+    Find,
     FleetChanged,
     FlowClosed,
+    Found,
+    Journal,
     Received,
     Relay,
     Send,
     SendFailed,
     Tick,
+    Written,
 )
 from edge.proxy.fleet import Fleet
 from edge.proxy.flow_token import TokenKeys
 from edge.sip.digest import ALGORITHMS
 from edge.sip.flow import Flow
-from lambdas.contract import BindingChange, Decision, LocateQuestion, Question, RegisterQuestion, Reject
-from lambdas.decisions import register, route
+from lambdas.contract import (
+    BindingChange,
+    BindingReport,
+    Change,
+    Decision,
+    LocateQuestion,
+    Question,
+    RegisterQuestion,
+    Reject,
+    Report,
+)
+from lambdas.decisions import register, report, route
 from lambdas.decisions.digest import ha1
 from lambdas.decisions.values import Account, StoredBinding
 from tests.support.agent import Agent
@@ -62,6 +79,8 @@ class Control:
         self.items: dict[tuple[str, str, str], StoredBinding] = {}
         self.limits = register.Limits()
         self.questions: list[Question] = []
+        self.reports: list[Report] = []
+        self.feed: list[Change] = []
         self.dark = False
 
     def add(self, username: str, password: str, tenant: str = "t1") -> Account:
@@ -70,9 +89,18 @@ class Control:
             tenant,
             ha1("MD5", username, DOMAIN, password),
             ha1("SHA-256", username, DOMAIN, password),
+            version=round(self.clock() * 1000),
         )
+        if account.aor in self.accounts:
+            self.feed.append(Change(aor=account.aor, version=account.version))
         self.accounts[account.aor] = account
         return account
+
+    def report(self, item: Report) -> None:
+        """As the control plane applies it."""
+        self.reports.append(item)
+        if isinstance(item, BindingReport):
+            self.write(tuple(report.decide(item, self.accounts.get(item.aor), self.bindings(item.aor), self.clock())))
 
     def bindings(self, aor: str) -> tuple[StoredBinding, ...]:
         return tuple(item for (owner, _, _), item in self.items.items() if owner == aor)
@@ -115,6 +143,9 @@ class Node:
         self.core = Core(edge, boot, CountedIds(f"{edge}{boot}"), digest_algorithms=ALGORITHMS)
         self.alive = True
         self.sent: list[Send] = []
+        self.journal: list[Report] = []
+        self.disk = True  # whether the journal can be written
+        self.fed = 0
         self.connections: dict[Flow, Phone] = {}
 
     def handle(self, event: Event) -> None:
@@ -146,12 +177,44 @@ class Node:
                 node = world.nodes.get(owner)
                 if node is not None:
                     world.after(LATENCY, lambda: node.handle(Received(flow, data)))
+            case Journal(item, ref):
+                self.journal.append(item)
+                if ref and self.disk:
+                    world.after(0.002, lambda: self.handle(Written(ref)))
+                world.after(0.1, self.deliver)
+            case Find(ask, aor, tenant):
+                found = [
+                    target
+                    for node in world.nodes.values()
+                    if node is not self and node.alive
+                    for target in node.core.router.find(aor, tenant)
+                ]
+                world.after(2 * LATENCY, lambda: self.handle(Found(ask, found)))
+            case Entrust(to, _, keys):
+                world.after(LATENCY, lambda: world.nodes[to].handle(Entrusted(self.edge, keys)))
             case Ask(ask, question):
                 if world.control.dark:
                     world.after(4.5, lambda: self.handle(Decided(ask, None)))
                 else:
                     decision = world.control.decide(question)
                     world.after(world.decision_time, lambda: self.handle(Decided(ask, decision)))
+
+    def deliver(self) -> None:
+        """The journal's delivery."""
+        if self.alive and not self.world.control.dark:
+            reports, self.journal = self.journal, []
+            for item in reports:
+                self.world.control.report(item)
+
+    def beat(self) -> None:
+        """A heartbeat, if the control plane can be reached."""
+        control = self.world.control
+        if self.alive and not control.dark:
+            self.world.inform(self)
+            changes, self.fed = control.feed[self.fed :], len(control.feed)
+            self.handle(Fed(changes, False))
+            self.deliver()
+        self.world.after(2.0, self.beat)
 
     def transmit(self, flow: Flow, data: bytes) -> bool:
         """Put on the wire; False if the flow is known to be dead."""
@@ -245,7 +308,7 @@ class Phone:
 class World:
     """Edges, phones, a control plane and time."""
 
-    def __init__(self, edges: int = 2) -> None:
+    def __init__(self, edges: int = 2, beating: bool = False) -> None:
         self.now = 1000.0
         self.serial = itertools.count(1)
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
@@ -260,6 +323,8 @@ class World:
             self.nodes[edge] = Node(self, edge, f"203.0.113.{11 + index}", "b1")
         for node in self.nodes.values():
             self.inform(node)
+            if beating:
+                node.beat()
 
     def inform(self, node: Node) -> None:
         node.handle(FleetChanged(self.fleet(node)))
@@ -274,6 +339,7 @@ class World:
             nonce_key=7,
             tokens=TokenKeys(TOKEN_KEYS, 7),
             clock=WALL,
+            informed_at=self.now,
         )
 
     def restart(self, edge: str) -> None:
@@ -285,7 +351,14 @@ class World:
         wall = self.control.clock()
         changes = [
             BindingChange(
-                id=item.id, aor=item.aor, contact=item.contact, expires=round(item.expires_at - wall), flow=item.flow
+                id=item.id,
+                aor=item.aor,
+                contact=item.contact,
+                expires=round(item.expires_at - wall),
+                flow=item.flow,
+                tenant=item.tenant,
+                call_id=item.call_id,
+                cseq=item.cseq,
             )
             for item in self.control.items.values()
             if item.address == node.address and item.live(wall)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
@@ -21,6 +21,7 @@ from lambdas.api.provisioning.common import (
 )
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
+from lambdas.contract import Change
 from lambdas.decisions.digest import ha1
 from lambdas.decisions.values import StoredBinding, present, remove
 from lambdas.repositories.directory import Missing, Taken, account_item
@@ -162,7 +163,7 @@ def delete_account(aor: str, services: ServicesDep, who: CallerDep) -> None:
     """Remove an account and its bindings."""
     item = _account(aor, services, who)
     try:
-        services.directory.delete(item)
+        services.directory.delete_account(item, services.clock())
     except Missing as error:
         raise Problem(404, f"There is no account {aor!r}.") from error
     _remove_bindings(item.aor, None, services)
@@ -191,22 +192,23 @@ def _account(aor: str, services: Services, who: CallerDep) -> AccountItem:
     return item
 
 
-def _update(services: Services, item: AccountItem, changes: dict[str, str]) -> None:
+def _update(services: Services, item: AccountItem, changes: dict[str, Any]) -> None:
     try:
-        services.directory.update(item, **changes)
+        services.directory.change_account(item, services.clock(), **changes)
     except Missing as error:
         raise Problem(404, f"There is no account {item.aor!r}.") from error
 
 
 def _remove_bindings(aor: str, binding: str | None, services: Services) -> bool:
-    """Remove one binding or all; whether there was one."""
+    """Remove one binding or all, at every edge; whether there was one."""
     for _ in range(_RACES):
         now = services.clock()
         items = services.bindings.of(aor)
         ids = {item.id for item in present(items, now) if binding in (None, item.id)}
         revision = f"api-{secrets.token_hex(8)}"
         puts = [remove(item, revision, now) for item in items if item.id in ids and item.live(now)]
-        if services.bindings.write(puts):
+        change = Change(aor=aor, version=round(now * 1000), binding=binding or "*")
+        if not puts or services.bindings.remove(puts, services.directory.feed, change, now):
             return bool(ids)
     raise Problem(503, "The account's phones are registering too often just now; try again.", {"Retry-After": "1"})
 

@@ -47,7 +47,11 @@ class Paging:
 
     @staticmethod
     def following(page: Page) -> str | None:
-        return base64.urlsafe_b64encode(page.following.encode()).decode() if page.following else None
+        return Paging.cursor(page.following)
+
+    @staticmethod
+    def cursor(after: str | None) -> str | None:
+        return base64.urlsafe_b64encode(after.encode()).decode() if after else None
 
 
 PagingDep = Annotated[Paging, Depends(Paging)]

@@ -57,7 +57,7 @@ class Edge(BaseModel):
 
 
 def _shown(item: EdgeItem, services: Services) -> Edge:
-    holds = [lease.address for lease in services.fleet.get() if lease.holder == item.id]
+    holds = [lease.address for lease in services.fleet.get()[0] if lease.holder == item.id]
     return Edge(id=item.id, public_key=item.public_key, addresses=list(item.addresses), holds=sorted(holds))
 
 

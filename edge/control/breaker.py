@@ -1,0 +1,27 @@
+"""A circuit breaker: nobody waits for a control plane that hasn't answered just now."""
+
+from __future__ import annotations
+
+import random
+
+_FIRST, _LONGEST = 0.5, 8.0  # seconds
+
+
+class Breaker:
+    """Open for a growing while after each failure. Heartbeats ask anyway, and close it."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._until = 0.0
+
+    def open(self, now: float) -> bool:
+        return now < self._until
+
+    def failed(self, now: float) -> None:
+        pause = min(_LONGEST, _FIRST * 2.0**self._failures)
+        self._failures = min(self._failures + 1, 10)
+        self._until = now + random.uniform(pause / 2, pause)  # noqa: S311 - so that edges don't return in step
+
+    def answered(self) -> None:
+        self._failures = 0
+        self._until = 0.0

@@ -1,0 +1,249 @@
+"""The journal: reports that the control plane must get, on this edge's disk until it has them.
+
+A report is safe once it is synced to the disk or delivered, whichever comes first. Reports are lines of
+``CRC-32 in hexadecimal, space, JSON`` in numbered segments; a segment is removed when all of it has been delivered, so
+after a restart some reports go out again, which changes nothing. A line that can't be read (a write torn by a power
+cut, a bad sector) is counted and left out; its neighbours aren't.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import time
+import zlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+BATCH = 100  # reports in one delivery
+SEGMENT = 64 * 1024  # octets, past which a new segment is begun
+BALLAST = 4 * 1024 * 1024
+"""Octets kept in reserve: given back when the disk is full, so that calls under way can still be recorded."""
+_GATHER = 0.05  # seconds that a delivery waits for company
+_FIRST_RETRY, _LAST_RETRY = 1.0, 15.0
+
+Deliver = Callable[[list[bytes]], Awaitable[bool]]
+Safe = Callable[[], None]
+
+
+class JournalError(Exception):
+    """The journal's directory can't be used; the text says why."""
+
+
+def encode(report: bytes) -> bytes:
+    """The line for a report, which is JSON without line breaks."""
+    return b"%08x %b\n" % (zlib.crc32(report), report)
+
+
+def decode(data: bytes) -> tuple[list[bytes], int]:
+    """The reports in a segment, and how many lines can't be read. The last one may be torn."""
+    reports: list[bytes] = []
+    bad = 0
+    for line in data.split(b"\n"):
+        if not line:
+            continue
+        crc, _, report = line.partition(b" ")
+        try:
+            good = int(crc, 16) == zlib.crc32(report)
+        except ValueError:
+            good = False
+        if good:
+            reports.append(report)
+        else:
+            bad += 1
+    return reports, bad
+
+
+class Segments:
+    """The files. Everything here is quick but ``sync``."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._ballast = directory / "ballast"
+        self.unreadable = 0
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._numbers = sorted(int(path.stem) for path in directory.glob("*.journal"))
+            self.left = [(number, self._read(number)) for number in self._numbers]
+            self._begin()
+        except (OSError, ValueError) as error:
+            raise JournalError(f"state_dir: {directory} can't be used: {error}") from error
+        self._reserve()
+
+    def _path(self, number: int) -> Path:
+        return self._directory / f"{number:010d}.journal"
+
+    def _read(self, number: int) -> list[bytes]:
+        reports, bad = decode(self._path(number).read_bytes())
+        if bad:
+            self.unreadable += bad
+            log.error("the journal's segment %s has %d lines that can't be read", self._path(number), bad)
+        return reports
+
+    def _begin(self) -> None:
+        self.number = self._numbers[-1] + 1 if self._numbers else 1
+        self._numbers.append(self.number)
+        self._file = os.open(self._path(self.number), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._size = 0
+
+    def _reserve(self) -> None:
+        """Take back the space that a full disk has had."""
+        if self._ballast.exists():
+            return
+        with contextlib.suppress(OSError), self._ballast.open("wb") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, BALLAST)
+            except OSError:
+                self._ballast.unlink()
+
+    def append(self, report: bytes) -> int:
+        """Write a report; the segment it is in. Raises OSError where even the reserve is used up."""
+        line = encode(report)
+        try:
+            self._write(line)
+        except OSError as error:
+            if not self._ballast.exists():
+                raise
+            log.error("the journal can't be written (%s): using the reserve", error.strerror)
+            self._ballast.unlink()
+            self._write(line)
+        return self.number
+
+    def _write(self, line: bytes) -> None:
+        try:
+            written = os.write(self._file, line)
+            if written < len(line):
+                raise OSError(28, "No space left on device")
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)  # nothing half-written stays
+            raise
+        self._size += len(line)
+
+    def sync(self) -> None:
+        """What was appended before is on the disk when this returns."""
+        os.fdatasync(self._file)
+
+    def roll(self, undelivered: int | None) -> None:
+        """Remove the segments before ``undelivered`` (None: all of them), and begin a new one if this one is full."""
+        if self._size > SEGMENT:
+            os.fdatasync(self._file)
+            os.close(self._file)
+            self._begin()
+        for number in self._numbers[:-1]:
+            if undelivered is not None and number >= undelivered:
+                break
+            self._path(number).unlink(missing_ok=True)
+            self._numbers.remove(number)
+        self._reserve()
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+class Journal:
+    """Keeps reports until ``deliver`` has taken them."""
+
+    def __init__(self, directory: Path, deliver: Deliver) -> None:
+        """Raises JournalError."""
+        self._segments = Segments(directory)
+        self._deliver = deliver
+        self._waiting: deque[tuple[int, bytes, Safe | None]] = deque(
+            (number, report, None) for number, reports in self._segments.left for report in reports
+        )
+        self._unsynced: list[Safe] = []
+        self._sync: asyncio.Task[None] | None = None
+        self._work = asyncio.Event()
+        if self._waiting:
+            self._work.set()
+        self._delivers = True
+        self._writes = True
+        self.counters = {"unreadable": self._segments.unreadable, "delivered": 0, "failed_writes": 0}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def possible(self) -> bool:
+        """False while a new report would be in memory only, with nobody to deliver it to."""
+        return self._writes or self._delivers
+
+    def add(self, report: bytes, safe: Safe | None = None) -> None:
+        """Take a report; ``safe`` is called, once or twice, when it can't be lost any more."""
+        try:
+            number = self._segments.append(report)
+            self._writes = True
+        except OSError as error:
+            if self._writes:
+                log.error("the journal can't be written: %s; reports are in memory until delivered", error.strerror)
+            self._writes = False
+            self.counters["failed_writes"] += 1
+            number = self._segments.number
+            self._waiting.append((number, report, safe))
+        else:
+            self._waiting.append((number, report, safe))
+            if safe is not None:
+                self._unsynced.append(safe)
+                if self._sync is None:
+                    self._sync = asyncio.get_running_loop().create_task(self._group_commit())
+        self._work.set()
+
+    async def _group_commit(self) -> None:
+        """One sync for all that came during the last one."""
+        try:
+            while self._unsynced:
+                group, self._unsynced = self._unsynced, []
+                try:
+                    await asyncio.to_thread(self._segments.sync)
+                except OSError as error:
+                    log.error("the journal can't be synced: %s", error.strerror)
+                    self._writes = False
+                    continue  # delivery will make them safe
+                for safe in group:
+                    safe()
+        finally:
+            self._sync = None
+
+    async def run(self) -> None:
+        """Deliver for ever, in order."""
+        retry = 0.0
+        while True:
+            await self._work.wait()
+            await asyncio.sleep(_GATHER)
+            batch = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
+            if not batch:
+                self._work.clear()
+                continue
+            if await self._deliver([report for _, report, _ in batch]):
+                retry = 0.0
+                self._delivers = True
+                self.counters["delivered"] += len(batch)
+                for _ in batch:
+                    self._waiting.popleft()
+                for _, _, safe in batch:
+                    if safe is not None:
+                        safe()
+                if not self._sync:
+                    self._segments.roll(self._waiting[0][0] if self._waiting else None)
+            else:
+                self._delivers = False
+                # Full jitter: edges that lost the control plane together don't come back together.
+                retry = min(_LAST_RETRY, retry * 2 or _FIRST_RETRY)
+                await asyncio.sleep(random.uniform(0.1, retry))  # noqa: S311
+
+    async def delivered(self, seconds: float) -> None:
+        """Wait until nothing waits, at most for ``seconds``."""
+        end = time.monotonic() + seconds
+        while self._waiting and time.monotonic() < end:  # noqa: ASYNC110 - asked once in a process's life
+            await asyncio.sleep(0.05)
+
+    async def close(self) -> None:
+        if self._sync is not None:
+            await self._sync
+        self._segments.close()

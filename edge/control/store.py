@@ -1,0 +1,91 @@
+"""What an edge keeps on its disk for a restart in the dark. Values are encrypted with a key made from the edge's own
+key, since they hold the fleet's keys and password-equivalent hashes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+log = logging.getLogger(__name__)
+
+_NONCE = 12
+
+
+class Store:
+    """Values by kind and name. Losing it loses nothing but the time until the control plane answers again, so what
+    can't be read is put aside, and a full disk is logged."""
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        """``key`` has 32 octets."""
+        self._path = path
+        self._cipher = AESGCM(key)
+        self._failing = False
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._database = self._open()
+        except sqlite3.DatabaseError as error:
+            aside = path.with_suffix(".unreadable")
+            log.error("%s can't be read (%s): put aside as %s", path, error, aside)
+            os.replace(path, aside)
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            self._database = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS kept "
+                "(kind TEXT, name TEXT, value BLOB, PRIMARY KEY (kind, name)) WITHOUT ROWID"
+            )
+            database.execute("PRAGMA quick_check").fetchone()
+        except sqlite3.DatabaseError:
+            database.close()
+            raise
+        return database
+
+    def load(self, kind: str) -> list[tuple[str, bytes]]:
+        """Everything of a kind; what another key has sealed is left out."""
+        found = []
+        for name, value in self._database.execute("SELECT name, value FROM kept WHERE kind = ?", (kind,)):
+            try:
+                opened = self._cipher.decrypt(value[:_NONCE], value[_NONCE:], f"{kind} {name}".encode())
+            except InvalidTag:
+                log.warning("%s %s was kept under another key", kind, name)
+                continue
+            found.append((name, opened))
+        return found
+
+    def keep(self, kind: str, values: Iterable[tuple[str, bytes]]) -> bool:
+        """Replace values; an empty one is removed. All or none; False if the disk doesn't take it."""
+        try:
+            self._database.execute("BEGIN")
+            for name, value in values:
+                if value:
+                    nonce = os.urandom(_NONCE)
+                    sealed = nonce + self._cipher.encrypt(nonce, value, f"{kind} {name}".encode())
+                    self._database.execute("REPLACE INTO kept VALUES (?, ?, ?)", (kind, name, sealed))
+                else:
+                    self._database.execute("DELETE FROM kept WHERE kind = ? AND name = ?", (kind, name))
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            if not self._failing:
+                log.error("%s can't be written: %s", self._path, error)
+            self._failing = True
+            return False
+        self._failing = False
+        return True
+
+    def close(self) -> None:
+        self._database.close()

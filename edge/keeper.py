@@ -1,0 +1,98 @@
+"""Keeps on disk what an edge needs to start again in the dark, and brings it back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+
+from edge.control.heartbeat import HeartbeatLoop, News
+from edge.control.store import Store
+from edge.proxy.core import Core
+from edge.runtime import Runtime
+from lambdas.contract import HeartbeatReply
+
+log = logging.getLogger(__name__)
+
+_EVERY = 1.0  # seconds between writes of what has changed
+_NEWS_EVERY = 30.0  # seconds between writes of a heartbeat that says nothing new
+_BATCH = 500
+_PATIENCE = 2.5  # seconds for the control plane to answer, before the disk is used
+
+
+class Keeper:
+    """One task: first what was kept, if the control plane doesn't answer; then keeping up with changes."""
+
+    def __init__(self, store: Store, core: Core, runtime: Runtime, beats: HeartbeatLoop, static_seconds: float) -> None:
+        self._store = store
+        self._core = core
+        self._runtime = runtime
+        self._beats = beats
+        self._static_seconds = static_seconds
+        self._kept_at = float("-inf")
+        self._kept = ""
+
+    async def run(self) -> None:
+        await self._begin()
+        while True:
+            await asyncio.sleep(_EVERY)
+            await self._keep()
+
+    async def _begin(self) -> None:
+        """Grants are of use in any case; the rest only if nobody answers."""
+        tried = asyncio.create_task(self._beats.tried.wait())
+        await asyncio.wait([tried], timeout=_PATIENCE)
+        tried.cancel()
+        records = self._store.load("record")
+        news = self._load_news()
+        if news is None or time.time() - news[1] > self._static_seconds:
+            if records:
+                log.info("what was kept is too old; starting anew")
+                self._store.keep("record", [(name, b"") for name, _ in records])
+            return
+        if self._core.fleet is not None:
+            self._runtime.remember(records)
+        else:
+            log.warning("no control plane answers: going on with what was known %.0f s ago", time.time() - news[1])
+            self._beats.feed = news[0].reply.feed
+            self._runtime.recall(news[0], records)
+        log.info("%d accounts were kept", len(records))
+
+    def _load_news(self) -> tuple[News, float] | None:
+        for _, data in self._store.load("news"):
+            try:
+                kept = json.loads(data)
+                reply = HeartbeatReply.model_validate(kept["reply"])
+                age = max(0.0, time.time() - kept["at"])
+                return News(reply, kept["domains"], time.monotonic() - age), float(kept["at"])
+            except (ValueError, KeyError) as error:
+                log.error("the heartbeat that was kept can't be used: %s", error)
+        return None
+
+    async def _keep(self) -> None:
+        now = time.monotonic()
+        news = self._runtime.last_news
+        if news is not None:
+            await self._keep_news(news, now)
+        while True:
+            changed = self._core.memory.take_changed(_BATCH, now)
+            if not changed:
+                return
+            if not await asyncio.to_thread(self._store.keep, "record", changed):
+                self._core.bindings.changed.update(aor for aor, _ in changed)
+                return
+
+    async def _keep_news(self, news: News, now: float) -> None:
+        reply = news.reply.model_copy(update={"changes": [], "feed_changes": [], "more": False})
+        held = sorted((held.address, held.epoch) for held in reply.held)
+        telling = f"{held} {reply.domains_version} {reply.addresses} {reply.feed} {[edge.id for edge in reply.fleet]}"
+        if telling == self._kept and now - self._kept_at < _NEWS_EVERY:
+            return
+        kept = {
+            "reply": reply.model_dump(mode="json"),
+            "domains": news.domains,
+            "at": time.time() - (now - news.at),
+        }
+        if await asyncio.to_thread(self._store.keep, "news", [("last", json.dumps(kept).encode())]):
+            self._kept, self._kept_at = telling, now

@@ -1,0 +1,102 @@
+"""What is reported of calls: that one was answered, before its 2xx goes on, and that it has ended."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from edge.proxy.flow_token import CallReference
+from edge.proxy.validation import Incoming
+from edge.sip.errors import ParseError
+from edge.sip.flow import Flow
+from edge.sip.headers import NameAddr
+from edge.sip.message import Response
+from lambdas.contract import CallAnswered, CallEnded
+
+if TYPE_CHECKING:
+    from edge.proxy.core import Core
+
+
+def leg(call_id: str, one: str, other: str) -> str:
+    """Names a dialog in 16 hexadecimal digits, the same from both of its ends."""
+    text = "\0".join((call_id, *sorted((one, other))))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+class CallRecord:
+    """One INVITE that isn't in a dialog. ``tenant`` pays for the call."""
+
+    def __init__(self, core: Core, incoming: Incoming, tenant: str, caller: str, called: str, now: float) -> None:
+        self._core = core
+        self._incoming = incoming
+        self._tenant = tenant
+        self._caller = caller
+        self._called = called
+        self._started = int(core.wall(now))
+        self._ringing: float | None = None
+        self._safe: dict[str, bool] = {}  # leg -> whether its report is safe
+
+    def reference(self, to_caller: bool) -> CallReference:
+        return CallReference(self._tenant, self._started, to_caller)
+
+    def rings(self, now: float) -> None:
+        if self._ringing is None:
+            self._ringing = self._core.wall(now)
+
+    def answered(self, response: Response, flow: Flow, forward: Callable[[Response, float], None], now: float) -> None:
+        """``forward`` the 2xx that came on ``flow`` once the call is in the journal."""
+        name = leg(self._incoming.call_id, _tag(self._incoming.first["from"]), _tag(f"To:{response.get('to')}"))
+        safe = self._safe.get(name)
+        if safe:
+            forward(response, now)  # a retransmission (RFC 3261 §13.3.1.4)
+        elif safe is None:
+            self._safe[name] = False
+
+            def written(at: float) -> None:
+                self._safe[name] = True
+                forward(response, at)
+
+            self._core.journal(self._report(name, flow, now), written)
+
+    def _report(self, name: str, flow: Flow, now: float) -> CallAnswered:
+        return CallAnswered(
+            tenant=self._tenant,
+            call=name,
+            call_id=_text(self._incoming.call_id),
+            caller=self._caller,
+            called=self._called,
+            started=self._started,
+            ringing=self._ringing,
+            answered=self._core.wall(now),
+            edges=(self._incoming.flow.address, flow.address),
+        )
+
+
+def ended(core: Core, incoming: Incoming, call: CallReference, status: int, now: float) -> None:
+    """A BYE was answered with ``status``, by whomever: its sender takes the call to be over (RFC 3261 §15.1.1), unless
+    it is asked for credentials."""
+    if not call.tenant or status in (401, 407):
+        return
+    name = leg(incoming.call_id, _tag(incoming.first["from"]), incoming.to_tag)
+    core.journal(
+        CallEnded(
+            tenant=call.tenant,
+            call=name,
+            started=call.started,
+            ended=core.wall(now),
+            by="called" if call.to_caller else "caller",
+        )
+    )
+
+
+def _tag(line: str) -> str:
+    try:
+        return NameAddr.parse(line[line.index(":") + 1 :].strip()).tag
+    except ParseError:
+        return ""
+
+
+def _text(value: str) -> str:
+    """What came as octets that aren't UTF-8, readable and storable."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

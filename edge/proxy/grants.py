@@ -1,0 +1,78 @@
+"""Grants: what lets this edge verify an account's credentials by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lambdas.contract import HASHES, Credentials, Grant, answers
+
+_REVOKED_LIMIT = 10_000
+
+
+class HeldGrant:
+    """``version`` is the account's, in milliseconds; ``used_at`` is in the core's time."""
+
+    __slots__ = ("md5", "sha256", "tenant", "used_at", "version")
+
+    def __init__(self, grant: Grant, now: float) -> None:
+        self.tenant = grant.tenant
+        self.version = grant.version
+        self.md5 = bytes.fromhex(grant.ha1_md5)
+        self.sha256 = bytes.fromhex(grant.ha1_sha256)
+        self.used_at = now
+
+    def verifies(self, credentials: Credentials, method: str) -> bool:
+        """Whether the credentials, whose nonce has been checked, are the account's."""
+        if credentials.algorithm not in HASHES or credentials.qop not in ("", "auth"):
+            return False
+        ha1 = self.md5 if credentials.algorithm == "MD5" else self.sha256
+        return answers(credentials, method, ha1.hex())
+
+    def as_grant(self) -> Grant:
+        return Grant(tenant=self.tenant, version=self.version, ha1_md5=self.md5.hex(), ha1_sha256=self.sha256.hex())
+
+
+class Grants:
+    """By AOR. A revocation that comes before the grant that it is about (from another Region) counts as well."""
+
+    def __init__(self) -> None:
+        self._by_aor: dict[str, HeldGrant] = {}
+        self._revoked: dict[str, int] = {}
+
+    def keep(self, aor: str, grant: Grant, now: float) -> None:
+        if self._revoked.get(aor, -1) > grant.version:
+            return
+        self._by_aor[aor] = HeldGrant(grant, now)
+
+    def get(self, aor: str, credentials: Credentials, method: str, now: float) -> HeldGrant | None:
+        """The grant of ``aor`` if the credentials are that account's own."""
+        grant = self._by_aor.get(aor)
+        if grant is None or f"{credentials.username}@{credentials.realm}" != aor:
+            return None
+        if not grant.verifies(credentials, method):
+            return None
+        grant.used_at = now
+        return grant
+
+    def known(self, aor: str) -> HeldGrant | None:
+        """The grant of ``aor``, whoever asks."""
+        return self._by_aor.get(aor)
+
+    def revoke(self, aor: str, version: int) -> None:
+        """The account has changed: what was granted before is void."""
+        self._revoked.pop(aor, None)
+        self._revoked[aor] = version
+        if len(self._revoked) > _REVOKED_LIMIT:
+            del self._revoked[next(iter(self._revoked))]
+        grant = self._by_aor.get(aor)
+        if grant is not None and grant.version < version:
+            del self._by_aor[aor]
+
+    def unused_since(self, then: float) -> Iterator[str]:
+        """Drop the grants that nobody has used since ``then``, and name them."""
+        for aor in [aor for aor, grant in self._by_aor.items() if grant.used_at < then]:
+            del self._by_aor[aor]
+            yield aor
+
+    def __len__(self) -> int:
+        return len(self._by_aor)

@@ -1,0 +1,60 @@
+"""Call detail records."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from lambdas.api.problems import responses
+from lambdas.api.provisioning.common import ListPage, Paging, PagingDep, chosen_tenant
+from lambdas.api.security import CallerDep, ServicesDep
+from lambdas.repositories.calls import Call as StoredCall
+
+router = APIRouter(prefix="/calls", tags=["calls"])
+
+Time = Annotated[float, Field(description="Unix time in seconds.")]
+
+
+class Call(BaseModel):
+    id: str
+    call_id: Annotated[str, Field(description="The SIP Call-ID.")]
+    caller: str
+    called: str
+    started: Time
+    ringing: Time | None
+    answered: Time
+    ended: Annotated[float | None, Field(description="Null while the call lasts, or if nobody saw its end.")]
+    ended_by: Annotated[str, Field(description='"caller", "called", or "" if it isn\'t known.')]
+    edges: Annotated[tuple[str, str], Field(description="The edge addresses of the caller and of the called phone.")]
+
+
+@router.get("", responses=responses(400, 401, 404))
+def list_calls(
+    services: ServicesDep,
+    who: CallerDep,
+    paging: PagingDep,
+    day: Annotated[datetime.date, Query(description="The day on which they were started, UTC.")],
+    tenant: Annotated[str | None, Query(description="Whose; needed with an administration key.")] = None,
+) -> ListPage[Call]:
+    """A tenant's answered calls of a day, oldest first. They are here within seconds of being answered."""
+    owner = chosen_tenant(tenant, who, services)
+    calls, following = services.calls.of(owner, day.isoformat(), paging.limit, paging.after)
+    return ListPage(items=[_shown(call) for call in calls], next=Paging.cursor(following))
+
+
+def _shown(call: StoredCall) -> Call:
+    return Call(
+        id=call.id,
+        call_id=call.call_id,
+        caller=call.caller,
+        called=call.called,
+        started=call.started,
+        ringing=call.ringing,
+        answered=call.answered,
+        ended=call.ended,
+        ended_by=call.ended_by,
+        edges=call.edges,
+    )

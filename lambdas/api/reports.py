@@ -1,0 +1,50 @@
+"""What edges report afterwards."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import APIRouter
+
+from lambdas.api.problems import Problem
+from lambdas.api.security import EdgeDep, ServicesDep
+from lambdas.api.services import Services
+from lambdas.contract import VERSION, BindingReport, CallAnswered, CallEnded, Report, ReportEnvelope, ReportReceipt
+from lambdas.decisions import report as decisions
+
+router = APIRouter(prefix="/edge", tags=["edges"])
+log = logging.getLogger(__name__)
+
+MOST = 200  # reports in one request
+_RACES = 8
+
+
+@router.post("/reports")
+def take(envelope: ReportEnvelope, edge: EdgeDep, services: ServicesDep) -> ReportReceipt:
+    """Apply reports, in order. The edge sends all of them again if this fails."""
+    if len(envelope.reports) > MOST:
+        raise Problem(413, f"At most {MOST} reports fit in one request.")
+    refused = 0
+    for report in envelope.reports:
+        try:
+            _apply(report, services)
+        except (ValueError, KeyError, TypeError):
+            # It will never be any better, and what comes after it mustn't wait.
+            log.exception("a report of edge %s can't be applied: %s", edge.id, report.kind)
+            refused += 1
+    return ReportReceipt(version=VERSION, refused=refused)
+
+
+def _apply(report: Report, services: Services) -> None:
+    match report:
+        case CallAnswered():
+            services.calls.answered(report)
+        case CallEnded():
+            services.calls.ended(report)
+        case BindingReport():
+            for _ in range(_RACES):
+                account = services.directory.account(report.aor)
+                puts = decisions.decide(report, account, services.bindings.of(report.aor), services.clock())
+                if services.bindings.write(puts):
+                    return
+            raise Problem(503, "A binding changes too often just now; send the reports again.", {"Retry-After": "1"})

@@ -1,0 +1,75 @@
+"""What an edge reports afterwards. Every report may come twice or late, and means the same each time."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lambdas.contract.question import Wire, WireFlow
+
+
+class BindingReport(Wire):
+    """What became of a binding since it was last written: ``expires`` 0, the phone has stayed away; else the binding
+    as the edge has given it to the phone while no decision could be had. ``at`` is Unix time, ``expires`` in seconds
+    from then."""
+
+    kind: Literal["binding"] = "binding"
+    aor: str
+    key: str
+    contact: str
+    flow: WireFlow
+    call_id: str
+    cseq: int
+    at: float
+    expires: int
+    tenant: str
+    q: int = 1000
+    instance: str = ""
+    reg_id: int = 0
+
+
+class CallAnswered(Wire):
+    """A 2xx to an INVITE is about to be forwarded. ``call`` names the call and the leg that answered; times are Unix
+    time in seconds; ``edges`` are the edge addresses of the caller's and the callee's flow."""
+
+    kind: Literal["answered"] = "answered"
+    tenant: str
+    call: str
+    call_id: str
+    caller: str
+    called: str
+    started: int
+    ringing: float | None = None
+    answered: float
+    edges: tuple[str, str]
+
+
+class CallEnded(Wire):
+    """A BYE was answered, or the dialog is known to be gone. ``reason`` is the status of the answer, and ``by`` the
+    side that hung up: "caller", "called" or "" if that can't be told."""
+
+    kind: Literal["ended"] = "ended"
+    tenant: str
+    call: str
+    started: int
+    ended: float
+    by: str = ""
+
+
+Report = BindingReport | CallAnswered | CallEnded
+
+
+class ReportEnvelope(Wire):
+    """Reports in the order in which they were made. ``address`` and ``epoch`` as in a question."""
+
+    version: int
+    reports: list[Annotated[Report, Field(discriminator="kind")]]
+
+
+class ReportReceipt(Wire):
+    """All reports of the envelope have been applied, or never will be and needn't be sent again (``refused`` says how
+    many, and the control plane's log why)."""
+
+    version: int
+    refused: int = 0

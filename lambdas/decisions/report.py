@@ -1,0 +1,53 @@
+"""What follows from an edge's report of a binding. Applying one twice, or late, changes nothing more."""
+
+from __future__ import annotations
+
+from lambdas.contract import BindingReport
+from lambdas.decisions.values import Account, Put, StoredBinding, remove
+
+
+def decide(
+    report: BindingReport, account: Account | None, bindings: tuple[StoredBinding, ...], now: float
+) -> list[Put]:
+    """``bindings`` are all items of the AOR. Whatever was registered after the report counts for more than it."""
+    others = [item for item in bindings if item.key == report.key and item.address != report.flow[0]]
+    mine = next((item for item in bindings if item.key == report.key and item.address == report.flow[0]), None)
+    if not report.expires:
+        gone = mine is not None and mine.live(now) and mine.call_id == report.call_id and mine.cseq <= report.cseq
+        return [remove(mine, _revision(report), now)] if mine is not None and gone else []
+    stamp = round(min(report.at, now) * 1000)
+    if account is None or not account.enabled or report.at + report.expires <= now:
+        return []
+    if any(item.registered_at > stamp for item in others) or (mine is not None and _newer(mine, report, stamp)):
+        return []
+    moved = [remove(item, _revision(report), now) for item in others if item.live(now)]
+    binding = StoredBinding(
+        aor=report.aor,
+        key=report.key,
+        flow=report.flow,
+        contact=report.contact,
+        call_id=report.call_id,
+        cseq=report.cseq,
+        registered_at=stamp,
+        changed_at=round(now * 1000),
+        expires_at=stamp / 1000 + report.expires,
+        revision=_revision(report),
+        tenant=account.tenant,
+        q=report.q,
+        instance=report.instance,
+        reg_id=report.reg_id,
+        user_agent=mine.user_agent if mine is not None else "",
+    )
+    return [Put(binding, mine.revision if mine is not None else None), *moved]
+
+
+def _newer(item: StoredBinding, report: BindingReport, stamp: int) -> bool:
+    if item.revision == _revision(report):
+        return True
+    if item.call_id == report.call_id:
+        return item.cseq > report.cseq
+    return item.registered_at > stamp
+
+
+def _revision(report: BindingReport) -> str:
+    return f"{report.call_id[:40]} {report.cseq} {report.at:.3f}"

@@ -1,0 +1,127 @@
+"""The change feed: what edges must learn of what people provision.
+
+Each Region numbers the changes made in it, in the transaction of the change itself. Replication may bring a Region's
+entries to another one out of order, so a reader takes what follows its cursor without a gap, and the rest later.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pynamodb.connection import Connection
+from pynamodb.exceptions import TransactWriteError
+from pynamodb.transactions import TransactWrite
+
+from lambdas.contract import Change
+from lambdas.repositories.models import ChangeItem, DirectoryItem, FeedItem
+
+KEEP = 25 * 3600  # seconds that an entry is kept
+_OVERDUE = 3600  # seconds after which a gap isn't replication's delay any more
+_TRIES = 12  # changes made at once in one Region take turns
+_HEADS = "FEEDS"
+
+Write = Callable[[TransactWrite], None]
+
+
+class Conflict(Exception):
+    """A condition of the change itself failed: nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """``changes`` after a cursor, the new ``cursor``, whether there are ``more``, and whether some are lost."""
+
+    changes: list[Change]
+    cursor: dict[str, int]
+    more: bool
+    lost: bool
+
+
+class Feed:
+    """Appends to this Region's feed, reads all Regions'."""
+
+    def __init__(self) -> None:
+        self._region = DirectoryItem.Meta.region
+
+    def append(self, change: Change, now: float, writes: list[Write]) -> None:
+        """Do ``writes`` and record ``change``, all or nothing. Raises Conflict if a condition of ``writes`` fails."""
+        last = self._head()
+        for attempt in range(_TRIES):
+            number = last + 1
+            head = FeedItem(_HEADS, self._region, number=number)
+            entry = ChangeItem(
+                f"FEED#{self._region}",
+                f"{number:012d}",
+                number=number,
+                aor=change.aor,
+                version=change.version,
+                binding=change.binding,
+                at=int(now),
+                ttl=int(now) + KEEP,
+            )
+            first = number == 1
+            unmoved = DirectoryItem.pk.does_not_exist() if first else FeedItem.number == number - 1
+            try:
+                with TransactWrite(connection=Connection(region=self._region)) as transaction:
+                    for write in writes:
+                        write(transaction)
+                    transaction.save(head, condition=unmoved)
+                    transaction.save(entry, condition=DirectoryItem.pk.does_not_exist())
+                return
+            except TransactWriteError as error:
+                if error.cause_response_code != "TransactionCanceledException":
+                    raise
+                reasons = {reason.code for reason in error.cancellation_reasons if reason is not None}
+                if attempt == _TRIES - 1:
+                    raise
+                # PynamoDB orders a transaction's parts by kind, so which condition failed is told by the head.
+                before, last = last, self._head()
+                if before == last and "ConditionalCheckFailed" in reasons:
+                    raise Conflict from error
+            time.sleep(random.uniform(0.0, 0.02 * (attempt + 1)))  # noqa: S311 - spreads writers, hides nothing
+
+    def _head(self) -> int:
+        try:
+            found = DirectoryItem.get(_HEADS, self._region, consistent_read=True)
+        except DirectoryItem.DoesNotExist:
+            return 0
+        return int(found.number) if isinstance(found, FeedItem) else 0
+
+    def heads(self) -> dict[str, int]:
+        """The number of each Region's last change, as far as it has come here."""
+        found = DirectoryItem.query(_HEADS, consistent_read=True)
+        return {item.sk: int(item.number) for item in found if isinstance(item, FeedItem)}
+
+    def since(self, cursor: dict[str, int], heads: dict[str, int], now: float, limit: int) -> News:
+        """The changes after ``cursor``; with an empty one none, since whoever starts has nothing to revoke."""
+        if not cursor:
+            # A Region that has made no change yet is a cursor at 0, not an empty one.
+            return News([], heads or {self._region: 0}, False, False)
+        changes: list[Change] = []
+        reached = dict(cursor)
+        more = lost = False
+        for region, head in heads.items():
+            at = cursor.get(region, 0)
+            if at >= head:
+                continue
+            query = DirectoryItem.query(
+                f"FEED#{region}", DirectoryItem.sk > f"{at:012d}", limit=limit, consistent_read=True
+            )
+            found = [item for item in query if isinstance(item, ChangeItem)]
+            for item in found:
+                if int(item.number) != at + 1:
+                    if int(item.at) < now - _OVERDUE:
+                        lost = True
+                        at = head
+                    break
+                at += 1
+                changes.append(Change(aor=item.aor, version=int(item.version), binding=item.binding))
+            if not found:
+                lost = True  # they were there, and have been cleaned up
+                at = head
+            more = more or len(found) == limit
+            reached[region] = at
+        return News(changes, reached, more, lost)
