@@ -47,13 +47,21 @@ class Host:
 
 @dataclass
 class Edge:
+    """``settings`` go into its configuration; ``may_hold`` are the edge addresses it is registered for, its own if
+    empty."""
+
     id: str
     host: Host
     settings: dict[str, Any] = field(default_factory=dict)
+    may_hold: list[str] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return str(self.settings.get("address", self.host.address))
 
     @property
     def sip(self) -> str:
-        return f"{self.host.address}:{SIP}"
+        return f"{self.address}:{SIP}"
 
     @property
     def metrics(self) -> str:
@@ -199,7 +207,7 @@ class DevelopmentFleet:
         path = self.directory / f"{edge.id}.toml"
         settings: dict[str, Any] = {
             "id": edge.id,
-            "address": edge.host.address,
+            "address": edge.address,
             "listen": [f"udp://{edge.sip}", f"tcp://{edge.sip}"],
             "mesh": f"{edge.host.address}:{MESH}",
             "metrics": edge.metrics,
@@ -220,7 +228,7 @@ class DevelopmentFleet:
             public_key = Identity.load_or_make(edge.id, self.directory / f"{edge.id}.key").public_key
             if self.request("GET", f"/v1/edges/{edge.id}")[0] == 200:
                 self.api("DELETE", f"/v1/edges/{edge.id}")
-            body = {"id": edge.id, "public_key": public_key, "addresses": [edge.host.address]}
+            body = {"id": edge.id, "public_key": public_key, "addresses": edge.may_hold or [edge.address]}
             self.api("POST", "/v1/edges", body)
         self._run(edge.id, ["-m", "edge", "--config", str(path)], {}, edge.host)
 
@@ -296,6 +304,25 @@ class DevelopmentFleet:
                 connection.close()
 
         return in_namespace(host.namespace, work)
+
+    def wait_for_calls(self, tenant: str, day: str, number: int) -> list[Any]:
+        """A tenant's calls of ``day``, once there are ``number``; they come with the edges' reports."""
+
+        def found() -> list[Any] | None:
+            calls = self.calls(tenant, day)
+            return calls if len(calls) >= number else None
+
+        return wait_for(f"{number} calls", found, 30)
+
+    def calls(self, tenant: str, day: str) -> list[Any]:
+        items: list[Any] = []
+        cursor = ""
+        while True:
+            page = self.api("GET", f"/v1/calls?tenant={tenant}&day={day}&limit=200{cursor}")
+            items += page["items"]
+            if page["next"] is None:
+                return items
+            cursor = f"&cursor={page['next']}"
 
     def description(self) -> dict[str, Any]:
         """What ``.local/up.json`` holds."""

@@ -40,6 +40,7 @@ from lambdas.contract import (
 if TYPE_CHECKING:
     from edge.proxy.core import Core
 
+_STEPS = 2  # of CSeq in a refresh with its challenge; more, and the phone may have registered elsewhere meanwhile
 _MARGIN = 60.0  # seconds of durable expiry that must be left after a grant
 
 
@@ -134,7 +135,7 @@ class Registrar:
             or held.flow != incoming.flow
             or held.contact != contact.uri
             or held.call_id != incoming.call_id
-            or incoming.cseq <= held.cseq
+            or not held.cseq < incoming.cseq <= held.cseq + _STEPS
             or held.extras != (contact.q, contact.instance, contact.reg_id)
         ):
             return False

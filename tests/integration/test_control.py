@@ -7,6 +7,7 @@ import time
 import pytest
 
 from scripts.fleet import DOMAIN, SIP, Host, loopback_fleet
+from scripts.processes import wait_for
 from tests.integration.conftest import fresh_base
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 
@@ -29,40 +30,94 @@ def phone(fleet, user, index, transport="UDP"):
     return SocketPhone(fleet.accounts[user], DOMAIN, Host(edge.host.address), (edge.host.address, SIP), transport)
 
 
-def test_without_control_plane_503_in_time_and_calls_go_on(own_fleet):
+def test_without_control_plane_known_phones_go_on_and_strangers_get_503(own_fleet):
     fleet = own_fleet
-    with phone(fleet, "alice", 0) as alice, phone(fleet, "bob", 1, "TCP") as bob:
-        assert alice.register() == bob.register() == 200
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    with (
+        phone(fleet, "alice", 0) as alice,
+        phone(fleet, "bob", 1, "TCP") as bob,
+        phone(fleet, "dave", 0) as dave,
+        phone(fleet, "carol", 1) as carol,
+    ):
+        for known in (alice, bob, dave):
+            assert known.register() == 200
         dialog, other = call(alice, bob, f"sip:bob@{DOMAIN}")
         fleet.processes.stop("control")
         begun = time.monotonic()
-        response = alice.transact(alice.agent.register_request())
+        response = carol.transact(carol.agent.register_request())
         assert (response.status, response.get("retry-after")) == (503, "5")
-        assert time.monotonic() - begun < 5
-        invite = alice.invite(f"sip:bob@{DOMAIN}")
-        response = alice.wait(lambda: alice.agent.final(invite))
-        assert (response.status, response.get("retry-after")) == (503, "5")
+        assert time.monotonic() - begun < 1
+        call(alice, bob, f"sip:bob@{DOMAIN}")  # on the other edge
+        call(alice, dave, f"sip:dave@{DOMAIN}")
         in_dialog(bob, other, "INVITE", alice)
         in_dialog(alice, dialog, "BYE", bob)
+        for known in (alice, bob, dave):
+            assert known.register() == 200
+        # Killed and started in the dark, an edge goes on with what its disk has.
+        time.sleep(2.2)  # what changed is written every second
+        fleet.processes.kill("edge-a")
+        fleet.start_edge(fleet.edges[0])
+        fleet.wait_ready(fleet.edges[0])
+        for known in (alice, dave):
+            assert known.register() == 200
+        dialog, other = call(alice, bob, f"sip:bob@{DOMAIN}")
+        call(bob, dave, f"sip:dave@{DOMAIN}")
+        in_dialog(bob, other, "BYE", alice)
+        assert fleet.health(fleet.edges[0])["journal"] >= 2
         fleet.start_control()
         begun = time.monotonic()
-        while alice.register() != 200:
+        while carol.register() != 200:
             assert time.monotonic() - begun < 10
-        call(alice, bob, f"sip:bob@{DOMAIN}")
+        call(alice, carol, f"sip:carol@{DOMAIN}")
+        tenant = fleet.api("GET", "/v1/tenants")["items"][0]["id"]
+        calls = fleet.wait_for_calls(tenant, today, 6)
+        assert sum(item["ended"] is not None for item in calls) == 2
+        assert {item["caller"] for item in calls} == {f"alice@{DOMAIN}", f"bob@{DOMAIN}"}
 
 
-def test_a_control_plane_that_hangs_gives_503_within_5_s(own_fleet):
+def test_what_is_changed_is_refused_within_ten_seconds_at_every_edge(own_fleet):
+    fleet = own_fleet
+    with phone(fleet, "alice", 0) as alice, phone(fleet, "bob", 1) as bob, phone(fleet, "carol", 1) as carol:
+        for one in (alice, bob, carol):
+            assert one.register() == 200
+            assert one.register() == 200
+        assert fleet.events(fleet.edges[1])["refreshes"] == 2
+        fleet.api("POST", f"/v1/accounts/alice@{DOMAIN}/password", {})
+        fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"enabled": False})
+        fleet.api("DELETE", f"/v1/accounts/carol@{DOMAIN}")
+        begun = time.monotonic()
+        for one in (alice, bob, carol):
+            while one.register() != 403:
+                assert time.monotonic() - begun < 10
+        assert fleet.request("GET", f"/v1/accounts/bob@{DOMAIN}/bindings")[1] != []  # disabled, not removed
+
+
+def test_a_phone_that_goes_missing_is_unregistered(own_fleet):
+    fleet = own_fleet
+    with phone(fleet, "alice", 0) as alice:
+        assert alice.transact(alice.agent.register_request(60)).status == 200
+        assert fleet.api("GET", f"/v1/accounts/alice@{DOMAIN}/bindings")
+    wait_for(
+        "alice's binding to go",
+        lambda: fleet.api("GET", f"/v1/accounts/alice@{DOMAIN}/bindings") == [],
+        60 + 20 + 10 + 5,
+    )
+
+
+def test_a_control_plane_that_hangs_gives_503_within_5_s_and_then_at_once(own_fleet):
     import os
     import signal
 
     fleet = own_fleet
     with phone(fleet, "alice", 0) as alice:
-        assert alice.register() == 200
         os.kill(fleet.processes.pid("control"), signal.SIGSTOP)
         try:
             begun = time.monotonic()
             assert alice.transact(alice.agent.register_request()).status == 503
             assert time.monotonic() - begun < 5
+            begun = time.monotonic()
+            assert alice.transact(alice.agent.register_request()).status == 503
+            assert time.monotonic() - begun < 0.5  # the circuit breaker
         finally:
             os.kill(fleet.processes.pid("control"), signal.SIGCONT)
 

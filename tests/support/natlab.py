@@ -19,6 +19,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from scripts.fleet import DevelopmentFleet, Edge, Host
 
@@ -78,7 +79,7 @@ class NatLab:
         net, last = (WAN, _OUTSIDE[name]) if name in _OUTSIDE else (LAN, _INSIDE[name])
         return Host(f"{net}.{last}", self.ns(name))
 
-    def __enter__(self) -> NatLab:
+    def __enter__(self) -> Self:
         try:
             self._build()
         except BaseException:
@@ -95,9 +96,13 @@ class NatLab:
             _run("ip", "netns", "add", self.ns(name))
             _run("ip", "-n", self.ns(name), "link", "set", "lo", "up")
         self._bridge("switch", "br0")
-        self._bridge("nat", "lan")
         for name, last in _OUTSIDE.items():
             self._cable(name, "wan", f"{WAN}.{last}/24", "switch", "br0")
+        self._inside()
+
+    def _inside(self) -> None:
+        """The NAT and the phones behind it."""
+        self._bridge("nat", "lan")
         for name, last in _INSIDE.items():
             self._cable(name, "eth0", f"{LAN}.{last}/24", "nat", "lan")
             _run("ip", "-n", self.ns(name), "route", "add", "default", "via", f"{LAN}.1")
@@ -142,8 +147,13 @@ class NatLab:
 
     def dropped(self) -> int:
         """Packets that the NAT has refused from outside."""
-        ruleset = self.run("nat", "nft", "-j", "list", "counters")
-        return sum(item["counter"]["packets"] for item in json.loads(ruleset)["nftables"] if "counter" in item)
+        return self._counter("nat", "")
+
+    def _counter(self, name: str, counter: str) -> int:
+        """The packets that a namespace's counter, or all of them, have counted."""
+        ruleset = json.loads(self.run(name, "nft", "-j", "list", "counters"))["nftables"]
+        found = [item["counter"] for item in ruleset if "counter" in item]
+        return sum(item["packets"] for item in found if counter in ("", item["name"]))
 
     def mappings(self) -> list[str]:
         """The NAT's UDP entries, as conntrack prints them."""
