@@ -242,6 +242,19 @@ class DevelopmentFleet:
 
         self.processes.wait_until(edge.id, ready, 30)
 
+    def drain(self, edge: Edge) -> None:
+        """``python -m edge drain``, to its end. Raises StartError if the edge won't."""
+        self._run(
+            f"drain-{edge.id}",
+            ["-m", "edge", "drain", "--config", str(self.directory / f"{edge.id}.toml")],
+            {},
+            edge.host,
+        )
+        status = self.processes.wait(f"drain-{edge.id}", 300)
+        if status:
+            raise StartError(f"draining {edge.id}: {self.processes.last_words(f'drain-{edge.id}')}")
+        self.processes.wait(edge.id, 20)
+
     def _run(self, name: str, arguments: list[str], environment: dict[str, str], host: Host) -> None:
         self.processes.start(name, [sys.executable, *arguments], {**self._environment, **environment}, host.namespace)
 

@@ -117,6 +117,12 @@ class Processes:
         process.kill()
         process.wait()
 
+    def wait(self, name: str, seconds: float) -> int:
+        """Until it ends by itself; its exit status."""
+        status = self._running[name].wait(seconds)
+        del self._running[name]
+        return status
+
     def stop(self, name: str, seconds: float = 5) -> int:
         """SIGTERM, and SIGKILL for one that doesn't go. Its exit status."""
         process = self._running.pop(name)

@@ -139,8 +139,9 @@ class Registrar:
             or held.extras != (contact.q, contact.instance, contact.reg_id)
         ):
             return False
-        seconds = granted(wanted, contact.uri, incoming.flow, binding)
-        if held.durable_until < now + seconds + GRACE + _MARGIN:
+        left = int(held.durable_until - now - GRACE - _MARGIN)
+        seconds = min(granted(wanted, contact.uri, incoming.flow, binding), left)
+        if seconds < min(SHORT, SHORT if wanted is None else wanted):
             return False
         if self.grants.get(asked.aor, credentials, "REGISTER", now) is None:
             return False  # perhaps the password has just been changed: that is for the control plane to say

@@ -212,7 +212,7 @@ class ResponseContext:
             if self._incoming.request.method == "BYE":
                 ended(self._core, self._incoming, self._call, status, now)
             # Carries our Via, as a response from there would.
-            branch.response = make_response(transaction.request, status, self._server.to_tag)
+            branch.response = make_response(transaction.request, status, to_tag=self._server.to_tag)
             self._maybe_answer(now)
 
     def _maybe_answer(self, now: float) -> None:

@@ -61,8 +61,8 @@ def hold(address: str, old: Lease | None, edge: Edge, now: float) -> Lease | Ref
         return renew(old, edge, now)
     if old is not None and old.holder != edge.id and not _over(old, now):
         return Refused(f"{old.address} is held by edge {old.holder}")
-    # A machine that starts again on its own address finds it where it was; any other has it moved first.
-    placed = old is None or not edge.moves or (old.holder == edge.id and old.placed)
+    # A machine that starts again on its address finds it where it was; any other has its driver see to it first.
+    placed = not edge.moves or (old is not None and old.holder == edge.id and old.placed)
     return _next(address, old, edge, now, placed)
 
 

@@ -173,7 +173,8 @@ def test_an_edge_without_its_lease_says_so(own_fleet):
     body["public_key"] = Identity.load_or_make("edge-z", key).public_key
     fleet.api("POST", "/v1/edges", body)
     place = Host(second.host.address.rpartition(".")[0] + ".77")
-    intruder = Edge("edge-z", place, {"address": first.host.address})
+    listen = [f"udp://{place.address}:{SIP}"]
+    intruder = Edge("edge-z", place, {"address": first.host.address, "listen": listen})
     fleet.start_edge(intruder)
     fleet.processes.wait_until(
         "edge-z", lambda: f"{first.host.address} is held by edge edge-a" in fleet.processes.last_words("edge-z")

@@ -32,6 +32,11 @@ class User:
         self.asked: list[tuple[Flow, int, bytes]] = []
         self.responses: list[bytes] = []
         self.failed: list[str] = []
+        self.found: list[tuple[str, bytes]] = []
+        self.announcements: list[tuple[str, str, int]] = []
+        self.declines: list[tuple[str, str]] = []
+        self.keys: list[tuple[str, bytes]] = []
+        self.changes = 0
 
     def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
         self.asked.append((flow, epoch, data))
@@ -42,6 +47,27 @@ class User:
 
     def not_sent(self, ref: str) -> None:
         self.failed.append(ref)
+
+    def find_for_peer(self, aor: str, tenant: str) -> bytes:
+        return f"{aor} of {tenant}".encode()
+
+    def found_by_peer(self, ref: str, data: bytes) -> None:
+        self.found.append((ref, data))
+
+    def announced(self, edge: str, address: str, epoch: int) -> None:
+        self.announcements.append((edge, address, epoch))
+
+    def offered(self, edge: str, address: str, epoch: int, consent: str) -> str:
+        return "" if consent == "good" else "not with that consent"
+
+    def declined(self, address: str, why: str) -> None:
+        self.declines.append((address, why))
+
+    def keys_of_peer(self, edge: str, data: bytes) -> None:
+        self.keys.append((edge, data))
+
+    def links_changed(self) -> None:
+        self.changes += 1
 
 
 class Member:

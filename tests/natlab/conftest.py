@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
 from scripts.fleet import DevelopmentFleet
 from tests.support.natlab import NatLab, why_not
 
+Lab = TypeVar("Lab", bound=NatLab)
 
-def _laboratory(symmetric: bool) -> NatLab:
+
+@contextlib.contextmanager
+def laboratory(make: Callable[[], Lab]) -> Iterator[Lab]:
+    """A laboratory, or why there can't be one."""
     reason = why_not()
     if reason and os.environ.get("CI"):
         pytest.fail(f"no NAT laboratory: {reason}")
     if reason:
         pytest.skip(f"no NAT laboratory: {reason}")
-    return NatLab(symmetric)
+    with make() as made:
+        yield made
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["port-preserving", "symmetric"])
 def lab(request: pytest.FixtureRequest) -> Iterator[NatLab]:
-    with _laboratory(request.param) as made:
+    with laboratory(lambda: NatLab(request.param)) as made:
         yield made
 
 

@@ -80,7 +80,7 @@ class SocketPhone:
                 return value
             now = time.monotonic()
             if now > end:
-                seen = [message.start_line for message in self.agent.received[-8:]]
+                seen = [f"{message.start_line} ({message.get('cseq')})" for message in self.agent.received[-8:]]
                 raise AssertionError(f"nothing within {seconds} s; the last that came: {seen}")
             if now >= again:
                 again = now + _RETRANSMIT
