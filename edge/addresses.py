@@ -16,6 +16,9 @@ from edge.transport.sockets import Place as Socket
 log = logging.getLogger(__name__)
 
 
+_LAST_WORDS = 0.5  # seconds in which what had arrived before an address moved is still read
+
+
 class Addresses:
     """Carries out what Holdings says. ``changed`` is called whenever the addresses served are others."""
 
@@ -65,6 +68,8 @@ class Addresses:
                 log.warning("%s is not ours any more: %s", address, why)
                 self.changed()
                 if self._config.takeover != "none":
+                    self._sockets.stop_accepting(address)
+                    await asyncio.sleep(_LAST_WORDS)
                     self._sockets.leave(address)
                 if self._config.takeover == "l2":
                     await drivers.remove_from_interface(address, self._config.takeover_interface)
@@ -78,6 +83,10 @@ class Addresses:
         if config.takeover == "l2":
             return await drivers.add_to_interface(step.address, config.takeover_interface)
         return await drivers.run_hook(config.takeover_hook, config.id, step.address, step.epoch, step.host)
+
+    def reopen(self, address: str) -> None:
+        """It stays after all: take new streams again."""
+        self.follow(self.holdings.again(address))
 
     def _sockets_for(self, address: str, host: str) -> list[Socket]:
         config = self._config

@@ -53,6 +53,7 @@ from lambdas.contract import FleetKey, HeartbeatReply, Question, Target
 
 log = logging.getLogger(__name__)
 
+_EARLY = 1000  # messages kept for an address that is on its way here
 _FIND = 0.5  # seconds that peers have to say where a phone is
 _TARGETS = TypeAdapter(list[Target])
 _KEYS = TypeAdapter(list[tuple[str, ...]])
@@ -89,6 +90,8 @@ class Runtime:
         self._finding: dict[str, _Finding] = {}
         self._declined: dict[str, asyncio.Future[str]] = {}
         self.nudge: Callable[[], None] = lambda: None
+        self._arriving: frozenset[str] = frozenset()
+        self._early: list[tuple[Flow, bytes]] = []
         self.ready = asyncio.Event()
         self.loaded = False
 
@@ -112,9 +115,8 @@ class Runtime:
     def message(self, flow: Flow, data: bytes) -> None:
         if self._trace.wanted:
             self._trace.message("in", flow, data)
-        fleet = self._core.fleet
-        if fleet is not None and flow.address not in fleet.epochs:
-            self._core.counters["not_held"] += 1  # on its way here, or away: whoever holds it will hear it again
+        if flow.address in self._arriving and len(self._early) < _EARLY:
+            self._early.append((flow, data))
             return
         self._do(Received(flow, data))
 
@@ -202,8 +204,11 @@ class Runtime:
             return
         now = time.monotonic()
         served = self._addresses.served(now)
-        arriving = self._addresses.holdings.held()
-        self._do(FleetChanged(_fleet(self.last_news, served, arriving, time.time() - time.monotonic())))
+        self._arriving = self._addresses.holdings.held() - served.keys()
+        self._do(FleetChanged(_fleet(self.last_news, served, self._arriving, time.time() - time.monotonic())))
+        early, self._early = self._early, []
+        for flow, data in early:
+            self.message(flow, data)  # what came while the driver hadn't confirmed yet
         self._maybe_ready()
 
     def _maybe_ready(self) -> None:
@@ -245,6 +250,8 @@ class Runtime:
                     return ""
             return f"edge {to} hasn't taken {address} within {seconds:.0f} s"
         finally:
+            if self._addresses.holdings.epoch(address) == epoch:
+                self._addresses.reopen(address)
             del self._declined[address]
             self._do(Leaving(address, ""))
 

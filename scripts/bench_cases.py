@@ -16,12 +16,13 @@ import typer
 from edge.proxy.core import Core
 from edge.proxy.events import Ask, Decided, Event, FleetChanged, Received, Send
 from edge.proxy.fleet import Fleet
-from edge.proxy.flow_token import TokenKeys
+from edge.proxy.flow_token import CallReference, TokenKeys
 from edge.sip.flow import Flow
 from edge.sip.headers import parse_digest
 from edge.sip.message import Response
 from edge.sip.parser import parse
-from lambdas.contract import Accept, Binding, RegisterQuestion, Route, Target
+from lambdas.contract import Accept, Binding, Grant, RegisterQuestion, Route, Target, binding_id
+from scripts import bench_refresh
 
 _PHONES = 5000  # enough that tables of Python's own are not what is measured
 ADDRESS, DOMAIN = "203.0.113.11", "example.com"
@@ -110,8 +111,10 @@ def _flow(number: int) -> Flow:
 
 def _accept(question: RegisterQuestion) -> Accept:
     contact = question.contacts[0].uri
-    identity = hashlib.sha256(question.aor.encode()).hexdigest()[:11]
-    return Accept(bindings=[Binding(id=identity, aor=question.aor, contact=contact, expires=3600, flow=question.flow)])
+    identity = binding_id(question.aor, question.contacts[0].key)
+    binding = Binding(id=identity, aor=question.aor, contact=contact, expires=3600, flow=question.flow)
+    ha1 = hashlib.md5(f"{question.aor.partition('@')[0]}:{DOMAIN}:pw".encode()).hexdigest()  # noqa: S324
+    return Accept(bindings=[binding], grant=Grant(tenant="t00112233aabb", version=1, ha1_md5=ha1, ha1_sha256="0" * 64))
 
 
 def _take(core: Core, event: Event) -> list[Any]:
@@ -142,7 +145,8 @@ def core_register(count: int, rounds: int) -> None:
 def _in_dialog(core: Core, number: int, method: str, caller: Flow, callee: Flow) -> bytes:
     tokens = core.fleet_now.tokens
     call_id = f"call{number}@10.0.0.9"
-    back, forth = tokens.seal(caller, "", call_id), tokens.seal(callee, "", call_id)
+    call = CallReference("t00112233aabb", 1_800_000_000, False)
+    back, forth = tokens.seal(caller, "", call_id, call), tokens.seal(callee, "", call_id, call)
     lines = [
         f"{method} sip:bob@10.0.0.8:5060 SIP/2.0",
         f"Via: SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bKd{number};rport",
@@ -253,9 +257,13 @@ app = typer.Typer(help=__doc__, add_completion=False)
 app.command()(core)
 
 
-@app.callback()
-def _several() -> None:
-    """A command for each case, even while there is one."""
+@app.command()
+def refresh(
+    phones: Annotated[int, typer.Option(help="Phones.")] = 50,
+    refreshes: Annotated[int, typer.Option(help="Refreshes, all phones together.")] = 1000,
+) -> None:
+    """Refreshes through a real edge: decisions, reads and writes, and CPU."""
+    bench_refresh.refresh(_say, phones, refreshes)
 
 
 if __name__ == "__main__":

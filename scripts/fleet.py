@@ -95,6 +95,7 @@ class DevelopmentFleet:
         self.edges = list(edges)
         self.endpoint = endpoint or f"http://{control.address}:{MINISTACK}"
         self._own_dynamodb = endpoint is None
+        self.control_endpoint = ""  # where the control plane finds its tables, if that isn't the endpoint itself
         self.api_url = f"http://{control.address}:{CONTROL}"
         self.key = ""
         self.accounts: dict[str, Account] = {}
@@ -172,7 +173,8 @@ class DevelopmentFleet:
         self._say(f"tables ready ({len(made)} made, as template.yaml has them)")
 
     def start_control(self) -> None:
-        arguments = ["--host", self.control.address, "--port", str(CONTROL), "--endpoint", self.endpoint]
+        endpoint = self.control_endpoint or self.endpoint
+        arguments = ["--host", self.control.address, "--port", str(CONTROL), "--endpoint", endpoint]
         self._run("control", ["-m", "lambdas", *arguments], {}, self.control)
         self.processes.wait_until("control", lambda: self._answers(self.api_url + "/v1/openapi.json"))
         self._say(f"control plane ready at {self.api_url}")

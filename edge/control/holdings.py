@@ -218,6 +218,11 @@ class Holdings:
         held.placed = True
         return [Gained(address, epoch, held.host)]
 
+    def again(self, address: str) -> list[Step]:
+        """As when the address came, if it is here."""
+        held = self._held.get(address)
+        return [Gained(address, held.epoch, held.host)] if held is not None and held.placed else []
+
     def announced(self, edge: str, address: str, epoch: int) -> list[Step]:
         """Another edge says that it holds ``address`` in ``epoch``: the highest epoch wins."""
         held = self._held.get(address)

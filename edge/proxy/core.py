@@ -246,6 +246,9 @@ class Core(Answering, Asking):
         if crossing is not None and server is None:
             self._actions.append(crossing)
             return
+        if self.fleet is not None and flow.address not in self.fleet.epochs and not self._ours(request, via):
+            self.counters["not_held"] += 1  # the address has moved on: whoever holds it will hear it again
+            return
         note_source(request, via, text, rest, flow)
         try:
             incoming = examine(flow, request)
@@ -273,6 +276,10 @@ class Core(Answering, Asking):
         except Exception:
             self.respond(server, request, 500, now)  # answered all the same; whoever runs the core reports it
             raise
+
+    def _ours(self, request: Request, via: Via) -> bool:
+        """Whether it is the CANCEL of a transaction here, though its address isn't here any more."""
+        return request.method == "CANCEL" and server_key(request, via, "INVITE") in self.servers
 
     def _server(self, request: Request, flow: Flow, key: tuple[str, ...], now: float) -> ServerTransaction:
         kind = InviteServer if request.method == "INVITE" else NonInviteServer

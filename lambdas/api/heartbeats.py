@@ -105,7 +105,12 @@ def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> 
 def _take(old: Lease | None, take: Take, edge: rules.Edge, services: Services, now: float) -> Lease | Refused:
     if old is None:
         return rules.hold(take.address, None, edge, now)
-    return rules.take(old, edge, take.epoch, take.link_dead, _consents(old, take, edge, services), now)
+    consents = _consents(old, take, edge, services)
+    made = rules.take(old, edge, take.epoch, take.link_dead, consents, now)
+    if consents and isinstance(made, Lease):
+        # The old holder lives, has transactions to end, and must stay in the fleet list until it says so itself.
+        services.leases.note(Presence(old.holder, old.boot, old.mesh, old.certificate, (), old.expires_at))
+    return made
 
 
 def _consents(old: Lease, take: Take, edge: rules.Edge, services: Services) -> bool:

@@ -219,8 +219,9 @@ def test_drain_and_upgrade_fail_no_call(cloud, fleet):
             carol.wait(lambda: carol.agent.requests("CANCEL"))
             got = carol.agent.requests("CANCEL")[0]
             carol.send(carol.agent.response(got, 200).to_bytes())
-            carol.send(carol.agent.response(incoming, 487).to_bytes())
-            assert dave.wait(lambda: dave.agent.final(ringing)).status == 487
+            refused = carol.agent.response(incoming, 487).to_bytes()
+            answer = dave.wait(lambda: dave.agent.final(ringing), also=lambda: carol.send(refused))
+            assert answer.status == 487
             dave.send(make_ack(ringing, dave.agent.final(ringing)).to_bytes())
             while not done.is_set():
                 call_and_hang_up(alice, bob)

@@ -37,7 +37,11 @@ class SocketPhone:
         made.bind((address, port))
         if kind == socket.SOCK_STREAM:
             made.settimeout(5)
-            made.connect(self.proxy)
+            try:
+                made.connect(self.proxy)
+            except OSError:
+                made.close()
+                raise
         return made
 
     def __enter__(self) -> SocketPhone:
