@@ -118,7 +118,7 @@ class DevelopmentFleet:
             self._start_ministack()
         self._make_tables()
         self.start_control()
-        self._provision()
+        self.provision()
         for edge in self.edges:
             self.start_edge(edge)
         for edge in self.edges:
@@ -139,21 +139,26 @@ class DevelopmentFleet:
             in_namespace(host.namespace, lambda kind=kind, host=host, port=port: _check_port(kind, host.address, port))
 
     def _start_ministack(self) -> None:
-        scratch = self.directory / "ministack"
+        self.start_ministack("ministack", self.control)
+        self._say(f"MiniStack ready at {self.endpoint}")
+
+    def start_ministack(self, name: str, host: Host) -> None:
+        """A MiniStack with state of its own."""
+        scratch = self.directory / name
         scratch.mkdir(exist_ok=True)
         environment = {
             "GATEWAY_PORT": str(MINISTACK),
-            "BIND_HOST": self.control.address,
-            "MINISTACK_HOST": self.control.address,
+            "BIND_HOST": host.address,
+            "MINISTACK_HOST": host.address,
             "SERVICES": "dynamodb",
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "LOG_LEVEL": "WARNING",
             "TMPDIR": str(scratch),
         }
-        self._run("ministack", ["-m", "ministack"], environment, self.control)
-        self.processes.wait_until("ministack", lambda: self._answers(self.endpoint + "/_ministack/health"))
-        self._say(f"MiniStack ready at {self.endpoint}")
+        self._run(name, ["-m", "ministack"], environment, host)
+        health = f"http://{host.address}:{MINISTACK}/_ministack/health"
+        self.processes.wait_until(name, lambda: self._answers(health))
 
     def _make_tables(self) -> None:
         arguments: dict[str, Any] = {"config": Config(connect_timeout=3, retries={"total_max_attempts": 2})}
@@ -173,13 +178,18 @@ class DevelopmentFleet:
         self._say(f"tables ready ({len(made)} made, as template.yaml has them)")
 
     def start_control(self) -> None:
-        endpoint = self.control_endpoint or self.endpoint
-        arguments = ["--host", self.control.address, "--port", str(CONTROL), "--endpoint", endpoint]
-        self._run("control", ["-m", "lambdas", *arguments], {}, self.control)
-        self.processes.wait_until("control", lambda: self._answers(self.api_url + "/v1/openapi.json"))
+        self.start_control_at("control", self.control, self.control_endpoint or self.endpoint, {})
         self._say(f"control plane ready at {self.api_url}")
 
-    def _provision(self) -> None:
+    def start_control_at(self, name: str, host: Host, endpoint: str, environment: dict[str, str]) -> None:
+        """A control plane over the tables at ``endpoint``."""
+        arguments = ["-m", "lambdas", "--host", host.address, "--port", str(CONTROL), "--endpoint", endpoint]
+        self._run(name, arguments, environment, host)
+        url = f"http://{host.address}:{CONTROL}/v1/openapi.json"
+        self.processes.wait_until(name, lambda: self._answers(url))
+
+    def provision(self) -> None:
+        """A key, a tenant, a domain and accounts."""
         self._run("make-key", ["-m", "lambdas", "make-key", "--endpoint", self.endpoint], {}, self.control)
         log = self.directory / "make-key.log"
         found = wait_for("the first API key", lambda: _key_in(log.read_text()), 20)

@@ -43,7 +43,10 @@ class Leases:
         config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
         # Where two Regions are tried out on one machine, this table is the one that both share.
         endpoint = os.environ.get("LEASES_ENDPOINT_URL")
-        self._client: DynamoDBClient = boto3.client("dynamodb", config=config, endpoint_url=endpoint)
+        region = "us-east-1" if endpoint else None
+        self._client: DynamoDBClient = boto3.client(
+            "dynamodb", config=config, endpoint_url=endpoint, region_name=region
+        )
         self._table = f"{PREFIX}-leases"
 
     def renew(self, address: str, edge: Edge, placed: bool, now: float) -> Lease | None:

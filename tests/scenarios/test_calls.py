@@ -47,7 +47,7 @@ def test_register_lists_all_bindings(world):
     contacts = response.values("contact")
     assert response.status == 200
     assert len(contacts) == 2
-    here, elsewhere = sorted((int(contact.rpartition("expires=")[2]) for contact in contacts))
+    here, elsewhere = sorted(int(contact.rpartition("expires=")[2]) for contact in contacts)
     assert 90 <= here <= 120
     assert elsewhere in (3599, 3600)  # the durable expiry
 

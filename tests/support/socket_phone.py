@@ -136,16 +136,23 @@ def call(caller: SocketPhone, callee: SocketPhone, uri: str, seconds: float = 8)
     for phone in (caller, callee):
         phone.agent.received.clear()
     invite = caller.invite(uri)
-    incoming = callee.wait(lambda: next(iter(callee.agent.requests("INVITE")), None), seconds)
-    callee.send(callee.agent.response(incoming, 180).to_bytes())
-    caller.wait(lambda: 180 in caller.agent.statuses("INVITE"), seconds)
+    incoming = callee.wait(
+        lambda: next(iter(callee.agent.requests("INVITE")), None),
+        seconds,
+        also=lambda: caller.agent.transport == "UDP" and caller.send(invite.to_bytes()),
+    )
+    # UDP may lose any of these: they are sent again, as user agents do.
+    ringing = callee.agent.response(incoming, 180).to_bytes()
+    callee.send(ringing)
+    caller.wait(lambda: 180 in caller.agent.statuses("INVITE"), seconds, also=lambda: callee.send(ringing))
     ok = callee.agent.response(incoming, 200)
     callee.send(ok.to_bytes())
-    answer = caller.wait(lambda: caller.agent.final(invite), seconds)
+    answer = caller.wait(lambda: caller.agent.final(invite), seconds, also=lambda: callee.send(ok.to_bytes()))
     assert answer.status == 200, answer.start_line
     dialog = caller.agent.caller_dialog(invite, answer)
-    caller.send(caller.agent.in_dialog(dialog, "ACK").to_bytes())
-    callee.wait(lambda: callee.agent.requests("ACK"), seconds)
+    ack = caller.agent.in_dialog(dialog, "ACK").to_bytes()
+    caller.send(ack)
+    callee.wait(lambda: callee.agent.requests("ACK"), seconds, also=lambda: caller.send(ack))
     return dialog, callee.agent.callee_dialog(incoming, ok)
 
 

@@ -1,0 +1,117 @@
+"""Two Regions: what is registered, changed and called in one, seen from the other; and one of them dying."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from scripts.fleet import DOMAIN, SIP, Host
+from scripts.processes import wait_for
+from tests.integration.conftest import fresh_base
+from tests.support.regions import TwoRegions
+from tests.support.socket_phone import SocketPhone, call, in_dialog
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def regions(tmp_path_factory):
+    with TwoRegions(tmp_path_factory.mktemp("regions"), fresh_base()) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def healed(regions):
+    regions.lag, regions.reordered, regions.parted = 0.1, False, False
+    yield
+    regions.parted, regions.lag = False, 0.1
+
+
+def phone(regions, user, index):
+    edge = regions.fleet.edges[index]
+    return SocketPhone(regions.fleet.accounts[user], DOMAIN, Host(edge.address), (edge.address, SIP))
+
+
+def change_password(regions, user):
+    made = regions.fleet.api("POST", f"/v1/accounts/{user}@{DOMAIN}/password", {})
+    return made["password"]
+
+
+def test_calls_between_the_regions_once_registrations_have_come_over(regions):
+    with phone(regions, "alice", 0) as alice, phone(regions, "bob", 1) as bob:
+        assert alice.register() == bob.register() == 200
+        regions.settle()
+        dialog, _ = call(alice, bob, f"sip:bob@{DOMAIN}")
+        in_dialog(alice, dialog, "BYE", bob)
+        dialog, _ = call(bob, alice, f"sip:alice@{DOMAIN}")
+        in_dialog(bob, dialog, "BYE", alice)
+
+
+def test_a_changed_password_reaches_the_other_region_however_late_and_in_whatever_order(regions):
+    with phone(regions, "carol", 1) as carol:
+        assert carol.register() == 200
+        regions.settle()
+        regions.lag, regions.reordered = 2.0, True
+        password = change_password(regions, "carol")
+        change_password(regions, "dave")
+        begun = time.monotonic()
+        while carol.register() != 403:
+            assert time.monotonic() - begun < 10
+        carol.agent.password = password
+        wait_for("the new password to work there", lambda: carol.register() == 200, 10)
+
+
+def test_parted_regions_go_on_each_for_itself_and_agree_afterwards(regions):
+    """A phone moves from one to the other while they are parted: as long as they are, each has it where it was there; then
+    the later registration stands, everywhere, and a change made meanwhile is not lost."""
+    with phone(regions, "alice", 0) as here, phone(regions, "alice", 1) as there, phone(regions, "bob", 0) as bob:
+        here.agent.instance = there.agent.instance = "urn:uuid:7"
+        assert here.register() == bob.register() == 200
+        regions.settle()
+        regions.parted = True
+        there.agent.call_id += "-there"
+        assert there.register() == 200
+        assert bob.register() == 200
+        dialog, _ = call(bob, here, f"sip:alice@{DOMAIN}")
+        in_dialog(bob, dialog, "BYE", here)
+        password = change_password(regions, "bob")  # in the first Region
+        regions.parted = False
+        regions.settle()
+        dialog, _ = call(here_password(bob, password), there, f"sip:alice@{DOMAIN}")
+        in_dialog(bob, dialog, "BYE", there)
+
+
+def here_password(phone, password):
+    phone.agent.password = password
+    return phone
+
+
+def test_a_regions_death_loses_no_call(regions):
+    """Its edge asks the other Region from then on; calls, before, during and after, all work."""
+    with phone(regions, "alice", 0) as alice, phone(regions, "dave", 1) as dave:
+        dave.agent.password = change_password(regions, "dave")
+        alice_password = change_password(regions, "alice")
+        regions.settle()
+        alice.agent.password = alice_password
+        assert alice.register() == dave.register() == 200
+        regions.settle()
+        answered = []
+        dialog, other = call(alice, dave, f"sip:dave@{DOMAIN}")
+        for turn in range(10):
+            if turn == 3:
+                regions.kill_region(0)
+            answered.append(call(alice, dave, f"sip:dave@{DOMAIN}"))
+        in_dialog(alice, dialog, "BYE", dave)
+        assert len(answered) == 10
+        alice.agent.call_id += "x"
+        assert alice.register() == 200  # decided by the other Region
+        regions.start_control(0)
+        regions.settle()
+        tenant = regions.fleet.api("GET", "/v1/tenants")["items"][0]["id"]
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        wait_for(
+            "every call's record, once",
+            lambda: len([c for c in regions.fleet.calls(tenant, today) if c["called"] == f"dave@{DOMAIN}"]) == 11,
+            20,
+        )
