@@ -33,7 +33,8 @@ def load_template() -> dict[str, Any]:
 
 
 def table_definitions(prefix: str) -> list[dict[str, Any]]:
-    """``CreateTable`` arguments of every table, with the name of its time-to-live attribute under ``TTL``."""
+    """``CreateTable`` arguments of every table, with the name of its time-to-live attribute under ``TTL``,
+    and whether it has point-in-time recovery under ``PITR``."""
     found = []
     for resource in load_template()["Resources"].values():
         if resource["Type"] != "AWS::DynamoDB::GlobalTable":
@@ -46,6 +47,7 @@ def table_definitions(prefix: str) -> list[dict[str, Any]]:
         }
         definition["TableName"] = properties["TableName"]["Sub"].replace("${TablePrefix}", prefix)
         definition["TTL"] = properties.get("TimeToLiveSpecification", {}).get("AttributeName")
+        definition["PITR"] = "PointInTimeRecoverySpecification" in properties["Replicas"][0]
         found.append(definition)
     return found
 
@@ -55,6 +57,7 @@ def create_tables(client: Any, prefix: str) -> list[str]:
     made = []
     for definition in table_definitions(prefix):
         ttl = definition.pop("TTL")
+        recoverable = definition.pop("PITR")
         name = definition["TableName"]
         try:
             client.create_table(**definition)
@@ -65,5 +68,8 @@ def create_tables(client: Any, prefix: str) -> list[str]:
         client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1})
         if ttl:
             client.update_time_to_live(TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": ttl})
+        if recoverable:
+            recovery = {"PointInTimeRecoveryEnabled": True}
+            client.update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=recovery)
         made.append(name)
     return made
