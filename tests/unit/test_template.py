@@ -39,7 +39,15 @@ def test_functions_may_do_only_what_they_need():
                     statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
                 )
                 assert not any("*" in action for action in actions)
-                assert all("table/${TablePrefix}-" in resource["Sub"] for resource in resources)
+                if statement["Sid"] == "FindAddresses":
+                    assert (actions, resources) == (["ec2:DescribeAddresses"], ["*"])
+                elif statement["Sid"] == "MoveOurAddresses":
+                    assert actions == ["ec2:AssociateAddress"]
+                    assert statement["Condition"]["StringEquals"] == {
+                        "aws:ResourceTag/sipwizard": {"Ref": "TablePrefix"}
+                    }
+                else:
+                    assert all("table/${TablePrefix}-" in resource["Sub"] for resource in resources)
     assert RESOURCES["DecisionsFunction"]["Properties"]["FunctionUrlConfig"]["AuthType"] == "AWS_IAM"
     assert "ReservedConcurrentExecutions" in RESOURCES["ProvisioningFunction"]["Properties"]
 
