@@ -1,0 +1,87 @@
+"""Elastic IPs, moved by the control plane's driver in an EC2 of MiniStack's."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from lambdas.repositories.addresses import Addresses
+from scripts.fleet import MINISTACK
+from scripts.processes import Processes
+from tests.integration.conftest import fresh_base
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def ec2(tmp_path, monkeypatch):
+    host = fresh_base()
+    processes = Processes(tmp_path)
+    environment = {
+        **os.environ,
+        "GATEWAY_PORT": str(MINISTACK),
+        "BIND_HOST": host,
+        "MINISTACK_HOST": host,
+        "SERVICES": "ec2",
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "TMPDIR": str(tmp_path),
+    }
+    processes.start("ministack", [sys.executable, "-m", "ministack"], environment)
+    for name, value in (
+        ("AWS_ENDPOINT_URL", f"http://{host}:{MINISTACK}"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    try:
+        client = boto3.client("ec2")
+
+        def answers():
+            try:
+                return client.describe_vpcs() is not None
+            except Exception:
+                return None
+
+        processes.wait_until("ministack", answers)
+        yield client
+    finally:
+        processes.stop_all()
+
+
+def test_what_ec2_does_not_confirm_counts_as_not_moved(ec2):
+    """MiniStack associates, but doesn't tell with which interface: the address may not be used then."""
+    address = ec2.allocate_address(Domain="vpc")["PublicIp"]
+    assert not Addresses().move(address, "eni-0123456789abcdef0", "10.0.0.12")
+    (found,) = ec2.describe_addresses(PublicIps=[address])["Addresses"]
+    assert found["AssociationId"]
+
+
+def test_an_elastic_ip_moves_once_and_is_confirmed():
+    """Against EC2's own model: botocore checks each request and answer."""
+    client = boto3.client("ec2", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    there = {"NetworkInterfaceId": "eni-0123456789abcdef0", "PrivateIpAddress": "10.0.0.12"}
+    elsewhere = {"NetworkInterfaceId": "eni-0fedcba9876543210", "PrivateIpAddress": "10.0.0.11"}
+    found = {"PublicIp": "203.0.113.11", "AllocationId": "eipalloc-0a"}
+    asked = {"PublicIps": ["203.0.113.11"]}
+    with Stubber(client) as stub:
+        stub.add_response("describe_addresses", {"Addresses": [found | elsewhere]}, asked)
+        stub.add_response(
+            "associate_address",
+            {"AssociationId": "eipassoc-0b"},
+            {"AllocationId": "eipalloc-0a", "AllowReassociation": True, **there},
+        )
+        stub.add_response("describe_addresses", {"Addresses": [found | there]}, asked)
+        addresses = Addresses()
+        addresses._ec2 = client
+        assert addresses.move("203.0.113.11", "eni-0123456789abcdef0", "10.0.0.12")
+        stub.add_response("describe_addresses", {"Addresses": [found | there]}, asked)
+        assert addresses.move("203.0.113.11", "eni-0123456789abcdef0", "10.0.0.12")  # it is there: nothing to do
+        stub.add_client_error("describe_addresses", "InvalidAddress.NotFound")
+        assert not addresses.move("203.0.113.11", "eni-0123456789abcdef0", "10.0.0.12")
+        stub.assert_no_pending_responses()
