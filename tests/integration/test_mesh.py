@@ -15,7 +15,20 @@ from aioquic.quic.connection import QuicConnection
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge.control.identity import Identity
-from edge.mesh.frames import Frame, FrameError, FrameReader, Hello, Nonce, Proof, ResponseFor, SendOn, Welcome, encode
+from edge.mesh.frames import (
+    Frame,
+    FrameError,
+    FrameReader,
+    Hello,
+    Keys,
+    Nonce,
+    Offer,
+    Proof,
+    ResponseFor,
+    SendOn,
+    Welcome,
+    encode,
+)
 from edge.mesh.link import ALPN, ClientLink, client_configuration, signed_proof
 from edge.mesh.peers import Mesh, Peer
 from edge.sip.flow import Flow
@@ -143,6 +156,39 @@ def test_no_link_no_holder():
     async def work(one: Member, two: Member) -> None:
         assert not one.mesh.send(FLOW._replace(address="203.0.113.99"), b"", "r")
         assert not one.mesh.respond("edge-z", FLOW, b"")
+
+    pair(work)
+
+
+def test_peers_are_asked_and_told():
+    async def work(one: Member, two: Member) -> None:
+        assert one.mesh.find("ref", "bob@example.com", "t1") == 1
+        one.mesh.announce("203.0.113.11", 7)
+        assert one.mesh.tell("edge-b", Offer("203.0.113.11", 7, "good"))
+        assert one.mesh.tell("edge-b", Offer("203.0.113.13", 7, "bad"))
+        assert one.mesh.tell("edge-b", Keys("203.0.113.11", b"keys"))
+        await until(lambda: one.user.found and two.user.keys and one.user.declines)
+        assert one.user.found == [("ref", b"bob@example.com of t1")]
+        assert two.user.announcements == [("edge-a", "203.0.113.11", 7)]
+        assert one.user.declines == [("203.0.113.13", "not with that consent")]
+        assert two.user.keys == [("edge-a", b"keys")]
+        assert not one.mesh.tell("edge-z", Keys("203.0.113.11", b""))
+
+    pair(work)
+
+
+def test_an_announcement_is_ahead_of_the_fleet_list_and_an_older_one_is_not_believed():
+    async def work(one: Member, two: Member) -> None:
+        address = "203.0.113.50"
+        flow = FLOW._replace(address=address)
+        assert not one.mesh.send(flow, b"x", "r")
+        two.mesh.announce(address, 9)
+        await until(lambda: one.user.announcements)
+        assert one.mesh.send(flow, b"x", "r")
+        one.mesh._note("edge-z", address, 8)
+        assert one.mesh.send(flow, b"y", "r")
+        await until(lambda: len(two.user.asked) == 2)
+        assert [epoch for _, epoch, _ in two.user.asked] == [9, 9]
 
     pair(work)
 
