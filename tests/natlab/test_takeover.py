@@ -7,18 +7,20 @@ import signal
 import statistics
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from edge.sip.transaction.client import make_ack, make_cancel
 from scripts.fleet import DOMAIN, SIP
-from scripts.processes import wait_for
+from scripts.processes import Processes, wait_for
 from tests.natlab.conftest import laboratory
 from tests.support.cloudlab import CloudLab
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 
 pytestmark = pytest.mark.natlab
 
+SCENARIOS = Path(__file__).parent.parent / "sipp"
 MEDIAN, WORST = 5.0, 10.0  # seconds from the kill to a call that rings
 
 
@@ -235,3 +237,34 @@ def test_drain_and_upgrade_fail_no_call(cloud, fleet):
 def call_and_hang_up(caller, callee):
     dialog, other = call(caller, callee, f"sip:{callee.agent.username}@{DOMAIN}")
     in_dialog(caller, dialog, "BYE", callee)
+
+
+def test_a_rolling_upgrade_under_load_fails_no_call(cloud, fleet, tmp_path):
+    """SIPp calls five times a second while both edges are drained and started anew, one after the other."""
+    callee, caller = fleet.accounts["carol"], fleet.accounts["alice"]
+    users = {}
+    for account in (callee, caller):
+        login = f"[authentication username={account.username} password={account.password}]"
+        users[account.username] = tmp_path / f"{account.username}.csv"
+        users[account.username].write_text(f"SEQUENTIAL\n{account.username};{DOMAIN};{login};{callee.username}\n")
+
+    def sipp(scenario, edge, place, port, user, calls):
+        return [
+            "sipp", f"{cloud.address(edge)}:{SIP}", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", cloud.host(place).address,
+            "-p", str(port), "-inf", str(users[user]), "-t", "u1", "-m", str(calls), "-r", "5",
+            "-timeout", "120s", "-timeout_error", "-nostdin", "-nd", "-recv_timeout", "15000",
+        ]  # fmt: skip
+
+    processes = Processes(tmp_path / "logs")
+    try:
+        register = sipp("register", "edge-a", "phone2", 7000, "carol", 1)
+        processes.start("register", register, {}, cloud.ns("phone2"))
+        assert processes.wait("register", 30) == 0, processes.last_words("register")
+        processes.start("callee", sipp("callee", "edge-a", "phone2", 7000, "carol", 10_000), {}, cloud.ns("phone2"))
+        processes.start("caller", sipp("caller", "edge-b", "caller", 7001, "alice", 200), {}, cloud.ns("caller"))
+        for edge in fleet.edges:
+            fleet.drain(edge)
+            home_again(fleet, cloud, edge.id)
+        assert processes.wait("caller", 120) == 0, processes.last_words("caller")
+    finally:
+        processes.stop_all()
