@@ -264,6 +264,7 @@ class Runtime:
         if self._busy:
             return
         self._busy = True
+        self._core.recording = self._journal.possible
         try:
             while events:
                 now = time.monotonic()

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from edge.control.breaker import Breaker
 from edge.control.identity import Identity
+from edge.control.journal import Outcome
 from edge.control.sigv4 import Sigv4
 from lambdas.contract import (
     VERSION,
@@ -47,6 +48,7 @@ class ControlClient:
         self._sigv4 = Sigv4() if auth == "aws_iam" else None
         self._session: aiohttp.ClientSession | None = None
         self._faults: dict[str, str] = {}
+        self._unacceptable = False
         self._breakers = {url: Breaker() for url in urls}
 
     async def open(self) -> None:
@@ -67,13 +69,16 @@ class ControlClient:
         """The reply, or None if none could be had; the log says why."""
         return await self._post("/edge/heartbeat", beat.model_dump_json().encode(), HeartbeatReply, probe=True)
 
-    async def report(self, reports: list[bytes]) -> bool:
-        """Deliver reports, each as JSON; whether the control plane has them."""
+    async def report(self, reports: list[bytes]) -> Outcome:
+        """Deliver reports, each as JSON."""
         data = b'{"version":%d,"reports":[%b]}' % (VERSION, b",".join(reports))
+        self._unacceptable = False
         receipt = await self._post("/edge/reports", data, ReportReceipt)
         if receipt is not None and receipt.refused:
             log.error("the control plane could not use %d of %d reports", receipt.refused, len(reports))
-        return receipt is not None
+        if receipt is not None:
+            return "taken"
+        return "refused" if self._unacceptable else "later"
 
     async def _post(self, path: str, data: bytes, kind: type[_Reply], probe: bool = False) -> _Reply | None:
         """``probe``: ask those too that didn't answer just now."""
@@ -93,6 +98,7 @@ class ControlClient:
             except _Refused as error:
                 fault = f"{type(error).__name__}: {error}"
                 if error.status < 500:  # it works, and says no
+                    self._unacceptable = error.status in (400, 413, 422)
                     self._breakers[url].answered()
                     self._note(url, path, fault)
                     continue

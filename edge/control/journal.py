@@ -18,6 +18,7 @@ import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Literal
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,9 @@ BALLAST = 4 * 1024 * 1024
 _GATHER = 0.05  # seconds that a delivery waits for company
 _FIRST_RETRY, _LAST_RETRY = 1.0, 15.0
 
-Deliver = Callable[[list[bytes]], Awaitable[bool]]
+Outcome = Literal["taken", "later", "refused"]
+"""The control plane has the reports; it can't be had just now; or it will never take this delivery as it is."""
+Deliver = Callable[[list[bytes]], Awaitable[Outcome]]
 Safe = Callable[[], None]
 
 
@@ -164,7 +167,7 @@ class Journal:
             self._work.set()
         self._delivers = True
         self._writes = True
-        self.counters = {"unreadable": self._segments.unreadable, "delivered": 0, "failed_writes": 0}
+        self.counters = {"unreadable": self._segments.unreadable, "delivered": 0, "refused": 0, "failed_writes": 0}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -213,14 +216,23 @@ class Journal:
     async def run(self) -> None:
         """Deliver for ever, in order."""
         retry = 0.0
+        most = BATCH
         while True:
             await self._work.wait()
             await asyncio.sleep(_GATHER)
-            batch = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
+            batch = [self._waiting[index] for index in range(min(most, len(self._waiting)))]
             if not batch:
                 self._work.clear()
                 continue
-            if await self._deliver([report for _, report, _ in batch]):
+            outcome = await self._deliver([report for _, report, _ in batch])
+            if outcome == "refused" and len(batch) > 1:
+                most = 1  # one of them: each by itself, until the bad one has shown
+                continue
+            if outcome == "refused":
+                log.error("the control plane refuses a report, which is dropped: %s", batch[0][1].decode())
+                self.counters["refused"] += 1
+            if outcome != "later":
+                most = BATCH if outcome == "refused" else min(BATCH, 2 * most)
                 retry = 0.0
                 self._delivers = True
                 self.counters["delivered"] += len(batch)

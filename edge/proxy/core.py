@@ -97,6 +97,8 @@ class Core(Answering, Asking):
         self.memory = Memory(self)
         self.handover = Handover()
         self.static_seconds = static_seconds
+        self.recording = True
+        """False while calls can't be recorded: no new ones are made then."""
         self._informed_at = float("-inf")
         Asking.__init__(self, ids)
         self._contexts: dict[ServerTransaction, ResponseContext] = {}

@@ -65,7 +65,11 @@ class Memory:
         """Take back what was kept. CSeqs aren't: a phone's next one is higher than any that counted."""
         core = self._core
         for aor, data in records:
-            record = _Record.model_validate_json(data)
+            try:
+                record = _Record.model_validate_json(data)
+            except ValueError:
+                core.counters["unreadable_records"] += 1  # of another version: the account is asked for again
+                continue
             age = max(0.0, core.wall(now) - record.at)
             if record.grant is not None:
                 core.registrar.grants.keep(aor, record.grant, now)

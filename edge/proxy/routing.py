@@ -34,6 +34,10 @@ class Router:
             raise Fault(404)
         check_text(incoming.request, caller, incoming.uri)
         credentials = core.authenticator.credentials(incoming, realm, fleet, now)
+        if incoming.request.method == "INVITE" and not core.recording:
+            core.counters["unrecordable"] += 1
+            core.unavailable(server, incoming, now)
+            return
         drop_private(incoming.request, fleet)
         host = fleet.canonical(incoming.uri.host) or incoming.uri.host
         token = core.new_token()

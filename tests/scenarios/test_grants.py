@@ -312,6 +312,15 @@ def test_every_answered_call_and_its_end_are_reported_once(world):
         assert (first.caller, first.called) == (f"alice@{DOMAIN}", f"bob@{DOMAIN}")
 
 
+def test_no_new_calls_while_none_can_be_recorded(world):
+    alice, bob = world.phone("alice"), world.phone("bob")
+    assert alice.register() == bob.register() == 200
+    world.nodes["edge-a"].core.recording = False
+    invite = alice.start_call(f"sip:bob@{DOMAIN}")
+    assert world.wait(lambda: alice.agent.final(invite)).status == 503
+    assert alice.register() == 200
+
+
 def test_a_2xx_waits_until_the_call_is_safe(world):
     alice, bob = world.phone("alice"), world.phone("bob")
     assert alice.register() == bob.register() == 200

@@ -38,13 +38,17 @@ class Plane:
 
     def __init__(self, takes: bool = True) -> None:
         self.takes = takes
+        self.hates: set[int] = set()
         self.got: list[int] = []
 
-    async def deliver(self, reports: list[bytes]) -> bool:
-        if self.takes:
-            assert len(reports) <= BATCH
-            self.got += numbers(reports)
-        return self.takes
+    async def deliver(self, reports: list[bytes]) -> str:
+        if not self.takes:
+            return "later"
+        assert len(reports) <= BATCH
+        if set(numbers(reports)) & self.hates:
+            return "refused"
+        self.got += numbers(reports)
+        return "taken"
 
 
 async def until(found, seconds=5.0):
@@ -103,6 +107,20 @@ def test_while_nobody_takes_them_they_wait_and_survive_a_restart(tmp_path):
 
     run(tmp_path, plane, again)
     assert plane.got == list(range(31))
+
+
+def test_a_report_that_is_never_taken_keeps_nothing_waiting(tmp_path):
+    plane = Plane()
+    plane.hates = {3, 57}
+
+    async def work(journal):
+        for number in range(60):
+            journal.add(report(number))
+        await until(lambda: len(journal) == 0)
+        assert journal.counters["refused"] == 2
+
+    run(tmp_path, plane, work)
+    assert plane.got == [number for number in range(60) if number not in plane.hates]
 
 
 def test_delivered_segments_are_removed(tmp_path):
@@ -235,7 +253,7 @@ from edge.control.journal import Journal
 
 async def main():
     async def deliver(reports):
-        return False
+        return "later"
     journal = Journal(Path(sys.argv[1]), deliver)
     first = int(sys.argv[2])
     for number in range(first, first + 100_000):
