@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import aiohttp
 from aiohttp import web
 
 from edge.handing import Handing
+
+log = logging.getLogger(__name__)
 
 _SOCKET = "control.sock"
 
@@ -29,12 +32,14 @@ async def serve(state: Path, handing: Handing, stop: Callable[[], None]) -> web.
         await response.prepare(request)
 
         async def say(**line: str) -> None:
-            await response.write(json.dumps(line).encode() + b"\n")
+            with contextlib.suppress(ConnectionError):  # whoever asked has gone; it goes on
+                await response.write(json.dumps(line).encode() + b"\n")
 
         try:
             async for line in handing.drain():
                 await say(say=line)
-        except RuntimeError as error:
+        except Exception as error:
+            log.exception("draining failed")
             await say(error=str(error))
         else:
             stop()

@@ -58,7 +58,11 @@ class Handing:
                     continue
                 address = self._addresses.holdings.surplus(edge.wants)
                 if address:
-                    why = await self._hand(address, edge.id)
+                    try:
+                        why = await self._hand(address, edge.id)
+                    except Exception:
+                        log.exception("a fault in giving %s back", address)
+                        why = "see above"
                     if why:
                         log.warning("%s isn't given back: %s", address, why)
                         since[edge.id] = now
@@ -68,6 +72,15 @@ class Handing:
         other edge can take an address: this one then goes on as before."""
         holdings = self._addresses.holdings
         holdings.leaving = True
+        try:
+            async for line in self._drain():
+                yield line
+        except Exception:
+            holdings.leaving = False
+            raise
+
+    async def _drain(self) -> AsyncIterator[str]:
+        holdings = self._addresses.holdings
         for address in sorted(holdings.held()):
             whys = []
             for edge in self._mesh.connected():
@@ -77,7 +90,6 @@ class Handing:
                     break
                 whys.append(why)
             else:
-                holdings.leaving = False
                 raise RuntimeError(f"{address} stays: {'; '.join(whys) or 'no other edge is linked'}")
         end = time.monotonic() + _ENDING
         told = 0

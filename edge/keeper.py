@@ -32,6 +32,14 @@ class Keeper:
         self._static_seconds = static_seconds
         self._kept_at = float("-inf")
         self._kept = ""
+        self._records = store.load("record")
+        self._news = self._load_news()
+        if self._news is None or time.time() - self._news[1] > static_seconds:
+            # Without the cursor that goes with them, nobody could tell which grants have been revoked.
+            store.keep("record", [(name, b"") for name, _ in self._records])
+            self._records, self._news = [], None
+        else:
+            beats.feed = self._news[0].reply.feed
 
     async def run(self) -> None:
         await self._begin()
@@ -44,19 +52,16 @@ class Keeper:
         tried = asyncio.create_task(self._beats.tried.wait())
         await asyncio.wait([tried], timeout=_PATIENCE)
         tried.cancel()
-        records = self._store.load("record")
-        news = self._load_news()
-        if news is None or time.time() - news[1] > self._static_seconds:
-            if records:
-                log.info("what was kept is too old; starting anew")
-                self._store.keep("record", [(name, b"") for name, _ in records])
+        records, self._records = self._records, []
+        if self._news is None:
             return
-        if self._core.fleet is not None:
-            self._runtime.remember(records)
-        else:
-            log.warning("no control plane answers: going on with what was known %.0f s ago", time.time() - news[1])
-            self._beats.feed = news[0].reply.feed
-            self._runtime.recall(news[0], records)
+        news, at = self._news
+        last = self._runtime.last_news
+        if last is None:
+            log.warning("no control plane answers: going on with what was known %.0f s ago", time.time() - at)
+            self._runtime.recall(news, records)
+        elif not last.reply.revalidate:
+            self._runtime.remember(records, bindings=False)  # the control plane has told where phones are
         log.info("%d accounts were kept", len(records))
 
     def _load_news(self) -> tuple[News, float] | None:
@@ -66,22 +71,23 @@ class Keeper:
                 reply = HeartbeatReply.model_validate(kept["reply"])
                 age = max(0.0, time.time() - kept["at"])
                 return News(reply, kept["domains"], time.monotonic() - age), float(kept["at"])
-            except (ValueError, KeyError) as error:
+            except (ValueError, KeyError, TypeError) as error:
                 log.error("the heartbeat that was kept can't be used: %s", error)
         return None
 
     async def _keep(self) -> None:
         now = time.monotonic()
         news = self._runtime.last_news
-        if news is not None:
-            await self._keep_news(news, now)
         while True:
             changed = self._core.memory.take_changed(_BATCH, now)
             if not changed:
-                return
+                break
             if not await asyncio.to_thread(self._store.keep, "record", changed):
                 self._core.bindings.changed.update(aor for aor, _ in changed)
                 return
+        # The cursor last: a grant that it has revoked is gone from the disk by then.
+        if news is not None:
+            await self._keep_news(news, now)
 
     async def _keep_news(self, news: News, now: float) -> None:
         reply = news.reply.model_copy(update={"changes": [], "feed_changes": [], "more": False})

@@ -23,6 +23,7 @@ from edge.mesh.frames import Keys, Offer
 from edge.mesh.peers import Mesh, Peer
 from edge.proxy.core import Core
 from edge.proxy.events import (
+    Action,
     Ask,
     BindingsChanged,
     Decided,
@@ -161,7 +162,7 @@ class Runtime:
         self._addresses.follow(self._addresses.holdings.announced(edge, address, epoch))
 
     def offered(self, edge: str, address: str, epoch: int, consent: str) -> str:
-        why = self._addresses.holdings.offered(address, epoch, consent)
+        why = self._addresses.holdings.offered(address, epoch, consent, time.monotonic())
         if not why:
             log.info("edge %s hands %s over", edge, address)
             self.nudge()
@@ -173,7 +174,7 @@ class Runtime:
             future.set_result(why)
 
     def keys_of_peer(self, edge: str, data: bytes) -> None:
-        self._do(Entrusted(edge, _KEYS.validate_json(data)))
+        self._do(Entrusted(edge, [_as_heard(key) for key in _KEYS.validate_json(data)]))
 
     def links_changed(self) -> None:
         self.nudge()
@@ -224,11 +225,11 @@ class Runtime:
         self._addresses.follow(
             self._addresses.holdings.resume({held.address: held.epoch for held in news.reply.held}, time.monotonic())
         )
-        self.remember(records)
+        self.remember(records, bindings=True)
 
-    def remember(self, records: list[tuple[str, bytes]]) -> None:
-        """Take grants and bindings back that were kept on disk."""
-        self._do(Remembered(records))
+    def remember(self, records: list[tuple[str, bytes]], bindings: bool) -> None:
+        """Take back the grants, and perhaps the bindings, that were kept on disk."""
+        self._do(Remembered(records, bindings))
 
     # Handing an address over
 
@@ -276,28 +277,35 @@ class Runtime:
                     log.exception("a fault in the core")
                     actions = self._core.take_actions()
                 for action in actions:
-                    match action:
-                        case Send(flow, data, ref):
-                            self._send(flow, data, ref)
-                        case Ask(ask, question):
-                            task = self._loop.create_task(self._ask(ask, question))
-                            self._asking.add(task)
-                            task.add_done_callback(self._asking.discard)
-                        case Relay(owner, flow, data):
-                            if self._trace.wanted:
-                                self._trace.crossing(owner, flow, data)
-                            if not self._mesh.respond(owner, flow, data):
-                                self._core.counters["ownerless_responses"] += 1
-                        case Journal(report, ref):
-                            data = report.model_dump_json().encode()
-                            self._journal.add(data, partial(self._do, Written(ref)) if ref else None)
-                        case Find(ask, aor, tenant):
-                            self._find(ask, aor, tenant)
-                        case Entrust(to, address, keys):
-                            self._mesh.tell(to, Keys(address, _KEYS.dump_json(keys)))
+                    try:
+                        self._carry_out(action)
+                    except Exception:
+                        self._core.counters["errors"] += 1
+                        log.exception("a fault in carrying out %s", type(action).__name__)
         finally:
             self._busy = False
         self._arm()
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Send(flow, data, ref):
+                self._send(flow, data, ref)
+            case Ask(ask, question):
+                task = self._loop.create_task(self._ask(ask, question))
+                self._asking.add(task)
+                task.add_done_callback(self._asking.discard)
+            case Relay(owner, flow, data):
+                if self._trace.wanted:
+                    self._trace.crossing(owner, flow, data)
+                if not self._mesh.respond(owner, flow, data):
+                    self._core.counters["ownerless_responses"] += 1
+            case Journal(report, ref):
+                data = report.model_dump_json().encode()
+                self._journal.add(data, partial(self._do, Written(ref)) if ref else None)
+            case Find(ask, aor, tenant):
+                self._find(ask, aor, tenant)
+            case Entrust(to, address, keys):
+                self._mesh.tell(to, Keys(address, _KEYS.dump_json([_as_text(key) for key in keys])))
 
     def _find(self, ask: str, aor: str, tenant: str) -> None:
         asked = self._mesh.find(ask, aor, tenant)
@@ -343,6 +351,15 @@ class Runtime:
     def _tick(self) -> None:
         self._timer = None
         self._do(Tick())
+
+
+def _as_text(key: tuple[str, ...]) -> tuple[str, ...]:
+    """A transaction's key has octets of strangers, which need not be UTF-8."""
+    return tuple(part.encode("utf-8", "surrogateescape").decode("latin-1") for part in key)
+
+
+def _as_heard(key: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part.encode("latin-1").decode("utf-8", "surrogateescape") for part in key)
 
 
 @dataclass(slots=True)

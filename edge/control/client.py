@@ -26,6 +26,7 @@ from lambdas.contract import (
     HeartbeatReply,
     Question,
     QuestionEnvelope,
+    Reject,
     ReportReceipt,
     signed_text,
 )
@@ -36,6 +37,8 @@ BUDGET = 4.5
 """Seconds for a question, all control planes tried included: the phone is answered within 5."""
 
 _MAX_CONNECTIONS = 100
+_RETRY_AFTER = 5
+_UNACCEPTABLE = {400, 413, 422}
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
 
@@ -48,7 +51,6 @@ class ControlClient:
         self._sigv4 = Sigv4() if auth == "aws_iam" else None
         self._session: aiohttp.ClientSession | None = None
         self._faults: dict[str, str] = {}
-        self._unacceptable = False
         self._breakers = {url: Breaker() for url in urls}
 
     async def open(self) -> None:
@@ -62,7 +64,12 @@ class ControlClient:
     async def ask(self, question: Question) -> Decision | None:
         """The decision, or None if none could be had in time; the log says why."""
         envelope = QuestionEnvelope(version=VERSION, question=question)
-        reply = await self._post("/edge/decisions", envelope.model_dump_json().encode(), DecisionEnvelope)
+        refusals: list[int] = []
+        data = envelope.model_dump_json().encode()
+        reply = await self._post("/edge/decisions", data, DecisionEnvelope, refusals=refusals)
+        if reply is None and refusals:
+            # It can be had, and won't have us (any more): not a case for going on without it.
+            return Reject(status=503, retry_after=_RETRY_AFTER)
         return reply.decision if reply is not None else None
 
     async def heartbeat(self, beat: Heartbeat) -> HeartbeatReply | None:
@@ -72,16 +79,19 @@ class ControlClient:
     async def report(self, reports: list[bytes]) -> Outcome:
         """Deliver reports, each as JSON."""
         data = b'{"version":%d,"reports":[%b]}' % (VERSION, b",".join(reports))
-        self._unacceptable = False
-        receipt = await self._post("/edge/reports", data, ReportReceipt)
+        refusals: list[int] = []
+        receipt = await self._post("/edge/reports", data, ReportReceipt, refusals=refusals)
         if receipt is not None and receipt.refused:
             log.error("the control plane could not use %d of %d reports", receipt.refused, len(reports))
         if receipt is not None:
             return "taken"
-        return "refused" if self._unacceptable else "later"
+        everybody = len(refusals) == len(self._urls)
+        return "refused" if everybody and set(refusals) <= _UNACCEPTABLE else "later"
 
-    async def _post(self, path: str, data: bytes, kind: type[_Reply], probe: bool = False) -> _Reply | None:
-        """``probe``: ask those too that didn't answer just now."""
+    async def _post(
+        self, path: str, data: bytes, kind: type[_Reply], probe: bool = False, refusals: list[int] | None = None
+    ) -> _Reply | None:
+        """``probe``: ask those too that didn't answer just now. ``refusals`` gets the statuses of those that say no."""
         end = time.monotonic() + BUDGET
         urls = [url for url in self._urls if probe or not self._breakers[url].open(time.monotonic())]
         for index, url in enumerate(urls):
@@ -98,7 +108,8 @@ class ControlClient:
             except _Refused as error:
                 fault = f"{type(error).__name__}: {error}"
                 if error.status < 500:  # it works, and says no
-                    self._unacceptable = error.status in (400, 413, 422)
+                    if refusals is not None:
+                        refusals.append(error.status)
                     self._breakers[url].answered()
                     self._note(url, path, fault)
                     continue

@@ -12,6 +12,7 @@ from typing import Literal
 
 from lambdas.contract import HeartbeatReply, Take
 
+CONSENT = 12.0  # seconds for which an offer stands; the holder waits a little longer
 MARGIN = 1.0  # seconds that a lease ends earlier here
 _RETRY = 1.0  # seconds between attempts to move an address here
 _GIVE_UP = 15.0  # seconds of attempts, after which somebody else shall try
@@ -86,7 +87,7 @@ class Holdings:
         self._held: dict[str, Holding] = {}
         self._holders: dict[str, tuple[str, int]] = {}
         self._allowed: Collection[str] = ()
-        self._consents: dict[str, tuple[int, str]] = {}
+        self._consents: dict[str, tuple[int, str, float]] = {}
         self._resting: dict[str, float] = {}
         self._releases: set[str] = set()
         self._hosts: dict[str, str] = {}
@@ -121,8 +122,8 @@ class Holdings:
     def _takes(self, linked: Collection[str], now: float) -> list[Take]:
         if self.driver == "none":
             return []
-        for address, (epoch, consent) in self._consents.items():
-            if address not in self._held:
+        for address, (epoch, consent, until) in self._consents.items():
+            if address not in self._held and now < until:
                 return [Take(address=address, epoch=epoch, consent=consent)]
         for address in self._allowed:
             holder = self._holders.get(address)
@@ -148,7 +149,7 @@ class Holdings:
         if address in self._held:
             self._releases.add(address)
 
-    def offered(self, address: str, epoch: int, consent: str) -> str:
+    def offered(self, address: str, epoch: int, consent: str, now: float) -> str:
         """The holder hands ``address`` over; why it can't be taken, "" if it can."""
         if self.driver == "none":
             return "no driver moves addresses here"
@@ -158,7 +159,8 @@ class Holdings:
             return "this edge is not registered for it; see /v1/edges"
         if self._free_host(address) is None:
             return "no spare_listen is free"
-        self._consents = {address: (epoch, consent)}
+        # The holder waits no longer either; after that it goes on with the address itself.
+        self._consents = {address: (epoch, consent, now + CONSENT)}
         return ""
 
     # What came of it

@@ -90,9 +90,15 @@ class Segments:
         return reports
 
     def _begin(self) -> None:
-        self.number = self._numbers[-1] + 1 if self._numbers else 1
-        self._numbers.append(self.number)
-        self._file = os.open(self._path(self.number), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        number = self._numbers[-1] + 1 if self._numbers else 1
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        try:
+            self._file = os.open(self._path(number), flags, 0o600)
+        except OSError:
+            self._ballast.unlink()  # or raises, if there is none
+            self._file = os.open(self._path(number), flags, 0o600)
+        self._numbers.append(number)
+        self.number = number
         self._size = 0
 
     def _reserve(self) -> None:
@@ -136,9 +142,10 @@ class Segments:
     def roll(self, undelivered: int | None) -> None:
         """Remove the segments before ``undelivered`` (None: all of them), and begin a new one if this one is full."""
         if self._size > SEGMENT:
-            os.fdatasync(self._file)
-            os.close(self._file)
+            old = self._file
+            os.fdatasync(old)
             self._begin()
+            os.close(old)
         for number in self._numbers[:-1]:
             if undelivered is not None and number >= undelivered:
                 break
@@ -224,7 +231,11 @@ class Journal:
             if not batch:
                 self._work.clear()
                 continue
-            outcome = await self._deliver([report for _, report, _ in batch])
+            try:
+                outcome = await self._deliver([report for _, report, _ in batch])
+            except Exception:
+                log.exception("a fault in delivering reports")
+                outcome = "later"
             if outcome == "refused" and len(batch) > 1:
                 most = 1  # one of them: each by itself, until the bad one has shown
                 continue
@@ -242,7 +253,10 @@ class Journal:
                     if safe is not None:
                         safe()
                 if not self._sync:
-                    self._segments.roll(self._waiting[0][0] if self._waiting else None)
+                    try:
+                        self._segments.roll(self._waiting[0][0] if self._waiting else None)
+                    except OSError as error:
+                        log.error("the journal can't be tidied up: %s", error.strerror)
             else:
                 self._delivers = False
                 # Full jitter: edges that lost the control plane together don't come back together.

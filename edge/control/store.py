@@ -47,7 +47,8 @@ class Store:
                 "CREATE TABLE IF NOT EXISTS kept "
                 "(kind TEXT, name TEXT, value BLOB, PRIMARY KEY (kind, name)) WITHOUT ROWID"
             )
-            database.execute("PRAGMA quick_check").fetchone()
+            if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("it is damaged")
         except sqlite3.DatabaseError:
             database.close()
             raise
@@ -56,10 +57,15 @@ class Store:
     def load(self, kind: str) -> list[tuple[str, bytes]]:
         """Everything of a kind; what another key has sealed is left out."""
         found = []
-        for name, value in self._database.execute("SELECT name, value FROM kept WHERE kind = ?", (kind,)):
+        try:
+            rows = self._database.execute("SELECT name, value FROM kept WHERE kind = ?", (kind,)).fetchall()
+        except sqlite3.Error as error:
+            log.error("%s can't be read: %s", self._path, error)
+            return []
+        for name, value in rows:
             try:
                 opened = self._cipher.decrypt(value[:_NONCE], value[_NONCE:], f"{kind} {name}".encode())
-            except InvalidTag:
+            except (InvalidTag, ValueError, TypeError):
                 log.warning("%s %s was kept under another key", kind, name)
                 continue
             found.append((name, opened))

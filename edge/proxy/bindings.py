@@ -28,6 +28,7 @@ class HeldBinding:
         "extras",
         "flow",
         "granted_until",
+        "heard",
         "tenant",
         "wanted_until",
     )
@@ -43,6 +44,7 @@ class HeldBinding:
         self.cseq = 0
         self.tenant = ""
         self.extras = PLAIN
+        self.heard = False  # by this process
 
 
 class HeldBindings:
@@ -63,6 +65,9 @@ class HeldBindings:
         self.changed.add(new.aor)
         known = self._by_id.get(binding)
         if known is not None:
+            if known.heard and not fresh and known.flow != new.flow:
+                return known  # the phone itself has told where it is, and the control plane will hear of it
+            new.heard = new.heard or fresh
             if known.flow == new.flow:
                 if fresh:
                     self._by_id[binding] = new
@@ -72,6 +77,7 @@ class HeldBindings:
                 return known
             self.remove(binding)
             self._retire(known.flow)
+        new.heard = fresh
         self._by_id[binding] = new
         ids = self._by_flow.get(new.flow, ())
         self._by_flow[new.flow] = (*ids, binding)

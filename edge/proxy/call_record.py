@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from edge.proxy.core import Core
 
 
+_OVER = frozenset((404, 408, 410, 430, 480, 481))  # 430 is ours: there is no way to the phone any more
+_MOST_LEGS = 16  # answers of one INVITE that are recorded; nobody has more phones
+
+
 def leg(call_id: str, one: str, other: str) -> str:
     """Names a dialog in 16 hexadecimal digits, the same from both of its ends."""
     text = "\0".join((call_id, *sorted((one, other))))
@@ -50,7 +54,7 @@ class CallRecord:
         safe = self._safe.get(name)
         if safe:
             forward(response, now)  # a retransmission (RFC 3261 §13.3.1.4)
-        elif safe is None:
+        elif safe is None and len(self._safe) < _MOST_LEGS:
             self._safe[name] = False
 
             def written(at: float) -> None:
@@ -74,9 +78,8 @@ class CallRecord:
 
 
 def ended(core: Core, incoming: Incoming, call: CallReference, status: int, now: float) -> None:
-    """A BYE was answered with ``status``, by whomever: its sender takes the call to be over (RFC 3261 §15.1.1), unless
-    it is asked for credentials."""
-    if not call.tenant or status in (401, 407):
+    """A BYE was answered with ``status``. Others than these leave the dialog as it was (RFC 5057 §5.1)."""
+    if not call.tenant or (status >= 300 and status not in _OVER):
         return
     name = leg(incoming.call_id, _tag(incoming.first["from"]), incoming.to_tag)
     core.journal(

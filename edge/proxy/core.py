@@ -138,8 +138,8 @@ class Core(Answering, Asking):
                 self.handover.entrusted(owner, keys, now)
             case Leaving(address, to):
                 self._actions += self.handover.leave(address, to, self.servers)
-            case Remembered(records):
-                self.memory.restore(records, now)
+            case Remembered(records, bindings):
+                self.memory.restore(records, bindings, now)
         return self.take_actions()
 
     def _fleet_changed(self, fleet: Fleet, now: float) -> None:

@@ -67,9 +67,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What this edge kept on its disk when it last ran: (AOR, record) as ``Memory`` made them."""
+    """What this edge kept on its disk when it last ran: (AOR, record) as ``Memory`` made them. ``bindings``: these too,
+    not the grants only."""
 
     records: list[tuple[str, bytes]]
+    bindings: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,9 @@ class Grants:
         if grant is not None and grant.version < version:
             del self._by_aor[aor]
 
+    def clear(self) -> None:
+        self._by_aor.clear()
+
     def unused_since(self, then: float) -> Iterator[str]:
         """Drop the grants that nobody has used since ``then``, and name them."""
         for aor in [aor for aor, grant in self._by_aor.items() if grant.used_at < then]:

@@ -9,6 +9,8 @@ from edge.sip.transaction import ServerTransaction
 
 KEEP = 200.0  # seconds for which a transaction may still be open: an INVITE rings for up to Timer C
 
+_BATCH = 50  # keys in one message to the other edge: those of RFC 2543 are long
+
 Key = tuple[str, ...]
 
 
@@ -26,7 +28,7 @@ class Handover:
             return []
         self.leaving[address] = to
         keys = [key for key, server in servers.items() if server.flow.address == address]
-        return [Entrust(to, address, keys)] if keys else []
+        return [Entrust(to, address, keys[at : at + _BATCH]) for at in range(0, len(keys), _BATCH)]
 
     def opened(self, address: str, key: Key) -> list[Action]:
         """A server transaction was made meanwhile."""

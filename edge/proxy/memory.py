@@ -61,7 +61,7 @@ class Memory:
         record = _Record(grant=grant.as_grant(), bindings=bindings, at=core.wall(now))
         return record.model_dump_json().encode()
 
-    def restore(self, records: list[tuple[str, bytes]], now: float) -> None:
+    def restore(self, records: list[tuple[str, bytes]], bindings: bool, now: float) -> None:
         """Take back what was kept. CSeqs aren't: a phone's next one is higher than any that counted."""
         core = self._core
         for aor, data in records:
@@ -73,7 +73,7 @@ class Memory:
             age = max(0.0, core.wall(now) - record.at)
             if record.grant is not None:
                 core.registrar.grants.keep(aor, record.grant, now)
-            for kept in record.bindings:
+            for kept in record.bindings if bindings else ():
                 if kept.flow[0] not in core.fleet_now.epochs:
                     continue
                 durable = now + kept.durable - age
@@ -83,4 +83,3 @@ class Memory:
                 held.call_id, held.tenant, held.extras = kept.call_id, kept.tenant, kept.extras
                 key = key_of(kept.contact, kept.extras[1], kept.extras[2])
                 core.bindings.put(binding_id(aor, key), held, now, fresh=False)
-        core.bindings.changed.clear()

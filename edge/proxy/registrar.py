@@ -11,6 +11,7 @@ from edge.proxy.grants import Grants, HeldGrant
 from edge.proxy.registration import (
     DURABLE,
     GRACE,
+    MOST_CONTACTS,
     SHORT,
     SHORT_SPREAD,
     SHORTEST,
@@ -107,7 +108,9 @@ class Registrar:
                 self._core.bindings.remove(known)
 
     def revalidate(self) -> None:
-        """Something that the change feed said is lost: each phone's next refresh has to be decided."""
+        """Something that the change feed said is lost: each phone's next refresh has to be decided, and nothing is made
+        from grants before."""
+        self.grants.clear()
         for _, held in self._core.bindings.all():
             held.durable_until = min(held.durable_until, 0.0)
 
@@ -212,6 +215,11 @@ class Registrar:
                 reason = "Server Internal Error: CSeq is not higher than the last one's"
                 core.reject(server, asked.incoming, Reject(status=500, reason=reason), now)
                 return
+        known = {binding for binding, _ in core.bindings.of(asked.aor)}
+        if not asked.star and len(known | set(ids)) > max(MOST_CONTACTS, len(known)):
+            reason = f"Forbidden: more than {MOST_CONTACTS} bindings"
+            core.reject(server, asked.incoming, Reject(status=403, reason=reason), now)
+            return
         core.counters["undecided_registrations"] += 1
         for binding, contact in zip(ids, asked.contacts, strict=False):
             if asked.wanted(contact) != 0:

@@ -24,8 +24,8 @@ GRACE = 20.0
 SILENCE = SHORT + SHORT_SPREAD + GRACE
 """Seconds within which a phone behind NAT is heard if it lives, whatever it was granted when."""
 
-_MOST_CONTACTS = 10
-_LONGEST_CONTACT = 512  # characters
+MOST_CONTACTS = 10
+_LONGEST_CONTACT = 512  # octets: what a binding's key in the table has room for
 _LONGEST_INSTANCE = 256
 _LONGEST = 2**32 - 1  # RFC 3261 §20.19
 
@@ -75,8 +75,8 @@ def realm_of(incoming: Incoming, fleet: Fleet) -> str:
 def read(incoming: Incoming, realm: str) -> Registration:
     """Raises Fault 400 for a Contact or To that can't be used."""
     contacts, star = _contacts(incoming.request)
-    if len(contacts) > _MOST_CONTACTS:
-        raise Fault(400, f"Bad Request: more than {_MOST_CONTACTS} Contacts in one REGISTER")
+    if len(contacts) > MOST_CONTACTS:
+        raise Fault(400, f"Bad Request: more than {MOST_CONTACTS} Contacts in one REGISTER")
     expires = _seconds(incoming.value("expires"))
     if star and (contacts or expires != 0):
         raise Fault(400, 'Bad Request: "Contact: *" goes with Expires: 0 and no other Contact')
@@ -179,13 +179,15 @@ def _contacts(request: Request) -> tuple[list[ContactField], bool]:
 
 def _contact(value: str) -> ContactField:
     address = NameAddr.parse(value)
-    if len(address.uri) > _LONGEST_CONTACT:
-        raise Fault(400, f"Bad Request: a Contact URI longer than {_LONGEST_CONTACT} characters")
+    if _octets(address.uri) > _LONGEST_CONTACT:
+        raise Fault(400, f"Bad Request: a Contact URI longer than {_LONGEST_CONTACT} octets")
     uri = Uri.parse(address.uri)
     if uri.scheme not in ("sip", "sips"):
         raise Fault(400, "Bad Request: only SIP Contacts can be registered here")
     params = parse_params(address.params) if address.params else {}
-    instance = params.get("+sip.instance", "").strip("<>")[:_LONGEST_INSTANCE]
+    instance = params.get("+sip.instance", "").strip("<>")
+    if _octets(instance) > _LONGEST_INSTANCE:
+        raise Fault(400, f"Bad Request: an instance longer than {_LONGEST_INSTANCE} octets")
     text = params.get("reg-id", "")
     reg_id = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
     return ContactField(
@@ -196,6 +198,10 @@ def _contact(value: str) -> ContactField:
         instance=instance,
         reg_id=reg_id,
     )
+
+
+def _octets(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))
 
 
 def _comparable(uri: Uri) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from fastapi import APIRouter
+from pynamodb.exceptions import PutError, TransactWriteError
 
 from lambdas.api.problems import Problem
 from lambdas.api.security import EdgeDep, ServicesDep
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 MOST = 200  # reports in one request
 _RACES = 8
+_HOPELESS = ("ValidationException", "TransactionCanceledException")
 
 
 @router.post("/reports")
@@ -28,7 +30,9 @@ def take(envelope: ReportEnvelope, edge: EdgeDep, services: ServicesDep) -> Repo
     for report in envelope.reports:
         try:
             _apply(report, services)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, PutError, TransactWriteError) as error:
+            if isinstance(error, PutError | TransactWriteError) and error.cause_response_code not in _HOPELESS:
+                raise
             # It will never be any better, and what comes after it mustn't wait.
             log.exception("a report of edge %s can't be applied: %s", edge.id, report.kind)
             refused += 1

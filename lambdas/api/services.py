@@ -68,7 +68,7 @@ class Services:
         self.addresses = Addresses()
         self.fleet: Cached[tuple[list[Lease], list[Presence]]] = Cached(self._living, 1.0)
         self.domains: Cached[Domains] = Cached(self._read_domains, 1.0)
-        self.heads: Cached[dict[str, int]] = Cached(self.directory.feed.heads, 1.0)
+        self.heads: Cached[dict[str, tuple[int, int]]] = Cached(self.directory.feed.heads, 1.0)
         self._secret: Cached[bytes] = Cached(self.directory.fleet_secret, 3600.0)
         self._edges: dict[str, Cached[EdgeItem | None]] = {}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from lambdas.contract import BindingReport
-from lambdas.decisions.values import Account, Put, StoredBinding, remove
+from lambdas.decisions.values import Account, Put, StoredBinding, present, remove
+
+_MOST = 10  # bindings of an AOR, as for registrations
 
 
 def decide(
@@ -19,6 +21,8 @@ def decide(
     if account is None or not account.enabled or report.at + report.expires <= now:
         return []
     if any(item.registered_at > stamp for item in others) or (mine is not None and _newer(mine, report, stamp)):
+        return []
+    if mine is None and len(present(bindings, now)) >= _MOST:
         return []
     moved = [remove(item, _revision(report), now) for item in others if item.live(now)]
     binding = StoredBinding(

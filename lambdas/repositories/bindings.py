@@ -37,7 +37,7 @@ class Bindings:
         after = max(0, since - _LATE)
         query = BindingItem.by_address.query(address, BindingItem.changed_at > after, limit=limit)
         items = [_value(item) for item in query]
-        cursor = max([since, *(item.changed_at for item in items)])
+        cursor = max((item.changed_at for item in items), default=since)
         full = len(items) == limit
         if full:
             # Go on with the last item's millisecond, whose other items may be on the next page.
@@ -62,7 +62,7 @@ class Bindings:
                 for put in puts:
                     transaction.save(_item(put.binding), condition=_unchanged(put))
         except TransactWriteError as error:
-            if error.cause_response_code == "TransactionCanceledException":
+            if error.cause_response_code == "TransactionCanceledException" and not _unwritable(error):
                 return False
             raise
         return True
@@ -76,6 +76,11 @@ class Bindings:
         except Conflict:
             return False
         return True
+
+
+def _unwritable(error: TransactWriteError) -> bool:
+    """Whether an item can't be written at all, however often one tries."""
+    return any(reason is not None and reason.code == "ValidationError" for reason in error.cancellation_reasons)
 
 
 def _save(put: Put) -> Write:

@@ -51,7 +51,7 @@ class Feed:
         last = self._head()
         for attempt in range(_TRIES):
             number = last + 1
-            head = FeedItem(_HEADS, self._region, number=number)
+            head = FeedItem(_HEADS, self._region, number=number, at=int(now))
             entry = ChangeItem(
                 f"FEED#{self._region}",
                 f"{number:012d}",
@@ -65,7 +65,7 @@ class Feed:
             first = number == 1
             unmoved = DirectoryItem.pk.does_not_exist() if first else FeedItem.number == number - 1
             try:
-                with TransactWrite(connection=Connection(region=self._region)) as transaction:
+                with TransactWrite(connection=Connection(region=DirectoryItem.Meta.region)) as transaction:
                     for write in writes:
                         write(transaction)
                     transaction.save(head, condition=unmoved)
@@ -90,20 +90,20 @@ class Feed:
             return 0
         return int(found.number) if isinstance(found, FeedItem) else 0
 
-    def heads(self) -> dict[str, int]:
-        """The number of each Region's last change, as far as it has come here."""
+    def heads(self) -> dict[str, tuple[int, int]]:
+        """The number and time of each Region's last change, as far as it has come here."""
         found = DirectoryItem.query(_HEADS, consistent_read=True)
-        return {item.sk: int(item.number) for item in found if isinstance(item, FeedItem)}
+        return {item.sk: (int(item.number), int(item.at)) for item in found if isinstance(item, FeedItem)}
 
-    def since(self, cursor: dict[str, int], heads: dict[str, int], now: float, limit: int) -> News:
+    def since(self, cursor: dict[str, int], heads: dict[str, tuple[int, int]], now: float, limit: int) -> News:
         """The changes after ``cursor``; with an empty one none, since whoever starts has nothing to revoke."""
         if not cursor:
             # A Region that has made no change yet is a cursor at 0, not an empty one.
-            return News([], heads or {self._region: 0}, False, False)
+            return News([], {region: head for region, (head, _) in heads.items()} or {self._region: 0}, False, False)
         changes: list[Change] = []
         reached = dict(cursor)
         more = lost = False
-        for region, head in heads.items():
+        for region, (head, changed_at) in heads.items():
             at = cursor.get(region, 0)
             if at >= head:
                 continue
@@ -119,9 +119,10 @@ class Feed:
                     break
                 at += 1
                 changes.append(Change(aor=item.aor, version=int(item.version), binding=item.binding))
-            if not found:
+            if not found and changed_at < now - _OVERDUE:
                 lost = True  # they were there, and have been cleaned up
                 at = head
-            more = more or len(found) == limit
+            # Behind a gap there may be many, but none that can be had.
+            more = more or (len(found) == limit and at == int(found[-1].number))
             reached[region] = at
         return News(changes, reached, more, lost)

@@ -79,9 +79,10 @@ class AccountItem(DirectoryItem, discriminator="account"):
 
 
 class FeedItem(DirectoryItem, discriminator="feed"):
-    """The number of the last change that a Region has made; ``sk`` names the Region."""
+    """The number of the last change that a Region has made, and when (seconds); ``sk`` names the Region."""
 
     number = NumberAttribute()
+    at = NumberAttribute()
 
 
 class ChangeItem(DirectoryItem, discriminator="change"):

@@ -1,0 +1,68 @@
+"""An edge address handed over between two cores: what stays, and what crosses back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edge.proxy.events import Entrust, Entrusted, FleetChanged, Leaving, Received, Relay, Send
+from edge.sip.transaction.client import make_cancel
+from tests.support.world import DOMAIN, World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def entrusted(actions):
+    return [key for action in actions if isinstance(action, Entrust) for key in action.keys]
+
+
+def test_open_transactions_go_ahead_in_small_batches_and_later_ones_follow(world):
+    node = world.nodes["edge-a"]
+    phones = [world.phone(f"u{number}") for number in range(120)]
+    for phone in phones:
+        phone.send(phone.agent.request("OPTIONS", f"sip:{DOMAIN}").to_bytes())
+    world.run(0.1)
+    actions = node.core.handle(Leaving(node.address, "edge-b"), world.now)
+    assert len(entrusted(actions)) == 120
+    assert max(len(action.keys) for action in actions) <= 50
+    late = phones[0].agent.request("OPTIONS", f"sip:{DOMAIN}")
+    flow = next(iter(node.core.servers.values())).flow
+    assert len(entrusted(node.core.handle(Received(flow, late.to_bytes()), world.now))) == 1
+    node.core.handle(Leaving(node.address, ""), world.now)
+    more = phones[0].agent.request("OPTIONS", f"sip:{DOMAIN}")
+    assert not entrusted(node.core.handle(Received(flow, more.to_bytes()), world.now))
+
+
+def test_a_cancel_crosses_back_to_the_owner_and_strangers_requests_do_not(world):
+    alice, bob = world.phone("alice"), world.phone("bob")
+    assert alice.register() == bob.register() == 200
+    old, new = world.nodes["edge-a"], world.nodes["edge-b"]
+    invite = alice.start_call(f"sip:bob@{DOMAIN}")
+    world.wait(lambda: bob.agent.requests("INVITE"))
+    keys = entrusted(old.core.handle(Leaving(old.address, "edge-b"), world.now))
+    new.core.handle(Entrusted("edge-a", keys), world.now)
+    fleet = new.core.fleet_now
+    new.core.handle(FleetChanged(replace(fleet, epochs={**fleet.epochs, old.address: 2})), world.now)
+    old.core.handle(FleetChanged(replace(old.core.fleet_now, epochs={})), world.now)
+    flow = next(server.flow for server in old.core.servers.values() if server.key in keys)
+    cancel = make_cancel(invite).to_bytes()
+    (crossing,) = new.core.handle(Received(flow, cancel), world.now)
+    assert crossing == Relay("edge-a", flow, cancel)
+    answers = old.core.handle(Received(flow, cancel), world.now)
+    assert any(isinstance(action, Send) and b"200 OK" in action.data for action in answers)
+    stranger = alice.agent.request("OPTIONS", f"sip:{DOMAIN}").to_bytes()
+    assert not old.core.handle(Received(flow, stranger), world.now)  # the address isn't here any more
+    assert old.core.counters["not_held"] == 1
+    assert any(isinstance(action, Send) for action in new.core.handle(Received(flow, stranger), world.now))
+
+
+def test_keys_of_strangers_octets_cross_unchanged():
+    from edge.runtime import _KEYS, _as_heard, _as_text
+
+    key = ("z9hG4bK" + b"\xff\xfe".decode("utf-8", "surrogateescape"), "host é:5060", "INVITE")
+    data = _KEYS.dump_json([_as_text(key)])
+    assert [_as_heard(item) for item in _KEYS.validate_json(data)] == [key]
