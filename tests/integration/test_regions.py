@@ -57,9 +57,9 @@ def test_a_changed_password_reaches_the_other_region_however_late_and_in_whateve
         change_password(regions, "dave")
         begun = time.monotonic()
         while carol.register() != 403:
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - begun < 20  # replication itself takes up to 4 s here
         carol.agent.password = password
-        wait_for("the new password to work there", lambda: carol.register() == 200, 10)
+        wait_for("the new password to work there", lambda: carol.register() == 200, 20)
 
 
 def test_parted_regions_go_on_each_for_itself_and_agree_afterwards(regions):

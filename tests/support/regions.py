@@ -3,6 +3,7 @@ last writer wins, item by item), with a lag, an order and a partition of the tes
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import threading
@@ -38,8 +39,8 @@ class TwoRegions:
         self.parted = False
         self._stop = threading.Event()
         self._known: list[dict[tuple[str, str], str]] = [{}, {}]
-        self._stamps: dict[tuple[str, str], float] = {}
-        self._flying: list[tuple[float, float, int, str, str, Any]] = []
+        self._stamps: dict[tuple[str, str], int] = {}
+        self._flying: list[tuple[float, int, int, str, str, Any]] = []
         self._thread = threading.Thread(target=self._replicate)
 
     def _urls(self, first: int) -> list[str]:
@@ -85,7 +86,7 @@ class TwoRegions:
         """Its control plane and its tables are gone, and nobody answers there."""
         self.processes.kill(f"control-{index}")
 
-    def settle(self, seconds: float = 20) -> None:
+    def settle(self, seconds: float = 40) -> None:
         """Until both Regions have the same items."""
         end = time.monotonic() + seconds
         while True:
@@ -121,6 +122,7 @@ class TwoRegions:
     def _replicate(self) -> None:
         clients = [self._client(host, region) for host, region in zip(self.hosts, REGIONS, strict=True)]
         rng = random.Random(5)
+        serial = itertools.count(1)
         while not self._stop.wait(0.02):
             now = time.monotonic()
             for index in (0, 1):
@@ -128,8 +130,8 @@ class TwoRegions:
                 for key in items.keys() | self._known[index].keys():
                     if items.get(key) != self._known[index].get(key):
                         delay = self.lag * (rng.uniform(0, 2) if self.reordered else 1)
-                        self._stamps[key] = now
-                        self._flying.append((now + delay, now, 1 - index, *key, items.get(key)))
+                        stamp = self._stamps[key] = next(serial)  # never the same in both Regions
+                        self._flying.append((now + delay, stamp, 1 - index, *key, items.get(key)))
                 self._known[index] = items
             if self.parted:
                 continue
