@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 
 _FIRST, _LONGEST = 0.5, 8.0  # seconds
+_SILENCE = 30.0
 
 
 class Breaker:
-    """Open for a growing while after each failure. Heartbeats ask anyway, and close it."""
+    """Open for a growing while after each failure; where nobody answered at all, until somebody does, since each try
+    costs a phone seconds. Heartbeats ask anyway, and close it."""
 
     def __init__(self) -> None:
         self._failures = 0
@@ -17,7 +19,11 @@ class Breaker:
     def open(self, now: float) -> bool:
         return now < self._until
 
-    def failed(self, now: float) -> None:
+    def failed(self, now: float, silent: bool) -> None:
+        """``silent``: no answer came, not even a bad one."""
+        if silent:
+            self._until = now + _SILENCE
+            return
         pause = min(_LONGEST, _FIRST * 2.0**self._failures)
         self._failures = min(self._failures + 1, 10)
         self._until = now + random.uniform(pause / 2, pause)  # noqa: S311 - so that edges don't return in step

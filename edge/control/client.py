@@ -96,7 +96,7 @@ class ControlClient:
         urls = [url for url in self._urls if probe or not self._breakers[url].open(time.monotonic())]
         for index, url in enumerate(urls):
             share = (end - time.monotonic()) / (len(urls) - index)
-            fault = "no time left"
+            fault, silent = "no time left", True
             try:
                 async with asyncio.timeout(share):
                     try:
@@ -106,6 +106,7 @@ class ControlClient:
                         answer = await self._once(url, path, data)
                     reply = kind.model_validate_json(answer)
             except _Refused as error:
+                silent = False
                 fault = f"{type(error).__name__}: {error}"
                 if error.status < 500:  # it works, and says no
                     if refusals is not None:
@@ -125,7 +126,7 @@ class ControlClient:
                     self._urls.remove(url)
                     self._urls.insert(0, url)
                 return reply
-            self._breakers[url].failed(time.monotonic())
+            self._breakers[url].failed(time.monotonic(), silent)
             self._note(url, path, fault)
         return None
 
