@@ -40,6 +40,15 @@ def fleet(cloud, tmp_path_factory):
         made.stop()
 
 
+@pytest.fixture(autouse=True)
+def forgotten(fleet):
+    """No phone of an earlier test is called along with a later one's: a fork that never answers delays refusals."""
+    yield
+    for account in fleet.accounts:
+        for binding in fleet.api("GET", f"/v1/accounts/{account}@{DOMAIN}/bindings"):
+            fleet.request("DELETE", f"/v1/accounts/{account}@{DOMAIN}/bindings/{binding['id']}")
+
+
 def phone(cloud, fleet, user, place, edge, transport="UDP"):
     return SocketPhone(fleet.accounts[user], DOMAIN, cloud.host(place), (cloud.address(edge), SIP), transport)
 
