@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable
 
 from edge.config import Config
@@ -16,6 +17,7 @@ from edge.transport.sockets import Place as Socket
 log = logging.getLogger(__name__)
 
 
+_NEVER = float("inf")
 _LAST_WORDS = 0.5  # seconds in which what had arrived before an address moved is still read
 
 
@@ -27,7 +29,8 @@ class Addresses:
         self.holdings = holdings
         self._sockets = sockets
         self._moving: dict[str, asyncio.Task[None]] = {}
-        self._lost: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._until = _NEVER
         self.changed: Callable[[], None] = lambda: None
         self.gained: Callable[[str, int], None] = lambda address, epoch: None
 
@@ -44,6 +47,33 @@ class Addresses:
                 continue
             task = asyncio.get_running_loop().create_task(self._follow(step, before))
             self._moving[step.address] = task
+        self._watch()
+
+    def _watch(self) -> None:
+        until = self.holdings.until()
+        if until == self._until:
+            return
+        self._until = until
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if until < _NEVER:
+            wait = max(0.0, until - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(wait, self._expire)
+
+    def _expire(self) -> None:
+        """A lease may be over. The heartbeat doesn't see to it in time: it may wait for its answer just then."""
+        self._until = _NEVER
+        self.follow(self.holdings.due(time.monotonic()))
+        self.changed()
+
+    def over(self, address: str) -> bool:
+        """To be asked right before each send, since the process may have been stopped for a while: whether the lease on
+        ``address`` has just run out, and nothing else fences it."""
+        if self._until == _NEVER or time.monotonic() < self._until or address not in self.holdings.held():
+            return False
+        self._expire()
+        return address not in self.holdings.held()
 
     async def _follow(self, step: Step, before: asyncio.Task[None] | None) -> None:
         if before is not None:
@@ -67,12 +97,12 @@ class Addresses:
             case Lost(address, why):
                 log.warning("%s is not ours any more: %s", address, why)
                 self.changed()
+                if self._config.takeover == "l2":
+                    await drivers.remove_from_interface(address, self._config.takeover_interface)
                 if self._config.takeover != "none":
                     self._sockets.stop_accepting(address)
                     await asyncio.sleep(_LAST_WORDS)
                     self._sockets.leave(address)
-                if self._config.takeover == "l2":
-                    await drivers.remove_from_interface(address, self._config.takeover_interface)
 
     async def _move(self, step: Place) -> bool:
         config = self._config
@@ -103,6 +133,8 @@ class Addresses:
         }
 
     async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         tasks = list(self._moving.values())
         for task in tasks:
             task.cancel()

@@ -50,14 +50,15 @@ from edge.proxy.flow_token import TokenKeys
 from edge.sip.flow import Flow
 from edge.trace import Trace
 from edge.transport.sockets import Sockets
+from edge.waiting import Waiting
 from lambdas.contract import FleetKey, HeartbeatReply, Question, Target
 
 log = logging.getLogger(__name__)
 
-_EARLY = 1000  # messages kept for an address that is on its way here
+_LAST_QUESTIONS = 1.0  # seconds for what has been asked to be answered, before an address is offered
+_PATIENCE = 2.0  # seconds that messages wait for another edge to take their address
 _FIND = 0.5  # seconds that peers have to say where a phone is
 _TARGETS = TypeAdapter(list[Target])
-_KEYS = TypeAdapter(list[tuple[str, ...]])
 
 
 class RandomIds:
@@ -91,8 +92,7 @@ class Runtime:
         self._finding: dict[str, _Finding] = {}
         self._declined: dict[str, asyncio.Future[str]] = {}
         self.nudge: Callable[[], None] = lambda: None
-        self._arriving: frozenset[str] = frozenset()
-        self._early: list[tuple[Flow, bytes]] = []
+        self._waiting = Waiting()
         self.ready = asyncio.Event()
         self.loaded = False
 
@@ -116,10 +116,11 @@ class Runtime:
     def message(self, flow: Flow, data: bytes) -> None:
         if self._trace.wanted:
             self._trace.message("in", flow, data)
-        if flow.address in self._arriving and len(self._early) < _EARLY:
-            self._early.append((flow, data))
-            return
-        self._do(Received(flow, data))
+        self._receive(flow, data)
+
+    def _receive(self, flow: Flow, data: bytes) -> None:
+        if not self._waiting.keep(flow, data):
+            self._do(Received(flow, data))
 
     def closed(self, flow: Flow) -> None:
         self._do(FlowClosed(flow))
@@ -133,16 +134,16 @@ class Runtime:
         fleet = self._core.fleet
         held = fleet.epochs.get(flow.address) if fleet else None
         # A higher epoch than ours means that the address was taken over, and we haven't heard.
-        if held is None or epoch > held or self._core.bindings.retired(flow):
+        if held is None or epoch > held or self._addresses.over(flow.address) or self._core.bindings.retired(flow):
             return False
         self._core.counters["sent_for_peers"] += 1
         if self._trace.wanted:
             self._trace.message("out", flow, data)
         return self._sockets.send(flow, data)
 
-    def response_from_peer(self, flow: Flow, data: bytes) -> None:
-        self._core.counters["responses_from_peers"] += 1
-        self._do(Received(flow, data))
+    def message_from_peer(self, flow: Flow, data: bytes) -> None:
+        self._core.counters["received_by_peers"] += 1
+        self._receive(flow, data)
 
     def not_sent(self, ref: str) -> None:
         self._do(SendFailed(ref))
@@ -173,8 +174,8 @@ class Runtime:
         if future is not None and not future.done():
             future.set_result(why)
 
-    def keys_of_peer(self, edge: str, data: bytes) -> None:
-        self._do(Entrusted(edge, [_as_heard(key) for key in _KEYS.validate_json(data)]))
+    def keys_of_peer(self, edge: str, keys: list[tuple[str, ...]]) -> None:
+        self._do(Entrusted(edge, keys))
 
     def links_changed(self) -> None:
         self.nudge()
@@ -205,11 +206,10 @@ class Runtime:
             return
         now = time.monotonic()
         served = self._addresses.served(now)
-        self._arriving = self._addresses.holdings.held() - served.keys()
-        self._do(FleetChanged(_fleet(self.last_news, served, self._arriving, time.time() - time.monotonic())))
-        early, self._early = self._early, []
-        for flow, data in early:
-            self.message(flow, data)  # what came while the driver hadn't confirmed yet
+        arriving = self._waiting.arriving = self._addresses.holdings.held() - served.keys()
+        self._do(FleetChanged(_fleet(self.last_news, served, arriving, time.time() - time.monotonic())))
+        for flow, data in self._waiting.due():
+            self._receive(flow, data)
         self._maybe_ready()
 
     def _maybe_ready(self) -> None:
@@ -225,6 +225,7 @@ class Runtime:
         self._addresses.follow(
             self._addresses.holdings.resume({held.address: held.epoch for held in news.reply.held}, time.monotonic())
         )
+        self.addresses_changed()  # the core keeps bindings only of addresses that are here, or on their way
         self.remember(records, bindings=True)
 
     def remember(self, records: list[tuple[str, bytes]], bindings: bool) -> None:
@@ -238,23 +239,37 @@ class Runtime:
         future = self._declined[address] = self._loop.create_future()
         epoch = self._addresses.holdings.epoch(address)
         self._sockets.stop_accepting(address)
+        self._waiting.leaving.add(address)
+        begun = self._loop.time()
         try:
+            if self._asking:
+                await asyncio.wait(set(self._asking), timeout=_LAST_QUESTIONS)
             if not self._mesh.tell(to, Offer(address, epoch, consent)):
                 return f"there is no link to edge {to}"
             self._do(Leaving(address, to))
-            end = self._loop.time() + seconds
-            while self._loop.time() < end:
+            while self._loop.time() < begun + seconds:
                 await asyncio.wait([future], timeout=0.02)
                 if future.done():
                     return f"edge {to} can't take {address}: {future.result()}"
                 if self._addresses.holdings.epoch(address) != epoch:
+                    self._stop_waiting(address, to)
                     return ""
+                if self._loop.time() > begun + _PATIENCE:
+                    self._stop_waiting(address)
             return f"edge {to} hasn't taken {address} within {seconds:.0f} s"
         finally:
+            self._stop_waiting(address)
             if self._addresses.holdings.epoch(address) == epoch:
                 self._addresses.reopen(address)
             del self._declined[address]
             self._do(Leaving(address, ""))
+
+    def _stop_waiting(self, address: str, to: str = "") -> None:
+        """What came meanwhile is for edge ``to``, or for this one."""
+        self._waiting.leaving.discard(address)
+        for flow, data in self._waiting.due():
+            if not (to and flow.address == address and self._mesh.pass_on(to, flow, data)):
+                self._receive(flow, data)
 
     # The core's actions
 
@@ -297,7 +312,7 @@ class Runtime:
             case Relay(owner, flow, data):
                 if self._trace.wanted:
                     self._trace.crossing(owner, flow, data)
-                if not self._mesh.respond(owner, flow, data):
+                if not self._mesh.pass_on(owner, flow, data):
                     self._core.counters["ownerless_responses"] += 1
             case Journal(report, ref):
                 data = report.model_dump_json().encode()
@@ -305,7 +320,7 @@ class Runtime:
             case Find(ask, aor, tenant):
                 self._find(ask, aor, tenant)
             case Entrust(to, address, keys):
-                self._mesh.tell(to, Keys(address, _KEYS.dump_json([_as_text(key) for key in keys])))
+                self._mesh.tell(to, Keys(address, keys))
 
     def _find(self, ask: str, aor: str, tenant: str) -> None:
         asked = self._mesh.find(ask, aor, tenant)
@@ -320,7 +335,9 @@ class Runtime:
 
     def _send(self, flow: Flow, data: bytes, ref: str) -> None:
         fleet = self._core.fleet
-        if fleet is not None and flow.address not in fleet.epochs and flow.address in fleet.addresses:
+        if self._addresses.over(flow.address):
+            sent = False
+        elif fleet is not None and flow.address not in fleet.epochs and flow.address in fleet.addresses:
             if self._trace.wanted:
                 self._trace.crossing("", flow, data)
             sent = self._mesh.send(flow, data, ref)
@@ -351,15 +368,6 @@ class Runtime:
     def _tick(self) -> None:
         self._timer = None
         self._do(Tick())
-
-
-def _as_text(key: tuple[str, ...]) -> tuple[str, ...]:
-    """A transaction's key has octets of strangers, which need not be UTF-8."""
-    return tuple(part.encode("utf-8", "surrogateescape").decode("latin-1") for part in key)
-
-
-def _as_heard(key: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part.encode("latin-1").decode("utf-8", "surrogateescape") for part in key)
 
 
 @dataclass(slots=True)

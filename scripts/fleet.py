@@ -330,14 +330,16 @@ class DevelopmentFleet:
 
         return in_namespace(host.namespace, work)
 
-    def wait_for_calls(self, tenant: str, day: str, number: int) -> list[Any]:
-        """A tenant's calls of ``day``, once there are ``number``; they come with the edges' reports."""
+    def wait_for_calls(self, tenant: str, day: str, number: int, ended: int = 0) -> list[Any]:
+        """A tenant's calls of ``day``, once there are ``number``, and ``ended`` of them have; they come with the edges'
+        reports."""
 
         def found() -> list[Any] | None:
             calls = self.calls(tenant, day)
-            return calls if len(calls) >= number else None
+            enough = len(calls) >= number and sum(call["ended"] is not None for call in calls) >= ended
+            return calls if enough else None
 
-        return wait_for(f"{number} calls", found, 30)
+        return wait_for(f"{number} calls, {ended} ended", found, 30)
 
     def calls(self, tenant: str, day: str) -> list[Any]:
         items: list[Any] = []

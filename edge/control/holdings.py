@@ -97,7 +97,7 @@ class Holdings:
 
     def asks(self, linked: Collection[str], now: float) -> Asks:
         """What the next heartbeat says; ``linked`` are the edges with a working mesh link."""
-        takes = [] if self.leaving else self._takes(linked, now)
+        takes = self._takes(linked, now)
         addresses = [address for address in self._held if address not in self._releases]
         taken = {take.address for take in takes}
         if not self.leaving and self.home not in self._held and self.home not in taken:
@@ -117,10 +117,10 @@ class Holdings:
     def hurried(self, linked: Collection[str], now: float) -> bool:
         """Whether the next heartbeat shouldn't wait: an address may be had, or has to be moved."""
         moving = any(not held.placed for held in self._held.values())
-        return bool(moving or self._releases or (not self.leaving and self._takes(linked, now)))
+        return bool(moving or self._releases or self._takes(linked, now))
 
     def _takes(self, linked: Collection[str], now: float) -> list[Take]:
-        if self.driver == "none":
+        if self.driver == "none" or self.leaving:
             return []
         for address, (epoch, consent, until) in self._consents.items():
             if address not in self._held and now < until:
@@ -211,6 +211,13 @@ class Holdings:
                 held.tried_at = now
                 steps.append(Place(address, held.epoch, held.host))
         return steps
+
+    def until(self) -> float:
+        """When ``due`` has to be called, and nothing may be sent before it was: with the driver "l2" time alone keeps
+        the next holder and us apart."""
+        if self.driver != "l2":
+            return float("inf")
+        return min((held.deadline for held in self._held.values()), default=float("inf"))
 
     def moved(self, address: str, epoch: int) -> list[Step]:
         """The driver has confirmed that the address's packets arrive here."""

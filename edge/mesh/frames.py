@@ -6,6 +6,7 @@ An edge closes the link on a frame that it can't read, and ignores kinds that it
 
 from __future__ import annotations
 
+import json
 import struct
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ class NotSent:
 
 
 @dataclass(frozen=True, slots=True)
-class ResponseFor:
+class ReceivedFor:
     """What came in here on ``flow`` belongs to a transaction of yours: a response, or after a handover a request."""
 
     flow: Flow
@@ -115,14 +116,14 @@ class Decline:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What comes in on ``address`` for these server transactions is mine; ``data`` is for the edge's own use."""
+    """What comes in on ``address`` for these server transactions is mine; ``keys`` tell them apart."""
 
     address: str
-    data: bytes
+    keys: list[tuple[str, ...]]
 
 
 Frame = (
-    Hello | Nonce | Proof | Welcome | SendOn | NotSent | ResponseFor | Find | Found | Announce | Offer | Decline | Keys
+    Hello | Nonce | Proof | Welcome | SendOn | NotSent | ReceivedFor | Find | Found | Announce | Offer | Decline | Keys
 )
 
 
@@ -141,7 +142,7 @@ def encode(frame: Frame) -> bytes:
             kind, fields = 5, _flow(flow) + struct.pack("!Q", epoch) + _text(ref) + data
         case NotSent(ref):
             kind, fields = 6, ref.encode()
-        case ResponseFor(flow, data):
+        case ReceivedFor(flow, data):
             kind, fields = 7, _flow(flow) + data
         case Find(ref, aor, tenant):
             kind, fields = 8, _text(ref) + _text(aor) + _text(tenant)
@@ -153,8 +154,8 @@ def encode(frame: Frame) -> bytes:
             kind, fields = 11, struct.pack("!Q", epoch) + _text(address) + _text(consent)
         case Decline(address, why):
             kind, fields = 12, _text(address) + _text(why)
-        case Keys(address, data):
-            kind, fields = 13, _text(address) + data
+        case Keys(address, keys):
+            kind, fields = 13, _text(address) + _keys(keys)
     return _HEAD.pack(len(fields) + 1, kind) + fields
 
 
@@ -204,7 +205,7 @@ def _decode(kind: int, fields: bytes) -> Frame | None:
                 return NotSent(fields.decode())
             case 7:
                 flow, data = _read_flow(fields)
-                return ResponseFor(flow, data)
+                return ReceivedFor(flow, data)
             case 8:
                 ref, rest = _read_text(fields)
                 aor, rest = _read_text(rest)
@@ -224,8 +225,8 @@ def _decode(kind: int, fields: bytes) -> Frame | None:
                 return Decline(address, _read_text(rest)[0])
             case 13:
                 address, data = _read_text(fields)
-                return Keys(address, data)
-    except (struct.error, ValueError, IndexError, OSError) as error:
+                return Keys(address, _read_keys(data))
+    except (struct.error, ValueError, TypeError, AttributeError, IndexError, OSError) as error:
         raise FrameError(f"a frame of kind {kind} that can't be read") from error
     return None
 
@@ -250,3 +251,15 @@ def _read_flow(data: bytes) -> tuple[Flow, bytes]:
     address, rest = _read_text(data)
     (port,) = struct.unpack_from("!H", rest)
     return Flow.unpack_remote(rest[2:], address, port)
+
+
+def _keys(keys: list[tuple[str, ...]]) -> bytes:
+    """A transaction's key has octets of strangers, which need not be UTF-8."""
+    texts = [[part.encode("utf-8", "surrogateescape").decode("latin-1") for part in key] for key in keys]
+    return json.dumps(texts).encode()
+
+
+def _read_keys(data: bytes) -> list[tuple[str, ...]]:
+    return [
+        tuple(part.encode("latin-1").decode("utf-8", "surrogateescape") for part in key) for key in json.loads(data)
+    ]

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge.mesh.frames import Announce, Decline, Find, Found, Frame, Keys, NotSent, Offer, ResponseFor, SendOn
+from edge.mesh.frames import Announce, Decline, Find, Found, Frame, Keys, NotSent, Offer, ReceivedFor, SendOn
 from edge.mesh.link import HANDSHAKE, ClientLink, ServerLink, client_configuration, server_configuration
 from edge.sip.flow import Flow
 
@@ -43,7 +43,7 @@ class MeshUser(Protocol):
     def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
         """Send on a flow held here; False if it can't be."""
 
-    def response_from_peer(self, flow: Flow, data: bytes) -> None: ...
+    def message_from_peer(self, flow: Flow, data: bytes) -> None: ...
 
     def not_sent(self, ref: str) -> None: ...
 
@@ -60,7 +60,7 @@ class MeshUser(Protocol):
 
     def declined(self, address: str, why: str) -> None: ...
 
-    def keys_of_peer(self, edge: str, data: bytes) -> None: ...
+    def keys_of_peer(self, edge: str, keys: list[tuple[str, ...]]) -> None: ...
 
     def links_changed(self) -> None:
         """A link to a peer has come up or ended."""
@@ -165,12 +165,13 @@ class Mesh:
         link.send(SendOn(flow, holder[1], ref, data))
         return True
 
-    def respond(self, owner: str, flow: Flow, data: bytes) -> bool:
-        """Hand a response to the edge whose transaction it belongs to; False if there is no link to it."""
-        link = self._links.get(owner)
+    def pass_on(self, edge: str, flow: Flow, data: bytes) -> bool:
+        """Hand a message to the edge whose transaction it belongs to, or that holds its flow's address by now; False if
+        there is no link to it."""
+        link = self._links.get(edge)
         if link is None or not link.up:
             return False
-        link.send(ResponseFor(flow, data))
+        link.send(ReceivedFor(flow, data))
         return True
 
     def find(self, ref: str, aor: str, tenant: str) -> int:
@@ -249,8 +250,8 @@ class Mesh:
         elif isinstance(frame, SendOn):
             if not self._user.send_for_peer(frame.flow, frame.epoch, frame.data) and frame.ref:
                 link.send(NotSent(frame.ref))
-        elif isinstance(frame, ResponseFor):
-            self._user.response_from_peer(frame.flow, frame.data)
+        elif isinstance(frame, ReceivedFor):
+            self._user.message_from_peer(frame.flow, frame.data)
         elif isinstance(frame, Find):
             link.send(Found(frame.ref, self._user.find_for_peer(frame.aor, frame.tenant)))
         elif isinstance(frame, Announce):
@@ -261,4 +262,4 @@ class Mesh:
             if why:
                 link.send(Decline(frame.address, why))
         elif isinstance(frame, Keys):
-            self._user.keys_of_peer(link.peer, frame.data)
+            self._user.keys_of_peer(link.peer, frame.keys)

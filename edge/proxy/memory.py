@@ -64,6 +64,7 @@ class Memory:
     def restore(self, records: list[tuple[str, bytes]], bindings: bool, now: float) -> None:
         """Take back what was kept. CSeqs aren't: a phone's next one is higher than any that counted."""
         core = self._core
+        addresses = core.fleet_now.epochs.keys() | core.fleet_now.arriving
         for aor, data in records:
             try:
                 record = _Record.model_validate_json(data)
@@ -74,7 +75,7 @@ class Memory:
             if record.grant is not None:
                 core.registrar.grants.keep(aor, record.grant, now)
             for kept in record.bindings if bindings else ():
-                if kept.flow[0] not in core.fleet_now.epochs:
+                if kept.flow[0] not in addresses:
                     continue
                 durable = now + kept.durable - age
                 flow = Flow(*kept.flow)

@@ -24,7 +24,7 @@ from edge.mesh.frames import (
     Nonce,
     Offer,
     Proof,
-    ResponseFor,
+    ReceivedFor,
     SendOn,
     Welcome,
     encode,
@@ -36,6 +36,7 @@ from tests.integration.conftest import fresh_base
 
 pytestmark = pytest.mark.integration
 
+KEYS = [("z9hG4bK1", "203.0.113.7:5060", "INVITE"), ("\udcff", "", "BYE")]
 FLOW = Flow("203.0.113.12", 5060, "udp", "198.51.100.1", 5060)
 
 
@@ -55,7 +56,7 @@ class User:
         self.asked.append((flow, epoch, data))
         return self.holds
 
-    def response_from_peer(self, flow: Flow, data: bytes) -> None:
+    def message_from_peer(self, flow: Flow, data: bytes) -> None:
         self.responses.append(data)
 
     def not_sent(self, ref: str) -> None:
@@ -76,8 +77,8 @@ class User:
     def declined(self, address: str, why: str) -> None:
         self.declines.append((address, why))
 
-    def keys_of_peer(self, edge: str, data: bytes) -> None:
-        self.keys.append((edge, data))
+    def keys_of_peer(self, edge: str, keys: list[tuple[str, ...]]) -> None:
+        self.keys.append((edge, keys))
 
     def links_changed(self) -> None:
         self.changes += 1
@@ -141,7 +142,7 @@ def test_requests_and_responses_cross_in_one_hop():
     async def work(one: Member, two: Member) -> None:
         big = b"x" * 65_000
         assert one.mesh.send(FLOW, big, "ref 1")
-        assert two.mesh.respond("edge-a", FLOW, b"answer")
+        assert two.mesh.pass_on("edge-a", FLOW, b"answer")
         await until(lambda: two.user.asked and one.user.responses)
         assert two.user.asked == [(FLOW, 3, big)]
         assert one.user.responses == [b"answer"]
@@ -155,7 +156,7 @@ def test_requests_and_responses_cross_in_one_hop():
 def test_no_link_no_holder():
     async def work(one: Member, two: Member) -> None:
         assert not one.mesh.send(FLOW._replace(address="203.0.113.99"), b"", "r")
-        assert not one.mesh.respond("edge-z", FLOW, b"")
+        assert not one.mesh.pass_on("edge-z", FLOW, b"")
 
     pair(work)
 
@@ -166,13 +167,13 @@ def test_peers_are_asked_and_told():
         one.mesh.announce("203.0.113.11", 7)
         assert one.mesh.tell("edge-b", Offer("203.0.113.11", 7, "good"))
         assert one.mesh.tell("edge-b", Offer("203.0.113.13", 7, "bad"))
-        assert one.mesh.tell("edge-b", Keys("203.0.113.11", b"keys"))
+        assert one.mesh.tell("edge-b", Keys("203.0.113.11", KEYS))
         await until(lambda: one.user.found and two.user.keys and one.user.declines)
         assert one.user.found == [("ref", b"bob@example.com of t1")]
         assert two.user.announcements == [("edge-a", "203.0.113.11", 7)]
         assert one.user.declines == [("203.0.113.13", "not with that consent")]
-        assert two.user.keys == [("edge-a", b"keys")]
-        assert not one.mesh.tell("edge-z", Keys("203.0.113.11", b""))
+        assert two.user.keys == [("edge-a", KEYS)]
+        assert not one.mesh.tell("edge-z", Keys("203.0.113.11", []))
 
     pair(work)
 
@@ -233,7 +234,7 @@ def anonymous() -> QuicConfiguration:
 
 def test_a_stranger_without_certificate_gets_nowhere():
     async def work(one: Member, two: Member) -> None:
-        for opening in ([], [SendOn(FLOW, 3, "r", b"INVITE")], [ResponseFor(FLOW, b"SIP/2.0 200 OK")], [Welcome()]):
+        for opening in ([], [SendOn(FLOW, 3, "r", b"INVITE")], [ReceivedFor(FLOW, b"SIP/2.0 200 OK")], [Welcome()]):
             client = await raw(two.host, anonymous())
             for frame in opening:
                 client.say(frame)
@@ -341,7 +342,8 @@ def test_frames_round_trip_at_any_split():
         Welcome(),
         SendOn(FLOW, 2**40, "ref x", b"\x00\xff"),
         SendOn(FLOW._replace(host="2001:db8::1", transport="tls", connection=2**32 - 1), 1, "", b""),
-        ResponseFor(FLOW, b"SIP"),
+        ReceivedFor(FLOW, b"SIP"),
+        Keys("203.0.113.11", KEYS),
     ]
     stream = b"".join(encode(frame) for frame in frames)
     for size in (1, 2, 7, len(stream)):
@@ -352,7 +354,8 @@ def test_frames_round_trip_at_any_split():
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xff\xff\xff\xff\x01", b"\0\0\0\0\x01", b"\0\0\0\x03\x05\0\x09", b"\0\0\0\x02\x01\xff"]
+    "data",
+    [b"\xff\xff\xff\xff\x01", b"\0\0\0\0\x01", b"\0\0\0\x03\x05\0\x09", b"\0\0\0\x02\x01\xff", b"\0\0\0\x05\x0d\0\0[3"],
 )
 def test_bad_frames_end_the_link(data):
     with pytest.raises(FrameError):

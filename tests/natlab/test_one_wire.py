@@ -53,7 +53,7 @@ def test_an_address_moves_on_the_wire_and_is_dropped_at_the_deadline(tmp_path):
                 os.kill(fleet.processes.pid("control"), signal.SIGSTOP)
                 begun = time.monotonic()
                 wait_for("edge-a to drop its address", lambda: not has(lab, "edge-a", ADDRESSES["edge-a"]), 20)
-                assert time.monotonic() - begun < 10
+                assert time.monotonic() - begun < 11  # others may take it after 12
                 os.kill(fleet.processes.pid("control"), signal.SIGCONT)
                 fleet.start_edge(fleet.edges[1])
                 wait_for("edge-a to have it again", lambda: has(lab, "edge-a", ADDRESSES["edge-a"]), 30)

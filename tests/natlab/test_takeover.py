@@ -262,7 +262,12 @@ def test_a_rolling_upgrade_under_load_fails_no_call(cloud, fleet, tmp_path):
             "sipp", f"{cloud.address(edge)}:{SIP}", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", cloud.host(place).address,
             "-p", str(port), "-inf", str(users[user]), "-t", "u1", "-m", str(calls), "-r", "5",
             "-timeout", "120s", "-timeout_error", "-nostdin", "-nd", "-recv_timeout", "15000",
+            "-trace_err", "-error_file", str(tmp_path / f"{scenario}.errors"),
         ]  # fmt: skip
+
+    def said():
+        errors = tmp_path / "caller.errors"
+        return processes.last_words("caller") + (errors.read_text()[-6000:] if errors.exists() else "")
 
     processes = Processes(tmp_path / "logs")
     try:
@@ -274,6 +279,6 @@ def test_a_rolling_upgrade_under_load_fails_no_call(cloud, fleet, tmp_path):
         for edge in fleet.edges:
             fleet.drain(edge)
             home_again(fleet, cloud, edge.id)
-        assert processes.wait("caller", 120) == 0, processes.last_words("caller")
+        assert processes.wait("caller", 120) == 0, said()
     finally:
         processes.stop_all()

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from edge.proxy.events import Entrust, Entrusted, FleetChanged, Leaving, Received, Relay, Send
+from edge.sip.flow import Flow
 from edge.sip.transaction.client import make_cancel
+from edge.waiting import Waiting
 from tests.support.world import DOMAIN, World
 
 
@@ -60,9 +62,22 @@ def test_a_cancel_crosses_back_to_the_owner_and_strangers_requests_do_not(world)
     assert any(isinstance(action, Send) for action in new.core.handle(Received(flow, stranger), world.now))
 
 
-def test_keys_of_strangers_octets_cross_unchanged():
-    from edge.runtime import _KEYS, _as_heard, _as_text
-
-    key = ("z9hG4bK" + b"\xff\xfe".decode("utf-8", "surrogateescape"), "host é:5060", "INVITE")
-    data = _KEYS.dump_json([_as_text(key)])
-    assert [_as_heard(item) for item in _KEYS.validate_json(data)] == [key]
+def test_messages_wait_while_their_address_is_on_its_way():
+    here = Flow("203.0.113.11", 5060, "udp", "198.51.100.7", 4000)
+    there = here._replace(address="203.0.113.12")
+    stream = here._replace(transport="tcp", connection=7)
+    waiting = Waiting()
+    assert not waiting.keep(here, b"1")
+    waiting.arriving = frozenset((there.address,))
+    waiting.leaving.add(here.address)
+    assert waiting.keep(here, b"2")
+    assert waiting.keep(there, b"3")
+    assert not waiting.keep(stream, b"4")  # it doesn't move along
+    assert waiting.keep(here, b"5")
+    assert waiting.due() == []
+    waiting.leaving.clear()
+    assert waiting.due() == [(here, b"2"), (here, b"5")]
+    waiting.arriving = frozenset()
+    assert waiting.due() == [(there, b"3")]
+    waiting.leaving.add(here.address)
+    assert sum(waiting.keep(here, b"") for _ in range(2000)) == 1000

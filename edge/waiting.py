@@ -1,0 +1,40 @@
+"""Messages of addresses that are on their way: here, until the driver has confirmed; away, until another edge has taken
+them. Whoever holds the address in the end handles them, so that no question is asked in an epoch that is over."""
+
+from __future__ import annotations
+
+from edge.sip.flow import Flow
+
+_MOST = 1000  # messages; further ones are handled at once
+
+Message = tuple[Flow, bytes]
+
+
+class Waiting:
+    """``arriving`` and ``leaving`` are the addresses. Streams don't move along, so what comes on them doesn't wait for
+    an address to leave."""
+
+    def __init__(self) -> None:
+        self.arriving: frozenset[str] = frozenset()
+        self.leaving: set[str] = set()
+        self._messages: list[Message] = []
+
+    def keep(self, flow: Flow, data: bytes) -> bool:
+        """Whether the message has to wait; it is kept then."""
+        if not self._waits(flow) or len(self._messages) >= _MOST:
+            return False
+        self._messages.append((flow, data))
+        return True
+
+    def due(self) -> list[Message]:
+        """Those that needn't wait any longer, in the order in which they came."""
+        if not self._messages:
+            return []
+        messages, self._messages = self._messages, []
+        due: list[Message] = []
+        for message in messages:
+            (self._messages if self._waits(message[0]) else due).append(message)
+        return due
+
+    def _waits(self, flow: Flow) -> bool:
+        return flow.address in self.arriving or (flow.address in self.leaving and not flow.reliable)
