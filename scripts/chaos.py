@@ -24,11 +24,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import boto3
 import typer
-from botocore.config import Config
 
-from scripts.fleet import DOMAIN, PREFIX, SIP, DevelopmentFleet, Edge
+from scripts.fleet import DOMAIN, PREFIX, SIP, DevelopmentFleet, Edge, development_client
 from scripts.processes import StartError, in_namespace, wait_for
 from tests.support.cloudlab import CloudLab
 from tests.support.socket_phone import SocketPhone, call, in_dialog
@@ -282,14 +280,7 @@ def _run(lab: CloudLab, fleet: DevelopmentFleet, ledger: Ledger, rng: random.Ran
 
 def _records(endpoint: str) -> Counter[str]:
     """How many records each call has, read from the table itself: an hour's are too many for MiniStack's queries."""
-    client: Any = boto3.client(
-        "dynamodb",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="development",
-        aws_secret_access_key="development",  # noqa: S106 - MiniStack takes any
-        config=Config(read_timeout=120),
-    )
+    client = development_client("dynamodb", endpoint, read_timeout=120)
     pages = client.get_paginator("scan").paginate(TableName=f"{PREFIX}-calls")
     return Counter(item["call_id"]["S"] for page in pages for item in page["Items"] if "call_id" in item)
 

@@ -30,11 +30,24 @@ DOMAIN = "sipwizard.test"
 USERS = ("alice", "bob", "carol", "dave")
 SIP, MESH, METRICS, CONTROL, MINISTACK = 5060, 5070, 9090, 8080, 4566
 
-_DEVELOPMENT_CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "development",
-    "AWS_SECRET_ACCESS_KEY": "development",
-    "AWS_DEFAULT_REGION": "us-east-1",
+_REGION, _DEVELOPMENT = "us-east-1", "development"  # MiniStack takes any credentials
+DEVELOPMENT_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": _DEVELOPMENT,
+    "AWS_SECRET_ACCESS_KEY": _DEVELOPMENT,
+    "AWS_DEFAULT_REGION": _REGION,
 }
+
+
+def development_client(service: str, endpoint: str, region: str = _REGION, **config: Any) -> Any:
+    """A boto3 client of a MiniStack."""
+    return boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name=region,
+        aws_access_key_id=_DEVELOPMENT,
+        aws_secret_access_key=_DEVELOPMENT,
+        config=Config(**config),
+    )
 
 
 @dataclass(frozen=True)
@@ -101,7 +114,7 @@ class DevelopmentFleet:
         self.accounts: dict[str, Account] = {}
         self.processes = Processes(directory)
         self._say = say
-        credentials = _DEVELOPMENT_CREDENTIALS if self._own_dynamodb else {}
+        credentials = DEVELOPMENT_CREDENTIALS if self._own_dynamodb else {}
         self._environment = {
             **credentials,
             "TABLE_PREFIX": PREFIX,
@@ -161,18 +174,17 @@ class DevelopmentFleet:
         self.processes.wait_until(name, lambda: self._answers(health))
 
     def _make_tables(self) -> None:
-        arguments: dict[str, Any] = {"config": Config(connect_timeout=3, retries={"total_max_attempts": 2})}
-        if self._own_dynamodb:
-            arguments |= {
-                "aws_access_key_id": "development",
-                "aws_secret_access_key": "development",
-                "region_name": "us-east-1",
-            }
+        patience: dict[str, Any] = {"connect_timeout": 3, "retries": {"total_max_attempts": 2}}
+
+        def make() -> list[str]:
+            if self._own_dynamodb:
+                client = development_client("dynamodb", self.endpoint, **patience)
+            else:
+                client = boto3.client("dynamodb", endpoint_url=self.endpoint, config=Config(**patience))
+            return create_tables(client, PREFIX)
+
         try:
-            made = in_namespace(
-                self.control.namespace,
-                lambda: create_tables(boto3.client("dynamodb", endpoint_url=self.endpoint, **arguments), PREFIX),
-            )
+            made = in_namespace(self.control.namespace, make)
         except Exception as error:
             raise StartError(f"the tables can't be made at {self.endpoint}: {error}") from error
         self._say(f"tables ready ({len(made)} made, as template.yaml has them)")

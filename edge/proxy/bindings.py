@@ -14,6 +14,11 @@ Extras = tuple[int, str, int]
 PLAIN: Extras = (1000, "", 0)
 
 
+def extras(q: int, instance: str, reg_id: int) -> Extras:
+    """One and the same for most phones. A reg-id counts only along with an instance (RFC 5626 §6)."""
+    return PLAIN if q == 1000 and not instance else (q, instance, reg_id if instance else 0)
+
+
 class HeldBinding:
     """``granted_until`` is when the phone has to be heard again, ``wanted_until`` what it has asked for at most,
     ``durable_until`` what the control plane has; all in the core's time. ``cseq`` is the last REGISTER's of
@@ -59,25 +64,24 @@ class HeldBindings:
         self._retired: dict[Flow, None] = {}
         self.changed: set[str] = set()
 
-    def put(self, binding: str, new: HeldBinding, now: float, fresh: bool) -> HeldBinding:
-        """Add or replace a binding; the one held now. ``fresh``: the phone has just been heard; otherwise it is read
+    def put(self, binding: str, new: HeldBinding, now: float, fresh: bool) -> None:
+        """Add or replace a binding. ``fresh``: the phone has just been heard; otherwise it is read
         back, its flow is old, and what the phone itself has told counts for more."""
         self.changed.add(new.aor)
+        new.heard = fresh
         known = self._by_id.get(binding)
         if known is not None:
             if known.heard and not fresh and known.flow != new.flow:
-                return known  # the phone itself has told where it is, and the control plane will hear of it
-            new.heard = new.heard or fresh
+                return  # the phone itself has told where it is, and the control plane will hear of it
             if known.flow == new.flow:
                 if fresh:
                     self._by_id[binding] = new
-                    return new
-                known.durable_until = new.durable_until
-                known.tenant = known.tenant or new.tenant
-                return known
+                else:
+                    known.durable_until = new.durable_until
+                    known.tenant = known.tenant or new.tenant
+                return
             self.remove(binding)
             self._retire(known.flow)
-        new.heard = fresh
         self._by_id[binding] = new
         ids = self._by_flow.get(new.flow, ())
         self._by_flow[new.flow] = (*ids, binding)
@@ -85,7 +89,6 @@ class HeldBindings:
         self._retired.pop(new.flow, None)
         if not ids and not new.flow.reliable:
             self._keepalive.add(new.flow, now, fresh)
-        return new
 
     def remove(self, binding: str) -> None:
         """Forget a binding; nothing happens if it isn't known."""

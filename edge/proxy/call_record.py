@@ -54,7 +54,9 @@ class CallRecord:
         safe = self._safe.get(name)
         if safe:
             forward(response, now)  # a retransmission (RFC 3261 §13.3.1.4)
-        elif safe is None and len(self._safe) < _MOST_LEGS:
+        elif safe is None and len(self._safe) >= _MOST_LEGS:
+            self._core.counters["excess_answers"] += 1
+        elif safe is None:
             self._safe[name] = False
 
             def written(at: float) -> None:

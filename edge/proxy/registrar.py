@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from edge.proxy.bindings import HeldBinding
+from edge.proxy.bindings import HeldBinding, extras
 from edge.proxy.grants import Grants, HeldGrant
 from edge.proxy.registration import (
     DURABLE,
@@ -91,8 +91,7 @@ class Registrar:
                 until = now + patience(change.contact, flow, change.expires)
                 new = HeldBinding(change.aor, change.contact, flow, until, now + change.expires)
                 new.tenant, new.call_id, new.cseq = change.tenant, change.call_id, change.cseq
-                if change.q != 1000 or change.instance:
-                    new.extras = (change.q, change.instance, change.reg_id)
+                new.extras = extras(change.q, change.instance, change.reg_id)
                 bindings.put(change.id, new, now, fresh=False)
             elif bindings.present_flow(change.id) == flow:
                 bindings.remove(change.id)
@@ -139,7 +138,7 @@ class Registrar:
             or held.contact != contact.uri
             or held.call_id != incoming.call_id
             or not held.cseq < incoming.cseq <= held.cseq + _STEPS
-            or held.extras != (contact.q, contact.instance, contact.reg_id)
+            or held.extras != extras(contact.q, contact.instance, contact.reg_id)
         ):
             return False
         left = int(held.durable_until - now - GRACE - _MARGIN)
@@ -176,8 +175,7 @@ class Registrar:
                 until = now + patience(binding.contact, flow, binding.expires)
             new = HeldBinding(aor, binding.contact, flow, until, durable)
             new.tenant = accepted.grant.tenant if accepted.grant is not None else ""
-            if binding.q != 1000 or binding.instance:
-                new.extras = (binding.q, binding.instance, binding.reg_id)
+            new.extras = extras(binding.q, binding.instance, binding.reg_id)
             if fresh:
                 new.call_id, new.cseq = asked.incoming.call_id, asked.incoming.cseq
                 wanted = asked.wanted(contact) if contact is not None else None
@@ -238,8 +236,7 @@ class Registrar:
         new = HeldBinding(asked.aor, contact.uri, incoming.flow, now + seconds, durable)
         new.call_id, new.cseq, new.tenant = incoming.call_id, incoming.cseq, grant.tenant
         new.wanted_until = now + min(DURABLE, asked.wanted(contact) or DURABLE)
-        if contact.q != 1000 or contact.instance:
-            new.extras = (contact.q, contact.instance, contact.reg_id)
+        new.extras = extras(contact.q, contact.instance, contact.reg_id)
         core.bindings.put(binding, new, now, fresh=True)
         if not same:
             core.journal(report(new, core.wall(now), DURABLE))

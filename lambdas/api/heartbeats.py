@@ -140,23 +140,7 @@ def _move(lease: Lease, beat: Heartbeat, edge: rules.Edge, services: Services) -
 def _changes(services: Services, address: str, beat: Heartbeat, now: float) -> tuple[list[BindingChange], int, bool]:
     since = beat.changes_since.get(address, 0)
     items, cursor, more = services.bindings.changes(address, since, _CHANGES)
-    found = [
-        BindingChange(
-            id=item.id,
-            aor=item.aor,
-            contact=item.contact,
-            expires=max(1, round(item.expires_at - now)) if item.live(now) else 0,
-            flow=item.flow,
-            tenant=item.tenant,
-            call_id=item.call_id,
-            cseq=item.cseq,
-            q=item.q,
-            instance=item.instance,
-            reg_id=item.reg_id,
-        )
-        for item in items
-        if since or item.live(now)
-    ]
+    found = [item.as_change(now) for item in items if since or item.live(now)]
     return found, cursor, more
 
 

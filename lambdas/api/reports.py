@@ -48,7 +48,9 @@ def _apply(report: Report, services: Services) -> None:
         case BindingReport():
             for _ in range(_RACES):
                 account = services.directory.account(report.aor)
-                puts = decisions.decide(report, account, services.bindings.of(report.aor), services.clock())
+                puts = decisions.decide(
+                    report, account, services.bindings.of(report.aor), services.clock(), services.limits
+                )
                 if services.bindings.write(puts):
                     return
             raise Problem(503, "A binding changes too often just now; send the reports again.", {"Retry-After": "1"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from lambdas.contract import Binding, Decision, Grant, WireFlow, binding_id
+from lambdas.contract import Binding, BindingChange, Decision, Grant, WireFlow, binding_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,22 @@ class StoredBinding:
             contact=self.contact,
             expires=max(0, round(self.expires_at - now)),
             flow=self.flow,
+            q=self.q,
+            instance=self.instance,
+            reg_id=self.reg_id,
+        )
+
+    def as_change(self, now: float) -> BindingChange:
+        """What the edge that holds its address is told."""
+        return BindingChange(
+            id=self.id,
+            aor=self.aor,
+            contact=self.contact,
+            expires=max(1, round(self.expires_at - now)) if self.live(now) else 0,
+            flow=self.flow,
+            tenant=self.tenant,
+            call_id=self.call_id,
+            cseq=self.cseq,
             q=self.q,
             instance=self.instance,
             reg_id=self.reg_id,

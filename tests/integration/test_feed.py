@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.fleet import DEVELOPMENT_CREDENTIALS
+
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parent.parent.parent
@@ -57,9 +59,7 @@ print(json.dumps(out))
 def test_numbers_without_gaps_and_what_a_gap_means(fleet):
     environment = {
         **os.environ,
-        "AWS_ACCESS_KEY_ID": "development",
-        "AWS_SECRET_ACCESS_KEY": "development",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        **DEVELOPMENT_CREDENTIALS,
         "AWS_ENDPOINT_URL": fleet.endpoint,
         "TABLE_PREFIX": "sipwizard",
     }

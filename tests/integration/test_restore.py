@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import boto3
 import pytest
+
+from scripts.fleet import DEVELOPMENT_CREDENTIALS, development_client
 
 pytestmark = pytest.mark.integration
 
@@ -16,24 +17,13 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def restore(fleet, *arguments):
-    environment = {
-        **os.environ,
-        "AWS_ACCESS_KEY_ID": "development",
-        "AWS_SECRET_ACCESS_KEY": "development",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
+    environment = {**os.environ, **DEVELOPMENT_CREDENTIALS}
     command = [sys.executable, "-m", "scripts.restore", "--endpoint", fleet.endpoint, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_a_restore_has_everything_and_changes_nothing(fleet):
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=fleet.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="development",
-        aws_secret_access_key="development",
-    )
+    client = development_client("dynamodb", fleet.endpoint)
     before = client.scan(TableName="sipwizard-directory")["Count"]
     done = restore(fleet, "--target", "restored-directory")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -11,9 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import boto3
-
-from scripts.fleet import CONTROL, MINISTACK, PREFIX, DevelopmentFleet, Edge, Host
+from scripts.fleet import CONTROL, MINISTACK, PREFIX, DevelopmentFleet, Edge, Host, development_client
 from scripts.tables import create_tables, table_definitions
 
 REGIONS = ("us-east-1", "eu-west-1")
@@ -100,13 +98,7 @@ class TwoRegions:
 
     @staticmethod
     def _client(host: Host, region: str) -> Any:
-        return boto3.client(
-            "dynamodb",
-            endpoint_url=f"http://{host.address}:{MINISTACK}",
-            region_name=region,
-            aws_access_key_id="development",
-            aws_secret_access_key="development",
-        )
+        return development_client("dynamodb", f"http://{host.address}:{MINISTACK}", region)
 
     def _scan(self, index: int) -> dict[tuple[str, str], str]:
         client = self._client(self.hosts[index], REGIONS[index])

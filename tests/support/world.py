@@ -34,7 +34,6 @@ from edge.proxy.flow_token import TokenKeys
 from edge.sip.digest import ALGORITHMS
 from edge.sip.flow import Flow
 from lambdas.contract import (
-    BindingChange,
     BindingReport,
     Change,
     Decision,
@@ -100,7 +99,11 @@ class Control:
         """As the control plane applies it."""
         self.reports.append(item)
         if isinstance(item, BindingReport):
-            self.write(tuple(report.decide(item, self.accounts.get(item.aor), self.bindings(item.aor), self.clock())))
+            self.write(
+                tuple(
+                    report.decide(item, self.accounts.get(item.aor), self.bindings(item.aor), self.clock(), self.limits)
+                )
+            )
 
     def bindings(self, aor: str) -> tuple[StoredBinding, ...]:
         return tuple(item for (owner, _, _), item in self.items.items() if owner == aor)
@@ -350,16 +353,7 @@ class World:
         self.inform(node)
         wall = self.control.clock()
         changes = [
-            BindingChange(
-                id=item.id,
-                aor=item.aor,
-                contact=item.contact,
-                expires=round(item.expires_at - wall),
-                flow=item.flow,
-                tenant=item.tenant,
-                call_id=item.call_id,
-                cseq=item.cseq,
-            )
+            item.as_change(wall)
             for item in self.control.items.values()
             if item.address == node.address and item.live(wall)
         ]
