@@ -3,8 +3,10 @@ tests start theirs on loopback addresses or in namespaces of their own."""
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
+import os
 import shutil
 import signal
 import socket
@@ -195,6 +197,11 @@ class DevelopmentFleet:
 
     def start_control_at(self, name: str, host: Host, endpoint: str, environment: dict[str, str]) -> None:
         """A control plane over the tables at ``endpoint``."""
+        key = self.directory / "secrets.key"
+        if not key.exists():
+            key.touch(0o600)
+            key.write_bytes(base64.b64encode(os.urandom(32)))
+        environment = {"SECRETS_KEY_FILE": str(key), **environment}
         arguments = ["-m", "lambdas", "--host", host.address, "--port", str(CONTROL), "--endpoint", endpoint]
         self._run(name, arguments, environment, host)
         url = f"http://{host.address}:{CONTROL}/v1/openapi.json"

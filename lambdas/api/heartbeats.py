@@ -8,6 +8,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import APIRouter
 
+from lambdas.api.registrations import adopt
 from lambdas.api.security import EdgeDep, ServicesDep
 from lambdas.api.services import Services
 from lambdas.contract import (
@@ -39,7 +40,8 @@ def heartbeat(beat: Heartbeat, edge: EdgeDep, services: ServicesDep) -> Heartbea
         wants = tuple(address for address in beat.addresses if address in edge.addresses)
         services.leases.note(Presence(edge.id, beat.boot, beat.mesh, beat.certificate, wants, now + LEASE_SECONDS))
     domains = services.domains.get()
-    leases, present = services.leases.all()
+    leases, present = services.fleet_now(edge.id, beat.addresses)
+    adopt(edge, beat.boot, leases, services, now)
     changes: list[BindingChange] = []
     cursors: dict[str, int] = {}
     more = False

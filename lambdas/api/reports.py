@@ -10,7 +10,16 @@ from pynamodb.exceptions import PutError, TransactWriteError
 from lambdas.api.problems import Problem
 from lambdas.api.security import EdgeDep, ServicesDep
 from lambdas.api.services import Services
-from lambdas.contract import VERSION, BindingReport, CallAnswered, CallEnded, Report, ReportEnvelope, ReportReceipt
+from lambdas.contract import (
+    VERSION,
+    BindingReport,
+    CallAnswered,
+    CallEnded,
+    ProviderReport,
+    Report,
+    ReportEnvelope,
+    ReportReceipt,
+)
 from lambdas.decisions import report as decisions
 
 router = APIRouter(prefix="/edge", tags=["edges"])
@@ -45,6 +54,8 @@ def _apply(report: Report, services: Services) -> None:
             services.calls.answered(report)
         case CallEnded():
             services.calls.ended(report)
+        case ProviderReport():
+            services.providers.note(report)
         case BindingReport():
             for _ in range(_RACES):
                 account = services.directory.account(report.aor)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,11 +17,14 @@ from lambdas.contract import FleetKey
 from lambdas.decisions.lease import Lease
 from lambdas.decisions.register import Limits
 from lambdas.repositories.addresses import Addresses
+from lambdas.repositories.assignments import Assignments
 from lambdas.repositories.bindings import Bindings
 from lambdas.repositories.calls import Calls
 from lambdas.repositories.directory import Directory
 from lambdas.repositories.leases import Leases, Presence
 from lambdas.repositories.models import EdgeItem
+from lambdas.repositories.providers import Providers
+from lambdas.repositories.vault import Vault
 
 DAY = 86_400
 VERIFY_DAYS = 8  # a token of a day's last second verifies for 7 days more
@@ -45,6 +48,10 @@ class Cached(Generic[_Value]):
             self._until = now + self._seconds
         return self._value
 
+    def put(self, value: _Value) -> None:
+        """It is ``value`` by now, for as long as the last reading counts."""
+        self._value = value
+
 
 @dataclass(frozen=True, slots=True)
 class Domains:
@@ -64,6 +71,8 @@ class Services:
         self.directory = Directory()
         self.bindings = Bindings()
         self.leases = Leases()
+        self.assignments = Assignments()
+        self.providers = Providers(self.directory, Vault())
         self.calls = Calls()
         self.addresses = Addresses()
         self.fleet: Cached[tuple[list[Lease], list[Presence]]] = Cached(self._living, 1.0)
@@ -71,10 +80,36 @@ class Services:
         self.heads: Cached[dict[str, tuple[int, int]]] = Cached(self.directory.feed.heads, 1.0)
         self._secret: Cached[bytes] = Cached(self.directory.fleet_secret, 3600.0)
         self._edges: dict[str, Cached[EdgeItem | None]] = {}
+        self._registered: Cached[list[EdgeItem]] = Cached(lambda: list(self.directory.all("edges")), 5.0)
+        self._loads: dict[str, Cached[int]] = {}
+
+    def fleet_now(self, edge: str = "", addresses: Iterable[str] = ()) -> tuple[list[Lease], list[Presence]]:
+        """Every lease and presence, run out or not; those of ``edge`` too if it has just been registered."""
+        known = self._registered.get()
+        names = {item.id for item in known} | ({edge} if edge else set())
+        places = {address for item in known for address in item.addresses} | set(addresses)
+        return self.leases.all(sorted(places), sorted(names))
+
+    def edges_for(self, address: str) -> list[str]:
+        """The edges that may hold ``address``."""
+        return [item.id for item in self._registered.get() if address in item.addresses]
+
+    def load(self, address: str) -> int:
+        """How many provider accounts ``address`` has, as of a few seconds ago."""
+        if address not in self._loads:
+            self._loads[address] = Cached(lambda: self.assignments.count(address), 5.0)
+        return self._loads[address].get()
+
+    def added(self, address: str) -> None:
+        """An account was assigned to ``address``: the count of a few seconds ago mustn't draw all of them there."""
+        self._loads[address].put(self.load(address) + 1)
+
+    def has_accounts(self, address: str) -> bool:
+        return self.load(address) > 0
 
     def _living(self) -> tuple[list[Lease], list[Presence]]:
         now = self.clock()
-        leases, present = self.leases.all()
+        leases, present = self.fleet_now()
         return (
             [lease for lease in leases if lease.expires_at > now],
             [presence for presence in present if presence.expires_at > now],

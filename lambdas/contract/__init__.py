@@ -4,6 +4,7 @@
 
 1. REGISTER, route and locate decisions; the heartbeat with leases, fleet, keys, domains and binding changes.
 2. Grants, the numbered change feed, reports, takeover and handover of addresses.
+3. Provider accounts: assignments, registrations, calls in and out, fallbacks.
 
 Both sides ignore fields they don't know, so either may be newer. A field is never removed or given another meaning;
 a decision of an unknown kind is answered to the phone as 500.
@@ -11,6 +12,7 @@ a decision of an unknown kind is answered to the phone as 500.
 
 from lambdas.contract.decision import (
     Accept,
+    Access,
     Binding,
     Challenge,
     Decision,
@@ -30,9 +32,12 @@ from lambdas.contract.heartbeat import (
     HeldAddress,
     Take,
 )
+from lambdas.contract.provider import ProviderAccount, ProviderLeg, ProvidersReply, ProvidersRequest, Secret, Server
 from lambdas.contract.question import (
+    AccessQuestion,
     ContactField,
     Credentials,
+    IncomingQuestion,
     LocateQuestion,
     Question,
     QuestionEnvelope,
@@ -40,15 +45,25 @@ from lambdas.contract.question import (
     RouteQuestion,
     WireFlow,
 )
-from lambdas.contract.report import BindingReport, CallAnswered, CallEnded, Report, ReportEnvelope, ReportReceipt
+from lambdas.contract.report import (
+    BindingReport,
+    CallAnswered,
+    CallEnded,
+    ProviderReport,
+    Report,
+    ReportEnvelope,
+    ReportReceipt,
+)
 from lambdas.contract.shared import HASHES, answers, binding_id, consent_text, signed_text
 
-VERSION = 2
+VERSION = 3
 
 __all__ = [
     "HASHES",
     "VERSION",
     "Accept",
+    "Access",
+    "AccessQuestion",
     "Binding",
     "BindingChange",
     "BindingReport",
@@ -66,7 +81,13 @@ __all__ = [
     "Heartbeat",
     "HeartbeatReply",
     "HeldAddress",
+    "IncomingQuestion",
     "LocateQuestion",
+    "ProviderAccount",
+    "ProviderLeg",
+    "ProviderReport",
+    "ProvidersReply",
+    "ProvidersRequest",
     "Question",
     "QuestionEnvelope",
     "RegisterQuestion",
@@ -76,6 +97,8 @@ __all__ = [
     "ReportReceipt",
     "Route",
     "RouteQuestion",
+    "Secret",
+    "Server",
     "Take",
     "Target",
     "WireFlow",

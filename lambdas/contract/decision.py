@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lambdas.contract.provider import ProviderLeg, Secret
 from lambdas.contract.question import Wire, WireFlow
 
 
@@ -59,23 +60,34 @@ class Accept(Wire):
 
 
 class Target(Wire):
-    """Where to forward: the new Request-URI, the flow to send it on and the binding it stands for."""
+    """Where to forward: the new Request-URI, the flow to send it on and the binding it stands for. With a ``provider``
+    the flow's remote address is empty: the provider's server has to be resolved."""
 
     uri: str
     flow: WireFlow
     binding: str
     q: int = 1000
+    provider: ProviderLeg | None = None
 
 
 class Route(Wire):
-    """Forward to all ``targets`` at once. ``tenant``: whose call it is."""
+    """Forward to all ``targets`` at once. ``tenant``: whose call it is. ``fallbacks``: what to try, one after the
+    other, when all before it failed by something that isn't the callee's answer (408, 430 or 5xx)."""
 
     kind: Literal["route"] = "route"
     targets: list[Target]
     tenant: str = ""
+    fallbacks: list[list[Target]] = []
 
 
-Decision = Challenge | Reject | Accept | Route
+class Access(Wire):
+    """What answers the challenges of a provider inside a call that goes through it."""
+
+    kind: Literal["access"] = "access"
+    secret: Secret
+
+
+Decision = Challenge | Reject | Accept | Route | Access
 
 
 class DecisionEnvelope(Wire):

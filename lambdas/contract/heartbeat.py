@@ -95,11 +95,14 @@ class BindingChange(Wire):
 class Change(Wire):
     """One entry of a Region's change feed. ``binding`` "": the account ``aor`` has changed or gone, and grants of a
     lower ``version`` (milliseconds) are void. Otherwise that binding of it ("*": every one) was removed, at whatever
-    edge it was, and mustn't be refreshed without asking."""
+    edge it was, and mustn't be refreshed without asking. With ``provider`` that provider account has changed, or has
+    been assigned to ``address``."""
 
-    aor: str
+    aor: str = ""
     version: int
     binding: str = ""
+    provider: str = ""
+    address: str = ""
 
 
 class HeartbeatReply(Wire):

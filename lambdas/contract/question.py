@@ -92,7 +92,27 @@ class LocateQuestion(Asked):
     binding: str
 
 
-Question = RegisterQuestion | RouteQuestion | LocateQuestion
+class IncomingQuestion(Asked):
+    """A request outside a dialog from ``provider``, which the edge has recognised. ``caller`` is what From says,
+    ``dialled`` the user of To."""
+
+    kind: Literal["incoming"] = "incoming"
+    method: str
+    provider: str
+    caller: str
+    dialled: str
+    call_id: str
+    flow: WireFlow
+
+
+class AccessQuestion(Asked):
+    """``provider`` asks for credentials inside a call that goes through it."""
+
+    kind: Literal["access"] = "access"
+    provider: str
+
+
+Question = RegisterQuestion | RouteQuestion | LocateQuestion | IncomingQuestion | AccessQuestion
 
 
 class QuestionEnvelope(Wire):

@@ -57,7 +57,26 @@ class CallEnded(Wire):
     by: str = ""
 
 
-Report = BindingReport | CallAnswered | CallEnded
+class ProviderReport(Wire):
+    """How the registration of ``provider`` from ``address`` stands since ``at``. ``expires`` is what the provider
+    granted, ``period`` after how many seconds it is refreshed; ``status`` and ``reason`` are the last answer's (0: none
+    came); ``next_at`` when it is tried again (0: not before something changes); ``routes`` is its Service-Route."""
+
+    kind: Literal["provider"] = "provider"
+    provider: str
+    address: str
+    state: Literal["registered", "failing", "stopped", "unregistered"]
+    at: float
+    expires: int = 0
+    period: int = 0
+    status: int = 0
+    reason: str = ""
+    next_at: float = 0.0
+    server: str = ""
+    routes: list[str] = []
+
+
+Report = BindingReport | CallAnswered | CallEnded | ProviderReport
 
 
 class ReportEnvelope(Wire):

@@ -20,6 +20,7 @@ class Account:
     ha1_sha256: str = field(repr=False)
     enabled: bool = True
     version: int = 0
+    caller_id: str = ""
 
     @property
     def grant(self) -> Grant:

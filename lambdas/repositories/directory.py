@@ -16,6 +16,7 @@ from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
+from lambdas.decisions.provider import OutboundRoute, Settings
 from lambdas.decisions.values import Account
 from lambdas.repositories.feed import Conflict, Feed, Write
 from lambdas.repositories.models import (
@@ -25,6 +26,8 @@ from lambdas.repositories.models import (
     DirectoryItem,
     DomainItem,
     EdgeItem,
+    ProviderItem,
+    ProviderStateItem,
     SecretItem,
     TenantItem,
 )
@@ -63,7 +66,7 @@ class Directory:
         """The item of ``kind`` called ``name``."""
         if len(name) > _LONGEST_NAME:
             return None
-        pk, sk = _key(kind, name)
+        pk, sk = item_key(kind, name)
         try:
             found = DirectoryItem.get(pk, sk, consistent_read=True)
         except DirectoryItem.DoesNotExist:
@@ -123,7 +126,9 @@ class Directory:
         try:
             with TransactWrite(connection=_connection()) as transaction:
                 for alias in item.aliases:
-                    transaction.delete(AliasItem(*_key(AliasItem, alias)), condition=AliasItem.canonical == item.name)
+                    transaction.delete(
+                        AliasItem(*item_key(AliasItem, alias)), condition=AliasItem.canonical == item.name
+                    )
                 transaction.delete(item, condition=DomainItem.aliases == list(item.aliases))
         except TransactWriteError as error:
             raise _translate(error, Taken) from error
@@ -155,18 +160,25 @@ class Directory:
         actions.append(AccountItem.version.set(item.version))
         for name, value in changes.items():
             setattr(item, name, value)
-        self._tell(
-            item, now, lambda transaction: transaction.update(item, actions, condition=DirectoryItem.pk.exists())
+        self.tell(
+            Change(aor=item.aor, version=int(item.version)),
+            now,
+            lambda transaction: transaction.update(item, actions, condition=DirectoryItem.pk.exists()),
         )
 
     def delete_account(self, item: AccountItem, now: float) -> None:
         """Every edge learns of it. Raises Missing if the account is gone already."""
         item.version = round(now * 1000)
-        self._tell(item, now, lambda transaction: transaction.delete(item, condition=DirectoryItem.pk.exists()))
+        self.tell(
+            Change(aor=item.aor, version=int(item.version)),
+            now,
+            lambda transaction: transaction.delete(item, condition=DirectoryItem.pk.exists()),
+        )
 
-    def _tell(self, item: AccountItem, now: float, write: Write) -> None:
+    def tell(self, change: Change, now: float, write: Write) -> None:
+        """Write, and let every edge know. Raises Missing if a condition of ``write`` fails."""
         try:
-            self.feed.append(Change(aor=item.aor, version=int(item.version)), now, [write])
+            self.feed.append(change, now, [write])
         except Conflict as error:
             raise Missing from error
 
@@ -176,10 +188,12 @@ class Directory:
             with TransactWrite(connection=_connection()) as transaction:
                 transaction.save(item, condition=condition)
                 for alias in added:
-                    pk, sk = _key(AliasItem, alias)
+                    pk, sk = item_key(AliasItem, alias)
                     transaction.save(AliasItem(pk, sk, canonical=item.name), condition=absent)
                 for alias in dropped:
-                    transaction.delete(AliasItem(*_key(AliasItem, alias)), condition=AliasItem.canonical == item.name)
+                    transaction.delete(
+                        AliasItem(*item_key(AliasItem, alias)), condition=AliasItem.canonical == item.name
+                    )
         except TransactWriteError as error:
             raise _translate(error, Taken) from error
 
@@ -200,13 +214,23 @@ class Directory:
         item = self.get(AccountItem, aor)
         if item is None:
             return None
-        return Account(item.aor, item.tenant, item.ha1_md5, item.ha1_sha256, item.enabled, int(item.version))
+        return Account(
+            item.aor, item.tenant, item.ha1_md5, item.ha1_sha256, item.enabled, int(item.version), item.caller_id
+        )
+
+    def settings(self, tenant: str) -> Settings:
+        """How a tenant's calls go out."""
+        item = self.get(TenantItem, tenant)
+        if item is None:
+            return Settings()
+        routes = [OutboundRoute(route["prefix"], tuple(route["providers"])) for route in item.outbound_routes]
+        return Settings(item.country, tuple(item.emergency_providers), tuple(routes))
 
     def fleet_secret(self) -> bytes:
         """32 octets; made when first asked for."""
         item = self.get(SecretItem, "secret")
         if item is None:
-            pk, sk = _key(SecretItem, "secret")
+            pk, sk = item_key(SecretItem, "secret")
             fresh = base64.b64encode(secrets.token_bytes(32)).decode()
             with contextlib.suppress(Taken):  # by another process, whose secret then is the one
                 self.create(SecretItem(pk, sk, secret=fresh))
@@ -225,26 +249,28 @@ _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
     AccountItem: ("AOR#", "ACCOUNT#"),
     ApiKeyItem: ("KEY#", "KEY#"),
     EdgeItem: ("EDGE#", "EDGE#"),
+    ProviderItem: ("PROVIDER#", "PROVIDER#"),
+    ProviderStateItem: ("PROVIDER#", "STATE#"),
     SecretItem: ("FLEET#", "FLEET#"),
 }
 
 
-def _key(kind: type[DirectoryItem], name: str) -> tuple[str, str]:
+def item_key(kind: type[DirectoryItem], name: str) -> tuple[str, str]:
     pk, sk = _KEYS[kind]
     return pk + name, sk + name
 
 
 def tenant_item(tenant: str, name: str) -> TenantItem:
-    return TenantItem(*_key(TenantItem, tenant), id=tenant, name=name, listing="tenants")
+    return TenantItem(*item_key(TenantItem, tenant), id=tenant, name=name, listing="tenants")
 
 
 def domain_item(tenant: str, name: str, aliases: list[str], default: bool) -> DomainItem:
-    pk, sk = _key(DomainItem, name)
+    pk, sk = item_key(DomainItem, name)
     return DomainItem(pk, sk, tenant=tenant, name=name, aliases=aliases, default=default, listing="domains")
 
 
 def account_item(aor: str, tenant: str, ha1_md5: str, ha1_sha256: str, display_name: str) -> AccountItem:
-    pk, sk = _key(AccountItem, aor)
+    pk, sk = item_key(AccountItem, aor)
     return AccountItem(
         pk,
         sk,
@@ -258,12 +284,12 @@ def account_item(aor: str, tenant: str, ha1_md5: str, ha1_sha256: str, display_n
 
 
 def api_key_item(key: str, digest: str, tenant: str, note: str) -> ApiKeyItem:
-    pk, sk = _key(ApiKeyItem, key)
+    pk, sk = item_key(ApiKeyItem, key)
     return ApiKeyItem(pk, sk, id=key, hash=digest, tenant=tenant, note=note, listing=f"keys#{tenant}")
 
 
 def edge_item(edge: str, public_key: str, addresses: list[str]) -> EdgeItem:
-    pk, sk = _key(EdgeItem, edge)
+    pk, sk = item_key(EdgeItem, edge)
     return EdgeItem(pk, sk, id=edge, public_key=public_key, addresses=addresses, listing="edges")
 
 

@@ -59,6 +59,8 @@ class Feed:
                 aor=change.aor,
                 version=change.version,
                 binding=change.binding,
+                provider=change.provider,
+                address=change.address,
                 at=int(now),
                 ttl=int(now) + KEEP,
             )
@@ -118,7 +120,15 @@ class Feed:
                         at = head
                     break
                 at += 1
-                changes.append(Change(aor=item.aor, version=int(item.version), binding=item.binding))
+                changes.append(
+                    Change(
+                        aor=item.aor,
+                        version=int(item.version),
+                        binding=item.binding,
+                        provider=item.provider,
+                        address=item.address,
+                    )
+                )
             if not found and changed_at < now - _OVERDUE:
                 lost = True  # they were there, and have been cleaned up
                 at = head

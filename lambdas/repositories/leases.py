@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _TRIES = 4
 _RACES = 4
+_BATCH = 100  # items that DynamoDB gives at once
 _Result = TypeVar("_Result")
 
 
@@ -40,13 +41,7 @@ class Leases:
     """Acquiring, renewing and listing leases on edge addresses."""
 
     def __init__(self) -> None:
-        config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
-        # Where two Regions are tried out on one machine, this table is the one that both share.
-        endpoint = os.environ.get("LEASES_ENDPOINT_URL")
-        region = "us-east-1" if endpoint else None
-        self._client: DynamoDBClient = boto3.client(
-            "dynamodb", config=config, endpoint_url=endpoint, region_name=region
-        )
+        self._client = lease_client()
         self._table = f"{PREFIX}-leases"
 
     def renew(self, address: str, edge: Edge, placed: bool, now: float) -> Lease | None:
@@ -76,12 +71,12 @@ class Leases:
                     ReturnValues="ALL_NEW",
                 )
             except ClientError as error:
-                if _code(error) == "ConditionalCheckFailedException":
+                if code(error) == "ConditionalCheckFailedException":
                     return None
                 raise
             return _lease(reply["Attributes"])
 
-        return _retry(write)
+        return retry(write)
 
     def change(self, address: str, rule: Callable[[Lease | None], Lease | Refused]) -> Lease | Refused:
         """Read the lease, apply ``rule``, write its result if nobody came between; else read again."""
@@ -90,7 +85,7 @@ class Leases:
             wanted = rule(_lease(found) if found else None)
             if isinstance(wanted, Refused):
                 return wanted
-            if _retry(lambda found=found, wanted=wanted: self._put(wanted, found)):  # type: ignore[misc]
+            if retry(lambda found=found, wanted=wanted: self._put(wanted, found)):  # type: ignore[misc]
                 return wanted
         return Refused(f"{address} is asked for by several edges just now")
 
@@ -125,7 +120,7 @@ class Leases:
         try:
             self._client.put_item(TableName=self._table, Item=item, **condition)
         except ClientError as error:
-            if _code(error) == "ConditionalCheckFailedException":
+            if code(error) == "ConditionalCheckFailedException":
                 return False
             raise
         return True
@@ -133,7 +128,7 @@ class Leases:
     def note(self, presence: Presence) -> None:
         """An edge that holds nothing lives all the same: its peers must know where."""
         item: dict[str, Any] = {
-            "pk": {"S": f"EDGE#{presence.edge}"},
+            **_presence_key(presence.edge),
             "edge": {"S": presence.edge},
             "boot": {"S": presence.boot},
             "mesh": {"S": presence.mesh},
@@ -141,26 +136,38 @@ class Leases:
             "wants": {"L": [{"S": address} for address in presence.wants]},
             "expires_at": {"N": str(presence.expires_at)},
         }
-        _retry(lambda: self._client.put_item(TableName=self._table, Item=item))
+        retry(lambda: self._client.put_item(TableName=self._table, Item=item))
 
-    def all(self) -> tuple[list[Lease], list[Presence]]:
-        """Everything, run out or not; there are as many items as edge addresses and edges."""
+    def all(self, addresses: Collection[str], edges: Collection[str]) -> tuple[list[Lease], list[Presence]]:
+        """The leases on ``addresses`` and the presences of ``edges``, run out or not."""
+        keys = [_key(address) for address in addresses] + [_presence_key(edge) for edge in edges]
         items: list[Any] = []
-        start: dict[str, Any] = {}
-        while True:
-            page = self._client.scan(TableName=self._table, ConsistentRead=True, **start)
-            items += page["Items"]
-            if "LastEvaluatedKey" not in page:
-                break
-            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+        while keys:
+            batch, keys = keys[:_BATCH], keys[_BATCH:]
+            page: Any = self._client.batch_get_item(RequestItems={self._table: {"Keys": batch, "ConsistentRead": True}})
+            items += page["Responses"].get(self._table, [])
+            keys += page.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
         return (
             [_lease(item) for item in items if item["pk"]["S"].startswith("ADDRESS#")],
             [_presence(item) for item in items if item["pk"]["S"].startswith("EDGE#")],
         )
 
 
+def lease_client() -> DynamoDBClient:
+    """A client for the leases table."""
+    config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
+    # Where two Regions are tried out on one machine, this table is the one that both share.
+    endpoint = os.environ.get("LEASES_ENDPOINT_URL")
+    region = "us-east-1" if endpoint else None
+    return boto3.client("dynamodb", config=config, endpoint_url=endpoint, region_name=region)
+
+
 def _key(address: str) -> Any:
     return {"pk": {"S": f"ADDRESS#{address}"}}
+
+
+def _presence_key(edge: str) -> Any:
+    return {"pk": {"S": f"EDGE#{edge}"}}
 
 
 def _presence(item: Any) -> Presence:
@@ -188,17 +195,17 @@ def _lease(item: Any) -> Lease:
     )
 
 
-def _code(error: ClientError) -> str:
+def code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _retry(write: Callable[[], _Result]) -> _Result:
+def retry(write: Callable[[], _Result]) -> _Result:
     """Two Regions writing one item at once: DynamoDB refuses one and says to try again."""
     for attempt in range(1, _TRIES):
         try:
             return write()
         except ClientError as error:
-            if _code(error) != "ReplicatedWriteConflictException":
+            if code(error) != "ReplicatedWriteConflictException":
                 raise
             time.sleep(0.05 * attempt)
     return write()

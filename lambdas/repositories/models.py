@@ -7,6 +7,7 @@ import os
 from pynamodb.attributes import (
     BooleanAttribute,
     DiscriminatorAttribute,
+    JSONAttribute,
     ListAttribute,
     NumberAttribute,
     UnicodeAttribute,
@@ -50,8 +51,14 @@ class DirectoryItem(Model):
 
 
 class TenantItem(DirectoryItem, discriminator="tenant"):
+    """``country`` (ISO 3166) tells what national numbers mean; ``outbound_routes`` are objects with ``prefix`` and
+    ``providers``."""
+
     id = UnicodeAttribute()
     name = UnicodeAttribute()
+    country = UnicodeAttribute(default="")
+    emergency_providers = ListAttribute[str](default=list)
+    outbound_routes = JSONAttribute(default=list)
 
 
 class DomainItem(DirectoryItem, discriminator="domain"):
@@ -76,6 +83,55 @@ class AccountItem(DirectoryItem, discriminator="account"):
     enabled = BooleanAttribute(default=True)
     version = NumberAttribute(default=0)
     display_name = UnicodeAttribute(default="")
+    caller_id = UnicodeAttribute(default="")
+
+
+class ProviderItem(DirectoryItem, discriminator="provider"):
+    """An account with a provider. ``id`` is ``tenant/name``; ``password`` is sealed by the Vault."""
+
+    id = UnicodeAttribute()
+    tenant = UnicodeAttribute()
+    name = UnicodeAttribute()
+    host = UnicodeAttribute()
+    port = NumberAttribute(default=0)
+    transport = UnicodeAttribute(default="udp")
+    outbound_proxy = UnicodeAttribute(default="")
+    username = UnicodeAttribute()
+    auth_user = UnicodeAttribute(default="")
+    password = UnicodeAttribute()
+    realm = UnicodeAttribute(default="")
+    contact_user = UnicodeAttribute()
+    from_user = UnicodeAttribute(default="")
+    from_domain = UnicodeAttribute(default="")
+    display_name = UnicodeAttribute(default="")
+    expires = NumberAttribute(default=3600)
+    headers = ListAttribute[str](default=list)
+    sources = ListAttribute[str](default=list)
+    registers = BooleanAttribute(default=True)
+    enabled = BooleanAttribute(default=True)
+    incoming = ListAttribute[str](default=list)
+    message_waiting = ListAttribute[str](default=list)
+    caller_id = UnicodeAttribute(default="")
+    caller_id_in = UnicodeAttribute(default="from")
+    number_format = UnicodeAttribute(default="e164")
+    transfers = BooleanAttribute(default=False)
+    call_id = UnicodeAttribute()
+    version = NumberAttribute(default=0)
+
+
+class ProviderStateItem(DirectoryItem, discriminator="provider-state"):
+    """What the edge that registers the account has reported last; ``at`` orders the reports."""
+
+    address = UnicodeAttribute()
+    state = UnicodeAttribute()
+    at = NumberAttribute()
+    expires = NumberAttribute(default=0)
+    period = NumberAttribute(default=0)
+    status = NumberAttribute(default=0)
+    reason = UnicodeAttribute(default="")
+    next_at = NumberAttribute(default=0)
+    server = UnicodeAttribute(default="")
+    routes = ListAttribute[str](default=list)
 
 
 class FeedItem(DirectoryItem, discriminator="feed"):
@@ -89,9 +145,11 @@ class ChangeItem(DirectoryItem, discriminator="change"):
     """One change; ``sk`` is its number in its Region. ``version`` in milliseconds, ``at`` in seconds."""
 
     number = NumberAttribute()
-    aor = UnicodeAttribute()
+    aor = UnicodeAttribute(default="")
     version = NumberAttribute()
     binding = UnicodeAttribute(default="")
+    provider = UnicodeAttribute(default="")
+    address = UnicodeAttribute(default="")
     at = NumberAttribute()
     ttl = NumberAttribute()
 

@@ -34,17 +34,21 @@ from edge.proxy.flow_token import TokenKeys
 from edge.sip.digest import ALGORITHMS
 from edge.sip.flow import Flow
 from lambdas.contract import (
+    Access,
+    AccessQuestion,
     BindingReport,
     Change,
     Decision,
+    IncomingQuestion,
     LocateQuestion,
     Question,
     RegisterQuestion,
     Reject,
     Report,
 )
-from lambdas.decisions import register, report, route
-from lambdas.decisions.digest import ha1
+from lambdas.decisions import outbound, register, report, route
+from lambdas.decisions.digest import ha1, refuse
+from lambdas.decisions.provider import Settings, Way
 from lambdas.decisions.values import Account, StoredBinding
 from tests.support.agent import Agent
 
@@ -81,6 +85,8 @@ class Control:
         self.reports: list[Report] = []
         self.feed: list[Change] = []
         self.dark = False
+        self.settings = Settings()
+        self.ways: dict[str, Way] = {}
 
     def add(self, username: str, password: str, tenant: str = "t1") -> Account:
         account = Account(
@@ -114,6 +120,12 @@ class Control:
         if isinstance(question, LocateQuestion):
             found = tuple(item for item in self.items.values() if item.id == question.binding)
             return route.locate(question, found, now)
+        if isinstance(question, AccessQuestion):
+            return Access(secret=self.ways[question.provider.rpartition("/")[2]].provider.secret)
+        if isinstance(question, IncomingQuestion):
+            way = self.ways.get(question.provider.rpartition("/")[2])
+            wanted = route.called_by(way.provider, question.method) if way else ()
+            return route.incoming(way and way.provider, {aor: self.bindings(aor) for aor in wanted}, now)
         account = self.accounts.get(f"{question.credentials.username}@{question.credentials.realm}")
         if isinstance(question, RegisterQuestion):
             outcome = register.decide(
@@ -122,8 +134,19 @@ class Control:
             if not self.write(outcome.puts):
                 return Reject(status=503, retry_after=1)
             return outcome.decision
-        facts = route.RouteFacts(account, self.accounts.get(question.called), self.bindings(question.called))
-        return route.decide(question, facts, now)
+        refusal = refuse(question.credentials, question.method, account, question.caller)
+        if refusal is not None:
+            return refusal
+        called = self.accounts.get(question.called)
+        user, _, host = question.called.rpartition("@")
+        choice = outbound.choose(user, "" if host == DOMAIN else host, self.settings) if called is None else None
+        if isinstance(choice, Reject):
+            return choice
+        if choice is not None:
+            return outbound.through(
+                choice, [self.ways[name] for name in choice.providers if name in self.ways], account
+            )
+        return route.decide(account, called, self.bindings(question.called), now)
 
     def write(self, puts: tuple) -> bool:
         keys = [(put.binding.aor, put.binding.key, put.binding.address) for put in puts]

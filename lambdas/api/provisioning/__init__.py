@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from lambdas.api.provisioning import accounts, calls, domains, edges, keys, tenants
+from lambdas.api.provisioning import accounts, calls, domains, edges, keys, providers, tenants
 
 router = APIRouter(prefix="/v1")
-for module in (tenants, domains, accounts, edges, keys, calls):
+for module in (tenants, domains, accounts, providers, edges, keys, calls):
     router.include_router(module.router)

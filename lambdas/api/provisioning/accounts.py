@@ -19,6 +19,7 @@ from lambdas.api.provisioning.common import (
     chosen_tenant,
     found_or_404,
 )
+from lambdas.api.provisioning.providers import E164
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
 from lambdas.contract import Change
@@ -47,11 +48,13 @@ class NewAccount(Input):
     domain: Annotated[DomainName, Field(description="A domain of the tenant, by its canonical name.")]
     password: Password | None = None
     display_name: Annotated[str, Field(max_length=100)] = ""
+    caller_id: Annotated[E164, Field(description="The number to show in calls through providers.")] = ""
 
 
 class AccountChange(Input):
     enabled: Annotated[bool | None, Field(description="A disabled account can neither register nor call.")] = None
     display_name: Annotated[str | None, Field(max_length=100)] = None
+    caller_id: E164 | None = None
 
 
 class PasswordChange(Input):
@@ -65,6 +68,7 @@ class Account(BaseModel):
     tenant: str
     enabled: bool
     display_name: str
+    caller_id: str
 
 
 class AccountWithPassword(Account):
@@ -90,6 +94,7 @@ def _shown(item: AccountItem) -> Account:
         tenant=item.tenant,
         enabled=item.enabled,
         display_name=item.display_name,
+        caller_id=item.caller_id,
     )
 
 
@@ -112,6 +117,7 @@ def create_account(body: NewAccount, services: ServicesDep, who: CallerDep) -> A
     aor = f"{body.username}@{domain.name}"
     password = body.password or secrets.token_urlsafe(15)
     item = account_item(aor, domain.tenant, **_hashes(aor, password), display_name=body.display_name)
+    item.caller_id = body.caller_id
     try:
         services.directory.create_account(item, domain)
     except Taken as error:

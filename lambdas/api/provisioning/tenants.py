@@ -5,13 +5,15 @@ from __future__ import annotations
 import secrets
 from typing import Annotated
 
+import phonenumbers
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
+from lambdas.api.provisioning.providers import ProviderName
 from lambdas.api.security import AdminDep, CallerDep, ServicesDep
-from lambdas.repositories.directory import tenant_item
+from lambdas.repositories.directory import Missing, tenant_item
 from lambdas.repositories.models import TenantItem
 
 router = APIRouter(prefix="/tenants", tags=["tenants"])
@@ -29,13 +31,57 @@ class NewTenant(Input):
     ]
 
 
+def _prefix(text: str) -> str:
+    if set(text) - set("+0123456789*#") or "+" in text[1:]:
+        raise ValueError("not the beginning of a number, like +44 or 0")
+    return text
+
+
+class OutboundRoute(Input):
+    prefix: Annotated[
+        str,
+        AfterValidator(_prefix),
+        Field(max_length=20, description="Of E.164 numbers, or of what is dialled; the longest one counts."),
+    ] = ""
+    providers: Annotated[list[ProviderName], Field(min_length=1, max_length=4, description="Tried in this order.")]
+
+
+def _country(text: str) -> str:
+    code = text.upper()
+    if code and code not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("not an ISO 3166 country code, like GB")
+    return code
+
+
+class TenantChange(Input):
+    country: Annotated[
+        str | None,
+        AfterValidator(lambda text: text if text is None else _country(text)),
+        Field(max_length=2, description="Tells what national numbers mean."),
+    ] = None
+    emergency_providers: Annotated[
+        list[ProviderName] | None,
+        Field(max_length=4, description="Where emergency calls go; without any they are refused."),
+    ] = None
+    outbound_routes: Annotated[list[OutboundRoute] | None, Field(max_length=100)] = None
+
+
 class Tenant(BaseModel):
     id: Annotated[str, Field(description="Made by the service; everything else names the tenant by it.")]
     name: str
+    country: str
+    emergency_providers: list[str]
+    outbound_routes: list[OutboundRoute]
 
 
 def _shown(item: TenantItem) -> Tenant:
-    return Tenant(id=item.id, name=item.name)
+    return Tenant(
+        id=item.id,
+        name=item.name,
+        country=item.country,
+        emergency_providers=list(item.emergency_providers),
+        outbound_routes=[OutboundRoute(**route) for route in item.outbound_routes],
+    )
 
 
 @router.post("", status_code=201, responses=responses(401, 403, 422))
@@ -62,14 +108,38 @@ def read_tenant(tenant: str, services: ServicesDep, who: CallerDep) -> Tenant:
     return _shown(item)
 
 
+@router.patch("/{tenant}", responses=responses(401, 404, 422))
+def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: CallerDep) -> Tenant:
+    """Say how the tenant's calls go out. Fields left out stay as they are."""
+    item = services.directory.get(TenantItem, tenant)
+    if item is None or not who.owns(tenant):
+        raise Problem(404, f"There is no tenant {tenant!r}.")
+    changes = body.model_dump(exclude_none=True)
+    named = {
+        *(body.emergency_providers or ()),
+        *(name for route in body.outbound_routes or () for name in route.providers),
+    }
+    for name in sorted(named):
+        if services.providers.item(f"{tenant}/{name}") is None:
+            raise Problem(404, f"There is no provider {name!r}; add it under /v1/providers first.")
+    if changes:
+        try:
+            services.directory.update(item, **changes)
+        except Missing as error:
+            raise Problem(404, f"There is no tenant {tenant!r}.") from error
+        for name, value in changes.items():
+            setattr(item, name, value)
+    return _shown(item)
+
+
 @router.delete("/{tenant}", status_code=204, responses=responses(401, 403, 404, 409))
 def delete_tenant(tenant: str, services: ServicesDep, _: AdminDep) -> None:
-    """Remove a tenant that has no domains, accounts or keys left."""
+    """Remove a tenant that has no domains, accounts, providers or keys left."""
     directory = services.directory
     item = directory.get(TenantItem, tenant)
     if item is None:
         raise Problem(404, f"There is no tenant {tenant!r}.")
-    left = [name for name in ("accounts", "keys") if directory.page(f"{name}#{tenant}", 1, None).items]
+    left = [name for name in ("accounts", "keys", "providers") if directory.page(f"{name}#{tenant}", 1, None).items]
     if any(domain.tenant == tenant for domain in directory.all("domains")):
         left.append("domains")
     if left:

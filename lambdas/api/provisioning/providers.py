@@ -1,0 +1,354 @@
+"""Accounts with VoIP providers: registered by the service, for calls in and out."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from typing import Annotated, Any, Literal
+
+import phonenumbers
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, BaseModel, Field
+
+from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
+from lambdas.api.registrations import choose_address, living
+from lambdas.api.security import CallerDep, ServicesDep
+from lambdas.api.services import Services
+from lambdas.decisions.assignment import Assignment
+from lambdas.decisions.provider import CallerIdIn, NumberFormat
+from lambdas.decisions.uris import hostport
+from lambdas.repositories.directory import Missing, Taken, item_key
+from lambdas.repositories.models import AccountItem, ProviderItem
+from lambdas.repositories.providers import State
+from lambdas.repositories.vault import Unsealed
+
+router = APIRouter(prefix="/providers", tags=["providers"])
+
+_PRINTABLE = r"^[\x20-\x7e]*$"
+_RESERVED = frozenset(
+    [
+        "via",
+        "route",
+        "record-route",
+        "from",
+        "to",
+        "call-id",
+        "cseq",
+        "contact",
+        "max-forwards",
+        "content-length",
+        "content-type",
+        "expires",
+        "authorization",
+        "proxy-authorization",
+        "require",
+        "proxy-require",
+        "supported",
+    ]
+)
+
+
+def _host(text: str) -> str:
+    name = text.strip().lower().rstrip(".")
+    try:
+        if ipaddress.ip_address(name).version == 4:
+            return name
+    except ValueError:
+        labels = name.split(".")
+        if len(name) <= 253 and all(
+            0 < len(label) <= 63 and label.replace("-", "").replace("_", "").isalnum() and label.isascii()
+            for label in labels
+        ):
+            return name
+    raise ValueError("not a host name or an IPv4 address, like sip.example.net")
+
+
+def _proxy(text: str) -> str:
+    if not text:
+        return ""
+    host, port = hostport(text.strip())
+    return _host(host) + (f":{port}" if port else "")
+
+
+def _header(text: str) -> str:
+    name, colon, value = text.partition(":")
+    known = name.strip().lower()
+    if not colon or not value.strip() or not known or not set(known) <= set("abcdefghijklmnopqrstuvwxyz0123456789-."):
+        raise ValueError("not like X-Account: 12345")
+    if known in _RESERVED:
+        raise ValueError(f"{name.strip()} is set by the service itself")
+    return f"{name.strip()}: {value.strip()}"
+
+
+def _network(text: str) -> str:
+    return str(ipaddress.ip_network(text.strip(), strict=False))
+
+
+def _number(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        parsed = phonenumbers.parse(text)
+    except phonenumbers.NumberParseException as error:
+        raise ValueError("not an international number like +442079460000") from error
+    if not phonenumbers.is_possible_number(parsed):
+        raise ValueError("no number has this many digits in its country")
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+E164 = Annotated[str, AfterValidator(_number), Field(max_length=32, examples=["+442079460000"])]
+ProviderName = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", examples=["voip1"], description="Calls may name it: sip:+44…@voip1."),
+]
+_Host = Annotated[str, AfterValidator(_host), Field(max_length=255, examples=["sip.example.net"])]
+_User = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x20<>@\"\x7f-￿]+$")]
+_OptionalUser = Annotated[str, Field(max_length=128, pattern=r"^[^\x00-\x20<>@\"\x7f-￿]*$")]
+_Password = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_Proxy = Annotated[str, AfterValidator(_proxy), Field(max_length=262)]
+_Port = Annotated[int, Field(ge=0, le=65535, description="0: as DNS says (SRV), else 5060.")]
+_Realm = Annotated[str, Field(max_length=255, pattern=_PRINTABLE, description="Answer only challenges of this realm.")]
+_Display = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\"\\\x7f]*$")]
+_Expires = Annotated[int, Field(ge=60, le=86400, description="Seconds to ask for.")]
+_Headers = Annotated[
+    list[Annotated[str, AfterValidator(_header), Field(max_length=300, pattern=_PRINTABLE)]], Field(max_length=10)
+]
+_Sources = Annotated[
+    list[Annotated[str, AfterValidator(_network)]],
+    Field(max_length=50, description="Networks that calls may come from, beside the provider's servers."),
+]
+_Aors = Annotated[list[Annotated[str, Field(max_length=320)]], Field(max_length=20)]
+
+
+class NewProvider(Input):
+    tenant: Annotated[str | None, Field(description="Whose; needed with an administration key.")] = None
+    name: ProviderName
+    host: _Host
+    port: _Port = 0
+    transport: Literal["udp", "tcp"] = "udp"
+    outbound_proxy: _Proxy = ""
+    username: _User
+    auth_user: _OptionalUser = ""
+    password: _Password
+    realm: _Realm = ""
+    from_user: _OptionalUser = ""
+    from_domain: Annotated[str, AfterValidator(lambda text: _host(text) if text else ""), Field(max_length=255)] = ""
+    display_name: _Display = ""
+    expires: _Expires = 3600
+    headers: _Headers = []
+    sources: _Sources = []
+    registers: Annotated[bool, Field(description="False for a provider that takes calls without a registration.")] = (
+        True
+    )
+    enabled: bool = True
+    incoming: Annotated[_Aors, Field(description="Accounts that its calls ring, all at once.")] = []
+    message_waiting: Annotated[_Aors, Field(description="Whose phones show its voicemail; as incoming if empty.")] = []
+    caller_id: Annotated[E164, Field(description="The number to show, unless the calling account has its own.")] = ""
+    caller_id_in: CallerIdIn = "from"
+    number_format: NumberFormat = "e164"
+    transfers: Annotated[bool, Field(description="Whether REFER may pass between phone and provider.")] = False
+
+
+class ProviderChange(Input):
+    host: _Host | None = None
+    port: _Port | None = None
+    transport: Literal["udp", "tcp"] | None = None
+    outbound_proxy: _Proxy | None = None
+    username: _User | None = None
+    auth_user: _OptionalUser | None = None
+    password: _Password | None = None
+    realm: _Realm | None = None
+    from_user: _OptionalUser | None = None
+    from_domain: Annotated[str, AfterValidator(lambda text: _host(text) if text else "")] | None = None
+    display_name: _Display | None = None
+    expires: _Expires | None = None
+    headers: _Headers | None = None
+    sources: _Sources | None = None
+    registers: bool | None = None
+    enabled: bool | None = None
+    incoming: _Aors | None = None
+    message_waiting: _Aors | None = None
+    caller_id: E164 | None = None
+    caller_id_in: CallerIdIn | None = None
+    number_format: NumberFormat | None = None
+    transfers: bool | None = None
+
+
+class Registration(BaseModel):
+    """How the registration stands; times are Unix time in seconds."""
+
+    state: Annotated[
+        Literal["registered", "failing", "stopped", "unregistered", "waiting"],
+        Field(description="`stopped`: not tried again before the account is changed; `waiting`: nothing reported yet."),
+    ]
+    since: float | None = None
+    expires: Annotated[float | None, Field(description="When it would run out if it weren't refreshed.")] = None
+    edge: Annotated[str | None, Field(description="The edge that registers it.")] = None
+    edge_address: str | None = None
+    server: str = ""
+    last_status: Annotated[int | None, Field(description="Of the provider's last answer; null if none came.")] = None
+    reason: str = ""
+    next_attempt: float | None = None
+
+
+class Provider(BaseModel):
+    name: str
+    tenant: str
+    host: str
+    port: int
+    transport: str
+    outbound_proxy: str
+    username: str
+    auth_user: str
+    realm: str
+    from_user: str
+    from_domain: str
+    display_name: str
+    expires: int
+    headers: list[str]
+    sources: list[str]
+    registers: bool
+    enabled: bool
+    incoming: list[str]
+    message_waiting: list[str]
+    caller_id: str
+    caller_id_in: str
+    number_format: str
+    transfers: bool
+    registration: Registration | None = Field(description="Live state; null for one that doesn't register.")
+
+
+_TenantQuery = Annotated[str | None, Query(description="Whose; needed with an administration key.")]
+
+
+@router.post("", status_code=201, responses=responses(400, 401, 404, 409, 422, 503))
+def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) -> Provider:
+    """Add an account; the service registers it within seconds."""
+    tenant = chosen_tenant(body.tenant, who, services)
+    values = body.model_dump(exclude={"tenant", "password"})
+    _check_accounts(tenant, values, services)
+    name = f"{tenant}/{body.name}"
+    item = ProviderItem(
+        *item_key(ProviderItem, name),
+        id=name,
+        tenant=tenant,
+        listing=f"providers#{tenant}",
+        password="",
+        contact_user=secrets.token_hex(12),
+        call_id=secrets.token_hex(16),
+        **values,
+    )
+    address = choose_address(services, living(services.fleet.get(fresh=True)[0], services.clock()))
+    try:
+        services.assignments.create(Assignment(name, address))
+        assigned = services.assignments.get(name)
+        services.providers.create(item, body.password, assigned.address if assigned else address, services.clock())
+    except Taken as error:
+        raise Problem(409, f"Tenant {tenant} has a provider {body.name!r} already; choose another name.") from error
+    except Unsealed as error:
+        raise Problem(503, str(error)) from error
+    return _shown(item, services)
+
+
+@router.get("", responses=responses(400, 401, 404))
+def list_providers(
+    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: _TenantQuery = None
+) -> ListPage[Provider]:
+    """A tenant's providers, by name."""
+    owner = chosen_tenant(tenant, who, services)
+    page = services.directory.page(f"providers#{owner}", paging.limit, paging.after)
+    return ListPage(items=[_shown(item, services) for item in page.items], next=Paging.following(page))
+
+
+@router.get("/{name}", responses=responses(400, 401, 404))
+def read_provider(name: str, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> Provider:
+    """One provider, with the state of its registration."""
+    return _shown(_provider(name, tenant, services, who), services)
+
+
+@router.patch("/{name}", responses=responses(400, 401, 404, 422, 503))
+def change_provider(
+    name: str, body: ProviderChange, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None
+) -> Provider:
+    """Change what is given; it acts within 10 s. A disabled account is unregistered."""
+    item = _provider(name, tenant, services, who)
+    changes = body.model_dump(exclude_none=True)
+    _check_accounts(item.tenant, changes, services)
+    if changes:
+        try:
+            services.providers.change(item, _address(item, services), services.clock(), **changes)
+        except Missing as error:
+            raise Problem(404, f"There is no provider {name!r}.") from error
+        except Unsealed as error:
+            raise Problem(503, str(error)) from error
+    return _shown(item, services)
+
+
+@router.delete("/{name}", status_code=204, responses=responses(400, 401, 404))
+def delete_provider(name: str, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> None:
+    """Remove an account; it is unregistered."""
+    item = _provider(name, tenant, services, who)
+    try:
+        services.providers.delete(item, _address(item, services), services.clock())
+    except Missing as error:
+        raise Problem(404, f"There is no provider {name!r}.") from error
+    services.assignments.delete(item.id)
+
+
+def _provider(name: str, tenant: str | None, services: Services, who: CallerDep) -> ProviderItem:
+    owner = chosen_tenant(tenant, who, services)
+    item: ProviderItem = found_or_404(services.providers.item(f"{owner}/{name}"), who, f"provider {name!r}")
+    return item
+
+
+def _address(item: ProviderItem, services: Services) -> str:
+    assigned = services.assignments.get(item.id)
+    return assigned.address if assigned is not None else ""
+
+
+def _check_accounts(tenant: str, values: dict[str, Any], services: Services) -> None:
+    for aor in {*values.get("incoming", ()), *values.get("message_waiting", ())}:
+        found = services.directory.get(AccountItem, aor)
+        if found is None or found.tenant != tenant:
+            raise Problem(404, f"There is no account {aor!r}; name accounts of the tenant by their AOR.")
+
+
+def _shown(item: ProviderItem, services: Services) -> Provider:
+    names = set(Provider.model_fields) - {"registration", "port", "expires"}
+    values = {name: getattr(item, name) for name in names}
+    for name in ("headers", "sources", "incoming", "message_waiting"):
+        values[name] = list(values[name])
+    state = _registration(item, services) if item.registers else None
+    return Provider(**values, port=int(item.port), expires=int(item.expires), registration=state)
+
+
+def _registration(item: ProviderItem, services: Services) -> Registration:
+    state = services.providers.state(item.id)
+    address = _address(item, services)
+    holder = next((lease.holder for lease in services.fleet.get()[0] if lease.address == address), None)
+    if state is None or state.address != address:
+        return Registration(state="waiting", edge=holder, edge_address=address)
+    return Registration(
+        state=state.state,
+        since=state.at,
+        expires=_expires(state, services.clock()) if state.state == "registered" else None,
+        edge=holder,
+        edge_address=address,
+        server=state.server,
+        last_status=state.status or None,
+        reason=state.reason,
+        next_attempt=_next(state, services.clock()),
+    )
+
+
+def _expires(state: State, now: float) -> float:
+    """Refreshes that succeed aren't reported: they come every ``period`` seconds."""
+    refreshed = state.at + max(0, now - state.at) // max(1, state.period) * max(1, state.period)
+    return round(refreshed + state.expires, 3)
+
+
+def _next(state: State, now: float) -> float | None:
+    if state.state == "registered":
+        return round(_expires(state, now) - state.expires + state.period, 3)
+    return state.next_at or None

@@ -1,0 +1,117 @@
+"""Which edge address registers which provider account: handed to the holders that ask, spread over addresses by load,
+and taken from addresses that nobody holds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from fastapi import APIRouter
+
+from lambdas.api.problems import Problem
+from lambdas.api.security import EdgeDep, ServicesDep
+from lambdas.api.services import Services
+from lambdas.contract import VERSION, ProvidersReply, ProvidersRequest
+from lambdas.decisions import assignment as rules
+from lambdas.decisions import lease as lease_rules
+from lambdas.decisions.assignment import NOBODY, Assignment
+from lambdas.decisions.lease import SKEW, Lease, Refused
+from lambdas.repositories.models import EdgeItem
+from lambdas.repositories.vault import Unsealed
+
+router = APIRouter(prefix="/edge", tags=["edges"])
+log = logging.getLogger(__name__)
+
+_PAGE = 50  # accounts in one reply, and moved in one heartbeat
+_ANOTHER = 20.0  # seconds that an edge which may hold the address has to take it with its IP, before its accounts move
+
+
+@router.post("/providers")
+def providers(asked: ProvidersRequest, edge: EdgeDep, services: ServicesDep) -> ProvidersReply:
+    """Claim accounts for the address's epoch, and give what registering them needs."""
+    lease = services.leases.get(asked.address)
+    if lease is None or (lease.holder, lease.epoch) != (edge.id, asked.epoch):
+        raise Problem(409, f"Edge {edge.id} doesn't hold {asked.address} in epoch {asked.epoch}.")
+    ids, following = list(asked.ids), ""
+    if not ids:
+        ids, following = services.assignments.of(asked.address, _PAGE, asked.after)
+    accounts, gone = [], []
+    for name in ids:
+        provider = None
+        try:
+            provider = services.providers.get(name)
+        except Unsealed as error:
+            log.error("%s", error)
+        if provider is None:
+            gone.append(name)
+            continue
+        claimed = services.assignments.change(
+            name, lambda old: rules.claim(old, asked.address, asked.epoch, asked.ports)
+        )
+        if isinstance(claimed, Refused):
+            gone.append(name)
+        else:
+            accounts.append(provider.account)
+    return ProvidersReply(version=VERSION, accounts=accounts, gone=gone, following=following)
+
+
+def choose_address(services: Services, addresses: Iterable[str]) -> str:
+    """The address with the fewest accounts; NOBODY where no edge lives."""
+    return min(sorted(addresses), key=lambda address: services.load(address), default=NOBODY)
+
+
+def living(leases: Iterable[Lease], now: float) -> list[str]:
+    """The addresses that can register."""
+    return [lease.address for lease in leases if lease.expires_at > now and lease.placed]
+
+
+def adopt(edge: EdgeItem, boot: str, leases: list[Lease], services: Services, now: float) -> None:
+    """On behalf of ``edge``, which lives: accounts of addresses that nobody holds any more, nor can be expected to
+    take, go to those that are held. The lease of such an address is taken for that, without its IP."""
+    homes = living(leases, now)
+    if not homes:
+        return
+    for lease in leases:
+        over = now - lease.expires_at - SKEW
+        if over < 0 or not services.has_accounts(lease.address):
+            continue
+        holders = {held.holder for held in leases if held.address in homes}
+        if over < _ANOTHER and not holders.isdisjoint(services.edges_for(lease.address)):
+            continue
+        _empty(lease.address, edge, boot, homes, services, now)
+    if services.has_accounts(NOBODY):
+        for name in services.assignments.of(NOBODY, _PAGE)[0]:
+            _move(name, NOBODY, 0, homes, services, now)
+
+
+def _empty(address: str, edge: EdgeItem, boot: str, homes: list[str], services: Services, now: float) -> None:
+    asking = lease_rules.Edge(edge.id, boot, "", "", moves=True)
+
+    def take(old: Lease | None) -> Lease | Refused:
+        if old is None:
+            return Refused("there is no such lease")
+        return lease_rules.take(old, asking, old.epoch, link_dead=False, consents=False, now=now)
+
+    lease = services.leases.change(address, take)
+    if isinstance(lease, Refused):
+        return
+    try:
+        for name in services.assignments.of(address, _PAGE)[0]:
+            claimed = services.assignments.change(
+                name, lambda old: rules.claim(old, address, lease.epoch, old.ports or {} if old else {})
+            )
+            if isinstance(claimed, Assignment):
+                _move(name, address, lease.epoch, homes, services, now)
+    finally:
+        services.leases.change(
+            address, lambda old: lease_rules.release(old, asking, now) if old is not None else Refused("gone")
+        )
+
+
+def _move(name: str, address: str, epoch: int, homes: list[str], services: Services, now: float) -> None:
+    to = choose_address(services, homes)
+    moved = services.assignments.change(name, lambda old: rules.reassign(old, address, epoch, to))
+    if isinstance(moved, Assignment):
+        services.added(to)
+        services.providers.moved(name, to, now)
+        log.info("provider account %s registers from %s now", name, to)

@@ -1,0 +1,54 @@
+"""Telephone numbers: what a caller has dialled means in the tenant's country, and how a provider wants it written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import phonenumbers
+from phonenumbers import NumberParseException, PhoneNumberFormat, shortnumberinfo
+
+from lambdas.decisions.provider import NumberFormat
+
+_SEPARATORS = str.maketrans("", "", "-.() ")
+_DIALLED = frozenset("0123456789*#")
+_EMERGENCY = frozenset(("112", "911", "999"))  # where the tenant has set no country; 112 everywhere
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """``dialled`` without separators; ``e164`` with its plus, "" where the number has no such form."""
+
+    dialled: str
+    e164: str
+    emergency: bool
+
+
+def read(user: str, country: str) -> Number | None:
+    """The number that the user part of a URI stands for; None if it isn't one. ``country`` is an ISO 3166 code, or
+    empty."""
+    text = user.partition(";")[0].translate(_SEPARATORS)
+    digits = text.removeprefix("+")
+    if not digits or not _DIALLED.issuperset(digits) or len(digits) > 32:
+        return None
+    if text == "112" or (shortnumberinfo.is_emergency_number(text, country) if country else text in _EMERGENCY):
+        return Number(text, "", True)
+    try:
+        parsed = phonenumbers.parse(text, country or None)
+    except NumberParseException:
+        return Number(text, "", False)
+    possible = phonenumbers.is_possible_number(parsed)
+    e164 = phonenumbers.format_number(parsed, PhoneNumberFormat.E164) if possible else ""
+    emergency = bool(country) and not e164 and shortnumberinfo.connects_to_emergency_number(text, country)
+    return Number(text, e164, emergency)
+
+
+def write(number: Number, form: NumberFormat) -> str:
+    """``number`` as a provider wants it. What has no E.164 form goes out as it was dialled."""
+    if not number.e164 or form == "dialled":
+        return number.dialled
+    if form == "e164":
+        return number.e164
+    if form == "digits":
+        return number.e164[1:]
+    national = phonenumbers.format_number(phonenumbers.parse(number.e164), PhoneNumberFormat.NATIONAL)
+    return "".join(char for char in national if char.isdecimal())

@@ -1,0 +1,87 @@
+"""Calls out: which providers a dialled number goes to, and how each of them wants the call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lambdas.contract import ProviderLeg, Reject, Route, Target
+from lambdas.decisions.numbers import Number, read, write
+from lambdas.decisions.provider import Settings, Way
+from lambdas.decisions.values import Account
+
+_MOST_WAYS = 4  # providers that one call tries
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A number, and the names of the providers to try, in order."""
+
+    number: Number
+    providers: tuple[str, ...]
+
+
+def choose(user: str, named: str, settings: Settings) -> Choice | Reject | None:
+    """Where the number ``user`` goes, ``named`` being the provider that the caller has chosen ("" for none); None if it
+    is no number, or no route leads anywhere."""
+    number = read(user, settings.country)
+    if number is None:
+        return None
+    if number.emergency:
+        # A wrong way here costs lives: only where the tenant has said which provider can locate its callers.
+        if not settings.emergency:
+            reason = "Forbidden: no provider is set for emergency calls; use another telephone"
+            return Reject(status=403, reason=reason)
+        return Choice(number, settings.emergency)
+    if named:
+        return Choice(number, (named,))
+    wanted = number.e164 or number.dialled
+    routes = [route for route in settings.routes if wanted.startswith(route.prefix)]
+    best = max(routes, key=lambda route: len(route.prefix), default=None)
+    return Choice(number, best.providers) if best is not None and best.providers else None
+
+
+def through(choice: Choice, ways: Sequence[Way], account: Account) -> Route | Reject:
+    """To the first of ``ways``, and on failure to the next ones."""
+    usable = [way for way in ways if way.provider.enabled and way.provider.tenant == account.tenant]
+    if not usable:
+        return Reject(status=404, reason="Not Found: no provider takes this number")
+    targets = [_target(way, choice.number, account) for way in usable[:_MOST_WAYS]]
+    return Route(targets=targets[:1], tenant=account.tenant, fallbacks=[[target] for target in targets[1:]])
+
+
+def _target(way: Way, number: Number, account: Account) -> Target:
+    provider = way.provider
+    port = f":{provider.port}" if provider.port and not provider.outbound_proxy else ""
+    transport = "" if provider.transport == "udp" else f";transport={provider.transport}"
+    uri = f"sip:{write(number, provider.number_format)}@{provider.host}{port}{transport}"
+    caller = account.caller_id or provider.caller_id
+    user = provider.from_user or provider.username
+    headers = list(provider.headers)
+    if caller:
+        identity = f"<sip:{caller}@{provider.domain}>"
+        match provider.caller_id_in:
+            case "from":
+                user = caller
+            case "p-asserted-identity":
+                headers.append(f"P-Asserted-Identity: {identity}")
+            case "p-preferred-identity":
+                headers.append(f"P-Preferred-Identity: {identity}")
+            case "remote-party-id":
+                headers.append(f"Remote-Party-ID: {identity};party=calling;screen=yes;privacy=off")
+    display = f'"{provider.display_name}" ' if provider.display_name else ""
+    return Target(
+        uri=uri,
+        flow=(way.address, way.ports.get(provider.transport, 5060), provider.transport, "", 0, 0),
+        binding="",
+        provider=ProviderLeg(
+            id=provider.id,
+            server=provider.server,
+            secret=provider.secret,
+            from_value=f"{display}<sip:{user}@{provider.domain}>",
+            to_uri=f"sip:{write(number, provider.number_format)}@{provider.domain}",
+            headers=headers,
+            routes=list(way.routes),
+            transfers=provider.transfers,
+        ),
+    )

@@ -1,0 +1,111 @@
+"""What decisions know of provider accounts, and of how a tenant's calls go out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lambdas.contract import ProviderAccount, Secret, Server
+from lambdas.decisions.uris import hostport
+
+NumberFormat = Literal["e164", "digits", "national", "dialled"]
+CallerIdIn = Literal["from", "p-asserted-identity", "p-preferred-identity", "remote-party-id", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An account with a provider, its password in the clear. ``id`` is ``tenant/name``."""
+
+    id: str
+    tenant: str
+    host: str
+    username: str
+    password: str = field(repr=False)
+    contact_user: str = ""
+    call_id: str = ""
+    port: int = 0
+    transport: Literal["udp", "tcp"] = "udp"
+    outbound_proxy: str = ""
+    auth_user: str = ""
+    realm: str = ""
+    from_user: str = ""
+    from_domain: str = ""
+    display_name: str = ""
+    expires: int = 3600
+    headers: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    registers: bool = True
+    enabled: bool = True
+    incoming: tuple[str, ...] = ()
+    message_waiting: tuple[str, ...] = ()
+    caller_id: str = ""
+    caller_id_in: CallerIdIn = "from"
+    number_format: NumberFormat = "e164"
+    transfers: bool = False
+    version: int = 0
+
+    @property
+    def domain(self) -> str:
+        return self.from_domain or self.host
+
+    @property
+    def server(self) -> Server:
+        """Where requests go first: the outbound proxy if there is one (RFC 3261 §8.1.2)."""
+        if not self.outbound_proxy:
+            return Server(host=self.host, port=self.port, transport=self.transport)
+        host, port = hostport(self.outbound_proxy)
+        transport = "" if self.transport == "udp" else f";transport={self.transport}"
+        route = f"<sip:{self.outbound_proxy}{transport};lr>"
+        return Server(host=host, port=port, transport=self.transport, route=route)
+
+    @property
+    def secret(self) -> Secret:
+        return Secret(username=self.auth_user or self.username, password=self.password, realm=self.realm)
+
+    @property
+    def account(self) -> ProviderAccount:
+        port = f":{self.port}" if self.port and not self.outbound_proxy else ""
+        transport = "" if self.transport == "udp" else f";transport={self.transport}"
+        return ProviderAccount(
+            id=self.id,
+            version=self.version,
+            enabled=self.enabled and self.registers,
+            server=self.server,
+            registrar=f"sip:{self.host}{port}{transport}",
+            aor=f"sip:{self.username}@{self.domain}",
+            secret=self.secret,
+            contact_user=self.contact_user,
+            call_id=self.call_id,
+            expires=self.expires,
+            headers=list(self.headers),
+            sources=list(self.sources),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A provider and the place that calls to it leave from: ``address``, by its ``ports``. ``routes`` is the
+    registrar's Service-Route."""
+
+    provider: Provider
+    address: str
+    ports: Mapping[str, int]
+    routes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundRoute:
+    """Numbers that begin with ``prefix`` (E.164, or as dialled) go to the first of ``providers`` that takes them."""
+
+    prefix: str
+    providers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A tenant's. ``country`` is an ISO 3166 code or ""; ``emergency`` names the providers for emergency calls."""
+
+    country: str = ""
+    emergency: tuple[str, ...] = ()
+    routes: tuple[OutboundRoute, ...] = ()

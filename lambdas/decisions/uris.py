@@ -1,0 +1,11 @@
+"""The little of URIs that the control plane reads: it has no SIP parser."""
+
+from __future__ import annotations
+
+
+def hostport(text: str) -> tuple[str, int]:
+    """``host[:port]`` taken apart; port 0 where none is written. Raises ValueError."""
+    host, colon, port = text.partition(":")
+    if not host or (colon and not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536)):
+        raise ValueError(f"{text!r} is not like sip.example.net or sip.example.net:5060")
+    return host, int(port or 0)

@@ -1,0 +1,157 @@
+"""Provider accounts in the directory table, their passwords sealed, and how their registrations stand."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from pynamodb.exceptions import PutError
+from pynamodb.expressions.update import Action
+
+from lambdas.contract import Change, ProviderReport
+from lambdas.decisions.provider import CallerIdIn, NumberFormat, Provider
+from lambdas.repositories.directory import Directory, Missing, Taken, item_key
+from lambdas.repositories.models import DirectoryItem, ProviderItem, ProviderStateItem
+from lambdas.repositories.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What was reported last; times in seconds, ``next_at`` 0 where nothing is planned."""
+
+    address: str
+    state: str
+    at: float
+    expires: int
+    period: int
+    status: int
+    reason: str
+    next_at: float
+    server: str
+    routes: tuple[str, ...]
+
+
+class Providers:
+    """Reads and writes by id, ``tenant/name``."""
+
+    def __init__(self, directory: Directory, vault: Vault) -> None:
+        self._directory = directory
+        self._vault = vault
+
+    def item(self, provider: str) -> ProviderItem | None:
+        return self._directory.get(ProviderItem, provider)
+
+    def get(self, provider: str) -> Provider | None:
+        """With its password. Raises Unsealed."""
+        item = self.item(provider)
+        return self._open(item) if item is not None else None
+
+    def create(self, item: ProviderItem, password: str, address: str, now: float) -> None:
+        """Raises Taken if the tenant has one of that name, Unsealed if passwords can't be kept."""
+        item.password = self._vault.seal(item.id, password)
+        item.created_at = int(time.time())
+        item.version = round(now * 1000)
+        change = Change(version=int(item.version), provider=item.id, address=address)
+        absent = DirectoryItem.pk.does_not_exist()
+        try:
+            self._directory.tell(change, now, lambda transaction: transaction.save(item, condition=absent))
+        except Missing as error:
+            raise Taken from error
+
+    def change(self, item: ProviderItem, address: str, now: float, **changes: Any) -> None:
+        """Set attributes; the edge that registers it learns of it. Raises Missing, Unsealed."""
+        if "password" in changes:
+            changes["password"] = self._vault.seal(item.id, changes["password"])
+        changes["version"] = round(now * 1000)
+        attributes = ProviderItem.get_attributes()
+        actions: list[Action] = []
+        for name, value in changes.items():
+            setattr(item, name, value)
+            actions.append(attributes[name].set(value))
+        change = Change(version=changes["version"], provider=item.id, address=address)
+        exists = DirectoryItem.pk.exists()
+        self._directory.tell(change, now, lambda transaction: transaction.update(item, actions, condition=exists))
+
+    def delete(self, item: ProviderItem, address: str, now: float) -> None:
+        """Raises Missing if it is gone already."""
+        change = Change(version=round(now * 1000), provider=item.id, address=address)
+        exists = DirectoryItem.pk.exists()
+        self._directory.tell(change, now, lambda transaction: transaction.delete(item, condition=exists))
+
+    def moved(self, provider: str, address: str, now: float) -> None:
+        """Let the edges know that it has been assigned to ``address``."""
+        self._directory.feed.append(Change(version=round(now * 1000), provider=provider, address=address), now, [])
+
+    # How it stands
+
+    def note(self, report: ProviderReport) -> None:
+        """Keep a report, unless a later one is known."""
+        if self.item(report.provider) is None:
+            return
+        item = ProviderStateItem(
+            *item_key(ProviderStateItem, report.provider),
+            address=report.address,
+            state=report.state,
+            at=report.at,
+            expires=report.expires,
+            period=report.period,
+            status=report.status,
+            reason=report.reason,
+            next_at=report.next_at,
+            server=report.server,
+            routes=report.routes,
+        )
+        try:
+            item.save(condition=DirectoryItem.pk.does_not_exist() | (ProviderStateItem.at <= report.at))
+        except PutError as error:
+            if error.cause_response_code != "ConditionalCheckFailedException":
+                raise
+
+    def state(self, provider: str) -> State | None:
+        item = self._directory.get(ProviderStateItem, provider)
+        if item is None:
+            return None
+        return State(
+            address=item.address,
+            state=item.state,
+            at=float(item.at),
+            expires=int(item.expires),
+            period=int(item.period),
+            status=int(item.status),
+            reason=item.reason,
+            next_at=float(item.next_at),
+            server=item.server,
+            routes=tuple(item.routes),
+        )
+
+    def _open(self, item: ProviderItem) -> Provider:
+        return Provider(
+            id=item.id,
+            tenant=item.tenant,
+            host=item.host,
+            port=int(item.port),
+            transport=cast(Literal["udp", "tcp"], item.transport),
+            outbound_proxy=item.outbound_proxy,
+            username=item.username,
+            auth_user=item.auth_user,
+            password=self._vault.open(item.id, item.password),
+            realm=item.realm,
+            contact_user=item.contact_user,
+            call_id=item.call_id,
+            from_user=item.from_user,
+            from_domain=item.from_domain,
+            display_name=item.display_name,
+            expires=int(item.expires),
+            headers=tuple(item.headers),
+            sources=tuple(item.sources),
+            registers=item.registers,
+            enabled=item.enabled,
+            incoming=tuple(item.incoming),
+            message_waiting=tuple(item.message_waiting),
+            caller_id=item.caller_id,
+            caller_id_in=cast(CallerIdIn, item.caller_id_in),
+            number_format=cast(NumberFormat, item.number_format),
+            transfers=item.transfers,
+            version=int(item.version),
+        )

@@ -1,0 +1,67 @@
+"""Providers' passwords at rest: sealed by a KMS key, or by a key in a file where there is no KMS.
+
+What is sealed can be opened for the same owner only: one tenant's ciphertext is of no use as another's.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.exceptions import ClientError
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+if TYPE_CHECKING:
+    from types_boto3_kms import KMSClient
+
+_NONCE = 12
+
+
+class Unsealed(Exception):
+    """A secret can't be sealed or opened; the text says what is missing."""
+
+
+class Vault:
+    """``SECRETS_KEY_ID`` names a KMS key, ``SECRETS_KEY_FILE`` a file of 32 octets in base64."""
+
+    def __init__(self) -> None:
+        self._key_id = os.environ.get("SECRETS_KEY_ID", "")
+        self._key_file = os.environ.get("SECRETS_KEY_FILE", "")
+
+    def seal(self, owner: str, text: str) -> str:
+        """Raises Unsealed if there is no key."""
+        if self._key_id:
+            reply = self._kms.encrypt(KeyId=self._key_id, Plaintext=text.encode(), EncryptionContext={"owner": owner})
+            return "kms:" + base64.b64encode(reply["CiphertextBlob"]).decode()
+        nonce = os.urandom(_NONCE)
+        return "file:" + base64.b64encode(nonce + self._cipher.encrypt(nonce, text.encode(), owner.encode())).decode()
+
+    def open(self, owner: str, sealed: str) -> str:
+        """Raises Unsealed if it was sealed for somebody else, or by another key."""
+        kind, _, data = sealed.partition(":")
+        raw = base64.b64decode(data)
+        try:
+            if kind == "kms":
+                reply = self._kms.decrypt(CiphertextBlob=raw, EncryptionContext={"owner": owner})
+                return reply["Plaintext"].decode()
+            return self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], owner.encode()).decode()
+        except (InvalidTag, ClientError) as error:
+            raise Unsealed(f"the secret of {owner} can't be opened: {type(error).__name__}") from error
+
+    @cached_property
+    def _kms(self) -> KMSClient:
+        return boto3.client("kms")
+
+    @cached_property
+    def _cipher(self) -> AESGCM:
+        if not self._key_file:
+            raise Unsealed("Neither SECRETS_KEY_ID nor SECRETS_KEY_FILE is set; passwords can't be kept without a key.")
+        try:
+            return AESGCM(base64.b64decode(Path(self._key_file).read_text()))
+        except (OSError, ValueError) as error:
+            raise Unsealed(f"SECRETS_KEY_FILE {self._key_file} has no key of 32 octets in base64: {error}") from error
