@@ -12,6 +12,7 @@ import resource
 import secrets
 import signal
 import sys
+import time
 from pathlib import Path
 
 import uvloop
@@ -30,8 +31,10 @@ from edge.handing import Handing
 from edge.keeper import Keeper
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
+from edge.registrations import Registrations
 from edge.runtime import RandomIds, Runtime
 from edge.trace import Trace
+from edge.transport.resolver import Resolver
 from edge.transport.sockets import ListenError, Sockets
 
 log = logging.getLogger("edge")
@@ -46,7 +49,13 @@ async def run(config: Config, identity: Identity) -> None:
     boot = secrets.token_hex(4)
     static_seconds = config.static_hours * 3600
     core = Core(
-        config.id, boot, RandomIds(), config.keepalive_interval, config.digest_algorithms, static_seconds=static_seconds
+        config.id,
+        boot,
+        RandomIds(),
+        config.keepalive_interval,
+        config.digest_algorithms,
+        static_seconds=static_seconds,
+        ports=config.ports,
     )
     control = ControlClient(identity, config.control, config.control_auth)
     trace = Trace(config.id)
@@ -58,7 +67,14 @@ async def run(config: Config, identity: Identity) -> None:
     spares = list(dict.fromkeys(at.host for at in config.spare_listens))
     holdings = Holdings(config.address, config.listens[0].host, config.takeover, spares)
     addresses = Addresses(config, holdings, sockets)
-    runtime.connect(sockets, mesh, addresses)
+    registrations = Registrations(
+        control,
+        config.ports,
+        lambda: addresses.served(time.monotonic()),
+        core.agent.known,
+        runtime.providers_assigned,
+    )
+    runtime.connect(sockets, mesh, addresses, registrations, Resolver(config.nameservers, config.provider_networks))
     beats = HeartbeatLoop(
         control,
         identity,
@@ -90,7 +106,8 @@ async def run(config: Config, identity: Identity) -> None:
         stack.push_async_callback(control.close)
         log.info("edge %s listens on %s", config.id, ", ".join(config.listen))
         tasks = [
-            asyncio.create_task(work) for work in (stop.wait(), beats.run(), keeper.run(), journal.run(), handing.run())
+            asyncio.create_task(work)
+            for work in (stop.wait(), beats.run(), keeper.run(), journal.run(), handing.run(), registrations.run())
         ]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:

@@ -56,6 +56,18 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _network(text: str) -> str:
+    return str(ipaddress.IPv4Network(text))
+
+
+def _nameserver(text: str) -> str:
+    host, colon, port = text.partition(":")
+    ipaddress.IPv4Address(host)
+    if colon and not (port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f"{text!r} is not like 192.0.2.53 or 192.0.2.53:53")
+    return text
+
+
 class Config(BaseModel):
     """The settings. Relative paths are relative to the file that names them."""
 
@@ -74,6 +86,9 @@ class Config(BaseModel):
     takeover_hook: str = ""
     takeover_interface: str = ""
     spare_listen: list[Annotated[str, AfterValidator(_listen)]] = []
+    # Providers may be in these networks, though they are not public; nameservers instead of the system's.
+    provider_networks: list[Annotated[str, AfterValidator(_network)]] = []
+    nameservers: list[Annotated[str, AfterValidator(_nameserver)]] = []
     mesh_public: Annotated[str, AfterValidator(_hostport)] | None = None
     control_auth: Literal["none", "aws_iam"] = "none"
     metrics: Annotated[str, AfterValidator(_hostport)] | None = None
@@ -88,6 +103,11 @@ class Config(BaseModel):
     @property
     def spare_listens(self) -> list[Listen]:
         return [Listen.parse(text) for text in self.spare_listen]
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The edge address's port for each transport."""
+        return {at.transport: at.port for at in reversed(self.listens)}
 
     @property
     def state(self) -> Path:

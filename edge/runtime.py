@@ -4,21 +4,18 @@ randomness."""
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from functools import partial
-
-from pydantic import TypeAdapter
 
 from edge.addresses import Addresses
 from edge.control.client import ControlClient
 from edge.control.heartbeat import News
 from edge.control.journal import Journal as JournalFile
+from edge.finding import Finding, write
 from edge.mesh.frames import Keys, Offer
 from edge.mesh.peers import Mesh, Peer
 from edge.proxy.core import Core
@@ -37,28 +34,30 @@ from edge.proxy.events import (
     Found,
     Journal,
     Leaving,
+    ProvidersAssigned,
     Received,
     Relay,
     Remembered,
+    Resolve,
+    Resolved,
     Send,
     SendFailed,
     Tick,
     Written,
 )
-from edge.proxy.fleet import Fleet
-from edge.proxy.flow_token import TokenKeys
+from edge.registrations import Registrations
 from edge.sip.flow import Flow
+from edge.snapshot import snapshot
 from edge.trace import Trace
+from edge.transport.resolver import Resolver
 from edge.transport.sockets import Sockets
 from edge.waiting import Waiting
-from lambdas.contract import FleetKey, HeartbeatReply, Question, Target
+from lambdas.contract import Question, Server
 
 log = logging.getLogger(__name__)
 
 _LAST_QUESTIONS = 1.0  # seconds for what has been asked to be answered, before an address is offered
 _PATIENCE = 2.0  # seconds that messages wait for another edge to take their address
-_FIND = 0.5  # seconds that peers have to say where a phone is
-_TARGETS = TypeAdapter(list[Target])
 
 
 class RandomIds:
@@ -82,6 +81,8 @@ class Runtime:
         self._addresses: Addresses
         self._sockets: Sockets
         self._mesh: Mesh
+        self._registrations: Registrations
+        self._resolver: Resolver
         self._loop = asyncio.get_running_loop()
         self._events: deque[Event] = deque()
         self._busy = False
@@ -89,15 +90,19 @@ class Runtime:
         self._timer_at = 0.0
         self._asking: set[asyncio.Task[None]] = set()
         self.last_news: News | None = None
-        self._finding: dict[str, _Finding] = {}
+        self._finding = Finding(lambda ref, targets: self._do(Found(ref, targets)))
         self._declined: dict[str, asyncio.Future[str]] = {}
         self.nudge: Callable[[], None] = lambda: None
         self._waiting = Waiting()
         self.ready = asyncio.Event()
         self.loaded = False
 
-    def connect(self, sockets: Sockets, mesh: Mesh, addresses: Addresses) -> None:
+    def connect(
+        self, sockets: Sockets, mesh: Mesh, addresses: Addresses, registrations: Registrations, resolver: Resolver
+    ) -> None:
         """They want the runtime first, and it wants them."""
+        self._registrations = registrations
+        self._resolver = resolver
         self._sockets = sockets
         self._mesh = mesh
         self._addresses = addresses
@@ -149,15 +154,10 @@ class Runtime:
         self._do(SendFailed(ref))
 
     def find_for_peer(self, aor: str, tenant: str) -> bytes:
-        return _TARGETS.dump_json(self._core.router.find(aor, tenant))
+        return write(self._core.router.find(aor, tenant))
 
     def found_by_peer(self, ref: str, data: bytes) -> None:
-        finding = self._finding.get(ref)
-        if finding is not None:
-            finding.targets += _TARGETS.validate_json(data)
-            finding.awaited -= 1
-            if not finding.awaited:
-                self._found(ref)
+        self._finding.answered(ref, data)
 
     def announced(self, edge: str, address: str, epoch: int) -> None:
         self._addresses.follow(self._addresses.holdings.announced(edge, address, epoch))
@@ -193,7 +193,8 @@ class Runtime:
         )
         self.addresses_changed()
         if reply.feed_changes or reply.revalidate:
-            self._do(Fed(reply.feed_changes, reply.revalidate))
+            self._do(Fed([change for change in reply.feed_changes if change.aor], reply.revalidate))
+            self._registrations.fed(reply.feed_changes, reply.revalidate)
         if reply.changes:
             self._do(BindingsChanged(reply.changes))
         if not reply.more:
@@ -207,7 +208,8 @@ class Runtime:
         now = time.monotonic()
         served = self._addresses.served(now)
         arriving = self._waiting.arriving = self._addresses.holdings.held() - served.keys()
-        self._do(FleetChanged(_fleet(self.last_news, served, arriving, time.time() - time.monotonic())))
+        self._do(FleetChanged(snapshot(self.last_news, served, arriving, self._addresses.holdings.exclusive())))
+        self._registrations.served_changed()
         for flow, data in self._waiting.due():
             self._receive(flow, data)
         self._maybe_ready()
@@ -303,12 +305,15 @@ class Runtime:
 
     def _carry_out(self, action: Action) -> None:
         match action:
-            case Send(flow, data, ref):
-                self._send(flow, data, ref)
+            case Send(flow, data, ref, until):
+                if until and time.monotonic() >= until:
+                    self._core.counters["too_late"] += 1
+                else:
+                    self._send(flow, data, ref)
             case Ask(ask, question):
-                task = self._loop.create_task(self._ask(ask, question))
-                self._asking.add(task)
-                task.add_done_callback(self._asking.discard)
+                self._later(self._ask(ask, question))
+            case Resolve(ref, server):
+                self._later(self._resolve(ref, server))
             case Relay(owner, flow, data):
                 if self._trace.wanted:
                     self._trace.crossing(owner, flow, data)
@@ -318,20 +323,9 @@ class Runtime:
                 data = report.model_dump_json().encode()
                 self._journal.add(data, partial(self._do, Written(ref)) if ref else None)
             case Find(ask, aor, tenant):
-                self._find(ask, aor, tenant)
+                self._finding.ask(self._mesh, ask, aor, tenant)
             case Entrust(to, address, keys):
                 self._mesh.tell(to, Keys(address, keys))
-
-    def _find(self, ask: str, aor: str, tenant: str) -> None:
-        asked = self._mesh.find(ask, aor, tenant)
-        timer = self._loop.call_later(_FIND if asked else 0.0, self._found, ask)
-        self._finding[ask] = _Finding(asked, [], timer)
-
-    def _found(self, ask: str) -> None:
-        finding = self._finding.pop(ask, None)
-        if finding is not None:
-            finding.timer.cancel()
-            self._do(Found(ask, finding.targets))
 
     def _send(self, flow: Flow, data: bytes, ref: str) -> None:
         fleet = self._core.fleet
@@ -347,6 +341,22 @@ class Runtime:
             sent = not self._core.bindings.retired(flow) and self._sockets.send(flow, data)
         if not sent and ref:
             self._events.append(SendFailed(ref))
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _resolve(self, ref: str, server: Server) -> None:
+        try:
+            addresses, fault = await self._resolver.resolve(server.host, server.port, server.transport)
+        except Exception as error:
+            log.exception("resolving %s failed", server.host)
+            addresses, fault = [], type(error).__name__
+        self._do(Resolved(ref, addresses, fault))
+
+    def providers_assigned(self, event: ProvidersAssigned) -> None:
+        self._do(event)
 
     async def _ask(self, ask: str, question: Question) -> None:
         decision = None
@@ -368,29 +378,3 @@ class Runtime:
     def _tick(self) -> None:
         self._timer = None
         self._do(Tick())
-
-
-@dataclass(slots=True)
-class _Finding:
-    """A question to the peers: how many have still to answer, and what they have said."""
-
-    awaited: int
-    targets: list[Target]
-    timer: asyncio.TimerHandle
-
-
-def _fleet(news: News, served: dict[str, int], arriving: frozenset[str], clock: float) -> Fleet:
-    reply: HeartbeatReply = news.reply
-    use: FleetKey = next(key for key in reply.keys if key.use)
-    return Fleet(
-        epochs=served,
-        addresses=frozenset(reply.addresses),
-        domains=news.domains,
-        default_domain=reply.default_domain,
-        nonce_keys={key.id: base64.b64decode(key.nonce) for key in reply.keys},
-        nonce_key=use.id,
-        tokens=TokenKeys({key.id: base64.b64decode(key.token) for key in reply.keys}, use.id),
-        clock=clock,
-        informed_at=news.at,
-        arriving=arriving,
-    )

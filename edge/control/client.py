@@ -24,6 +24,8 @@ from lambdas.contract import (
     DecisionEnvelope,
     Heartbeat,
     HeartbeatReply,
+    ProvidersReply,
+    ProvidersRequest,
     Question,
     QuestionEnvelope,
     Reject,
@@ -75,6 +77,10 @@ class ControlClient:
     async def heartbeat(self, beat: Heartbeat) -> HeartbeatReply | None:
         """The reply, or None if none could be had; the log says why."""
         return await self._post("/edge/heartbeat", beat.model_dump_json().encode(), HeartbeatReply, probe=True)
+
+    async def providers(self, request: ProvidersRequest) -> ProvidersReply | None:
+        """The accounts that an address of ours has to register; None if none could be had."""
+        return await self._post("/edge/providers", request.model_dump_json().encode(), ProvidersReply)
 
     async def report(self, reports: list[bytes]) -> Outcome:
         """Deliver reports, each as JSON."""

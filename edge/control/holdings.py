@@ -264,10 +264,14 @@ class Holdings:
         held = self._held.get(address)
         return held.epoch if held is not None else 0
 
+    def exclusive(self) -> dict[str, tuple[float, float]]:
+        """From when until when REGISTERs may go to providers from an address: nothing fences those but the lease."""
+        return {address: (held.exclusive_at, held.deadline) for address, held in self._held.items() if held.placed}
+
     def may_register(self, address: str, now: float) -> bool:
-        """Whether a REGISTER may go to a provider from ``address`` now: nothing fences those but the lease itself."""
-        held = self._held.get(address)
-        return held is not None and held.placed and held.exclusive_at <= now < held.deadline
+        """Whether one may go now."""
+        since, until = self.exclusive().get(address, (float("inf"), 0.0))
+        return since <= now < until
 
     def resume(self, epochs: dict[str, int], now: float) -> list[Step]:
         """Started in the dark: what this machine held when it last heard from the control plane, it goes on serving."""

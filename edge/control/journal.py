@@ -51,12 +51,8 @@ def decode(data: bytes) -> tuple[list[bytes], int]:
     for line in data.split(b"\n"):
         if not line:
             continue
-        crc, _, report = line.partition(b" ")
-        try:
-            good = int(crc, 16) == zlib.crc32(report)
-        except ValueError:
-            good = False
-        if good:
+        report = line[9:]
+        if report and encode(report) == line + b"\n":
             reports.append(report)
         else:
             bad += 1

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edge.providers.leg import Heard, provider_uri, request_in, request_out
+from edge.providers.leg_token import ToPhone, ToProvider
 from edge.proxy.flow_token import Destination
 from edge.proxy.forwarding import forward_request
 from edge.proxy.validation import Incoming
 from edge.sip.flow import Flow
+from edge.sip.message import Request
 from lambdas.contract import Decision, LocateQuestion, Route
 
 if TYPE_CHECKING:
@@ -19,23 +23,37 @@ _WAIT = 5.0  # seconds in which a failure may be reported
 class Acknowledgement:
     """Sent on the flow of its token, or once more on the binding's present flow if that is dead."""
 
-    def __init__(self, core: Core, incoming: Incoming, destination: Destination) -> None:
+    def __init__(self, core: Core, incoming: Incoming, destination: Destination | ToProvider | ToPhone) -> None:
         self._core = core
         self._incoming = incoming
-        self._binding = destination.binding
-        self.flow = core.bindings.present_flow(destination.binding) or destination.flow
+        self._destination = destination
+        self._binding = "" if isinstance(destination, ToProvider) else destination.binding
+        self.flow = core.bindings.present_flow(self._binding) or destination.flow
         self.key: tuple[str, ...] = ()
         self.timers: dict[str, int] = {}
 
     def send(self, now: float) -> None:
         core, incoming = self._core, self._incoming
         branch = core.new_branch(incoming)
-        request = incoming.request
-        data = forward_request(request, request.uri, self.flow, branch, incoming.max_forwards, []).to_bytes()
+        data = self._request(branch).to_bytes()
         self.key = (branch, "ACK")
         core.clients[self.key] = self
         core.timers.start(self, "forget", now + _WAIT)
         core.transmit(self.flow, data, " ".join(self.key))
+
+    def _request(self, branch: str) -> Request:
+        incoming, destination = self._incoming, self._destination
+        request = incoming.request
+        if isinstance(destination, Destination):
+            return forward_request(request, request.uri, self.flow, branch, incoming.max_forwards, [])
+        keys = self._core.fleet_now.tokens
+        heard = Heard(request, incoming.call_id, incoming.cseq, incoming.max_forwards, incoming.to_tag)
+        if isinstance(destination, ToPhone):
+            way = ToProvider(destination.provider, incoming.flow, 0, "", 0, False)
+            return request_in(heard, way, replace(destination, flow=self.flow), destination.contact, branch, keys)
+        uri = provider_uri(request.uri, incoming.uri.user, incoming.call_id, keys)
+        phone = ToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)
+        return request_out(heard, destination, phone, uri, branch, 0, [], keys)
 
     def fire(self, event: str, now: float) -> None:
         """The flow is dead."""

@@ -124,6 +124,10 @@ class HeldBindings:
                 return binding
         return ""
 
+    def first_on(self, flow: Flow) -> str:
+        """The id of a binding on ``flow``, whoever's; "" if there is none."""
+        return next(iter(self._by_flow.get(flow, ())), "")
+
     def present_flow(self, binding: str) -> Flow | None:
         """Where the binding is now, if it is here."""
         held = self._by_id.get(binding)

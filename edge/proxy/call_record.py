@@ -79,11 +79,12 @@ class CallRecord:
         )
 
 
-def ended(core: Core, incoming: Incoming, call: CallReference, status: int, now: float) -> None:
-    """A BYE was answered with ``status``. Others than these leave the dialog as it was (RFC 5057 §5.1)."""
+def ended(core: Core, incoming: Incoming, call_id: str, call: CallReference, status: int, now: float) -> None:
+    """A BYE was answered with ``status``. Others than these leave the dialog as it was (RFC 5057 §5.1). ``call_id`` is
+    the caller's for the call."""
     if not call.tenant or (status >= 300 and status not in _OVER):
         return
-    name = leg(incoming.call_id, _tag(incoming.first["from"]), incoming.to_tag)
+    name = leg(call_id, _tag(incoming.first["from"]), incoming.to_tag)
     core.journal(
         CallEnded(
             tenant=call.tenant,

@@ -7,8 +7,9 @@ later than ``deadline()``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from edge.providers.agent import Agent
 from edge.proxy.acknowledgement import Acknowledgement
 from edge.proxy.answering import Answering
 from edge.proxy.asking import Asking
@@ -26,22 +27,25 @@ from edge.proxy.events import (
     Found,
     Ids,
     Leaving,
+    ProvidersAssigned,
     Received,
     Relay,
     Remembered,
-    Send,
+    Resolved,
     SendFailed,
     Tick,
     Written,
 )
 from edge.proxy.fleet import Fleet
+from edge.proxy.flow_token import Destination
 from edge.proxy.forwarding import drop_private
 from edge.proxy.handover import Handover
+from edge.proxy.hosting import Hosting
 from edge.proxy.housekeeping import Housekeeping
 from edge.proxy.keepalive import Keepalive
 from edge.proxy.memory import Memory
 from edge.proxy.pinger import Pinger
-from edge.proxy.record_route import take_routes
+from edge.proxy.record_route import destination_of
 from edge.proxy.registrar import Registrar
 from edge.proxy.response_context import ResponseContext
 from edge.proxy.routing import Router
@@ -68,7 +72,7 @@ _PONGS = 3  # pings that a phone may leave unanswered before it counts as gone
 _OUTAGE = 10.0  # seconds without a heartbeat's reply, after which there may be something to reconcile
 
 
-class Core(Answering, Asking):
+class Core(Answering, Asking, Hosting):
     """One edge's proxy and registrar front end."""
 
     def __init__(
@@ -79,8 +83,10 @@ class Core(Answering, Asking):
         keepalive_interval: float = 15.0,
         digest_algorithms: Sequence[str] = ("MD5",),
         static_seconds: float = STATIC,
+        ports: Mapping[str, int] | None = None,
     ) -> None:
-        """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner."""
+        """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner.
+        ``ports`` are those of our addresses for each transport."""
         self.timers = TimerHeap()
         self.clients: dict[tuple[str, ...], ClientTransaction | Acknowledgement] = {}
         self.servers: dict[tuple[str, ...], ServerTransaction] = {}
@@ -102,6 +108,8 @@ class Core(Answering, Asking):
         self._informed_at = float("-inf")
         Asking.__init__(self, ids)
         self._contexts: dict[ServerTransaction, ResponseContext] = {}
+        Hosting.__init__(self, ports or {})
+        self.agent = Agent(self)
         self._housekeeping = Housekeeping(self, self._keepalive, Pinger(self._owner, ids))
 
     # Events
@@ -117,8 +125,13 @@ class Core(Answering, Asking):
                 self.timers.fire(now)
             case SendFailed(ref):
                 self._send_failed(ref, now)
+            case ProvidersAssigned(address, accounts, gone, complete):
+                self.agent.assign(address, accounts, gone, complete, now)
+            case Resolved(ref, addresses, fault):
+                self.resolved(ref, addresses, fault, now)
             case FlowClosed(flow):
                 self.bindings.drop_flow(flow)
+                self.agent.flow_closed(flow, now)
                 for client in [client for client in self.clients.values() if client.flow == flow]:
                     client.fire("error", now)
             case FleetChanged(fleet):
@@ -149,6 +162,7 @@ class Core(Answering, Asking):
             # Whoever holds an address now pings there, and nobody else.
             self.bindings.leave(fleet.epochs.keys() | fleet.arriving)
         self.fleet = self.fleet_now = fleet
+        self.agent.keep_only(fleet.epochs)
         if fleet.informed_at > self._informed_at + _OUTAGE:
             self._housekeeping.reconcile(now)
         self._informed_at = fleet.informed_at
@@ -179,6 +193,8 @@ class Core(Answering, Asking):
             "client_transactions": len(self.clients),
             "server_transactions": len(self.servers),
             "questions": self.questions,
+            "provider_accounts": len(self.agent),
+            "provider_registrations": self.agent.registered(),
         }
 
     # Messages in
@@ -300,12 +316,14 @@ class Core(Answering, Asking):
         if fleet is None:
             self.unavailable(server, incoming, now)
             return
-        destination = take_routes(incoming, fleet) if "route" in incoming.first else None
+        destination = destination_of(incoming, fleet)
         if incoming.to_tag and ("proxy-authorization" in incoming.first or "p-asserted-identity" in incoming.first):
             drop_private(request, fleet)
         if incoming.to_tag:
             if destination is None:
                 raise Fault(481)
+            if method == "REFER" and not isinstance(destination, Destination) and not destination.transfers:
+                raise Fault(403, "Forbidden: calls through this provider can't be transferred")
             self.context(incoming, server, "", now).forward_in_dialog(destination, now)
         elif method == "REGISTER":
             self.registrar.register(incoming, server, now)
@@ -336,7 +354,7 @@ class Core(Answering, Asking):
             return
         drop_private(incoming.request, self.fleet)
         try:
-            destination = take_routes(incoming, self.fleet)
+            destination = destination_of(incoming, self.fleet)
         except Fault:
             destination = None
         if destination is None:
@@ -346,14 +364,8 @@ class Core(Answering, Asking):
 
     # For contexts and transactions
 
-    def new_token(self) -> str:
-        return self._ids.token()
-
     def new_branch(self, incoming: Incoming) -> str:
         return f"{self._owner}{self._ids.token()}-{incoming.mark}"
-
-    def transmit(self, flow: Flow, data: bytes, ref: str) -> None:
-        self._actions.append(Send(flow, data, ref))
 
     def terminated(self, transaction: ClientTransaction | ServerTransaction) -> None:
         if isinstance(transaction, ServerTransaction):

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from edge.proxy.fleet import Fleet
 from edge.sip.flow import Flow
-from lambdas.contract import BindingChange, Change, Decision, Question, Report, Target
+from lambdas.contract import BindingChange, Change, Decision, ProviderAccount, Question, Report, Server, Target
 
 
 class Received(NamedTuple):
@@ -96,6 +96,26 @@ class Written(NamedTuple):
     ref: str
 
 
+@dataclass(frozen=True, slots=True)
+class ProvidersAssigned:
+    """``accounts`` are claimed for ``address`` in its present epoch, and may be registered from there; those of
+    ``gone`` are this edge's no more. ``complete``: with these all of ``address`` are here."""
+
+    address: str
+    accounts: list[ProviderAccount]
+    gone: list[str]
+    complete: bool = False
+
+
+class Resolved(NamedTuple):
+    """The addresses of the server that ``Resolve`` with this ``ref`` named, in the order in which to try them, as
+    (transport, IP address, port); none, and why."""
+
+    ref: str
+    addresses: list[tuple[str, str, int]]
+    fault: str
+
+
 class Tick(NamedTuple):
     """``Core.deadline`` has been reached."""
 
@@ -113,17 +133,28 @@ Event = (
     | Leaving
     | Written
     | Remembered
+    | ProvidersAssigned
+    | Resolved
     | Tick
 )
 
 
 class Send(NamedTuple):
     """Send ``data`` on ``flow``, here or through the edge that holds its address. If that can't be done and ``ref``
-    isn't empty, a SendFailed with it comes back."""
+    isn't empty, a SendFailed with it comes back. Nothing is sent from ``until`` on (monotonic; 0: whenever): the lease
+    that allows it is over then."""
 
     flow: Flow
     data: bytes
     ref: str
+    until: float = 0.0
+
+
+class Resolve(NamedTuple):
+    """Find a provider's server (RFC 3263 §4); ``Resolved`` with this ``ref`` must follow within 5 s."""
+
+    ref: str
+    server: Server
 
 
 class Relay(NamedTuple):
@@ -166,7 +197,7 @@ class Journal(NamedTuple):
     ref: str
 
 
-Action = Send | Relay | Ask | Find | Entrust | Journal
+Action = Send | Resolve | Relay | Ask | Find | Entrust | Journal
 
 
 class Ids(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge.proxy.flow_token import TokenKeys
 
@@ -12,7 +12,8 @@ class Fleet:
     """``epochs`` maps the edge addresses this edge holds to their lease epochs; ``addresses`` are those of the whole
     fleet, of edges that are down too; ``domains`` maps our domains and aliases to canonical names; ``clock`` is
     wall-clock time minus the core's ``now``; ``informed_at`` is when the control plane said all this, in the core's
-    time; ``arriving`` are addresses that are on their way here."""
+    time; ``arriving`` are addresses that are on their way here; ``exclusive`` tells from when until when (in the core's
+    time) nobody else may register with providers from an address held here."""
 
     epochs: dict[str, int]
     addresses: frozenset[str]
@@ -24,6 +25,7 @@ class Fleet:
     clock: float
     informed_at: float = 0.0
     arriving: frozenset[str] = frozenset()
+    exclusive: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def epoch(self, address: str) -> int:
         """The epoch in which this edge holds ``address``; 0, which the control plane refuses, if it doesn't."""

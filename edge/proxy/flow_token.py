@@ -54,20 +54,30 @@ class TokenKeys:
         self._current = current
         self._seal = self._ciphers[current]
 
+    def seal_data(self, plain: bytes, associated: bytes) -> bytes:
+        """Key id and ciphertext: the same for the same text."""
+        return bytes((self._current,)) + self._seal.encrypt(plain, [associated])
+
+    def open_data(self, sealed: bytes, associated: bytes) -> bytes:
+        """Raises BadToken."""
+        try:
+            return self._ciphers[sealed[0]].decrypt(sealed[1:], [associated])
+        except (KeyError, IndexError, ValueError, InvalidTag) as error:
+            raise BadToken("not sealed by the fleet for this") from error
+
     def seal(self, flow: Flow, binding: str, call_id: str, call: CallReference) -> str:
         plain = flow.pack_remote() + (_unpad(binding) if binding else _NO_BINDING) + _pack(call)
-        sealed = self._seal.encrypt(plain, [_associated(call_id, flow.address, flow.port)])
-        return base64.urlsafe_b64encode(bytes((self._current,)) + sealed).rstrip(b"=").decode()
+        sealed = self.seal_data(plain, _associated(call_id, flow.address, flow.port))
+        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
     def open(self, token: str, call_id: str, address: str, port: int) -> Destination:
         """The destination of a token found in a URI with ``address`` and ``port``; BadToken if it isn't valid there."""
         try:
             if len(token) > MAX_TOKEN:
                 raise BadToken("longer than any token of ours")
-            raw = _unpad(token)
-            plain = self._ciphers[raw[0]].decrypt(raw[1:], [_associated(call_id, address, port)])
+            plain = self.open_data(_unpad(token), _associated(call_id, address, port))
             flow, rest = Flow.unpack_remote(plain, address, port)
-        except (ValueError, KeyError, IndexError, InvalidTag) as error:
+        except (ValueError, IndexError) as error:
             raise BadToken("not a flow token for this call and address") from error
         held = rest[:_BINDING]
         binding = "" if held == _NO_BINDING else base64.urlsafe_b64encode(held).rstrip(b"=").decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge.providers.leg_token import BadLegToken, ToPhone, ToProvider, open_way
 from edge.proxy.fleet import Fleet
 from edge.proxy.flow_token import BadToken, Destination
 from edge.proxy.validation import Fault, Incoming
@@ -20,7 +21,18 @@ def record_route(flow: Flow, token: str) -> Header:
     return ("record-route", f"Record-Route: <sip:{token}@{flow.sent_by}{transport};lr>")
 
 
-def take_routes(incoming: Incoming, fleet: Fleet) -> Destination | None:
+def destination_of(incoming: Incoming, fleet: Fleet) -> Destination | ToProvider | ToPhone | None:
+    """Where the tokens in a request's Route or Request-URI lead; None without any. Raises Fault."""
+    found = take_routes(incoming, fleet) if "route" in incoming.first else None
+    if found is None and incoming.to_tag and incoming.uri.host in fleet.addresses:
+        try:
+            return open_way(incoming.uri.user, incoming.call_id, fleet.tokens)
+        except BadLegToken:
+            raise Fault(481) from None
+    return found
+
+
+def take_routes(incoming: Incoming, fleet: Fleet) -> Destination | ToProvider | ToPhone | None:
     """Strip the Route values that are ours off the front, and give the flow that the last of them names.
 
     A token counts only in a request with a To tag. None where no token was found. Raises Fault: 403 for a token that
@@ -28,7 +40,7 @@ def take_routes(incoming: Incoming, fleet: Fleet) -> Destination | None:
     """
     request = incoming.request
     _undo_strict_routing(incoming, fleet)
-    destination: Destination | None = None
+    destination: Destination | ToProvider | ToPhone | None = None
     index = 0
     headers = request.headers
     while index < len(headers):
@@ -60,10 +72,13 @@ def _read(line: str) -> tuple[list[str], list[Uri]]:
         raise Fault(400, f"Bad Request: {error}") from error
 
 
-def _open(uri: Uri, call_id: str, fleet: Fleet) -> Destination:
+def _open(uri: Uri, call_id: str, fleet: Fleet) -> Destination | ToProvider | ToPhone:
     try:
+        way = open_way(uri.user, call_id, fleet.tokens)
+        if way is not None:
+            return way
         return fleet.tokens.open(uri.user, call_id, uri.host, uri.port or DEFAULT_PORT)
-    except BadToken as error:
+    except (BadToken, BadLegToken) as error:
         raise Fault(403, "Forbidden: the Route is not one of ours") from error
 
 

@@ -9,7 +9,7 @@ from edge.proxy.forwarding import drop_private
 from edge.proxy.response_context import ResponseContext
 from edge.proxy.validation import Fault, Incoming, check_text
 from edge.sip.transaction import ServerTransaction
-from lambdas.contract import Decision, Route, RouteQuestion, Target
+from lambdas.contract import Decision, IncomingQuestion, Route, RouteQuestion, Target
 
 if TYPE_CHECKING:
     from edge.proxy.core import Core
@@ -27,6 +27,17 @@ class Router:
         fleet = core.fleet_now
         caller = incoming.from_uri()
         realm = fleet.canonical(caller.host)
+        if incoming.uri.host in fleet.addresses:
+            provider = core.agent.account_of(incoming.uri.user, incoming.flow)
+            if provider:
+                self._from_provider(provider, incoming, server, now)
+                return
+            if realm is None and not core.agent.complete(incoming.flow.address):
+                # Perhaps it is a provider's, and its account isn't here yet.
+                core.unavailable(server, incoming, now)
+                return
+            if realm is None:
+                raise Fault(404)
         if realm is None:
             # Answered here, so that strangers can't spend money on decisions.
             raise Fault(403, "Forbidden: only accounts of this service may call")
@@ -62,6 +73,40 @@ class Router:
                 context.on_decision(decision, at)
 
         core.put_question(token, question, decided, now)
+
+    def _from_provider(self, provider: str, incoming: Incoming, server: ServerTransaction, now: float) -> None:
+        """What a provider sends to an account's Contact."""
+        core = self._core
+        method = incoming.request.method
+        if method == "OPTIONS":
+            core.respond(server, incoming.request, 200, now)
+            return
+        if method not in ("INVITE", "NOTIFY", "MESSAGE"):
+            raise Fault(405)
+        if method == "INVITE" and not core.recording:
+            core.counters["unrecordable"] += 1
+            core.unavailable(server, incoming, now)
+            return
+        caller = incoming.from_uri()
+        context = core.context(incoming, server, caller.address_of_record, now)
+        context.called = incoming.to_uri().address_of_record
+        context.came_from(provider)
+        core.ask(
+            lambda ask, address, epoch: IncomingQuestion(
+                request=ask,
+                address=address,
+                epoch=epoch,
+                method=method,
+                provider=provider,
+                caller=context.caller,
+                dialled=incoming.to_uri().user,
+                call_id=incoming.call_id,
+                flow=incoming.flow,
+            ),
+            incoming.flow,
+            context.on_decision,
+            now,
+        )
 
     def _undecided(self, question: RouteQuestion, context: ResponseContext, now: float) -> None:
         core = self._core

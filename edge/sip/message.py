@@ -105,7 +105,7 @@ REASONS = {
 }
 
 
-def _tagged(line: str) -> bool:
+def tagged(line: str) -> bool:
     """Whether a To has a tag, which stands after the URI and not in a display name."""
     params = line[line.rfind(">") + 1 :].lower()
     return "tag" in params and any(part.strip().startswith(("tag=", "tag =")) for part in params.split(";")[1:])
@@ -128,7 +128,7 @@ def make_response(
             copied.append(header)
         elif key == "to":
             line = header[1]
-            if to_tag and status != 100 and not _tagged(line):
+            if to_tag and status != 100 and not tagged(line):
                 line = f"{line};tag={to_tag}"
             copied.append((key, line))
     copied += headers

@@ -19,6 +19,7 @@ _BUFFER = 4 * 1024 * 1024  # octets of socket buffer: bursts of registrations co
 _MAX_UNSENT = 1024 * 1024  # octets waiting for a stream's other end, past which it counts as dead
 _IDLE = 900.0  # seconds without a byte after which a stream is closed
 _MAX_STREAMS = 20_000
+_DIAL = 4.0  # seconds for a connection of ours to be made
 _IP_FREEBIND = 15  # ip(7): bind an address that this machine doesn't have yet
 
 
@@ -57,10 +58,14 @@ class Sockets:
         self._udp: dict[tuple[str, int], asyncio.DatagramTransport] = {}
         self._streams: dict[Flow, asyncio.Transport] = {}
         self._servers: dict[tuple[str, int], asyncio.Server] = {}
+        self._hosts: dict[str, str] = {}
+        self._dialling: dict[Flow, list[bytes]] = {}
+        self._dials: set[asyncio.Task[None]] = set()
 
     async def open(self, places: Sequence[Place]) -> None:
         """Bind everything that isn't bound yet. Raises ListenError."""
         for place in places:
+            self._hosts[place.address] = place.host
             key = (place.address, place.port)
             try:
                 if place.transport == "udp" and key not in self._udp:
@@ -134,14 +139,51 @@ class Sockets:
             return True
         stream = self._streams.get(flow)
         if stream is None or stream.is_closing():
-            return False
+            return not flow.connection and self._dial(flow, data)
         stream.write(data)
         if stream.get_write_buffer_size() > _MAX_UNSENT:
             log.warning("%s doesn't read what it is sent; closing", flow)
             stream.abort()
         return True
 
+    def _dial(self, flow: Flow, data: bytes) -> bool:
+        """A flow without a connection's number is one that we make ourselves, when there is something to send."""
+        waiting = self._dialling.get(flow)
+        if waiting is not None:
+            if sum(map(len, waiting)) > _MAX_UNSENT:
+                return False
+            waiting.append(data)
+            return True
+        host = self._hosts.get(flow.address)
+        if host is None or not self.listens(flow.address):
+            return False
+        self._dialling[flow] = [data]
+        task = asyncio.get_running_loop().create_task(self._connect(flow, host))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+        return True
+
+    async def _connect(self, flow: Flow, host: str) -> None:
+        place = Place(flow.transport, host, flow.port, flow.address)
+        sock = self._socket(place, socket.SOCK_STREAM)
+        try:
+            async with asyncio.timeout(_DIAL):
+                sock.bind((host, 0))
+                loop = asyncio.get_running_loop()
+                await loop.sock_connect(sock, (flow.host, flow.remote_port))
+                await loop.create_connection(lambda: _Stream(place, self._receiver, self._streams, flow), sock=sock)
+        except (OSError, TimeoutError) as error:
+            sock.close()
+            del self._dialling[flow]
+            log.info("no connection to %s:%d: %s", flow.host, flow.remote_port, error or "no answer")
+            self._receiver.closed(flow)
+            return
+        for data in self._dialling.pop(flow):
+            self.send(flow, data)
+
     def close(self) -> None:
+        for task in self._dials:
+            task.cancel()
         for server in self._servers.values():
             server.close()
         for stream in list(self._streams.values()):
@@ -162,12 +204,16 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 class _Stream(asyncio.Protocol):
-    def __init__(self, place: Place, receiver: Receiver, streams: dict[Flow, asyncio.Transport]) -> None:
+    def __init__(
+        self, place: Place, receiver: Receiver, streams: dict[Flow, asyncio.Transport], flow: Flow | None = None
+    ) -> None:
+        """``flow`` is that of a connection which we make; others get one with a number of its own."""
         self._place = place
         self._receiver = receiver
         self._streams = streams
         self._framer = StreamFramer()
         self._transport: asyncio.Transport | None = None
+        self._dialled = flow
         self._flow: Flow | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._heard = 0.0
@@ -180,8 +226,8 @@ class _Stream(asyncio.Protocol):
             return
         self._transport = transport
         place = self._place
-        connection = secrets.randbits(32)
-        self._flow = Flow(place.address, place.port, place.transport, peer[0], peer[1], connection)
+        connection = 1 + secrets.randbelow(2**32 - 1)
+        self._flow = self._dialled or Flow(place.address, place.port, place.transport, peer[0], peer[1], connection)
         self._streams[self._flow] = transport
         loop = asyncio.get_running_loop()
         self._heard = loop.time()

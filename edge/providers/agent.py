@@ -1,0 +1,139 @@
+"""The registration agent: all provider accounts that register from addresses of this edge (RFC 3261 §10.2)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+
+from edge.providers.host import ProviderHost
+from edge.providers.registrant import Registrant
+from edge.sip.flow import Flow
+from lambdas.contract import ProviderAccount, Secret
+
+_KEEPALIVE = 25.0  # seconds between keep-alives to a provider (RFC 5626 §4.4.1): most NATs forget UDP after 30
+_SPREAD = 100.0  # first registrations a second, when many begin at once
+_AT_ONCE = 5  # accounts that don't wait
+_PING = b"\r\n\r\n"
+
+
+class Agent:
+    """Keeps accounts registered, and tells which of them a call is for."""
+
+    def __init__(self, host: ProviderHost) -> None:
+        self._host = host
+        self._registrants: dict[str, Registrant] = {}
+        self._by_contact: dict[str, Registrant] = {}
+        self._leaving: list[Registrant] = []
+        self._epochs: dict[str, int] = {}
+        self._complete: set[str] = set()
+        self.timers: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._registrants)
+
+    def registered(self) -> int:
+        """How many are."""
+        return sum(registrant.registered for registrant in self._registrants.values())
+
+    def assign(
+        self, address: str, accounts: Iterable[ProviderAccount], gone: Iterable[str], complete: bool, now: float
+    ) -> None:
+        """``accounts`` are claimed for ``address`` in its present epoch; those of ``gone`` aren't any more.
+        ``complete``: with these all are here that ``address`` has."""
+        if complete:
+            self._complete.add(address)
+        new = 0
+        for account in accounts:
+            known = self._registrants.get(account.id)
+            if known is not None and (
+                known.address != address or not account.enabled or _moved(known.account, account)
+            ):
+                self._remove(account.id, now)
+                known = None
+            if known is not None:
+                if known.account != account:
+                    known.replace(account, now)
+            elif account.enabled:
+                new += 1
+                self._add(account, address, now, max(0, new - _AT_ONCE) / _SPREAD)
+        for name in gone:
+            self._remove(name, now)
+        if self._registrants and "keepalive" not in self.timers:
+            self._host.timers.start(self, "keepalive", now + _KEEPALIVE)
+
+    def keep_only(self, epochs: Mapping[str, int]) -> None:
+        """These addresses are held here, in these epochs. What was claimed in others has to be claimed again, by
+        whoever holds them by now."""
+        if epochs == self._epochs:
+            return
+        lost = {address for address, epoch in self._epochs.items() if epochs.get(address) != epoch}
+        self._epochs = dict(epochs)
+        self._complete -= lost
+        for name, registrant in list(self._registrants.items()):
+            if registrant.address in lost:
+                registrant.drop()
+                self._forget(name)
+        for registrant in self._leaving:
+            if registrant.address in lost:
+                registrant.drop()
+        self._leaving = [registrant for registrant in self._leaving if not registrant.over]
+
+    def complete(self, address: str) -> bool:
+        """Whether all accounts of ``address`` are known here by now."""
+        return address in self._complete
+
+    def known(self, provider: str) -> bool:
+        return provider in self._registrants
+
+    def account_of(self, user: str, flow: Flow) -> str:
+        """The account that a request for ``user`` on ``flow`` is for: it has to come from where the provider is
+        ("" if there is none, or it doesn't)."""
+        registrant = self._by_contact.get(user)
+        if registrant is None or registrant.address != flow.address:
+            return ""
+        if flow.host not in registrant.sources:
+            source = IPv4Address(flow.host)
+            if not any(source in IPv4Network(network) for network in registrant.account.sources):
+                return ""
+        return registrant.account.id
+
+    def secret(self, provider: str) -> Secret | None:
+        """What answers a provider's challenges, if its account is here."""
+        registrant = self._registrants.get(provider)
+        return registrant.account.secret if registrant is not None else None
+
+    def flow_closed(self, flow: Flow, now: float) -> None:
+        for registrant in self._registrants.values():
+            if registrant.flow == flow:
+                registrant.flow_closed(now)
+
+    def on_timer(self, name: str, now: float) -> None:
+        """Keep the ways open on which calls come in: one packet for each, however many accounts use it."""
+        flows = {registrant.flow for registrant in self._registrants.values() if registrant.registered}
+        for flow in flows:
+            if flow is not None:
+                self._host.transmit(flow, _PING, "")
+        if self._registrants:
+            self._host.timers.start(self, "keepalive", now + _KEEPALIVE)
+
+    def _add(self, account: ProviderAccount, address: str, now: float, delay: float) -> None:
+        jitter = zlib.crc32(account.id.encode()) / 2**32 if delay else 0.0
+        registrant = Registrant(self._host, account, address, now, delay + jitter)
+        self._registrants[account.id] = self._by_contact[account.contact_user] = registrant
+
+    def _remove(self, name: str, now: float) -> None:
+        registrant = self._registrants.get(name)
+        if registrant is not None:
+            self._forget(name)
+            registrant.leave(now)
+            self._leaving = [item for item in [*self._leaving, registrant] if not item.over]
+
+    def _forget(self, name: str) -> None:
+        registrant = self._registrants.pop(name)
+        self._by_contact.pop(registrant.account.contact_user, None)
+
+
+def _moved(old: ProviderAccount, new: ProviderAccount) -> bool:
+    """Whether the old registration has to be taken back, since the new one is another."""
+    return (old.server, old.registrar, old.aor) != (new.server, new.registrar, new.aor)

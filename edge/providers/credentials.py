@@ -1,0 +1,113 @@
+"""Answering Digest challenges as a client (RFC 3261 §22.2 and §22.3, RFC 7616, RFC 8760)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from edge.sip.errors import ParseError
+from edge.sip.headers import parse_digest
+from edge.sip.message import Header, Response
+from lambdas.contract import Secret
+
+_HASHES: dict[str, Callable[[bytes], hashlib._Hash]] = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
+_STRONGEST = tuple(_HASHES)
+_ANSWERS = {"www-authenticate": "Authorization", "proxy-authenticate": "Proxy-Authorization"}
+
+
+class Authorizer:
+    """The challenges of one provider, and their answers. A nonce is used again, with a higher count, until another one
+    comes."""
+
+    def __init__(self, secret: Secret) -> None:
+        self.secret = secret
+        self._challenges: dict[tuple[str, str], dict[str, str]] = {}
+        self._counts: dict[str, int] = {}
+        self._tried: set[tuple[str, str]] = set()
+
+    def begin(self) -> None:
+        """A new request: each challenge may be answered once more."""
+        self._tried.clear()
+
+    def challenged(self, response: Response) -> bool:
+        """Take the challenges of a 401 or 407; whether there is a new one that can be answered."""
+        offered: dict[tuple[str, str], dict[str, str]] = {}
+        for key, line in response.headers:
+            name = _ANSWERS.get(key)
+            params = _read(line) if name is not None else None
+            if name is None or params is None or (self.secret.realm and params["realm"] != self.secret.realm):
+                continue
+            known = offered.get((name, params["realm"]))
+            if known is None or _rank(params) < _rank(known):
+                offered[name, params["realm"]] = params
+        fresh = {place for place, params in offered.items() if place not in self._tried or _stale(params)}
+        self._tried |= offered.keys()
+        self._challenges.update(offered)
+        return bool(fresh) and len(fresh) == len(offered)
+
+    def headers(self, method: str, uri: str, cnonce: str) -> list[Header]:
+        """The answers to all challenges so far, for a request."""
+        made = []
+        for (name, realm), params in self._challenges.items():
+            made.append((name.lower(), f"{name}: {self._answer(realm, params, method, uri, cnonce)}"))
+        return made
+
+    def _answer(self, realm: str, params: dict[str, str], method: str, uri: str, cnonce: str) -> str:
+        algorithm = params["algorithm"]
+        nonce = params["nonce"]
+
+        def digest(text: str) -> str:
+            return _HASHES[algorithm](text.encode("utf-8", "surrogateescape")).hexdigest()
+
+        ha1 = digest(f"{self.secret.username}:{realm}:{self.secret.password}")
+        ha2 = digest(f"{method}:{uri}")
+        parts = [
+            f'Digest username="{_quoted(self.secret.username)}"',
+            f'realm="{_quoted(realm)}"',
+            f'nonce="{_quoted(nonce)}"',
+            f'uri="{uri}"',
+            f"algorithm={algorithm}",
+        ]
+        if params["qop"]:
+            count = self._counts[nonce] = self._counts.get(nonce, 0) + 1
+            if len(self._counts) > len(self._challenges):
+                self._counts = {nonce: count}
+            parts += [
+                f'response="{digest(f"{ha1}:{nonce}:{count:08x}:{cnonce}:auth:{ha2}")}"',
+                f'cnonce="{cnonce}"',
+                f"nc={count:08x}",
+                "qop=auth",
+            ]
+        else:
+            parts.append(f'response="{digest(f"{ha1}:{nonce}:{ha2}")}"')
+        if "opaque" in params:
+            parts.append(f'opaque="{_quoted(params["opaque"])}"')
+        return ", ".join(parts)
+
+
+def _read(line: str) -> dict[str, str] | None:
+    """A challenge that can be answered, its algorithm and qop settled; None otherwise."""
+    try:
+        params = parse_digest(line[line.index(":") + 1 :].strip())
+    except ParseError:
+        return None
+    if params is None or "realm" not in params or "nonce" not in params:
+        return None
+    params["algorithm"] = params.get("algorithm", "MD5").upper()
+    offered = [value.strip().lower() for value in params.get("qop", "").split(",") if value.strip()]
+    if params["algorithm"] not in _HASHES or (offered and "auth" not in offered):
+        return None
+    params["qop"] = "auth" if offered else ""
+    return params
+
+
+def _rank(params: dict[str, str]) -> int:
+    return _STRONGEST.index(params["algorithm"])
+
+
+def _stale(params: dict[str, str]) -> bool:
+    return params.get("stale", "").lower() == "true"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,48 @@
+"""What the provider machines need from the core around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from edge.sip.flow import Flow
+from edge.sip.timers import TimerHeap
+from edge.sip.transaction import ClientTransaction
+from lambdas.contract import ProviderReport, Server
+
+Address = tuple[str, str, int]
+"""(transport, IP address, port)"""
+Resolved = Callable[[list[Address], str, float], None]
+"""Gets a server's addresses in the order in which to try them, or none and why."""
+
+
+class ProviderHost(Protocol):
+    """The core, as providers see it."""
+
+    timers: TimerHeap
+
+    def new_token(self) -> str: ...
+
+    def provider_branch(self) -> str:
+        """A branch (RFC 3261 §8.1.1.7) that names this process as its owner."""
+
+    def transmit(self, flow: Flow, data: bytes, ref: str, until: float = 0.0) -> None:
+        """Send, unless it is ``until`` (0: whenever)."""
+
+    def begin(self, transaction: ClientTransaction, now: float) -> None:
+        """Send its request, and give it what comes back."""
+
+    def terminated(self, transaction: ClientTransaction) -> None: ...
+
+    def resolve(self, server: Server, then: Resolved) -> None:
+        """RFC 3263 §4."""
+
+    def journal(self, report: ProviderReport) -> None: ...
+
+    def wall(self, now: float) -> float: ...
+
+    def exclusive(self, address: str) -> tuple[float, float]:
+        """From when until when only this edge may register from ``address``; empty if it doesn't hold it."""
+
+    def provider_port(self, transport: str) -> int:
+        """The port of our addresses for a transport."""

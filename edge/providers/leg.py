@@ -1,0 +1,249 @@
+"""The border between a phone and a provider: what each side gets to see of the other (RFC 3261 as a B2BUA, with no
+dialog to remember).
+
+The phone sees a proxy: its own Call-ID, From and To, the provider's routes after ours. The provider sees a user agent
+at our edge address: one Via, our Contact, the provider account's From, and none of the phone's addresses. CSeq numbers
+of what the phone sends are multiplied, so that each challenge can be answered with a number of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge.providers.leg_token import (
+    BadLegToken,
+    Sealer,
+    ToPhone,
+    ToProvider,
+    open_call_id,
+    open_contact,
+    seal_call_id,
+    seal_contact,
+    seal_way,
+)
+from edge.providers.sdp import published
+from edge.sip.errors import ParseError
+from edge.sip.flow import Flow
+from edge.sip.headers import NameAddr, split_list
+from edge.sip.message import Header, Request, Response, tagged
+
+ATTEMPTS = 16
+"""Numbers that each CSeq of the phone stands for: the first and the answers to challenges."""
+_WRAP = 2**27  # a CSeq has 31 bits
+_NEVER_OUT = frozenset(
+    (
+        "via", "max-forwards", "record-route", "authorization", "proxy-authorization", "p-asserted-identity",
+        "p-preferred-identity", "remote-party-id", "path",
+    )
+)  # fmt: skip
+_ANSWERED = frozenset(("from", "to", "call-id", "cseq", "via", "record-route", "contact"))
+_CHALLENGES = frozenset(("www-authenticate", "proxy-authenticate", "authentication-info", "proxy-authentication-info"))
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A request as it came, and what was read of it."""
+
+    request: Request
+    call_id: str
+    cseq: int
+    max_forwards: int
+    to_tag: str
+
+
+def number(cseq: int, base: int, attempt: int) -> int:
+    """The provider's CSeq number for the phone's."""
+    return ATTEMPTS * ((cseq - base) % _WRAP) + attempt
+
+
+# From the phone to the provider
+
+
+def request_out(
+    heard: Heard,
+    way: ToProvider,
+    phone: ToPhone,
+    uri: str,
+    branch: str,
+    attempt: int,
+    added: list[Header],
+    keys: Sealer,
+) -> Request:
+    """What the provider gets. ``phone`` is where its own requests shall go; ``added`` are routes, credentials and what
+    the account adds."""
+    request = heard.request
+    flow = way.flow
+    method = request.method
+    provider_call_id = seal_call_id(heard.call_id, keys) if way.translated else heard.call_id
+    answered = attempt
+    if method in ("ACK", "PRACK"):
+        contact = _our_contact(request.uri, heard.call_id, keys)
+        answered = contact[1] if contact is not None else 0
+    headers: list[Header] = [
+        ("via", f"Via: SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={branch};rport"),
+        ("max-forwards", f"Max-Forwards: {heard.max_forwards - 1}"),
+    ]
+    for key, line in request.headers:
+        if key == "from" and way.translated:
+            line = f"From: {way.from_value};tag={_tag(_value(line))}"
+        elif key == "to" and way.translated:
+            line = f"To: <{way.to_uri}>" + (f";tag={heard.to_tag}" if heard.to_tag else "")
+        elif key == "call-id":
+            line = f"Call-ID: {provider_call_id}"
+        elif key == "cseq":
+            line = f"CSeq: {number(heard.cseq, way.base, answered if method == 'ACK' else attempt)} {method}"
+        elif key == "rack":
+            line = _rack(line, way.base, answered)
+        elif key == "contact":
+            line = f"Contact: <{contact_for(phone, flow, provider_call_id, keys, _contact(request))}>"
+        elif key in _NEVER_OUT or (key == "route" and not heard.to_tag):
+            continue
+        headers.append((key, line))
+    headers[2:2] = added
+    body = published(request.body, request.get("content-type") or "", phone.flow.host)
+    return Request(method, uri, _sized(headers, body), body)
+
+
+def response_in(
+    response: Response, heard: Heard, way: ToProvider, phone_flow: Flow, attempt: int, keys: Sealer
+) -> Response:
+    """The provider's answer as the phone gets it."""
+    headers = _answered(response, heard)
+    ours: list[Header] = []
+    status = response.status
+    if 100 < status < 300:
+        contact = _contact(response)
+        if contact:
+            seen = seal_contact(contact, attempt, heard.call_id, keys)
+            ours.append(("contact", f"Contact: <{_uri(seen, phone_flow)}>"))
+        if not heard.to_tag:
+            ours += [header for header in response.headers if header[0] == "record-route"]
+            ours.append(route_for(way, phone_flow, heard.call_id, keys))
+            ours += [header for header in heard.request.headers if header[0] == "record-route"]
+    elif 300 <= status < 400:
+        ours += [header for header in response.headers if header[0] == "contact"]
+    rest = [header for header in response.headers if header[0] not in _ANSWERED and header[0] not in _CHALLENGES]
+    return Response(status, response.reason, [*headers, *ours, *rest], response.body)
+
+
+def route_for(way: ToProvider, phone_flow: Flow, call_id: str, keys: Sealer) -> Header:
+    """The Record-Route by which the phone's later requests find the provider."""
+    transport = "" if phone_flow.transport == "udp" else f";transport={phone_flow.transport}"
+    user = seal_way(way, call_id, keys)
+    return ("record-route", f"Record-Route: <sip:{user}@{phone_flow.sent_by}{transport};lr>")
+
+
+def provider_uri(uri: str, user: str, call_id: str, keys: Sealer) -> str:
+    """The Request-URI of what the phone sends to ``uri``, whose user part is ``user``: the provider's own Contact.
+    Raises BadLegToken."""
+    contact = open_contact(user, call_id, keys)
+    return contact[0] if contact is not None else uri
+
+
+# From the provider to the phone
+
+
+def request_in(heard: Heard, way: ToProvider, phone: ToPhone, uri: str, branch: str, keys: Sealer) -> Request:
+    """What the phone gets of a provider's request. ``way`` is where the phone's own requests shall go."""
+    request = heard.request
+    flow = phone.flow
+    call_id = phone_call_id(heard.call_id, phone, keys)
+    headers: list[Header] = [("via", f"Via: SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={branch}")]
+    if not heard.to_tag and request.method == "INVITE":
+        headers.append(route_for(way, flow, call_id, keys))
+    headers.append(("max-forwards", f"Max-Forwards: {heard.max_forwards - 1}"))
+    for key, line in request.headers:
+        if key == "call-id":
+            line = f"Call-ID: {call_id}"
+        elif key == "contact" and (contact := _contact(request)):
+            line = f"Contact: <{_uri(seal_contact(contact, 0, call_id, keys), flow)}>"
+        elif key in ("max-forwards", "authorization", "proxy-authorization"):
+            continue
+        headers.append((key, line))
+    return Request(request.method, uri, headers, request.body)
+
+
+def response_out(response: Response, heard: Heard, phone: ToPhone, provider_flow: Flow, keys: Sealer) -> Response:
+    """The phone's answer as the provider gets it."""
+    headers = _answered(response, heard)
+    if 100 < response.status < 300 and (contact := _contact(response)):
+        seen = contact_for(phone, provider_flow, heard.call_id, keys, contact)
+        headers.append(("contact", f"Contact: <{seen}>"))
+    headers += [header for header in heard.request.headers if header[0] == "record-route"]
+    rest = [header for header in response.headers if header[0] not in _ANSWERED]
+    body = published(response.body, response.get("content-type") or "", phone.flow.host)
+    return Response(response.status, response.reason, _sized([*headers, *rest], body), body)
+
+
+def contact_for(phone: ToPhone, provider_flow: Flow, call_id: str, keys: Sealer, contact: str = "") -> str:
+    """The Contact URI that a provider gets for a phone; ``contact`` is the phone's own."""
+    if contact:
+        phone = ToPhone(
+            phone.provider, phone.flow, phone.binding, contact, phone.tenant, phone.started, phone.transfers,
+            phone.translated,
+        )  # fmt: skip
+    return _uri(seal_way(phone, call_id, keys), provider_flow)
+
+
+def phone_call_id(call_id: str, phone: ToPhone, keys: Sealer) -> str:
+    """The Call-ID by which the phone knows the call. Raises BadLegToken."""
+    return open_call_id(call_id, keys) if phone.translated else call_id
+
+
+def _our_contact(uri: str, call_id: str, keys: Sealer) -> tuple[str, int] | None:
+    user = uri.partition(":")[2].partition("@")[0]
+    try:
+        return open_contact(user, call_id, keys)
+    except BadLegToken:
+        return None
+
+
+def _answered(response: Response, heard: Heard) -> list[Header]:
+    """§8.2.6 once more, for the side that asked: its own Via, From, Call-ID and CSeq, and the To that has a tag now."""
+    tag = _tag(response.get("to") or "")
+    headers: list[Header] = []
+    for key, line in heard.request.headers:
+        if key in ("via", "from", "call-id", "cseq"):
+            headers.append((key, line))
+        elif key == "to":
+            headers.append((key, f"{line};tag={tag}" if tag and not tagged(line) else line))
+    return headers
+
+
+def _tag(value: str) -> str:
+    try:
+        return NameAddr.parse(value).tag
+    except ParseError:
+        return ""
+
+
+def _rack(line: str, base: int, answered: int) -> str:
+    """RAck (RFC 3262 §7.2): the number of the INVITE that the provider answered."""
+    parts = _value(line).split()
+    if len(parts) != 3 or not parts[1].isdecimal():
+        return line
+    return f"RAck: {parts[0]} {number(int(parts[1]), base, answered)} {parts[2]}"
+
+
+def _contact(message: Request | Response) -> str:
+    """The URI of the first Contact; "" if there is none that can be read."""
+    value = message.get("contact")
+    if not value:
+        return ""
+    try:
+        return NameAddr.parse(split_list(value)[0]).uri
+    except ParseError:
+        return ""
+
+
+def _uri(user: str, flow: Flow) -> str:
+    transport = "" if flow.transport == "udp" else f";transport={flow.transport}"
+    return f"sip:{user}@{flow.sent_by}{transport}"
+
+
+def _value(line: str) -> str:
+    return line[line.index(":") + 1 :].strip()
+
+
+def _sized(headers: list[Header], body: bytes) -> list[Header]:
+    return [(key, f"Content-Length: {len(body)}") if key == "content-length" else (key, line) for key, line in headers]

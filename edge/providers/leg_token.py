@@ -1,0 +1,149 @@
+"""What a call through a provider needs to know later, sealed into the URIs that its two sides keep for it: no edge has
+to remember the call, and any of them can go on with it.
+
+Three URIs are ours in such a call, told apart by the first letter of the user part:
+
+- ``r.`` in the phone's route set: where the provider is, and how the two sides' numbers relate;
+- ``c.`` as the Contact that the phone sees: the provider's own Contact, and the attempt that the provider answered;
+- ``d.`` as the Contact that the provider sees: where the phone is, and its own Contact.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from edge.sip.flow import Flow
+
+MAX_TOKEN = 2000  # characters
+
+
+class BadLegToken(ValueError):
+    """It isn't one of ours, or of another call."""
+
+
+class Sealer(Protocol):
+    """The fleet's token keys."""
+
+    def seal_data(self, plain: bytes, associated: bytes) -> bytes: ...
+
+    def open_data(self, sealed: bytes, associated: bytes) -> bytes:
+        """Raises ValueError."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToProvider:
+    """The way from the phone to the provider. ``from_value`` and ``to_uri`` are what the provider was told ("" in calls
+    that came from it); ``base`` is what the phone's CSeq numbers are counted from."""
+
+    provider: str
+    flow: Flow
+    base: int
+    tenant: str
+    started: int
+    transfers: bool
+    from_value: str = ""
+    to_uri: str = ""
+
+    @property
+    def translated(self) -> bool:
+        """Whether the call is the phone's: the provider then knows it by other names."""
+        return bool(self.from_value)
+
+
+@dataclass(frozen=True, slots=True)
+class ToPhone:
+    """The way from the provider to the phone."""
+
+    provider: str
+    flow: Flow
+    binding: str
+    contact: str
+    tenant: str
+    started: int
+    transfers: bool
+    translated: bool
+
+
+def seal_way(way: ToProvider | ToPhone, call_id: str, keys: Sealer) -> str:
+    """The user part for a Record-Route or Contact. ``call_id`` is that of the side which gets it."""
+    if isinstance(way, ToProvider):
+        values: list[Any] = [
+            way.provider, list(way.flow), way.base, way.tenant, way.started, int(way.transfers),
+            way.from_value, way.to_uri,
+        ]  # fmt: skip
+        return _seal("r.", values, call_id, keys)
+    values = [
+        way.provider, list(way.flow), way.binding, way.contact, way.tenant, way.started, int(way.transfers),
+        int(way.translated),
+    ]  # fmt: skip
+    return _seal("d.", values, call_id, keys)
+
+
+def open_way(user: str, call_id: str, keys: Sealer) -> ToProvider | ToPhone | None:
+    """What ``seal_way`` sealed; None if ``user`` doesn't look like it. Raises BadLegToken."""
+    if user.startswith("r."):
+        provider, flow, base, tenant, started, transfers, from_value, to_uri = _open("r.", user, call_id, keys, 8)
+        return ToProvider(provider, Flow(*flow), base, tenant, started, bool(transfers), from_value, to_uri)
+    if user.startswith("d."):
+        provider, flow, binding, contact, tenant, started, transfers, translated = _open("d.", user, call_id, keys, 8)
+        return ToPhone(provider, Flow(*flow), binding, contact, tenant, started, bool(transfers), bool(translated))
+    return None
+
+
+def seal_contact(uri: str, attempt: int, call_id: str, keys: Sealer) -> str:
+    """The user part of the Contact that the phone sees."""
+    return _seal("c.", [uri, attempt], call_id, keys)
+
+
+def open_contact(user: str, call_id: str, keys: Sealer) -> tuple[str, int] | None:
+    """The provider's Contact URI, and the attempt. Raises BadLegToken."""
+    if not user.startswith("c."):
+        return None
+    uri, attempt = _open("c.", user, call_id, keys, 2)
+    return uri, attempt
+
+
+def seal_call_id(call_id: str, keys: Sealer) -> str:
+    """The Call-ID that the provider sees: the phone's may name its private address."""
+    return _text(keys.seal_data(call_id.encode("utf-8", "surrogateescape"), b"call-id"))
+
+
+def open_call_id(text: str, keys: Sealer) -> str:
+    """Raises BadLegToken."""
+    try:
+        return keys.open_data(_octets(text), b"call-id").decode("utf-8", "surrogateescape")
+    except ValueError as error:
+        raise BadLegToken("a Call-ID that isn't ours") from error
+
+
+def _seal(kind: str, values: list[Any], call_id: str, keys: Sealer) -> str:
+    plain = json.dumps(values, separators=(",", ":")).encode()
+    return kind + _text(keys.seal_data(plain, _associated(kind, call_id)))
+
+
+def _open(kind: str, user: str, call_id: str, keys: Sealer, count: int) -> list[Any]:
+    try:
+        if len(user) > MAX_TOKEN:
+            raise BadLegToken("longer than any of ours")
+        values = json.loads(keys.open_data(_octets(user[len(kind) :]), _associated(kind, call_id)))
+    except ValueError as error:
+        raise BadLegToken("not for this call") from error
+    if not isinstance(values, list) or len(values) != count:
+        raise BadLegToken("of another version")
+    return values
+
+
+def _associated(kind: str, call_id: str) -> bytes:
+    """One kind of URI is of no use as another, nor one call's in another."""
+    return f"{kind} {call_id}".encode("utf-8", "surrogateescape")
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _octets(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,0 +1,355 @@
+"""One provider account's registration: a state machine without I/O (RFC 3261 §10.2, §10.3 as its counterpart).
+
+It is registered by whoever holds its edge address, and only inside the time in which nobody else can: the deadline goes
+along with every REGISTER, and is checked again right before it leaves.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Literal
+
+from edge.providers.credentials import Authorizer
+from edge.providers.host import Address, ProviderHost
+from edge.sip.errors import ParseError
+from edge.sip.flow import Flow
+from edge.sip.headers import NameAddr, parse_params, split_list
+from edge.sip.message import Header, Request, Response
+from edge.sip.transaction import NonInviteClient
+from edge.sip.transaction.client import ClientTransaction
+from edge.sip.uri import Uri
+from lambdas.contract import ProviderAccount, ProviderReport, Server
+
+CSEQ_ZERO = 1_577_836_800  # 2020-01-01: CSeqs are seconds since then, so that none has to be stored
+BASE, LONGEST = 30.0, 1800.0  # seconds between attempts that fail: doubled each time, up to the longest
+REFUSED = 600.0  # seconds, at least, after credentials that a provider refuses: it may ban those who insist
+_LONGEST_RETRY_AFTER = 3600.0
+_LONGEST_EXPIRES = 86_400
+_MOST_ANSWERS = 6  # challenges, 423 and 3xx in a row
+_WAIT = 1.0  # seconds until the lease is looked at again
+State = Literal["registered", "failing", "stopped", "unregistered"]
+
+
+class Registrant:
+    """``flow`` is that of the last REGISTER that was sent, and ``sources`` the provider's addresses as last resolved.
+    ``over`` once it has been unregistered."""
+
+    def __init__(self, host: ProviderHost, account: ProviderAccount, address: str, now: float, delay: float) -> None:
+        self.account = account
+        self.address = address
+        self.flow: Flow | None = None
+        self.sources: frozenset[str] = frozenset()
+        self.registered = False
+        self.over = False
+        self.timers: dict[str, int] = {}
+        self._host = host
+        self._authorizer = Authorizer(account.secret)
+        self._tag = host.new_token()
+        self._cseq = 0
+        self._expires = account.expires
+        self._servers: list[Address] = []
+        self._redirected: Server | None = None
+        self._answers = 0
+        self._failures = 0
+        self._asking = 0
+        self._transaction: ClientTransaction | None = None
+        self._leaving = False
+        self._told: ProviderReport | None = None
+        self._arm(now + delay)
+
+    def replace(self, account: ProviderAccount, now: float) -> None:
+        """It has been changed: register with what it says now, at once."""
+        self.account = account
+        self._authorizer = Authorizer(account.secret)
+        self._expires = account.expires
+        self._failures = 0
+        self._abandon()
+        self._arm(now)
+
+    def leave(self, now: float) -> None:
+        """Unregister, and be done."""
+        self._leaving = True
+        self._abandon()
+        if self.flow is None or not self.registered:
+            self._finish(now)
+        else:
+            self._failures = 0
+            self._arm(now)
+
+    def drop(self) -> None:
+        """The address is another edge's now: say nothing more."""
+        self._abandon()
+        self.timers.clear()
+        self.over = True
+
+    def flow_closed(self, now: float) -> None:
+        """The connection is gone, and with it the way for calls to come in."""
+        if self.registered and self._transaction is None:
+            self._arm(now + 1.0)
+
+    def on_timer(self, name: str, now: float) -> None:
+        self._register(now)
+
+    # One attempt
+
+    def _register(self, now: float) -> None:
+        since, until = self._host.exclusive(self.address)
+        if not since <= now < until:
+            self._arm(max(now + _WAIT, since if since < now + 60 else 0.0))
+            return
+        self._answers = 0
+        self._redirected = None
+        self._authorizer.begin()
+        self._resolve(self.account.server, now)
+
+    def _resolve(self, server: Server, now: float) -> None:
+        self._asking += 1
+        asking = self._asking
+
+        def resolved(addresses: list[Address], fault: str, at: float) -> None:
+            if asking != self._asking:
+                return  # overtaken by a change
+            if not addresses:
+                self._failed(0, fault, 0.0, at)
+                return
+            self.sources |= {address[1] for address in addresses}
+            here = self.flow and (self.flow.transport, self.flow.host, self.flow.remote_port)
+            # The server that has the registration is kept while it is among them.
+            self._servers = sorted(addresses, key=lambda address: address != here) if self.registered else addresses
+            self._send(at)
+
+        self._host.resolve(server, resolved)
+
+    def _send(self, now: float) -> None:
+        transport, ip, port = self._servers[0]
+        host = self._host
+        since, until = host.exclusive(self.address)
+        if not since <= now < until:
+            self._arm(now + _WAIT)
+            return
+        self.flow = flow = Flow(self.address, host.provider_port(transport), transport, ip, port, 0)
+        self._cseq = max(self._cseq + 1, int(host.wall(now)) - CSEQ_ZERO)
+        branch = host.provider_branch()
+        self._transaction = NonInviteClient(_Sender(host), self, self._request(flow, branch), branch, flow)
+        host.begin(self._transaction, now)
+
+    def _request(self, flow: Flow, branch: str) -> Request:
+        account = self.account
+        via = f"SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={branch};rport"
+        seconds = 0 if self._leaving else self._expires
+        headers: list[Header] = [("via", f"Via: {via}")]
+        if account.server.route and self._redirected is None:
+            headers.append(("route", f"Route: {account.server.route}"))
+        headers += [
+            ("max-forwards", "Max-Forwards: 70"),
+            ("from", f"From: <{account.aor}>;tag={self._tag}"),
+            ("to", f"To: <{account.aor}>"),
+            ("call-id", f"Call-ID: {account.call_id}"),
+            ("cseq", f"CSeq: {self._cseq} REGISTER"),
+            ("contact", f"Contact: <{self.contact(flow)}>;expires={seconds}"),
+            ("expires", f"Expires: {seconds}"),
+            ("supported", "Supported: path"),
+            ("user-agent", "User-Agent: sipwizard"),
+        ]
+        headers += [(line.partition(":")[0].lower(), line) for line in account.headers]
+        headers += self._authorizer.headers("REGISTER", account.registrar, self._host.new_token())
+        headers.append(("content-length", "Content-Length: 0"))
+        return Request("REGISTER", account.registrar, headers)
+
+    def contact(self, flow: Flow) -> str:
+        """Where calls are to come in."""
+        transport = "" if flow.transport == "udp" else f";transport={flow.transport}"
+        return f"sip:{self.account.contact_user}@{flow.sent_by}{transport}"
+
+    # What came of it
+
+    def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        if transaction is not self._transaction or response.status < 200:
+            return
+        self._transaction = None
+        status = response.status
+        reason = f"{status} {response.reason}"
+        if status < 300:
+            self._succeeded(response, now)
+        elif status in (401, 407):
+            if self._again() and self._authorizer.challenged(response):
+                self._send(now)
+            else:
+                self._failed(status, f"{reason}: the provider refuses the user name or password", REFUSED, now)
+        elif status == 423 and self._again() and self._longer(response):
+            self._send(now)
+        elif status in (301, 302, 305) and self._again() and self._follow(response, now):
+            pass
+        elif status in (403, 404) and not self._leaving:
+            self._stop(status, reason, now)
+        elif status in (408, 430) or status >= 500:
+            self._next_server(status, reason, _retry_after(response), now)
+        else:
+            self._failed(status, reason, _retry_after(response), now)
+
+    def on_timeout(self, transaction: ClientTransaction, now: float) -> None:
+        if transaction is self._transaction:
+            self._transaction = None
+            self._next_server(0, "no answer", 0.0, now)
+
+    def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
+        if transaction is self._transaction:
+            self._transaction = None
+            self._next_server(0, "no connection", 0.0, now)
+
+    def _again(self) -> bool:
+        self._answers += 1
+        return self._answers <= _MOST_ANSWERS
+
+    def _succeeded(self, response: Response, now: float) -> None:
+        if self._leaving:
+            self._finish(now)
+            return
+        self._failures = 0
+        self.registered = True
+        flow = self.flow
+        assert flow is not None
+        expires = self._granted(response, flow)
+        if expires <= 0:
+            self._failed(response.status, "the provider accepted, and registered nothing", 0.0, now)
+            return
+        period = max(10, expires - 60) if expires > 120 else max(5, expires // 2)
+        routes = [value for line in response.values("service-route") for value in _list(line)]
+        self._tell("registered", now, response.status, "", 0.0, expires, period, routes)
+        self._arm(now + period)
+
+    def _granted(self, response: Response, flow: Flow) -> int:
+        """The expiry of our own Contact among those listed; without one, that of the whole answer (§10.2.4)."""
+        ours = self.account.contact_user
+        whole = _seconds(response.get("expires"), self._expires)
+        contacts = [value for line in response.values("contact") for value in _list(line)]
+        for value in contacts:
+            try:
+                address = NameAddr.parse(value)
+                uri = Uri.parse(address.uri)
+            except ParseError:
+                continue
+            if uri.user == ours and uri.host == flow.address:
+                return _seconds(parse_params(address.params).get("expires"), whole)
+        return 0 if contacts else whole
+
+    def _longer(self, response: Response) -> bool:
+        wanted = _seconds(response.get("min-expires"), 0)
+        if not self._expires < wanted <= _LONGEST_EXPIRES:
+            return False
+        self._expires = wanted
+        return True
+
+    def _follow(self, response: Response, now: float) -> bool:
+        """§8.1.3.4: to the first Contact of a redirection."""
+        try:
+            uri = Uri.parse(NameAddr.parse(_list(response.get("contact") or "")[0]).uri)
+        except (ParseError, IndexError):
+            return False
+        if uri.scheme != "sip":
+            return False
+        transport: Literal["udp", "tcp"] = "tcp" if uri.param("transport") == "tcp" else "udp"
+        self._redirected = Server(host=uri.host, port=uri.port, transport=transport)
+        self._resolve(self._redirected, now)
+        return True
+
+    def _next_server(self, status: int, reason: str, wait: float, now: float) -> None:
+        del self._servers[0]
+        if self._servers and not wait:
+            self._send(now)
+        else:
+            self._failed(status, reason, wait, now)
+
+    def _failed(self, status: int, reason: str, wait: float, now: float) -> None:
+        if self._leaving:
+            self._finish(now)
+            return
+        self.registered = False
+        delay = min(LONGEST, BASE * 2**self._failures)
+        self._failures = min(self._failures + 1, 10)
+        # From half of it on (RFC 5626 §4.5), so that a provider that comes back isn't met by everybody at once.
+        share = zlib.crc32(f"{self.account.id} {self._cseq} {self._failures}".encode()) / 2**32
+        delay = max(delay * (0.5 + share / 2), wait)
+        self._tell("failing", now, status, reason, now + delay)
+        self._arm(now + delay)
+
+    def _stop(self, status: int, reason: str, now: float) -> None:
+        self.registered = False
+        self._tell("stopped", now, status, f"{reason}: not tried again before the account is changed")
+
+    def _finish(self, now: float) -> None:
+        self.registered = False
+        self.over = True
+        self.timers.clear()
+        self._tell("unregistered", now)
+
+    def _tell(
+        self,
+        state: State,
+        now: float,
+        status: int = 0,
+        reason: str = "",
+        next_at: float = 0.0,
+        expires: int = 0,
+        period: int = 0,
+        routes: list[str] | None = None,
+    ) -> None:
+        """Report what has changed: refreshes that go as before are no news."""
+        flow = self.flow
+        report = ProviderReport(
+            provider=self.account.id,
+            address=self.address,
+            state=state,
+            at=self._host.wall(now),
+            expires=expires,
+            period=period,
+            status=status,
+            reason=reason,
+            next_at=self._host.wall(next_at) if next_at else 0.0,
+            server=f"{flow.transport}:{flow.host}:{flow.remote_port}" if flow is not None else "",
+            routes=routes or [],
+        )
+        if self._told is None or state == "failing" or report != self._told.model_copy(update={"at": report.at}):
+            self._told = report
+            self._host.journal(report)
+
+    def _abandon(self) -> None:
+        self._asking += 1
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            transaction.abandon()
+
+    def _arm(self, at: float) -> None:
+        self._host.timers.start(self, "register", at)
+
+
+class _Sender:
+    """Sends REGISTERs, each with its deadline."""
+
+    def __init__(self, host: ProviderHost) -> None:
+        self._host = host
+        self.timers = host.timers
+
+    def transmit(self, flow: Flow, data: bytes, ref: str) -> None:
+        self._host.transmit(flow, data, ref, self._host.exclusive(flow.address)[1])
+
+    def terminated(self, transaction: ClientTransaction) -> None:
+        self._host.terminated(transaction)
+
+
+def _list(line: str) -> list[str]:
+    try:
+        return split_list(line)
+    except ParseError:
+        return []
+
+
+def _seconds(text: str | None, otherwise: int) -> int:
+    text = (text or "").strip()
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else otherwise
+
+
+def _retry_after(response: Response) -> float:
+    """Seconds (§20.33), within reason."""
+    text = (response.get("retry-after") or "").split(";")[0].split("(")[0].strip()
+    return min(float(_seconds(text, 0)), _LONGEST_RETRY_AFTER)

@@ -1,0 +1,127 @@
+"""One target of a response context, and the client transaction that tries it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge.proxy.forwarding import backward_response, forward_request
+from edge.proxy.record_route import record_route
+from edge.sip.flow import Flow
+from edge.sip.message import Header, Request, Response, make_response
+from edge.sip.transaction import ClientTransaction, InviteClient, NonInviteClient
+from edge.sip.transaction.client import make_cancel
+from lambdas.contract import Target
+
+if TYPE_CHECKING:
+    from edge.proxy.response_context import ResponseContext
+
+_DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
+
+
+class Branch:
+    """``name`` is its timer's in the context; ``response`` its final one; ``ringing`` tells that a provisional one
+    came."""
+
+    def __init__(self, context: ResponseContext, target: Target, name: str) -> None:
+        self.context = context
+        self.core = context.core
+        self.target = target
+        self.name = name
+        self.transaction: ClientTransaction | None = None
+        self.response: Response | None = None
+        self.ringing = False
+        self.cancelled = False
+        self._made = False
+
+    @property
+    def flow(self) -> Flow:
+        """Where it was sent."""
+        return self.transaction.flow if self.transaction is not None else Flow(*self.target.flow)
+
+    def begin(self, now: float) -> None:
+        # Where the phone is by now, if it is here, is known here first.
+        target = self.target
+        flow = (self.core.bindings.present_flow(target.binding) if target.binding else None) or Flow(*target.flow)
+        self._send(*self._request(flow), flow, now)
+
+    def _request(self, flow: Flow) -> tuple[Request, str]:
+        """The request for ``flow``, and its branch."""
+        context = self.context
+        incoming = context.incoming
+        routes: list[Header] = []
+        if not incoming.to_tag and incoming.request.method in _DIALOG_METHODS:
+            tokens = self.core.fleet_now.tokens
+            caller = self.core.bindings.on_flow(incoming.flow, context.caller)
+            there, back = context.references()
+            routes = [
+                record_route(flow, tokens.seal(flow, self.target.binding, incoming.call_id, there)),
+                record_route(incoming.flow, tokens.seal(incoming.flow, caller, incoming.call_id, back)),
+            ]
+        branch = self.core.new_branch(incoming)
+        return (
+            forward_request(incoming.request, self.target.uri, flow, branch, incoming.max_forwards, routes),
+            branch,
+        )
+
+    def _send(self, request: Request, branch: str, flow: Flow, now: float) -> None:
+        kind = InviteClient if request.method == "INVITE" else NonInviteClient
+        self.transaction = kind(self.core, self, request, branch, flow)
+        self.core.begin(self.transaction, now)
+
+    # What comes back
+
+    def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        if response.status < 200:
+            self.ringing = True
+            self.context.provisional(self, response, now)
+        else:
+            if self.response is None or response.status >= 300:
+                self.response = response
+            self.context.final(self, response, now)
+
+    def on_timeout(self, transaction: ClientTransaction, now: float) -> None:
+        self.fail(408, now)
+
+    def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
+        self.context.lost(self, now)
+
+    def fail(self, status: int, now: float, reason: str = "") -> None:
+        """It ends without a response of its own; one is made for it."""
+        if self.response is None:
+            incoming = self.context.incoming
+            self._made = True
+            self.response = make_response(incoming.request, status, reason, to_tag=self.context.to_tag)
+            self.context.failed(self, now)
+
+    def answer(self, response: Response) -> Response:
+        """``response`` as the request's sender gets it."""
+        return response if self._made else backward_response(response)
+
+    # Ending it
+
+    def cancel(self, now: float) -> bool:
+        """§9.1: not before its first provisional response. Whether a CANCEL was sent."""
+        if not self.ringing or self.transaction is None:
+            return False
+        self.cancelled = True
+        self.cancel_transaction(self.transaction, now)
+        return True
+
+    def cancel_transaction(self, transaction: ClientTransaction, now: float) -> None:
+        request = make_cancel(transaction.request)
+        self.core.begin(NonInviteClient(self.core, Nobody(), request, transaction.branch, transaction.flow), now)
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more."""
+        if self.transaction is not None:
+            self.transaction.abandon()
+
+
+class Nobody:
+    """Takes a CANCEL's responses: nothing follows from them."""
+
+    def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None: ...
+
+    def on_timeout(self, transaction: ClientTransaction, now: float) -> None: ...
+
+    def on_transport_error(self, transaction: ClientTransaction, now: float) -> None: ...

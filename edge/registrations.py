@@ -1,0 +1,105 @@
+"""Fetches the provider accounts of the addresses held here, and keeps them as they are in the control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from edge.control.client import ControlClient
+from edge.proxy.events import ProvidersAssigned
+from lambdas.contract import VERSION, Change, ProvidersReply, ProvidersRequest
+
+log = logging.getLogger(__name__)
+
+_RETRY = 2.0  # seconds
+_MOST = 50  # accounts in one request
+
+
+class Registrations:
+    """``served`` gives the addresses here with their epochs; what comes goes to ``assigned``."""
+
+    def __init__(
+        self,
+        control: ControlClient,
+        ports: Mapping[str, int],
+        served: Callable[[], Mapping[str, int]],
+        known: Callable[[str], bool],
+        assigned: Callable[[ProvidersAssigned], None],
+    ) -> None:
+        self._control = control
+        self._ports = dict(ports)
+        self._served = served
+        self._known = known
+        self._assigned = assigned
+        self._loaded: dict[str, int] = {}
+        self._changed: set[str] = set()
+        self._wake = asyncio.Event()
+
+    def served_changed(self) -> None:
+        """Other addresses may be served here, or in other epochs."""
+        self._wake.set()
+
+    def fed(self, changes: Iterable[Change], revalidate: bool) -> None:
+        """What the change feed says of providers."""
+        served = self._served()
+        self._changed |= {
+            change.provider
+            for change in changes
+            if change.provider and (change.address in served or self._known(change.provider))
+        }
+        if revalidate:
+            self._loaded.clear()
+        if self._changed or revalidate:
+            self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                if await self._catch_up():
+                    continue
+            except Exception:
+                log.exception("provider accounts can't be fetched")
+            self._wake.set()
+            await asyncio.sleep(_RETRY)
+
+    async def _catch_up(self) -> bool:
+        """Whether all is known now."""
+        served = dict(self._served())
+        self._loaded = {address: epoch for address, epoch in self._loaded.items() if served.get(address) == epoch}
+        for address, epoch in served.items():
+            if address not in self._loaded:
+                if not await self._load(address, epoch):
+                    return False
+                self._loaded[address] = epoch
+        while self._changed:
+            ids = sorted(self._changed)[:_MOST]
+            gone = set(ids)
+            for address, epoch in served.items():
+                reply = await self._fetch(address, epoch, ids, "")
+                if reply is None:
+                    return False
+                gone &= set(reply.gone)
+                self._assigned(ProvidersAssigned(address, reply.accounts, []))
+            self._assigned(ProvidersAssigned("", [], sorted(gone)))
+            self._changed.difference_update(ids)
+        return True
+
+    async def _load(self, address: str, epoch: int) -> bool:
+        after = ""
+        while True:
+            reply = await self._fetch(address, epoch, [], after)
+            if reply is None:
+                return False
+            after = reply.following
+            self._assigned(ProvidersAssigned(address, reply.accounts, [], complete=not after))
+            if not after:
+                return True
+
+    async def _fetch(self, address: str, epoch: int, ids: list[str], after: str) -> ProvidersReply | None:
+        request = ProvidersRequest(
+            version=VERSION, address=address, epoch=epoch, ports=self._ports, ids=ids, after=after
+        )
+        return await self._control.providers(request)

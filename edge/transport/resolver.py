@@ -1,0 +1,88 @@
+"""Finding a provider's server (RFC 3263 §4.2): by SRV where no port is given, else by address records."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import random
+from collections.abc import Sequence
+
+import dns.asyncresolver
+import dns.exception
+import dns.rdatatype
+import dns.resolver
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT = 4.0  # seconds for all questions about one server
+_MOST = 8  # addresses
+_DEFAULT_PORT = 5060
+_CACHE = 2000  # answers; dnspython forgets each at its time to live
+
+Address = tuple[str, str, int]
+
+
+class Resolver:
+    """``nameservers`` (``host:port``) instead of the system's; ``allowed`` are networks that providers may be in though
+    they aren't public."""
+
+    def __init__(self, nameservers: Sequence[str] = (), allowed: Sequence[str] = ()) -> None:
+        self._dns = dns.asyncresolver.Resolver(configure=not nameservers)
+        if nameservers:
+            self._dns.nameservers = [dns.nameserver.Do53Nameserver(*_hostport(text)) for text in nameservers]
+        self._dns.cache = dns.resolver.LRUCache(_CACHE)
+        self._dns.lifetime = _TIMEOUT
+        self._allowed = [ipaddress.ip_network(network) for network in allowed]
+
+    async def resolve(self, host: str, port: int, transport: str) -> tuple[list[Address], str]:
+        """The server's addresses in the order in which to try them; where there is none, why."""
+        try:
+            found = await self._find(host, port, transport)
+        except dns.exception.DNSException as error:
+            return [], f"{host} can't be resolved: {type(error).__name__}"
+        usable = [address for address in found if self._may_use(address[1])]
+        if found and not usable:
+            return (
+                [],
+                f"{host} is at {found[0][1]}, which isn't public (see provider_networks in the edge's configuration)",
+            )
+        return usable[:_MOST], "" if usable else f"{host} has no IPv4 address"
+
+    async def _find(self, host: str, port: int, transport: str) -> list[Address]:
+        try:
+            return [(transport, str(ipaddress.IPv4Address(host)), port or _DEFAULT_PORT)]
+        except ValueError:
+            pass
+        if port:
+            return [(transport, ip, port) for ip in await self._addresses(host)]
+        try:
+            records = await self._dns.resolve(f"_sip._{transport}.{host}", dns.rdatatype.SRV)
+        except (dns.resolver.NoAnswer, dns.resolver.NXDOMAIN):
+            return [(transport, ip, _DEFAULT_PORT) for ip in await self._addresses(host)]
+        found: list[Address] = []
+        # RFC 2782: by priority, and among equals by chance, the heavier the likelier to be first.
+        ordered = sorted(records, key=lambda record: (record.priority, -_chance(record.weight)))
+        for record in ordered:
+            target = record.target.to_text(omit_final_dot=True)
+            try:
+                found += [(transport, ip, record.port) for ip in await self._addresses(target)]
+            except dns.exception.DNSException as error:
+                log.info("%s, a server of %s, can't be resolved: %s", target, host, type(error).__name__)
+        return found
+
+    async def _addresses(self, host: str) -> list[str]:
+        return [record.address for record in await self._dns.resolve(host, dns.rdatatype.A)]
+
+    def _may_use(self, text: str) -> bool:
+        """No provider account makes this edge knock at doors inside its own network."""
+        address = ipaddress.IPv4Address(text)
+        return (address.is_global and not address.is_multicast) or any(address in net for net in self._allowed)
+
+
+def _chance(weight: int) -> float:
+    return float(random.random() ** (1 / (weight or 0.1)))  # noqa: S311 - it spreads load, and hides nothing
+
+
+def _hostport(text: str) -> tuple[str, int]:
+    host, _, port = text.partition(":")
+    return host, int(port or 53)
