@@ -24,10 +24,12 @@ class Authorizer:
         self._challenges: dict[tuple[str, str], dict[str, str]] = {}
         self._counts: dict[str, int] = {}
         self._tried: set[tuple[str, str]] = set()
+        self._used: set[str] = set()
 
     def begin(self) -> None:
         """A new request: each challenge may be answered once more."""
         self._tried.clear()
+        self._used.clear()
 
     def challenged(self, response: Response) -> bool:
         """Take the challenges of a 401 or 407; whether there is a new one that can be answered."""
@@ -40,7 +42,11 @@ class Authorizer:
             known = offered.get((name, params["realm"]))
             if known is None or _rank(params) < _rank(known):
                 offered[name, params["realm"]] = params
-        fresh = {place for place, params in offered.items() if place not in self._tried or _stale(params)}
+        fresh = {
+            place
+            for place, params in offered.items()
+            if _stale(params) or (place not in self._tried and params["nonce"] not in self._used)
+        }
         self._tried |= offered.keys()
         self._challenges.update(offered)
         return bool(fresh) and len(fresh) == len(offered)
@@ -55,6 +61,7 @@ class Authorizer:
     def _answer(self, realm: str, params: dict[str, str], method: str, uri: str, cnonce: str) -> str:
         algorithm = params["algorithm"]
         nonce = params["nonce"]
+        self._used.add(nonce)
 
         def digest(text: str) -> str:
             return _HASHES[algorithm](text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -8,7 +8,7 @@ of what the phone sends are multiplied, so that each challenge can be answered w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge.providers.leg_token import (
     BadLegToken,
@@ -178,10 +178,7 @@ def response_out(response: Response, heard: Heard, phone: ToPhone, provider_flow
 def contact_for(phone: ToPhone, provider_flow: Flow, call_id: str, keys: Sealer, contact: str = "") -> str:
     """The Contact URI that a provider gets for a phone; ``contact`` is the phone's own."""
     if contact:
-        phone = ToPhone(
-            phone.provider, phone.flow, phone.binding, contact, phone.tenant, phone.started, phone.transfers,
-            phone.translated,
-        )  # fmt: skip
+        phone = replace(phone, contact=contact)
     return _uri(seal_way(phone, call_id, keys), provider_flow)
 
 

@@ -115,7 +115,9 @@ class Registrant:
             self.sources |= {address[1] for address in addresses}
             here = self.flow and (self.flow.transport, self.flow.host, self.flow.remote_port)
             # The server that has the registration is kept while it is among them.
-            self._servers = sorted(addresses, key=lambda address: address != here) if self.registered else addresses
+            self._servers = (
+                sorted(addresses, key=lambda address: address != here) if self.registered else list(addresses)
+            )
             self._send(at)
 
         self._host.resolve(server, resolved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge.providers.credentials import Authorizer
@@ -53,7 +54,7 @@ class ProviderBranch(Branch):
             if not addresses:
                 self.fail(_HOPELESS, at, f"Server Internal Error: {leg.server.host}: {fault}")
                 return
-            self._servers = addresses
+            self._servers = list(addresses)
             self._try(at)
 
         self.core.resolve(leg.server, resolved)
@@ -112,7 +113,7 @@ class ProviderBranch(Branch):
     # What comes back
 
     def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None:
-        if transaction is not self.transaction:
+        if transaction is not self.transaction or self._made:
             # Given up for another server: whatever it does now is too late.
             if response.status < 200:
                 self.cancel_transaction(transaction, now)
@@ -210,20 +211,16 @@ class PhoneBranch(Branch):
 
     def _request(self, flow: Flow) -> tuple[Request, str]:
         context, way, target = self.context, self._way, self.target
-        phone = self._phone
-        self._phone = ToPhone(
-            way.provider,
-            flow,
-            target.binding,
-            target.uri if phone is None else phone.contact,
-            way.tenant,
-            way.started,
-            way.transfers,
-            phone is not None and phone.translated,
-        )
+        if self._phone is not None:
+            phone = replace(self._phone, flow=flow)
+        else:
+            phone = ToPhone(
+                way.provider, flow, target.binding, target.uri, way.tenant, way.started, way.transfers, False
+            )
+        self._phone = phone
         branch = self.core.new_branch(context.incoming)
         tokens = self.core.fleet_now.tokens
-        return request_in(context.heard, way, self._phone, target.uri, branch, tokens), branch
+        return request_in(context.heard, way, phone, target.uri, branch, tokens), branch
 
     def answer(self, response: Response) -> Response:
         if self._made or self._phone is None:

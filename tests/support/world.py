@@ -24,6 +24,8 @@ from edge.proxy.events import (
     Journal,
     Received,
     Relay,
+    Resolve,
+    Resolved,
     Send,
     SendFailed,
     Tick,
@@ -191,7 +193,9 @@ class Node:
     def _carry_out(self, action: Action) -> None:
         world = self.world
         match action:
-            case Send(flow, data, ref):
+            case Send(flow, data, ref, until):
+                if until and world.now >= until:
+                    return
                 if flow.address == self.address:
                     self.sent.append(action)
                     sent = self.transmit(flow, data)
@@ -199,6 +203,10 @@ class Node:
                     sent = world.over_mesh(flow, data)
                 if not sent and ref:
                     world.after(0, lambda: self.handle(SendFailed(ref)))
+            case Resolve(ref, server):
+                addresses = world.servers.get(server.host, [])
+                fault = "" if addresses else f"{server.host} can't be resolved"
+                world.after(LATENCY, lambda: self.handle(Resolved(ref, addresses, fault)))
             case Relay(owner, flow, data):
                 node = world.nodes.get(owner)
                 if node is not None:
@@ -246,7 +254,7 @@ class Node:
         """Put on the wire; False if the flow is known to be dead."""
         if self.core.bindings.retired(flow):
             return False
-        if flow.reliable:
+        if flow.reliable and flow.connection:
             phone = self.connections.get(flow)
             if phone is None:
                 return False
@@ -344,6 +352,8 @@ class World:
         self.nodes: dict[str, Node] = {}
         self.phones: dict[tuple[str, int], Phone] = {}
         self.dropped = 0
+        self.servers: dict[str, list[tuple[str, str, int]]] = {}
+        self.exclusive: dict[str, tuple[float, float]] = {}
         for index in range(edges):
             edge = f"edge-{chr(ord('a') + index)}"
             self.nodes[edge] = Node(self, edge, f"203.0.113.{11 + index}", "b1")
@@ -366,6 +376,7 @@ class World:
             tokens=TokenKeys(TOKEN_KEYS, 7),
             clock=WALL,
             informed_at=self.now,
+            exclusive={node.address: self.exclusive.get(node.address, (0.0, float("inf")))},
         )
 
     def restart(self, edge: str) -> None:

@@ -1,0 +1,423 @@
+"""Calls through providers: what each side sees, whose credentials answer, and who can go on with a call."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge.sip.headers import NameAddr
+from edge.sip.transaction.client import make_cancel
+from lambdas.contract import CallAnswered, CallEnded
+from lambdas.decisions.provider import OutboundRoute, Settings
+from tests.support.agent import SDP, Dialog
+from tests.support.provider import ProviderDouble, account, assign
+from tests.support.world import DOMAIN, World
+
+PRIVATE = SDP.replace(b"192.0.2.1", b"10.0.0.9")
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.control.settings = Settings("GB", (), (OutboundRoute("", ("voip",)),))
+    return made
+
+
+@pytest.fixture
+def provider(world) -> ProviderDouble:
+    made = ProviderDouble(world)
+    assign(world, account())
+    world.run(2)
+    return made
+
+
+@pytest.fixture
+def alice(world):
+    phone = world.phone("alice", "edge-b")
+    assert phone.register() == 200
+    return phone
+
+
+def dial(world, phone, number="020 7946 0000", headers=None):
+    uri = number if number.startswith("sip:") else f"sip:{number.replace(' ', '')}@{DOMAIN}"
+    lines = [f"Contact: {phone.agent.contact}", "Content-Type: application/sdp", *(headers or [])]
+    invite = phone.agent.request("INVITE", uri, headers=lines, body=PRIVATE)
+    phone.send(invite.to_bytes())
+    challenge = world.wait(lambda: next(iter(phone.agent.responses("INVITE", invite.get("call-id"))), None))
+    phone.ack_refusal(invite, challenge)
+    invite = phone.agent.authorize(invite, challenge)
+    phone.send(invite.to_bytes())
+    return invite
+
+
+def arrives(world, provider, method="INVITE", number=0):
+    return world.wait(lambda: provider.agent.requests(method)[number:])[0]
+
+
+def acknowledged(world, provider, invite):
+    """The ACK with the number of ``invite``."""
+    return world.wait(lambda: [ack for ack in provider.agent.requests("ACK") if number_of(ack) == number_of(invite)])[0]
+
+
+def answered(world, phone, provider, **kwargs):
+    """A call out, answered: (invite, the phone's dialog, the provider's invite, its dialog)."""
+    invite = dial(world, phone, **kwargs)
+    out = arrives(world, provider)
+    ok = provider.agent.response(out, 200)
+    provider.answer(ok)
+    final = world.wait(lambda: phone.agent.final(invite))
+    assert final.status == 200
+    dialog = phone.agent.caller_dialog(invite, final)
+    phone.send(phone.agent.in_dialog(dialog, "ACK").to_bytes())
+    return invite, dialog, out, provider.agent.callee_dialog(out, ok)
+
+
+def number_of(message):
+    return int(message.get("cseq").split()[0])
+
+
+def test_what_the_provider_sees_is_a_user_agent_of_ours(world, provider, alice):
+    invite = dial(world, alice)
+    out = arrives(world, provider)
+    assert out.uri == "sip:+442079460000@sip.voip.test"
+    assert len(out.values("via")) == 1
+    assert out.get("via").startswith("SIP/2.0/UDP 203.0.113.11:5060;branch=")  # where it is registered
+    assert out.get("from").startswith("<sip:4420@sip.voip.test>;tag=")
+    assert out.get("to") == "<sip:+442079460000@sip.voip.test>"
+    assert not out.values("record-route")
+    contact = NameAddr.parse(out.get("contact")).uri
+    assert contact.endswith("@203.0.113.11:5060")
+    text = out.to_bytes().decode()
+    for secret in ("10.0.0.9", "pw-alice", "alice", DOMAIN, invite.get("call-id")):
+        assert secret not in text, secret
+    assert b"c=IN IP4 192.0.2." in out.body
+    assert out.get("content-length") == str(len(out.body))
+    assert 'username="4420"' in out.get("proxy-authorization")
+
+
+def test_a_call_out_with_requests_from_both_sides(world, provider, alice):
+    invite, dialog, out, other = answered(world, alice, provider)
+    ack = acknowledged(world, provider, out)
+    assert number_of(out) == 17  # the second attempt: the first was challenged
+    assert ack.uri == "sip:4420@198.51.100.1:5060"
+    assert ack.get("call-id") == out.get("call-id")
+    again = alice.agent.in_dialog(dialog, "INVITE", PRIVATE, ["Content-Type: application/sdp"])
+    alice.send(again.to_bytes())
+    reinvite = arrives(world, provider, "INVITE", 1)
+    assert number_of(reinvite) > number_of(out)
+    assert reinvite.uri == "sip:4420@198.51.100.1:5060"
+    assert b"10.0.0.9" not in reinvite.to_bytes()
+    ok = provider.agent.response(reinvite, 200)
+    provider.answer(ok)
+    final = world.wait(lambda: alice.agent.final(again))
+    dialog.target = NameAddr.parse(final.get("contact")).uri
+    alice.send(alice.agent.in_dialog(dialog, "ACK").to_bytes())
+    acknowledged(world, provider, reinvite)
+    # and from the provider
+    theirs = provider.agent.in_dialog(other, "INVITE", SDP)
+    provider.send(theirs.to_bytes())
+    got = world.wait(lambda: alice.agent.requests("INVITE"))[0]
+    assert got.get("call-id") == invite.get("call-id")
+    assert got.uri == "sip:alice@10.0.0.9:5060"
+    response = alice.agent.response(got, 200)
+    alice.send(response.to_bytes())
+    final = world.wait(lambda: provider.agent.final(theirs))
+    assert b"10.0.0.9" not in final.to_bytes()
+    other.target = NameAddr.parse(final.get("contact")).uri
+    provider.send(provider.agent.in_dialog(other, "ACK").to_bytes())
+    assert world.wait(lambda: alice.agent.requests("ACK"))[0].uri == "sip:alice@10.0.0.9:5060"
+    bye = provider.agent.in_dialog(other, "BYE")
+    provider.send(bye.to_bytes())
+    got = world.wait(lambda: alice.agent.requests("BYE"))[0]
+    alice.send(alice.agent.response(got, 200).to_bytes())
+    assert world.wait(lambda: provider.agent.final(bye)).status == 200
+    world.run(1)
+    start = next(report for report in world.control.reports if isinstance(report, CallAnswered))
+    end = next(report for report in world.control.reports if isinstance(report, CallEnded))
+    assert (start.call, start.caller, start.called) == (end.call, f"alice@{DOMAIN}", f"02079460000@{DOMAIN}")
+    assert end.by == "called"
+
+
+def test_a_challenged_bye_is_answered_with_the_providers_credentials(world, provider, alice):
+    _, dialog, out, _ = answered(world, alice, provider)
+    provider.nonce = "fresh"
+    bye = alice.agent.in_dialog(dialog, "BYE")
+    alice.send(bye.to_bytes())
+    got = arrives(world, provider, "BYE")
+    assert 'nonce="fresh"' in got.get("proxy-authorization")
+    assert number_of(got) > number_of(out)
+    provider.answer(provider.agent.response(got, 200))
+    final = world.wait(lambda: alice.agent.final(bye))
+    assert final.status == 200
+    assert not final.values("proxy-authenticate")
+
+
+@pytest.mark.parametrize("killed", ["edge-a", "edge-b"])
+def test_a_restarted_edge_goes_on_with_the_call(world, provider, alice, killed):
+    _, dialog, out, other = answered(world, alice, provider)
+    world.restart(killed)
+    if killed == "edge-a":
+        assign(world, account())
+    world.run(1)
+    again = alice.agent.in_dialog(dialog, "INVITE")
+    alice.send(again.to_bytes())
+    reinvite = arrives(world, provider, "INVITE", 1)
+    assert number_of(reinvite) > number_of(out)
+    provider.answer(provider.agent.response(reinvite, 200))
+    assert world.wait(lambda: alice.agent.final(again)).status == 200
+    bye = provider.agent.in_dialog(other, "BYE")
+    provider.send(bye.to_bytes())
+    got = world.wait(lambda: alice.agent.requests("BYE"))[0]
+    alice.send(alice.agent.response(got, 200).to_bytes())
+    assert world.wait(lambda: provider.agent.final(bye)).status == 200
+
+
+def test_the_providers_route_set_is_the_phones_after_ours(world, provider, alice):
+    invite = dial(world, alice)
+    out = arrives(world, provider)
+    ok = provider.agent.response(out, 200)
+    ok.headers.insert(1, ("record-route", "Record-Route: <sip:inner.voip.test;lr>, <sip:198.51.100.1;lr>"))
+    provider.answer(ok)
+    dialog = alice.agent.caller_dialog(invite, world.wait(lambda: alice.agent.final(invite)))
+    assert dialog.routes[1:] == ["<sip:198.51.100.1;lr>", "<sip:inner.voip.test;lr>"]
+    bye = alice.agent.in_dialog(dialog, "BYE")
+    alice.send(bye.to_bytes())
+    got = arrives(world, provider, "BYE")
+    assert got.values("route") == ["<sip:198.51.100.1;lr>", "<sip:inner.voip.test;lr>"]
+
+
+def test_prack_names_the_invite_that_the_provider_knows(world, provider, alice):
+    invite = dial(world, alice)
+    out = arrives(world, provider)
+    ringing = provider.agent.response(out, 183, headers=["RSeq: 7", "Require: 100rel"])
+    provider.answer(ringing)
+    progress = world.wait(lambda: [item for item in alice.agent.responses("INVITE") if item.status == 183])[0]
+    dialog = alice.agent.caller_dialog(invite, progress)
+    prack = alice.agent.in_dialog(dialog, "PRACK", headers=[f"RAck: 7 {number_of(invite)} INVITE"])
+    alice.send(prack.to_bytes())
+    got = arrives(world, provider, "PRACK")
+    assert got.get("rack") == f"7 {number_of(out)} INVITE"
+
+
+def test_cancel_reaches_the_provider(world, provider, alice):
+    invite = dial(world, alice)
+    out = arrives(world, provider)
+    provider.answer(provider.agent.response(out, 180))
+    world.wait(lambda: 180 in alice.agent.statuses("INVITE"))
+    alice.send(make_cancel(invite).to_bytes())
+    cancel = arrives(world, provider, "CANCEL")
+    assert number_of(cancel) == number_of(out)
+    provider.answer(provider.agent.response(cancel, 200))
+    provider.answer(provider.agent.response(out, 487))
+    assert world.wait(lambda: alice.agent.final(invite)).status == 487
+
+
+def test_transfers_pass_only_where_the_account_says_so(world, provider, alice):
+    _, dialog, _, other = answered(world, alice, provider)
+    refer = alice.agent.in_dialog(dialog, "REFER", headers=["Refer-To: <sip:x@example.net>"])
+    alice.send(refer.to_bytes())
+    assert world.wait(lambda: alice.agent.final(refer)).status == 403
+    theirs = provider.agent.in_dialog(other, "REFER", headers=["Refer-To: <sip:x@example.net>"])
+    provider.send(theirs.to_bytes())
+    assert world.wait(lambda: provider.agent.final(theirs)).status == 403
+    assign(world, account(transfers=True, version=2))
+    provider.agent.received.clear()
+    _, dialog, _, _ = answered(world, alice, provider)
+    refer = alice.agent.in_dialog(dialog, "REFER", headers=["Refer-To: <sip:x@example.net>"])
+    alice.send(refer.to_bytes())
+    assert arrives(world, provider, "REFER").get("refer-to") == "<sip:x@example.net>"
+
+
+def test_a_wrong_password_is_not_the_phones_to_answer(world, provider, alice):
+    provider.password = "another"
+    invite = dial(world, alice)
+    final = world.wait(lambda: alice.agent.final(invite))
+    assert final.status == 500
+    assert "refuses our user name or password" in final.reason
+    assert not final.values("proxy-authenticate")
+
+
+@pytest.mark.parametrize(("status", "tried"), [(503, True), (500, True), (408, True), (486, False), (404, False)])
+def test_failover_to_the_next_provider(world, provider, alice, status, tried):
+    second = ProviderDouble(world, "198.51.100.2", "sip.second.test")
+    assign(world, account("second", host="sip.second.test"), "edge-b")
+    world.run(2)
+    world.control.settings = Settings("GB", (), (OutboundRoute("+44", ("voip", "second")),))
+    invite = dial(world, alice)
+    out = arrives(world, provider)
+    provider.answer(provider.agent.response(out, status))
+    if tried:
+        other = arrives(world, second)
+        assert other.uri == "sip:+442079460000@sip.second.test"
+        second.answer(second.agent.response(other, 200))
+        assert world.wait(lambda: alice.agent.final(invite)).status == 200
+    else:
+        assert world.wait(lambda: alice.agent.final(invite)).status == status
+        assert not second.agent.requests("INVITE")
+
+
+def test_a_silent_provider_is_given_up_soon_where_there_is_another(world, provider, alice):
+    second = ProviderDouble(world, "198.51.100.2", "sip.second.test")
+    assign(world, account("second", host="sip.second.test"), "edge-b")
+    world.run(2)
+    world.control.settings = Settings("GB", (), (OutboundRoute("", ("voip", "second")),))
+    provider.silent = True
+    begun = world.now
+    invite = dial(world, alice)
+    other = arrives(world, second)
+    assert world.now - begun < 6
+    # What the silent one does after all is too late.
+    provider.silent = False
+    provider.asks = False
+    late = arrives(world, provider)
+    provider.answer(provider.agent.response(late, 180))
+    assert arrives(world, provider, "CANCEL").get("call-id") == late.get("call-id")
+    second.answer(second.agent.response(other, 200))
+    assert world.wait(lambda: alice.agent.final(invite)).status == 200
+
+
+def test_numbers_providers_by_name_and_emergency_calls(world, provider, alice):
+    world.control.settings = Settings("GB", (), ())
+
+    def outcome(number):
+        invite = dial(world, alice, number)
+        return world.wait(lambda: alice.agent.final(invite))
+
+    assert outcome("020 7946 0000").status == 404  # no route
+    dial(world, alice, "sip:+4420-7946-0000@voip")
+    assert arrives(world, provider).uri == "sip:+442079460000@sip.voip.test"
+    assert outcome("sip:+442079460000@elsewhere").status == 404
+    assert outcome("sip:bob@voip").status == 404
+    world.control.settings = Settings("GB", (), (OutboundRoute("", ("voip",)),))
+    for number in ("999", "112", "sip:999@voip"):
+        refused = outcome(number)
+        assert refused.status == 403
+        assert "no provider is set for emergency calls" in refused.reason
+    world.control.settings = Settings("GB", ("voip",), ())
+    provider.agent.received.clear()
+    dial(world, alice, "999")
+    assert arrives(world, provider).uri == "sip:999@sip.voip.test"
+
+
+# Calls in
+
+
+def call_in(world, provider, edge="edge-a", user="contactvoip", source=None):
+    invite = provider.agent.request(
+        "INVITE",
+        f"sip:{user}@{world.nodes[edge].address}:5060",
+        "<sip:4420@sip.voip.test>",
+        [
+            "Record-Route: <sip:198.51.100.1;lr>",
+            "Contact: <sip:+4930@198.51.100.1:5060>",
+            "Content-Type: application/sdp",
+        ],
+        SDP,
+        from_="<sip:+4930123@sip.voip.test>;tag=theirs",
+    )
+    provider.send(invite.to_bytes(), edge)
+    return invite
+
+
+def test_a_call_in_rings_the_accounts_phones_and_both_sides_go_on(world, provider):
+    bob = world.phone("bob", "edge-b")
+    assert bob.register() == 200
+    invite = call_in(world, provider)
+    got = world.wait(lambda: bob.agent.requests("INVITE"))[0]
+    assert got.get("from").startswith("<sip:+4930123@sip.voip.test>")
+    assert got.uri == "sip:bob@10.0.0.9:5060"
+    ok = bob.agent.response(got, 200, body=PRIVATE, headers=["Content-Type: application/sdp"])
+    ok.headers = [("content-type", line) if "application/sdp" in line else (key, line) for key, line in ok.headers]
+    bob.send(ok.to_bytes())
+    final = world.wait(lambda: provider.agent.final(invite))
+    assert final.status == 200
+    assert b"10.0.0.9" not in final.to_bytes()
+    assert final.values("record-route") == ["<sip:198.51.100.1;lr>"]
+    dialog = provider.agent.caller_dialog(invite, final)
+    dialog.routes = []
+    provider.send(provider.agent.in_dialog(dialog, "ACK").to_bytes())
+    assert world.wait(lambda: bob.agent.requests("ACK"))[0].uri == "sip:bob@10.0.0.9:5060"
+    mine = bob.agent.callee_dialog(got, ok)
+    assert mine.routes[1:] == ["<sip:198.51.100.1;lr>"]
+    world.run(1)
+    # Even after both edges were started anew, and with a challenge.
+    world.restart("edge-a")
+    world.restart("edge-b")
+    reinvite = bob.agent.in_dialog(mine, "INVITE")
+    bob.send(reinvite.to_bytes())
+    out = arrives(world, provider)
+    assert out.uri == "sip:+4930@198.51.100.1:5060"
+    assert out.values("route") == ["<sip:198.51.100.1;lr>"]
+    provider.answer(provider.agent.response(out, 200))
+    final = world.wait(lambda: bob.agent.final(reinvite))
+    mine.target = NameAddr.parse(final.get("contact")).uri
+    bob.send(bob.agent.in_dialog(mine, "ACK").to_bytes())
+    acknowledged(world, provider, out)
+    bye = bob.agent.in_dialog(mine, "BYE")
+    bob.send(bye.to_bytes())
+    got = arrives(world, provider, "BYE")
+    assert number_of(got) > number_of(out)
+    provider.answer(provider.agent.response(got, 200))
+    assert world.wait(lambda: bob.agent.final(bye)).status == 200
+    world.run(1)
+    start = next(report for report in world.control.reports if isinstance(report, CallAnswered))
+    end = next(report for report in world.control.reports if isinstance(report, CallEnded))
+    assert (start.call, start.caller) == (end.call, "+4930123@sip.voip.test")
+    assert end.by == "called"
+
+
+def test_guessed_users_and_strangers_get_404(world, provider):
+    bob = world.phone("bob")
+    assert bob.register() == 200
+    stranger = ProviderDouble(world, "198.51.100.66", "stranger.test")
+    for who, user, edge in (
+        (provider, "contactother", "edge-a"),
+        (provider, "bob", "edge-a"),
+        (stranger, "contactvoip", "edge-a"),
+    ):
+        invite = call_in(world, who, edge, user)
+        assert world.wait(lambda who=who, invite=invite: who.agent.final(invite)).status == 404
+    assert not bob.agent.requests("INVITE")
+    assign(world, account(sources=("198.51.100.64/28",), version=2))
+    invite = call_in(world, stranger)
+    assert world.wait(lambda: bob.agent.requests("INVITE"))
+
+
+def test_nobody_registered_and_an_edge_that_does_not_know_its_accounts_yet(world, provider):
+    invite = call_in(world, provider)
+    assert world.wait(lambda: provider.agent.final(invite)).status == 480
+    world.restart("edge-a")
+    invite = call_in(world, provider)
+    assert world.wait(lambda: provider.agent.final(invite)).status == 503
+
+
+def test_message_waiting_reaches_the_phones(world, provider):
+    bob = world.phone("bob", "edge-b")
+    assert bob.register() == 200
+    body = b"Messages-Waiting: yes\r\nVoice-Message: 2/8 (0/2)\r\n"
+    notify = provider.agent.request(
+        "NOTIFY",
+        "sip:contactvoip@203.0.113.11:5060",
+        "<sip:4420@sip.voip.test>",
+        ["Event: message-summary", "Content-Type: application/simple-message-summary"],
+        body,
+    )
+    provider.send(notify.to_bytes())
+    got = world.wait(lambda: bob.agent.requests("NOTIFY"))[0]
+    assert got.body == body
+    bob.send(bob.agent.response(got, 200).to_bytes())
+    assert world.wait(lambda: provider.agent.final(notify)).status == 200
+    options = provider.agent.request("OPTIONS", "sip:contactvoip@203.0.113.11:5060")
+    provider.send(options.to_bytes())
+    assert world.wait(lambda: provider.agent.final(options)).status == 200
+
+
+def test_tokens_of_one_call_are_of_no_use_in_another(world, provider, alice):
+    _, dialog, _, other = answered(world, alice, provider)
+    forged = Dialog("another-call", dialog.local, dialog.remote, dialog.target, dialog.routes)
+    bye = alice.agent.in_dialog(forged, "BYE")
+    alice.send(bye.to_bytes())
+    assert world.wait(lambda: alice.agent.final(bye)).status == 403
+    forged = Dialog("another-call", other.local, other.remote, other.target, [])
+    bye = provider.agent.in_dialog(forged, "BYE")
+    provider.send(bye.to_bytes())
+    assert world.wait(lambda: provider.agent.final(bye)).status == 481
