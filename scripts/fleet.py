@@ -407,7 +407,8 @@ def loopback_fleet(
     """A fleet on loopback: edge-a at ``base``, edge-b at the next address, and so on."""
     prefix, _, last = base.rpartition(".")
     places = [Host(f"{prefix}.{int(last) + index}") for index in range(edges)]
-    made = [Edge(f"edge-{chr(ord('a') + index)}", place) for index, place in enumerate(places)]
+    settings = {"provider_networks": ["127.0.0.0/8"]}
+    made = [Edge(f"edge-{chr(ord('a') + index)}", place, dict(settings)) for index, place in enumerate(places)]
     return DevelopmentFleet(directory, Host(base), made, endpoint, say)
 
 

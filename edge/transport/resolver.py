@@ -27,7 +27,11 @@ class Resolver:
     they aren't public."""
 
     def __init__(self, nameservers: Sequence[str] = (), allowed: Sequence[str] = ()) -> None:
-        self._dns = dns.asyncresolver.Resolver(configure=not nameservers)
+        try:
+            self._dns = dns.asyncresolver.Resolver(configure=not nameservers)
+        except dns.resolver.NoResolverConfiguration:
+            log.warning("this machine has no name server; providers can be had by their addresses only")
+            self._dns = dns.asyncresolver.Resolver(configure=False)
         if nameservers:
             self._dns.nameservers = [dns.nameserver.Do53Nameserver(*_hostport(text)) for text in nameservers]
         self._dns.cache = dns.resolver.LRUCache(_CACHE)

@@ -1,0 +1,214 @@
+"""Provider accounts with Kamailio as the provider: registered, called in and out, and never from two places."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from edge.sip.headers import NameAddr
+from scripts.fleet import DOMAIN, SIP, Account, Host, loopback_fleet
+from scripts.processes import wait_for
+from tests.integration.conftest import fresh_base
+from tests.support.dns_server import DnsServer
+from tests.support.kamailio import Kamailio
+from tests.support.socket_phone import SocketPhone, call, in_dialog
+
+pytestmark = pytest.mark.integration
+
+NAME = "sip.voip.test"
+LEASE_BOUND = 20  # seconds: lease, skew, and the time to notice, fetch and register
+
+
+class Set:
+    """A fleet, a name server and a place for a provider."""
+
+    def __init__(self, tmp_path):
+        base = fresh_base()
+        prefix = base.rpartition(".")[0]
+        self.place = Host(f"{prefix}.20")
+        self.other = Host(f"{prefix}.30")
+        self.dns = DnsServer(f"{prefix}.40")
+        self.fleet = loopback_fleet(tmp_path, base, 2)
+        for edge in self.fleet.edges:
+            edge.settings["nameservers"] = [self.dns.address]
+
+    def add(self, name="voip", **kwargs):
+        body = {
+            "tenant": self.tenant,
+            "name": name,
+            "host": NAME,
+            "username": "4420",
+            "password": "secret",
+            "incoming": [f"bob@{DOMAIN}"],
+            **kwargs,
+        }
+        return self.fleet.api("POST", "/v1/providers", body)
+
+    @property
+    def tenant(self):
+        return self.fleet.api("GET", "/v1/tenants")["items"][0]["id"]
+
+    def state(self, name="voip"):
+        return self.fleet.api("GET", f"/v1/providers/{name}?tenant={self.tenant}")["registration"]
+
+    def registered(self, name="voip", seconds=15):
+        def ready():
+            state = self.state(name)
+            return state if state["state"] == "registered" else None
+
+        return wait_for(f"{name} to be registered", ready, seconds)
+
+    def phone(self, user, index, transport="UDP"):
+        edge = self.fleet.edges[index]
+        return SocketPhone(self.fleet.accounts[user], DOMAIN, Host(edge.host.address), (edge.address, SIP), transport)
+
+
+@pytest.fixture
+def made(tmp_path):
+    one = Set(tmp_path)
+    try:
+        one.fleet.start()
+        yield one
+    finally:
+        one.fleet.stop()
+        one.dns.close()
+
+
+@pytest.mark.parametrize(
+    ("account", "kamailio"),
+    [
+        ({}, {}),
+        ({"transport": "tcp", "outbound_proxy": "proxy.voip.test:5060"}, {}),
+        ({"realm": "voip"}, {"realm": "voip", "algorithm": "SHA-256", "quirks": True}),
+    ],
+    ids=["udp", "tcp-and-outbound-proxy", "quirks"],
+)
+def test_a_provider_registered_called_in_and_called_out(made, tmp_path, account, kamailio):
+    made.dns.records = {
+        (f"_sip._udp.{NAME}", "SRV"): ["10 10 5060 node1.voip.test."],
+        ("node1.voip.test", "A"): [made.place.address],
+        ("proxy.voip.test", "A"): [made.place.address],
+        (NAME, "A"): [made.place.address],
+    }
+    provider = Kamailio(tmp_path, made.place, NAME, phone=made.other.address, **kamailio)
+    try:
+        shown = made.add(**account)
+        assert "password" not in shown
+        state = made.registered()
+        assert state["edge"] in ("edge-a", "edge-b")
+        assert state["last_status"] == 200
+        assert 3000 < state["expires"] - time.time() <= 3600
+        (first,) = provider.registrations("4420")
+        assert state["edge_address"] in first.contact
+        made.fleet.api(
+            "PATCH", f"/v1/tenants/{made.tenant}", {"country": "GB", "outbound_routes": [{"providers": ["voip"]}]}
+        )
+        subscriber = Account("442079460001@sip.voip.test", "442079460001", "secret")
+        far = SocketPhone(subscriber, NAME, made.other, (made.place.address, SIP))
+        far.agent.algorithm = kamailio.get("algorithm", "MD5")
+        with far, made.phone("alice", 0) as alice, made.phone("bob", 1) as bob:
+            assert far.register() == alice.register() == bob.register() == 200
+            # In, and hung up from either side.
+            for turn in range(2):
+                mine, theirs = call(far, bob, f"sip:4420@{NAME}")
+                in_dialog(far, mine, "INVITE", bob)
+                in_dialog(bob, theirs, "INVITE", far)
+                in_dialog(*((far, mine, "BYE", bob) if turn else (bob, theirs, "BYE", far)))
+            # Out, by a dialled number; the provider knows the account, and nothing of the phone.
+            for turn in range(2):
+                mine, theirs = call(alice, far, f"sip:02079460001@{DOMAIN}")
+                invite = far.agent.requests("INVITE")[0]
+                assert NameAddr.parse(invite.get("from")).uri == f"sip:4420@{NAME}"
+                assert "alice" not in invite.to_bytes().decode()
+                in_dialog(alice, mine, "INVITE", far)
+                in_dialog(far, theirs, "INVITE", alice)
+                in_dialog(*((far, theirs, "BYE", alice) if turn else (alice, mine, "BYE", far)))
+            assert any("from=4420 to=+442079460001" in line and "vias=1" in line for line in provider.calls())
+            calls = made.fleet.wait_for_calls(made.tenant, time.strftime("%Y-%m-%d", time.gmtime()), 4, ended=4)
+            assert {item["called"] for item in calls} == {f"4420@{NAME}", f"02079460001@{DOMAIN}"}
+            # A disabled account is taken back within 10 s.
+            made.fleet.api("PATCH", f"/v1/providers/voip?tenant={made.tenant}", {"enabled": False})
+            gone = wait_for("the account to be unregistered", lambda: provider.registrations("4420")[1:], 10)[-1]
+            assert gone.contact.endswith("expires=0")
+            assert gone.call_id == first.call_id
+            assert gone.cseq > first.cseq
+            invite = far.invite(f"sip:4420@{NAME}")
+            assert far.wait(lambda: far.agent.final(invite)).status == 404
+    finally:
+        provider.stop()
+
+
+def test_after_a_kill_the_survivor_registers_and_a_sleeper_never_does(made, tmp_path):
+    """No driver moves addresses here: the account goes to another address once the lease is over."""
+    provider = Kamailio(tmp_path, made.place, NAME)
+    fleet = made.fleet
+    try:
+        made.add(host=made.place.address, from_domain=NAME, expires=60)
+        state = made.registered()
+        assert len(provider.registrations("4420")) == 1
+        for signal_number in (signal.SIGSTOP, signal.SIGKILL):
+            holder = made.registered()["edge"]
+            pid = fleet.processes.pid(holder)
+            before = provider.registrations("4420")
+            os.kill(pid, signal_number)
+            begun = time.monotonic()
+
+            def elsewhere(holder=holder, before=before):
+                new = provider.registrations("4420")[len(before) :]
+                return new if new and state else None
+
+            new = wait_for("another edge to register", elsewhere, LEASE_BOUND)
+            assert time.monotonic() - begun > 8  # not before the lease is over
+            assert new[0].source.split(":")[0] != before[-1].source.split(":")[0]
+            assert new[0].call_id == before[-1].call_id
+            assert new[0].cseq > before[-1].cseq
+            if signal_number == signal.SIGSTOP:
+                os.kill(pid, signal.SIGCONT)
+                time.sleep(8)
+                sources = [item.source for item in provider.registrations("4420")[len(before) :]]
+                assert len(set(sources)) == 1  # whoever slept doesn't register any more
+                fleet.wait_ready(next(edge for edge in fleet.edges if edge.id == holder))
+    finally:
+        provider.stop()
+
+
+def test_a_changed_password_acts_and_wrong_ones_are_shown(made, tmp_path):
+    provider = Kamailio(tmp_path, made.place, NAME)
+    try:
+        made.add(host=made.place.address, from_domain=NAME, password="wrong")
+
+        def failing():
+            state = made.state()
+            return state if state["state"] == "failing" else None
+
+        state = wait_for("the wrong password to be noticed", failing, 10)
+        assert state["last_status"] == 401
+        assert "refuses the user name or password" in state["reason"]
+        assert state["next_attempt"] > time.time() + 60
+        made.fleet.api("PATCH", f"/v1/providers/voip?tenant={made.tenant}", {"password": "secret"})
+        made.registered(seconds=10)
+        made.fleet.api("DELETE", f"/v1/providers/voip?tenant={made.tenant}")
+        wait_for("the deleted account to be unregistered", lambda: provider.registrations("4420")[1:], 10)
+    finally:
+        provider.stop()
+
+
+def test_private_hosts_are_refused_unless_allowed(tmp_path):
+    one = Set(tmp_path)
+    for edge in one.fleet.edges:
+        edge.settings["provider_networks"] = []
+    try:
+        one.fleet.start()
+        one.add(host="127.0.0.1")
+
+        def failing():
+            state = one.state()
+            return state if state["state"] == "failing" else None
+
+        assert "isn't public" in wait_for("the refusal", failing, 10)["reason"]
+    finally:
+        one.fleet.stop()
+        one.dns.close()

@@ -1,0 +1,89 @@
+"""Kamailio as a VoIP provider."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.fleet import Host
+from scripts.processes import Processes, in_namespace, wait_for
+
+CONFIG = Path(__file__).parent.parent / "kamailio" / "provider.cfg"
+PORT = 5060
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A REGISTER that was accepted."""
+
+    user: str
+    source: str
+    contact: str
+    cseq: int
+    call_id: str
+
+
+class Kamailio:
+    """Started at once; its log is read when asked."""
+
+    def __init__(
+        self,
+        directory: Path,
+        host: Host,
+        domain: str,
+        realm: str = "",
+        algorithm: str = "MD5",
+        quirks: bool = False,
+        phone: str = "0.0.0.0",
+    ) -> None:
+        self.host = host
+        self.domain = domain
+        self.realm = realm or domain
+        self.processes = Processes(directory / "kamailio")
+        (directory / "kamailio").mkdir(parents=True, exist_ok=True)
+        text = CONFIG.read_text().replace('"PHONE"', f'"{phone}"')
+        words = {
+            "HOST": host.address,
+            "PORT": str(PORT),
+            "DOMAIN": f'"{domain}"',
+            "REALM": f'"{self.realm}"',
+            "ALGORITHM": f'"{algorithm}"',
+        }
+        lines = []
+        for line in text.splitlines():
+            if not line.startswith("#"):
+                line = re.sub(r"\b(HOST|PORT|DOMAIN|REALM|ALGORITHM)\b", lambda found: words[found[0]], line)
+            lines.append(line)
+        if quirks:
+            lines.insert(1, "#!define QUIRKS")
+        config = directory / "kamailio" / "provider.cfg"
+        config.write_text("\n".join(lines) + "\n")
+        self._log = directory / "kamailio" / "provider.log"
+        command = ["kamailio", "-DD", "-E", "-m", "64", "-M", "8", "-f", str(config), "-Y", str(directory / "kamailio")]
+        self.processes.start("provider", command, {}, host.namespace)
+        wait_for("Kamailio to start", lambda: in_namespace(host.namespace, self._answers), 20)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((self.host.address, PORT)) == 0
+
+    def _text(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def stop(self) -> None:
+        self.processes.stop_all()
+
+    def registrations(self, user: str) -> list[Registration]:
+        """Every REGISTER of ``user`` that it has accepted, in order."""
+        found = []
+        pattern = re.compile(r"REG user=(\S*) source=(\S*) contact=(.*) cseq=(\d+) callid=(\S*)")
+        for line in self._text().splitlines():
+            match = pattern.search(line)
+            if match and match[1] == user:
+                found.append(Registration(match[1], match[2], match[3], int(match[4]), match[5]))
+        return found
+
+    def calls(self) -> list[str]:
+        return [line[line.index("CALL ") :] for line in self._text().splitlines() if "CALL from=" in line]
