@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
 
 from edge.providers.host import ProviderHost
 from edge.providers.registrant import Registrant
@@ -14,7 +15,16 @@ from lambdas.contract import ProviderAccount, Secret
 _KEEPALIVE = 25.0  # seconds between keep-alives to a provider (RFC 5626 §4.4.1): most NATs forget UDP after 30
 _SPREAD = 100.0  # first registrations a second, when many begin at once
 _AT_ONCE = 5  # accounts that don't wait
+_PATIENCE = 3.0  # seconds that a call waits for the accounts of an address that has just come here
+_LOOK_AGAIN = 0.1
 _PING = b"\r\n\r\n"
+
+
+class _Waiting(NamedTuple):
+    user: str
+    address: str
+    until: float
+    then: Callable[[float], None]
 
 
 class Agent:
@@ -27,6 +37,7 @@ class Agent:
         self._leaving: list[Registrant] = []
         self._epochs: dict[str, int] = {}
         self._complete: set[str] = set()
+        self._waiting: list[_Waiting] = []
         self.timers: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -79,9 +90,18 @@ class Agent:
                 registrant.drop()
         self._leaving = [registrant for registrant in self._leaving if not registrant.over]
 
-    def complete(self, address: str) -> bool:
-        """Whether all accounts of ``address`` are known here by now."""
-        return address in self._complete
+    def when_known(self, user: str, flow: Flow, then: Callable[[float], None], now: float) -> bool:
+        """Whether it is known by now if ``user`` stands for an account: all accounts of the address are here, and where
+        their providers are is resolved. Otherwise ``then`` is called when it is known, or after a while."""
+        if self._is_known(user, flow.address):
+            return True
+        self._waiting.append(_Waiting(user, flow.address, now + _PATIENCE, then))
+        self._host.timers.start(self, "waiting", now + _LOOK_AGAIN)
+        return False
+
+    def _is_known(self, user: str, address: str) -> bool:
+        registrant = self._by_contact.get(user)
+        return address in self._complete and (registrant is None or bool(registrant.sources))
 
     def known(self, provider: str) -> bool:
         return provider in self._registrants
@@ -109,6 +129,20 @@ class Agent:
                 registrant.flow_closed(now)
 
     def on_timer(self, name: str, now: float) -> None:
+        if name == "waiting":
+            self._go_on(now)
+        else:
+            self._keep_alive(now)
+
+    def _go_on(self, now: float) -> None:
+        due = [item for item in self._waiting if item.until <= now or self._is_known(item.user, item.address)]
+        self._waiting = [item for item in self._waiting if item not in due]
+        if self._waiting:
+            self._host.timers.start(self, "waiting", now + _LOOK_AGAIN)
+        for item in due:
+            item.then(now)
+
+    def _keep_alive(self, now: float) -> None:
         """Keep the ways open on which calls come in: one packet for each, however many accounts use it."""
         flows = {registrant.flow for registrant in self._registrants.values() if registrant.registered}
         for flow in flows:

@@ -96,6 +96,9 @@ class Registrant:
         since, until = self._host.exclusive(self.address)
         if not since <= now < until:
             self._arm(max(now + _WAIT, since if since < now + 60 else 0.0))
+            if not self.sources:
+                # The registration of before is good for calls in.
+                self._host.resolve(self.account.server, self._note_sources)
             return
         self._answers = 0
         self._redirected = None
@@ -112,7 +115,7 @@ class Registrant:
             if not addresses:
                 self._failed(0, fault, 0.0, at)
                 return
-            self.sources |= {address[1] for address in addresses}
+            self._note_sources(addresses, fault, at)
             here = self.flow and (self.flow.transport, self.flow.host, self.flow.remote_port)
             # The server that has the registration is kept while it is among them.
             self._servers = (
@@ -121,6 +124,9 @@ class Registrant:
             self._send(at)
 
         self._host.resolve(server, resolved)
+
+    def _note_sources(self, addresses: list[Address], fault: str, now: float) -> None:
+        self.sources |= {address[1] for address in addresses}
 
     def _send(self, now: float) -> None:
         transport, ip, port = self._servers[0]

@@ -32,12 +32,9 @@ class Router:
             if provider:
                 self._from_provider(provider, incoming, server, now)
                 return
-            if realm is None and not core.agent.complete(incoming.flow.address):
-                # Perhaps it is a provider's, and its account isn't here yet.
-                core.unavailable(server, incoming, now)
-                return
             if realm is None:
-                raise Fault(404)
+                self._unknown(incoming, server, now)
+                return
         if realm is None:
             # Answered here, so that strangers can't spend money on decisions.
             raise Fault(403, "Forbidden: only accounts of this service may call")
@@ -73,6 +70,25 @@ class Router:
                 context.on_decision(decision, at)
 
         core.put_question(token, question, decided, now)
+
+    def _unknown(self, incoming: Incoming, server: ServerTransaction, now: float) -> None:
+        """Perhaps it is a provider's, and its account isn't here yet: the address has only just come."""
+        core = self._core
+        user = incoming.uri.user
+
+        def go_on(at: float) -> None:
+            provider = core.agent.account_of(user, incoming.flow)
+            try:
+                if not provider:
+                    raise Fault(404)
+                self._from_provider(provider, incoming, server, at)
+            except Fault as fault:
+                core.refuse(server, incoming.request, fault, at)
+
+        if core.agent.when_known(user, incoming.flow, go_on, now):
+            raise Fault(404)
+        if incoming.request.method == "INVITE":
+            core.respond(server, incoming.request, 100, now)
 
     def _from_provider(self, provider: str, incoming: Incoming, server: ServerTransaction, now: float) -> None:
         """What a provider sends to an account's Contact."""

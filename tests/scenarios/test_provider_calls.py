@@ -387,7 +387,15 @@ def test_nobody_registered_and_an_edge_that_does_not_know_its_accounts_yet(world
     assert world.wait(lambda: provider.agent.final(invite)).status == 480
     world.restart("edge-a")
     invite = call_in(world, provider)
-    assert world.wait(lambda: provider.agent.final(invite)).status == 503
+    assert world.wait(lambda: provider.agent.final(invite)).status == 404
+    bob = world.phone("bob", "edge-b")
+    assert bob.register() == 200
+    world.restart("edge-a")
+    invite = call_in(world, provider)
+    world.run(1)
+    assert provider.agent.statuses("INVITE", invite.get("call-id")) == [100]
+    assign(world, account())
+    assert world.wait(lambda: bob.agent.requests("INVITE"))
 
 
 def test_message_waiting_reaches_the_phones(world, provider):

@@ -224,7 +224,7 @@ def test_another_epoch_has_to_be_claimed_first(world, provider):
     node.handle(FleetChanged(replace(world.fleet(node), epochs={node.address: 2})))
     world.run(4000)
     assert len(provider.registers) == before
-    assert not node.core.agent.complete(node.address)
+    assert len(node.core.agent) == 0
 
 
 def test_disabled_and_deleted_accounts_are_unregistered(world, provider):
