@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from edge.sip.headers import NameAddr
 from scripts.fleet import DOMAIN, SIP, Account, Host, loopback_fleet
-from scripts.processes import wait_for
+from scripts.processes import Processes, wait_for
 from tests.integration.conftest import fresh_base
 from tests.support.dns_server import DnsServer
 from tests.support.kamailio import Kamailio
@@ -18,6 +19,7 @@ from tests.support.socket_phone import SocketPhone, call, in_dialog
 
 pytestmark = pytest.mark.integration
 
+SCENARIOS = Path(__file__).parent.parent / "sipp"
 NAME = "sip.voip.test"
 LEASE_BOUND = 20  # seconds: lease, skew, and the time to notice, fetch and register
 
@@ -212,3 +214,39 @@ def test_private_hosts_are_refused_unless_allowed(tmp_path):
     finally:
         one.fleet.stop()
         one.dns.close()
+
+
+def test_awkward_providers_and_a_message_waiting(made, tmp_path):
+    """SIPp: 423, then 503; the next server sends us on to one that counts wrongly; it has voicemail for us."""
+    prefix = made.place.address.rpartition(".")[0]
+    places = {name: f"{prefix}.{last}" for name, last in (("a", 21), ("b", 22), ("c", 23))}
+    made.dns.records = {
+        (f"_sip._udp.{NAME}", "SRV"): ["10 1 5060 a.voip.test.", "20 1 5060 b.voip.test."],
+        **{(f"{name}.voip.test", "A"): [address] for name, address in places.items()},
+    }
+    processes = Processes(tmp_path / "sipp")
+
+    def sipp(scenario, address, line):
+        fields = tmp_path / f"{scenario}.csv"
+        fields.write_text(f"SEQUENTIAL\n{line}\n")
+        return [
+            "sipp", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", address, "-p", "5060", "-m", "1",
+            "-inf", str(fields), "-nostdin", "-nd", "-timeout", "30s", "-timeout_error",
+        ]  # fmt: skip
+
+    try:
+        with made.phone("bob", 1) as bob:
+            assert bob.register() == 200
+            for name, address in places.items():
+                processes.start(name, sipp(f"provider_{name}", address, f"{places['c']}:5060"), {})
+            made.add(expires=120, message_waiting=[f"bob@{DOMAIN}"])
+            got = bob.wait(lambda: bob.agent.requests("NOTIFY"), 20)[0]
+            assert b"Voice-Message: 3/0" in got.body
+            bob.send(bob.agent.response(got, 200).to_bytes())
+            for name in places:
+                assert processes.wait(name, 20) == 0, processes.last_words(name)
+            state = made.registered()
+            assert state["server"] == f"udp:{places['c']}:5060"
+            assert state["expires"] - time.time() <= 900
+    finally:
+        processes.stop_all()
