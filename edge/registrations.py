@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 _RETRY = 2.0  # seconds
 _MOST = 50  # accounts in one request
+_OVERDUE = 60.0  # seconds after which a change that replication hasn't brought is no longer waited for
 
 
 class Registrations:
@@ -33,7 +34,7 @@ class Registrations:
         self._known = known
         self._assigned = assigned
         self._loaded: dict[str, int] = {}
-        self._changed: set[str] = set()
+        self._changed: dict[str, tuple[int, float]] = {}
         self._wake = asyncio.Event()
 
     def served_changed(self) -> None:
@@ -43,14 +44,11 @@ class Registrations:
     def fed(self, changes: Iterable[Change], revalidate: bool) -> None:
         """What the change feed says of providers."""
         served = self._served()
-        self._changed |= {
-            change.provider
-            for change in changes
-            if change.provider and (change.address in served or self._known(change.provider))
-        }
+        for change in changes:
+            if change.provider and (change.address in served or self._known(change.provider)):
+                self._await(change.provider, change.version)
         if revalidate:
             self._loaded.clear()
-        if self._changed or revalidate:
             self._wake.set()
 
     async def run(self) -> None:
@@ -74,18 +72,34 @@ class Registrations:
                 if not await self._load(address, epoch):
                     return False
                 self._loaded[address] = epoch
-        while self._changed:
-            ids = sorted(self._changed)[:_MOST]
-            gone = set(ids)
-            for address, epoch in served.items():
-                reply = await self._fetch(address, epoch, ids, "")
-                if reply is None:
-                    return False
-                gone &= set(reply.gone)
-                self._assigned(ProvidersAssigned(address, reply.accounts, []))
-            self._assigned(ProvidersAssigned("", [], sorted(gone)))
-            self._changed.difference_update(ids)
+        wanted = sorted(self._changed.items())
+        for start in range(0, len(wanted), _MOST):
+            if not await self._refresh(served, dict(wanted[start : start + _MOST])):
+                return False
+        return not self._changed
+
+    async def _refresh(self, served: Mapping[str, int], wanted: dict[str, tuple[int, float]]) -> bool:
+        """Fetch what has changed; what another Region's change hasn't reached yet stays to be fetched."""
+        gone = set(wanted)
+        late: set[str] = set()
+        for address, epoch in served.items():
+            reply = await self._fetch(address, epoch, list(wanted), "")
+            if reply is None:
+                return False
+            gone -= {account.id for account in reply.accounts} | set(reply.pending)
+            late |= {account.id for account in reply.accounts if account.version < wanted[account.id][0]}
+            late |= set(reply.pending)
+            self._assigned(ProvidersAssigned(address, reply.accounts, []))
+        self._assigned(ProvidersAssigned("", [], sorted(gone)))
+        now = asyncio.get_running_loop().time()
+        for name, (version, since) in wanted.items():
+            if self._changed.get(name) == (version, since) and (name not in late or now - since > _OVERDUE):
+                del self._changed[name]
         return True
+
+    def _await(self, provider: str, version: int) -> None:
+        self._changed[provider] = (version, asyncio.get_running_loop().time())
+        self._wake.set()
 
     async def _load(self, address: str, epoch: int) -> bool:
         after = ""
@@ -93,6 +107,8 @@ class Registrations:
             reply = await self._fetch(address, epoch, [], after)
             if reply is None:
                 return False
+            for name in reply.pending:
+                self._await(name, 0)
             after = reply.following
             self._assigned(ProvidersAssigned(address, reply.accounts, [], complete=not after))
             if not after:

@@ -35,24 +35,25 @@ def providers(asked: ProvidersRequest, edge: EdgeDep, services: ServicesDep) -> 
     ids, following = list(asked.ids), ""
     if not ids:
         ids, following = services.assignments.of(asked.address, _PAGE, asked.after)
-    accounts, gone = [], []
+    accounts, gone, pending = [], [], []
     for name in ids:
-        provider = None
-        try:
-            provider = services.providers.get(name)
-        except Unsealed as error:
-            log.error("%s", error)
-        if provider is None:
-            gone.append(name)
-            continue
         claimed = services.assignments.change(
             name, lambda old: rules.claim(old, asked.address, asked.epoch, asked.ports)
         )
         if isinstance(claimed, Refused):
             gone.append(name)
+            continue
+        try:
+            provider = services.providers.get(name)
+        except Unsealed as error:
+            log.error("%s", error)
+            gone.append(name)
+            continue
+        if provider is None:
+            pending.append(name)
         else:
             accounts.append(provider.account)
-    return ProvidersReply(version=VERSION, accounts=accounts, gone=gone, following=following)
+    return ProvidersReply(version=VERSION, accounts=accounts, gone=gone, pending=pending, following=following)
 
 
 def choose_address(services: Services, addresses: Iterable[str]) -> str:

@@ -95,8 +95,8 @@ class BindingChange(Wire):
 class Change(Wire):
     """One entry of a Region's change feed. ``binding`` "": the account ``aor`` has changed or gone, and grants of a
     lower ``version`` (milliseconds) are void. Otherwise that binding of it ("*": every one) was removed, at whatever
-    edge it was, and mustn't be refreshed without asking. With ``provider`` that provider account has changed, or has
-    been assigned to ``address``."""
+    edge it was, and mustn't be refreshed without asking. With ``provider`` that provider account has changed (to
+    ``version``) or gone, or has been assigned to ``address`` (``version`` 0)."""
 
     aor: str = ""
     version: int

@@ -75,9 +75,11 @@ class ProvidersRequest(Wire):
 
 class ProvidersReply(Wire):
     """``accounts`` may be registered from the address in its epoch: they are claimed for it. Those of ``gone`` don't
-    exist any more, or are another address's. ``following`` is the next page's ``after``, "" at the end."""
+    exist any more, or are another address's; those of ``pending`` haven't come to this Region yet, and are to be asked
+    for again. ``following`` is the next page's ``after``, "" at the end."""
 
     version: int
     accounts: list[ProviderAccount]
     gone: list[str] = []
+    pending: list[str] = []
     following: str = ""

@@ -250,7 +250,7 @@ _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
     ApiKeyItem: ("KEY#", "KEY#"),
     EdgeItem: ("EDGE#", "EDGE#"),
     ProviderItem: ("PROVIDER#", "PROVIDER#"),
-    ProviderStateItem: ("PROVIDER#", "STATE#"),
+    ProviderStateItem: ("STATE#", "STATE#"),
     SecretItem: ("FLEET#", "FLEET#"),
 }
 

@@ -81,7 +81,7 @@ class Providers:
 
     def moved(self, provider: str, address: str, now: float) -> None:
         """Let the edges know that it has been assigned to ``address``."""
-        self._directory.feed.append(Change(version=round(now * 1000), provider=provider, address=address), now, [])
+        self._directory.feed.append(Change(version=0, provider=provider, address=address), now, [])
 
     # How it stands
 

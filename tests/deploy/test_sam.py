@@ -31,6 +31,8 @@ from lambdas.contract import (
     DecisionEnvelope,
     Heartbeat,
     HeartbeatReply,
+    ProvidersReply,
+    ProvidersRequest,
     QuestionEnvelope,
     RegisterQuestion,
 )
@@ -241,5 +243,20 @@ def test_provisioning_and_a_register_decision_through_the_deployed_functions(dep
     assert [binding.contact for binding in decision.bindings] == ["sip:alice@10.0.0.9"]
     stale = body.replace(f'"epoch":{held.epoch}', f'"epoch":{held.epoch - 1}')
     assert _as_edge(deployed, identity, "/edge/decisions", stale)[0] == 409
+    # A provider's password is sealed by the one function, and opened by the other for the edge that registers it.
+    login = {"tenant": tenant, "name": "voip", "host": "sip.example.net", "username": "4420", "password": "pässword"}
+    shown = api("POST", "/v1/providers", login)
+    assert shown["registration"]["edge_address"] == "203.0.113.11"
+    wanted = ProvidersRequest(version=VERSION, address="203.0.113.11", epoch=held.epoch, ports={"udp": 5060})
+    status, text = _as_edge(deployed, identity, "/edge/providers", wanted.model_dump_json())
+    assert status == 200, text
+    (account,) = ProvidersReply.model_validate_json(text).accounts
+    assert account.secret.password == "pässword"
+    stored = boto3.client(
+        "dynamodb", endpoint_url=deployed.endpoint, region_name="us-east-1",
+        aws_access_key_id="test", aws_secret_access_key="test",
+    ).scan(TableName="sipwizard-directory")["Items"]  # fmt: skip
+    (sealed,) = [item["password"]["S"] for item in stored if "password" in item]
+    assert sealed.startswith("kms:")
     rogue = Identity.load_or_make("edge-a", tmp_path / "rogue.key")
     assert _as_edge(deployed, rogue, "/edge/decisions", body)[0] == 401

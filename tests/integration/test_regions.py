@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
 import time
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from scripts.fleet import DOMAIN, SIP, Host
 from scripts.processes import wait_for
 from tests.integration.conftest import fresh_base
+from tests.support.kamailio import Kamailio
 from tests.support.regions import TwoRegions
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 
@@ -85,6 +89,47 @@ def test_parted_regions_go_on_each_for_itself_and_agree_afterwards(regions):
 def here_password(phone, password):
     phone.agent.password = password
     return phone
+
+
+def test_parted_regions_never_register_an_account_twice(regions, tmp_path):
+    """Six accounts over two addresses; while the Regions are parted one edge stops for longer than its lease, and wakes."""
+    fleet = regions.fleet
+    prefix = fleet.edges[0].address.rpartition(".")[0]
+    provider = Kamailio(tmp_path, Host(f"{prefix}.20"), "sip.voip.test")
+    users = [f"44{number}" for number in range(6)]
+    tenant = fleet.api("GET", "/v1/tenants")["items"][0]["id"]
+    try:
+        for user in users:
+            login = {"username": user, "password": "secret", "from_domain": "sip.voip.test", "expires": 60}
+            fleet.api("POST", "/v1/providers", {"tenant": tenant, "name": f"p{user}", "host": f"{prefix}.20", **login})
+        wait_for("all to be registered", lambda: all(provider.registrations(user) for user in users), 30)
+        sources = {user: provider.registrations(user)[-1].source for user in users}
+        assert len(set(sources.values())) == 2  # spread over both
+        regions.parted = True
+        slept = [user for user in users if sources[user].startswith(f"{fleet.edges[1].address}:")]
+        os.kill(fleet.processes.pid("edge-b"), signal.SIGSTOP)
+        stopped = time.time()
+
+        def moved():
+            return all(provider.registrations(user)[-1].source != sources[user] for user in slept)
+
+        wait_for("the sleeper's accounts to be registered from elsewhere", moved, 30)
+        os.kill(fleet.processes.pid("edge-b"), signal.SIGCONT)
+        regions.parted = False
+        wait_for("two refreshes of all", lambda: all(len(provider.registrations(user)) > 3 for user in users), 150)
+        for user in users:
+            registrations = provider.registrations(user)
+            turns = [
+                (earlier, later)
+                for earlier, later in itertools.pairwise(registrations)
+                if earlier.source != later.source
+            ]
+            assert len(turns) == (user in slept)
+            for _, later in turns:
+                assert later.at - stopped > 9  # not before the sleeper's lease was over
+            assert [item.cseq for item in registrations] == sorted({item.cseq for item in registrations})
+    finally:
+        provider.stop()
 
 
 def test_a_regions_death_loses_no_call(regions):

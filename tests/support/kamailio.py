@@ -18,6 +18,7 @@ PORT = 5060
 class Registration:
     """A REGISTER that was accepted."""
 
+    at: float
     user: str
     source: str
     contact: str
@@ -78,11 +79,11 @@ class Kamailio:
     def registrations(self, user: str) -> list[Registration]:
         """Every REGISTER of ``user`` that it has accepted, in order."""
         found = []
-        pattern = re.compile(r"REG user=(\S*) source=(\S*) contact=(.*) cseq=(\d+) callid=(\S*)")
+        pattern = re.compile(r"REG at=(\S*) user=(\S*) source=(\S*) contact=(.*) cseq=(\d+) callid=(\S*)")
         for line in self._text().splitlines():
             match = pattern.search(line)
-            if match and match[1] == user:
-                found.append(Registration(match[1], match[2], match[3], int(match[4]), match[5]))
+            if match and match[2] == user:
+                found.append(Registration(float(match[1]), match[2], match[3], match[4], int(match[5]), match[6]))
         return found
 
     def calls(self) -> list[str]:

@@ -27,7 +27,11 @@ class TwoRegions:
         self.hosts = [Host(f"{prefix}.101"), Host(f"{prefix}.102")]
         self._shared = Host(f"{prefix}.100")
         made = [
-            Edge(f"edge-{'ab'[index]}", Host(f"{prefix}.{1 + index}"), {"control": self._urls(index)})
+            Edge(
+                f"edge-{'ab'[index]}",
+                Host(f"{prefix}.{1 + index}"),
+                {"control": self._urls(index), "provider_networks": ["127.0.0.0/8"]},
+            )
             for index in range(edges)
         ]
         self.fleet = DevelopmentFleet(directory, self.hosts[0], made)

@@ -13,7 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from edge.control.holdings import Gained, Holdings, Lost, Place
 from lambdas.contract import FleetEdge, HeartbeatReply, HeldAddress
+from lambdas.decisions import assignment
 from lambdas.decisions import lease as rules
+from lambdas.decisions.assignment import Assignment
 from lambdas.decisions.lease import LEASE_SECONDS, SKEW, Edge, Lease, Refused
 
 X, Y = "203.0.113.11", "203.0.113.12"
@@ -46,8 +48,10 @@ class Machine:
     stopped_until: float = 0.0
     boot: str = ""
     holdings: Holdings | None = None
+    claimed: set[tuple[str, int]] = field(default_factory=set)
 
     def start(self) -> None:
+        self.claimed = set()
         self.boot = f"{self.id}-{next(self.serial)}"
         self.holdings = Holdings(self.home, f"home-{self.id}", self.driver, [f"spare-{self.id}"])
 
@@ -74,6 +78,10 @@ class Leases(RuleBasedStateMachine):
         self.first: dict[str, int] = {}  # the highest epoch from which a packet has reached a phone
         self.registered: dict[str, tuple[str, int]] = {}
         self.links_dead: set[str] = set()
+        self.assigned = Assignment("t1/voip", X)  # of one provider account
+        self.adopting: dict[
+            str, tuple[str, int]
+        ] = {}  # addresses whose lease was taken to empty them: by whom, in which epoch
         for machine in self.machines.values():
             machine.start()
 
@@ -242,6 +250,61 @@ class Leases(RuleBasedStateMachine):
         accepted = lease is not None and (lease.holder, lease.epoch) == (machine.id, epoch)
         if accepted:
             assert epoch >= self.first.get(address, 0), "an older holder's write after a newer one's packet"
+
+    # A provider account: claimed by whoever holds its address, moved on where nobody does
+
+    @rule(name=st.sampled_from("abc"), address=st.sampled_from([X, Y]))
+    def claims(self, name, address):
+        machine = self.machines[name]
+        epoch = machine.holdings.epoch(address)
+        lease = self.table.items.get(address)
+        if self.runs(machine) and lease is not None and (lease.holder, lease.epoch) == (name, epoch):
+            made = assignment.claim(self.assigned, address, epoch, {})
+            if isinstance(made, Assignment):
+                self.assigned = made
+                machine.claimed.add((address, epoch))
+
+    @rule(name=st.sampled_from("abc"), address=st.sampled_from([X, Y]), region=st.integers(0, 1))
+    def adopts(self, name, address, region):
+        asking = Edge(name, self.machines[name].boot, "", "", moves=True)
+        now = NOW + self.time + self.skews[region]
+        old = self.table.items.get(address)
+        if old is None or old.holder == name:
+            return
+        made = self.table.change(address, lambda old: rules.take(old, asking, old.epoch, False, False, now))
+        if isinstance(made, Lease):
+            self.adopting[address] = (name, made.epoch)
+
+    @rule(address=st.sampled_from([X, Y]), region=st.integers(0, 1))
+    def moves_on(self, address, region):
+        """Claimed, given to the other address, and the lease released: at any time later."""
+        if address not in self.adopting:
+            return
+        name, epoch = self.adopting.pop(address)
+        claimed = assignment.claim(self.assigned, address, epoch, {})
+        if isinstance(claimed, Assignment):
+            self.assigned = claimed
+            moved = assignment.reassign(self.assigned, address, epoch, Y if address == X else X)
+            assert isinstance(moved, Assignment)
+            self.assigned = moved
+        asking = Edge(name, self.machines[name].boot, "", "", moves=True)
+        now = NOW + self.time + self.skews[region]
+        self.table.change(
+            address, lambda old: rules.release(old, asking, now) if old.epoch == epoch else Refused("gone")
+        )
+
+    @invariant()
+    def one_registrant_of_the_account(self):
+        if not hasattr(self, "machines"):
+            return
+        able = [
+            (machine.id, address)
+            for machine in self.machines.values()
+            for address in (X, Y)
+            if (address, machine.holdings.epoch(address)) in machine.claimed
+            and machine.holdings.may_register(address, self.clock(machine))
+        ]
+        assert len(able) <= 1, f"{able} could all register the account"
 
     @invariant()
     def one_registrant(self):

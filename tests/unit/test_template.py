@@ -46,6 +46,9 @@ def test_functions_may_do_only_what_they_need():
                     assert statement["Condition"]["StringEquals"] == {
                         "aws:ResourceTag/sipwizard": {"Ref": "TablePrefix"}
                     }
+                elif statement["Sid"] in ("OpenPasswordsOfProviders", "SealPasswordsOfProviders"):
+                    assert actions == ["kms:Decrypt" if name == "DecisionsFunction" else "kms:Encrypt"]
+                    assert resources == [{"If": ["MakesKey", {"GetAtt": "SecretsKeyMade.Arn"}, {"Ref": "SecretsKey"}]}]
                 else:
                     assert all("table/${TablePrefix}-" in resource["Sub"] for resource in resources)
     assert RESOURCES["DecisionsFunction"]["Properties"]["FunctionUrlConfig"]["AuthType"] == "AWS_IAM"

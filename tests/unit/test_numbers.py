@@ -1,0 +1,119 @@
+"""What a dialled number means, how it goes out, and who may read a provider's password."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from lambdas.contract import Reject, Route
+from lambdas.decisions import outbound
+from lambdas.decisions.numbers import read, write
+from lambdas.decisions.provider import OutboundRoute, Provider, Settings, Way
+from lambdas.decisions.values import Account
+from lambdas.repositories.vault import Unsealed, Vault
+
+ALICE = Account("alice@example.com", "t1", "", "")
+
+
+@pytest.mark.parametrize(
+    ("dialled", "country", "e164"),
+    [
+        ("02079460000", "GB", "+442079460000"),
+        ("020-7946-0000", "GB", "+442079460000"),
+        ("+44(20)79460000", "DE", "+442079460000"),
+        ("0044 20 7946 0000", "DE", "+442079460000"),
+        ("011442079460000", "US", "+442079460000"),
+        ("02079460000", "", ""),
+        ("100", "GB", ""),
+        ("*97", "GB", ""),
+    ],
+)
+def test_numbers_in_their_country(dialled, country, e164):
+    number = read(dialled, country)
+    assert (number.e164, number.emergency) == (e164, False)
+
+
+@pytest.mark.parametrize("text", ["", "+", "alice", "12a", "1" * 33, "sip:1", "１２３"])
+def test_what_is_no_number(text):
+    assert read(text, "GB") is None
+
+
+@pytest.mark.parametrize(
+    ("dialled", "country", "emergency"),
+    [
+        ("999", "GB", True),
+        ("112", "GB", True),
+        ("112", "US", True),
+        ("911", "US", True),
+        ("911", "", True),
+        ("110", "DE", True),
+        ("110", "GB", False),
+        ("9991", "GB", False),
+    ],
+)
+def test_emergency_numbers(dialled, country, emergency):
+    assert read(dialled, country).emergency == emergency
+
+
+def test_how_providers_want_numbers():
+    number = read("02079460000", "GB")
+    forms = {form: write(number, form) for form in ("e164", "digits", "national", "dialled")}
+    assert forms == {
+        "e164": "+442079460000",
+        "digits": "442079460000",
+        "national": "02079460000",
+        "dialled": "02079460000",
+    }
+
+
+def test_the_longest_prefix_counts_and_failures_go_on():
+    settings = Settings(
+        "GB", (), (OutboundRoute("", ("a",)), OutboundRoute("+44", ("b", "a")), OutboundRoute("+1", ("c",)))
+    )
+    assert outbound.choose("02079460000", "", settings).providers == ("b", "a")
+    assert outbound.choose("+12125550100", "", settings).providers == ("c",)
+    assert outbound.choose("+4930123456", "", settings).providers == ("a",)
+    assert outbound.choose("+4930123456", "d", settings).providers == ("d",)
+    assert outbound.choose("alice", "d", settings) is None
+    assert isinstance(outbound.choose("999", "a", settings), Reject)
+
+
+def test_identities_and_whose_provider_it_is():
+    def leg(account=ALICE, **kwargs):
+        provider = Provider("t1/v", "t1", "sip.v.test", "4420", "secret", **kwargs)
+        choice = outbound.choose("02079460000", "v", Settings("GB"))
+        found = outbound.through(choice, [Way(provider, "203.0.113.11", {"udp": 5061})], account)
+        if isinstance(found, Reject):
+            return found
+        assert isinstance(found, Route)
+        assert found.targets[0].flow == ("203.0.113.11", 5061, "udp", "", 0, 0)
+        return found.targets[0].provider
+
+    assert leg().from_value == "<sip:4420@sip.v.test>"
+    assert leg(caller_id="+441").from_value == "<sip:+441@sip.v.test>"
+    asserted = leg(caller_id="+441", caller_id_in="p-asserted-identity", display_name="Shop")
+    assert asserted.from_value == '"Shop" <sip:4420@sip.v.test>'
+    assert asserted.headers == ["P-Asserted-Identity: <sip:+441@sip.v.test>"]
+    own = Account("alice@example.com", "t1", "", "", caller_id="+442")
+    assert leg(own, caller_id="+441").from_value == "<sip:+442@sip.v.test>"
+    assert leg(own, caller_id_in="none").from_value == "<sip:4420@sip.v.test>"
+    assert leg(enabled=False).status == 404
+    assert leg(Account("eve@example.org", "t2", "", "")).status == 404
+
+
+def test_sealed_for_one_owner_only(tmp_path, monkeypatch):
+    key = tmp_path / "key"
+    key.write_bytes(base64.b64encode(bytes(32)))
+    monkeypatch.setenv("SECRETS_KEY_FILE", str(key))
+    sealed = Vault().seal("t1/voip", "secret")
+    assert "secret" not in sealed
+    assert Vault().open("t1/voip", sealed) == "secret"
+    with pytest.raises(Unsealed):
+        Vault().open("t2/voip", sealed)
+    key.write_bytes(base64.b64encode(bytes(31) + b"x"))
+    with pytest.raises(Unsealed):
+        Vault().open("t1/voip", sealed)
+    monkeypatch.delenv("SECRETS_KEY_FILE")
+    with pytest.raises(Unsealed, match="SECRETS_KEY_ID"):
+        Vault().seal("t1/voip", "secret")
