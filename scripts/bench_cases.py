@@ -22,7 +22,7 @@ from edge.sip.headers import parse_digest
 from edge.sip.message import Response
 from edge.sip.parser import parse
 from lambdas.contract import Accept, Binding, Grant, RegisterQuestion, Route, Target, binding_id
-from scripts import bench_refresh
+from scripts import bench_providers, bench_refresh
 
 _PHONES = 5000  # enough that tables of Python's own are not what is measured
 ADDRESS, DOMAIN = "203.0.113.11", "example.com"
@@ -264,6 +264,12 @@ def refresh(
 ) -> None:
     """Refreshes through a real edge: decisions, reads and writes, and CPU."""
     bench_refresh.refresh(_say, phones, refreshes)
+
+
+@app.command()
+def providers(accounts: Annotated[int, typer.Option(help="Provider accounts on one edge.")] = 10_000) -> None:
+    """The registration agent alone: no sockets, no control plane."""
+    bench_providers.providers(_say, _core(), accounts)
 
 
 if __name__ == "__main__":

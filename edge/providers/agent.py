@@ -124,6 +124,8 @@ class Agent:
         return registrant.account.secret if registrant is not None else None
 
     def flow_closed(self, flow: Flow, now: float) -> None:
+        if flow.connection:
+            return  # a phone's
         for registrant in self._registrants.values():
             if registrant.flow == flow:
                 registrant.flow_closed(now)

@@ -102,7 +102,8 @@ class Services:
 
     def added(self, address: str) -> None:
         """An account was assigned to ``address``: the count of a few seconds ago mustn't draw all of them there."""
-        self._loads[address].put(self.load(address) + 1)
+        load = self.load(address)
+        self._loads[address].put(load + 1)
 
     def has_accounts(self, address: str) -> bool:
         return self.load(address) > 0

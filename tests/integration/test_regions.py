@@ -116,7 +116,7 @@ def test_parted_regions_never_register_an_account_twice(regions, tmp_path):
         wait_for("the sleeper's accounts to be registered from elsewhere", moved, 30)
         os.kill(fleet.processes.pid("edge-b"), signal.SIGCONT)
         regions.parted = False
-        wait_for("two refreshes of all", lambda: all(len(provider.registrations(user)) > 3 for user in users), 150)
+        wait_for("a refresh of all", lambda: all(len(provider.registrations(user)) > 2 for user in users), 100)
         for user in users:
             registrations = provider.registrations(user)
             turns = [

@@ -248,6 +248,7 @@ def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) ->
         raise Problem(409, f"Tenant {tenant} has a provider {body.name!r} already; choose another name.") from error
     except Unsealed as error:
         raise Problem(503, str(error)) from error
+    services.added(address)
     return _shown(item, services)
 
 
