@@ -99,6 +99,10 @@ class Agent:
         self._host.timers.start(self, "waiting", now + _LOOK_AGAIN)
         return False
 
+    def complete(self, address: str) -> bool:
+        """Whether all accounts of ``address`` are here."""
+        return address in self._complete
+
     def _is_known(self, user: str, address: str) -> bool:
         registrant = self._by_contact.get(user)
         return address in self._complete and (registrant is None or bool(registrant.sources))

@@ -79,9 +79,12 @@ class Router:
         def go_on(at: float) -> None:
             provider = core.agent.account_of(user, incoming.flow)
             try:
-                if not provider:
+                if provider:
+                    self._from_provider(provider, incoming, server, at)
+                elif core.agent.complete(incoming.flow.address):
                     raise Fault(404)
-                self._from_provider(provider, incoming, server, at)
+                else:
+                    core.unavailable(server, incoming, at)
             except Fault as fault:
                 core.refuse(server, incoming.request, fault, at)
 

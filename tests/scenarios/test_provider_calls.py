@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge.sip.headers import NameAddr
+from edge.sip.message import make_response
 from edge.sip.transaction.client import make_cancel
-from lambdas.contract import CallAnswered, CallEnded
+from lambdas.contract import CallAnswered, CallEnded, ProviderReport
 from lambdas.decisions.provider import OutboundRoute, Settings
 from tests.support.agent import SDP, Dialog
 from tests.support.provider import ProviderDouble, account, assign
@@ -183,6 +186,27 @@ def test_the_providers_route_set_is_the_phones_after_ours(world, provider, alice
     alice.send(bye.to_bytes())
     got = arrives(world, provider, "BYE")
     assert got.values("route") == ["<sip:198.51.100.1;lr>", "<sip:inner.voip.test;lr>"]
+
+
+def test_the_registrars_service_route_leads_calls_out(world, provider, alice):
+    provider.script = [
+        lambda request: make_response(
+            request,
+            200,
+            to_tag="r",
+            headers=[
+                ("contact", f"Contact: {request.get('contact')}"),
+                ("service-route", "Service-Route: <sip:edge.voip.test;lr>, <sip:core.voip.test;lr>"),
+            ],
+        )
+    ]
+    assign(world, account(version=2, expires=600))
+    world.run(2)
+    routes = next(report for report in reversed(world.control.reports) if isinstance(report, ProviderReport)).routes
+    assert routes == ["<sip:edge.voip.test;lr>", "<sip:core.voip.test;lr>"]
+    world.control.ways["voip"] = replace(world.control.ways["voip"], routes=tuple(routes))
+    dial(world, alice)
+    assert arrives(world, provider).values("route") == routes
 
 
 def test_prack_names_the_invite_that_the_provider_knows(world, provider, alice):
@@ -387,7 +411,7 @@ def test_nobody_registered_and_an_edge_that_does_not_know_its_accounts_yet(world
     assert world.wait(lambda: provider.agent.final(invite)).status == 480
     world.restart("edge-a")
     invite = call_in(world, provider)
-    assert world.wait(lambda: provider.agent.final(invite)).status == 404
+    assert world.wait(lambda: provider.agent.final(invite)).status == 503
     bob = world.phone("bob", "edge-b")
     assert bob.register() == 200
     world.restart("edge-a")
