@@ -48,12 +48,12 @@ class Branch:
         """The request for ``flow``, and its branch."""
         context = self.context
         incoming = context.incoming
-        routes: list[Header] = []
+        routes: list[Header] = [(line.partition(":")[0].lower(), line) for line in self.target.headers]
         if not incoming.to_tag and incoming.request.method in _DIALOG_METHODS:
             tokens = self.core.fleet_now.tokens
             caller = self.core.bindings.on_flow(incoming.flow, context.caller)
             there, back = context.references()
-            routes = [
+            routes += [
                 record_route(flow, tokens.seal(flow, self.target.binding, incoming.call_id, there)),
                 record_route(incoming.flow, tokens.seal(incoming.flow, caller, incoming.call_id, back)),
             ]
@@ -75,8 +75,10 @@ class Branch:
             self.ringing = True
             self.context.provisional(self, response, now)
         else:
-            if self.response is None or response.status >= 300:
-                self.response = response
+            if self.response is not None and response.status >= 300:
+                return  # its time was over before
+            self.response = response
+            self._made = False
             self.context.final(self, response, now)
 
     def on_timeout(self, transaction: ClientTransaction, now: float) -> None:

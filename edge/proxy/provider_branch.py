@@ -113,9 +113,9 @@ class ProviderBranch(Branch):
     # What comes back
 
     def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None:
-        if transaction is not self.transaction or self._made:
+        if transaction is not self.transaction or (self._made and response.status < 200):
             # Given up for another server: whatever it does now is too late.
-            if response.status < 200:
+            if response.status < 200 and not self.cancelled:
                 self.cancel_transaction(transaction, now)
             return
         self.timers.pop("patience", None)

@@ -14,7 +14,7 @@ from edge.proxy.validation import Incoming
 from edge.sip.message import Response
 from edge.sip.timers import TIMER_C
 from edge.sip.transaction import ServerTransaction, State
-from lambdas.contract import Challenge, Decision, LocateQuestion, Reject, Route, Target
+from lambdas.contract import Challenge, Decision, LocateQuestion, Reject, Route, Stage, Target
 
 if TYPE_CHECKING:
     from edge.proxy.core import Core
@@ -26,7 +26,6 @@ sent then (RFC 4320 §4.2)."""
 _CANCEL_WAIT = 32.0  # §9.1: a branch that answers neither the CANCEL nor the INVITE is over after 64*T1
 _CHALLENGES = ("www-authenticate", "proxy-authenticate")
 _PREFERRED = (401, 407, 415, 420, 484)  # §16.7 step 6: these tell the caller what to do
-_NOBODYS = (408, 430)  # with all 5xx: not the callee's answer, so that somebody else may do better
 
 
 class ResponseContext:
@@ -42,7 +41,11 @@ class ResponseContext:
         self.timers: dict[str, int] = {}
         self._server = server
         self._branches: list[Branch] = []
-        self._fallbacks: list[list[Target]] = []
+        self._stages: list[Stage] = []
+        self._delayed: list[Branch] = []
+        self._given_up = False  # by the caller
+        self._stage_from = 0  # the first of the present stage's branches
+        self._otherwise: Reject | None = None
         self._located = False
         self._destination: Destination | ToProvider | ToPhone | None = None
         self._from_provider: ToProvider | None = None
@@ -66,7 +69,7 @@ class ResponseContext:
     @property
     def has_more(self) -> bool:
         """Whether there is somebody to try when the present branches fail."""
-        return bool(self._fallbacks)
+        return bool(self._stages)
 
     @property
     def heard(self) -> Heard:
@@ -91,13 +94,14 @@ class ResponseContext:
         if self._server.answered:
             return  # cancelled meanwhile
         match decision:
-            case Route(targets=[_, *_]):
+            case Route():
                 if self.invite and decision.tenant:
                     self._record = CallRecord(self.core, self.incoming, decision.tenant, self.caller, self.called, now)
-                self._fallbacks = list(decision.fallbacks)
-                self.forward(decision.targets, now)
-            case Route():
-                self._answer(480, now)
+                first = Stage(targets=decision.targets, timeout=decision.timeout)
+                self._stages = [first, *decision.stages]
+                self._otherwise = decision.otherwise
+                if not self._next_stage(480, now):
+                    self._answer(480, now)
             case Reject():
                 self.core.reject(self._server, self.incoming, decision, now)
             case Challenge():
@@ -126,15 +130,57 @@ class ResponseContext:
             self._call = CallReference(destination.tenant, destination.started, not destination.translated)
         self.forward([Target(uri=uri, flow=flow, binding=binding)], now)
 
+    def _next_stage(self, outcome: int, now: float) -> bool:
+        """Try what is to be tried after ``outcome``; whether there is anything."""
+        while self._stages and not self._given_up:
+            stage = self._stages.pop(0)
+            if stage.when and outcome not in stage.when:
+                continue
+            if not stage.targets:
+                outcome = 480
+                continue
+            self._stage_from = len(self._branches)
+            self.cancelled = False
+            self.forward(stage.targets, now)
+            if stage.timeout and self.invite:
+                self.core.timers.start(self, "stage", now + stage.timeout)
+            return True
+        return False
+
     def forward(self, targets: list[Target], now: float) -> None:
-        """§16.6, on all targets at once."""
+        """§16.6, on all targets at once, or each after its delay."""
         if not self.invite:
             self.core.timers.start(self, "give_up", now + GIVE_UP)
         started = [self._branch(target) for target in targets]
         for branch in started:
-            branch.begin(now)
-            if self.invite:
-                self.core.timers.start(self, branch.name, now + TIMER_C)
+            if branch.target.after and self.invite:
+                self._delayed.append(branch)
+                self.core.timers.start(self, f"after {branch.name}", now + branch.target.after)
+            else:
+                self._begin(branch, now)
+
+    def _begin(self, branch: Branch, now: float) -> None:
+        branch.begin(now)
+        if self.invite:
+            self.core.timers.start(self, branch.name, now + TIMER_C)
+
+    def _begin_delayed(self, branch: Branch, now: float) -> None:
+        """Its time has come, or there is nobody else."""
+        self._delayed.remove(branch)
+        self.timers.pop(f"after {branch.name}", None)
+        self._begin(branch, now)
+
+    def _end_stage(self, now: float) -> None:
+        """Its time is over: nobody has answered."""
+        for branch in self._branches:
+            if branch.response is None:
+                if branch in self._delayed:
+                    self._delayed.remove(branch)
+                else:
+                    self.timers.pop(branch.name, None)
+                    branch.cancel(now)
+        for branch in [branch for branch in self._branches if branch.response is None]:
+            branch.fail(408, now)
 
     def _branch(self, target: Target) -> Branch:
         name = str(len(self._branches))
@@ -161,6 +207,9 @@ class ResponseContext:
 
     def provisional(self, branch: Branch, response: Response, now: float) -> None:
         if branch.cancelled or (self.cancelled and self._cancel(branch, now)):
+            return
+        if branch.response is not None:
+            branch.cancel(now)  # its stage is over
             return
         if response.status > 100:
             if self.invite:
@@ -234,18 +283,27 @@ class ResponseContext:
             return
         finals = [branch for branch in self._branches if branch.response is not None]
         if len(finals) < len(self._branches):
+            if self._delayed and len(finals) + len(self._delayed) == len(self._branches):
+                self._begin_delayed(min(self._delayed, key=lambda branch: branch.target.after), now)
             return
+        self.timers.pop("stage", None)
         best = min(finals, key=_rank)
         assert best.response is not None
         status = best.response.status
-        if self._fallbacks and not self.cancelled and (status in _NOBODYS or 500 <= status < 600):
-            self.forward(self._fallbacks.pop(0), now)
+        if any(branch.response is not None and branch.response.status < 300 for branch in finals):
+            return  # that goes on once its record is safe
+        stage = min(finals[self._stage_from :], key=_rank)
+        assert stage.response is not None
+        if self._next_stage(stage.response.status, now):
             return
-        if self.cancelled and status < 600:
+        if self._given_up and status < 600:
             self._answer(487, now)
             return
         if status == 408 and not self.invite:
             self._answer(480, now)
+            return
+        if self._otherwise is not None and not self._given_up:
+            self.core.reject(self._server, self.incoming, self._otherwise, now)
             return
         answer = best.answer(best.response)
         if answer.status in (401, 407):  # step 7: every challenge is worth answering
@@ -263,17 +321,20 @@ class ResponseContext:
 
     def cancel(self, now: float) -> None:
         """The caller's CANCEL (§16.10)."""
-        if self._server.answered or self.cancelled:
+        if self._server.answered or self._given_up:
             return
-        self.cancelled = True
+        self.cancelled = self._given_up = True
         if not self._branches:
             self._answer(487, now)
             return
         self._cancel_all(now)
 
     def _cancel_all(self, now: float) -> None:
+        delayed, self._delayed = self._delayed, []
         for branch in self._branches:
             self._cancel(branch, now)
+        for branch in delayed:
+            branch.fail(487, now)
 
     def _cancel(self, branch: Branch, now: float) -> bool:
         """Cancel an unanswered INVITE branch; one that hasn't rung yet is cancelled then."""
@@ -289,6 +350,13 @@ class ResponseContext:
         if name == "give_up":
             if not self._server.answered:
                 self._answer(480, now)
+            return
+        if name == "stage":
+            self._end_stage(now)
+            return
+        if name.startswith("after "):
+            for delayed in [branch for branch in self._delayed if name == f"after {branch.name}"]:
+                self._begin_delayed(delayed, now)
             return
         # Timer C (§16.8), or a CANCEL nobody honoured
         branch = next((branch for branch in self._branches if branch.name == name), None)

@@ -4,13 +4,14 @@
 
 1. REGISTER, route and locate decisions; the heartbeat with leases, fleet, keys, domains and binding changes.
 2. Grants, the numbered change feed, reports, takeover and handover of addresses.
-3. Provider accounts: assignments, registrations, calls in and out, fallbacks.
+3. Provider accounts: assignments, registrations, calls in and out, stages.
 
 Both sides ignore fields they don't know, so either may be newer. A field is never removed or given another meaning;
 a decision of an unknown kind is answered to the phone as 500.
 """
 
 from lambdas.contract.decision import (
+    NOBODYS_ANSWER,
     Accept,
     Access,
     Binding,
@@ -20,6 +21,7 @@ from lambdas.contract.decision import (
     Grant,
     Reject,
     Route,
+    Stage,
     Target,
 )
 from lambdas.contract.heartbeat import (
@@ -60,6 +62,7 @@ VERSION = 3
 
 __all__ = [
     "HASHES",
+    "NOBODYS_ANSWER",
     "VERSION",
     "Accept",
     "Access",
@@ -99,6 +102,7 @@ __all__ = [
     "RouteQuestion",
     "Secret",
     "Server",
+    "Stage",
     "Take",
     "Target",
     "WireFlow",

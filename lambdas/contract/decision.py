@@ -61,23 +61,43 @@ class Accept(Wire):
 
 class Target(Wire):
     """Where to forward: the new Request-URI, the flow to send it on and the binding it stands for. With a ``provider``
-    the flow's remote address is empty: the provider's server has to be resolved."""
+    the flow's remote address is empty: the provider's server has to be resolved. It is tried ``after`` seconds, or
+    once all others have failed; ``headers`` (whole lines) go with it."""
 
     uri: str
     flow: WireFlow
     binding: str
     q: int = 1000
     provider: ProviderLeg | None = None
+    after: float = 0.0
+    headers: list[str] = []
+
+
+NOBODYS_ANSWER = (408, 430, 500, 501, 502, 503, 504, 505, 513, 580)
+"""Statuses that aren't the callee's answer: somebody else may do better."""
+
+
+class Stage(Wire):
+    """Targets tried together, if the outcome so far is among ``when`` (empty: whatever it is); without targets it
+    counts as tried, and failed with 480. After ``timeout`` seconds (0: as long as it may ring) those that haven't
+    answered are cancelled, which counts as 408."""
+
+    targets: list[Target]
+    when: list[int] = []
+    timeout: float = 0.0
 
 
 class Route(Wire):
-    """Forward to all ``targets`` at once. ``tenant``: whose call it is. ``fallbacks``: what to try, one after the
-    other, when all before it failed by something that isn't the callee's answer (408, 430 or 5xx)."""
+    """Forward to all ``targets`` at once, for ``timeout`` seconds, as in a Stage. ``tenant``: whose call it is.
+    ``stages``: what to try then, one after the other; ``otherwise``: what to answer when all have failed, instead of
+    the best answer."""
 
     kind: Literal["route"] = "route"
     targets: list[Target]
     tenant: str = ""
-    fallbacks: list[list[Target]] = []
+    timeout: float = 0.0
+    stages: list[Stage] = []
+    otherwise: Reject | None = None
 
 
 class Access(Wire):

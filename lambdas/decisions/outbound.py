@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lambdas.contract import ProviderLeg, Reject, Route, Target
+from lambdas.contract import NOBODYS_ANSWER, ProviderLeg, Reject, Route, Stage, Target
 from lambdas.decisions.numbers import Number, read, write
 from lambdas.decisions.provider import Settings, Way
 from lambdas.decisions.values import Account
@@ -47,7 +47,8 @@ def through(choice: Choice, ways: Sequence[Way], account: Account) -> Route | Re
     if not usable:
         return Reject(status=404, reason="Not Found: no provider takes this number")
     targets = [_target(way, choice.number, account) for way in usable[:_MOST_WAYS]]
-    return Route(targets=targets[:1], tenant=account.tenant, fallbacks=[[target] for target in targets[1:]])
+    others = [Stage(targets=[target], when=list(NOBODYS_ANSWER)) for target in targets[1:]]
+    return Route(targets=targets[:1], tenant=account.tenant, stages=others)
 
 
 def _target(way: Way, number: Number, account: Account) -> Target:

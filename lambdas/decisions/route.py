@@ -12,7 +12,7 @@ def decide(account: Account, called: Account | None, bindings: tuple[StoredBindi
     nobody has."""
     if called is None or called.tenant != account.tenant:
         return Reject(status=404, reason="Not Found")
-    targets = _targets(bindings, now) if called.enabled else []
+    targets = targets_of(bindings, now) if called.enabled else []
     if not targets:
         return Reject(status=480, reason="Temporarily Unavailable: not registered")
     return Route(targets=targets, tenant=account.tenant)
@@ -20,7 +20,7 @@ def decide(account: Account, called: Account | None, bindings: tuple[StoredBindi
 
 def locate(question: LocateQuestion, bindings: tuple[StoredBinding, ...], now: float) -> Decision:
     """Where a binding is now (RFC 5626 §5.3: 430 if nowhere)."""
-    targets = _targets(bindings, now)
+    targets = targets_of(bindings, now)
     return Route(targets=targets[:1]) if targets else Reject(status=430)
 
 
@@ -29,7 +29,7 @@ def incoming(provider: Provider | None, bindings: dict[str, tuple[StoredBinding,
     waiting to those that it names for that. ``bindings`` are those of these accounts."""
     if provider is None or not provider.enabled:
         return Reject(status=404, reason="Not Found")
-    targets = [target for items in bindings.values() for target in _targets(items, now)]
+    targets = [target for items in bindings.values() for target in targets_of(items, now)]
     if not targets:
         return Reject(status=480, reason="Temporarily Unavailable: not registered")
     return Route(targets=targets, tenant=provider.tenant)
@@ -40,6 +40,7 @@ def called_by(provider: Provider, method: str) -> tuple[str, ...]:
     return provider.message_waiting or provider.incoming if method == "NOTIFY" else provider.incoming
 
 
-def _targets(bindings: tuple[StoredBinding, ...], now: float) -> list[Target]:
+def targets_of(bindings: tuple[StoredBinding, ...], now: float) -> list[Target]:
+    """An AOR's phones, those with the highest q first."""
     found = [Target(uri=item.contact, flow=item.flow, binding=item.id, q=item.q) for item in present(bindings, now)]
     return sorted(found, key=lambda target: -target.q)

@@ -258,7 +258,7 @@ def test_timer_c_ends_a_call_that_rings_for_ever(world):
     world.run(10)
     assert bob.agent.requests("CANCEL")
     world.run(40)  # bob answers neither
-    assert [s for s in alice.agent.statuses("INVITE", invite.get("call-id")) if s >= 200][-1] == 487
+    assert [s for s in alice.agent.statuses("INVITE", invite.get("call-id")) if s >= 200][-1] == 408
     world.run(100)
     assert world.nodes["edge-a"].core.gauges()["client_transactions"] == 0
     assert world.nodes["edge-a"].core.gauges()["server_transactions"] == 0
