@@ -1,0 +1,162 @@
+"""Dial plans by rules: which fire, when, and what becomes of the call."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+
+from lambdas.decisions.rules import Plan
+from lambdas.decisions.wizard import Call, evaluate, failures
+
+MONDAY_NOON = datetime.datetime(2026, 3, 2, 12, 0, tzinfo=datetime.UTC).timestamp()
+CALL = Call("incoming", "+442079460001", "alice@example.com", MONDAY_NOON, lambda aor: False)
+BOB = {"ring": {"legs": [{"account": "bob@example.com"}], "timeout": 20}}
+
+
+def plan(*rules, **kwargs):
+    made = [{"name": f"rule {number}", **rule} for number, rule in enumerate(rules, 1)]
+    return Plan.model_validate({"rules": made, **kwargs})
+
+
+def fires(when, call=CALL, **kwargs):
+    return bool(evaluate(plan({"when": when, **BOB}, **kwargs), call).steps)
+
+
+@pytest.mark.parametrize(
+    ("when", "holds"),
+    [
+        ({}, True),
+        ({"direction": "incoming"}, True),
+        ({"direction": "outgoing"}, False),
+        ({"called": ["bob@*", "alice@*"]}, True),
+        ({"called": ["al?ce@example.com"]}, True),
+        ({"called": ["[ab]lice@example.com"]}, False),  # brackets mean themselves
+        ({"caller": ["+4420*"]}, True),
+        ({"caller": ["+49*"]}, False),
+        ({"caller_in": "friends"}, True),
+        ({"anonymous": True}, False),
+        ({"provider": ["voip1"]}, False),
+        ({"holiday": True}, False),
+        ({"registered": "alice@example.com"}, False),
+        ({"not_registered": "alice@example.com"}, True),
+        ({"after": ["busy"]}, False),
+        ({"direction": "incoming", "caller": ["+49*"]}, False),
+    ],
+)
+def test_conditions(when, holds):
+    assert fires(when, lists={"friends": ["+4420794600??"]}) == holds
+
+
+@pytest.mark.parametrize(
+    ("hours", "zone", "at", "holds"),
+    [
+        ({"since": "09:00", "until": "17:00"}, "UTC", "2026-03-02T09:00", True),
+        ({"since": "09:00", "until": "17:00"}, "UTC", "2026-03-02T17:00", False),
+        ({"since": "09:00", "until": "17:00"}, "America/New_York", "2026-03-02T13:59", False),
+        ({"since": "09:00", "until": "17:00"}, "America/New_York", "2026-03-02T14:00", True),
+        ({"since": "09:00", "until": "17:00"}, "America/New_York", "2026-03-09T13:00", True),  # summer time
+        ({"days": ["sat", "sun"]}, "UTC", "2026-03-07T23:59", True),
+        ({"days": ["sat", "sun"]}, "UTC", "2026-03-09T00:00", False),
+        ({"days": ["fri"], "since": "22:00", "until": "06:00"}, "UTC", "2026-03-07T05:59", True),
+        ({"days": ["fri"], "since": "22:00", "until": "06:00"}, "UTC", "2026-03-06T05:59", False),
+    ],
+)
+def test_hours_in_the_plans_time_zone(hours, zone, at, holds):
+    moment = datetime.datetime.fromisoformat(at).replace(tzinfo=datetime.UTC).timestamp()
+    assert fires({"hours": [hours]}, replace(CALL, at=moment), time_zone=zone) == holds
+
+
+def test_holidays_are_days_of_the_time_zone():
+    late = datetime.datetime(2026, 12, 24, 23, 30, tzinfo=datetime.UTC).timestamp()
+    call = replace(CALL, at=late)
+    assert fires({"holiday": True}, call, time_zone="Europe/Berlin", holidays=["2026-12-25"])
+    assert not fires({"holiday": True}, call, time_zone="UTC", holidays=["2026-12-25"])
+
+
+def test_stages_outcomes_and_the_end():
+    verdict = evaluate(
+        plan(
+            {"ring": {"legs": [{"account": "a@x"}, {"account": "b@x", "after": 5}], "timeout": 20}},
+            {"when": {"after": ["busy", "declined"]}, "ring": {"legs": [{"number": "+441"}]}},
+            {"when": {"after": ["failed"]}, "ring": {"legs": [{"number": "+442"}]}},
+            {"reject": {"status": 480, "reason": "Gone"}},
+            {"name": "never", **BOB},
+        ),
+        CALL,
+        explain=True,
+    )
+    assert [step.statuses for step in verdict.steps] == [(), (486, 600, 603, 607, 608), ()]
+    assert (verdict.status, verdict.reason) == (480, "Gone")
+    assert [name for name, _ in verdict.fired] == ["rule 1", "rule 2", "rule 3", "rule 4"]
+
+
+def test_numbers_are_changed_for_what_follows():
+    verdict = evaluate(
+        plan(
+            {"when": {"called": ["9*"]}, "strip": 1, "caller_id": "+44207"},
+            {"when": {"called": ["00*"]}, "strip": 2, "prefix": "+"},
+            {"as_dialled": True},
+        ),
+        replace(CALL, direction="outgoing", called="90049301234"),
+    )
+    assert (verdict.called, verdict.caller_id, verdict.as_dialled) == ("+49301234", "+44207", True)
+
+
+def test_a_plan_explains_itself():
+    verdict = evaluate(plan({"when": {"caller": ["+49*"]}, **BOB}, {"reject": {}}), CALL, explain=True)
+    assert verdict.fired == (("rule 1", "+442079460001 is none of +49*"), ("rule 2", "fired"))
+
+
+def test_examples_are_tests():
+    made = plan(
+        {"when": {"registered": "bob@example.com"}, **BOB},
+        {"reject": {"status": 486}},
+        examples=[
+            {"caller": "+1", "called": "x", "at": "2026-03-02T12:00:00Z", "rings": [], "status": 486},
+            {
+                "caller": "+1",
+                "called": "x",
+                "at": "2026-03-02T12:00:00Z",
+                "registered": ["bob@example.com"],
+                "rings": ["bob@example.com"],
+            },
+            {"caller": "+1", "called": "x", "at": "2026-03-02T12:00:00Z", "rings": ["bob@example.com"], "status": 603},
+        ],
+    )
+    assert failures(made) == [
+        "example 3: rings [], not ['bob@example.com']",
+        "example 3: answers 486, not 603",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ({}, "does nothing"),
+        ({"ring": {"legs": []}}, "at least 1"),
+        ({"ring": {"legs": [{}]}}, "account or a number"),
+        ({"ring": {"legs": [{"account": "a@x", "headers": ["Via: x"]}]}}, "via may not be set"),
+        ({"ring": {"legs": [{"account": "a@x", "headers": ["X-A: b\r\nVia: c"]}]}}, "pattern"),
+        ({**BOB, "reject": {}}, "has one of"),
+        ({"reject": {"status": 200}}, "400"),
+        ({"redirect": "sip:a@b\r\nVia: c"}, "pattern"),
+        ({"when": {"hours": [{"since": "25:00"}]}, **BOB}, "hour"),
+        ({"when": {"caller_in": "nobody"}, **BOB}, "doesn't have"),
+        ({"when": {"colour": "red"}, **BOB}, "extra"),
+    ],
+)
+def test_broken_plans_say_what_is_wrong(rule, says):
+    with pytest.raises(ValidationError) as caught:
+        plan(rule)
+    assert says.lower() in str(caught.value).lower()
+
+
+def test_other_broken_parts():
+    for broken in ({"time_zone": "Mars/Base"}, {"holidays": ["soon"]}, {"lists": {"a": [""]}}):
+        with pytest.raises(ValidationError):
+            plan(BOB, **broken)
+    with pytest.raises(ValidationError):
+        plan(*[BOB] * 101)
