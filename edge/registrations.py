@@ -84,7 +84,7 @@ class Registrations:
         late: set[str] = set()
         for address, epoch in served.items():
             reply = await self._fetch(address, epoch, list(wanted), "")
-            if reply is None:
+            if reply is None or self._served().get(address) != epoch:
                 return False
             gone -= {account.id for account in reply.accounts} | set(reply.pending)
             late |= {account.id for account in reply.accounts if account.version < wanted[account.id][0]}
@@ -105,7 +105,7 @@ class Registrations:
         after = ""
         while True:
             reply = await self._fetch(address, epoch, [], after)
-            if reply is None:
+            if reply is None or self._served().get(address) != epoch:
                 return False
             for name in reply.pending:
                 self._await(name, 0)

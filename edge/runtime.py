@@ -309,7 +309,7 @@ class Runtime:
                 if until and time.monotonic() >= until:
                     self._core.counters["too_late"] += 1
                 else:
-                    self._send(flow, data, ref)
+                    self._send(flow, data, ref, until)
             case Ask(ask, question):
                 self._later(self._ask(ask, question))
             case Resolve(ref, server):
@@ -327,7 +327,7 @@ class Runtime:
             case Entrust(to, address, keys):
                 self._mesh.tell(to, Keys(address, keys))
 
-    def _send(self, flow: Flow, data: bytes, ref: str) -> None:
+    def _send(self, flow: Flow, data: bytes, ref: str, until: float) -> None:
         fleet = self._core.fleet
         if self._addresses.over(flow.address):
             sent = False
@@ -338,7 +338,7 @@ class Runtime:
         else:
             if self._trace.wanted:
                 self._trace.message("out", flow, data)
-            sent = not self._core.bindings.retired(flow) and self._sockets.send(flow, data)
+            sent = not self._core.bindings.retired(flow) and self._sockets.send(flow, data, until)
         if not sent and ref:
             self._events.append(SendFailed(ref))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
@@ -13,8 +12,9 @@ from edge.sip.flow import Flow
 from lambdas.contract import ProviderAccount, Secret
 
 _KEEPALIVE = 25.0  # seconds between keep-alives to a provider (RFC 5626 §4.4.1): most NATs forget UDP after 30
-_SPREAD = 100.0  # first registrations a second, when many begin at once
-_AT_ONCE = 5  # accounts that don't wait
+_SPREAD = 100.0  # REGISTERs that begin in a second, at most
+_AT_ONCE = 5  # of them that don't wait for each other
+_MOST_WAITING = 1000  # calls
 _PATIENCE = 3.0  # seconds that a call waits for the accounts of an address that has just come here
 _LOOK_AGAIN = 0.1
 _PING = b"\r\n\r\n"
@@ -38,6 +38,7 @@ class Agent:
         self._epochs: dict[str, int] = {}
         self._complete: set[str] = set()
         self._waiting: list[_Waiting] = []
+        self._next = float("-inf")
         self.timers: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -54,22 +55,21 @@ class Agent:
         ``complete``: with these all are here that ``address`` has."""
         if complete:
             self._complete.add(address)
-        new = 0
         for account in accounts:
             known = self._registrants.get(account.id)
             if known is not None and (
                 known.address != address or not account.enabled or _moved(known.account, account)
             ):
-                self._remove(account.id, now)
+                self._remove(account.id, now, quiet=account.enabled)
                 known = None
             if known is not None:
                 if known.account != account:
                     known.replace(account, now)
             elif account.enabled:
-                new += 1
-                self._add(account, address, now, max(0, new - _AT_ONCE) / _SPREAD)
+                registrant = Registrant(self._host, account, address, now, self._pace)
+                self._registrants[account.id] = self._by_contact[account.contact_user] = registrant
         for name in gone:
-            self._remove(name, now)
+            self._remove(name, now, quiet=False)
         if self._registrants and "keepalive" not in self.timers:
             self._host.timers.start(self, "keepalive", now + _KEEPALIVE)
 
@@ -90,11 +90,14 @@ class Agent:
                 registrant.drop()
         self._leaving = [registrant for registrant in self._leaving if not registrant.over]
 
-    def when_known(self, user: str, flow: Flow, then: Callable[[float], None], now: float) -> bool:
+    def when_known(self, user: str, flow: Flow, then: Callable[[float], None], now: float) -> bool | None:
         """Whether it is known by now if ``user`` stands for an account: all accounts of the address are here, and where
-        their providers are is resolved. Otherwise ``then`` is called when it is known, or after a while."""
+        their providers are is resolved. Otherwise ``then`` is called when it is known, or after a while; None if too
+        many wait already."""
         if self._is_known(user, flow.address):
             return True
+        if len(self._waiting) >= _MOST_WAITING:
+            return None
         self._waiting.append(_Waiting(user, flow.address, now + _PATIENCE, then))
         self._host.timers.start(self, "waiting", now + _LOOK_AGAIN)
         return False
@@ -141,8 +144,11 @@ class Agent:
             self._keep_alive(now)
 
     def _go_on(self, now: float) -> None:
-        due = [item for item in self._waiting if item.until <= now or self._is_known(item.user, item.address)]
-        self._waiting = [item for item in self._waiting if item not in due]
+        waiting, self._waiting = self._waiting, []
+        due: list[_Waiting] = []
+        for item in waiting:
+            over = item.until <= now or self._is_known(item.user, item.address)
+            (due if over else self._waiting).append(item)
         if self._waiting:
             self._host.timers.start(self, "waiting", now + _LOOK_AGAIN)
         for item in due:
@@ -157,16 +163,16 @@ class Agent:
         if self._registrants:
             self._host.timers.start(self, "keepalive", now + _KEEPALIVE)
 
-    def _add(self, account: ProviderAccount, address: str, now: float, delay: float) -> None:
-        jitter = zlib.crc32(account.id.encode()) / 2**32 if delay else 0.0
-        registrant = Registrant(self._host, account, address, now, delay + jitter)
-        self._registrants[account.id] = self._by_contact[account.contact_user] = registrant
+    def _pace(self, now: float) -> float:
+        """When the next REGISTER may leave: after a takeover all are due at once."""
+        self._next = max(now - _AT_ONCE / _SPREAD, self._next) + 1 / _SPREAD
+        return self._next
 
-    def _remove(self, name: str, now: float) -> None:
+    def _remove(self, name: str, now: float, quiet: bool) -> None:
         registrant = self._registrants.get(name)
         if registrant is not None:
             self._forget(name)
-            registrant.leave(now)
+            registrant.leave(now, quiet)
             self._leaving = [item for item in [*self._leaving, registrant] if not item.over]
 
     def _forget(self, name: str) -> None:
@@ -176,4 +182,5 @@ class Agent:
 
 def _moved(old: ProviderAccount, new: ProviderAccount) -> bool:
     """Whether the old registration has to be taken back, since the new one is another."""
-    return (old.server, old.registrar, old.aor) != (new.server, new.registrar, new.aor)
+    names = ("server", "registrar", "aor", "contact_user", "call_id")
+    return any(getattr(old, name) != getattr(new, name) for name in names)

@@ -31,6 +31,11 @@ class Authorizer:
         self._tried.clear()
         self._used.clear()
 
+    def forget(self) -> None:
+        """Another server: its challenges are its own."""
+        self._challenges.clear()
+        self.begin()
+
     def challenged(self, response: Response) -> bool:
         """Take the challenges of a 401 or 407; whether there is a new one that can be answered."""
         offered: dict[tuple[str, str], dict[str, str]] = {}

@@ -30,12 +30,17 @@ from edge.sip.message import Header, Request, Response, tagged
 ATTEMPTS = 16
 """Numbers that each CSeq of the phone stands for: the first and the answers to challenges."""
 _WRAP = 2**27  # a CSeq has 31 bits
-_NEVER_OUT = frozenset(
+_OUT = frozenset(
     (
-        "via", "max-forwards", "record-route", "authorization", "proxy-authorization", "p-asserted-identity",
-        "p-preferred-identity", "remote-party-id", "path",
+        "accept", "accept-encoding", "accept-language", "allow", "allow-events", "content-disposition",
+        "content-encoding", "content-language", "content-type", "date", "diversion", "event", "info-package",
+        "expires", "mime-version", "min-se", "p-early-media", "priority", "privacy", "proxy-require", "rack", "reason",
+        "recv-info", "refer-sub", "refer-to", "require", "retry-after", "rseq", "server", "session-expires", "subject",
+        "subscription-state", "supported", "timestamp", "unsupported", "user-agent",
     )
 )  # fmt: skip
+"""What providers get to see beside what makes a request or response: others may name the phone's home."""
+
 _ANSWERED = frozenset(("from", "to", "call-id", "cseq", "via", "record-route", "contact"))
 _CHALLENGES = frozenset(("www-authenticate", "proxy-authenticate", "authentication-info", "proxy-authentication-info"))
 
@@ -96,7 +101,7 @@ def request_out(
             line = _rack(line, way.base, answered)
         elif key == "contact":
             line = f"Contact: <{contact_for(phone, flow, provider_call_id, keys, _contact(request))}>"
-        elif key in _NEVER_OUT or (key == "route" and not heard.to_tag):
+        elif key not in ("from", "to") and key not in _OUT and not (key == "route" and heard.to_tag):
             continue
         headers.append((key, line))
     headers[2:2] = added
@@ -116,9 +121,10 @@ def response_in(
         if contact:
             seen = seal_contact(contact, attempt, heard.call_id, keys)
             ours.append(("contact", f"Contact: <{_uri(seen, phone_flow)}>"))
-        if not heard.to_tag:
+        tag = _tag(response.get("to") or "")
+        if not heard.to_tag and tag:
             ours += [header for header in response.headers if header[0] == "record-route"]
-            ours.append(route_for(way, phone_flow, heard.call_id, keys))
+            ours.append(route_for(way, phone_flow, heard.call_id, keys, tag))
             ours += [header for header in heard.request.headers if header[0] == "record-route"]
     elif 300 <= status < 400:
         ours += [header for header in response.headers if header[0] == "contact"]
@@ -126,18 +132,40 @@ def response_in(
     return Response(status, response.reason, [*headers, *ours, *rest], response.body)
 
 
-def route_for(way: ToProvider, phone_flow: Flow, call_id: str, keys: Sealer) -> Header:
-    """The Record-Route by which the phone's later requests find the provider."""
+def route_for(way: ToProvider, phone_flow: Flow, call_id: str, keys: Sealer, tag: str) -> Header:
+    """The Record-Route by which the phone's later requests find the provider, whose tag is ``tag``."""
     transport = "" if phone_flow.transport == "udp" else f";transport={phone_flow.transport}"
-    user = seal_way(way, call_id, keys)
+    user = seal_way(way, call_id, keys, tag)
     return ("record-route", f"Record-Route: <sip:{user}@{phone_flow.sent_by}{transport};lr>")
 
 
-def provider_uri(uri: str, user: str, call_id: str, keys: Sealer) -> str:
-    """The Request-URI of what the phone sends to ``uri``, whose user part is ``user``: the provider's own Contact.
-    Raises BadLegToken."""
+def provider_uri(user: str, call_id: str, keys: Sealer) -> str:
+    """The Request-URI of what the phone sends to a URI of ours with ``user``: the provider's own Contact. Any other
+    would let the phone ask for what it likes in the account's name. Raises BadLegToken."""
     contact = open_contact(user, call_id, keys)
-    return contact[0] if contact is not None else uri
+    if contact is None:
+        raise BadLegToken("not a Contact of ours")
+    return contact[0]
+
+
+def make_in_dialog(invite: Request, response: Response, method: str, branch: str) -> Request:
+    """The ACK of a 2xx to ``invite``, or the BYE after it, in the dialog that it made (§12.2.1.1)."""
+    uri = _contact(response) or invite.uri
+    headers: list[Header] = []
+    for key, line in invite.headers:
+        if key == "via":
+            sent_by = line.partition(";branch=")[0]
+            headers.append((key, f"{sent_by};branch={branch};rport"))
+        elif key == "to":
+            headers.append((key, f"To: {response.get('to')}"))
+        elif key == "cseq":
+            number = int(_value(line).split()[0])
+            headers.append((key, f"CSeq: {number if method == 'ACK' else number + ATTEMPTS} {method}"))
+        elif key in ("from", "call-id", "max-forwards"):
+            headers.append((key, line))
+    routes = [value for line in response.values("record-route") for value in split_list(line)]
+    headers += [("route", f"Route: {route}") for route in reversed(routes)]
+    return Request(method, uri, _sized(headers, b""))
 
 
 # From the provider to the phone
@@ -150,7 +178,7 @@ def request_in(heard: Heard, way: ToProvider, phone: ToPhone, uri: str, branch: 
     call_id = phone_call_id(heard.call_id, phone, keys)
     headers: list[Header] = [("via", f"Via: SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={branch}")]
     if not heard.to_tag and request.method == "INVITE":
-        headers.append(route_for(way, flow, call_id, keys))
+        headers.append(route_for(way, flow, call_id, keys, _tag(request.get("from") or "")))
     headers.append(("max-forwards", f"Max-Forwards: {heard.max_forwards - 1}"))
     for key, line in request.headers:
         if key == "call-id":
@@ -160,7 +188,7 @@ def request_in(heard: Heard, way: ToProvider, phone: ToPhone, uri: str, branch: 
         elif key in ("max-forwards", "authorization", "proxy-authorization"):
             continue
         headers.append((key, line))
-    return Request(request.method, uri, headers, request.body)
+    return Request(request.method, uri, _sized(headers, request.body), request.body)
 
 
 def response_out(response: Response, heard: Heard, phone: ToPhone, provider_flow: Flow, keys: Sealer) -> Response:
@@ -170,7 +198,7 @@ def response_out(response: Response, heard: Heard, phone: ToPhone, provider_flow
         seen = contact_for(phone, provider_flow, heard.call_id, keys, contact)
         headers.append(("contact", f"Contact: <{seen}>"))
     headers += [header for header in heard.request.headers if header[0] == "record-route"]
-    rest = [header for header in response.headers if header[0] not in _ANSWERED]
+    rest = [header for header in response.headers if header[0] in _OUT]
     body = published(response.body, response.get("content-type") or "", phone.flow.host)
     return Response(response.status, response.reason, _sized([*headers, *rest], body), body)
 
@@ -217,7 +245,7 @@ def _tag(value: str) -> str:
 def _rack(line: str, base: int, answered: int) -> str:
     """RAck (RFC 3262 §7.2): the number of the INVITE that the provider answered."""
     parts = _value(line).split()
-    if len(parts) != 3 or not parts[1].isdecimal():
+    if len(parts) != 3 or not (parts[1].isascii() and parts[1].isdecimal()) or len(parts[1]) > 10:
         return line
     return f"RAck: {parts[0]} {number(int(parts[1]), base, answered)} {parts[2]}"
 
@@ -243,4 +271,6 @@ def _value(line: str) -> str:
 
 
 def _sized(headers: list[Header], body: bytes) -> list[Header]:
-    return [(key, f"Content-Length: {len(body)}") if key == "content-length" else (key, line) for key, line in headers]
+    """With one Content-Length, and the right one: on a stream it tells where the next message begins."""
+    rest = [header for header in headers if header[0] != "content-length"]
+    return [*rest, ("content-length", f"Content-Length: {len(body)}")]

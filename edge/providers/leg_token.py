@@ -67,14 +67,15 @@ class ToPhone:
     translated: bool
 
 
-def seal_way(way: ToProvider | ToPhone, call_id: str, keys: Sealer) -> str:
-    """The user part for a Record-Route or Contact. ``call_id`` is that of the side which gets it."""
+def seal_way(way: ToProvider | ToPhone, call_id: str, keys: Sealer, tag: str = "") -> str:
+    """The user part for a Record-Route or Contact. ``call_id`` is that of the side which gets it; ``tag`` is the
+    provider's tag of the dialog: a way to a provider is of use in that dialog only."""
     if isinstance(way, ToProvider):
         values: list[Any] = [
             way.provider, list(way.flow), way.base, way.tenant, way.started, int(way.transfers),
             way.from_value, way.to_uri,
         ]  # fmt: skip
-        return _seal("r.", values, call_id, keys)
+        return _seal("r.", values, f"{call_id} {tag}", keys)
     values = [
         way.provider, list(way.flow), way.binding, way.contact, way.tenant, way.started, int(way.transfers),
         int(way.translated),
@@ -82,10 +83,12 @@ def seal_way(way: ToProvider | ToPhone, call_id: str, keys: Sealer) -> str:
     return _seal("d.", values, call_id, keys)
 
 
-def open_way(user: str, call_id: str, keys: Sealer) -> ToProvider | ToPhone | None:
-    """What ``seal_way`` sealed; None if ``user`` doesn't look like it. Raises BadLegToken."""
+def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> ToProvider | ToPhone | None:
+    """What ``seal_way`` sealed; None if ``user`` doesn't look like it. ``tag`` is that of To. Raises BadLegToken."""
     if user.startswith("r."):
-        provider, flow, base, tenant, started, transfers, from_value, to_uri = _open("r.", user, call_id, keys, 8)
+        provider, flow, base, tenant, started, transfers, from_value, to_uri = _open(
+            "r.", user, f"{call_id} {tag}", keys, 8
+        )
         return ToProvider(provider, Flow(*flow), base, tenant, started, bool(transfers), from_value, to_uri)
     if user.startswith("d."):
         provider, flow, binding, contact, tenant, started, transfers, translated = _open("d.", user, call_id, keys, 8)

@@ -7,14 +7,16 @@ along with every REGISTER, and is checked again right before it leaves.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Literal
 
 from edge.providers.credentials import Authorizer
 from edge.providers.host import Address, ProviderHost
+from edge.providers.register import MOST_ROUTES, clean, granted, register, retry_after, seconds_of, values_of
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import NameAddr, parse_params, split_list
-from edge.sip.message import Header, Request, Response
+from edge.sip.headers import NameAddr
+from edge.sip.message import Response
 from edge.sip.transaction import NonInviteClient
 from edge.sip.transaction.client import ClientTransaction
 from edge.sip.uri import Uri
@@ -23,9 +25,9 @@ from lambdas.contract import ProviderAccount, ProviderReport, Server
 CSEQ_ZERO = 1_577_836_800  # 2020-01-01: CSeqs are seconds since then, so that none has to be stored
 BASE, LONGEST = 30.0, 1800.0  # seconds between attempts that fail: doubled each time, up to the longest
 REFUSED = 600.0  # seconds, at least, after credentials that a provider refuses: it may ban those who insist
-_LONGEST_RETRY_AFTER = 3600.0
 _LONGEST_EXPIRES = 86_400
 _MOST_ANSWERS = 6  # challenges, 423 and 3xx in a row
+_LONGEST_LOSS = 300.0  # seconds before a lost connection is made again, if that happens all the time
 _WAIT = 1.0  # seconds until the lease is looked at again
 State = Literal["registered", "failing", "stopped", "unregistered"]
 
@@ -34,7 +36,15 @@ class Registrant:
     """``flow`` is that of the last REGISTER that was sent, and ``sources`` the provider's addresses as last resolved.
     ``over`` once it has been unregistered."""
 
-    def __init__(self, host: ProviderHost, account: ProviderAccount, address: str, now: float, delay: float) -> None:
+    def __init__(
+        self,
+        host: ProviderHost,
+        account: ProviderAccount,
+        address: str,
+        now: float,
+        pace: Callable[[float], float],
+    ) -> None:
+        """``pace`` gives the time at which a REGISTER may leave that is due now."""
         self.account = account
         self.address = address
         self.flow: Flow | None = None
@@ -55,7 +65,12 @@ class Registrant:
         self._transaction: ClientTransaction | None = None
         self._leaving = False
         self._told: ProviderReport | None = None
-        self._arm(now + delay)
+        self._pace = pace
+        self._paced = False
+        self._bound = True  # as far as is known: whoever had the address before may have registered it
+        self._quiet = False
+        self._lost = 0
+        self._arm(now)
 
     def replace(self, account: ProviderAccount, now: float) -> None:
         """It has been changed: register with what it says now, at once."""
@@ -66,15 +81,16 @@ class Registrant:
         self._abandon()
         self._arm(now)
 
-    def leave(self, now: float) -> None:
-        """Unregister, and be done."""
+    def leave(self, now: float, quiet: bool) -> None:
+        """Unregister, and be done; ``quiet``: without a report, since the account goes on otherwise."""
         self._leaving = True
+        self._quiet = quiet
         self._abandon()
-        if self.flow is None or not self.registered:
-            self._finish(now)
-        else:
+        if self._bound:
             self._failures = 0
             self._arm(now)
+        else:
+            self._finish(now)
 
     def drop(self) -> None:
         """The address is another edge's now: say nothing more."""
@@ -85,10 +101,15 @@ class Registrant:
     def flow_closed(self, now: float) -> None:
         """The connection is gone, and with it the way for calls to come in."""
         if self.registered and self._transaction is None:
-            self._arm(now + 1.0)
+            # Again and again, if a provider closes whenever it has answered.
+            self._arm(now + min(_LONGEST_LOSS, 2.0**self._lost))
+            self._lost = min(self._lost + 1, 10)
 
     def on_timer(self, name: str, now: float) -> None:
-        self._register(now)
+        if name == "steady":
+            self._lost = 0
+        else:
+            self._register(now)
 
     # One attempt
 
@@ -100,6 +121,13 @@ class Registrant:
                 # The registration of before is good for calls in.
                 self._host.resolve(self.account.server, self._note_sources)
             return
+        if not self._paced:
+            at = self._pace(now)
+            if at > now:
+                self._paced = True
+                self._arm(at)
+                return
+        self._paced = False
         self._answers = 0
         self._redirected = None
         self._authorizer.begin()
@@ -138,36 +166,13 @@ class Registrant:
         self.flow = flow = Flow(self.address, host.provider_port(transport), transport, ip, port, 0)
         self._cseq = max(self._cseq + 1, int(host.wall(now)) - CSEQ_ZERO)
         branch = host.provider_branch()
-        self._transaction = NonInviteClient(_Sender(host), self, self._request(flow, branch), branch, flow)
-        host.begin(self._transaction, now)
-
-    def _request(self, flow: Flow, branch: str) -> Request:
-        account = self.account
-        via = f"SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={branch};rport"
         seconds = 0 if self._leaving else self._expires
-        headers: list[Header] = [("via", f"Via: {via}")]
-        if account.server.route and self._redirected is None:
-            headers.append(("route", f"Route: {account.server.route}"))
-        headers += [
-            ("max-forwards", "Max-Forwards: 70"),
-            ("from", f"From: <{account.aor}>;tag={self._tag}"),
-            ("to", f"To: <{account.aor}>"),
-            ("call-id", f"Call-ID: {account.call_id}"),
-            ("cseq", f"CSeq: {self._cseq} REGISTER"),
-            ("contact", f"Contact: <{self.contact(flow)}>;expires={seconds}"),
-            ("expires", f"Expires: {seconds}"),
-            ("supported", "Supported: path"),
-            ("user-agent", "User-Agent: sipwizard"),
-        ]
-        headers += [(line.partition(":")[0].lower(), line) for line in account.headers]
-        headers += self._authorizer.headers("REGISTER", account.registrar, self._host.new_token())
-        headers.append(("content-length", "Content-Length: 0"))
-        return Request("REGISTER", account.registrar, headers)
-
-    def contact(self, flow: Flow) -> str:
-        """Where calls are to come in."""
-        transport = "" if flow.transport == "udp" else f";transport={flow.transport}"
-        return f"sip:{self.account.contact_user}@{flow.sent_by}{transport}"
+        credentials = self._authorizer.headers("REGISTER", self.account.registrar, host.new_token())
+        request = register(
+            self.account, flow, branch, self._tag, self._cseq, seconds, self._redirected is None, credentials
+        )
+        self._transaction = NonInviteClient(_Sender(host), self, request, branch, flow)
+        host.begin(self._transaction, now)
 
     # What came of it
 
@@ -191,9 +196,9 @@ class Registrant:
         elif status in (403, 404) and not self._leaving:
             self._stop(status, reason, now)
         elif status in (408, 430) or status >= 500:
-            self._next_server(status, reason, _retry_after(response), now)
+            self._next_server(status, reason, retry_after(response), now)
         else:
-            self._failed(status, reason, _retry_after(response), now)
+            self._failed(status, reason, retry_after(response), now)
 
     def on_timeout(self, transaction: ClientTransaction, now: float) -> None:
         if transaction is self._transaction:
@@ -214,35 +219,21 @@ class Registrant:
             self._finish(now)
             return
         self._failures = 0
-        self.registered = True
+        self.registered = self._bound = True
         flow = self.flow
         assert flow is not None
-        expires = self._granted(response, flow)
+        expires = granted(response, self.account.contact_user, flow, self._expires)
         if expires <= 0:
             self._failed(response.status, "the provider accepted, and registered nothing", 0.0, now)
             return
         period = max(10, expires - 60) if expires > 120 else max(5, expires // 2)
-        routes = [value for line in response.values("service-route") for value in _list(line)]
+        routes = [value for line in response.values("service-route") for value in values_of(line)]
         self._tell("registered", now, response.status, "", 0.0, expires, period, routes)
         self._arm(now + period)
-
-    def _granted(self, response: Response, flow: Flow) -> int:
-        """The expiry of our own Contact among those listed; without one, that of the whole answer (§10.2.4)."""
-        ours = self.account.contact_user
-        whole = _seconds(response.get("expires"), self._expires)
-        contacts = [value for line in response.values("contact") for value in _list(line)]
-        for value in contacts:
-            try:
-                address = NameAddr.parse(value)
-                uri = Uri.parse(address.uri)
-            except ParseError:
-                continue
-            if uri.user == ours and uri.host == flow.address:
-                return _seconds(parse_params(address.params).get("expires"), whole)
-        return 0 if contacts else whole
+        self._host.timers.start(self, "steady", now + _LONGEST_LOSS)
 
     def _longer(self, response: Response) -> bool:
-        wanted = _seconds(response.get("min-expires"), 0)
+        wanted = seconds_of(response.get("min-expires"), 0)
         if not self._expires < wanted <= _LONGEST_EXPIRES:
             return False
         self._expires = wanted
@@ -251,12 +242,13 @@ class Registrant:
     def _follow(self, response: Response, now: float) -> bool:
         """§8.1.3.4: to the first Contact of a redirection."""
         try:
-            uri = Uri.parse(NameAddr.parse(_list(response.get("contact") or "")[0]).uri)
+            uri = Uri.parse(NameAddr.parse(values_of(response.get("contact") or "")[0]).uri)
         except (ParseError, IndexError):
             return False
         if uri.scheme != "sip":
             return False
         transport: Literal["udp", "tcp"] = "tcp" if uri.param("transport") == "tcp" else "udp"
+        self._authorizer.forget()
         self._redirected = Server(host=uri.host, port=uri.port, transport=transport)
         self._resolve(self._redirected, now)
         return True
@@ -264,6 +256,7 @@ class Registrant:
     def _next_server(self, status: int, reason: str, wait: float, now: float) -> None:
         del self._servers[0]
         if self._servers and not wait:
+            self._authorizer.forget()
             self._send(now)
         else:
             self._failed(status, reason, wait, now)
@@ -282,14 +275,15 @@ class Registrant:
         self._arm(now + delay)
 
     def _stop(self, status: int, reason: str, now: float) -> None:
-        self.registered = False
+        self.registered = self._bound = False
         self._tell("stopped", now, status, f"{reason}: not tried again before the account is changed")
 
     def _finish(self, now: float) -> None:
         self.registered = False
         self.over = True
         self.timers.clear()
-        self._tell("unregistered", now)
+        if not self._quiet:
+            self._tell("unregistered", now)
 
     def _tell(
         self,
@@ -312,10 +306,10 @@ class Registrant:
             expires=expires,
             period=period,
             status=status,
-            reason=reason,
+            reason=clean(reason),
             next_at=self._host.wall(next_at) if next_at else 0.0,
             server=f"{flow.transport}:{flow.host}:{flow.remote_port}" if flow is not None else "",
-            routes=routes or [],
+            routes=[clean(route) for route in routes or []][:MOST_ROUTES],
         )
         if self._told is None or state == "failing" or report != self._told.model_copy(update={"at": report.at}):
             self._told = report
@@ -343,21 +337,3 @@ class _Sender:
 
     def terminated(self, transaction: ClientTransaction) -> None:
         self._host.terminated(transaction)
-
-
-def _list(line: str) -> list[str]:
-    try:
-        return split_list(line)
-    except ParseError:
-        return []
-
-
-def _seconds(text: str | None, otherwise: int) -> int:
-    text = (text or "").strip()
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else otherwise
-
-
-def _retry_after(response: Response) -> float:
-    """Seconds (§20.33), within reason."""
-    text = (response.get("retry-after") or "").split(";")[0].split("(")[0].strip()
-    return min(float(_seconds(text, 0)), _LONGEST_RETRY_AFTER)

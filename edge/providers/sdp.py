@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
-_LINES = (b"c=IN IP4 ", b"o=")
+_ADDRESSED = (b"c=IN IP4 ", b"o=", b"a=rtcp:")
 
 
 def published(body: bytes, content_type: str, public: str) -> bytes:
-    """``body`` with its private addresses (RFC 1918) in ``c=`` and ``o=`` replaced by ``public``. Ports stay: the
-    provider sends media to where it comes from."""
+    """``body`` with addresses that aren't public in ``c=``, ``o=`` and ``a=rtcp`` replaced by ``public``, and without
+    ICE candidates that have one (RFC 8839). Ports stay: the provider sends media to where it comes from."""
     if not body or not content_type.lower().startswith("application/sdp"):
         return body
-    lines = body.split(b"\r\n")
-    for index, line in enumerate(lines):
-        if line.startswith(_LINES):
-            head, _, address = line.rpartition(b" ")
+    lines: list[bytes] = []
+    for line in body.split(b"\n"):
+        text = line.rstrip(b"\r")
+        if text.startswith(_ADDRESSED):
+            head, _, last = text.rpartition(b" ")
+            address, slash, rest = last.partition(b"/")
             if _private(address):
-                lines[index] = head + b" " + public.encode()
-    return b"\r\n".join(lines)
+                line = head + b" " + public.encode() + slash + rest + line[len(text) :]
+        elif text.startswith(b"a=candidate:") and any(_private(word) for word in text.split()):
+            continue
+        lines.append(line)
+    return b"\n".join(lines)
 
 
 def _private(text: bytes) -> bool:
@@ -26,4 +31,4 @@ def _private(text: bytes) -> bool:
         address = IPv4Address(text.decode("ascii"))
     except ValueError:
         return False
-    return address.is_private and not address.is_unspecified
+    return not address.is_global and not address.is_unspecified

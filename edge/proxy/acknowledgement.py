@@ -51,7 +51,7 @@ class Acknowledgement:
         if isinstance(destination, ToPhone):
             way = ToProvider(destination.provider, incoming.flow, 0, "", 0, False)
             return request_in(heard, way, replace(destination, flow=self.flow), destination.contact, branch, keys)
-        uri = provider_uri(request.uri, incoming.uri.user, incoming.call_id, keys)
+        uri = provider_uri(incoming.uri.user, incoming.call_id, keys)
         phone = ToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)
         return request_out(heard, destination, phone, uri, branch, 0, [], keys)
 

@@ -41,6 +41,8 @@ class Answering:
             headers.append(("min-expires", f"Min-Expires: {decision.min_expires}"))
         if decision.retry_after is not None:
             headers.append(("retry-after", f"Retry-After: {decision.retry_after}"))
+        if decision.contact:
+            headers.append(("contact", f"Contact: <{decision.contact}>"))
         self.respond(server, incoming.request, decision.status, now, headers, decision.reason)
 
     def challenge(self, server: ServerTransaction, incoming: Incoming, realm: str, now: float) -> None:

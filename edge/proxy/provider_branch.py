@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 
 from edge.providers.credentials import Authorizer
 from edge.providers.host import Address
-from edge.providers.leg import ATTEMPTS, provider_uri, request_in, request_out, response_in, response_out
+from edge.providers.leg import (
+    ATTEMPTS,
+    make_in_dialog,
+    provider_uri,
+    request_in,
+    request_out,
+    response_in,
+    response_out,
+)
 from edge.providers.leg_token import ToPhone, ToProvider
-from edge.proxy.branch import Branch
+from edge.proxy.branch import Branch, Nobody
 from edge.proxy.flow_token import TokenKeys
 from edge.sip.flow import Flow
 from edge.sip.message import Header, Request, Response
 from edge.sip.timers import T1
-from edge.sip.transaction import ClientTransaction
+from edge.sip.transaction import ClientTransaction, NonInviteClient
 from lambdas.contract import Access, AccessQuestion, Decision, Secret, Target
 
 if TYPE_CHECKING:
@@ -34,6 +42,7 @@ class ProviderBranch(Branch):
         self._attempt = 0
         self._authorizer: Authorizer | None = None
         self._sent: dict[ClientTransaction, int] = {}
+        self._ended: set[ClientTransaction] = set()
         self.timers: dict[str, int] = {}
         leg = target.provider
         if leg is not None and leg.secret is not None:
@@ -62,6 +71,7 @@ class ProviderBranch(Branch):
     def _try(self, now: float) -> None:
         leg, way = self.target.provider, self._way
         context = self.context
+        self.ringing = False
         incoming = context.incoming
         if leg is not None:
             transport, ip, port = self._servers[0]
@@ -97,7 +107,8 @@ class ProviderBranch(Branch):
     def _uri(self) -> str:
         if self.target.provider is not None:
             return self.target.uri
-        return provider_uri(self.target.uri, self.context.incoming.uri.user, self.context.incoming.call_id, self._keys)
+        incoming = self.context.incoming
+        return provider_uri(incoming.uri.user, incoming.call_id, self._keys)
 
     def _added(self) -> list[Header]:
         leg = self.target.provider
@@ -117,6 +128,8 @@ class ProviderBranch(Branch):
             # Given up for another server: whatever it does now is too late.
             if response.status < 200 and not self.cancelled:
                 self.cancel_transaction(transaction, now)
+            elif 200 <= response.status < 300 and transaction.request.method == "INVITE":
+                self._hang_up(transaction, response, now)
             return
         self.timers.pop("patience", None)
         status = response.status
@@ -126,6 +139,17 @@ class ProviderBranch(Branch):
             self._next(now)
         else:
             super().on_response(transaction, response, now)
+
+    def _hang_up(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """A server that was given up has answered: end the call that nobody is in (§13.2.2.4)."""
+        for method in ("ACK", "BYE"):
+            branch = self.core.new_branch(self.context.incoming)
+            request = make_in_dialog(transaction.request, response, method, branch)
+            if method == "ACK":
+                self.core.transmit(transaction.flow, request.to_bytes(), "")
+            elif transaction not in self._ended:
+                self._ended.add(transaction)
+                self.core.begin(NonInviteClient(self.core, Nobody(), request, branch, transaction.flow), now)
 
     def on_timeout(self, transaction: ClientTransaction, now: float) -> None:
         if transaction is self.transaction:
@@ -148,7 +172,11 @@ class ProviderBranch(Branch):
             self.fail(status, now)
 
     def _next(self, now: float) -> None:
+        if self.transaction is not None:
+            self.transaction.timers.pop("timer_a", None)  # not sent again
         del self._servers[0]
+        if self._authorizer is not None:
+            self._authorizer.forget()
         self._try(now)
 
     def _challenged(self, response: Response, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge.providers.leg import provider_uri
 from edge.providers.leg_token import BadLegToken, ToPhone, ToProvider, open_way
 from edge.proxy.fleet import Fleet
 from edge.proxy.flow_token import BadToken, Destination
@@ -13,6 +14,7 @@ from edge.sip.message import Header, Request
 from edge.sip.uri import Uri
 
 DEFAULT_PORT = 5060
+_IN_CALLS = frozenset(("INVITE", "ACK", "BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY"))
 
 
 def record_route(flow: Flow, token: str) -> Header:
@@ -24,12 +26,24 @@ def record_route(flow: Flow, token: str) -> Header:
 def destination_of(incoming: Incoming, fleet: Fleet) -> Destination | ToProvider | ToPhone | None:
     """Where the tokens in a request's Route or Request-URI lead; None without any. Raises Fault."""
     found = take_routes(incoming, fleet) if "route" in incoming.first else None
+    if isinstance(found, ToProvider):
+        _check_contact(incoming, fleet)
     if found is None and incoming.to_tag and incoming.uri.host in fleet.addresses:
         try:
-            return open_way(incoming.uri.user, incoming.call_id, fleet.tokens)
+            return open_way(incoming.uri.user, incoming.call_id, fleet.tokens, incoming.to_tag)
         except BadLegToken:
             raise Fault(481) from None
     return found
+
+
+def _check_contact(incoming: Incoming, fleet: Fleet) -> None:
+    """What goes to a provider in an account's name is what a call needs, and goes to the call's other end."""
+    if incoming.request.method not in _IN_CALLS:
+        raise Fault(405, "Method Not Allowed: not in a call through a provider")
+    try:
+        provider_uri(incoming.uri.user, incoming.call_id, fleet.tokens)
+    except BadLegToken:
+        raise Fault(481) from None
 
 
 def take_routes(incoming: Incoming, fleet: Fleet) -> Destination | ToProvider | ToPhone | None:
@@ -55,7 +69,7 @@ def take_routes(incoming: Incoming, fleet: Fleet) -> Destination | ToProvider | 
                 break
             ours += 1
             if uri.user and incoming.to_tag:
-                destination = _open(uri, incoming.call_id, fleet)
+                destination = _open(uri, incoming, fleet)
         if ours < len(values):
             if ours:
                 headers[index] = ("route", f"Route: {', '.join(values[ours:])}")
@@ -72,9 +86,10 @@ def _read(line: str) -> tuple[list[str], list[Uri]]:
         raise Fault(400, f"Bad Request: {error}") from error
 
 
-def _open(uri: Uri, call_id: str, fleet: Fleet) -> Destination | ToProvider | ToPhone:
+def _open(uri: Uri, incoming: Incoming, fleet: Fleet) -> Destination | ToProvider | ToPhone:
+    call_id = incoming.call_id
     try:
-        way = open_way(uri.user, call_id, fleet.tokens)
+        way = open_way(uri.user, call_id, fleet.tokens, incoming.to_tag)
         if way is not None:
             return way
         return fleet.tokens.open(uri.user, call_id, uri.host, uri.port or DEFAULT_PORT)

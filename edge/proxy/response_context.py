@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge.providers.leg import Heard, phone_call_id
@@ -100,6 +101,8 @@ class ResponseContext:
                 first = Stage(targets=decision.targets, timeout=decision.timeout)
                 self._stages = [first, *decision.stages]
                 self._otherwise = decision.otherwise
+                if self._from_provider is not None:
+                    self._from_provider = replace(self._from_provider, transfers=decision.transfers)
                 if not self._next_stage(480, now):
                     self._answer(480, now)
             case Reject():

@@ -77,6 +77,8 @@ class Router:
         user = incoming.uri.user
 
         def go_on(at: float) -> None:
+            if server.answered:
+                return  # cancelled meanwhile
             provider = core.agent.account_of(user, incoming.flow)
             try:
                 if provider:
@@ -88,10 +90,13 @@ class Router:
             except Fault as fault:
                 core.refuse(server, incoming.request, fault, at)
 
-        if core.agent.when_known(user, incoming.flow, go_on, now):
+        known = core.agent.when_known(user, incoming.flow, go_on, now)
+        if known:
             raise Fault(404)
-        if incoming.request.method == "INVITE":
-            core.respond(server, incoming.request, 100, now)
+        if known is None:
+            core.unavailable(server, incoming, now)
+        else:
+            core.context(incoming, server, "", now)  # a CANCEL finds it
 
     def _from_provider(self, provider: str, incoming: Incoming, server: ServerTransaction, now: float) -> None:
         """What a provider sends to an account's Contact."""

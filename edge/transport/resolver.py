@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import random
@@ -41,7 +42,10 @@ class Resolver:
     async def resolve(self, host: str, port: int, transport: str) -> tuple[list[Address], str]:
         """The server's addresses in the order in which to try them; where there is none, why."""
         try:
-            found = await self._find(host, port, transport)
+            async with asyncio.timeout(_TIMEOUT):
+                found = await self._find(host, port, transport)
+        except TimeoutError:
+            return [], f"{host} can't be resolved: no answer within {_TIMEOUT:.0f} s"
         except dns.exception.DNSException as error:
             return [], f"{host} can't be resolved: {type(error).__name__}"
         usable = [address for address in found if self._may_use(address[1])]
@@ -66,7 +70,7 @@ class Resolver:
         found: list[Address] = []
         # RFC 2782: by priority, and among equals by chance, the heavier the likelier to be first.
         ordered = sorted(records, key=lambda record: (record.priority, -_chance(record.weight)))
-        for record in ordered:
+        for record in ordered[:_MOST]:
             target = record.target.to_text(omit_final_dot=True)
             try:
                 found += [(transport, ip, record.port) for ip in await self._addresses(target)]

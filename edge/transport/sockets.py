@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -59,7 +60,7 @@ class Sockets:
         self._streams: dict[Flow, asyncio.Transport] = {}
         self._servers: dict[tuple[str, int], asyncio.Server] = {}
         self._hosts: dict[str, str] = {}
-        self._dialling: dict[Flow, list[bytes]] = {}
+        self._dialling: dict[Flow, list[tuple[bytes, float]]] = {}
         self._dials: set[asyncio.Task[None]] = set()
 
     async def open(self, places: Sequence[Place]) -> None:
@@ -129,8 +130,9 @@ class Sockets:
             sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         return sock
 
-    def send(self, flow: Flow, data: bytes) -> bool:
-        """Send on a flow of ours; False if there is no such flow (any more)."""
+    def send(self, flow: Flow, data: bytes, until: float = 0.0) -> bool:
+        """Send on a flow of ours; False if there is no such flow (any more). What has to wait for a connection isn't
+        sent from ``until`` on (monotonic; 0: whenever)."""
         if flow.transport == "udp":
             udp = self._udp.get((flow.address, flow.port))
             if udp is None or udp.is_closing():
@@ -139,25 +141,25 @@ class Sockets:
             return True
         stream = self._streams.get(flow)
         if stream is None or stream.is_closing():
-            return not flow.connection and self._dial(flow, data)
+            return not flow.connection and self._dial(flow, data, until)
         stream.write(data)
         if stream.get_write_buffer_size() > _MAX_UNSENT:
             log.warning("%s doesn't read what it is sent; closing", flow)
             stream.abort()
         return True
 
-    def _dial(self, flow: Flow, data: bytes) -> bool:
+    def _dial(self, flow: Flow, data: bytes, until: float) -> bool:
         """A flow without a connection's number is one that we make ourselves, when there is something to send."""
         waiting = self._dialling.get(flow)
         if waiting is not None:
-            if sum(map(len, waiting)) > _MAX_UNSENT:
+            if sum(len(item) for item, _ in waiting) > _MAX_UNSENT:
                 return False
-            waiting.append(data)
+            waiting.append((data, until))
             return True
         host = self._hosts.get(flow.address)
         if host is None or not self.listens(flow.address):
             return False
-        self._dialling[flow] = [data]
+        self._dialling[flow] = [(data, until)]
         task = asyncio.get_running_loop().create_task(self._connect(flow, host))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
@@ -178,8 +180,16 @@ class Sockets:
             log.info("no connection to %s:%d: %s", flow.host, flow.remote_port, error or "no answer")
             self._receiver.closed(flow)
             return
-        for data in self._dialling.pop(flow):
-            self.send(flow, data)
+        waiting = self._dialling.pop(flow)
+        if flow not in self._streams or not self.listens(flow.address):
+            if flow in self._streams:
+                self._streams[flow].abort()
+            else:
+                self._receiver.closed(flow)
+            return
+        for data, until in waiting:
+            if not until or time.monotonic() < until:
+                self.send(flow, data)
 
     def close(self) -> None:
         for task in self._dials:
@@ -221,7 +231,7 @@ class _Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop's isn't a subclass
         peer = transport.get_extra_info("peername")
-        if peer is None or len(self._streams) >= _MAX_STREAMS:
+        if peer is None or (self._dialled is None and len(self._streams) >= _MAX_STREAMS):
             transport.abort()
             return
         self._transport = transport
@@ -265,5 +275,6 @@ class _Stream(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         if self._idle is not None:
             self._idle.cancel()
-        if self._flow is not None and self._streams.pop(self._flow, None) is not None:
+        if self._flow is not None and self._streams.get(self._flow) is self._transport:
+            del self._streams[self._flow]
             self._receiver.closed(self._flow)

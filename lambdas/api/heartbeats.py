@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -27,6 +28,7 @@ from lambdas.repositories.leases import Presence
 from lambdas.repositories.models import EdgeItem
 
 router = APIRouter(prefix="/edge", tags=["edges"])
+log = logging.getLogger(__name__)
 
 _CHANGES = 500  # bindings, or entries of the change feed, in one reply
 
@@ -41,7 +43,10 @@ def heartbeat(beat: Heartbeat, edge: EdgeDep, services: ServicesDep) -> Heartbea
         services.leases.note(Presence(edge.id, beat.boot, beat.mesh, beat.certificate, wants, now + LEASE_SECONDS))
     domains = services.domains.get()
     leases, present = services.fleet_now(edge.id, beat.addresses)
-    adopt(edge, beat.boot, leases, services, now)
+    try:
+        adopt(edge, beat, leases, services, now)
+    except Exception:
+        log.exception("accounts that nobody registers can't be moved")  # the leases are worth more
     changes: list[BindingChange] = []
     cursors: dict[str, int] = {}
     more = False

@@ -4,6 +4,7 @@ and taken from addresses that nobody holds."""
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
@@ -13,7 +14,7 @@ from fastapi import APIRouter
 from lambdas.api.problems import Problem
 from lambdas.api.security import EdgeDep, ServicesDep
 from lambdas.api.services import Services
-from lambdas.contract import VERSION, ProviderAccount, ProvidersReply, ProvidersRequest
+from lambdas.contract import VERSION, Heartbeat, ProviderAccount, ProvidersReply, ProvidersRequest
 from lambdas.decisions import assignment as rules
 from lambdas.decisions import lease as lease_rules
 from lambdas.decisions.assignment import NOBODY, Assignment
@@ -25,6 +26,7 @@ router = APIRouter(prefix="/edge", tags=["edges"])
 log = logging.getLogger(__name__)
 
 _PAGE = 50  # accounts in one reply, and moved in one heartbeat
+_BUDGET = 1.0  # seconds that a heartbeat spends on accounts nobody registers
 _AT_ONCE = 10  # claims under way in one request
 _ANOTHER = 20.0  # seconds that an edge which may hold the address has to take it with its IP, before its accounts move
 
@@ -71,7 +73,7 @@ def living(leases: Iterable[Lease], now: float) -> list[str]:
     return [lease.address for lease in leases if lease.expires_at > now and lease.placed]
 
 
-def adopt(edge: EdgeItem, boot: str, leases: list[Lease], services: Services, now: float) -> None:
+def adopt(edge: EdgeItem, beat: Heartbeat, leases: list[Lease], services: Services, now: float) -> None:
     """On behalf of ``edge``, which lives: accounts of addresses that nobody holds any more, nor can be expected to
     take, go to those that are held. The lease of such an address is taken for that, without its IP."""
     homes = living(leases, now)
@@ -84,15 +86,17 @@ def adopt(edge: EdgeItem, boot: str, leases: list[Lease], services: Services, no
         holders = {held.holder for held in leases if held.address in homes}
         if over < _ANOTHER and not holders.isdisjoint(services.edges_for(lease.address)):
             continue
-        _empty(lease.address, edge, boot, homes, services, now)
+        asking = lease_rules.Edge(edge.id, beat.boot, beat.mesh, beat.certificate, moves=True)
+        _empty(lease.address, asking, homes, services, now)
     if services.has_accounts(NOBODY):
+        end = time.monotonic() + _BUDGET
         for name in services.assignments.of(NOBODY, _PAGE)[0]:
+            if time.monotonic() > end:
+                break
             _move(name, NOBODY, 0, homes, services, now)
 
 
-def _empty(address: str, edge: EdgeItem, boot: str, homes: list[str], services: Services, now: float) -> None:
-    asking = lease_rules.Edge(edge.id, boot, "", "", moves=True)
-
+def _empty(address: str, asking: lease_rules.Edge, homes: list[str], services: Services, now: float) -> None:
     def take(old: Lease | None) -> Lease | Refused:
         if old is None:
             return Refused("there is no such lease")
@@ -101,8 +105,11 @@ def _empty(address: str, edge: EdgeItem, boot: str, homes: list[str], services: 
     lease = services.leases.change(address, take)
     if isinstance(lease, Refused):
         return
+    end = time.monotonic() + _BUDGET
     try:
         for name in services.assignments.of(address, _PAGE)[0]:
+            if time.monotonic() > end:
+                break  # the next heartbeat goes on
             claimed = services.assignments.change(
                 name, lambda old: rules.claim(old, address, lease.epoch, old.ports or {} if old else {})
             )

@@ -31,13 +31,15 @@ class Challenge(Wire):
 
 
 class Reject(Wire):
-    """Answer with ``status`` and ``reason``; ``min_expires`` in seconds goes with 423, ``retry_after`` with 503."""
+    """Answer with ``status`` and ``reason``; ``min_expires`` in seconds goes with 423, ``retry_after`` with 503,
+    ``contact`` (a URI) with 302."""
 
     kind: Literal["reject"] = "reject"
     status: int
     reason: str = ""
     min_expires: int | None = None
     retry_after: int | None = None
+    contact: str = ""
 
 
 class Grant(Wire):
@@ -90,7 +92,7 @@ class Stage(Wire):
 class Route(Wire):
     """Forward to all ``targets`` at once, for ``timeout`` seconds, as in a Stage. ``tenant``: whose call it is.
     ``stages``: what to try then, one after the other; ``otherwise``: what to answer when all have failed, instead of
-    the best answer."""
+    the best answer; ``transfers``: whether REFER may pass in a call that a provider has made."""
 
     kind: Literal["route"] = "route"
     targets: list[Target]
@@ -98,6 +100,7 @@ class Route(Wire):
     timeout: float = 0.0
     stages: list[Stage] = []
     otherwise: Reject | None = None
+    transfers: bool = False
 
 
 class Access(Wire):

@@ -13,7 +13,7 @@ WireFlow = tuple[str, int, str, str, int, int]
 class Wire(BaseModel):
     """Fields unknown to an older reader are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
 class Credentials(Wire):

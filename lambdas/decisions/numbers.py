@@ -30,8 +30,10 @@ def read(user: str, country: str) -> Number | None:
     digits = text.removeprefix("+")
     if not digits or not _DIALLED.issuperset(digits) or len(digits) > 32:
         return None
-    if text == "112" or (shortnumberinfo.is_emergency_number(text, country) if country else text in _EMERGENCY):
-        return Number(text, "", True)
+    # With a plus, or behind a code like *31#, it is one all the same.
+    plain = digits.replace("#", "*").rpartition("*")[2]
+    if plain == "112" or (shortnumberinfo.is_emergency_number(plain, country) if country else plain in _EMERGENCY):
+        return Number(plain, "", True)
     try:
         parsed = phonenumbers.parse(text, country or None)
     except NumberParseException:

@@ -78,6 +78,7 @@ class Providers:
         change = Change(version=round(now * 1000), provider=item.id, address=address)
         exists = DirectoryItem.pk.exists()
         self._directory.tell(change, now, lambda transaction: transaction.delete(item, condition=exists))
+        ProviderStateItem(*item_key(ProviderStateItem, item.id)).delete()
 
     def moved(self, provider: str, address: str, now: float) -> None:
         """Let the edges know that it has been assigned to ``address``."""
@@ -153,5 +154,6 @@ class Providers:
             caller_id_in=cast(CallerIdIn, item.caller_id_in),
             number_format=cast(NumberFormat, item.number_format),
             transfers=item.transfers,
+            plan=item.plan,
             version=int(item.version),
         )

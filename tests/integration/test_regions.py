@@ -129,6 +129,8 @@ def test_parted_regions_never_register_an_account_twice(regions, tmp_path):
                 assert later.at - stopped > 9  # not before the sleeper's lease was over
             assert [item.cseq for item in registrations] == sorted({item.cseq for item in registrations})
     finally:
+        for user in users:
+            fleet.request("DELETE", f"/v1/providers/p{user}?tenant={tenant}")
         provider.stop()
 
 

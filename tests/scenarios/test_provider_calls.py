@@ -453,3 +453,143 @@ def test_tokens_of_one_call_are_of_no_use_in_another(world, provider, alice):
     bye = provider.agent.in_dialog(forged, "BYE")
     provider.send(bye.to_bytes())
     assert world.wait(lambda: provider.agent.final(bye)).status == 481
+
+
+def test_a_route_to_a_provider_is_of_use_in_its_call_only(world, provider, alice):
+    """Whoever has the token may not ask for what he likes in the account's name."""
+    _, dialog, _, _ = answered(world, alice, provider)
+    world.run(1)
+    before = len(provider.agent.received)
+    for cseq, method, target, remote, status in (
+        (50, "INVITE", "sip:+1900@sip.voip.test", dialog.remote, 481),
+        (60, "REGISTER", dialog.target, dialog.remote, 405),
+        (70, "MESSAGE", dialog.target, dialog.remote, 405),
+        (80, "INVITE", dialog.target, "<sip:x@y>;tag=another", 403),
+    ):
+        forged = Dialog(dialog.call_id, dialog.local, remote, target, dialog.routes, cseq)
+        request = alice.agent.in_dialog(forged, method)
+        alice.send(request.to_bytes())
+        assert world.wait(lambda request=request: alice.agent.final(request)).status == status, method
+    assert len(provider.agent.received) == before
+
+
+def test_every_message_to_a_provider_has_one_content_length(world, provider, alice):
+    uri = f"sip:02079460000@{DOMAIN}"
+    invite = alice.agent.request("INVITE", uri, headers=[f"Contact: {alice.agent.contact}"], body=b"v=0\r\n")
+    invite.headers = [header for header in invite.headers if header[0] != "content-length"]
+    alice.send(invite.to_bytes())
+    challenge = world.wait(lambda: next(iter(alice.agent.responses("INVITE")), None))
+    alice.send(alice.agent.authorize(invite, challenge).to_bytes())
+    assert arrives(world, provider).values("content-length") == ["5"]
+
+
+def test_what_names_the_phones_home_stays_there(world, provider, alice):
+    lines = ["Reply-To: <sip:alice@10.0.0.9>", "Call-Info: <http://10.0.0.9/>", "X-Home: 10.0.0.9", "User-Agent: phone"]
+    dial(world, alice, headers=lines)
+    out = arrives(world, provider)
+    assert b"10.0.0.9" not in out.to_bytes()
+    assert out.get("user-agent") == "phone"
+
+
+def test_patience_counts_from_each_attempt_and_a_cancel_waits_for_its_ringing(world, provider, alice):
+    """The 100 and the 407 of the first attempt tell nothing of the second."""
+    second = ProviderDouble(world, "198.51.100.2", "sip.second.test")
+    assign(world, account("second", host="sip.second.test"), "edge-b")
+    world.run(2)
+    world.control.settings = Settings("GB", (), (OutboundRoute("", ("voip", "second")),))
+    take, challenge = provider.take, provider.challenge
+
+    def trying_first(request, status, stale=""):
+        provider.answer(make_response(request, 100))
+        return challenge(request, status, stale)
+
+    provider.challenge = trying_first
+    provider.agent.take = lambda data: None if b"Proxy-Authorization" in data else take(data)
+    begun = world.now
+    dial(world, alice)
+    arrives(world, second)
+    assert world.now - begun < 6
+
+
+def test_another_servers_challenge_is_a_new_one(world, alice):
+    first = ProviderDouble(world, "198.51.100.1")
+    second = ProviderDouble(world, "198.51.100.2")
+    assign(world, account())
+    world.run(2)
+    invite = dial(world, alice)
+    out = arrives(world, first)
+    first.answer(first.agent.response(out, 503))
+    other = arrives(world, second)
+    assert f'nonce="{second.nonce}"' in other.get("proxy-authorization")
+    second.answer(second.agent.response(other, 200))
+    assert world.wait(lambda: alice.agent.final(invite)).status == 200
+
+
+def test_a_late_answer_of_a_server_that_was_given_up_is_hung_up(world, alice):
+    first = ProviderDouble(world, "198.51.100.1")
+    second = ProviderDouble(world, "198.51.100.2")
+    first.asks = second.asks = False
+    assign(world, account())
+    world.run(2)
+    dial(world, alice)
+    late = arrives(world, first)
+    arrives(world, second)  # after 4 s of silence
+    first.answer(first.agent.response(late, 200))
+    assert arrives(world, first, "ACK").get("call-id") == late.get("call-id")
+    bye = arrives(world, first, "BYE")
+    assert (bye.uri, number_of(bye) > number_of(late)) == ("sip:4420@198.51.100.1:5060", True)
+
+
+def test_a_cancel_while_accounts_are_fetched_ends_the_call(world, provider):
+    bob = world.phone("bob", "edge-b")
+    assert bob.register() == 200
+    world.restart("edge-a")
+    invite = call_in(world, provider)
+    world.run(0.5)
+    provider.send(make_cancel(invite).to_bytes())
+    assert world.wait(lambda: provider.agent.final(invite)).status == 487
+    assign(world, account())
+    world.run(5)
+    assert not bob.agent.requests("INVITE")
+
+
+def test_strangers_cannot_fill_the_memory_while_accounts_are_fetched(world, provider):
+    world.restart("edge-a")
+    for _ in range(1100):
+        call_in(world, provider)
+
+    def refused():
+        return {item.get("call-id") for item in provider.agent.responses("INVITE") if item.status == 503}
+
+    world.run(0.5)
+    assert len(refused()) == 100
+    world.run(5)
+    assert len(refused()) == 1100
+
+
+def test_transfers_of_calls_in_pass_where_the_account_says_so(world, provider):
+    bob = world.phone("bob", "edge-b")
+    assert bob.register() == 200
+    assign(world, account(transfers=True, version=2))
+    invite = call_in(world, provider)
+    got = world.wait(lambda: bob.agent.requests("INVITE"))[0]
+    ok = bob.agent.response(got, 200)
+    bob.send(ok.to_bytes())
+    assert world.wait(lambda: provider.agent.final(invite)).status == 200
+    refer = bob.agent.in_dialog(bob.agent.callee_dialog(got, ok), "REFER", headers=["Refer-To: <sip:x@example.net>"])
+    bob.send(refer.to_bytes())
+    assert arrives(world, provider, "REFER")
+
+
+def test_rubbish_in_tokens_and_numbers_is_refused_quietly(world, provider, alice):
+    _, dialog, _, _ = answered(world, alice, provider)
+    rubbish = dialog.target.replace("c.", "c.x")
+    forged = Dialog(dialog.call_id, dialog.local, dialog.remote, rubbish, dialog.routes, 70)
+    alice.send(alice.agent.in_dialog(forged, "ACK").to_bytes())
+    bye = alice.agent.in_dialog(forged, "BYE")
+    alice.send(bye.to_bytes())
+    assert world.wait(lambda: alice.agent.final(bye)).status == 481
+    prack = alice.agent.in_dialog(dialog, "PRACK", headers=[f"RAck: 1 {'9' * 5000} INVITE"])
+    alice.send(prack.to_bytes())
+    world.run(1)
+    assert world.nodes["edge-b"].core.counters["errors"] == 0

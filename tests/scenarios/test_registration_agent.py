@@ -297,3 +297,63 @@ def test_many_accounts_begin_one_after_the_other(world, provider):
     pings = provider.pings
     world.run(25)
     assert provider.pings - pings == 1  # one way for all of them
+
+
+def test_an_account_made_again_under_its_name_gets_its_calls(world, provider):
+    assign(world, account())
+    world.run(2)
+    assign(world, account(contact_user="another", call_id="another-call-id", version=2))
+    world.run(2)
+    node = world.nodes["edge-a"]
+    flow = Flow(node.address, 5060, "udp", *provider.place)
+    assert node.core.agent.account_of("another", flow) == "t1/voip"
+    assert node.core.agent.account_of("contactvoip", flow) == ""
+    assert ("call-id-of-voip", "0") in [(item.get("call-id"), item.get("expires")) for item in provider.registers]
+    assert reports(world)[-1].state == "registered"  # not what became of the old one
+
+
+@pytest.mark.parametrize("when", [0.015, 0.5])
+def test_whatever_may_be_registered_is_taken_back(world, provider, when):
+    """Disabled while the first REGISTER is under way, or while a new holder waits for its time."""
+    node = world.nodes["edge-a"]
+    if when == 0.5:
+        world.exclusive[node.address] = (world.now + 5, float("inf"))
+        world.inform(node)
+    assign(world, account())
+    world.run(when)
+    assign(world, account(enabled=False, version=2))
+    world.run(10)
+    assert provider.registers[-1].get("expires") == "0"
+    assert reports(world)[-1].state == "unregistered"
+
+
+def test_a_provider_that_closes_after_each_answer_is_not_flooded(world):
+    provider = ProviderDouble(world, transport="tcp")
+    provider.asks = False
+    assign(world, account(transport="tcp"))
+    node = world.nodes["edge-a"]
+    for _ in range(1200):
+        world.run(0.5)
+        node.handle(FlowClosed(Flow(node.address, 5060, "tcp", "198.51.100.1", 5060)))
+    assert len(provider.registers) < 20
+
+
+def test_a_takeovers_registers_leave_one_after_the_other(world, provider):
+    provider.asks = False
+    node = world.nodes["edge-a"]
+    world.exclusive[node.address] = (world.now + 12, float("inf"))
+    world.inform(node)
+    accounts = [replace(account(f"p{number}"), id=f"t1/p{number}").account for number in range(500)]
+    for start in range(0, 500, 50):
+        node.handle(ProvidersAssigned(node.address, accounts[start : start + 50], [], start == 450))
+    world.run(12.5)
+    assert 0 < len(provider.registers) < 120
+    world.run(10)
+    assert len(provider.registers) == 500
+
+
+def test_a_reason_that_is_not_utf8_is_reported(world, provider):
+    provider.script = [lambda request: make_response(request, 500, b"Erreur \xe9".decode("utf-8", "surrogateescape"))]
+    assign(world, account())
+    world.run(1)
+    assert reports(world)[-1].model_dump_json()

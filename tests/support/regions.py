@@ -39,6 +39,8 @@ class TwoRegions:
         self.lag = 0.1
         self.reordered = False
         self.parted = False
+        # Made once: clients may be shared by threads, but not made in several at a time.
+        self._clients = [self._client(host, region) for host, region in zip(self.hosts, REGIONS, strict=True)]
         self._stop = threading.Event()
         self._known: list[dict[tuple[str, str], str]] = [{}, {}]
         self._stamps: dict[tuple[str, str], int] = {}
@@ -105,7 +107,7 @@ class TwoRegions:
         return development_client("dynamodb", f"http://{host.address}:{MINISTACK}", region)
 
     def _scan(self, index: int) -> dict[tuple[str, str], str]:
-        client = self._client(self.hosts[index], REGIONS[index])
+        client = self._clients[index]
         found: dict[tuple[str, str], str] = {}
         for table in _TABLES:
             name = f"{PREFIX}-{table}"
@@ -116,7 +118,7 @@ class TwoRegions:
         return found
 
     def _replicate(self) -> None:
-        clients = [self._client(host, region) for host, region in zip(self.hosts, REGIONS, strict=True)]
+        clients = self._clients
         rng = random.Random(5)
         serial = itertools.count(1)
         while not self._stop.wait(0.02):

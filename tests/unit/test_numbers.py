@@ -6,6 +6,7 @@ import base64
 
 import pytest
 
+from edge.providers.sdp import published
 from lambdas.contract import Reject, Route
 from lambdas.decisions import outbound
 from lambdas.decisions.numbers import read, write
@@ -50,6 +51,10 @@ def test_what_is_no_number(text):
         ("110", "DE", True),
         ("110", "GB", False),
         ("9991", "GB", False),
+        ("+112", "GB", True),
+        ("*31#112", "GB", True),
+        ("#31#999", "GB", True),
+        ("*67911", "US", False),  # a code without an end: nobody can tell where the number begins
     ],
 )
 def test_emergency_numbers(dialled, country, emergency):
@@ -117,3 +122,15 @@ def test_sealed_for_one_owner_only(tmp_path, monkeypatch):
     monkeypatch.delenv("SECRETS_KEY_FILE")
     with pytest.raises(Unsealed, match="SECRETS_KEY_ID"):
         Vault().seal("t1/voip", "secret")
+
+
+def test_descriptions_name_no_home():
+    body = (
+        b"v=0\no=- 1 1 IN IP4 192.168.0.5\nc=IN IP4 100.64.0.5/127\na=rtcp:5001 IN IP4 10.0.0.1\r\n"
+        b"a=candidate:1 1 UDP 1 192.168.0.5 5000 typ host\na=candidate:2 1 UDP 1 8.8.8.8 5000 typ srflx\nc=IN IP4 0.0.0.0\n"
+    )
+    assert published(body, "application/sdp", "8.8.4.4") == (
+        b"v=0\no=- 1 1 IN IP4 8.8.4.4\nc=IN IP4 8.8.4.4/127\na=rtcp:5001 IN IP4 8.8.4.4\r\n"
+        b"a=candidate:2 1 UDP 1 8.8.8.8 5000 typ srflx\nc=IN IP4 0.0.0.0\n"
+    )
+    assert published(body, "text/plain", "8.8.4.4") == body

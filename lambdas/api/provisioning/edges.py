@@ -85,11 +85,19 @@ def read_edge(edge: str, services: ServicesDep, _: AdminDep) -> Edge:
     return _shown(_edge(edge, services), services)
 
 
-@router.delete("/{edge}", status_code=204, responses=responses(401, 403, 404))
+@router.delete("/{edge}", status_code=204, responses=responses(401, 403, 404, 409))
 def remove_edge(edge: str, services: ServicesDep, _: AdminDep) -> None:
     """Take an edge out of the fleet: within 10 s nothing that it says is accepted, and its leases run out."""
+    item = _edge(edge, services)
+    for address in item.addresses:
+        left = services.assignments.count(address) if services.edges_for(address) == [edge] else 0
+        if left:
+            detail = (
+                f"{left} provider accounts are registered from {address}; stop the edge, they move within a minute."
+            )
+            raise Problem(409, detail)
     try:
-        services.directory.delete(_edge(edge, services))
+        services.directory.delete(item)
     except Missing as error:
         raise Problem(404, f"There is no edge {edge!r}.") from error
 

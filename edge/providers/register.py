@@ -1,0 +1,93 @@
+"""REGISTER requests and what their answers say (RFC 3261 §10.2)."""
+
+from __future__ import annotations
+
+from edge.sip.errors import ParseError
+from edge.sip.flow import Flow
+from edge.sip.headers import NameAddr, parse_params, split_list
+from edge.sip.message import Header, Request, Response
+from edge.sip.uri import Uri
+from lambdas.contract import ProviderAccount
+
+MOST_ROUTES = 8  # of a Service-Route
+_LONGEST_TEXT = 300
+_LONGEST_RETRY_AFTER = 3600.0
+
+
+def contact_of(account: ProviderAccount, flow: Flow) -> str:
+    """Where calls are to come in."""
+    transport = "" if flow.transport == "udp" else f";transport={flow.transport}"
+    return f"sip:{account.contact_user}@{flow.sent_by}{transport}"
+
+
+def register(
+    account: ProviderAccount,
+    flow: Flow,
+    branch: str,
+    tag: str,
+    cseq: int,
+    seconds: int,
+    by_proxy: bool,
+    credentials: list[Header],
+) -> Request:
+    """The request for ``seconds`` (0: unregister). ``by_proxy``: by way of the outbound proxy, if there is one."""
+    headers: list[Header] = [
+        ("via", f"Via: SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={branch};rport"),
+    ]
+    if account.server.route and by_proxy:
+        headers.append(("route", f"Route: {account.server.route}"))
+    headers += [
+        ("max-forwards", "Max-Forwards: 70"),
+        ("from", f"From: <{account.aor}>;tag={tag}"),
+        ("to", f"To: <{account.aor}>"),
+        ("call-id", f"Call-ID: {account.call_id}"),
+        ("cseq", f"CSeq: {cseq} REGISTER"),
+        ("contact", f"Contact: <{contact_of(account, flow)}>;expires={seconds}"),
+        ("expires", f"Expires: {seconds}"),
+        ("supported", "Supported: path"),
+        ("user-agent", "User-Agent: sipwizard"),
+    ]
+    headers += [(line.partition(":")[0].lower(), line) for line in account.headers]
+    headers += credentials
+    headers.append(("content-length", "Content-Length: 0"))
+    return Request("REGISTER", account.registrar, headers)
+
+
+def granted(response: Response, user: str, flow: Flow, asked: int) -> int:
+    """The expiry of our own Contact (``user`` at the flow's address) among those listed; without any, that of the whole
+    answer (§10.2.4). 0 if only others are listed."""
+    whole = seconds_of(response.get("expires"), asked)
+    contacts = [value for line in response.values("contact") for value in values_of(line)]
+    for value in contacts:
+        try:
+            address = NameAddr.parse(value)
+            uri = Uri.parse(address.uri)
+        except ParseError:
+            continue
+        if uri.user == user and uri.host == flow.address:
+            return seconds_of(parse_params(address.params).get("expires"), whole)
+    return 0 if contacts else whole
+
+
+def retry_after(response: Response) -> float:
+    """Seconds (§20.33), within reason."""
+    text = (response.get("retry-after") or "").split(";")[0].split("(")[0].strip()
+    return min(float(seconds_of(text, 0)), _LONGEST_RETRY_AFTER)
+
+
+def clean(text: str) -> str:
+    """Storable, whatever octets came."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:_LONGEST_TEXT]
+
+
+def values_of(line: str) -> list[str]:
+    """A list's values; none if it can't be read."""
+    try:
+        return split_list(line)
+    except ParseError:
+        return []
+
+
+def seconds_of(text: str | None, otherwise: int) -> int:
+    text = (text or "").strip()
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else otherwise
