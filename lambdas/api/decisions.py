@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from lambdas.api import routing
 from lambdas.api.problems import Problem
 from lambdas.api.security import EdgeDep, ServicesDep
 from lambdas.api.services import Services
@@ -19,11 +20,8 @@ from lambdas.contract import (
     QuestionEnvelope,
     RegisterQuestion,
     Reject,
-    RouteQuestion,
 )
-from lambdas.decisions import outbound, register, route
-from lambdas.decisions.digest import refuse
-from lambdas.decisions.provider import Way
+from lambdas.decisions import register, route
 from lambdas.repositories.models import EdgeItem
 
 router = APIRouter(prefix="/edge", tags=["edges"])
@@ -62,49 +60,8 @@ def _decide(question: Question, services: Services) -> Decision:
         provider = services.providers.get(question.provider)
         return Access(secret=provider.secret) if provider is not None else Reject(status=404, reason="Not Found")
     if isinstance(question, IncomingQuestion):
-        return _incoming(question, services)
-    return _route(question, services)
-
-
-def _incoming(question: IncomingQuestion, services: Services) -> Decision:
-    provider = services.providers.get(question.provider)
-    wanted = route.called_by(provider, question.method) if provider is not None else ()
-    return route.incoming(provider, {aor: services.bindings.of(aor) for aor in wanted}, services.clock())
-
-
-def _route(question: RouteQuestion, services: Services) -> Decision:
-    credentials = question.credentials
-    account = services.directory.account(f"{credentials.username}@{credentials.realm}")
-    refusal = refuse(credentials, question.method, account, question.caller)
-    if refusal is not None or account is None:
-        return refusal or Reject(status=403)
-    user, _, host = question.called.rpartition("@")
-    ours = host in services.domains.get().names
-    settings = services.directory.settings(account.tenant)
-    choice = outbound.choose(user, "" if ours else host, settings)
-    emergency = isinstance(choice, Reject) or (choice is not None and choice.number.emergency)
-    called = services.directory.account(question.called) if ours and not emergency else None
-    if called is not None or choice is None:
-        return route.decide(account, called, services.bindings.of(question.called) if called else (), services.clock())
-    if isinstance(choice, Reject):
-        return choice
-    if question.method != "INVITE":
-        return Reject(status=405, reason="Method Not Allowed: only calls go to providers")
-    ways = [_way(f"{account.tenant}/{name}", question.address, services) for name in choice.providers]
-    return outbound.through(choice, [way for way in ways if way is not None], account)
-
-
-def _way(name: str, here: str, services: Services) -> Way | None:
-    """Calls leave from where the account is registered, if anybody is there; else from the caller's edge address."""
-    provider = services.providers.get(name)
-    if provider is None:
-        return None
-    assigned = services.assignments.get(name) if provider.registers else None
-    if assigned is None or all(lease.address != assigned.address for lease in services.fleet.get()[0]):
-        return Way(provider, here, {})
-    state = services.providers.state(name)
-    routes = state.routes if state is not None and state.state == "registered" else ()
-    return Way(provider, assigned.address, assigned.ports or {}, routes)
+        return routing.incoming(question, services)
+    return routing.route(question, services)
 
 
 def _register(question: RegisterQuestion, services: Services) -> Decision:

@@ -23,6 +23,7 @@ from lambdas.repositories.calls import Calls
 from lambdas.repositories.directory import Directory
 from lambdas.repositories.leases import Leases, Presence
 from lambdas.repositories.models import EdgeItem
+from lambdas.repositories.plans import Plans
 from lambdas.repositories.providers import Providers
 from lambdas.repositories.vault import Vault
 
@@ -73,6 +74,7 @@ class Services:
         self.leases = Leases()
         self.assignments = Assignments()
         self.providers = Providers(self.directory, Vault())
+        self.plans = Plans(self.directory)
         self.calls = Calls()
         self.addresses = Addresses()
         self.fleet: Cached[tuple[list[Lease], list[Presence]]] = Cached(self._living, 1.0)

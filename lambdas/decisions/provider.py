@@ -43,6 +43,7 @@ class Provider:
     caller_id_in: CallerIdIn = "from"
     number_format: NumberFormat = "e164"
     transfers: bool = False
+    plan: str = ""
     version: int = 0
 
     @property
@@ -104,8 +105,10 @@ class OutboundRoute:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A tenant's. ``country`` is an ISO 3166 code or ""; ``emergency`` names the providers for emergency calls."""
+    """A tenant's. ``country`` is an ISO 3166 code or ""; ``emergency`` names the providers for emergency calls,
+    ``plan`` the dial plan of calls by its accounts ("" for none)."""
 
     country: str = ""
     emergency: tuple[str, ...] = ()
     routes: tuple[OutboundRoute, ...] = ()
+    plan: str = ""

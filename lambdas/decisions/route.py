@@ -32,7 +32,7 @@ def incoming(provider: Provider | None, bindings: dict[str, tuple[StoredBinding,
     targets = [target for items in bindings.values() for target in targets_of(items, now)]
     if not targets:
         return Reject(status=480, reason="Temporarily Unavailable: not registered")
-    return Route(targets=targets, tenant=provider.tenant)
+    return Route(targets=targets, tenant=provider.tenant, transfers=provider.transfers)
 
 
 def called_by(provider: Provider, method: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ class Account:
     enabled: bool = True
     version: int = 0
     caller_id: str = ""
+    plan: str = ""
 
     @property
     def grant(self) -> Grant:

@@ -26,6 +26,7 @@ from lambdas.repositories.models import (
     DirectoryItem,
     DomainItem,
     EdgeItem,
+    PlanItem,
     ProviderItem,
     ProviderStateItem,
     SecretItem,
@@ -124,7 +125,7 @@ class Directory:
     def delete_domain(self, item: DomainItem) -> None:
         """Raises Taken if its aliases have changed since ``item`` was read."""
         try:
-            with TransactWrite(connection=_connection()) as transaction:
+            with TransactWrite(connection=connection()) as transaction:
                 for alias in item.aliases:
                     transaction.delete(
                         AliasItem(*item_key(AliasItem, alias)), condition=AliasItem.canonical == item.name
@@ -141,7 +142,7 @@ class Directory:
         """Raises Taken if there is such an account, or the domain is about to go."""
         item.created_at = int(time.time())
         try:
-            with TransactWrite(connection=_connection()) as transaction:
+            with TransactWrite(connection=connection()) as transaction:
                 transaction.condition_check(
                     DomainItem,
                     domain.pk,
@@ -185,7 +186,7 @@ class Directory:
     def _write(self, item: DomainItem, added: list[str], dropped: list[str] | tuple[()], condition: Condition) -> None:
         absent = DirectoryItem.pk.does_not_exist()
         try:
-            with TransactWrite(connection=_connection()) as transaction:
+            with TransactWrite(connection=connection()) as transaction:
                 transaction.save(item, condition=condition)
                 for alias in added:
                     pk, sk = item_key(AliasItem, alias)
@@ -215,7 +216,14 @@ class Directory:
         if item is None:
             return None
         return Account(
-            item.aor, item.tenant, item.ha1_md5, item.ha1_sha256, item.enabled, int(item.version), item.caller_id
+            aor=item.aor,
+            tenant=item.tenant,
+            ha1_md5=item.ha1_md5,
+            ha1_sha256=item.ha1_sha256,
+            enabled=item.enabled,
+            version=int(item.version),
+            caller_id=item.caller_id,
+            plan=item.plan,
         )
 
     def settings(self, tenant: str) -> Settings:
@@ -224,7 +232,7 @@ class Directory:
         if item is None:
             return Settings()
         routes = [OutboundRoute(route["prefix"], tuple(route["providers"])) for route in item.outbound_routes]
-        return Settings(item.country, tuple(item.emergency_providers), tuple(routes))
+        return Settings(item.country, tuple(item.emergency_providers), tuple(routes), item.outgoing_plan)
 
     def fleet_secret(self) -> bytes:
         """32 octets; made when first asked for."""
@@ -249,6 +257,7 @@ _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
     AccountItem: ("AOR#", "ACCOUNT#"),
     ApiKeyItem: ("KEY#", "KEY#"),
     EdgeItem: ("EDGE#", "EDGE#"),
+    PlanItem: ("PLAN#", "PLAN#"),
     ProviderItem: ("PROVIDER#", "PROVIDER#"),
     ProviderStateItem: ("STATE#", "STATE#"),
     SecretItem: ("FLEET#", "FLEET#"),
@@ -293,7 +302,7 @@ def edge_item(edge: str, public_key: str, addresses: list[str]) -> EdgeItem:
     return EdgeItem(pk, sk, id=edge, public_key=public_key, addresses=addresses, listing="edges")
 
 
-def _connection() -> Connection:
+def connection() -> Connection:
     return Connection(region=DirectoryItem.Meta.region)
 
 

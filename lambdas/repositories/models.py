@@ -59,6 +59,7 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     country = UnicodeAttribute(default="")
     emergency_providers = ListAttribute[str](default=list)
     outbound_routes = JSONAttribute(default=list)
+    outgoing_plan = UnicodeAttribute(default="")
 
 
 class DomainItem(DirectoryItem, discriminator="domain"):
@@ -84,6 +85,7 @@ class AccountItem(DirectoryItem, discriminator="account"):
     version = NumberAttribute(default=0)
     display_name = UnicodeAttribute(default="")
     caller_id = UnicodeAttribute(default="")
+    plan = UnicodeAttribute(default="")
 
 
 class ProviderItem(DirectoryItem, discriminator="provider"):
@@ -115,8 +117,32 @@ class ProviderItem(DirectoryItem, discriminator="provider"):
     caller_id_in = UnicodeAttribute(default="from")
     number_format = UnicodeAttribute(default="e164")
     transfers = BooleanAttribute(default=False)
+    plan = UnicodeAttribute(default="")
     call_id = UnicodeAttribute()
     version = NumberAttribute(default=0)
+
+
+class PlanItem(DirectoryItem, discriminator="plan"):
+    """A dial plan by name: which of its versions counts (0: none yet), and how many there are. ``uid`` is another one's
+    if it is made again."""
+
+    id = UnicodeAttribute()
+    uid = UnicodeAttribute()
+    tenant = UnicodeAttribute()
+    name = UnicodeAttribute()
+    published = NumberAttribute(default=0)
+    latest = NumberAttribute(default=0)
+    published_by = UnicodeAttribute(default="")
+    published_at = NumberAttribute(default=0)
+
+
+class PlanVersionItem(DirectoryItem, discriminator="plan-version"):
+    """One version, never changed. ``text`` is JSON; ``author`` the API key that stored it."""
+
+    number = NumberAttribute()
+    text = UnicodeAttribute()
+    author = UnicodeAttribute()
+    note = UnicodeAttribute(default="")
 
 
 class ProviderStateItem(DirectoryItem, discriminator="provider-state"):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import re
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -160,3 +163,30 @@ def test_other_broken_parts():
             plan(BOB, **broken)
     with pytest.raises(ValidationError):
         plan(*[BOB] * 101)
+
+
+RECIPES = re.findall(
+    r"^## \d+\. (.*?)\n.*?```json\n(.*?)```",
+    (Path(__file__).parent.parent.parent / "docs" / "dialplans.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def test_there_are_recipes():
+    assert len(RECIPES) == 10
+
+
+@pytest.mark.parametrize(("title", "text"), RECIPES, ids=[title for title, _ in RECIPES])
+def test_recipes_do_what_their_examples_say(title, text):
+    made = Plan.model_validate_json(text)
+    assert made.examples
+    assert failures(made) == []
+
+
+def test_fifty_rules_are_read_fast():
+    rules = [{"when": {"caller": [f"+4{number}*"], "hours": [{"since": "09:00"}]}, **BOB} for number in range(100, 149)]
+    made = plan(*rules, {"as_dialled": True}, time_zone="Europe/London")
+    begun = time.process_time()
+    for _ in range(100):
+        evaluate(made, CALL)
+    assert (time.process_time() - begun) / 100 < 0.002

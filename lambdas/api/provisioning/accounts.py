@@ -19,6 +19,7 @@ from lambdas.api.provisioning.common import (
     chosen_tenant,
     found_or_404,
 )
+from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import E164
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
@@ -55,6 +56,9 @@ class AccountChange(Input):
     enabled: Annotated[bool | None, Field(description="A disabled account can neither register nor call.")] = None
     display_name: Annotated[str | None, Field(max_length=100)] = None
     caller_id: E164 | None = None
+    plan: Annotated[str | None, Field(max_length=32, description="The dial plan of calls to it; empty for none.")] = (
+        None
+    )
 
 
 class PasswordChange(Input):
@@ -69,6 +73,7 @@ class Account(BaseModel):
     enabled: bool
     display_name: str
     caller_id: str
+    plan: str
 
 
 class AccountWithPassword(Account):
@@ -95,6 +100,7 @@ def _shown(item: AccountItem) -> Account:
         enabled=item.enabled,
         display_name=item.display_name,
         caller_id=item.caller_id,
+        plan=item.plan,
     )
 
 
@@ -150,6 +156,7 @@ def change_account(aor: str, body: AccountChange, services: ServicesDep, who: Ca
     """Enable, disable or rename. Fields left out stay as they are."""
     item = _account(aor, services, who)
     changes = body.model_dump(exclude_none=True)
+    check_plan(item.tenant, body.plan, services)
     if changes:
         _update(services, item, changes)
     return _shown(item)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
+from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.registrations import choose_address, living
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
@@ -27,26 +28,13 @@ router = APIRouter(prefix="/providers", tags=["providers"])
 
 _PRINTABLE = r"^[\x20-\x7e]*$"
 _RESERVED = frozenset(
-    [
-        "via",
-        "route",
-        "record-route",
-        "from",
-        "to",
-        "call-id",
-        "cseq",
-        "contact",
-        "max-forwards",
-        "content-length",
-        "content-type",
-        "expires",
-        "authorization",
-        "proxy-authorization",
-        "require",
-        "proxy-require",
-        "supported",
-    ]
-)
+    (
+        "via", "route", "record-route", "from", "to", "call-id", "cseq", "contact", "max-forwards", "content-length",
+        "content-type", "content-encoding", "expires", "authorization", "proxy-authorization", "require",
+        "proxy-require", "supported", "user-agent", *"abcdefijklmnorstuvxy",
+    )
+)  # fmt: skip
+"""Header fields that the service sets; single letters are compact forms."""
 
 
 def _host(text: str) -> str:
@@ -82,7 +70,10 @@ def _header(text: str) -> str:
 
 
 def _network(text: str) -> str:
-    return str(ipaddress.ip_network(text.strip(), strict=False))
+    try:
+        return str(ipaddress.IPv4Network(text.strip(), strict=False))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not an IPv4 network like 198.51.100.0/24") from error
 
 
 def _number(text: str) -> str:
@@ -148,6 +139,9 @@ class NewProvider(Input):
     caller_id_in: CallerIdIn = "from"
     number_format: NumberFormat = "e164"
     transfers: Annotated[bool, Field(description="Whether REFER may pass between phone and provider.")] = False
+    plan: Annotated[str, Field(max_length=32, description="The dial plan of its calls; else they ring `incoming`.")] = (
+        ""
+    )
 
 
 class ProviderChange(Input):
@@ -173,6 +167,7 @@ class ProviderChange(Input):
     caller_id_in: CallerIdIn | None = None
     number_format: NumberFormat | None = None
     transfers: bool | None = None
+    plan: Annotated[str, Field(max_length=32)] | None = None
 
 
 class Registration(BaseModel):
@@ -216,6 +211,7 @@ class Provider(BaseModel):
     caller_id_in: str
     number_format: str
     transfers: bool
+    plan: str
     registration: Registration | None = Field(description="Live state; null for one that doesn't register.")
 
 
@@ -228,6 +224,7 @@ def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) ->
     tenant = chosen_tenant(body.tenant, who, services)
     values = body.model_dump(exclude={"tenant", "password"})
     _check_accounts(tenant, values, services)
+    check_plan(tenant, body.plan, services)
     name = f"{tenant}/{body.name}"
     item = ProviderItem(
         *item_key(ProviderItem, name),
@@ -276,6 +273,7 @@ def change_provider(
     item = _provider(name, tenant, services, who)
     changes = body.model_dump(exclude_none=True)
     _check_accounts(item.tenant, changes, services)
+    check_plan(item.tenant, body.plan, services)
     if changes:
         try:
             services.providers.change(item, _address(item, services), services.clock(), **changes)
@@ -290,11 +288,13 @@ def change_provider(
 def delete_provider(name: str, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> None:
     """Remove an account; it is unregistered."""
     item = _provider(name, tenant, services, who)
+    address = _address(item, services)
+    # First, so that one made again under this name gets an assignment of its own.
+    services.assignments.delete(item.id)
     try:
-        services.providers.delete(item, _address(item, services), services.clock())
+        services.providers.delete(item, address, services.clock())
     except Missing as error:
         raise Problem(404, f"There is no provider {name!r}.") from error
-    services.assignments.delete(item.id)
 
 
 def _provider(name: str, tenant: str | None, services: Services, who: CallerDep) -> ProviderItem:

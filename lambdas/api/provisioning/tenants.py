@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
+from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import ProviderName
 from lambdas.api.security import AdminDep, CallerDep, ServicesDep
 from lambdas.repositories.directory import Missing, tenant_item
@@ -64,6 +65,9 @@ class TenantChange(Input):
         Field(max_length=4, description="Where emergency calls go; without any they are refused."),
     ] = None
     outbound_routes: Annotated[list[OutboundRoute] | None, Field(max_length=100)] = None
+    outgoing_plan: Annotated[
+        str | None, Field(max_length=32, description="The dial plan of calls by its accounts; empty for none.")
+    ] = None
 
 
 class Tenant(BaseModel):
@@ -72,6 +76,7 @@ class Tenant(BaseModel):
     country: str
     emergency_providers: list[str]
     outbound_routes: list[OutboundRoute]
+    outgoing_plan: str
 
 
 def _shown(item: TenantItem) -> Tenant:
@@ -81,6 +86,7 @@ def _shown(item: TenantItem) -> Tenant:
         country=item.country,
         emergency_providers=list(item.emergency_providers),
         outbound_routes=[OutboundRoute(**route) for route in item.outbound_routes],
+        outgoing_plan=item.outgoing_plan,
     )
 
 
@@ -115,6 +121,7 @@ def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: C
     if item is None or not who.owns(tenant):
         raise Problem(404, f"There is no tenant {tenant!r}.")
     changes = body.model_dump(exclude_none=True)
+    check_plan(tenant, body.outgoing_plan, services)
     named = {
         *(body.emergency_providers or ()),
         *(name for route in body.outbound_routes or () for name in route.providers),
@@ -134,12 +141,14 @@ def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: C
 
 @router.delete("/{tenant}", status_code=204, responses=responses(401, 403, 404, 409))
 def delete_tenant(tenant: str, services: ServicesDep, _: AdminDep) -> None:
-    """Remove a tenant that has no domains, accounts, providers or keys left."""
+    """Remove a tenant that has no domains, accounts, providers, plans or keys left."""
     directory = services.directory
     item = directory.get(TenantItem, tenant)
     if item is None:
         raise Problem(404, f"There is no tenant {tenant!r}.")
-    left = [name for name in ("accounts", "keys", "providers") if directory.page(f"{name}#{tenant}", 1, None).items]
+    left = [
+        name for name in ("accounts", "keys", "plans", "providers") if directory.page(f"{name}#{tenant}", 1, None).items
+    ]
     if any(domain.tenant == tenant for domain in directory.all("domains")):
         left.append("domains")
     if left:

@@ -1,0 +1,255 @@
+"""Dial plans: stored in versions, tried out, published and rolled back."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
+from lambdas.api.security import CallerDep, ServicesDep
+from lambdas.api.services import Services
+from lambdas.decisions import wizard
+from lambdas.decisions.rules import Plan
+from lambdas.decisions.wizard import Call
+from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.models import PlanItem
+from lambdas.repositories.plans import Version
+
+router = APIRouter(prefix="/plans", tags=["dial plans"])
+
+_MOST_TEXT = 200_000  # characters of JSON
+
+PlanName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", examples=["office"])]
+_TenantQuery = Annotated[str | None, Query(description="Whose; needed with an administration key.")]
+
+
+class NewVersion(Input):
+    plan: Plan
+    note: Annotated[str, Field(max_length=200, description="What has changed, for those who read the history.")] = ""
+    publish: Annotated[bool, Field(description="Let it count at once.")] = False
+
+
+class Publication(Input):
+    version: Annotated[int, Field(ge=1, description="An older one rolls back.")]
+
+
+class PlanShown(BaseModel):
+    name: str
+    tenant: str
+    published: Annotated[int, Field(description="The version that counts; 0 if none does.")]
+    published_by: Annotated[str, Field(description="The API key that published it.")]
+    published_at: int
+    latest: int
+
+
+class VersionShown(BaseModel):
+    version: int
+    plan: Plan
+    author: Annotated[str, Field(description="The API key that stored it.")]
+    note: str
+    at: int
+
+
+class Simulation(Input):
+    """A call to try. Without ``version`` the published one is asked."""
+
+    version: int | None = None
+    direction: Literal["incoming", "outgoing"] = "incoming"
+    caller: Annotated[str, Field(max_length=200)]
+    called: Annotated[str, Field(max_length=200)]
+    provider: Annotated[str, Field(max_length=32)] = ""
+    at: datetime.datetime | None = Field(default=None, description="Now, if left out.")
+    registered: Annotated[
+        list[str] | None, Field(description="Accounts that have a phone; as it is now, if left out.")
+    ] = None
+
+
+class LegShown(BaseModel):
+    rings: str
+    after: float
+
+
+class StepShown(BaseModel):
+    legs: list[LegShown]
+    timeout: float
+    statuses: Annotated[list[int], Field(description="Tried if what was before had one of these; any if empty.")]
+
+
+class RuleShown(BaseModel):
+    rule: str
+    outcome: Annotated[str, Field(description="`fired`, or the condition that didn't hold.")]
+
+
+class Simulated(BaseModel):
+    steps: list[StepShown]
+    status: Annotated[int | None, Field(description="What is answered at the end; null: the best answer.")]
+    reason: str
+    redirect: str | None
+    as_dialled: bool
+    called: str
+    caller_id: str
+    rules: list[RuleShown]
+
+
+@router.get("", responses=responses(400, 401, 404))
+def list_plans(
+    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: _TenantQuery = None
+) -> ListPage[PlanShown]:
+    """A tenant's dial plans, by name."""
+    owner = chosen_tenant(tenant, who, services)
+    page = services.directory.page(f"plans#{owner}", paging.limit, paging.after)
+    return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
+
+
+@router.get("/{name}", responses=responses(400, 401, 404))
+def read_plan(name: str, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> PlanShown:
+    """One plan: which version counts, and since when."""
+    return _shown(_plan(name, tenant, services, who))
+
+
+@router.post("/{name}/versions", status_code=201, responses=responses(400, 401, 404, 409, 422))
+def add_version(
+    name: PlanName, body: NewVersion, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None
+) -> PlanShown:
+    """Store a version; the first one makes the plan. It counts once it is published."""
+    owner = chosen_tenant(tenant, who, services)
+    if len(body.plan.model_dump_json(exclude_defaults=True)) > _MOST_TEXT:
+        raise Problem(422, f"The plan is longer than {_MOST_TEXT} characters; shorten its lists.")
+    _check_examples(body.plan if body.publish else None)
+    try:
+        number = services.plans.add(owner, name, body.plan, who.key, body.note)
+    except Taken as error:
+        raise Problem(409, "Somebody else has stored a version just now; read it, then try again.") from error
+    item = _plan(name, tenant, services, who)
+    if body.publish:
+        _publish(item, number, services, who)
+    return _shown(item)
+
+
+@router.get("/{name}/versions", responses=responses(400, 401, 404))
+def list_versions(
+    name: str, services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: _TenantQuery = None
+) -> ListPage[VersionShown]:
+    """All versions, oldest first: who stored what, when."""
+    item = _plan(name, tenant, services, who)
+    page = services.plans.versions(item.id, paging.limit, paging.after)
+    return ListPage(items=[_version_shown(version) for version in page.items], next=Paging.following(page))
+
+
+@router.post("/{name}/publish", responses=responses(400, 401, 404, 409, 422))
+def publish(
+    name: str, body: Publication, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None
+) -> PlanShown:
+    """Let a version count, from the next call on. Its own examples are tried first."""
+    item = _plan(name, tenant, services, who)
+    _check_examples(_version(item, body.version, services).plan)
+    _publish(item, body.version, services, who)
+    return _shown(item)
+
+
+@router.post("/{name}:simulate", responses=responses(400, 401, 404, 422))
+def simulate(
+    name: str, body: Simulation, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None
+) -> Simulated:
+    """What would happen to a call, which rules fire, and why the others don't. Nobody is rung."""
+    item = _plan(name, tenant, services, who)
+    number = body.version or int(item.published)
+    if not number:
+        raise Problem(404, f"No version of {name!r} is published; say which one to try with `version`.")
+    plan = _version(item, number, services).plan
+    now = services.clock()
+
+    def registered(aor: str) -> bool:
+        if body.registered is not None:
+            return aor in body.registered
+        return any(binding.live(now) for binding in services.bindings.of(aor) if binding.tenant == item.tenant)
+
+    call = Call(
+        direction=body.direction,
+        caller=body.caller,
+        called=body.called,
+        at=body.at.timestamp() if body.at is not None else now,
+        registered=registered,
+        provider=body.provider,
+        anonymous=body.caller.lower().startswith("anonymous"),
+    )
+    verdict = wizard.evaluate(plan, call, explain=True)
+    return Simulated(
+        steps=[
+            StepShown(
+                legs=[LegShown(rings=leg.account or leg.number or "", after=leg.after) for leg in step.legs],
+                timeout=step.timeout,
+                statuses=list(step.statuses),
+            )
+            for step in verdict.steps
+        ],
+        status=verdict.status or None,
+        reason=verdict.reason,
+        redirect=verdict.redirect or None,
+        as_dialled=verdict.as_dialled,
+        called=verdict.called,
+        caller_id=verdict.caller_id,
+        rules=[RuleShown(rule=rule, outcome=outcome) for rule, outcome in verdict.fired],
+    )
+
+
+@router.delete("/{name}", status_code=204, responses=responses(400, 401, 404))
+def delete_plan(name: str, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> None:
+    """Remove a plan and all its versions. What still names it goes on as if it had none."""
+    try:
+        services.plans.delete(_plan(name, tenant, services, who))
+    except Missing as error:
+        raise Problem(404, f"There is no dial plan {name!r}.") from error
+
+
+def check_plan(tenant: str, name: str | None, services: Services) -> None:
+    """Raises Problem 404 if ``name`` ("" and None stand for none) isn't a plan of the tenant."""
+    if name and services.plans.item(f"{tenant}/{name}") is None:
+        raise Problem(404, f"There is no dial plan {name!r}; store it under /v1/plans first.")
+
+
+def _plan(name: str, tenant: str | None, services: Services, who: CallerDep) -> PlanItem:
+    owner = chosen_tenant(tenant, who, services)
+    item: PlanItem = found_or_404(services.plans.item(f"{owner}/{name}"), who, f"dial plan {name!r}")
+    return item
+
+
+def _version(item: PlanItem, number: int, services: Services) -> Version:
+    found = services.plans.version(item.id, number)
+    if found is None:
+        raise Problem(404, f"Dial plan {item.name!r} has no version {number}; the latest is {int(item.latest)}.")
+    return found
+
+
+def _check_examples(plan: Plan | None) -> None:
+    failures = wizard.failures(plan) if plan is not None else []
+    if failures:
+        raise Problem(422, f"The plan doesn't do what its examples say, so it isn't published: {'; '.join(failures)}.")
+
+
+def _publish(item: PlanItem, number: int, services: Services, who: CallerDep) -> None:
+    try:
+        services.plans.publish(item, number, who.key)
+    except Missing as error:
+        raise Problem(404, f"There is no dial plan {item.name!r}.") from error
+
+
+def _shown(item: PlanItem) -> PlanShown:
+    return PlanShown(
+        name=item.name,
+        tenant=item.tenant,
+        published=int(item.published),
+        published_by=item.published_by,
+        published_at=int(item.published_at),
+        latest=int(item.latest),
+    )
+
+
+def _version_shown(version: Version) -> VersionShown:
+    return VersionShown(
+        version=version.number, plan=version.plan, author=version.author, note=version.note, at=version.at
+    )

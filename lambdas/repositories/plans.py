@@ -1,0 +1,125 @@
+"""Dial plans and their versions in the directory table."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from pynamodb.exceptions import TransactWriteError
+from pynamodb.transactions import TransactWrite
+
+from lambdas.decisions.rules import Plan
+from lambdas.repositories.directory import Directory, Page, Taken, connection, item_key
+from lambdas.repositories.models import DirectoryItem, PlanItem, PlanVersionItem
+
+_KEPT = 1000  # parsed plans
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """``at`` in seconds."""
+
+    number: int
+    plan: Plan
+    author: str
+    note: str
+    at: int
+
+
+class Plans:
+    """Reads and writes by id, ``tenant/name``. Versions are numbered from 1 and never change; publishing an older one
+    rolls back."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._parsed: OrderedDict[tuple[str, int], Plan] = OrderedDict()
+
+    def item(self, plan: str) -> PlanItem | None:
+        return self._directory.get(PlanItem, plan)
+
+    def published(self, plan: str) -> Plan | None:
+        """The version that counts; None if there is none."""
+        item = self.item(plan)
+        number = int(item.published) if item is not None else 0
+        if not number:
+            return None
+        place = (item.uid if item is not None else "", number)
+        known = self._parsed.get(place)
+        if known is None:
+            version = self.version(plan, number)
+            if version is None:
+                return None
+            known = self._parsed[place] = version.plan
+            if len(self._parsed) > _KEPT:
+                self._parsed.popitem(last=False)
+        return known
+
+    def version(self, plan: str, number: int) -> Version | None:
+        try:
+            found = DirectoryItem.get(f"PLANVERSION#{plan}", f"{number:08d}", consistent_read=True)
+        except DirectoryItem.DoesNotExist:
+            return None
+        return _version(found) if isinstance(found, PlanVersionItem) else None
+
+    def versions(self, plan: str, limit: int, after: str | None) -> Page:
+        """In the order in which they were stored."""
+        condition = DirectoryItem.sk > after if after else None
+        found = list(DirectoryItem.query(f"PLANVERSION#{plan}", condition, limit=limit + 1))
+        shown = [_version(item) for item in found[:limit] if isinstance(item, PlanVersionItem)]
+        return Page(shown, found[limit - 1].sk if len(found) > limit else None)
+
+    def add(self, tenant: str, name: str, plan: Plan, author: str, note: str) -> int:
+        """Store a version; its number. Raises Taken if another one is stored at the same time."""
+        full = f"{tenant}/{name}"
+        item = self.item(full)
+        number = 1 + (int(item.latest) if item is not None else 0)
+        version = PlanVersionItem(
+            f"PLANVERSION#{full}",
+            f"{number:08d}",
+            number=number,
+            text=plan.model_dump_json(exclude_defaults=True),
+            author=author,
+            note=note,
+            created_at=int(time.time()),
+        )
+        try:
+            with TransactWrite(connection=connection()) as transaction:
+                transaction.save(version, condition=DirectoryItem.pk.does_not_exist())
+                if item is None:
+                    head = PlanItem(
+                        *item_key(PlanItem, full),
+                        id=full,
+                        uid=secrets.token_hex(8),
+                        tenant=tenant,
+                        name=name,
+                        latest=1,
+                        listing=f"plans#{tenant}",
+                    )
+                    transaction.save(head, condition=DirectoryItem.pk.does_not_exist())
+                else:
+                    transaction.update(item, [PlanItem.latest.set(number)], condition=PlanItem.latest == number - 1)
+        except TransactWriteError as error:
+            if error.cause_response_code == "TransactionCanceledException":
+                raise Taken from error
+            raise
+        return number
+
+    def publish(self, item: PlanItem, number: int, author: str) -> None:
+        """Let version ``number`` count. Raises Missing if the plan is gone."""
+        changes = {"published": number, "published_by": author, "published_at": int(time.time())}
+        self._directory.update(item, **changes)
+        for name, value in changes.items():
+            setattr(item, name, value)
+
+    def delete(self, item: PlanItem) -> None:
+        """Its versions too. Raises Missing if it is gone already."""
+        self._directory.delete(item)
+        for version in DirectoryItem.query(f"PLANVERSION#{item.id}"):
+            version.delete()
+
+
+def _version(item: PlanVersionItem) -> Version:
+    plan = Plan.model_validate_json(item.text)
+    return Version(int(item.number), plan, item.author, item.note, int(item.created_at))
