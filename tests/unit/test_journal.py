@@ -196,9 +196,8 @@ def test_a_full_disk_uses_the_reserve_then_memory_and_nothing_delivered_is_lost(
         for number in range(10):
             journal.add(report(number, 600), lambda number=number: safe.append(number))
         await until(lambda: len(safe) == 4)  # what the reserve had room for
-        assert journal.counters["failed_writes"] == 6
-        await asyncio.sleep(1.3)
-        assert not journal.possible
+        await until(lambda: journal.counters["failed_writes"] == 6)
+        await until(lambda: not journal.possible)
         plane.takes = True
         await until(lambda: len(plane.got) == 10)
         assert journal.possible
