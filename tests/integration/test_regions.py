@@ -113,7 +113,7 @@ def test_parted_regions_never_register_an_account_twice(regions, tmp_path):
         def moved():
             return all(provider.registrations(user)[-1].source != sources[user] for user in slept)
 
-        wait_for("the sleeper's accounts to be registered from elsewhere", moved, 30)
+        wait_for("the sleeper's accounts to be registered from elsewhere", moved, 45)
         os.kill(fleet.processes.pid("edge-b"), signal.SIGCONT)
         regions.parted = False
         wait_for("a refresh of all", lambda: all(len(provider.registrations(user)) > 2 for user in users), 100)

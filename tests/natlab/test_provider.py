@@ -118,7 +118,7 @@ def test_the_provider_notices_nothing_of_a_takeover(cloud, fleet, provider):
         in_dialog(bob, theirs, "BYE", far)
         in_dialog(alice, ours, "INVITE", far)
         in_dialog(far, remote, "BYE", alice)
-        new = wait_for("a REGISTER of the new holder", lambda: provider.registrations("4420")[before:], 30)[0]
+        new = wait_for("a REGISTER of the new holder", lambda: provider.registrations("4420")[before:], 40)[0]
         assert time.monotonic() - killed > 8
         assert (new.contact, new.call_id, new.source) == (first.contact, first.call_id, first.source)
         assert new.cseq > first.cseq
