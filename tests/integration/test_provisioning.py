@@ -260,7 +260,7 @@ def test_a_removed_binding_gets_no_calls_and_no_pings(fleet):
         path = f"/v1/accounts/dave@{DOMAIN}/bindings"
         (binding,) = [item for item in fleet.api("GET", path) if str(phone.agent.port) in item["contact"]]
         phone.idle(5)
-        assert phone.agent.pings == 1
+        assert phone.agent.pings >= 1
         before = fleet.health(edge)["kept_flows"]
         assert fleet.request("DELETE", f"{path}/{binding['id']}")[0] == 204
         assert fleet.request("DELETE", f"{path}/{binding['id']}")[0] == 404
