@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-
 from edge.sip.errors import ParseError
 from edge.sip.headers import parse_digest
 from edge.sip.message import Header, Response
-from lambdas.contract import Secret
+from lambdas.contract import HASHES, Secret
 
-_HASHES: dict[str, Callable[[bytes], hashlib._Hash]] = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
-_STRONGEST = tuple(_HASHES)
+_STRONGEST = ("SHA-256", "MD5")
 _ANSWERS = {"www-authenticate": "Authorization", "proxy-authenticate": "Proxy-Authorization"}
 
 
@@ -69,7 +65,7 @@ class Authorizer:
         self._used.add(nonce)
 
         def digest(text: str) -> str:
-            return _HASHES[algorithm](text.encode("utf-8", "surrogateescape")).hexdigest()
+            return HASHES[algorithm](text.encode("utf-8", "surrogateescape")).hexdigest()
 
         ha1 = digest(f"{self.secret.username}:{realm}:{self.secret.password}")
         ha2 = digest(f"{method}:{uri}")
@@ -107,7 +103,7 @@ def _read(line: str) -> dict[str, str] | None:
         return None
     params["algorithm"] = params.get("algorithm", "MD5").upper()
     offered = [value.strip().lower() for value in params.get("qop", "").split(",") if value.strip()]
-    if params["algorithm"] not in _HASHES or (offered and "auth" not in offered):
+    if params["algorithm"] not in _STRONGEST or (offered and "auth" not in offered):
         return None
     params["qop"] = "auth" if offered else ""
     return params

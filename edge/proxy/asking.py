@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from edge.providers.host import Address, Resolved
 from edge.proxy.events import Action, Ask, Find, Ids, Journal, Resolve
 from edge.proxy.fleet import Fleet
 from edge.sip.flow import Flow
@@ -14,7 +15,6 @@ MAX_QUESTIONS = 2000
 """Questions under way at once; past that requests are answered 503 at once instead of all being answered late."""
 
 Continuation = Callable[[Decision | None, float], None]
-Resolution = Callable[[list[tuple[str, str, int]], str, float], None]
 MakeQuestion = Callable[[str, str, int], Question]
 
 
@@ -30,7 +30,7 @@ class Asking:
         self._questions: dict[str, Continuation] = {}
         self._finding: dict[str, Callable[[list[Target], float], None]] = {}
         self._writing: dict[str, Callable[[float], None]] = {}
-        self._resolving: dict[str, Resolution] = {}
+        self._resolving: dict[str, Resolved] = {}
 
     @property
     def questions(self) -> int:
@@ -79,13 +79,13 @@ class Asking:
         if then is not None:
             then(targets, now)
 
-    def resolve(self, server: Server, then: Resolution) -> None:
+    def resolve(self, server: Server, then: Resolved) -> None:
         """Find a provider's server."""
         ref = self._ids.token()
         self._resolving[ref] = then
         self._actions.append(Resolve(ref, server))
 
-    def resolved(self, ref: str, addresses: list[tuple[str, str, int]], fault: str, now: float) -> None:
+    def resolved(self, ref: str, addresses: list[Address], fault: str, now: float) -> None:
         then = self._resolving.pop(ref, None)
         if then is not None:
             then(addresses, fault, now)

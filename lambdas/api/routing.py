@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 from lambdas.api.services import Services
@@ -51,23 +52,25 @@ class _Routing:
     def outgoing(self, called: str) -> Decision:
         """A call by ``payer``: by the tenant's plan, if it has one, or as dialled."""
         settings = self._services.directory.settings(self._payer.tenant)
-        user, _, host = called.rpartition("@")
-        ours = host in self._services.domains.get().names
-        choice = outbound.choose(user, "" if ours else host, settings)
-        emergency = isinstance(choice, Reject) or (choice is not None and choice.number.emergency)
-        plan = settings.plan if self._method == "INVITE" and not emergency else ""
-        if not plan:
+        plan = settings.plan if self._method == "INVITE" else ""
+        if not plan or self._choose(called, settings)[1]:
             return self._as_dialled(called, settings, self._payer)
-        verdict = self._judge(plan, "outgoing", self._payer.aor, user if ours else called)
+        user, _, host = called.rpartition("@")
+        verdict = self._judge(plan, "outgoing", self._payer.aor, user if self._ours(host) else called)
         if verdict is None:
             return self._as_dialled(called, settings, self._payer)
-        payer = self._payer
-        if verdict.caller_id:
-            payer = Account(
-                payer.aor, payer.tenant, "", "", payer.enabled, payer.version, verdict.caller_id, payer.plan
-            )
+        payer = replace(self._payer, caller_id=verdict.caller_id or self._payer.caller_id)
         changed = verdict.called if "@" in verdict.called else f"{verdict.called}@{host}"
         return self._compose(verdict, lambda: self._as_dialled(changed, settings, payer), settings, payer)
+
+    def _ours(self, host: str) -> bool:
+        return host in self._services.domains.get().names
+
+    def _choose(self, called: str, settings: Settings) -> tuple[Choice | Reject | None, bool]:
+        """Which providers a number goes to, and whether it is an emergency's."""
+        user, _, host = called.rpartition("@")
+        choice = outbound.choose(user, "" if self._ours(host) else host, settings)
+        return choice, isinstance(choice, Reject) or (choice is not None and choice.number.emergency)
 
     def from_provider(self, provider: Provider, caller: str, dialled: str) -> Decision:
         wanted = routes.called_by(provider, self._method)
@@ -86,10 +89,8 @@ class _Routing:
 
     def _as_dialled(self, called: str, settings: Settings, payer: Account) -> Decision:
         """To an account, or by the tenant's routes to a provider."""
-        user, _, host = called.rpartition("@")
-        ours = host in self._services.domains.get().names
-        choice = outbound.choose(user, "" if ours else host, settings)
-        emergency = isinstance(choice, Reject) or (choice is not None and choice.number.emergency)
+        choice, emergency = self._choose(called, settings)
+        ours = self._ours(called.rpartition("@")[2])
         account = self._services.directory.account(called) if ours and not emergency else None
         if account is not None:
             return self._to_account(account, settings)
@@ -118,8 +119,7 @@ class _Routing:
         found = self._services.plans.published(f"{self._payer.tenant}/{plan}")
         if found is None:
             return None
-        anonymous = caller.lower().startswith("anonymous")
-        call = Call(direction, caller, called, self._services.clock(), self._registered, provider, anonymous)
+        call = Call(direction, caller, called, self._services.clock(), self._registered, provider)
         return wizard.evaluate(found, call)
 
     def _phones(self, aor: str) -> tuple[StoredBinding, ...]:

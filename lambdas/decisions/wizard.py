@@ -19,8 +19,6 @@ OUTCOMES: dict[Outcome, tuple[int, ...]] = {
 }
 """The statuses that each outcome stands for; none stands for all."""
 
-_DAY = 24 * 60
-
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -33,7 +31,11 @@ class Call:
     at: float
     registered: Callable[[str], bool]
     provider: str = ""
-    anonymous: bool = False
+
+    @property
+    def anonymous(self) -> bool:
+        """RFC 3323 §4.1.1.3."""
+        return self.caller.lower().startswith("anonymous")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,6 @@ def _call_of(example: Example) -> Call:
         at=example.at.timestamp(),
         registered=example.registered.__contains__,
         provider=example.provider,
-        anonymous=example.caller.startswith("anonymous"),
     )
 
 

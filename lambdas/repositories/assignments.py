@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from lambdas.decisions.assignment import Assignment
 from lambdas.decisions.lease import Refused
-from lambdas.repositories.leases import code, lease_client, retry
+from lambdas.repositories.leases import lease_client, put_if, retry
 from lambdas.repositories.models import PREFIX
 
 _INDEX = "by-assigned"
@@ -97,16 +95,7 @@ class Assignments:
                 "ExpressionAttributeValues": {":address": {"S": old.address}, ":claimed": {"N": str(old.claimed)}},
             }
 
-        def write() -> bool:
-            try:
-                self._client.put_item(TableName=self._table, Item=item, **condition)
-            except ClientError as error:
-                if code(error) == "ConditionalCheckFailedException":
-                    return False
-                raise
-            return True
-
-        return retry(write)
+        return retry(lambda: put_if(self._client, self._table, item, condition))
 
 
 def _key(provider: str) -> Any:

@@ -117,13 +117,7 @@ class Leases:
             "placed": {"BOOL": lease.placed},
             "exclusive_at": {"N": str(lease.exclusive_at)},
         }
-        try:
-            self._client.put_item(TableName=self._table, Item=item, **condition)
-        except ClientError as error:
-            if code(error) == "ConditionalCheckFailedException":
-                return False
-            raise
-        return True
+        return put_if(self._client, self._table, item, condition)
 
     def note(self, presence: Presence) -> None:
         """An edge that holds nothing lives all the same: its peers must know where."""
@@ -151,6 +145,17 @@ class Leases:
             [_lease(item) for item in items if item["pk"]["S"].startswith("ADDRESS#")],
             [_presence(item) for item in items if item["pk"]["S"].startswith("EDGE#")],
         )
+
+
+def put_if(client: DynamoDBClient, table: str, item: Any, condition: dict[str, Any]) -> bool:
+    """Write an item; False if ``condition`` (arguments of PutItem) doesn't hold."""
+    try:
+        client.put_item(TableName=table, Item=item, **condition)
+    except ClientError as error:
+        if code(error) == "ConditionalCheckFailedException":
+            return False
+        raise
+    return True
 
 
 def lease_client() -> DynamoDBClient:

@@ -175,7 +175,6 @@ def simulate(
         at=body.at.timestamp() if body.at is not None else now,
         registered=registered,
         provider=body.provider,
-        anonymous=body.caller.lower().startswith("anonymous"),
     )
     verdict = wizard.evaluate(plan, call, explain=True)
     return Simulated(
