@@ -33,11 +33,13 @@ class Keeper:
         self._kept_at = float("-inf")
         self._kept = ""
         self._records = store.load("record")
+        self._routes = store.load("route")
         self._news = self._load_news()
         if self._news is None or time.time() - self._news[1] > static_seconds:
             # Without the cursor that goes with them, nobody could tell which grants have been revoked.
             store.keep("record", [(name, b"") for name, _ in self._records])
-            self._records, self._news = [], None
+            store.keep("route", [(name, b"") for name, _ in self._routes])
+            self._records, self._routes, self._news = [], [], None
         else:
             beats.feed = self._news[0].reply.feed
 
@@ -53,15 +55,16 @@ class Keeper:
         await asyncio.wait([tried], timeout=_PATIENCE)
         tried.cancel()
         records, self._records = self._records, []
+        routes, self._routes = self._routes, []
         if self._news is None:
             return
         news, at = self._news
         last = self._runtime.last_news
         if last is None:
             log.warning("no control plane answers: going on with what was known %.0f s ago", time.time() - at)
-            self._runtime.recall(news, records)
+            self._runtime.recall(news, records, routes)
         elif not last.reply.revalidate:
-            self._runtime.remember(records, bindings=False)  # the control plane has told where phones are
+            self._runtime.remember(records, routes, bindings=False)  # the control plane has told where phones are
         log.info("%d accounts were kept", len(records))
 
     def _load_news(self) -> tuple[News, float] | None:
@@ -78,12 +81,13 @@ class Keeper:
     async def _keep(self) -> None:
         now = time.monotonic()
         news = self._runtime.last_news
-        while True:
-            changed = self._core.memory.take_changed(_BATCH, now)
-            if not changed:
-                break
+        while changed := self._core.memory.take_changed(_BATCH, now):
             if not await asyncio.to_thread(self._store.keep, "record", changed):
                 self._core.bindings.changed.update(aor for aor, _ in changed)
+                return
+        while routes := self._core.kept.take_changed(_BATCH):
+            if not await asyncio.to_thread(self._store.keep, "route", routes):
+                self._core.kept.changed.update(name for name, _ in routes)
                 return
         # The cursor last: a grant that it has revoked is gone from the disk by then.
         if news is not None:

@@ -32,6 +32,7 @@ from edge.proxy.events import (
     FleetChanged,
     FlowClosed,
     Found,
+    HangUp,
     Journal,
     Leaving,
     ProvidersAssigned,
@@ -193,10 +194,12 @@ class Runtime:
         )
         self.addresses_changed()
         if reply.feed_changes or reply.revalidate:
-            self._do(Fed([change for change in reply.feed_changes if change.aor], reply.revalidate))
+            self._do(Fed(reply.feed_changes, reply.revalidate))
             self._registrations.fed(reply.feed_changes, reply.revalidate)
         if reply.changes:
             self._do(BindingsChanged(reply.changes))
+        if reply.hang_ups or self._core.hanging_up:
+            self._do(HangUp(reply.hang_ups))
         if not reply.more:
             self.loaded = True
             self._maybe_ready()
@@ -221,18 +224,18 @@ class Runtime:
         elif self.loaded:
             self.ready.set()
 
-    def recall(self, news: News, records: list[tuple[str, bytes]]) -> None:
+    def recall(self, news: News, records: list[tuple[str, bytes]], routes: list[tuple[str, bytes]]) -> None:
         """Start with what was kept on disk: the control plane is out of reach."""
         self.news(news)
         self._addresses.follow(
             self._addresses.holdings.resume({held.address: held.epoch for held in news.reply.held}, time.monotonic())
         )
         self.addresses_changed()  # the core keeps bindings only of addresses that are here, or on their way
-        self.remember(records, bindings=True)
+        self.remember(records, routes, bindings=True)
 
-    def remember(self, records: list[tuple[str, bytes]], bindings: bool) -> None:
-        """Take back the grants, and perhaps the bindings, that were kept on disk."""
-        self._do(Remembered(records, bindings))
+    def remember(self, records: list[tuple[str, bytes]], routes: list[tuple[str, bytes]], bindings: bool) -> None:
+        """Take back the grants, routes, and perhaps the bindings, that were kept on disk."""
+        self._do(Remembered(records, routes, bindings))
 
     # Handing an address over
 

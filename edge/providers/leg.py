@@ -83,7 +83,7 @@ def request_out(
     answered = attempt
     if method in ("ACK", "PRACK"):
         contact = _our_contact(request.uri, heard.call_id, keys)
-        answered = contact[1] if contact is not None else 0
+        answered = contact[1] if contact is not None else way.attempt
     headers: list[Header] = [
         ("via", f"Via: SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={branch};rport"),
         ("max-forwards", f"Max-Forwards: {heard.max_forwards - 1}"),
@@ -105,7 +105,7 @@ def request_out(
             continue
         headers.append((key, line))
     headers[2:2] = added
-    body = published(request.body, request.get("content-type") or "", phone.flow.host)
+    body = _published(request, phone.flow)
     return Request(method, uri, _sized(headers, body), body)
 
 
@@ -116,12 +116,13 @@ def response_in(
     headers = _answered(response, heard)
     ours: list[Header] = []
     status = response.status
+    tag = _tag(response.get("to") or "")
     if 100 < status < 300:
         contact = _contact(response)
         if contact:
-            seen = seal_contact(contact, attempt, heard.call_id, keys)
-            ours.append(("contact", f"Contact: <{_uri(seen, phone_flow)}>"))
-        tag = _tag(response.get("to") or "")
+            routes = way.routes if heard.to_tag else tuple(reversed(_routes(response)))
+            known = replace(way, contact=contact, routes=routes, attempt=attempt)
+            ours.append(("contact", f"Contact: <{_seen_contact(known, phone_flow, heard.call_id, keys, tag)}>"))
         if not heard.to_tag and tag:
             ours += [header for header in response.headers if header[0] == "record-route"]
             ours.append(route_for(way, phone_flow, heard.call_id, keys, tag))
@@ -163,8 +164,7 @@ def make_in_dialog(invite: Request, response: Response, method: str, branch: str
             headers.append((key, f"CSeq: {number if method == 'ACK' else number + ATTEMPTS} {method}"))
         elif key in ("from", "call-id", "max-forwards"):
             headers.append((key, line))
-    routes = [value for line in response.values("record-route") for value in split_list(line)]
-    headers += [("route", f"Route: {route}") for route in reversed(routes)]
+    headers += [("route", f"Route: {route}") for route in reversed(_routes(response))]
     return Request(method, uri, _sized(headers, b""))
 
 
@@ -176,6 +176,8 @@ def request_in(heard: Heard, way: ToProvider, phone: ToPhone, uri: str, branch: 
     request = heard.request
     flow = phone.flow
     call_id = phone_call_id(heard.call_id, phone, keys)
+    if heard.to_tag and phone.back is not None:
+        way = replace(phone.back, flow=way.flow)
     headers: list[Header] = [("via", f"Via: SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={branch}")]
     if not heard.to_tag and request.method == "INVITE":
         headers.append(route_for(way, flow, call_id, keys, _tag(request.get("from") or "")))
@@ -184,7 +186,8 @@ def request_in(heard: Heard, way: ToProvider, phone: ToPhone, uri: str, branch: 
         if key == "call-id":
             line = f"Call-ID: {call_id}"
         elif key == "contact" and (contact := _contact(request)):
-            line = f"Contact: <{_uri(seal_contact(contact, 0, call_id, keys), flow)}>"
+            known = replace(way, contact=contact, routes=tuple(_routes(request)) or way.routes)
+            line = f"Contact: <{_seen_contact(known, flow, call_id, keys, _tag(request.get('from') or ''))}>"
         elif key in ("max-forwards", "authorization", "proxy-authorization"):
             continue
         headers.append((key, line))
@@ -199,8 +202,27 @@ def response_out(response: Response, heard: Heard, phone: ToPhone, provider_flow
         headers.append(("contact", f"Contact: <{seen}>"))
     headers += [header for header in heard.request.headers if header[0] == "record-route"]
     rest = [header for header in response.headers if header[0] in _OUT]
-    body = published(response.body, response.get("content-type") or "", phone.flow.host)
+    body = _published(response, phone.flow)
     return Response(response.status, response.reason, _sized([*headers, *rest], body), body)
+
+
+def _published(message: Request | Response, phone_flow: Flow) -> bytes:
+    """Its body, with the phone's public address in place of private ones. What another provider sends is public."""
+    if phone_flow.internal:
+        return message.body
+    return published(message.body, message.get("content-type") or "", phone_flow.host)
+
+
+def _seen_contact(way: ToProvider, phone_flow: Flow, call_id: str, keys: Sealer, tag: str) -> str:
+    """The Contact that the phone gets for the provider's. Where the next provider stands in its place, the URI has to
+    be enough by itself."""
+    if phone_flow.internal:
+        return _uri(seal_way(way, call_id, keys, tag), phone_flow)
+    return _uri(seal_contact(way.contact, way.attempt, call_id, keys), phone_flow)
+
+
+def _routes(message: Request | Response) -> list[str]:
+    return [value for line in message.values("record-route") for value in split_list(line)]
 
 
 def contact_for(phone: ToPhone, provider_flow: Flow, call_id: str, keys: Sealer, contact: str = "") -> str:

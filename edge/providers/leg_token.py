@@ -6,6 +6,9 @@ Three URIs are ours in such a call, told apart by the first letter of the user p
 - ``r.`` in the phone's route set: where the provider is, and how the two sides' numbers relate;
 - ``c.`` as the Contact that the phone sees: the provider's own Contact, and the attempt that the provider answered;
 - ``d.`` as the Contact that the provider sees: where the phone is, and its own Contact.
+
+A call that goes from one provider on to another crosses two borders, and there is no phone between them to keep the
+route set and the Contact: the ``r.`` token then carries them itself, and stands as the Contact.
 """
 
 from __future__ import annotations
@@ -36,7 +39,9 @@ class Sealer(Protocol):
 @dataclass(frozen=True, slots=True)
 class ToProvider:
     """The way from the phone to the provider. ``from_value`` and ``to_uri`` are what the provider was told ("" in calls
-    that came from it); ``base`` is what the phone's CSeq numbers are counted from."""
+    that came from it); ``base`` is what the phone's CSeq numbers are counted from. ``contact``, ``routes`` and
+    ``attempt`` are the provider's Contact URI, the Route values and the attempt it answered, where no phone keeps
+    them."""
 
     provider: str
     flow: Flow
@@ -46,6 +51,9 @@ class ToProvider:
     transfers: bool
     from_value: str = ""
     to_uri: str = ""
+    contact: str = ""
+    routes: tuple[str, ...] = ()
+    attempt: int = 0
 
     @property
     def translated(self) -> bool:
@@ -55,7 +63,7 @@ class ToProvider:
 
 @dataclass(frozen=True, slots=True)
 class ToPhone:
-    """The way from the provider to the phone."""
+    """The way from the provider to the phone. ``back``: the way back, where no phone keeps it."""
 
     provider: str
     flow: Flow
@@ -65,34 +73,58 @@ class ToPhone:
     started: int
     transfers: bool
     translated: bool
+    back: ToProvider | None = None
 
 
 def seal_way(way: ToProvider | ToPhone, call_id: str, keys: Sealer, tag: str = "") -> str:
     """The user part for a Record-Route or Contact. ``call_id`` is that of the side which gets it; ``tag`` is the
     provider's tag of the dialog: a way to a provider is of use in that dialog only."""
     if isinstance(way, ToProvider):
-        values: list[Any] = [
-            way.provider, list(way.flow), way.base, way.tenant, way.started, int(way.transfers),
-            way.from_value, way.to_uri,
-        ]  # fmt: skip
-        return _seal("r.", values, f"{call_id} {tag}", keys)
-    values = [
+        return _seal("r.", _values(way), f"{call_id} {tag}", keys)
+    values: list[Any] = [
         way.provider, list(way.flow), way.binding, way.contact, way.tenant, way.started, int(way.transfers),
-        int(way.translated),
+        int(way.translated), *([_values(way.back)] if way.back is not None else []),
     ]  # fmt: skip
     return _seal("d.", values, call_id, keys)
+
+
+def _values(way: ToProvider) -> list[Any]:
+    values: list[Any] = [
+        way.provider, list(way.flow), way.base, way.tenant, way.started, int(way.transfers), way.from_value, way.to_uri,
+    ]  # fmt: skip
+    kept = [way.contact, list(way.routes), way.attempt]
+    return values + kept if any(kept) else values
+
+
+def _way(values: Any) -> ToProvider:
+    provider, flow, base, tenant, started, transfers, from_value, to_uri, *kept = values
+    contact, routes, attempt = kept or ("", (), 0)
+    return ToProvider(
+        provider,
+        Flow(*flow),
+        base,
+        tenant,
+        started,
+        bool(transfers),
+        from_value,
+        to_uri,
+        contact,
+        tuple(routes),
+        attempt,
+    )
 
 
 def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> ToProvider | ToPhone | None:
     """What ``seal_way`` sealed; None if ``user`` doesn't look like it. ``tag`` is that of To. Raises BadLegToken."""
     if user.startswith("r."):
-        provider, flow, base, tenant, started, transfers, from_value, to_uri = _open(
-            "r.", user, f"{call_id} {tag}", keys, 8
-        )
-        return ToProvider(provider, Flow(*flow), base, tenant, started, bool(transfers), from_value, to_uri)
+        return _way(_open("r.", user, f"{call_id} {tag}", keys, (8, 11)))
     if user.startswith("d."):
-        provider, flow, binding, contact, tenant, started, transfers, translated = _open("d.", user, call_id, keys, 8)
-        return ToPhone(provider, Flow(*flow), binding, contact, tenant, started, bool(transfers), bool(translated))
+        values = _open("d.", user, call_id, keys, (8, 9))
+        provider, flow, binding, contact, tenant, started, transfers, translated = values[:8]
+        back = _way(values[8]) if len(values) > 8 else None
+        return ToPhone(
+            provider, Flow(*flow), binding, contact, tenant, started, bool(transfers), bool(translated), back
+        )
     return None
 
 
@@ -105,7 +137,7 @@ def open_contact(user: str, call_id: str, keys: Sealer) -> tuple[str, int] | Non
     """The provider's Contact URI, and the attempt. Raises BadLegToken."""
     if not user.startswith("c."):
         return None
-    uri, attempt = _open("c.", user, call_id, keys, 2)
+    uri, attempt = _open("c.", user, call_id, keys, (2,))
     return uri, attempt
 
 
@@ -127,14 +159,14 @@ def _seal(kind: str, values: list[Any], call_id: str, keys: Sealer) -> str:
     return kind + _text(keys.seal_data(plain, _associated(kind, call_id)))
 
 
-def _open(kind: str, user: str, call_id: str, keys: Sealer, count: int) -> list[Any]:
+def _open(kind: str, user: str, call_id: str, keys: Sealer, counts: tuple[int, ...]) -> list[Any]:
     try:
         if len(user) > MAX_TOKEN:
             raise BadLegToken("longer than any of ours")
         values = json.loads(keys.open_data(_octets(user[len(kind) :]), _associated(kind, call_id)))
     except ValueError as error:
         raise BadLegToken("not for this call") from error
-    if not isinstance(values, list) or len(values) != count:
+    if not isinstance(values, list) or len(values) not in counts:
         raise BadLegToken("of another version")
     return values
 

@@ -12,7 +12,7 @@ from edge.proxy.forwarding import forward_request
 from edge.proxy.validation import Incoming
 from edge.sip.flow import Flow
 from edge.sip.message import Request
-from lambdas.contract import Decision, LocateQuestion, Route
+from lambdas.contract import Decision, Route
 
 if TYPE_CHECKING:
     from edge.proxy.core import Core
@@ -51,21 +51,17 @@ class Acknowledgement:
         if isinstance(destination, ToPhone):
             way = ToProvider(destination.provider, incoming.flow, 0, "", 0, False)
             return request_in(heard, way, replace(destination, flow=self.flow), destination.contact, branch, keys)
-        uri = provider_uri(incoming.uri.user, incoming.call_id, keys)
+        uri = destination.contact or provider_uri(incoming.uri.user, incoming.call_id, keys)
+        routes = [("route", f"Route: {route}") for route in destination.routes]
         phone = ToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)
-        return request_out(heard, destination, phone, uri, branch, 0, [], keys)
+        return request_out(heard, destination, phone, uri, branch, 0, routes, keys)
 
     def fire(self, event: str, now: float) -> None:
         """The flow is dead."""
         self.on_timer(event, now)
         if self._binding:
             binding, self._binding = self._binding, ""
-            self._core.ask(
-                lambda ask, address, epoch: LocateQuestion(request=ask, address=address, epoch=epoch, binding=binding),
-                self._incoming.flow,
-                self._located,
-                now,
-            )
+            self._core.locate(binding, self._incoming.flow, self._located, now)
 
     def _located(self, decision: Decision | None, now: float) -> None:
         if isinstance(decision, Route) and decision.targets:

@@ -9,7 +9,7 @@ from edge.providers.host import Address, Resolved
 from edge.proxy.events import Action, Ask, Find, Ids, Journal, Resolve
 from edge.proxy.fleet import Fleet
 from edge.sip.flow import Flow
-from lambdas.contract import Decision, Question, Report, Server, Target
+from lambdas.contract import Decision, LocateQuestion, Question, Report, Server, Target
 
 MAX_QUESTIONS = 2000
 """Questions under way at once; past that requests are answered 503 at once instead of all being answered late."""
@@ -41,6 +41,15 @@ class Asking:
         """Put the question that ``make(ask, address, epoch)`` gives."""
         token = self._ids.token()
         self.put_question(token, make(token, flow.address, self.fleet_now.epoch(flow.address)), continuation, now)
+
+    def locate(self, binding: str, flow: Flow, continuation: Continuation, now: float) -> None:
+        """Where is ``binding`` now?"""
+        self.ask(
+            lambda ask, address, epoch: LocateQuestion(request=ask, address=address, epoch=epoch, binding=binding),
+            flow,
+            continuation,
+            now,
+        )
 
     def put_question(self, ask: str, question: Question, continuation: Continuation, now: float) -> None:
         if len(self._questions) >= MAX_QUESTIONS:

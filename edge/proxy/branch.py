@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge.proxy.diversion import divert
+from edge.proxy.early_media import unreliable
 from edge.proxy.forwarding import backward_response, forward_request
 from edge.proxy.record_route import record_route
 from edge.sip.flow import Flow
@@ -20,7 +22,7 @@ _DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
 
 class Branch:
     """``name`` is its timer's in the context; ``response`` its final one; ``ringing`` tells that a provisional one
-    came."""
+    came; ``stage`` is the one that it belongs to."""
 
     def __init__(self, context: ResponseContext, target: Target, name: str) -> None:
         self.context = context
@@ -31,12 +33,19 @@ class Branch:
         self.response: Response | None = None
         self.ringing = False
         self.cancelled = False
+        self.stage = context.stage
+        self._diverted_after = context.outcome
         self._made = False
 
     @property
     def flow(self) -> Flow:
         """Where it was sent."""
         return self.transaction.flow if self.transaction is not None else Flow(*self.target.flow)
+
+    @property
+    def status(self) -> int:
+        """Of its final response; 0 before that."""
+        return self.response.status if self.response is not None else 0
 
     def begin(self, now: float) -> None:
         # Where the phone is by now, if it is here, is known here first.
@@ -48,7 +57,7 @@ class Branch:
         """The request for ``flow``, and its branch."""
         context = self.context
         incoming = context.incoming
-        routes: list[Header] = [(line.partition(":")[0].lower(), line) for line in self.target.headers]
+        routes: list[Header] = []
         if not incoming.to_tag and incoming.request.method in _DIALOG_METHODS:
             tokens = self.core.fleet_now.tokens
             caller = self.core.bindings.on_flow(incoming.flow, context.caller)
@@ -64,6 +73,13 @@ class Branch:
         )
 
     def _send(self, request: Request, branch: str, flow: Flow, now: float) -> None:
+        target = self.target
+        if target.diverted:
+            divert(request, target.diverted, self._diverted_after)
+        if target.headers:
+            request.headers[1:1] = [(line.partition(":")[0].lower(), line) for line in target.headers]
+        if self.stage.early_media == "ringing":
+            unreliable(request)
         kind = InviteClient if request.method == "INVITE" else NonInviteClient
         self.transaction = kind(self.core, self, request, branch, flow)
         self.core.begin(self.transaction, now)

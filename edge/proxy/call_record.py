@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from edge.proxy.branch import Branch
 from edge.proxy.flow_token import CallReference
+from edge.proxy.sides import sides
 from edge.proxy.validation import Incoming
 from edge.sip.errors import ParseError
-from edge.sip.flow import Flow
 from edge.sip.headers import NameAddr
 from edge.sip.message import Response
 from lambdas.contract import CallAnswered, CallEnded
@@ -48,12 +49,19 @@ class CallRecord:
         if self._ringing is None:
             self._ringing = self._core.wall(now)
 
-    def answered(self, response: Response, flow: Flow, forward: Callable[[Response, float], None], now: float) -> None:
-        """``forward`` the 2xx that came on ``flow`` once the call is in the journal."""
-        name = leg(self._incoming.call_id, _tag(self._incoming.first["from"]), _tag(f"To:{response.get('to')}"))
+    def answered(
+        self,
+        answer: Response,
+        response: Response,
+        branch: Branch,
+        forward: Callable[[Response, float], None],
+        now: float,
+    ) -> None:
+        """``forward`` the 2xx ``answer``, which came on ``branch`` as ``response``, once the call is in the journal."""
+        name = leg(self._incoming.call_id, _tag(self._incoming.first["from"]), _tag(f"To:{answer.get('to')}"))
         safe = self._safe.get(name)
         if safe:
-            forward(response, now)  # a retransmission (RFC 3261 §13.3.1.4)
+            forward(answer, now)  # a retransmission (RFC 3261 §13.3.1.4)
         elif safe is None and len(self._safe) >= _MOST_LEGS:
             self._core.counters["excess_answers"] += 1
         elif safe is None:
@@ -61,11 +69,11 @@ class CallRecord:
 
             def written(at: float) -> None:
                 self._safe[name] = True
-                forward(response, at)
+                forward(answer, at)
 
-            self._core.journal(self._report(name, flow, now), written)
+            self._core.journal(self._report(name, answer, response, branch, now), written)
 
-    def _report(self, name: str, flow: Flow, now: float) -> CallAnswered:
+    def _report(self, name: str, answer: Response, response: Response, branch: Branch, now: float) -> CallAnswered:
         return CallAnswered(
             tenant=self._tenant,
             call=name,
@@ -75,7 +83,10 @@ class CallRecord:
             started=self._started,
             ringing=self._ringing,
             answered=self._core.wall(now),
-            edges=(self._incoming.flow.address, flow.address),
+            edges=(self._incoming.flow.address, branch.flow.address),
+            account=branch.target.account,
+            max_duration=branch.stage.max_duration,
+            sides=sides(self._incoming, answer, branch, response),
         )
 
 

@@ -25,6 +25,7 @@ from edge.proxy.events import (
     FleetChanged,
     FlowClosed,
     Found,
+    HangUp,
     Ids,
     Leaving,
     ProvidersAssigned,
@@ -40,15 +41,18 @@ from edge.proxy.fleet import Fleet
 from edge.proxy.flow_token import Destination
 from edge.proxy.forwarding import drop_private
 from edge.proxy.handover import Handover
+from edge.proxy.hanging_up import HangingUp
 from edge.proxy.hosting import Hosting
 from edge.proxy.housekeeping import Housekeeping
 from edge.proxy.keepalive import Keepalive
+from edge.proxy.kept import KeptRoutes
 from edge.proxy.memory import Memory
 from edge.proxy.pinger import Pinger
 from edge.proxy.record_route import destination_of
 from edge.proxy.registrar import Registrar
 from edge.proxy.response_context import ResponseContext
 from edge.proxy.routing import Router
+from edge.proxy.spirals import Spirals
 from edge.proxy.validation import Fault, Incoming, check_loop, examine, note_source, top_via
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
@@ -64,6 +68,7 @@ from edge.sip.transaction import (
     ServerTransaction,
     server_key,
 )
+from lambdas.contract import Change
 
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, INFO, SUBSCRIBE, NOTIFY, REFER, UPDATE, PRACK, PUBLISH"
 STATIC = 24 * 3600.0
@@ -102,6 +107,9 @@ class Core(Answering, Asking, Hosting):
         self.router = Router(self)
         self.memory = Memory(self)
         self.handover = Handover()
+        self.hanging_up = HangingUp(self)
+        self.kept = KeptRoutes()
+        self.spirals = Spirals(ids)
         self.static_seconds = static_seconds
         self.recording = True
         """False while calls can't be recorded: no new ones are made then."""
@@ -141,8 +149,9 @@ class Core(Answering, Asking, Hosting):
             case Fed(changes, revalidate):
                 if revalidate:
                     self.registrar.revalidate()
-                for change in changes:
-                    self.registrar.forget(change.aor, change.version, change.binding)
+                self._fed(changes)
+            case HangUp(calls):
+                self.hanging_up.end_all(calls, now)
             case Found(ask, targets):
                 self.found(ask, targets, now)
             case Written(ref):
@@ -151,8 +160,9 @@ class Core(Answering, Asking, Hosting):
                 self.handover.entrusted(owner, keys, now)
             case Leaving(address, to):
                 self._actions += self.handover.leave(address, to, self.servers)
-            case Remembered(records, bindings):
+            case Remembered(records, routes, bindings):
                 self.memory.restore(records, bindings, now)
+                self.kept.restore(routes)
         return self.take_actions()
 
     def _fleet_changed(self, fleet: Fleet, now: float) -> None:
@@ -166,6 +176,13 @@ class Core(Answering, Asking, Hosting):
         if fleet.informed_at > self._informed_at + _OUTAGE:
             self._housekeeping.reconcile(now)
         self._informed_at = fleet.informed_at
+
+    def _fed(self, changes: list[Change]) -> None:
+        for change in changes:
+            if change.aor:
+                self.registrar.forget(change.aor, change.version, change.binding)
+            if not change.binding:
+                self.kept.forget(plan=change.plan, provider=change.provider, aor=change.aor)
 
     def informed_lately(self, now: float) -> bool:
         """Whether what the control plane said last is still good without it."""
@@ -193,6 +210,7 @@ class Core(Answering, Asking, Hosting):
             "client_transactions": len(self.clients),
             "server_transactions": len(self.servers),
             "questions": self.questions,
+            "kept_routes": len(self.kept),
             "provider_accounts": len(self.agent),
             "provider_registrations": self.agent.registered(),
         }

@@ -7,7 +7,17 @@ from typing import NamedTuple, Protocol
 
 from edge.proxy.fleet import Fleet
 from edge.sip.flow import Flow
-from lambdas.contract import BindingChange, Change, Decision, ProviderAccount, Question, Report, Server, Target
+from lambdas.contract import (
+    BindingChange,
+    Change,
+    Decision,
+    OpenCall,
+    ProviderAccount,
+    Question,
+    Report,
+    Server,
+    Target,
+)
 
 
 class Received(NamedTuple):
@@ -58,6 +68,13 @@ class Fed:
 
 
 @dataclass(frozen=True, slots=True)
+class HangUp:
+    """All calls that are to be ended from edge addresses held here. One that isn't among them any more is over."""
+
+    calls: list[OpenCall]
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """Where other edges have the AOR that ``Find`` with the same ``ask`` was about."""
 
@@ -67,10 +84,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What this edge kept on its disk when it last ran: (AOR, record) as ``Memory`` made them. ``bindings``: these too,
-    not the grants only."""
+    """What this edge kept on its disk when it last ran: (AOR, record) as ``Memory`` made them, and (name, route) as
+    ``KeptRoutes`` did. ``bindings``: these too, not the grants only."""
 
     records: list[tuple[str, bytes]]
+    routes: list[tuple[str, bytes]]
     bindings: bool
 
 
@@ -128,6 +146,7 @@ Event = (
     | FleetChanged
     | BindingsChanged
     | Fed
+    | HangUp
     | Found
     | Entrusted
     | Leaving

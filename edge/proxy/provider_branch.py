@@ -18,8 +18,9 @@ from edge.providers.leg import (
 )
 from edge.providers.leg_token import ToPhone, ToProvider
 from edge.proxy.branch import Branch, Nobody
-from edge.proxy.flow_token import TokenKeys
+from edge.proxy.flow_token import Destination, TokenKeys
 from edge.sip.flow import Flow
+from edge.sip.headers import split_list
 from edge.sip.message import Header, Request, Response
 from edge.sip.timers import T1
 from edge.sip.transaction import ClientTransaction, NonInviteClient
@@ -97,7 +98,7 @@ class ProviderBranch(Branch):
         self._send(request, branch, way.flow, now)
         assert self.transaction is not None
         self._sent[self.transaction] = self._attempt
-        if len(self._servers) > 1 or (leg is not None and context.has_more):
+        if len(self._servers) > 1 or (leg is not None and (context.has_more or self.target.instead)):
             self.core.timers.start(self, "patience", now + _PATIENCE)
 
     @property
@@ -107,6 +108,8 @@ class ProviderBranch(Branch):
     def _uri(self) -> str:
         if self.target.provider is not None:
             return self.target.uri
+        if self._way is not None and self._way.contact:
+            return self._way.contact
         incoming = self.context.incoming
         return provider_uri(incoming.uri.user, incoming.call_id, self._keys)
 
@@ -117,6 +120,8 @@ class ProviderBranch(Branch):
             routes = ([leg.server.route] if leg.server.route else []) + leg.routes
             added += [("route", f"Route: {route}") for route in routes]
             added += [(line.partition(":")[0].lower(), line) for line in leg.headers]
+        elif self._way is not None:
+            added += [("route", f"Route: {route}") for route in self._way.routes]
         if self._authorizer is not None:
             added += self._authorizer.headers(self.context.incoming.request.method, self._uri(), self.core.new_token())
         return added
@@ -242,9 +247,11 @@ class PhoneBranch(Branch):
         if self._phone is not None:
             phone = replace(self._phone, flow=flow)
         else:
+            routes = [value for line in context.incoming.request.values("record-route") for value in split_list(line)]
             phone = ToPhone(
-                way.provider, flow, target.binding, target.uri, way.tenant, way.started, way.transfers, False
-            )
+                way.provider, flow, target.binding, target.uri, way.tenant, way.started, way.transfers, False,
+                replace(way, routes=tuple(routes)) if flow.internal else None,
+            )  # fmt: skip
         self._phone = phone
         branch = self.core.new_branch(context.incoming)
         tokens = self.core.fleet_now.tokens
@@ -255,3 +262,26 @@ class PhoneBranch(Branch):
             return super().answer(response)
         context = self.context
         return response_out(response, context.heard, self._phone, context.incoming.flow, self.core.fleet_now.tokens)
+
+
+def make_branch(
+    context: ResponseContext,
+    target: Target,
+    name: str,
+    destination: Destination | ToProvider | ToPhone | None,
+    from_provider: ToProvider | None,
+) -> Branch:
+    """The branch for ``target``: across a border or not. ``destination`` is where a request in a dialog goes;
+    ``from_provider`` leads back to the provider that a call came from."""
+    if isinstance(destination, ToPhone):
+        way = ToProvider(destination.provider, context.incoming.flow, 0, "", 0, destination.transfers)
+        return PhoneBranch(context, target, name, way, destination)
+    if from_provider is not None:
+        if target.provider is not None:
+            target = context.core.spirals.around(target, context.incoming.flow, context.outcome)
+        back = context.references()[1]
+        way = replace(from_provider, tenant=back.tenant, started=back.started)
+        return PhoneBranch(context, target, name, way, None)
+    if target.provider is not None or isinstance(destination, ToProvider):
+        return ProviderBranch(context, target, name, destination if isinstance(destination, ToProvider) else None)
+    return Branch(context, target, name)

@@ -30,20 +30,28 @@ def destination_of(incoming: Incoming, fleet: Fleet) -> Destination | ToProvider
         _check_contact(incoming, fleet)
     if found is None and incoming.to_tag and incoming.uri.host in fleet.addresses:
         try:
-            return open_way(incoming.uri.user, incoming.call_id, fleet.tokens, incoming.to_tag)
+            found = open_way(incoming.uri.user, incoming.call_id, fleet.tokens, incoming.to_tag)
         except BadLegToken:
             raise Fault(481) from None
+        if isinstance(found, ToProvider):
+            if not (found.contact and incoming.flow.internal):
+                raise Fault(481)
+            _check_method(incoming)
     return found
 
 
 def _check_contact(incoming: Incoming, fleet: Fleet) -> None:
     """What goes to a provider in an account's name is what a call needs, and goes to the call's other end."""
-    if incoming.request.method not in _IN_CALLS:
-        raise Fault(405, "Method Not Allowed: not in a call through a provider")
+    _check_method(incoming)
     try:
         provider_uri(incoming.uri.user, incoming.call_id, fleet.tokens)
     except BadLegToken:
         raise Fault(481) from None
+
+
+def _check_method(incoming: Incoming) -> None:
+    if incoming.request.method not in _IN_CALLS:
+        raise Fault(405, "Method Not Allowed: not in a call through a provider")
 
 
 def take_routes(incoming: Incoming, fleet: Fleet) -> Destination | ToProvider | ToPhone | None:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge.providers.leg import Heard, phone_call_id
 from edge.providers.leg_token import ToPhone, ToProvider
+from edge.proxy.best import answer_of, best_of
 from edge.proxy.branch import Branch
 from edge.proxy.call_record import CallRecord, ended
+from edge.proxy.early_media import ringing
 from edge.proxy.flow_token import CallReference, Destination
-from edge.proxy.provider_branch import PhoneBranch, ProviderBranch
+from edge.proxy.provider_branch import make_branch
+from edge.proxy.stages import Stages
 from edge.proxy.validation import Incoming
 from edge.sip.message import Response
 from edge.sip.timers import TIMER_C
 from edge.sip.transaction import ServerTransaction, State
-from lambdas.contract import Challenge, Decision, LocateQuestion, Reject, Route, Stage, Target
+from lambdas.contract import (
+    NOBODYS_ANSWER,
+    Challenge,
+    Decision,
+    Reject,
+    Route,
+    Stage,
+    Target,
+)
 
 if TYPE_CHECKING:
     from edge.proxy.core import Core
@@ -25,8 +37,6 @@ GIVE_UP = 20.0
 sent then (RFC 4320 §4.2)."""
 
 _CANCEL_WAIT = 32.0  # §9.1: a branch that answers neither the CANCEL nor the INVITE is over after 64*T1
-_CHALLENGES = ("www-authenticate", "proxy-authenticate")
-_PREFERRED = (401, 407, 415, 420, 484)  # §16.7 step 6: these tell the caller what to do
 
 
 class ResponseContext:
@@ -41,12 +51,16 @@ class ResponseContext:
         self.cancelled = False
         self.timers: dict[str, int] = {}
         self._server = server
+        self.ask_again: Callable[[str, list[int], float], None] | None = None
+        """Puts the question once more, with what the decision says and the outcomes so far."""
         self._branches: list[Branch] = []
-        self._stages: list[Stage] = []
+        self._stages = Stages(None)
+        self._stage = Stage(targets=[])
+        self._stage_over = False
         self._delayed: list[Branch] = []
         self._given_up = False  # by the caller
         self._stage_from = 0  # the first of the present stage's branches
-        self._otherwise: Reject | None = None
+        self._outcomes: list[int] = []  # of the stages of earlier decisions
         self._located = False
         self._destination: Destination | ToProvider | ToPhone | None = None
         self._from_provider: ToProvider | None = None
@@ -70,7 +84,17 @@ class ResponseContext:
     @property
     def has_more(self) -> bool:
         """Whether there is somebody to try when the present branches fail."""
-        return bool(self._stages)
+        return self._stages.more
+
+    @property
+    def stage(self) -> Stage:
+        """The present one."""
+        return self._stage
+
+    @property
+    def outcome(self) -> int:
+        """The status of the stage before the present one; 0 if there was none."""
+        return self._stages.outcome
 
     @property
     def heard(self) -> Heard:
@@ -87,7 +111,8 @@ class ResponseContext:
         """Where a provider's requests in this call go."""
         flow = self.incoming.flow
         binding = self.core.bindings.first_on(flow)
-        return ToPhone(way.provider, flow, binding, "", way.tenant, way.started, way.transfers, way.translated)
+        back = replace(way, contact="") if flow.internal else None
+        return ToPhone(way.provider, flow, binding, "", way.tenant, way.started, way.transfers, way.translated, back)
 
     # Deciding
 
@@ -96,15 +121,7 @@ class ResponseContext:
             return  # cancelled meanwhile
         match decision:
             case Route():
-                if self.invite and decision.tenant:
-                    self._record = CallRecord(self.core, self.incoming, decision.tenant, self.caller, self.called, now)
-                first = Stage(targets=decision.targets, timeout=decision.timeout)
-                self._stages = [first, *decision.stages]
-                self._otherwise = decision.otherwise
-                if self._from_provider is not None:
-                    self._from_provider = replace(self._from_provider, transfers=decision.transfers)
-                if not self._next_stage(480, now):
-                    self._answer(480, now)
+                self._follow(decision, now)
             case Reject():
                 self.core.reject(self._server, self.incoming, decision, now)
             case Challenge():
@@ -114,6 +131,20 @@ class ResponseContext:
                 self.core.unavailable(self._server, self.incoming, now)
             case _:
                 self._answer(500, now)
+
+    def _follow(self, route: Route, now: float) -> None:
+        if self.invite and route.tenant and self._record is None:
+            self._record = CallRecord(self.core, self.incoming, route.tenant, self.caller, self.called, now)
+        if self._from_provider is not None:
+            self._from_provider = replace(self._from_provider, transfers=route.transfers)
+        outcome, self._stages = self._stages.outcome, Stages(route)
+        self._stages.outcome = outcome
+        if not self._next_stage(now):
+            self._conclude(now)
+
+    def after(self, outcome: int) -> None:
+        """What this leads to has been tried elsewhere already, and failed with ``outcome``."""
+        self._stages.outcome = outcome
 
     def came_from(self, provider: str) -> None:
         """It is a provider's."""
@@ -133,22 +164,31 @@ class ResponseContext:
             self._call = CallReference(destination.tenant, destination.started, not destination.translated)
         self.forward([Target(uri=uri, flow=flow, binding=binding)], now)
 
-    def _next_stage(self, outcome: int, now: float) -> bool:
-        """Try what is to be tried after ``outcome``; whether there is anything."""
-        while self._stages and not self._given_up:
-            stage = self._stages.pop(0)
-            if stage.when and outcome not in stage.when:
-                continue
-            if not stage.targets:
-                outcome = 480
-                continue
-            self._stage_from = len(self._branches)
-            self.cancelled = False
-            self.forward(stage.targets, now)
-            if stage.timeout and self.invite:
-                self.core.timers.start(self, "stage", now + stage.timeout)
-            return True
-        return False
+    def _next_stage(self, now: float) -> bool:
+        """Try what is to be tried after the last outcome; whether there is anything."""
+        stage = self._stages.next() if not self._given_up else None
+        if stage is None:
+            return False
+        self._stage, self._stage_over = stage, False
+        self._stage_from = len(self._branches)
+        self.cancelled = False
+        self.forward(stage.targets, now)
+        if stage.timeout and self.invite:
+            self.core.timers.start(self, "stage", now + stage.timeout)
+        return True
+
+    def _conclude(self, now: float) -> None:
+        """All stages have failed."""
+        stages = self._stages
+        if stages.again and self.ask_again is not None and not self._given_up:
+            self._outcomes += stages.outcomes
+            self.ask_again(stages.again, self._outcomes, now)
+        elif stages.otherwise is not None and not self._given_up:
+            self.core.reject(self._server, self.incoming, stages.otherwise, now)
+        elif self._branches:
+            self._answer_best(now)
+        else:
+            self._answer(stages.outcome or 480, now)
 
     def forward(self, targets: list[Target], now: float) -> None:
         """§16.6, on all targets at once, or each after its delay."""
@@ -175,6 +215,7 @@ class ResponseContext:
 
     def _end_stage(self, now: float) -> None:
         """Its time is over: nobody has answered."""
+        self._stage_over = True
         for branch in self._branches:
             if branch.response is None:
                 if branch in self._delayed:
@@ -186,25 +227,9 @@ class ResponseContext:
             branch.fail(408, now)
 
     def _branch(self, target: Target) -> Branch:
-        name = str(len(self._branches))
-        destination = self._destination
-        branch: Branch
-        if isinstance(destination, ToPhone):
-            way = ToProvider(destination.provider, self.incoming.flow, 0, "", 0, destination.transfers)
-            branch = PhoneBranch(self, target, name, way, destination)
-        elif self._from_provider is not None:
-            branch = PhoneBranch(self, target, name, self._back_to_provider(self._from_provider), None)
-        elif target.provider is not None or isinstance(destination, ToProvider):
-            way_out = destination if isinstance(destination, ToProvider) else None
-            branch = ProviderBranch(self, target, name, way_out)
-        else:
-            branch = Branch(self, target, name)
+        branch = make_branch(self, target, str(len(self._branches)), self._destination, self._from_provider)
         self._branches.append(branch)
         return branch
-
-    def _back_to_provider(self, way: ToProvider) -> ToProvider:
-        back = self.references()[1]
-        return ToProvider(way.provider, way.flow, 0, back.tenant, back.started, way.transfers)
 
     # Responses
 
@@ -219,22 +244,24 @@ class ResponseContext:
                 self.core.timers.start(self, branch.name, now + TIMER_C)
             if self._record is not None:
                 self._record.rings(now)
+            if branch.stage.early_media == "ringing":
+                response = ringing(response)
             self._server.respond(branch.answer(response), now)
 
     def final(self, branch: Branch, response: Response, now: float) -> None:
         self.timers.pop(branch.name, None)
-        self._note_end(response.status, now)
+        self.note_end(response.status, now)
         if response.status < 300:
             answer = branch.answer(response)
             if self._record is not None:
-                self._record.answered(answer, branch.flow, self._forward_2xx, now)
+                self._record.answered(answer, response, branch, self._forward_2xx, now)
             else:
                 self._forward_2xx(answer, now)
             self._cancel_all(now)
         else:
             if response.status >= 600:
                 self._cancel_all(now)
-            self._maybe_answer(now)
+            self._branch_over(branch, now)
 
     def _forward_2xx(self, answer: Response, now: float) -> None:
         self._server.respond(answer, now)
@@ -242,11 +269,20 @@ class ResponseContext:
     def failed(self, branch: Branch, now: float) -> None:
         """A branch has ended without a response of its own."""
         self.timers.pop(branch.name, None)
-        assert branch.response is not None
-        self._note_end(branch.response.status, now)
-        self._maybe_answer(now)
+        self.note_end(branch.status, now)
+        self._branch_over(branch, now)
 
-    def _note_end(self, status: int, now: float) -> None:
+    def _branch_over(self, branch: Branch, now: float) -> None:
+        """It has failed: somebody may be tried instead."""
+        instead = branch.target.instead
+        over = self._stage_over or self.cancelled or self.over
+        if instead and branch.status in NOBODYS_ANSWER and not over:
+            self.forward([instead[0].model_copy(update={"instead": instead[1:]})], now)
+        else:
+            self._maybe_answer(now)
+
+    def note_end(self, status: int, now: float) -> None:
+        """The request was answered: if it is a BYE, its call is over."""
         if self.incoming.request.method == "BYE":
             call_id = self.incoming.call_id
             if isinstance(self._destination, ToPhone):
@@ -260,11 +296,8 @@ class ResponseContext:
             self._located = True
             self._branches.remove(branch)
             self.timers.pop(branch.name, None)
-            self.core.ask(
-                lambda ask, address, epoch: LocateQuestion(request=ask, address=address, epoch=epoch, binding=binding),
-                self.incoming.flow,
-                lambda decision, at: self._on_located(branch.target, decision, at),
-                now,
+            self.core.locate(
+                binding, self.incoming.flow, lambda decision, at: self._on_located(branch.target, decision, at), now
             )
             return
         branch.fail(480 if self._destination is None else 430, now)
@@ -284,38 +317,30 @@ class ResponseContext:
         """§16.7 steps 5 and 6: once all branches are final, the best goes back, or the next targets are tried."""
         if self._server.answered:
             return
-        finals = [branch for branch in self._branches if branch.response is not None]
-        if len(finals) < len(self._branches):
-            if self._delayed and len(finals) + len(self._delayed) == len(self._branches):
+        unfinished = sum(branch.response is None for branch in self._branches)
+        if unfinished:
+            if unfinished == len(self._delayed):
                 self._begin_delayed(min(self._delayed, key=lambda branch: branch.target.after), now)
             return
         self.timers.pop("stage", None)
-        best = min(finals, key=_rank)
-        assert best.response is not None
-        status = best.response.status
-        if any(branch.response is not None and branch.response.status < 300 for branch in finals):
+        if any(branch.status < 300 for branch in self._branches):
             return  # that goes on once its record is safe
-        stage = min(finals[self._stage_from :], key=_rank)
-        assert stage.response is not None
-        if self._next_stage(stage.response.status, now):
+        self._stages.failed(best_of(self._branches[self._stage_from :]).status)
+        if self._next_stage(now):
             return
-        if self._given_up and status < 600:
+        if self._destination is None:
+            self._conclude(now)
+        else:
+            self._answer_best(now)
+
+    def _answer_best(self, now: float) -> None:
+        best = best_of(self._branches)
+        if self._given_up and best.status < 600:
             self._answer(487, now)
-            return
-        if status == 408 and not self.invite:
+        elif best.status == 408 and not self.invite:
             self._answer(480, now)
-            return
-        if self._otherwise is not None and not self._given_up:
-            self.core.reject(self._server, self.incoming, self._otherwise, now)
-            return
-        answer = best.answer(best.response)
-        if answer.status in (401, 407):  # step 7: every challenge is worth answering
-            for other in finals:
-                if other is not best and other.response is not None and other.response.status in (401, 407):
-                    answer.headers += [header for header in other.response.headers if header[0] in _CHALLENGES]
-        elif answer.status == 503:  # step 6: our caller could only take it for us
-            answer.status, answer.reason = 500, "Server Internal Error"
-        self._server.respond(answer, now)
+        else:
+            self._server.respond(answer_of(best, self._branches), now)
 
     def _answer(self, status: int, now: float) -> None:
         self.core.respond(self._server, self.incoming.request, status, now)
@@ -327,10 +352,10 @@ class ResponseContext:
         if self._server.answered or self._given_up:
             return
         self.cancelled = self._given_up = True
-        if not self._branches:
-            self._answer(487, now)
-            return
-        self._cancel_all(now)
+        if any(branch.response is None for branch in self._branches):
+            self._cancel_all(now)
+        elif all(branch.status >= 300 for branch in self._branches):
+            self._answer(487, now)  # nobody is rung: it is still being decided, or decided once more
 
     def _cancel_all(self, now: float) -> None:
         delayed, self._delayed = self._delayed, []
@@ -371,15 +396,3 @@ class ResponseContext:
         else:
             branch.fail(408, now)
             branch.abandon()
-
-
-def _rank(branch: Branch) -> tuple[int, int]:
-    """Lowest is best (§16.7 step 6): 6xx, then the lowest class, then what tells the caller what to do; a refusal
-    made by somebody over one made by silence."""
-    assert branch.response is not None
-    status = branch.response.status
-    if status >= 600:
-        return (0, 0)
-    if status in _PREFERRED:
-        return (status // 100, 0)
-    return (status // 100, 2 if status in (408, 480, 430) else 1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge.proxy.diversion import diversions
 from edge.proxy.forwarding import drop_private
+from edge.proxy.kept import all_targets, aors, with_phones
 from edge.proxy.response_context import ResponseContext
 from edge.proxy.validation import Fault, Incoming, check_text
 from edge.sip.transaction import ServerTransaction
@@ -28,6 +30,13 @@ class Router:
         caller = incoming.from_uri()
         realm = fleet.canonical(caller.host)
         if incoming.uri.host in fleet.addresses:
+            spiral = core.spirals.take(incoming)
+            if spiral is not None:
+                target, outcome = spiral
+                context = core.context(incoming, server, "", now)
+                context.after(outcome)
+                context.on_decision(Route(targets=[target]), now)
+                return
             provider = core.agent.account_of(incoming.uri.user, incoming.flow)
             if provider:
                 self._from_provider(provider, incoming, server, now)
@@ -48,28 +57,39 @@ class Router:
             return
         drop_private(incoming.request, fleet)
         host = fleet.canonical(incoming.uri.host) or incoming.uri.host
-        token = core.new_token()
-        question = RouteQuestion(
-            request=token,
-            address=incoming.flow.address,
-            epoch=fleet.epoch(incoming.flow.address),
-            method=incoming.request.method,
-            caller=caller.at(realm),
-            called=incoming.uri.at(host),
-            credentials=credentials,
-            call_id=incoming.call_id,
-            flow=incoming.flow,
-        )
-        context = core.context(incoming, server, question.caller, now)
-        context.called = question.called
+        context = core.context(incoming, server, caller.at(realm), now)
+        context.called = incoming.uri.at(host)
+        passed = diversions(incoming.request) if "diversion" in incoming.first else 0
 
-        def decided(decision: Decision | None, at: float) -> None:
-            if decision is None:
-                self._undecided(question, context, at)
-            else:
-                context.on_decision(decision, at)
+        def put(again: str, outcomes: list[int], at: float) -> None:
+            token = core.new_token()
+            question = RouteQuestion(
+                request=token,
+                address=incoming.flow.address,
+                epoch=fleet.epoch(incoming.flow.address),
+                method=incoming.request.method,
+                caller=context.caller,
+                called=context.called,
+                credentials=credentials,
+                call_id=incoming.call_id,
+                flow=incoming.flow,
+                diversions=passed,
+                again=again,
+                outcomes=outcomes,
+            )
 
-        core.put_question(token, question, decided, now)
+            def decided(decision: Decision | None, then: float) -> None:
+                if isinstance(decision, Route):
+                    core.kept.keep(decision.tenant, question.called, decision, core.wall(then))
+                if decision is None and not again:
+                    self._undecided(question, context, then)
+                else:
+                    context.on_decision(decision, then)
+
+            core.put_question(token, question, decided, at)
+
+        context.ask_again = put
+        put("", [], now)
 
     def _unknown(self, incoming: Incoming, server: ServerTransaction, now: float) -> None:
         """Perhaps it is a provider's, and its account isn't here yet: the address has only just come."""
@@ -115,22 +135,41 @@ class Router:
         context = core.context(incoming, server, caller.address_of_record, now)
         context.called = incoming.to_uri().address_of_record
         context.came_from(provider)
-        core.ask(
-            lambda ask, address, epoch: IncomingQuestion(
-                request=ask,
-                address=address,
-                epoch=epoch,
-                method=method,
-                provider=provider,
-                caller=context.caller,
-                dialled=incoming.to_uri().user,
-                call_id=incoming.call_id,
-                flow=incoming.flow,
-            ),
-            incoming.flow,
-            context.on_decision,
-            now,
-        )
+        dialled = incoming.to_uri().user
+        passed = diversions(incoming.request) if "diversion" in incoming.first else 0
+
+        def put(again: str, outcomes: list[int], at: float) -> None:
+            def decided(decision: Decision | None, then: float) -> None:
+                if isinstance(decision, Route):
+                    core.kept.keep(provider, dialled, decision, core.wall(then))
+                kept = core.kept.find(provider, dialled, context.caller, core.wall(then))
+                if decision is None and not again and kept is not None and core.informed_lately(then):
+                    self._as_kept(kept, context, then)
+                else:
+                    context.on_decision(decision, then)
+
+            core.ask(
+                lambda ask, address, epoch: IncomingQuestion(
+                    request=ask,
+                    address=address,
+                    epoch=epoch,
+                    method=method,
+                    provider=provider,
+                    caller=context.caller,
+                    dialled=dialled,
+                    call_id=incoming.call_id,
+                    flow=incoming.flow,
+                    diversions=passed,
+                    again=again,
+                    outcomes=outcomes,
+                ),
+                incoming.flow,
+                decided,
+                at,
+            )
+
+        context.ask_again = put
+        put("", [], now)
 
     def _undecided(self, question: RouteQuestion, context: ResponseContext, now: float) -> None:
         core = self._core
@@ -138,22 +177,49 @@ class Router:
         if grant is None or not core.informed_lately(now):
             context.on_decision(None, now)
             return
+        kept = (
+            core.kept.find(grant.tenant, question.called, question.caller, core.wall(now)) if context.invite else None
+        )
+        if kept is None:
+            kept = Route(targets=[_anywhere(question.called)], tenant=grant.tenant)
+        self._as_kept(kept, context, now)
+
+    def _as_kept(self, route: Route, context: ResponseContext, now: float) -> None:
+        """Do as was decided before, with the phones that there are now."""
+        core = self._core
         core.counters["undecided_calls"] += 1
-        here = self.find(question.called, grant.tenant)
+        wanted = aors(route)
+        phones: dict[str, list[Target]] = {}
 
-        def found(elsewhere: list[Target], at: float) -> None:
-            targets = {target.binding: target for target in [*elsewhere, *here]}
-            if targets:
-                context.on_decision(Route(targets=list(targets.values()), tenant=grant.tenant), at)
-            else:
-                context.on_decision(None, at)  # that it isn't registered can't be known
+        def go_on(at: float) -> None:
+            if len(phones) == len(wanted):
+                ready = with_phones(route, phones)
+                usable = any(all_targets(ready)) or ready.otherwise is not None
+                context.on_decision(ready if usable else None, at)  # who isn't registered can't be known
 
-        core.find(question.called, grant.tenant, found)
+        def ask(aor: str) -> None:
+            here = self.find(aor, route.tenant)
+
+            def found(elsewhere: list[Target], at: float) -> None:
+                phones[aor] = list({target.binding: target for target in [*elsewhere, *here]}.values())
+                go_on(at)
+
+            core.find(aor, route.tenant, found)
+
+        for aor in wanted:
+            ask(aor)
+        if not wanted:
+            go_on(now)
 
     def find(self, aor: str, tenant: str) -> list[Target]:
         """Where ``aor`` of ``tenant`` is registered at this edge."""
         return [
-            Target(uri=held.contact, flow=held.flow, binding=binding, q=held.extras[0])
+            Target(uri=held.contact, flow=held.flow, binding=binding, q=held.extras[0], aor=aor)
             for binding, held in self._core.bindings.of(aor)
             if held.tenant == tenant
         ]
+
+
+def _anywhere(aor: str) -> Target:
+    """A stand-in for the phones of ``aor``."""
+    return Target(uri="", flow=("", 0, "udp", "", 0, 0), binding="", aor=aor)

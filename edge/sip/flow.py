@@ -29,6 +29,11 @@ class Flow(NamedTuple):
         return self.transport != "udp"
 
     @property
+    def internal(self) -> bool:
+        """Whether it leads from an edge address back to itself: nothing leaves the machine that holds it."""
+        return self.host == self.address and self.remote_port == self.port
+
+    @property
     def sent_by(self) -> str:
         """The edge's side as a Via's sent-by and a Record-Route's host and port."""
         return f"{self.address}:{self.port}"

@@ -133,6 +133,10 @@ class Sockets:
     def send(self, flow: Flow, data: bytes, until: float = 0.0) -> bool:
         """Send on a flow of ours; False if there is no such flow (any more). What has to wait for a connection isn't
         sent from ``until`` on (monotonic; 0: whenever)."""
+        if flow.internal:
+            if self.listens(flow.address):
+                asyncio.get_running_loop().call_soon(self._receiver.message, flow, data)
+            return self.listens(flow.address)
         if flow.transport == "udp":
             udp = self._udp.get((flow.address, flow.port))
             if udp is None or udp.is_closing():

@@ -5,6 +5,7 @@
 1. REGISTER, route and locate decisions; the heartbeat with leases, fleet, keys, domains and binding changes.
 2. Grants, the numbered change feed, reports, takeover and handover of addresses.
 3. Provider accounts: assignments, registrations, calls in and out, stages.
+4. Dial plans: asking again, targets instead of others, diversion, limits of duration, decisions to keep, open calls.
 
 Both sides ignore fields they don't know, so either may be newer. A field is never removed or given another meaning;
 a decision of an unknown kind is answered to the phone as 500.
@@ -19,6 +20,7 @@ from lambdas.contract.decision import (
     Decision,
     DecisionEnvelope,
     Grant,
+    Keep,
     Reject,
     Route,
     Stage,
@@ -51,14 +53,16 @@ from lambdas.contract.report import (
     BindingReport,
     CallAnswered,
     CallEnded,
+    OpenCall,
     ProviderReport,
     Report,
     ReportEnvelope,
     ReportReceipt,
+    Side,
 )
 from lambdas.contract.shared import HASHES, answers, binding_id, consent_text, signed_text
 
-VERSION = 3
+VERSION = 4
 
 __all__ = [
     "HASHES",
@@ -85,7 +89,9 @@ __all__ = [
     "HeartbeatReply",
     "HeldAddress",
     "IncomingQuestion",
+    "Keep",
     "LocateQuestion",
+    "OpenCall",
     "ProviderAccount",
     "ProviderLeg",
     "ProviderReport",
@@ -102,6 +108,7 @@ __all__ = [
     "RouteQuestion",
     "Secret",
     "Server",
+    "Side",
     "Stage",
     "Take",
     "Target",

@@ -64,7 +64,12 @@ class Accept(Wire):
 class Target(Wire):
     """Where to forward: the new Request-URI, the flow to send it on and the binding it stands for. With a ``provider``
     the flow's remote address is empty: the provider's server has to be resolved. It is tried ``after`` seconds, or
-    once all others have failed; ``headers`` (whole lines) go with it."""
+    once all others have failed; ``headers`` (whole lines) go with it. ``instead``: who is tried, one after the other,
+    if it fails with one of NOBODYS_ANSWER.
+
+    ``aor`` is whose phone it is ("" at a provider); ``diverted`` the URI of whoever has the call go there instead of
+    taking it ("" if nobody), for Diversion and History-Info; ``account`` the one that the call counts to (the caller if
+    empty)."""
 
     uri: str
     flow: WireFlow
@@ -73,6 +78,10 @@ class Target(Wire):
     provider: ProviderLeg | None = None
     after: float = 0.0
     headers: list[str] = []
+    instead: list[Target] = []
+    aor: str = ""
+    diverted: str = ""
+    account: str = ""
 
 
 NOBODYS_ANSWER = (408, 430, 500, 501, 502, 503, 504, 505, 513, 580)
@@ -81,26 +90,41 @@ NOBODYS_ANSWER = (408, 430, 500, 501, 502, 503, 504, 505, 513, 580)
 
 class Stage(Wire):
     """Targets tried together, if the outcome so far is among ``when`` (empty: whatever it is); without targets it
-    counts as tried, and failed with 480. After ``timeout`` seconds (0: as long as it may ring) those that haven't
-    answered are cancelled, which counts as 408."""
+    counts as tried, and failed with ``status``. After ``timeout`` seconds (0: as long as it may ring) those that
+    haven't answered are cancelled, which counts as 408. ``early_media``: what they play before they answer is passed
+    on, or the caller hears ringing. A call that one of them answers is ended after ``max_duration`` seconds (0: never).
+    """
 
     targets: list[Target]
     when: list[int] = []
     timeout: float = 0.0
+    status: int = 480
+    early_media: Literal["pass", "ringing"] = "pass"
+    max_duration: int = 0
 
 
-class Route(Wire):
-    """Forward to all ``targets`` at once, for ``timeout`` seconds, as in a Stage. ``tenant``: whose call it is.
+class Keep(Wire):
+    """For ``seconds`` the same decision holds for calls of ``caller`` ("" : of anybody) to the same destination, with
+    the phones that its targets' AORs have then. It rests on ``plans`` (ids)."""
+
+    caller: str = ""
+    seconds: int
+    plans: list[str] = []
+
+
+class Route(Stage):
+    """Forward to ``targets``, the first stage. ``tenant``: whose call it is.
     ``stages``: what to try then, one after the other; ``otherwise``: what to answer when all have failed, instead of
-    the best answer; ``transfers``: whether REFER may pass in a call that a provider has made."""
+    the best answer; ``again``: ask again then, with this, before that; ``transfers``: whether REFER may pass in a call
+    that a provider has made; ``keep``: how far the decision may be used when none can be had."""
 
     kind: Literal["route"] = "route"
-    targets: list[Target]
     tenant: str = ""
-    timeout: float = 0.0
     stages: list[Stage] = []
     otherwise: Reject | None = None
+    again: str = ""
     transfers: bool = False
+    keep: Keep | None = None
 
 
 class Access(Wire):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lambdas.contract.question import Wire, WireFlow
+from lambdas.contract.report import OpenCall
 
 
 class Take(Wire):
@@ -96,13 +97,15 @@ class Change(Wire):
     """One entry of a Region's change feed. ``binding`` "": the account ``aor`` has changed or gone, and grants of a
     lower ``version`` (milliseconds) are void. Otherwise that binding of it ("*": every one) was removed, at whatever
     edge it was, and mustn't be refreshed without asking. With ``provider`` that provider account has changed (to
-    ``version``) or gone, or has been assigned to ``address`` (``version`` 0)."""
+    ``version``) or gone, or has been assigned to ``address`` (``version`` 0). With ``plan`` another version of that
+    dial plan counts."""
 
     aor: str = ""
     version: int
     binding: str = ""
     provider: str = ""
     address: str = ""
+    plan: str = ""
 
 
 class HeartbeatReply(Wire):
@@ -111,7 +114,8 @@ class HeartbeatReply(Wire):
     ``default_domain`` stands for edges' own addresses. ``more`` asks for another heartbeat at once, since the changes
     didn't fit in one. ``feed_changes`` are those after the heartbeat's ``feed``, which advances to the reply's.
     ``revalidate``: some can't be had any more, so every grant has to be asked for again. ``allowed``: the addresses
-    that this edge may hold; ``unheld``: those that nobody holds, with their last epochs."""
+    that this edge may hold; ``unheld``: those that nobody holds, with their last epochs. ``hang_ups`` are calls to end,
+    whose callers are at addresses held: they come again until their end is reported."""
 
     version: int
     held: list[HeldAddress]
@@ -130,3 +134,4 @@ class HeartbeatReply(Wire):
     revalidate: bool = False
     allowed: list[str] = []
     unheld: dict[str, int] = {}
+    hang_ups: list[OpenCall] = []

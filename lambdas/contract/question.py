@@ -72,7 +72,17 @@ class RegisterQuestion(Asked):
     grants: bool = False
 
 
-class RouteQuestion(Asked):
+class Tried(Wire):
+    """What has become of a call so far. ``diversions``: how often it was diverted before it came here (RFC 5806).
+    ``again``: what the decision before said to ask with, "" the first time; ``outcomes`` are the statuses of the stages
+    that have been tried."""
+
+    diversions: int = 0
+    again: str = Field(default="", max_length=200)
+    outcomes: list[int] = []
+
+
+class RouteQuestion(Asked, Tried):
     """A request outside a dialog. ``caller`` is the From AOR, ``called`` the Request-URI's; their domains are
     canonical where they are ours."""
 
@@ -92,7 +102,7 @@ class LocateQuestion(Asked):
     binding: str
 
 
-class IncomingQuestion(Asked):
+class IncomingQuestion(Asked, Tried):
     """A request outside a dialog from ``provider``, which the edge has recognised. ``caller`` is what From says,
     ``dialled`` the user of To."""
 

@@ -29,9 +29,35 @@ class BindingReport(Wire):
     reg_id: int = 0
 
 
+class Side(Wire):
+    """What one end of a call would send in its dialog: the Request-URI, the Route values, From, To and Call-ID. Whoever
+    ends the call sends a BYE like that in its name, with a CSeq number that is higher than any that the other end has
+    seen."""
+
+    uri: str
+    routes: list[str] = []
+    sender: str
+    receiver: str
+    call_id: str
+    cseq: int
+
+
+class OpenCall(Wire):
+    """An answered call that can be ended from outside: by both ``sides``, the caller's first. ``address`` is the edge
+    address that the caller is at."""
+
+    address: str
+    tenant: str
+    call: str
+    started: int
+    sides: list[Side]
+
+
 class CallAnswered(Wire):
     """A 2xx to an INVITE is about to be forwarded. ``call`` names the call and the leg that answered; times are Unix
-    time in seconds; ``edges`` are the edge addresses of the caller's and the callee's flow."""
+    time in seconds; ``edges`` are the edge addresses of the caller's and the callee's flow. ``account`` is the one that
+    it counts to; ``max_duration`` in seconds (0: no limit); ``sides`` as in an OpenCall, empty where they can't be
+    told."""
 
     kind: Literal["answered"] = "answered"
     tenant: str
@@ -43,11 +69,14 @@ class CallAnswered(Wire):
     ringing: float | None = None
     answered: float
     edges: tuple[str, str]
+    account: str = ""
+    max_duration: int = 0
+    sides: list[Side] = []
 
 
 class CallEnded(Wire):
     """A BYE was answered, or the dialog is known to be gone. ``reason`` is the status of the answer, and ``by`` the
-    side that hung up: "caller", "called" or "" if that can't be told."""
+    side that hung up: "caller", "called", "service" if we did, or "" if that can't be told."""
 
     kind: Literal["ended"] = "ended"
     tenant: str

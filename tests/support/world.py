@@ -254,6 +254,9 @@ class Node:
         """Put on the wire; False if the flow is known to be dead."""
         if self.core.bindings.retired(flow):
             return False
+        if flow.internal:
+            self.world.after(0, lambda: self.handle(Received(flow, data)))
+            return True
         if flow.reliable and flow.connection:
             phone = self.connections.get(flow)
             if phone is None:
