@@ -116,4 +116,4 @@ def with_phones(route: Route, phones: dict[str, list[Target]]) -> Route:
         return {"targets": targets}
 
     stages = [stage.model_copy(update=fresh(stage)) for stage in route.stages]
-    return route.model_copy(update={**fresh(route), "stages": stages, "again": ""})
+    return route.model_copy(update={**fresh(route), "stages": stages})

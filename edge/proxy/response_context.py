@@ -183,8 +183,8 @@ class ResponseContext:
         if stages.again and self.ask_again is not None and not self._given_up:
             self._outcomes += stages.outcomes
             self.ask_again(stages.again, self._outcomes, now)
-        elif stages.otherwise is not None and not self._given_up:
-            self.core.reject(self._server, self.incoming, stages.otherwise, now)
+        elif stages.end is not None and not self._given_up:
+            self.core.reject(self._server, self.incoming, stages.end, now)
         elif self._branches:
             self._answer_best(now)
         else:

@@ -7,19 +7,21 @@ from lambdas.contract import Reject, Route, Stage
 
 class Stages:
     """``outcome`` is the status of the stage that was tried last (0 before the first), ``outcomes`` those of all;
-    ``otherwise`` and ``again`` are what remains when all have failed."""
+    ``end`` and ``again`` say what to do once there is nobody left to try."""
 
     def __init__(self, route: Route | None) -> None:
-        self._left: list[Stage] = [route, *route.stages] if route is not None else []
-        self.otherwise: Reject | None = route.otherwise if route is not None else None
-        self.again = route.again if route is not None else ""
+        self._stages: list[Stage] = [route, *route.stages] if route is not None else []
+        self._at = 0
+        self._reached: set[int] = set()
+        self.end: Reject | None = None
+        self.again = ""
         self.outcome = 0
         self.outcomes: list[int] = []
 
     @property
     def more(self) -> bool:
         """Whether there is a stage left."""
-        return bool(self._left)
+        return self._at < len(self._stages)
 
     def failed(self, status: int) -> None:
         """The present stage has."""
@@ -28,11 +30,18 @@ class Stages:
 
     def next(self) -> Stage | None:
         """The next stage that has somebody to try; those that have nobody fail on the way."""
-        while self._left:
-            stage = self._left.pop(0)
-            if stage.when and self.outcome not in stage.when:
+        while self._at < len(self._stages):
+            index, stage = self._at, self._stages[self._at]
+            self._at += 1
+            left_out = stage.part_of >= 0 and stage.part_of not in self._reached
+            if left_out or (stage.when and self.outcome not in stage.when):
                 continue
-            if stage.targets:
+            self._reached.add(index)
+            if stage.end is not None or stage.again:
+                self.end, self.again = stage.end, stage.again
+                self._at = len(self._stages)
+            elif stage.targets:
                 return stage
-            self.failed(stage.status)
+            else:
+                self.failed(stage.status)
         return None

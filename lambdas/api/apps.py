@@ -6,6 +6,7 @@ from fastapi import APIRouter, FastAPI
 
 from lambdas.api import decisions, heartbeats, problems, provisioning, registrations, reports
 from lambdas.api.services import Services
+from lambdas.api.yaml_bodies import YamlBodies
 
 _DESCRIPTION = """
 Provision a sipwizard service: tenants, their SIP domains, accounts and API keys, and the edges of the fleet.
@@ -31,6 +32,7 @@ def _app(services: Services, *routers: APIRouter) -> FastAPI:
     )
     app.state.services = services
     problems.install(app)
+    app.add_middleware(YamlBodies)
     for router in routers:
         app.include_router(router)
     return app

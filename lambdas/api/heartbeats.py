@@ -31,6 +31,7 @@ router = APIRouter(prefix="/edge", tags=["edges"])
 log = logging.getLogger(__name__)
 
 _CHANGES = 500  # bindings, or entries of the change feed, in one reply
+_HANG_UPS = 50  # calls to end at an address; the rest comes with the next heartbeats
 
 
 @router.post("/heartbeat")
@@ -54,6 +55,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeDep, services: ServicesDep) -> Heartbea
         found, cursors[lease.address], full = _changes(services, lease.address, beat, now)
         changes += found
         more = more or full
+    hang_ups = [call for lease in held for call in services.calls.overdue(lease.address, now, _HANG_UPS)]
     news = services.directory.feed.since(beat.feed, services.heads.get(), now, _CHANGES)
     return HeartbeatReply(
         version=VERSION,
@@ -72,6 +74,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeDep, services: ServicesDep) -> Heartbea
         feed_changes=news.changes,
         revalidate=news.lost,
         allowed=list(edge.addresses),
+        hang_ups=hang_ups,
         unheld={lease.address: lease.epoch for lease in leases if lease.expires_at <= now},
     )
 

@@ -43,7 +43,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _answer(
+def answer(
     status: int, detail: str, errors: list[dict[str, str]] | None = None, headers: dict[str, str] | None = None
 ) -> JSONResponse:
     body = ProblemDetails(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
@@ -57,14 +57,14 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> JSONResponse:
-        return _answer(error.status, error.detail, headers=error.headers)
+        return answer(error.status, error.detail, headers=error.headers)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         detail = str(error.detail)
         if error.status_code == 404:
             detail = f"There is nothing at {request.url.path}. See /v1/openapi.json for what there is."
-        return _answer(error.status_code, detail, headers=dict(error.headers or {}))
+        return answer(error.status_code, detail, headers=dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)
     async def validation(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -72,8 +72,8 @@ def install(app: FastAPI) -> None:
             {"field": ".".join(str(part) for part in item["loc"]), "fault": str(item["msg"])} for item in error.errors()
         ]
         where = ", ".join(sorted({item["field"] for item in errors}))
-        return _answer(422, f"These fields can't be used as they are: {where}.", errors)
+        return answer(422, f"These fields can't be used as they are: {where}.", errors)
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, __: Exception) -> JSONResponse:
-        return _answer(500, "Something went wrong here, not in your request. Try again; it is in the service's log.")
+        return answer(500, "Something went wrong here, not in your request. Try again; it is in the service's log.")

@@ -1,21 +1,22 @@
-"""Where calls go: facts looked up as the decisions ask for them."""
+"""Where calls go: facts looked up as plans and decisions ask for them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 
+from lambdas.api.composing import Composing, Turn
 from lambdas.api.services import Services
-from lambdas.contract import Decision, IncomingQuestion, Reject, Route, RouteQuestion, Stage, Target
-from lambdas.decisions import outbound, wizard
+from lambdas.contract import Decision, IncomingQuestion, Reject, Route, RouteQuestion
+from lambdas.decisions import outbound
 from lambdas.decisions import route as routes
+from lambdas.decisions.continuation import Continuation
 from lambdas.decisions.digest import refuse
 from lambdas.decisions.outbound import Choice
-from lambdas.decisions.provider import Provider, Settings, Way
-from lambdas.decisions.rules import Leg
-from lambdas.decisions.values import Account, StoredBinding
-from lambdas.decisions.wizard import Call, Verdict
+from lambdas.decisions.provider import Provider
+from lambdas.decisions.values import Account
+from lambdas.decisions.wizard import Call, Step
+
+_GONE = Reject(status=500, reason="Server Internal Error: the dial plan that the call began by is gone")
 
 
 def route(question: RouteQuestion, services: Services) -> Decision:
@@ -25,7 +26,7 @@ def route(question: RouteQuestion, services: Services) -> Decision:
     refusal = refuse(credentials, question.method, account, question.caller)
     if refusal is not None or account is None:
         return refusal or Reject(status=403)
-    return _Routing(question.address, question.method, account, services).outgoing(question.called)
+    return _Routing(question, account, account.aor, services).of_account(question.called)
 
 
 def incoming(question: IncomingQuestion, services: Services) -> Decision:
@@ -35,167 +36,137 @@ def incoming(question: IncomingQuestion, services: Services) -> Decision:
         return Reject(status=404, reason="Not Found")
     # Whoever answers for it pays for what goes on to another provider.
     payer = Account(aor="", tenant=provider.tenant, ha1_md5="", ha1_sha256="")
-    routing = _Routing(question.address, question.method, payer, services)
-    return routing.from_provider(provider, question.caller, question.dialled)
+    return _Routing(question, payer, question.caller.partition("@")[0], services).of_provider(provider)
 
 
-class _Routing:
-    """One request's way through plans, accounts and providers. ``payer`` is whose call it is."""
+class _Routing(Composing):
+    """One request's way through plans, accounts and providers."""
 
-    def __init__(self, address: str, method: str, payer: Account, services: Services) -> None:
-        self._address = address
-        self._method = method
-        self._payer = payer
-        self._services = services
-        self._bindings = cache(services.bindings.of)
+    def of_account(self, called: str) -> Decision:
+        """By the tenant's plan for outgoing calls, if it has one, or as dialled."""
+        self.called = called
+        if self.question.again:
+            return self._go_on(None)
+        plan = self.settings.plan if self.calls else ""
+        if plan and not self._is_emergency(called):
+            judged = self.by_plan(self._outgoing_turn())
+            if judged is not None:
+                return self.kept(judged)
+        return self.kept(self.as_dialled(called, self.payer))
 
-    def outgoing(self, called: str) -> Decision:
-        """A call by ``payer``: by the tenant's plan, if it has one, or as dialled."""
-        settings = self._services.directory.settings(self._payer.tenant)
-        plan = settings.plan if self._method == "INVITE" else ""
-        if not plan or self._choose(called, settings)[1]:
-            return self._as_dialled(called, settings, self._payer)
+    def of_provider(self, provider: Provider) -> Decision:
+        """By the provider account's plan, or to the accounts that it names."""
+        assert isinstance(self.question, IncomingQuestion)
+        self.called = self.question.dialled
+        if self.question.again:
+            return self._go_on(provider)
+        if self.calls and provider.plan:
+            judged = self.by_plan(self._provider_turn(provider))
+            if judged is not None:
+                return self.kept(judged)
+        return self.kept(self._named(provider))
+
+    def _go_on(self, provider: Provider | None) -> Decision:
+        """All that the plan said has failed, and its script wants to be asked again."""
+        before = Continuation.parse(self.question.again)
+        if before is None:
+            return _GONE
+        if before.owner:
+            account = self.account(before.owner)
+            turn = self._account_turn(account) if account is not None else None
+        else:
+            turn = self._provider_turn(provider) if provider is not None else self._outgoing_turn()
+        decided = self.by_plan(turn, before) if turn is not None else None
+        return decided if decided is not None else _GONE
+
+    # Whose plan it is, and what is meant by "as dialled" there
+
+    def _outgoing_turn(self) -> Turn:
+        user, _, host = self.called.rpartition("@")
+        ours = self.ours(host)
+
+        def as_dialled(step: Step) -> Decision:
+            changed = step.called if "@" in step.called else f"{step.called}@{host}"
+            return self.as_dialled(changed, self._paying(step))
+
+        call = self._call("outgoing", user if ours else self.called)
+        return Turn(self.settings.plan, call, as_dialled)
+
+    def _account_turn(self, called: Account) -> Turn:
+        def as_dialled(_: Step) -> Decision:
+            return self._to_phones(called)
+
+        return Turn(called.plan, self._call("incoming", called.aor), as_dialled, called.aor, f"sip:{called.aor}")
+
+    def _provider_turn(self, provider: Provider) -> Turn:
+        call = replace(self._call("incoming", self.called), provider=provider.id.rpartition("/")[2])
+        by = f"sip:{self.called}@{provider.domain}" if self.called else ""
+        return Turn(provider.plan, call, lambda step: self._named(provider), diverted=by, transfers=provider.transfers)
+
+    def _call(self, direction: str, called: str) -> Call:
+        return Call(
+            direction=direction,
+            caller=self.caller,
+            called=called,
+            at=self.now,
+            registered=lambda aor: bool(routes.targets_of(self.bindings(aor), self.now)),
+            disturbing=self.disturbing,
+            outcomes=tuple(self.question.outcomes),
+        )
+
+    def _paying(self, step: Step) -> Account:
+        return replace(self.payer, caller_id=step.caller_id or self.payer.caller_id)
+
+    # Destinations
+
+    def _is_emergency(self, called: str) -> bool:
+        choice = self._choose(called)
+        return isinstance(choice, Reject) or (choice is not None and choice.number.emergency)
+
+    def _choose(self, called: str) -> Choice | Reject | None:
+        """Which providers a number goes to; a refusal where an emergency call has nowhere to go."""
         user, _, host = called.rpartition("@")
-        verdict = self._judge(plan, "outgoing", self._payer.aor, user if self._ours(host) else called)
-        if verdict is None:
-            return self._as_dialled(called, settings, self._payer)
-        payer = replace(self._payer, caller_id=verdict.caller_id or self._payer.caller_id)
-        changed = verdict.called if "@" in verdict.called else f"{verdict.called}@{host}"
-        return self._compose(verdict, lambda: self._as_dialled(changed, settings, payer), settings, payer)
+        return outbound.choose(user, () if self.ours(host) else (host,), self.settings)
 
-    def _ours(self, host: str) -> bool:
-        return host in self._services.domains.get().names
-
-    def _choose(self, called: str, settings: Settings) -> tuple[Choice | Reject | None, bool]:
-        """Which providers a number goes to, and whether it is an emergency's."""
-        user, _, host = called.rpartition("@")
-        choice = outbound.choose(user, "" if self._ours(host) else host, settings)
-        return choice, isinstance(choice, Reject) or (choice is not None and choice.number.emergency)
-
-    def from_provider(self, provider: Provider, caller: str, dialled: str) -> Decision:
-        wanted = routes.called_by(provider, self._method)
-        services = self._services
-
-        def as_dialled() -> Decision:
-            return routes.incoming(provider, {aor: self._phones(aor) for aor in wanted}, services.clock())
-
-        if self._method == "INVITE" and provider.plan:
-            number = caller.partition("@")[0]
-            verdict = self._judge(provider.plan, "incoming", number, dialled, provider.id.rpartition("/")[2])
-            if verdict is not None:
-                settings = services.directory.settings(provider.tenant)
-                return self._compose(verdict, as_dialled, settings, self._payer)
-        return as_dialled()
-
-    def _as_dialled(self, called: str, settings: Settings, payer: Account) -> Decision:
+    def as_dialled(self, called: str, payer: Account) -> Decision:
         """To an account, or by the tenant's routes to a provider."""
-        choice, emergency = self._choose(called, settings)
-        ours = self._ours(called.rpartition("@")[2])
-        account = self._services.directory.account(called) if ours and not emergency else None
+        choice = self._choose(called)
+        emergency = isinstance(choice, Reject) or (choice is not None and choice.number.emergency)
+        ours = self.ours(called.rpartition("@")[2])
+        account = self.account(called) if ours and not emergency else None
         if account is not None:
-            return self._to_account(account, settings)
+            return self._to_account(account)
         if choice is None:
             return Reject(status=404, reason="Not Found")
         if isinstance(choice, Reject):
             return choice
-        if self._method != "INVITE":
+        if not self.calls:
             return Reject(status=405, reason="Method Not Allowed: only calls go to providers")
-        return outbound.through(choice, self._ways(choice), payer)
+        self.rests_on.caller = True  # its caller ID goes along
+        return outbound.through(choice, self.ways(choice), payer)
 
-    def _to_account(self, called: Account, settings: Settings) -> Decision:
+    def _to_account(self, called: Account) -> Decision:
         """By its plan, if it has one."""
+        mine = called.tenant == self.payer.tenant
+        if called.plan and called.enabled and mine and self.calls:
+            if called.aor in self.visited:
+                return Reject(status=482, reason=f"Loop Detected: {called.aor} was called before in this call")
+            judged = self.by_plan(self._account_turn(called))
+            if judged is not None:
+                return judged
+        return self._to_phones(called)
 
-        def as_dialled() -> Decision:
-            return routes.decide(self._payer, called, self._bindings(called.aor), self._services.clock())
+    def _to_phones(self, called: Account) -> Decision:
+        return routes.decide(self.payer, called, self.bindings(called.aor), self.now, self.calls)
 
-        if called.plan and called.enabled and called.tenant == self._payer.tenant and self._method == "INVITE":
-            verdict = self._judge(called.plan, "incoming", self._payer.aor, called.aor)
-            if verdict is not None:
-                return self._compose(verdict, as_dialled, settings, self._payer)
-        return as_dialled()
-
-    def _judge(self, plan: str, direction: str, caller: str, called: str, provider: str = "") -> Verdict | None:
-        """What the published plan says; None if there is none, and the call goes as if there were none."""
-        found = self._services.plans.published(f"{self._payer.tenant}/{plan}")
-        if found is None:
-            return None
-        call = Call(direction, caller, called, self._services.clock(), self._registered, provider)
-        return wizard.evaluate(found, call)
-
-    def _phones(self, aor: str) -> tuple[StoredBinding, ...]:
-        """The bindings of an account that may be called, and is the payer's tenant's."""
-        account = self._services.directory.account(aor)
-        usable = account is not None and account.enabled and account.tenant == self._payer.tenant
-        return self._bindings(aor) if usable else ()
-
-    def _registered(self, aor: str) -> bool:
-        return bool(routes.targets_of(self._phones(aor), self._services.clock()))
-
-    def _compose(
-        self, verdict: Verdict, as_dialled: Callable[[], Decision], settings: Settings, payer: Account
-    ) -> Decision:
-        """The verdict as stages of targets."""
-        if verdict.as_dialled and not verdict.steps:
-            return as_dialled()
-        stages = [
-            Stage(targets=self._legs(step.legs, settings, payer), when=list(step.statuses), timeout=step.timeout)
-            for step in verdict.steps
-        ]
-        otherwise: Reject | None = None
-        if verdict.redirect:
-            otherwise = Reject(status=302, reason="Moved Temporarily", contact=verdict.redirect)
-        elif verdict.status:
-            otherwise = Reject(status=verdict.status, reason=verdict.reason)
-        elif verdict.as_dialled:
-            last = as_dialled()
-            if isinstance(last, Route):
-                stages += [Stage(targets=last.targets, timeout=last.timeout), *last.stages]
-                otherwise = last.otherwise
-            elif isinstance(last, Reject):
-                otherwise = last
-        if not stages:
-            return otherwise or Reject(
-                status=404, reason="Not Found: no rule of the dial plan says where this call goes"
-            )
-        first, *others = stages
-        return Route(
-            targets=first.targets, timeout=first.timeout, stages=others, otherwise=otherwise, tenant=payer.tenant
-        )
-
-    def _legs(self, legs: tuple[Leg, ...], settings: Settings, payer: Account) -> list[Target]:
-        found: list[Target] = []
-        for leg in legs:
-            more = {"after": leg.after, "headers": list(leg.headers)}
-            if leg.account is not None:
-                targets = routes.targets_of(self._phones(leg.account), self._services.clock())
-                found += [target.model_copy(update=more) for target in targets]
-            elif leg.number is not None:
-                found += [
-                    target.model_copy(update={"after": leg.after}) for target in self._number(leg, settings, payer)
-                ]
-        return found
-
-    def _number(self, leg: Leg, settings: Settings, payer: Account) -> list[Target]:
-        """The first provider that takes a leg's number."""
-        choice = outbound.choose(leg.number or "", leg.providers[0] if leg.providers else "", settings)
-        if choice is None or isinstance(choice, Reject):
-            return []
-        decision = outbound.through(choice, self._ways(choice), payer)
-        return decision.targets if isinstance(decision, Route) else []
-
-    def _ways(self, choice: Choice) -> list[Way]:
-        ways = [self._way(f"{self._payer.tenant}/{name}") for name in choice.providers]
-        return [way for way in ways if way is not None]
-
-    def _way(self, name: str) -> Way | None:
-        """Calls leave from where the account is registered, if anybody is there; else from where they came in."""
-        services = self._services
-        provider = services.providers.get(name)
-        if provider is None:
-            return None
-        assigned = services.assignments.get(name) if provider.registers else None
-        if assigned is None or all(lease.address != assigned.address for lease in services.fleet.get()[0]):
-            return Way(provider, self._address, {})
-        state = services.providers.state(name)
-        known = state.routes if state is not None and state.state == "registered" else ()
-        return Way(provider, assigned.address, assigned.ports or {}, known)
+    def _named(self, provider: Provider) -> Decision:
+        """To the accounts that the provider account names."""
+        wanted = routes.called_by(provider, self.question.method)
+        willing = [aor for aor in wanted if not (self.calls and self.disturbing(aor))]
+        if wanted and not willing:
+            return Reject(status=486, reason="Busy Here: do not disturb")
+        decision = routes.incoming(provider, {aor: self.phones(aor) for aor in willing}, self.now)
+        if isinstance(decision, Route):
+            targets = [target.model_copy(update={"account": target.aor}) for target in decision.targets]
+            return decision.model_copy(update={"targets": targets})
+        return decision

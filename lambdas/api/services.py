@@ -13,23 +13,30 @@ from typing import Generic, TypeVar
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from lambdas.api.script_world import PUTS_A_MINUTE, Rate, ScriptWorld
 from lambdas.contract import FleetKey
 from lambdas.decisions.lease import Lease
 from lambdas.decisions.register import Limits
+from lambdas.lookups.enum import Enum
+from lambdas.lookups.pages import Pages
 from lambdas.repositories.addresses import Addresses
 from lambdas.repositories.assignments import Assignments
 from lambdas.repositories.bindings import Bindings
 from lambdas.repositories.calls import Calls
 from lambdas.repositories.directory import Directory
+from lambdas.repositories.events import Events
 from lambdas.repositories.leases import Leases, Presence
 from lambdas.repositories.models import EdgeItem
 from lambdas.repositories.plans import Plans
 from lambdas.repositories.providers import Providers
+from lambdas.repositories.store import Store
 from lambdas.repositories.vault import Vault
+from lambdas.sandbox.client import Sandbox
 
 DAY = 86_400
 VERIFY_DAYS = 8  # a token of a day's last second verifies for 7 days more
 _TOKEN_KEY = 64
+_LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans, in this process
 _Value = TypeVar("_Value")
 
 
@@ -76,6 +83,13 @@ class Services:
         self.providers = Providers(self.directory, Vault())
         self.plans = Plans(self.directory)
         self.calls = Calls()
+        self.events = Events()
+        self.store = Store(self.directory)
+        self.sandbox = Sandbox()
+        self.enum = Enum()
+        self.log_rate = Rate(_LOGS_A_MINUTE)
+        self._pages = Pages()
+        self._puts = Rate(PUTS_A_MINUTE)
         self.addresses = Addresses()
         self.fleet: Cached[tuple[list[Lease], list[Presence]]] = Cached(self._living, 1.0)
         self.domains: Cached[Domains] = Cached(self._read_domains, 1.0)
@@ -84,6 +98,10 @@ class Services:
         self._edges: dict[str, Cached[EdgeItem | None]] = {}
         self._registered: Cached[list[EdgeItem]] = Cached(lambda: list(self.directory.all("edges")), 5.0)
         self._loads: dict[str, Cached[int]] = {}
+
+    def script_world(self, tenant: str, hosts: frozenset[str], dry: bool = False) -> ScriptWorld:
+        """What one run of a script may ask for; ``hosts`` are those that it may get pages of."""
+        return ScriptWorld(tenant, self.store, self.enum, self._pages, hosts, self._puts, dry)
 
     def fleet_now(self, edge: str = "", addresses: Iterable[str] = ()) -> tuple[list[Lease], list[Presence]]:
         """Every lease and presence, run out or not; those of ``edge`` too if it has just been registered."""

@@ -93,7 +93,9 @@ class Stage(Wire):
     counts as tried, and failed with ``status``. After ``timeout`` seconds (0: as long as it may ring) those that
     haven't answered are cancelled, which counts as 408. ``early_media``: what they play before they answer is passed
     on, or the caller hears ringing. A call that one of them answers is ended after ``max_duration`` seconds (0: never).
-    """
+
+    ``part_of``: the stage goes with the one of that number (the first is 0), and is left out with it (-1: with none).
+    With ``end`` or ``again`` it is the last one: that is answered, or the question is put once more with that."""
 
     targets: list[Target]
     when: list[int] = []
@@ -101,6 +103,9 @@ class Stage(Wire):
     status: int = 480
     early_media: Literal["pass", "ringing"] = "pass"
     max_duration: int = 0
+    part_of: int = -1
+    end: Reject | None = None
+    again: str = ""
 
 
 class Keep(Wire):
@@ -113,16 +118,13 @@ class Keep(Wire):
 
 
 class Route(Stage):
-    """Forward to ``targets``, the first stage. ``tenant``: whose call it is.
-    ``stages``: what to try then, one after the other; ``otherwise``: what to answer when all have failed, instead of
-    the best answer; ``again``: ask again then, with this, before that; ``transfers``: whether REFER may pass in a call
-    that a provider has made; ``keep``: how far the decision may be used when none can be had."""
+    """What to do with a request: the first stage, and in ``stages`` those that are tried then, one after the other.
+    When all have failed the best answer goes back. ``tenant``: whose call it is; ``transfers``: whether REFER may pass
+    in a call that a provider has made; ``keep``: how far the decision may be used when none can be had."""
 
     kind: Literal["route"] = "route"
     tenant: str = ""
     stages: list[Stage] = []
-    otherwise: Reject | None = None
-    again: str = ""
     transfers: bool = False
     keep: Keep | None = None
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lambdas.contract import NOBODYS_ANSWER, ProviderLeg, Reject, Route, Stage, Target
+from lambdas.contract import ProviderLeg, Reject, Route, Server, Target
 from lambdas.decisions.numbers import Number, read, write
 from lambdas.decisions.provider import Settings, Way
+from lambdas.decisions.uris import sip_uri
 from lambdas.decisions.values import Account
 
 _MOST_WAYS = 4  # providers that one call tries
@@ -21,9 +22,9 @@ class Choice:
     providers: tuple[str, ...]
 
 
-def choose(user: str, named: str, settings: Settings) -> Choice | Reject | None:
-    """Where the number ``user`` goes, ``named`` being the provider that the caller has chosen ("" for none); None if it
-    is no number, or no route leads anywhere."""
+def choose(user: str, named: tuple[str, ...], settings: Settings) -> Choice | Reject | None:
+    """Where the number ``user`` goes, ``named`` being the providers that were chosen for it; None if it is no number,
+    or no route leads anywhere."""
     number = read(user, settings.country)
     if number is None:
         return None
@@ -34,7 +35,7 @@ def choose(user: str, named: str, settings: Settings) -> Choice | Reject | None:
             return Reject(status=403, reason=reason)
         return Choice(number, settings.emergency)
     if named:
-        return Choice(number, (named,))
+        return Choice(number, named)
     wanted = number.e164 or number.dialled
     routes = [route for route in settings.routes if wanted.startswith(route.prefix)]
     best = max(routes, key=lambda route: len(route.prefix), default=None)
@@ -46,9 +47,17 @@ def through(choice: Choice, ways: Sequence[Way], account: Account) -> Route | Re
     usable = [way for way in ways if way.provider.enabled and way.provider.tenant == account.tenant]
     if not usable:
         return Reject(status=404, reason="Not Found: no provider takes this number")
-    targets = [_target(way, choice.number, account) for way in usable[:_MOST_WAYS]]
-    others = [Stage(targets=[target], when=list(NOBODYS_ANSWER)) for target in targets[1:]]
-    return Route(targets=targets[:1], tenant=account.tenant, stages=others)
+    first, *others = [_target(way, choice.number, account) for way in usable[:_MOST_WAYS]]
+    return Route(targets=[first.model_copy(update={"instead": others})], tenant=account.tenant)
+
+
+def directly(uri: str, caller: str, address: str) -> Target:
+    """To a SIP address elsewhere, from edge address ``address``, as ``caller`` (an AOR). Raises ValueError if it can't
+    be read."""
+    user, host, port, transport = sip_uri(uri)
+    server = Server(host=host, port=port, transport="tcp" if transport == "tcp" else "udp")
+    leg = ProviderLeg(id="", server=server, from_value=f"<sip:{caller}>", to_uri=f"sip:{user}@{host}" if user else uri)
+    return Target(uri=uri, flow=(address, 5060, server.transport, "", 0, 0), binding="", provider=leg)
 
 
 def _target(way: Way, number: Number, account: Account) -> Target:

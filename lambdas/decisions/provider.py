@@ -106,9 +106,11 @@ class OutboundRoute:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """A tenant's. ``country`` is an ISO 3166 code or ""; ``emergency`` names the providers for emergency calls,
-    ``plan`` the dial plan of calls by its accounts ("" for none)."""
+    ``plan`` the dial plan of calls by its accounts ("" for none); ``script_hosts`` are those that its scripts may ask.
+    """
 
     country: str = ""
     emergency: tuple[str, ...] = ()
     routes: tuple[OutboundRoute, ...] = ()
     plan: str = ""
+    script_hosts: frozenset[str] = frozenset()

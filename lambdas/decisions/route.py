@@ -6,12 +6,19 @@ from lambdas.contract import Decision, LocateQuestion, Reject, Route, Target
 from lambdas.decisions.provider import Provider
 from lambdas.decisions.values import Account, StoredBinding, present
 
+Q_STEP = 15.0
+"""Seconds that the phones with a higher q ring before those with the next lower one join them."""
 
-def decide(account: Account, called: Account | None, bindings: tuple[StoredBinding, ...], now: float) -> Decision:
+
+def decide(
+    account: Account, called: Account | None, bindings: tuple[StoredBinding, ...], now: float, calls: bool = True
+) -> Decision:
     """From ``account`` to all ``bindings`` of an account of the same tenant. What another tenant has looks like what
-    nobody has."""
+    nobody has. ``calls``: it is a call, which may disturb."""
     if called is None or called.tenant != account.tenant:
         return Reject(status=404, reason="Not Found")
+    if calls and called.enabled and called.do_not_disturb:
+        return Reject(status=486, reason="Busy Here: do not disturb")
     targets = targets_of(bindings, now) if called.enabled else []
     if not targets:
         return Reject(status=480, reason="Temporarily Unavailable: not registered")
@@ -41,6 +48,18 @@ def called_by(provider: Provider, method: str) -> tuple[str, ...]:
 
 
 def targets_of(bindings: tuple[StoredBinding, ...], now: float) -> list[Target]:
-    """An AOR's phones, those with the highest q first."""
-    found = [Target(uri=item.contact, flow=item.flow, binding=item.id, q=item.q) for item in present(bindings, now)]
-    return sorted(found, key=lambda target: -target.q)
+    """An AOR's phones. Those with the highest q ring first, the others later, or once those have failed (RFC 3261
+    §16.6)."""
+    found = present(bindings, now)
+    order = sorted({item.q for item in found}, reverse=True)
+    return [
+        Target(
+            uri=item.contact,
+            flow=item.flow,
+            binding=item.id,
+            q=item.q,
+            aor=item.aor,
+            after=Q_STEP * order.index(item.q),
+        )
+        for item in sorted(found, key=lambda item: -item.q)
+    ]

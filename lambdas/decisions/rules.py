@@ -1,7 +1,8 @@
-"""Dial plans by rules: what they look like. A plan is data; its form is checked when it is stored.
+"""Dial plans: what they look like. A plan is data; its form is checked when it is stored.
 
-Rules are read from the top. Each whose conditions hold adds its action: who is rung adds a stage, tried when those
-before it have failed (``after`` says how); a refusal or a redirection ends the plan.
+Rules are read from the top. Each whose conditions hold adds its action, which comes to bear when what was added before
+has failed (``after`` says how). Whom it rings is tried then; a refusal, a redirection or a forwarding is the end.
+A script, where there is one instead of rules, returns such actions.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 MOST_RULES = 100
-_RESERVED = frozenset(("via", "route", "from", "to", "call-id", "cseq", "contact", "max-forwards", "content-length"))
+MOST_SCRIPT = 64_000
 
 
 class _Part(BaseModel):
@@ -70,24 +71,38 @@ class When(_Part):
     holiday: bool | None = None
     registered: Annotated[str | None, Field(description="An account that has a phone registered.")] = None
     not_registered: str | None = None
+    do_not_disturb: Annotated[str | None, Field(description="An account that doesn't want to be disturbed.")] = None
     after: Annotated[list[Outcome], Field(description="How what was tried before has failed.")] = []
 
 
-class Leg(_Part):
-    """Somebody to ring: an account, or a number by way of providers (the tenant's routes if none is named)."""
+_SipUri = Annotated[str, Field(max_length=200, pattern=r"^sip:[^\s<>\"?]+$", examples=["sip:front@example.net"])]
+_Duration = Annotated[int, Field(ge=0, le=86_400, description="Seconds after which we end the call; 0 for never.")]
 
-    account: str | None = None
+
+class Leg(_Part):
+    """Somebody to ring: an account, a number by way of providers (the tenant's routes if none is named), a SIP address
+    elsewhere, or a group of the plan. With ``enum`` the number is looked up under that zone first (RFC 6116), and
+    called at the SIP address that it has there."""
+
+    account: Annotated[str | None, Field(max_length=320)] = None
     number: Annotated[str | None, Field(max_length=64)] = None
+    uri: _SipUri | None = None
+    group: str | None = None
     providers: Annotated[list[str], Field(max_length=4)] = []
+    enum: Annotated[str, Field(max_length=100, pattern=r"^([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*)?$")] = ""
     after: Annotated[float, Field(ge=0, le=120, description="Seconds until this leg begins.")] = 0.0
     headers: Annotated[
         list[Annotated[str, Field(max_length=300, pattern=r"^[A-Za-z0-9-]+: [\x20-\x7e]+$")]], Field(max_length=5)
     ] = []
 
+    @property
+    def who(self) -> str:
+        return self.account or self.number or self.uri or ""
+
     @model_validator(mode="after")
     def _one(self) -> Leg:
-        if (self.account is None) == (self.number is None):
-            raise ValueError("a leg has an account or a number")
+        if sum(one is not None for one in (self.account, self.number, self.uri, self.group)) != 1:
+            raise ValueError("a leg has an account or a number, or else a uri or a group")
         for line in self.headers:
             name = line.partition(":")[0].lower()
             if name not in ("alert-info", "call-info", "subject") and not name.startswith("x-"):
@@ -96,10 +111,13 @@ class Leg(_Part):
 
 
 class Ring(_Part):
-    """Ring all ``legs``, for ``timeout`` seconds (0: as long as they ring)."""
+    """Ring all ``legs`` at once, or one after the other (``in_turn``), for ``timeout`` seconds (0: as long as they
+    ring). ``early_media``: what they play before they answer is passed on, or the caller hears ringing instead."""
 
     legs: Annotated[list[Leg], Field(min_length=1, max_length=20)]
     timeout: Annotated[float, Field(ge=0, le=180)] = 0.0
+    in_turn: bool = False
+    early_media: Literal["pass", "ringing"] = "pass"
 
 
 class Refuse(_Part):
@@ -107,36 +125,68 @@ class Refuse(_Part):
     reason: Annotated[str, Field(max_length=100, pattern=r"^[\x20-\x7e]*$")] = ""
 
 
-class Rule(_Part):
-    """``name`` is for people. One action, or numbers changed and a caller ID set for what follows."""
+class Action(_Part):
+    """One of ring, forward, reject, redirect and as_dialled, or changes for what follows."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
-    when: When = When()
     ring: Ring | None = None
+    forward: Annotated[
+        str | None, Field(max_length=320, description="The call goes to this account, number or SIP address instead.")
+    ] = None
     reject: Refuse | None = None
-    redirect: Annotated[str | None, Field(max_length=200, pattern=r"^sip:[^\s<>]+$")] = None
+    redirect: _SipUri | None = None
     as_dialled: Annotated[
         bool, Field(description="Go on as if there were no plan: to the account, or by the routes.")
     ] = False
     strip: Annotated[int, Field(ge=0, le=20, description="Digits to take off the called number.")] = 0
     prefix: Annotated[str, Field(max_length=20, pattern=r"^[+0-9*#]*$")] = ""
     caller_id: Annotated[str, Field(max_length=32, pattern=r"^\+?[0-9]*$")] = ""
+    max_duration: _Duration | None = None
+
+    def _actions(self) -> list[object]:
+        return [self.ring, self.forward, self.reject, self.redirect, self.as_dialled or None]
+
+    @property
+    def does_nothing(self) -> bool:
+        changes = self.strip or self.prefix or self.caller_id or self.max_duration is not None
+        return not changes and all(action is None for action in self._actions())
 
     @model_validator(mode="after")
-    def _one_action(self) -> Rule:
-        actions = [self.ring, self.reject, self.redirect, self.as_dialled or None]
-        if sum(action is not None for action in actions) > 1:
-            raise ValueError("a rule has one of ring, reject, redirect and as_dialled")
-        if not any(action is not None for action in actions) and not (self.strip or self.prefix or self.caller_id):
+    def _one_action(self) -> Action:
+        if sum(action is not None for action in self._actions()) > 1:
+            raise ValueError("a rule has one of ring, forward, reject, redirect and as_dialled")
+        return self
+
+
+class Rule(Action):
+    """``name`` is for people."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    when: When = When()
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Rule:
+        if self.does_nothing:
             raise ValueError(
-                "a rule without ring, reject, redirect, as_dialled, strip, prefix or caller_id does nothing"
+                "a rule without ring, forward, reject, redirect, as_dialled, strip, prefix, caller_id or max_duration "
+                "does nothing"
             )
         return self
 
 
+class ScriptAction(Action):
+    """What a script returns is a list of these. ``after``: only if what was before has failed so. ``part_of``: only
+    with the action of that number in the list, counted from 0. ``again``: the function to ask then."""
+
+    after: list[Outcome] = []
+    part_of: Annotated[int, Field(ge=-1)] = -1
+    again: Annotated[str, Field(max_length=100)] = ""
+
+
 class Example(_Part):
     """A call, and what the plan is to do with it: it isn't published if it does something else. ``rings`` are the legs'
-    accounts and numbers, in order."""
+    accounts, numbers and addresses, in order; ``status`` is the refusal at the end, 0 for none. For scripts: ``store``
+    is what is stored, ``pages`` are the texts at URLs, ``enum`` the addresses of numbers; with ``outcomes``, the
+    statuses of what was tried, the function for that case is asked too."""
 
     caller: str
     called: str
@@ -144,24 +194,44 @@ class Example(_Part):
     provider: str = ""
     at: datetime.datetime
     registered: list[str] = []
+    do_not_disturb: list[str] = []
+    store: dict[str, str] = {}
+    pages: dict[str, str] = {}
+    enum: dict[str, str] = {}
+    outcomes: Annotated[list[int], Field(max_length=20)] = []
     rings: list[str] | None = None
+    forward: str | None = None
     status: int | None = None
 
 
 class Plan(_Part):
-    """``holidays`` are days of the ``time_zone``; ``lists`` are patterns of callers by name."""
+    """Either ``rules`` or a ``script``. ``holidays`` are days of the ``time_zone``; ``lists`` are patterns of callers
+    by name, ``groups`` whom to ring together."""
 
-    rules: Annotated[list[Rule], Field(min_length=1, max_length=MOST_RULES)]
+    rules: Annotated[list[Rule], Field(max_length=MOST_RULES)] = []
+    script: Annotated[str, Field(max_length=MOST_SCRIPT, description="Starlark; see dialplans.md.")] = ""
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     holidays: Annotated[list[datetime.date], Field(max_length=400)] = []
     lists: Annotated[dict[str, Annotated[list[Pattern], Field(max_length=1000)]], Field(max_length=20)] = {}
+    groups: Annotated[dict[str, Annotated[list[Leg], Field(min_length=1, max_length=20)]], Field(max_length=20)] = {}
     examples: Annotated[list[Example], Field(max_length=100)] = []
 
     @model_validator(mode="after")
-    def _lists_exist(self) -> Plan:
+    def _complete(self) -> Plan:
+        if bool(self.rules) == bool(self.script):
+            raise ValueError("a plan has rules (at least 1) or a script")
         for rule in self.rules:
             if rule.when.caller_in is not None and rule.when.caller_in not in self.lists:
                 raise ValueError(
                     f"rule {rule.name!r} names the list {rule.when.caller_in!r}, which the plan doesn't have"
                 )
+            self.check_groups(rule.name, rule)
+        if any(leg.group is not None for legs in self.groups.values() for leg in legs):
+            raise ValueError("a group has no groups in it")
         return self
+
+    def check_groups(self, name: str, action: Action) -> None:
+        """Raises ValueError if ``action`` rings a group that the plan doesn't have."""
+        for leg in action.ring.legs if action.ring is not None else ():
+            if leg.group is not None and leg.group not in self.groups:
+                raise ValueError(f"{name!r} rings the group {leg.group!r}, which the plan doesn't have")

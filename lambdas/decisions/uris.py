@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 
+def sip_uri(text: str) -> tuple[str, str, int, str]:
+    """``sip:user@host:port;transport=tcp`` taken apart: (user, host in lower case, port or 0, transport)."""
+    user, _, rest = text.removeprefix("sip:").rpartition("@")
+    place, *params = rest.split(";")
+    host, port = hostport(place)
+    transport = next(
+        (param[len("transport=") :].lower() for param in params if param.lower().startswith("transport=")), ""
+    )
+    return user, host.lower(), port, "tcp" if transport == "tcp" else "udp"
+
+
 def hostport(text: str) -> tuple[str, int]:
     """``host[:port]`` taken apart; port 0 where none is written. Raises ValueError."""
     host, colon, port = text.partition(":")

@@ -22,6 +22,7 @@ class Account:
     version: int = 0
     caller_id: str = ""
     plan: str = ""
+    do_not_disturb: bool = False
 
     @property
     def grant(self) -> Grant:

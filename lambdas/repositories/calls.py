@@ -1,19 +1,23 @@
 """The calls table: two items for a call, each written by one edge's report and never changed, so that nothing is lost
-where two Regions write."""
+where two Regions write; and while it lasts a third one, with what ending it takes."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pynamodb.exceptions import PutError
+from pydantic import TypeAdapter
+from pynamodb.exceptions import DeleteError, PutError
 
-from lambdas.contract import CallAnswered, CallEnded
+from lambdas.contract import CallAnswered, CallEnded, OpenCall, Side
 from lambdas.repositories.models import CallItem
 
 KEEP = 400 * 86_400  # seconds that a call's items are kept
-_ANSWERED, _ENDED = "answered", "ended"
+_ANSWERED, _ENDED, _OPEN = "answered", "ended", "open"  # in the order in which a query gives them
+_LONGEST = 7 * 86_400  # seconds: for so long a dialog's tokens are good
+_SIDES = TypeAdapter(list[Side])
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +35,19 @@ class Call:
     ended: float | None
     ended_by: str
     edges: tuple[str, str]
+    account: str = ""
 
 
 class Calls:
     """Writes are idempotent: a report that comes twice changes nothing."""
 
     def answered(self, report: CallAnswered) -> None:
+        if report.sides:
+            self._open(report)
         CallItem(
             _partition(report.tenant, report.started),
             _sort(report.started, report.call, _ANSWERED),
-            account=report.caller,
+            account=report.account or report.caller,
             call=report.call,
             call_id=report.call_id,
             caller=report.caller,
@@ -51,6 +58,53 @@ class Calls:
             edges=list(report.edges),
             ttl=report.started + KEEP,
         ).save()
+        # Its end may have been reported by another edge, and sooner.
+        if report.sides and self._has_ended(report):
+            self._close(report)
+
+    def _open(self, report: CallAnswered) -> None:
+        deadline = int(report.answered) + (report.max_duration or _LONGEST)
+        CallItem(
+            _partition(report.tenant, report.started),
+            _sort(report.started, report.call, _OPEN),
+            call=report.call,
+            started=report.started,
+            tenant=report.tenant,
+            address=report.edges[0],
+            deadline=deadline,
+            sides=_SIDES.dump_json(report.sides).decode(),
+            ttl=int(report.answered) + _LONGEST,
+        ).save()
+
+    def _has_ended(self, report: CallAnswered) -> bool:
+        try:
+            CallItem.get(
+                _partition(report.tenant, report.started),
+                _sort(report.started, report.call, _ENDED),
+                consistent_read=True,
+            )
+        except CallItem.DoesNotExist:
+            return False
+        return True
+
+    def _close(self, report: CallAnswered | CallEnded) -> None:
+        item = CallItem(_partition(report.tenant, report.started), _sort(report.started, report.call, _OPEN))
+        with contextlib.suppress(DeleteError):  # it is cleaned up some day, and ending it twice hurts nobody
+            item.delete()
+
+    def overdue(self, address: str, now: float, limit: int) -> list[OpenCall]:
+        """Calls whose callers are at ``address``, and that should be over."""
+        found = CallItem.open_calls.query(address, CallItem.deadline <= int(now), limit=limit)
+        return [
+            OpenCall(
+                address=address,
+                tenant=item.tenant,
+                call=item.call,
+                started=int(item.started),
+                sides=_SIDES.validate_json(item.sides),
+            )
+            for item in found
+        ]
 
     def ended(self, report: CallEnded) -> None:
         """The first end counts."""
@@ -67,6 +121,7 @@ class Calls:
         except PutError as error:
             if error.cause_response_code != "ConditionalCheckFailedException":
                 raise
+        self._close(report)
 
     def of(self, tenant: str, day: str, limit: int, after: str | None = None) -> tuple[list[Call], str | None]:
         """A tenant's answered calls that were started on ``day`` (YYYY-MM-DD, UTC), oldest first, and where to go
@@ -90,7 +145,7 @@ def _merged(items: Iterator[CallItem]) -> Iterator[tuple[Call, str]]:
             if answered is not None:
                 yield _call(answered, None), _after(answered)
             answered = item
-        elif answered is not None and answered.call == item.call:
+        elif item.sk.endswith(_ENDED) and answered is not None and answered.call == item.call:
             yield _call(answered, item), _after(answered)
             answered = None
     if answered is not None:
@@ -98,7 +153,7 @@ def _merged(items: Iterator[CallItem]) -> Iterator[tuple[Call, str]]:
 
 
 def _after(item: CallItem) -> str:
-    return _sort(int(item.started), item.call, _ENDED)
+    return _sort(int(item.started), item.call, _OPEN)
 
 
 def _call(item: CallItem, end: CallItem | None) -> Call:
@@ -114,6 +169,7 @@ def _call(item: CallItem, end: CallItem | None) -> Call:
         ended=float(end.ended) if end is not None else None,
         ended_by=end.ended_by if end is not None else "",
         edges=(caller_edge, callee_edge),
+        account=item.account,
     )
 
 

@@ -30,6 +30,7 @@ from lambdas.repositories.models import (
     ProviderItem,
     ProviderStateItem,
     SecretItem,
+    StoreItem,
     TenantItem,
 )
 
@@ -224,6 +225,7 @@ class Directory:
             version=int(item.version),
             caller_id=item.caller_id,
             plan=item.plan,
+            do_not_disturb=item.do_not_disturb,
         )
 
     def settings(self, tenant: str) -> Settings:
@@ -232,7 +234,13 @@ class Directory:
         if item is None:
             return Settings()
         routes = [OutboundRoute(route["prefix"], tuple(route["providers"])) for route in item.outbound_routes]
-        return Settings(item.country, tuple(item.emergency_providers), tuple(routes), item.outgoing_plan)
+        return Settings(
+            item.country,
+            tuple(item.emergency_providers),
+            tuple(routes),
+            item.outgoing_plan,
+            frozenset(item.script_hosts),
+        )
 
     def fleet_secret(self) -> bytes:
         """32 octets; made when first asked for."""
@@ -261,6 +269,7 @@ _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
     ProviderItem: ("PROVIDER#", "PROVIDER#"),
     ProviderStateItem: ("STATE#", "STATE#"),
     SecretItem: ("FLEET#", "FLEET#"),
+    StoreItem: ("STORE#", "STORE#"),
 }
 
 

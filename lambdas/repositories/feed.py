@@ -61,6 +61,7 @@ class Feed:
                 binding=change.binding,
                 provider=change.provider,
                 address=change.address,
+                plan=change.plan,
                 at=int(now),
                 ttl=int(now) + KEEP,
             )
@@ -127,6 +128,7 @@ class Feed:
                         binding=item.binding,
                         provider=item.provider,
                         address=item.address,
+                        plan=item.plan,
                     )
                 )
             if not found and changed_at < now - _OVERDUE:

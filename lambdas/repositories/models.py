@@ -60,6 +60,7 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     emergency_providers = ListAttribute[str](default=list)
     outbound_routes = JSONAttribute(default=list)
     outgoing_plan = UnicodeAttribute(default="")
+    script_hosts = ListAttribute[str](default=list)
 
 
 class DomainItem(DirectoryItem, discriminator="domain"):
@@ -86,6 +87,7 @@ class AccountItem(DirectoryItem, discriminator="account"):
     display_name = UnicodeAttribute(default="")
     caller_id = UnicodeAttribute(default="")
     plan = UnicodeAttribute(default="")
+    do_not_disturb = BooleanAttribute(default=False)
 
 
 class ProviderItem(DirectoryItem, discriminator="provider"):
@@ -145,6 +147,15 @@ class PlanVersionItem(DirectoryItem, discriminator="plan-version"):
     note = UnicodeAttribute(default="")
 
 
+class StoreItem(DirectoryItem, discriminator="store"):
+    """One value of a tenant's store, which scripts read and write."""
+
+    tenant = UnicodeAttribute()
+    key = UnicodeAttribute()
+    value = UnicodeAttribute()
+    changed_at = NumberAttribute()
+
+
 class ProviderStateItem(DirectoryItem, discriminator="provider-state"):
     """What the edge that registers the account has reported last; ``at`` orders the reports."""
 
@@ -176,6 +187,7 @@ class ChangeItem(DirectoryItem, discriminator="change"):
     binding = UnicodeAttribute(default="")
     provider = UnicodeAttribute(default="")
     address = UnicodeAttribute(default="")
+    plan = UnicodeAttribute(default="")
     at = NumberAttribute()
     ttl = NumberAttribute()
 
@@ -269,9 +281,21 @@ class CallsByAccount(GlobalSecondaryIndex["CallItem"]):
     sk = UnicodeAttribute(range_key=True)
 
 
+class OpenCalls(GlobalSecondaryIndex["CallItem"]):
+    """The calls whose callers are at an edge address and that nobody has seen end, by when they have to end."""
+
+    class Meta(_Meta):
+        index_name = "open"
+        projection = AllProjection()
+
+    address = UnicodeAttribute(hash_key=True)
+    deadline = NumberAttribute(range_key=True)
+
+
 class CallItem(Model):
-    """That a call was answered, or its end. ``pk`` is ``tenant#day``, ``sk`` is ``start#call#answered`` or ``…#ended``;
-    ``call`` names the Call-ID and the leg that answered."""
+    """That a call was answered, its end, or what ending it takes. ``pk`` is ``tenant#day``, ``sk`` is
+    ``start#call#answered``, ``…#ended`` or ``…#open``; ``call`` names the Call-ID and the leg that answered. ``sides``
+    is JSON."""
 
     class Meta(_Meta):
         table_name = f"{PREFIX}-calls"
@@ -289,5 +313,27 @@ class CallItem(Model):
     edges = ListAttribute[str](null=True)
     ended = NumberAttribute(null=True)
     ended_by = UnicodeAttribute(null=True)
+    tenant = UnicodeAttribute(null=True)
+    address = UnicodeAttribute(null=True)
+    deadline = NumberAttribute(null=True)
+    sides = UnicodeAttribute(null=True)
     ttl = NumberAttribute()
     by_account = CallsByAccount()
+    open_calls = OpenCalls()
+
+
+class EventItem(Model):
+    """Something that a tenant should know of, in the table of calls. ``pk`` is ``tenant#events#day``, ``sk`` the time
+    in milliseconds and a random part."""
+
+    class Meta(_Meta):
+        table_name = f"{PREFIX}-calls"
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    kind = UnicodeAttribute()
+    at = NumberAttribute()
+    text = UnicodeAttribute()
+    about = UnicodeAttribute(default="")
+    call_id = UnicodeAttribute(default="")
+    ttl = NumberAttribute()

@@ -8,8 +8,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from pynamodb.exceptions import TransactWriteError
+from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
+from lambdas.contract import Change
 from lambdas.decisions.rules import Plan
 from lambdas.repositories.directory import Directory, Page, Taken, connection, item_key
 from lambdas.repositories.models import DirectoryItem, PlanItem, PlanVersionItem
@@ -39,16 +41,25 @@ class Plans:
     def item(self, plan: str) -> PlanItem | None:
         return self._directory.get(PlanItem, plan)
 
-    def published(self, plan: str) -> Plan | None:
-        """The version that counts; None if there is none."""
+    def published(self, plan: str) -> tuple[Plan, int] | None:
+        """The version that counts, and its number; None if there is none."""
         item = self.item(plan)
         number = int(item.published) if item is not None else 0
-        if not number:
+        if item is None or not number:
             return None
-        place = (item.uid if item is not None else "", number)
+        found = self._known(item, number)
+        return (found, number) if found is not None else None
+
+    def earlier(self, plan: str, number: int) -> Plan | None:
+        """Version ``number``, by which a call has begun."""
+        item = self.item(plan)
+        return self._known(item, number) if item is not None else None
+
+    def _known(self, item: PlanItem, number: int) -> Plan | None:
+        place = (item.uid, number)
         known = self._parsed.get(place)
         if known is None:
-            version = self.version(plan, number)
+            version = self.version(item.id, number)
             if version is None:
                 return None
             known = self._parsed[place] = version.plan
@@ -106,10 +117,15 @@ class Plans:
             raise
         return number
 
-    def publish(self, item: PlanItem, number: int, author: str) -> None:
-        """Let version ``number`` count. Raises Missing if the plan is gone."""
-        changes = {"published": number, "published_by": author, "published_at": int(time.time())}
-        self._directory.update(item, **changes)
+    def publish(self, item: PlanItem, number: int, author: str, now: float) -> None:
+        """Let version ``number`` count; edges forget what was decided by another one. Raises Missing if the plan is
+        gone."""
+        changes = {"published": number, "published_by": author, "published_at": int(now)}
+        attributes = PlanItem.get_attributes()
+        actions: list[Action] = [attributes[name].set(value) for name, value in changes.items()]
+        exists = DirectoryItem.pk.exists()
+        change = Change(version=0, plan=item.id)
+        self._directory.tell(change, now, lambda transaction: transaction.update(item, actions, condition=exists))
         for name, value in changes.items():
             setattr(item, name, value)
 

@@ -92,7 +92,7 @@ def test_nobody_registered_is_a_stage_that_has_failed(world, phones):
 
 
 def test_what_is_answered_when_all_have_failed(world, phones):
-    plan(world, targets=[target(world, "bob")], otherwise=Reject(status=603, reason="Closed"))
+    plan(world, targets=[target(world, "bob")], stages=[Stage(targets=[], end=Reject(status=603, reason="Closed"))])
     invite = phones["alice"].start_call(f"sip:x@{DOMAIN}")
     answer(phones["bob"], rings(world, phones["bob"]), 486)
     final = world.wait(lambda: phones["alice"].agent.final(invite))

@@ -141,7 +141,7 @@ class Control:
             return refusal
         called = self.accounts.get(question.called)
         user, _, host = question.called.rpartition("@")
-        choice = outbound.choose(user, "" if host == DOMAIN else host, self.settings) if called is None else None
+        choice = outbound.choose(user, () if host == DOMAIN else (host,), self.settings) if called is None else None
         if isinstance(choice, Reject):
             return choice
         if choice is not None:

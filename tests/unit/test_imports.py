@@ -30,9 +30,18 @@ RULES = [
         {"lambdas.contract", "lambdas.decisions", "lambdas.repositories"},
         "repositories turn items into the decisions' values",
     ),
+    ("lambdas/sandbox", {"lambdas.sandbox"}, "where scripts run there is nothing of ours to be had"),
+    ("lambdas/lookups", {"lambdas.lookups"}, "a leaf: what is looked up outside knows nothing of calls"),
     (
         "lambdas/api",
-        {"lambdas.contract", "lambdas.decisions", "lambdas.repositories", "lambdas.api"},
+        {
+            "lambdas.contract",
+            "lambdas.decisions",
+            "lambdas.repositories",
+            "lambdas.sandbox",
+            "lambdas.lookups",
+            "lambdas.api",
+        },
         "routes know everything below them",
     ),
     ("lambdas/handlers", {"lambdas.api"}, "handlers are a few lines"),
@@ -41,6 +50,7 @@ STANDARD_LIBRARY_ONLY = {
     "edge/sip": set(),
     "lambdas/contract": {"pydantic"},
     "lambdas/decisions": {"phonenumbers", "pydantic"},
+    "lambdas/sandbox": {"starlark"},
 }
 NO_IO = {"asyncio", "socket", "ssl", "time", "random", "secrets", "os", "threading", "select", "subprocess", "datetime"}
 SANS_IO = ("edge/sip", "edge/providers", "edge/proxy", "lambdas/decisions")

@@ -91,21 +91,21 @@ def test_stages_outcomes_and_the_end():
         CALL,
         explain=True,
     )
-    assert [step.statuses for step in verdict.steps] == [(), (486, 600, 603, 607, 608), ()]
-    assert (verdict.status, verdict.reason) == (480, "Gone")
+    assert [step.statuses for step in verdict.steps] == [(), (486, 600, 603, 607, 608), (), ()]
+    assert (verdict.status, verdict.steps[-1].reject.reason) == (480, "Gone")
     assert [name for name, _ in verdict.fired] == ["rule 1", "rule 2", "rule 3", "rule 4"]
 
 
 def test_numbers_are_changed_for_what_follows():
-    verdict = evaluate(
+    (step,) = evaluate(
         plan(
             {"when": {"called": ["9*"]}, "strip": 1, "caller_id": "+44207"},
             {"when": {"called": ["00*"]}, "strip": 2, "prefix": "+"},
             {"as_dialled": True},
         ),
         replace(CALL, direction="outgoing", called="90049301234"),
-    )
-    assert (verdict.called, verdict.caller_id, verdict.as_dialled) == ("+49301234", "+44207", True)
+    ).steps
+    assert (step.called, step.caller_id, step.as_dialled) == ("+49301234", "+44207", True)
 
 
 def test_a_plan_explains_itself():

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from lambdas.api.provisioning import accounts, calls, domains, edges, keys, plans, providers, tenants
+from lambdas.api.provisioning import accounts, calls, domains, edges, events, keys, plans, providers, store, tenants
 
 router = APIRouter(prefix="/v1")
-for module in (tenants, domains, accounts, providers, plans, edges, keys, calls):
+for module in (tenants, domains, accounts, providers, plans, store, edges, keys, calls, events):
     router.include_router(module.router)

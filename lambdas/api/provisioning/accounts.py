@@ -59,6 +59,7 @@ class AccountChange(Input):
     plan: Annotated[str | None, Field(max_length=32, description="The dial plan of calls to it; empty for none.")] = (
         None
     )
+    do_not_disturb: Annotated[bool | None, Field(description="Calls to it are busy, unless its plan says else.")] = None
 
 
 class PasswordChange(Input):
@@ -74,6 +75,7 @@ class Account(BaseModel):
     display_name: str
     caller_id: str
     plan: str
+    do_not_disturb: bool
 
 
 class AccountWithPassword(Account):
@@ -101,6 +103,7 @@ def _shown(item: AccountItem) -> Account:
         display_name=item.display_name,
         caller_id=item.caller_id,
         plan=item.plan,
+        do_not_disturb=item.do_not_disturb,
     )
 
 

@@ -27,8 +27,11 @@ class Call(BaseModel):
     ringing: Time | None
     answered: Time
     ended: Annotated[float | None, Field(description="Null while the call lasts, or if nobody saw its end.")]
-    ended_by: Annotated[str, Field(description='"caller", "called", or "" if it isn\'t known.')]
+    ended_by: Annotated[
+        str, Field(description='"caller", "called", "service" (a limit was reached), or "" if it isn\'t known.')
+    ]
     edges: Annotated[tuple[str, str], Field(description="The edge addresses of the caller and of the called phone.")]
+    account: Annotated[str, Field(description="The account that it counts to: who called, or had it sent on.")]
 
 
 @router.get("", responses=responses(400, 401, 404))
@@ -57,4 +60,5 @@ def _shown(call: StoredCall) -> Call:
         ended=call.ended,
         ended_by=call.ended_by,
         edges=call.edges,
+        account=call.account,
     )

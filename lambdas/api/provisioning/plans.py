@@ -8,13 +8,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from lambdas.api.judging import ScriptError, judge, judge_example
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
 from lambdas.decisions import wizard
 from lambdas.decisions.rules import Plan
-from lambdas.decisions.wizard import Call
+from lambdas.decisions.wizard import Call, Step
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.models import PlanItem
 from lambdas.repositories.plans import Version
@@ -66,6 +67,13 @@ class Simulation(Input):
     registered: Annotated[
         list[str] | None, Field(description="Accounts that have a phone; as it is now, if left out.")
     ] = None
+    function: Annotated[
+        str, Field(max_length=100, description="The script's function to ask; by the direction, if left out.")
+    ] = ""
+    outcomes: Annotated[
+        list[Annotated[int, Field(ge=300, le=699)]],
+        Field(max_length=20, description="The statuses of what has been tried already."),
+    ] = []
 
 
 class LegShown(BaseModel):
@@ -74,9 +82,22 @@ class LegShown(BaseModel):
 
 
 class StepShown(BaseModel):
+    """Legs to ring, or an end: one of forward, status, redirect, as_dialled and ask_again."""
+
     legs: list[LegShown]
     timeout: float
-    statuses: Annotated[list[int], Field(description="Tried if what was before had one of these; any if empty.")]
+    early_media: str
+    max_duration: int
+    after: Annotated[list[int], Field(description="Only if what was before had one of these statuses; any if empty.")]
+    part_of: Annotated[int | None, Field(description="Only if that step was tried; the first is 0.")]
+    forward: str | None
+    status: int | None
+    reason: str
+    redirect: str | None
+    as_dialled: bool
+    ask_again: Annotated[str | None, Field(description="The script's function that is asked then.")]
+    called: str
+    caller_id: str
 
 
 class RuleShown(BaseModel):
@@ -85,14 +106,10 @@ class RuleShown(BaseModel):
 
 
 class Simulated(BaseModel):
-    steps: list[StepShown]
-    status: Annotated[int | None, Field(description="What is answered at the end; null: the best answer.")]
-    reason: str
-    redirect: str | None
-    as_dialled: bool
-    called: str
-    caller_id: str
+    steps: Annotated[list[StepShown], Field(description="Tried one after the other, until somebody answers.")]
     rules: list[RuleShown]
+    log: Annotated[list[str], Field(description="What the script has logged.")]
+    error: Annotated[str | None, Field(description="Why the script has no result; the caller would hear 500.")]
 
 
 @router.get("", responses=responses(400, 401, 404))
@@ -119,7 +136,8 @@ def add_version(
     owner = chosen_tenant(tenant, who, services)
     if len(body.plan.model_dump_json(exclude_defaults=True)) > _MOST_TEXT:
         raise Problem(422, f"The plan is longer than {_MOST_TEXT} characters; shorten its lists.")
-    _check_examples(body.plan if body.publish else None)
+    if body.publish:
+        _check_examples(body.plan, owner, name, services)
     try:
         number = services.plans.add(owner, name, body.plan, who.key, body.note)
     except Taken as error:
@@ -146,7 +164,7 @@ def publish(
 ) -> PlanShown:
     """Let a version count, from the next call on. Its own examples are tried first."""
     item = _plan(name, tenant, services, who)
-    _check_examples(_version(item, body.version, services).plan)
+    _check_examples(_version(item, body.version, services).plan, item.tenant, name, services)
     _publish(item, body.version, services, who)
     return _shown(item)
 
@@ -168,6 +186,10 @@ def simulate(
             return aor in body.registered
         return any(binding.live(now) for binding in services.bindings.of(aor) if binding.tenant == item.tenant)
 
+    def disturbing(aor: str) -> bool:
+        account = services.directory.account(aor)
+        return account is not None and account.tenant == item.tenant and account.do_not_disturb
+
     call = Call(
         direction=body.direction,
         caller=body.caller,
@@ -175,24 +197,39 @@ def simulate(
         at=body.at.timestamp() if body.at is not None else now,
         registered=registered,
         provider=body.provider,
+        disturbing=disturbing,
+        outcomes=tuple(body.outcomes),
     )
-    verdict = wizard.evaluate(plan, call, explain=True)
+    hosts = services.directory.settings(item.tenant).script_hosts
+    world = services.script_world(item.tenant, hosts, dry=True)
+    try:
+        judged = judge(plan, call, world, services.sandbox, item.tenant, name, body.function, explain=True)
+    except ScriptError as error:
+        return Simulated(steps=[], rules=[], log=list(error.log), error=str(error))
     return Simulated(
-        steps=[
-            StepShown(
-                legs=[LegShown(rings=leg.account or leg.number or "", after=leg.after) for leg in step.legs],
-                timeout=step.timeout,
-                statuses=list(step.statuses),
-            )
-            for step in verdict.steps
-        ],
-        status=verdict.status or None,
-        reason=verdict.reason,
-        redirect=verdict.redirect or None,
-        as_dialled=verdict.as_dialled,
-        called=verdict.called,
-        caller_id=verdict.caller_id,
-        rules=[RuleShown(rule=rule, outcome=outcome) for rule, outcome in verdict.fired],
+        steps=[_step_shown(step) for step in judged.verdict.steps],
+        rules=[RuleShown(rule=rule, outcome=outcome) for rule, outcome in judged.verdict.fired],
+        log=list(judged.log),
+        error=None,
+    )
+
+
+def _step_shown(step: Step) -> StepShown:
+    return StepShown(
+        legs=[LegShown(rings=leg.who, after=leg.after) for leg in step.legs],
+        timeout=step.timeout,
+        early_media=step.early_media,
+        max_duration=step.max_duration,
+        after=list(step.statuses),
+        part_of=step.part_of if step.part_of >= 0 else None,
+        forward=step.forward or None,
+        status=step.reject.status if step.reject is not None else None,
+        reason=step.reject.reason if step.reject is not None else "",
+        redirect=step.redirect or None,
+        as_dialled=step.as_dialled,
+        ask_again=step.again or None,
+        called=step.called,
+        caller_id=step.caller_id,
     )
 
 
@@ -224,15 +261,22 @@ def _version(item: PlanItem, number: int, services: Services) -> Version:
     return found
 
 
-def _check_examples(plan: Plan | None) -> None:
-    failures = wizard.failures(plan) if plan is not None else []
+def _check_examples(plan: Plan, tenant: str, name: str, services: Services) -> None:
+    """A script without examples is at least read. Raises Problem 422."""
+    judged = judge_example(plan, services.sandbox, tenant, name) if plan.script else None
+    try:
+        if plan.script and not plan.examples:
+            raise Problem(422, "A script needs at least one example that shows what it does; add `examples`.")
+        failures = wizard.failures(plan, judged)
+    except ScriptError as error:
+        raise Problem(422, f"The script fails on its examples, so it isn't published: {error}.") from error
     if failures:
         raise Problem(422, f"The plan doesn't do what its examples say, so it isn't published: {'; '.join(failures)}.")
 
 
 def _publish(item: PlanItem, number: int, services: Services, who: CallerDep) -> None:
     try:
-        services.plans.publish(item, number, who.key)
+        services.plans.publish(item, number, who.key, services.clock())
     except Missing as error:
         raise Problem(404, f"There is no dial plan {item.name!r}.") from error
 

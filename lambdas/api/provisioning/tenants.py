@@ -14,6 +14,7 @@ from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import ProviderName
 from lambdas.api.security import AdminDep, CallerDep, ServicesDep
+from lambdas.decisions.uris import hostport
 from lambdas.repositories.directory import Missing, tenant_item
 from lambdas.repositories.models import TenantItem
 
@@ -54,6 +55,14 @@ def _country(text: str) -> str:
     return code
 
 
+def _page_host(text: str) -> str:
+    try:
+        host, port = hostport(text.strip().lower())
+    except ValueError as error:
+        raise ValueError("not like www.example.com or www.example.com:8443") from error
+    return host + (f":{port}" if port else "")
+
+
 class TenantChange(Input):
     country: Annotated[
         str | None,
@@ -68,6 +77,10 @@ class TenantChange(Input):
     outgoing_plan: Annotated[
         str | None, Field(max_length=32, description="The dial plan of calls by its accounts; empty for none.")
     ] = None
+    script_hosts: Annotated[
+        list[Annotated[str, AfterValidator(_page_host), Field(max_length=255, examples=["www.example.com"])]] | None,
+        Field(max_length=20, description="Hosts that scripts may get pages of."),
+    ] = None
 
 
 class Tenant(BaseModel):
@@ -77,6 +90,7 @@ class Tenant(BaseModel):
     emergency_providers: list[str]
     outbound_routes: list[OutboundRoute]
     outgoing_plan: str
+    script_hosts: list[str]
 
 
 def _shown(item: TenantItem) -> Tenant:
@@ -87,6 +101,7 @@ def _shown(item: TenantItem) -> Tenant:
         emergency_providers=list(item.emergency_providers),
         outbound_routes=[OutboundRoute(**route) for route in item.outbound_routes],
         outgoing_plan=item.outgoing_plan,
+        script_hosts=list(item.script_hosts),
     )
 
 
@@ -141,14 +156,13 @@ def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: C
 
 @router.delete("/{tenant}", status_code=204, responses=responses(401, 403, 404, 409))
 def delete_tenant(tenant: str, services: ServicesDep, _: AdminDep) -> None:
-    """Remove a tenant that has no domains, accounts, providers, plans or keys left."""
+    """Remove a tenant that has no domains, accounts, providers, plans, stored values or keys left."""
     directory = services.directory
     item = directory.get(TenantItem, tenant)
     if item is None:
         raise Problem(404, f"There is no tenant {tenant!r}.")
-    left = [
-        name for name in ("accounts", "keys", "plans", "providers") if directory.page(f"{name}#{tenant}", 1, None).items
-    ]
+    kinds = ("accounts", "keys", "plans", "providers", "store")
+    left = [name for name in kinds if directory.page(f"{name}#{tenant}", 1, None).items]
     if any(domain.tenant == tenant for domain in directory.all("domains")):
         left.append("domains")
     if left:

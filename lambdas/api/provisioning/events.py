@@ -1,0 +1,41 @@
+"""The log: what a tenant's dial plans had to say, and why they failed."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from lambdas.api.problems import responses
+from lambdas.api.provisioning.common import ListPage, Paging, PagingDep, chosen_tenant
+from lambdas.api.security import CallerDep, ServicesDep
+
+router = APIRouter(prefix="/events", tags=["events"])
+
+
+class Event(BaseModel):
+    kind: Annotated[str, Field(description="`plan`: what a dial plan has logged, or why it failed.")]
+    at: Annotated[float, Field(description="Unix time in seconds.")]
+    about: Annotated[str, Field(description="The plan and its version.")]
+    call_id: Annotated[str, Field(description="The SIP Call-ID.")]
+    text: str
+
+
+@router.get("", responses=responses(400, 401, 404))
+def list_events(
+    services: ServicesDep,
+    who: CallerDep,
+    paging: PagingDep,
+    day: Annotated[datetime.date, Query(description="UTC.")],
+    tenant: Annotated[str | None, Query(description="Whose; needed with an administration key.")] = None,
+) -> ListPage[Event]:
+    """A tenant's events of a day, oldest first. They are kept for 30 days."""
+    owner = chosen_tenant(tenant, who, services)
+    events, following = services.events.of(owner, day.isoformat(), paging.limit, paging.after)
+    items = [
+        Event(kind=event.kind, at=event.at, about=event.about, call_id=event.call_id, text=event.text)
+        for event in events
+    ]
+    return ListPage(items=items, next=Paging.cursor(following))

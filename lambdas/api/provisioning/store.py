@@ -1,0 +1,74 @@
+"""The store: small values that a tenant's scripts read and write."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
+
+from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, chosen_tenant
+from lambdas.api.security import CallerDep, ServicesDep
+from lambdas.repositories.directory import Missing
+from lambdas.repositories.store import LONGEST_KEY, LONGEST_VALUE, MOST_KEYS, Full, Stored
+
+router = APIRouter(prefix="/store", tags=["dial plans"])
+
+_Key = Annotated[str, Path(min_length=1, max_length=LONGEST_KEY, pattern=r"^[^\x00-\x1f\x7f/]+$")]
+_TenantQuery = Annotated[str | None, Query(description="Whose; needed with an administration key.")]
+
+
+class NewValue(Input):
+    value: Annotated[str, Field(max_length=LONGEST_VALUE)]
+
+
+class Value(BaseModel):
+    key: str
+    value: str
+    changed_at: Annotated[int, Field(description="Unix time in seconds.")]
+
+
+@router.get("", responses=responses(400, 401, 404))
+def list_values(
+    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: _TenantQuery = None
+) -> ListPage[Value]:
+    """What is stored, by key."""
+    owner = chosen_tenant(tenant, who, services)
+    page = services.store.page(owner, paging.limit, paging.after)
+    return ListPage(items=[_shown(stored) for stored in page.items], next=Paging.following(page))
+
+
+@router.get("/{key}", responses=responses(400, 401, 404, 422))
+def read_value(key: _Key, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> Value:
+    """One value, as scripts have it from `get(key)`."""
+    stored = services.store.get(chosen_tenant(tenant, who, services), key)
+    if stored is None:
+        raise _none(key)
+    return _shown(stored)
+
+
+@router.put("/{key}", status_code=204, responses=responses(400, 401, 404, 409, 422))
+def write_value(key: _Key, body: NewValue, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> None:
+    """Set a value; the next call sees it."""
+    try:
+        services.store.put(chosen_tenant(tenant, who, services), key, body.value)
+    except Full as error:
+        raise Problem(409, f"The store is full: it has {MOST_KEYS} values. Delete some first.") from error
+
+
+@router.delete("/{key}", status_code=204, responses=responses(400, 401, 404, 422))
+def delete_value(key: _Key, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> None:
+    """Remove a value."""
+    try:
+        services.store.delete(chosen_tenant(tenant, who, services), key)
+    except Missing as error:
+        raise _none(key) from error
+
+
+def _none(key: str) -> Problem:
+    return Problem(404, f"Nothing is stored as {key!r}.")
+
+
+def _shown(stored: Stored) -> Value:
+    return Value(key=stored.key, value=stored.value, changed_at=stored.at)

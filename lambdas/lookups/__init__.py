@@ -1,0 +1,1 @@
+"""What dial plans may look up in the world outside: telephone numbers in DNS, and pages of hosts that were allowed."""

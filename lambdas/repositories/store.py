@@ -1,0 +1,74 @@
+"""A tenant's store: small values by name, for scripts and for whoever sets them by the API. Of two Regions that write
+one value at once, the later wins."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from pynamodb.exceptions import UpdateError
+from pynamodb.expressions.update import Action
+
+from lambdas.repositories.directory import Directory, Missing, Page, item_key
+from lambdas.repositories.models import DirectoryItem, StoreItem
+
+MOST_KEYS = 1000
+"""Of one tenant."""
+LONGEST_KEY, LONGEST_VALUE = 100, 1000
+"""Characters."""
+
+
+class Full(Exception):
+    """The tenant has no room for another value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """``at`` in seconds."""
+
+    key: str
+    value: str
+    at: int
+
+
+class Store:
+    """Reads and writes by tenant and key."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def get(self, tenant: str, key: str) -> Stored | None:
+        item = self._directory.get(StoreItem, f"{tenant}/{key}")
+        return _stored(item) if item is not None else None
+
+    def put(self, tenant: str, key: str, value: str) -> None:
+        """Raises Full where it would be one value too many."""
+        item = StoreItem(*item_key(StoreItem, f"{tenant}/{key}"))
+        now = int(time.time())
+        changes: list[Action] = [StoreItem.value.set(value), StoreItem.changed_at.set(now)]
+        try:
+            item.update(changes, condition=DirectoryItem.pk.exists())
+            return
+        except UpdateError as error:
+            if error.cause_response_code != "ConditionalCheckFailedException":
+                raise
+        listing = f"store#{tenant}"
+        if DirectoryItem.listings.count(listing, limit=MOST_KEYS) >= MOST_KEYS:
+            raise Full
+        pk, sk = item_key(StoreItem, f"{tenant}/{key}")
+        StoreItem(pk, sk, tenant=tenant, key=key, value=value, changed_at=now, listing=listing).save()
+
+    def delete(self, tenant: str, key: str) -> None:
+        """Raises Missing."""
+        item = self._directory.get(StoreItem, f"{tenant}/{key}")
+        if item is None:
+            raise Missing
+        self._directory.delete(item)
+
+    def page(self, tenant: str, limit: int, after: str | None) -> Page:
+        page = self._directory.page(f"store#{tenant}", limit, after)
+        return Page([_stored(item) for item in page.items], page.following)
+
+
+def _stored(item: StoreItem) -> Stored:
+    return Stored(item.key, item.value, int(item.changed_at))
