@@ -123,7 +123,7 @@ def response_in(
             routes = way.routes if heard.to_tag else tuple(reversed(_routes(response)))
             known = replace(way, contact=contact, routes=routes, attempt=attempt)
             ours.append(("contact", f"Contact: <{_seen_contact(known, phone_flow, heard.call_id, keys, tag)}>"))
-        if not heard.to_tag and tag:
+        if not heard.to_tag and tag and not phone_flow.internal:
             ours += [header for header in response.headers if header[0] == "record-route"]
             ours.append(route_for(way, phone_flow, heard.call_id, keys, tag))
             ours += [header for header in heard.request.headers if header[0] == "record-route"]
@@ -179,7 +179,7 @@ def request_in(heard: Heard, way: ToProvider, phone: ToPhone, uri: str, branch: 
     if heard.to_tag and phone.back is not None:
         way = replace(phone.back, flow=way.flow)
     headers: list[Header] = [("via", f"Via: SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={branch}")]
-    if not heard.to_tag and request.method == "INVITE":
+    if not heard.to_tag and request.method == "INVITE" and not flow.internal:
         headers.append(route_for(way, flow, call_id, keys, _tag(request.get("from") or "")))
     headers.append(("max-forwards", f"Max-Forwards: {heard.max_forwards - 1}"))
     for key, line in request.headers:
@@ -190,6 +190,8 @@ def request_in(heard: Heard, way: ToProvider, phone: ToPhone, uri: str, branch: 
             line = f"Contact: <{_seen_contact(known, flow, call_id, keys, _tag(request.get('from') or ''))}>"
         elif key in ("max-forwards", "authorization", "proxy-authorization"):
             continue
+        elif key == "record-route" and flow.internal:
+            continue  # the Contact has them
         headers.append((key, line))
     return Request(request.method, uri, _sized(headers, request.body), request.body)
 

@@ -9,6 +9,7 @@ since they say where the script was.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -72,10 +73,9 @@ def _child(control: socket.socket, channel: socket.socket, siblings: dict[int, t
         other.close()
     try:
         _Run(channel).run()
-    except MemoryError:
-        os._exit(_NO_MEMORY)
-    except BaseException:
-        os._exit(1)
+    except BaseException as error:
+        # The interpreter panics where Python would raise MemoryError.
+        os._exit(_NO_MEMORY if isinstance(error, MemoryError) or "out of memory" in str(error) else 1)
     os._exit(0)
 
 
@@ -200,6 +200,8 @@ def main() -> None:
     """The socket is standard input."""
     for descriptor in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    gc.disable()
+    gc.freeze()  # what children never change they go on sharing
     serve(socket.socket(fileno=os.dup(0)))
 
 
