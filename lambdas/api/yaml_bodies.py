@@ -39,7 +39,7 @@ class YamlBodies:
             await self._app(scope, receive, send)
             return
         try:
-            body = _read(await _body(receive))
+            body = as_json(await _body(receive))
         except ValueError as error:
             await answer(422, f"The body isn't YAML that can be used: {error}")(scope, receive, send)
             return
@@ -69,7 +69,8 @@ async def _body(receive: Receive) -> bytes:
     return body
 
 
-def _read(body: bytes) -> bytes:
+def as_json(body: bytes) -> bytes:
+    """The JSON that says the same. Raises ValueError."""
     try:
         value: Any = yaml.load(body, Loader=_Loader)  # noqa: S506 - a loader that makes nothing but text
     except (yaml.YAMLError, UnicodeError, RecursionError) as error:

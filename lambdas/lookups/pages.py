@@ -44,7 +44,7 @@ class Pages:
             host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
         except ValueError as error:
             raise PageError(f"{url!r} is not a URL", True) from error
-        if not port or not host or parts.username is not None:
+        if parts.scheme not in _PORTS or not host or parts.username is not None:
             raise PageError(f"{url!r} is not like https://www.example.com/page", True)
         if host not in hosts and f"{host}:{port}" not in hosts:
             raise PageError(f"{host} isn't among the hosts that the tenant's scripts may ask (script_hosts)", True)

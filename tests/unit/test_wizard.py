@@ -11,12 +11,25 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from lambdas.api import script_world
+from lambdas.api.judging import judge_example
+from lambdas.api.yaml_bodies import as_json
+from lambdas.decisions.continuation import MOST
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.wizard import Call, evaluate, failures
+from lambdas.sandbox import bounds
+from lambdas.sandbox.client import Sandbox
 
 MONDAY_NOON = datetime.datetime(2026, 3, 2, 12, 0, tzinfo=datetime.UTC).timestamp()
 CALL = Call("incoming", "+442079460001", "alice@example.com", MONDAY_NOON, lambda aor: False)
 BOB = {"ring": {"legs": [{"account": "bob@example.com"}], "timeout": 20}}
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    made = Sandbox()
+    yield made
+    made.close()
 
 
 def plan(*rules, **kwargs):
@@ -96,6 +109,64 @@ def test_stages_outcomes_and_the_end():
     assert [name for name, _ in verdict.fired] == ["rule 1", "rule 2", "rule 3", "rule 4"]
 
 
+def test_an_end_after_one_outcome_leaves_the_rules_below_to_the_others():
+    verdict = evaluate(
+        plan(
+            BOB,
+            {"when": {"after": ["busy"]}, "reject": {"status": 486}},
+            {"when": {"after": ["no-answer"]}, "forward": "voicemail@example.com"},
+            {"redirect": "sip:away@example.net"},
+            {"name": "never", **BOB},
+        ),
+        CALL,
+    )
+    first, busy, missed, last = verdict.steps
+    assert (busy.statuses, busy.reject.status, missed.statuses, missed.forward) == (
+        (486, 600), 486, (408, 487), "voicemail@example.com",
+    )  # fmt: skip
+    assert (last.statuses, last.redirect) == ((), "sip:away@example.net")
+
+
+def test_groups_ring_in_turn_as_one_step_with_parts():
+    groups = {"sales": [{"account": "a@x", "after": 1}, {"account": "b@x", "headers": ["X-B: 1"]}]}
+    ring = {
+        "legs": [{"group": "sales", "after": 2, "headers": ["X-A: 1"]}, {"number": "+44"}],
+        "timeout": 12,
+        "in_turn": True,
+    }
+    verdict = evaluate(plan(BOB, {"when": {"after": ["busy"]}, "ring": ring}, groups=groups), CALL)
+    assert verdict.rings == ["bob@example.com", "a@x", "b@x", "+44"]
+    assert [step.statuses for step in verdict.steps] == [(), (486, 600), (), ()]
+    assert [step.part_of for step in verdict.steps] == [-1, -1, 1, 1]
+    assert [step.legs[0].after for step in verdict.steps] == [0, 3, 2, 0]
+    assert verdict.steps[2].legs[0].headers == ["X-A: 1", "X-B: 1"]
+
+
+def test_limits_and_numbers_are_those_of_the_rules_above():
+    verdict = evaluate(plan({"max_duration": 60, **BOB}, {"max_duration": 0}, BOB, {"as_dialled": True}), CALL)
+    assert [step.max_duration for step in verdict.steps] == [60, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("when", "caller", "seconds", "volatile"),
+    [
+        ({}, False, None, False),
+        ({"caller": ["+49*"]}, True, None, False),
+        ({"anonymous": False}, True, None, False),
+        ({"hours": [{"since": "09:00", "until": "17:30"}]}, False, 5.5 * 3600, False),
+        ({"hours": [{"since": "13:00", "until": "14:00"}]}, False, 3600, False),
+        ({"holiday": True}, False, 12 * 3600, False),
+        ({"registered": "x@y"}, False, None, True),
+        ({"do_not_disturb": "x@y"}, False, None, True),
+        ({"direction": "outgoing", "caller": ["x"], "registered": "x@y"}, False, None, False),  # not looked at
+    ],
+)
+def test_what_a_verdict_rests_on(when, caller, seconds, volatile):
+    inputs = evaluate(plan({"when": when, **BOB}, {"as_dialled": True}), CALL).inputs
+    assert (inputs.caller, inputs.volatile) == (caller, volatile)
+    assert inputs.until == (CALL.at + seconds if seconds else float("inf"))
+
+
 def test_numbers_are_changed_for_what_follows():
     (step,) = evaluate(
         plan(
@@ -144,6 +215,11 @@ def test_examples_are_tests():
         ({"ring": {"legs": [{"account": "a@x", "headers": ["Via: x"]}]}}, "via may not be set"),
         ({"ring": {"legs": [{"account": "a@x", "headers": ["X-A: b\r\nVia: c"]}]}}, "pattern"),
         ({**BOB, "reject": {}}, "has one of"),
+        ({"forward": "a@x", "reject": {}}, "has one of"),
+        ({"ring": {"legs": [{"group": "none"}]}}, "doesn't have"),
+        ({"ring": {"legs": [{"uri": "sip:a@b?Route=c"}]}}, "pattern"),
+        ({"ring": {"legs": [{"number": "1", "enum": "a b"}]}}, "pattern"),
+        ({"max_duration": -1, **BOB}, "0"),
         ({"reject": {"status": 200}}, "400"),
         ({"redirect": "sip:a@b\r\nVia: c"}, "pattern"),
         ({"when": {"hours": [{"since": "25:00"}]}, **BOB}, "hour"),
@@ -158,6 +234,11 @@ def test_broken_plans_say_what_is_wrong(rule, says):
 
 
 def test_other_broken_parts():
+    for broken in ({"script": "x"}, {"groups": {"a": [{"group": "a"}]}}, {"groups": {"a": []}}):
+        with pytest.raises(ValidationError):
+            plan(BOB, **broken)
+    with pytest.raises(ValidationError):
+        plan()
     for broken in ({"time_zone": "Mars/Base"}, {"holidays": ["soon"]}, {"lists": {"a": [""]}}):
         with pytest.raises(ValidationError):
             plan(BOB, **broken)
@@ -165,22 +246,42 @@ def test_other_broken_parts():
         plan(*[BOB] * 101)
 
 
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "dialplans.md"
 RECIPES = re.findall(
-    r"^## \d+\. (.*?)\n.*?```json\n(.*?)```",
-    (Path(__file__).parent.parent.parent / "docs" / "dialplans.md").read_text(),
+    r"^## \d+\. (.*?)\n.*?```yaml\n(.*?)```",
+    DOCUMENT.read_text(),
     re.MULTILINE | re.DOTALL,
 )
 
 
 def test_there_are_recipes():
-    assert len(RECIPES) == 10
+    assert len(RECIPES) == 12
 
 
 @pytest.mark.parametrize(("title", "text"), RECIPES, ids=[title for title, _ in RECIPES])
-def test_recipes_do_what_their_examples_say(title, text):
-    made = Plan.model_validate_json(text)
+def test_recipes_do_what_their_examples_say(title, text, sandbox):
+    made = Plan.model_validate_json(as_json(text.encode()))
     assert made.examples
-    assert failures(made) == []
+    judge = judge_example(made, sandbox, "t1", "recipe") if made.script else None
+    assert failures(made, judge) == []
+
+
+def test_the_documented_bounds_are_those_of_the_sandbox():
+    text = DOCUMENT.read_text()
+    for bound in (
+        f"| {bounds.CPU * 1000:.0f} ms ({bounds.CPU_HARD * 1000:.0f} ms inside one operation)",
+        f"| {bounds.WALL:.0f} s |",
+        f"| {bounds.MEMORY // 1024 // 1024} MB beside",
+        f"| calls within each other | {bounds.STACK} |",
+        f"| {bounds.RESULT // 1024} KB; 50 |",
+        f"| {bounds.LOG_LINES} lines of {bounds.LOG_LINE} characters;",
+        f"| {bounds.QUESTIONS}, of which {script_world.GETS} `get`, {script_world.PUTS} `put`, "
+        f"{script_world.NUMBERS} `enum` (1 s), {script_world.PAGES} `http_get` (1.5 s, 16 KB) |",
+        f"| {script_world.PUTS_A_MINUTE} a minute for a tenant |",
+        f"| {bounds.AT_ONCE_FOR_ONE} for a tenant, {bounds.AT_ONCE} in all,",
+        f"| {MOST} times in a call |",
+    ):
+        assert bound in text, bound
 
 
 def test_fifty_rules_are_read_fast():
