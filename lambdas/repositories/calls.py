@@ -4,6 +4,7 @@ where two Regions write; and while it lasts a third one, with what ending it tak
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Calls:
             self._close(report)
 
     def _open(self, report: CallAnswered) -> None:
-        deadline = int(report.answered) + (report.max_duration or _LONGEST)
+        deadline = math.ceil(report.answered) + (report.max_duration or _LONGEST)
         CallItem(
             _partition(report.tenant, report.started),
             _sort(report.started, report.call, _OPEN),

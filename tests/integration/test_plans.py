@@ -43,7 +43,7 @@ def phone(fleet, user, index):
 @pytest.fixture
 def office(fleet):
     """The development tenant, and what makes a plan of it count for bob."""
-    owner = fleet.api("GET", "/v1/tenants")["items"][0]["id"]
+    owner = fleet.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
 
     def store(plan):
         fleet.api("POST", f"/v1/plans/office/versions?tenant={owner}", {"plan": plan, "publish": True})
@@ -95,7 +95,7 @@ def test_ring_all_then_another_then_refuse(fleet, office):
 
 def test_blocked_callers_hear_so_and_a_roll_back_lets_them_in(fleet, office):
     office(BLOCKED)
-    owner = fleet.api("GET", "/v1/tenants")["items"][0]["id"]
+    owner = fleet.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
     with phone(fleet, "alice", 0) as alice, phone(fleet, "bob", 1) as bob:
         assert alice.register() == bob.register() == 200
         final, rung = outcome(alice, f"sip:bob@{DOMAIN}", (bob,))
@@ -137,9 +137,9 @@ def test_versions_examples_and_simulation(fleet, tenant):
     assert [(item["version"], item["note"]) for item in history] == [(1, "first"), (2, "")]
     at = {"caller": "+44", "called": "x@y", "at": "2026-03-02T12:00:00Z"}
     shown = ask(fleet, key, "POST", f"{path}:simulate", at)[1]
-    assert (shown["as_dialled"], shown["rules"]) == (True, [{"rule": "day", "outcome": "fired"}])
+    assert (shown["steps"][-1]["as_dialled"], shown["rules"]) == (True, [{"rule": "day", "outcome": "fired"}])
     shown = ask(fleet, key, "POST", f"{path}:simulate", {**at, "at": "2026-03-02T22:00:00Z"})[1]
-    assert (shown["status"], shown["rules"][0]["outcome"]) == (480, "it is mon 22:00")
+    assert (shown["steps"][-1]["status"], shown["rules"][0]["outcome"]) == (480, "it is mon 22:00")
     assert ask(fleet, key, "POST", f"{path}/publish", {"version": 9})[0] == 404
     assert ask(fleet, key, "POST", f"{path}/versions", {"plan": {"rules": []}})[0] == 422
     assert ask(fleet, key, "DELETE", path)[0] == 204

@@ -1,0 +1,261 @@
+"""Scripts over the API and on real calls; limits of calls; what is stored, logged and written in YAML."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import http.client
+import json
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+from scripts.fleet import DOMAIN, SIP, Host
+from scripts.processes import wait_for
+from tests.integration.test_plans import outcome
+from tests.integration.test_provisioning import ask, tenant
+from tests.support.socket_phone import SocketPhone, call
+
+pytestmark = pytest.mark.integration
+
+__all__ = ["tenant"]  # the fixture
+
+EXAMPLE = f'{{caller: alice@{DOMAIN}, called: bob@{DOMAIN}, at: "2026-03-02T12:00:00Z"}}'
+
+
+@contextlib.contextmanager
+def phones(fleet, *users):
+    """Registered phones, one at one edge and the next at the other; nothing of them stays."""
+    with contextlib.ExitStack() as stack:
+        made = []
+        for index, user in enumerate(users):
+            edge = fleet.edges[index % 2]
+            host = Host(edge.host.address)
+            one = SocketPhone(fleet.accounts[user], DOMAIN, host, (edge.host.address, SIP))
+            made.append(stack.enter_context(one))
+            assert one.register() == 200
+            stack.callback(lambda one=one: one.transact(one.agent.register_request(0)))
+        yield made
+
+
+@pytest.fixture
+def owner(fleet):
+    return fleet.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
+
+
+def post_yaml(fleet, path, text):
+    parts = urlsplit(fleet.api_url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
+    try:
+        headers = {"Authorization": f"Bearer {fleet.key}", "Content-Type": "application/yaml; charset=utf-8"}
+        connection.request("POST", path, text, headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def scripted(fleet, owner):
+    """Has a script decide bob's calls."""
+
+    def store(script, more=""):
+        body = "\n".join(f"    {line}" for line in script.strip().splitlines())
+        text = f"publish: true\nplan:\n  script: |\n{body}\n  examples: [{EXAMPLE}]\n{more}"
+        status, made = post_yaml(fleet, f"/v1/plans/scripted/versions?tenant={owner}", text)
+        assert status == 201, made
+        fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "scripted"})
+        return made
+
+    yield store
+    fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
+    fleet.request("DELETE", f"/v1/plans/scripted?tenant={owner}")
+
+
+def events(fleet, owner):
+    today = datetime.datetime.now(datetime.UTC).date()
+    return fleet.api("GET", f"/v1/events?tenant={owner}&day={today}&limit=200")["items"]
+
+
+LATER = """
+def incoming(call):
+    log("from", call.caller)
+    return then(ring("bob", timeout = 2), later)
+
+def later(call):
+    calls = int(get("calls", "0")) + 1
+    put("calls", str(calls))
+    log("bob was", call.outcome, "for the time", calls)
+    return then(ring("carol", timeout = 2), reject(480, "Try later"))
+"""
+
+
+def test_a_script_is_asked_again_when_a_stage_has_failed(fleet, owner, scripted):
+    scripted(LATER)
+    fleet.api("PUT", f"/v1/store/calls?tenant={owner}", {"value": "41"})
+    with phones(fleet, "alice", "bob", "carol") as (alice, bob, carol):
+        final, rung = outcome(alice, f"sip:bob@{DOMAIN}", (bob, carol))
+        assert (final.status, final.reason, rung) == (480, "Try later", [bob, carol])
+    assert fleet.api("GET", f"/v1/store/calls?tenant={owner}")["value"] == "42"
+    texts = [event["text"] for event in events(fleet, owner)]
+    assert f"from alice@{DOMAIN}" in texts
+    assert "bob was no-answer for the time 42" in texts
+    assert fleet.request("DELETE", f"/v1/store/calls?tenant={owner}")[0] == 204
+    assert fleet.request("GET", f"/v1/store/calls?tenant={owner}")[0] == 404
+
+
+def test_a_script_that_fails_says_so_to_the_caller_and_in_the_log(fleet, owner, scripted):
+    version = scripted('def incoming(call):\n    return ring("bob") if call.caller[:3] == "bob" else reject(480)')[
+        "latest"
+    ]
+    scripted('def incoming(call):\n    for i in range(100000000 if get("hang") else 1): pass\n    return reject(480)')
+    fleet.api("PUT", f"/v1/store/hang?tenant={owner}", {"value": "yes"})
+    with phones(fleet, "alice") as (alice,):
+        begun = time.monotonic()
+        final, _ = outcome(alice, f"sip:bob@{DOMAIN}", ())
+        assert time.monotonic() - begun < 3
+        assert final.status == 500
+        assert "dial plan scripted v2: it took more than 80 ms of processor time" in final.reason
+        fleet.api("DELETE", f"/v1/store/hang?tenant={owner}")
+        assert outcome(alice, f"sip:bob@{DOMAIN}", ())[0].status == 480
+    (event,) = [event for event in events(fleet, owner) if "processor time" in event["text"]]
+    assert (event["kind"], event["about"], version) == ("plan", "scripted v2", 1)
+
+
+def test_a_broken_script_isnt_published(fleet, tenant):
+    _, key, _ = tenant
+    path = "/v1/plans/mine/versions"
+    example = {"caller": "+44", "called": "x@y.z", "at": "2026-03-02T12:00:00Z"}
+
+    def publish(script, **kwargs):
+        plan = {"script": script, "examples": [{**example, **kwargs}]}
+        return ask(fleet, key, "POST", path, {"plan": plan, "publish": True})
+
+    status, problem = publish("def incoming(call):\n  return ring(\n")
+    assert (status, "Parse error" in problem["detail"]) == (422, True)
+    status, problem = publish("def incoming(call):\n  return 5 // 0")
+    assert (status, "division by zero" in problem["detail"]) == (422, True)
+    status, problem = publish("def incoming(call):\n  return reject(486)", status=480)
+    assert (status, "answers 486, not 480" in problem["detail"]) == (422, True)
+    plan = {"script": "def incoming(call):\n  return reject(486)"}
+    status, problem = ask(fleet, key, "POST", path, {"plan": plan, "publish": True})
+    assert (status, "at least one example" in problem["detail"]) == (422, True)
+    assert ask(fleet, key, "GET", "/v1/plans/mine")[0] == 404
+    good = 'def incoming(call):\n  put("x", "y")\n  log("hello")\n  return then(ring("a"), again)\ndef again(call):\n  return reject(480)'
+    assert publish(good, outcomes=[486], rings=["a@y.z"], status=480)[0] == 201
+    shown = ask(fleet, key, "POST", "/v1/plans/mine:simulate", {"caller": "+44", "called": "x@y.z"})[1]
+    assert (shown["log"], shown["error"], shown["steps"][-1]["ask_again"]) == (["hello"], None, "again")
+    body = {"caller": "+44", "called": "x@y.z", "function": "again", "outcomes": [486]}
+    shown = ask(fleet, key, "POST", "/v1/plans/mine:simulate", body)[1]
+    assert shown["steps"][0]["status"] == 480
+    body = {"caller": "+44", "called": "x@y.z", "function": "nosuch"}
+    assert "nosuch" in ask(fleet, key, "POST", "/v1/plans/mine:simulate", body)[1]["error"]
+    assert ask(fleet, key, "GET", "/v1/store")[1]["items"] == []  # a simulation stores nothing
+
+
+def test_yaml_that_cant_be_read(fleet, owner):
+    path = f"/v1/plans/never/versions?tenant={owner}"
+    for text, says in (
+        ("plan: [", "isn't YAML"),
+        ("a: &x [1]\nplan: *x", "aliases"),
+        ("plan: {rules: []}", "plan"),
+        ("- just\n- a list", "body"),
+        ("plan: " + "[" * 5000, "isn't YAML"),
+    ):
+        status, problem = post_yaml(fleet, path, text)
+        assert (status, says in json.dumps(problem)) == (422, True), (text[:20], problem)
+
+
+def test_the_store_is_each_tenants_own_and_bounded(fleet, tenant):
+    _, key, _ = tenant
+    other = fleet.api("POST", "/v1/tenants", {"name": "Other"})["id"]
+    theirs = fleet.api("POST", "/v1/keys", {"tenant": other, "note": "x"})["key"]
+    assert ask(fleet, key, "PUT", "/v1/store/a%20b", {"value": "1"})[0] == 204
+    assert ask(fleet, key, "GET", "/v1/store/a%20b")[1]["value"] == "1"
+    assert ask(fleet, theirs, "GET", "/v1/store/a%20b")[0] == 404
+    assert ask(fleet, theirs, "GET", "/v1/store")[1]["items"] == []
+    assert ask(fleet, key, "PUT", "/v1/store/a", {"value": "x" * 1001})[0] == 422
+    assert ask(fleet, key, "PUT", f"/v1/store/{'k' * 101}", {"value": "x"})[0] == 422
+    for number in range(3):
+        ask(fleet, key, "PUT", f"/v1/store/key{number}", {"value": str(number)})
+    page = ask(fleet, key, "GET", "/v1/store?limit=2")[1]
+    assert [item["key"] for item in page["items"]] == ["a b", "key0"]
+    rest = ask(fleet, key, "GET", f"/v1/store?limit=2&cursor={page['next']}")[1]
+    assert [item["key"] for item in rest["items"]] == ["key1", "key2"]
+    status, problem = fleet.request(
+        "DELETE", f"/v1/tenants/{ask(fleet, key, 'GET', '/v1/keys')[1]['items'][0]['tenant']}"
+    )
+    assert (status, "store" in problem["detail"]) == (409, True)
+
+
+def test_do_not_disturb(fleet):
+    fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"do_not_disturb": True})
+    try:
+        with phones(fleet, "alice", "bob") as (alice, bob):
+            final, rung = outcome(alice, f"sip:bob@{DOMAIN}", (bob,))
+            assert (final.status, final.reason, rung) == (486, "Busy Here: do not disturb", [])
+            message = alice.agent.request("MESSAGE", f"sip:bob@{DOMAIN}", body=b"hello")
+            alice.send(message.to_bytes())
+            challenge = alice.wait(lambda: alice.agent.final(message))
+            again = alice.agent.authorize(message, challenge)
+            alice.send(again.to_bytes())
+            bob.wait(lambda: bob.agent.requests("MESSAGE"))  # what doesn't ring passes
+    finally:
+        fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"do_not_disturb": False})
+
+
+def test_forwarding_in_circles_ends(fleet, owner):
+    """bob's calls go to carol, carol's to dave, dave's to bob."""
+    circle = {"bob": "carol", "carol": "dave", "dave": "bob"}
+    for user, to in circle.items():
+        plan = {"rules": [{"name": "on", "forward": f"{to}@{DOMAIN}"}]}
+        fleet.api("POST", f"/v1/plans/to-{to}/versions?tenant={owner}", {"plan": plan, "publish": True})
+        fleet.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": f"to-{to}"})
+    try:
+        with phones(fleet, "alice", "dave") as (alice, dave):
+            final, _ = outcome(alice, f"sip:bob@{DOMAIN}", ())
+            assert (final.status, "was called before" in final.reason) == (482, True)
+            fleet.api("PATCH", f"/v1/accounts/dave@{DOMAIN}", {"plan": ""})
+            alice.invite(f"sip:bob@{DOMAIN}")
+            got = dave.wait(lambda: dave.agent.requests("INVITE"))[0]
+            assert got.values("diversion") == [f"<sip:carol@{DOMAIN}>;reason=unconditional;counter=1"] or got.values(
+                "diversion"
+            ) == [f"<sip:bob@{DOMAIN}>;reason=unconditional;counter=1"]
+            dave.send(dave.agent.response(got, 486).to_bytes())
+    finally:
+        for user, to in circle.items():
+            fleet.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": ""})
+            fleet.request("DELETE", f"/v1/plans/to-{to}?tenant={owner}")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_call_is_ended_at_its_limit_even_by_another_life_of_the_edge(fleet, owner, killed):
+    plan = {"rules": [{"name": "short", "max_duration": 3, "as_dialled": True}]}
+    fleet.api("POST", f"/v1/plans/short/versions?tenant={owner}", {"plan": plan, "publish": True})
+    fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "short"})
+    try:
+        with phones(fleet, "alice", "bob") as (alice, bob):
+            begun = time.monotonic()
+            call(alice, bob, f"sip:bob@{DOMAIN}")
+            if killed:
+                # Once the call is known: its record is safe on the disk in any case, and delivered after the restart.
+                fleet.processes.kill(fleet.edges[0].id)
+                fleet.start_edge(fleet.edges[0])
+                fleet.wait_ready(fleet.edges[0])
+            for one in (alice, bob):
+                bye = one.wait(lambda one=one: one.agent.requests("BYE"), 15)[0]
+                one.send(one.agent.response(bye, 200).to_bytes())
+            assert 3 <= time.monotonic() - begun < 10
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+
+        def ended():
+            found = [item for item in fleet.calls(owner, today) if item["ended_by"] == "service"]
+            return found[-1] if found else None
+
+        record = wait_for("the call's end to be recorded", ended, 10)
+        assert (record["account"], record["caller"]) == (f"alice@{DOMAIN}", f"alice@{DOMAIN}")
+        assert 3 <= record["ended"] - record["answered"] < 10
+    finally:
+        fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
+        fleet.request("DELETE", f"/v1/plans/short?tenant={owner}")
