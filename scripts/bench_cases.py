@@ -22,9 +22,7 @@ from edge.sip.headers import parse_digest
 from edge.sip.message import Response
 from edge.sip.parser import parse
 from lambdas.contract import Accept, Binding, Grant, RegisterQuestion, Route, Target, binding_id
-from lambdas.decisions import wizard
-from lambdas.decisions.rules import Plan
-from scripts import bench_providers, bench_refresh
+from scripts import bench_plans, bench_providers, bench_refresh
 
 _PHONES = 5000  # enough that tables of Python's own are not what is measured
 ADDRESS, DOMAIN = "203.0.113.11", "example.com"
@@ -275,23 +273,12 @@ def providers(accounts: Annotated[int, typer.Option(help="Provider accounts on o
 
 
 @app.command()
-def plans(rules: Annotated[int, typer.Option(help="Rules in the plan.")] = 50) -> None:
-    """Reading a plan by rules, all of whose conditions are looked at."""
-    hours = [{"since": "09:00", "until": "17:00"}]
-    made = [
-        {"name": f"{number}", "when": {"hours": hours, "caller": [f"+4{number}*"]}, "reject": {}}
-        for number in range(100, 99 + rules)
-    ]
-    plan = Plan.model_validate({"rules": [*made, {"name": "last", "as_dialled": True}], "time_zone": "Europe/London"})
-    call = wizard.Call("incoming", "+1212", "alice@example.com", 1_772_452_800.0, lambda aor: False)
-
-    def round_() -> float:
-        begun = time.process_time()
-        for _ in range(200):
-            wizard.evaluate(plan, call)
-        return (time.process_time() - begun) / 200 * 1e6
-
-    _say("plan by rules", min(round_() for _ in range(20)), "µs CPU", rules=rules, goal=2000)
+def plans(
+    rules: Annotated[int, typer.Option(help="Rules in the plan.")] = 50,
+    calls: Annotated[int, typer.Option(help="Calls of each kind.")] = 200,
+) -> None:
+    """What dial plans add to a decision."""
+    bench_plans.plans(_say, rules, calls)
 
 
 if __name__ == "__main__":
