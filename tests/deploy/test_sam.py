@@ -35,6 +35,7 @@ from lambdas.contract import (
     ProvidersRequest,
     QuestionEnvelope,
     RegisterQuestion,
+    RouteQuestion,
 )
 from lambdas.decisions.digest import ha1
 from scripts.processes import Processes
@@ -190,11 +191,11 @@ def test_provisioning_and_a_register_decision_through_the_deployed_functions(dep
         env=_environment(), capture_output=True, text=True, check=True, cwd=ROOT,
     ).stdout.strip()  # fmt: skip
 
-    def api(method: str, path: str, body: dict) -> dict:
+    def api(method: str, path: str, body: dict, wanted: int = 201) -> dict:
         status, text = deployed.request(
             provisioning, method, path, json.dumps(body), {"Authorization": f"Bearer {key}"}
         )
-        assert status == 201, text
+        assert status == wanted, text
         return json.loads(text)
 
     tenant = api("POST", "/v1/tenants", {"name": "Deployed"})["id"]
@@ -219,17 +220,20 @@ def test_provisioning_and_a_register_decision_through_the_deployed_functions(dep
     def digest(text: str) -> str:
         return hashlib.md5(text.encode()).hexdigest()
 
-    ha2 = digest("REGISTER:sip:example.com")
-    response = digest(f"{ha1('MD5', 'alice', 'example.com', password)}:n:00000001:c:auth:{ha2}")
+    def credentials(method: str) -> Credentials:
+        ha2 = digest(f"{method}:sip:example.com")
+        return Credentials(
+            username="alice", realm="example.com", nonce="n", uri="sip:example.com", qop="auth", nc="00000001",
+            cnonce="c",
+            response=digest(f"{ha1('MD5', 'alice', 'example.com', password)}:n:00000001:c:auth:{ha2}"),
+        )  # fmt: skip
+
     question = RegisterQuestion(
         request="r1",
         address="203.0.113.11",
         epoch=held.epoch,
         aor="alice@example.com",
-        credentials=Credentials(
-            username="alice", realm="example.com", nonce="n", uri="sip:example.com", response=response,
-            qop="auth", nc="00000001", cnonce="c",
-        ),
+        credentials=credentials("REGISTER"),
         contacts=[ContactField(key="k", uri="sip:alice@10.0.0.9")],
         call_id="c1",
         cseq=1,
@@ -243,6 +247,33 @@ def test_provisioning_and_a_register_decision_through_the_deployed_functions(dep
     assert [binding.contact for binding in decision.bindings] == ["sip:alice@10.0.0.9"]
     stale = body.replace(f'"epoch":{held.epoch}', f'"epoch":{held.epoch - 1}')
     assert _as_edge(deployed, identity, "/edge/decisions", stale)[0] == 409
+    # A script runs in either function: on its example where it is published, and for a call.
+    script = 'def incoming(call):\n    put("last", call.caller)\n    return then(ring("alice"), reject(486, "Gone"))'
+    example = {"caller": "a@b.c", "called": "alice@example.com", "at": "2026-03-02T12:00:00Z", "status": 486}
+    plan = {"plan": {"script": script, "examples": [example]}, "publish": True}
+    assert api("POST", f"/v1/plans/mine/versions?tenant={tenant}", plan)["published"] == 1
+    api("PATCH", "/v1/accounts/alice@example.com", {"plan": "mine"}, 200)
+    route = RouteQuestion(
+        request="r2",
+        address="203.0.113.11",
+        epoch=held.epoch,
+        method="INVITE",
+        caller="alice@example.com",
+        called="alice@example.com",
+        credentials=credentials("INVITE"),
+        call_id="c2",
+        flow=question.flow,
+    )
+    asked = QuestionEnvelope(version=VERSION, question=route).model_dump_json()
+    status, text = _as_edge(deployed, identity, "/edge/decisions", asked)
+    assert status == 200, text
+    routed = DecisionEnvelope.model_validate_json(text).decision
+    assert [target.uri for target in routed.targets] == ["sip:alice@10.0.0.9"]
+    assert routed.stages[-1].end.reason == "Gone"
+    status, text = deployed.request(
+        provisioning, "GET", f"/v1/store/last?tenant={tenant}", None, {"Authorization": f"Bearer {key}"}
+    )
+    assert json.loads(text)["value"] == "alice@example.com"
     # A provider's password is sealed by the one function, and opened by the other for the edge that registers it.
     login = {"tenant": tenant, "name": "voip", "host": "sip.example.net", "username": "4420", "password": "pässword"}
     shown = api("POST", "/v1/providers", login)
