@@ -3,6 +3,8 @@ accounts call each other all the same (static stability), on whatever edge they 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from edge.proxy.diversion import diversions
@@ -11,7 +13,7 @@ from edge.proxy.kept import all_targets, aors, with_phones
 from edge.proxy.response_context import ResponseContext
 from edge.proxy.validation import Fault, Incoming, check_text
 from edge.sip.transaction import ServerTransaction
-from lambdas.contract import Decision, IncomingQuestion, Route, RouteQuestion, Target
+from lambdas.contract import Credentials, Decision, IncomingQuestion, Route, RouteQuestion, Target
 
 if TYPE_CHECKING:
     from edge.proxy.core import Core
@@ -59,34 +61,52 @@ class Router:
         host = fleet.canonical(incoming.uri.host) or incoming.uri.host
         context = core.context(incoming, server, caller.at(realm), now)
         context.called = incoming.uri.at(host)
-        passed = diversions(incoming.request) if "diversion" in incoming.first else 0
+        make = partial(
+            RouteQuestion,
+            method=incoming.request.method,
+            caller=context.caller,
+            called=context.called,
+            credentials=credentials,
+            call_id=incoming.call_id,
+            flow=incoming.flow,
+            diversions=_diversions(incoming),
+        )
+
+        def undecided(at: float) -> None:
+            self._undecided(credentials, context, at)
+
+        self._ask(make, context, "", context.called, undecided, now)
+
+    def _ask(
+        self,
+        make: Callable[..., RouteQuestion | IncomingQuestion],
+        context: ResponseContext,
+        owner: str,
+        called: str,
+        undecided: Callable[[float], None],
+        now: float,
+    ) -> None:
+        """Put the question that ``make`` gives, and put it again when the decision says so. The decision is kept as
+        ``owner``'s (the tenant's if empty) for calls to ``called``; ``undecided`` sees to a call without one."""
+        core = self._core
 
         def put(again: str, outcomes: list[int], at: float) -> None:
-            token = core.new_token()
-            question = RouteQuestion(
-                request=token,
-                address=incoming.flow.address,
-                epoch=fleet.epoch(incoming.flow.address),
-                method=incoming.request.method,
-                caller=context.caller,
-                called=context.called,
-                credentials=credentials,
-                call_id=incoming.call_id,
-                flow=incoming.flow,
-                diversions=passed,
-                again=again,
-                outcomes=outcomes,
-            )
-
             def decided(decision: Decision | None, then: float) -> None:
                 if isinstance(decision, Route):
-                    core.kept.keep(decision.tenant, question.called, decision, core.wall(then))
+                    core.kept.keep(owner or decision.tenant, called, decision, core.wall(then))
                 if decision is None and not again:
-                    self._undecided(question, context, then)
+                    undecided(then)
                 else:
                     context.on_decision(decision, then)
 
-            core.put_question(token, question, decided, at)
+            core.ask(
+                lambda ask, address, epoch: make(
+                    request=ask, address=address, epoch=epoch, again=again, outcomes=outcomes
+                ),
+                context.incoming.flow,
+                decided,
+                at,
+            )
 
         context.ask_again = put
         put("", [], now)
@@ -136,52 +156,36 @@ class Router:
         context.called = incoming.to_uri().address_of_record
         context.came_from(provider)
         dialled = incoming.to_uri().user
-        passed = diversions(incoming.request) if "diversion" in incoming.first else 0
+        make = partial(
+            IncomingQuestion,
+            method=method,
+            provider=provider,
+            caller=context.caller,
+            dialled=dialled,
+            call_id=incoming.call_id,
+            flow=incoming.flow,
+            diversions=_diversions(incoming),
+        )
 
-        def put(again: str, outcomes: list[int], at: float) -> None:
-            def decided(decision: Decision | None, then: float) -> None:
-                if isinstance(decision, Route):
-                    core.kept.keep(provider, dialled, decision, core.wall(then))
-                kept = core.kept.find(provider, dialled, context.caller, core.wall(then))
-                if decision is None and not again and kept is not None and core.informed_lately(then):
-                    self._as_kept(kept, context, then)
-                else:
-                    context.on_decision(decision, then)
+        def undecided(at: float) -> None:
+            kept = core.kept.find(provider, dialled, context.caller, core.wall(at)) if context.invite else None
+            if kept is not None and core.informed_lately(at):
+                self._as_kept(kept, context, at)
+            else:
+                context.on_decision(None, at)
 
-            core.ask(
-                lambda ask, address, epoch: IncomingQuestion(
-                    request=ask,
-                    address=address,
-                    epoch=epoch,
-                    method=method,
-                    provider=provider,
-                    caller=context.caller,
-                    dialled=dialled,
-                    call_id=incoming.call_id,
-                    flow=incoming.flow,
-                    diversions=passed,
-                    again=again,
-                    outcomes=outcomes,
-                ),
-                incoming.flow,
-                decided,
-                at,
-            )
+        self._ask(make, context, provider, dialled, undecided, now)
 
-        context.ask_again = put
-        put("", [], now)
-
-    def _undecided(self, question: RouteQuestion, context: ResponseContext, now: float) -> None:
+    def _undecided(self, credentials: Credentials, context: ResponseContext, now: float) -> None:
         core = self._core
-        grant = core.registrar.grants.get(question.caller, question.credentials, question.method, now)
+        method, caller, called = context.incoming.request.method, context.caller, context.called
+        grant = core.registrar.grants.get(caller, credentials, method, now)
         if grant is None or not core.informed_lately(now):
             context.on_decision(None, now)
             return
-        kept = (
-            core.kept.find(grant.tenant, question.called, question.caller, core.wall(now)) if context.invite else None
-        )
+        kept = core.kept.find(grant.tenant, called, caller, core.wall(now)) if context.invite else None
         if kept is None:
-            kept = Route(targets=[_anywhere(question.called)], tenant=grant.tenant)
+            kept = Route(targets=[_anywhere(called)], tenant=grant.tenant)
         self._as_kept(kept, context, now)
 
     def _as_kept(self, route: Route, context: ResponseContext, now: float) -> None:
@@ -218,6 +222,10 @@ class Router:
             for binding, held in self._core.bindings.of(aor)
             if held.tenant == tenant
         ]
+
+
+def _diversions(incoming: Incoming) -> int:
+    return diversions(incoming.request) if "diversion" in incoming.first else 0
 
 
 def _anywhere(aor: str) -> Target:
