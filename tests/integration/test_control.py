@@ -42,6 +42,11 @@ def test_without_control_plane_known_phones_go_on_and_strangers_get_503(own_flee
         for known in (alice, bob, dave):
             assert known.register() == 200
         dialog, other = call(alice, bob, f"sip:bob@{DOMAIN}")
+        tenant = fleet.api("GET", f"/v1/accounts/carol@{DOMAIN}")["tenant"]
+        plan = {"rules": [{"name": "away", "ring": {"legs": [{"account": f"dave@{DOMAIN}"}]}}]}
+        fleet.api("POST", f"/v1/plans/away/versions?tenant={tenant}", {"plan": plan, "publish": True})
+        fleet.api("PATCH", f"/v1/accounts/carol@{DOMAIN}", {"plan": "away"})
+        call(alice, dave, f"sip:carol@{DOMAIN}")
         fleet.processes.stop("control")
         begun = time.monotonic()
         response = carol.transact(carol.agent.register_request())
@@ -49,6 +54,7 @@ def test_without_control_plane_known_phones_go_on_and_strangers_get_503(own_flee
         assert time.monotonic() - begun < 1
         call(alice, bob, f"sip:bob@{DOMAIN}")  # on the other edge
         call(alice, dave, f"sip:dave@{DOMAIN}")
+        call(alice, dave, f"sip:carol@{DOMAIN}")  # by her plan
         in_dialog(bob, other, "INVITE", alice)
         in_dialog(alice, dialog, "BYE", bob)
         for known in (alice, bob, dave):
@@ -63,15 +69,16 @@ def test_without_control_plane_known_phones_go_on_and_strangers_get_503(own_flee
             assert known.register() == 200
         dialog, other = call(alice, bob, f"sip:bob@{DOMAIN}")
         call(bob, dave, f"sip:dave@{DOMAIN}")
+        call(alice, dave, f"sip:carol@{DOMAIN}")  # by her plan, from the disk
         in_dialog(bob, other, "BYE", alice)
         assert fleet.health(fleet.edges[0])["journal"] >= 2
         fleet.start_control()
         begun = time.monotonic()
         while carol.register() != 200:
             assert time.monotonic() - begun < 10
+        fleet.api("PATCH", f"/v1/accounts/carol@{DOMAIN}", {"plan": ""})
         call(alice, carol, f"sip:carol@{DOMAIN}")
-        tenant = fleet.api("GET", "/v1/tenants")["items"][0]["id"]
-        calls = fleet.wait_for_calls(tenant, today, 7, ended=2)
+        calls = fleet.wait_for_calls(tenant, today, 10, ended=2)
         assert sum(item["ended"] is not None for item in calls) == 2
         assert {item["caller"] for item in calls} == {f"alice@{DOMAIN}", f"bob@{DOMAIN}"}
 
