@@ -117,8 +117,8 @@ class ResponseContext:
     # Deciding
 
     def on_decision(self, decision: Decision | None, now: float) -> None:
-        if self._server.answered:
-            return  # cancelled meanwhile
+        if self._server.answered or any(200 <= branch.status < 300 for branch in self._branches):
+            return  # cancelled, or taken, meanwhile
         match decision:
             case Route():
                 self._follow(decision, now)

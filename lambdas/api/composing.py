@@ -252,7 +252,10 @@ class Composing:
         mine = target.aor == turn.owner if target.aor else False
         changes: dict[str, object] = {"instead": [self._instead(one, turn) for one in target.instead]}
         if turn.diverted and not mine and not target.diverted:
-            changes["diverted"] = turn.diverted
+            leg = target.provider
+            # A provider hears of the number that it knows us by, not of names inside.
+            known = leg.from_value.partition("<")[2].rstrip(">") if leg is not None and leg.id else ""
+            changes["diverted"] = known or turn.diverted
         if not target.account:
             changes["account"] = turn.owner if target.provider is not None else target.aor if not self.payer.aor else ""
         return target.model_copy(update=changes)

@@ -13,6 +13,7 @@ from lambdas.decisions.continuation import Continuation
 from lambdas.decisions.digest import refuse
 from lambdas.decisions.outbound import Choice
 from lambdas.decisions.provider import Provider
+from lambdas.decisions.uris import is_user
 from lambdas.decisions.values import Account
 from lambdas.decisions.wizard import Call, Step
 
@@ -100,7 +101,7 @@ class _Routing(Composing):
 
     def _provider_turn(self, provider: Provider) -> Turn:
         call = replace(self._call("incoming", self.called), provider=provider.id.rpartition("/")[2])
-        by = f"sip:{self.called}@{provider.domain}" if self.called else ""
+        by = f"sip:{self.called}@{provider.domain}" if is_user(self.called) else f"sip:{provider.domain}"
         return Turn(provider.plan, call, lambda step: self._named(provider), diverted=by, transfers=provider.transfers)
 
     def _call(self, direction: str, called: str) -> Call:

@@ -8,10 +8,13 @@ A script, where there is one instead of rules, returns such actions.
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from lambdas.decisions.uris import SIP_URI, is_user
 
 Outcome = Literal["busy", "no-answer", "unreachable", "declined", "failed"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -28,6 +31,15 @@ class _Part(BaseModel):
 def _pattern(text: str) -> str:
     if text.count("*") > 4 or not text.isprintable() or not text:
         raise ValueError("a pattern is a number or AOR in which * stands for anything and ? for one character")
+    return text
+
+
+def _destination(text: str | None) -> str | None:
+    if text is None or re.fullmatch(SIP_URI, text):
+        return text
+    user, at, host = text.partition("@")
+    if not is_user(user) or (at and not is_user(host)):
+        raise ValueError("not like alice@example.com, +442079460000 or sip:front@example.net")
     return text
 
 
@@ -75,7 +87,7 @@ class When(_Part):
     after: Annotated[list[Outcome], Field(description="How what was tried before has failed.")] = []
 
 
-_SipUri = Annotated[str, Field(max_length=200, pattern=r"^sip:[^\s<>\"?]+$", examples=["sip:front@example.net"])]
+_SipUri = Annotated[str, Field(max_length=200, pattern=f"^{SIP_URI}$", examples=["sip:front@example.net"])]
 _Duration = Annotated[int, Field(ge=0, le=86_400, description="Seconds after which we end the call; 0 for never.")]
 
 
@@ -130,7 +142,9 @@ class Action(_Part):
 
     ring: Ring | None = None
     forward: Annotated[
-        str | None, Field(max_length=320, description="The call goes to this account, number or SIP address instead.")
+        str | None,
+        AfterValidator(_destination),
+        Field(max_length=320, description="The call goes to this account, number or SIP address instead."),
     ] = None
     reject: Refuse | None = None
     redirect: _SipUri | None = None

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+SIP_URI = r"sip:[A-Za-z0-9\-_.!~*'()%&=+$,;/:@\[\]]{1,200}"
+"""A pattern for the SIP URIs that are taken: they go into messages as they are, so nothing that could end a header
+field or its brackets, and no headers behind a question mark."""
+_USER = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()%&=+$,")
+
+
+def is_user(text: str) -> bool:
+    """Whether ``text`` may stand as the user part of a URI."""
+    return bool(text) and len(text) <= 64 and _USER.issuperset(text)
+
 
 def sip_uri(text: str) -> tuple[str, str, int, str]:
     """``sip:user@host:port;transport=tcp`` taken apart: (user, host in lower case, port or 0, transport)."""

@@ -321,6 +321,20 @@ def test_given_up_while_it_is_asked_again(world, phones):
     assert not phones["carol"].agent.requests("INVITE")
 
 
+def test_an_answer_that_comes_while_it_is_asked_again_counts(world, phones):
+    first = {"targets": [phone_target(world, "bob")], "timeout": 5, "stages": [Stage(targets=[], again="x 1 y 1 ")]}
+    asked = decides(world, first, {"targets": [phone_target(world, "carol")]})
+    invite = phones["alice"].start_call(f"sip:x@{DOMAIN}")
+    got = rings(world, phones["bob"])
+    answer(phones["bob"], got, 180)
+    world.decision_time = 2.0
+    world.wait(lambda: asked[1:])
+    answer(phones["bob"], got)
+    assert world.wait(lambda: phones["alice"].agent.final(invite)).status == 200
+    world.run(5)
+    assert not phones["carol"].agent.requests("INVITE")
+
+
 def test_what_belongs_to_a_stage_is_left_out_with_it(world, phones):
     stages = [
         Stage(targets=[phone_target(world, "carol")], when=[408]),
