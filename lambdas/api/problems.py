@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -52,6 +53,16 @@ def answer(
     )
 
 
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """What may be done at a path, by the public document: routes of one path are known one by one only."""
+    found: set[str] = set()
+    for template, operations in app.openapi()["paths"].items():
+        pattern = "[^/]+".join(re.escape(part) for part in re.split(r"\{[^}]*\}", template))
+        if re.fullmatch(pattern, path):
+            found |= {method.upper() for method in operations}
+    return sorted(found)
+
+
 def install(app: FastAPI) -> None:
     """Make every error of ``app`` a problem."""
 
@@ -64,7 +75,12 @@ def install(app: FastAPI) -> None:
         detail = str(error.detail)
         if error.status_code == 404:
             detail = f"There is nothing at {request.url.path}. See /v1/openapi.json for what there is."
-        return answer(error.status_code, detail, headers=dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            allowed = _methods(app, request.url.path)
+            headers = {"Allow": ", ".join(allowed)} if allowed else headers
+            detail = f"Not allowed here: {request.method}. Use one of {', '.join(allowed)}." if allowed else detail
+        return answer(error.status_code, detail, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def validation(_: Request, error: RequestValidationError) -> JSONResponse:

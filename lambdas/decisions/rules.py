@@ -34,8 +34,8 @@ def _pattern(text: str) -> str:
     return text
 
 
-def _destination(text: str | None) -> str | None:
-    if text is None or re.fullmatch(SIP_URI, text):
+def _destination(text: str) -> str:
+    if re.fullmatch(SIP_URI, text):
         return text
     user, at, host = text.partition("@")
     if not is_user(user) or (at and not is_user(host)):
@@ -88,6 +88,7 @@ class When(_Part):
 
 
 _SipUri = Annotated[str, Field(max_length=200, pattern=f"^{SIP_URI}$", examples=["sip:front@example.net"])]
+_Destination = Annotated[str, AfterValidator(_destination), Field(max_length=320)]
 _Duration = Annotated[int, Field(ge=0, le=86_400, description="Seconds after which we end the call; 0 for never.")]
 
 
@@ -142,9 +143,7 @@ class Action(_Part):
 
     ring: Ring | None = None
     forward: Annotated[
-        str | None,
-        AfterValidator(_destination),
-        Field(max_length=320, description="The call goes to this account, number or SIP address instead."),
+        _Destination | None, Field(description="The call goes to this account, number or SIP address instead.")
     ] = None
     reject: Refuse | None = None
     redirect: _SipUri | None = None

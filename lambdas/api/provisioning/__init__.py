@@ -2,8 +2,9 @@
 
 from fastapi import APIRouter
 
+from lambdas.api.problems import responses
 from lambdas.api.provisioning import accounts, calls, domains, edges, events, keys, plans, providers, store, tenants
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", responses=responses(400, 401, 422))
 for module in (tenants, domains, accounts, providers, plans, store, edges, keys, calls, events):
     router.include_router(module.router)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
     DomainName,
+    Flag,
     Input,
     ListPage,
     Paging,
@@ -53,13 +54,13 @@ class NewAccount(Input):
 
 
 class AccountChange(Input):
-    enabled: Annotated[bool | None, Field(description="A disabled account can neither register nor call.")] = None
+    enabled: Annotated[Flag | None, Field(description="A disabled account can neither register nor call.")] = None
     display_name: Annotated[str | None, Field(max_length=100)] = None
     caller_id: E164 | None = None
     plan: Annotated[str | None, Field(max_length=32, description="The dial plan of calls to it; empty for none.")] = (
         None
     )
-    do_not_disturb: Annotated[bool | None, Field(description="Calls to it are busy, unless its plan says else.")] = None
+    do_not_disturb: Annotated[Flag | None, Field(description="Calls to it are busy, unless its plan says else.")] = None
 
 
 class PasswordChange(Input):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from lambdas.api.problems import responses
-from lambdas.api.provisioning.common import ListPage, Paging, PagingDep, chosen_tenant
+from lambdas.api.provisioning.common import Day, ListPage, Paging, PagingDep, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.repositories.calls import Call as StoredCall
 
@@ -39,7 +38,7 @@ def list_calls(
     services: ServicesDep,
     who: CallerDep,
     paging: PagingDep,
-    day: Annotated[datetime.date, Query(description="The day on which they were started, UTC.")],
+    day: Annotated[Day, Query(description="The day on which they were started, UTC.")],
     tenant: Annotated[str | None, Query(description="Whose; needed with an administration key.")] = None,
 ) -> ListPage[Call]:
     """A tenant's answered calls of a day, oldest first. They are here within seconds of being answered."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from lambdas.api.problems import Problem
 from lambdas.api.security import Caller
@@ -42,7 +42,7 @@ class Paging:
         self.limit = limit
         try:
             self.after = base64.b64decode(cursor, b"-_", validate=True).decode() if cursor else None
-        except (binascii.Error, UnicodeError) as error:
+        except ValueError as error:
             raise Problem(400, "cursor isn't one that this API gave; leave it out to begin at the start.") from error
 
     @staticmethod
@@ -55,6 +55,25 @@ class Paging:
 
 
 PagingDep = Annotated[Paging, Depends(Paging)]
+
+
+def _flag(value: object) -> object:
+    """JSON's true and false, and their names in YAML; a number is a mistake."""
+    if not isinstance(value, bool | str):
+        raise ValueError("true or false is wanted")
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+
+
+def _day(text: object) -> datetime.date:
+    if not isinstance(text, str) or len(text) != 10:
+        raise ValueError("not a day like 2026-01-31")
+    return datetime.date.fromisoformat(text)
+
+
+Day = Annotated[datetime.date, BeforeValidator(_day)]
 
 
 def _domain_name(text: str) -> str:

@@ -8,7 +8,16 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import DomainName, Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
+from lambdas.api.provisioning.common import (
+    DomainName,
+    Flag,
+    Input,
+    ListPage,
+    Paging,
+    PagingDep,
+    chosen_tenant,
+    found_or_404,
+)
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.repositories.directory import Page, Taken, domain_item
 from lambdas.repositories.models import DomainItem
@@ -26,7 +35,7 @@ class NewDomain(Input):
     name: Annotated[DomainName, Field(description="The canonical name; it can't be changed later.")]
     aliases: Aliases = []
     default: Annotated[
-        bool,
+        Flag,
         Field(description="Phones that use an edge's IP address as domain mean this one. Administration keys only."),
     ] = False
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from lambdas.api.problems import responses
-from lambdas.api.provisioning.common import ListPage, Paging, PagingDep, chosen_tenant
+from lambdas.api.provisioning.common import Day, ListPage, Paging, PagingDep, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
 
 router = APIRouter(prefix="/events", tags=["events"])
@@ -28,7 +27,7 @@ def list_events(
     services: ServicesDep,
     who: CallerDep,
     paging: PagingDep,
-    day: Annotated[datetime.date, Query(description="UTC.")],
+    day: Annotated[Day, Query(description="UTC.")],
     tenant: Annotated[str | None, Query(description="Whose; needed with an administration key.")] = None,
 ) -> ListPage[Event]:
     """A tenant's events of a day, oldest first. They are kept for 30 days."""

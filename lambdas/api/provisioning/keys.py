@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
+from lambdas.api.provisioning.common import Flag, Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
 from lambdas.api.security import CallerDep, ServicesDep, new_key
 from lambdas.repositories.directory import Missing
 from lambdas.repositories.models import ApiKeyItem
@@ -20,7 +20,7 @@ class NewKey(Input):
     tenant: Annotated[
         str | None, Field(description="Whose; a tenant's key makes keys of its own tenant without naming it.")
     ] = None
-    administration: Annotated[bool, Field(description="A key for everything. Needs such a key.")] = False
+    administration: Annotated[Flag, Field(description="A key for everything. Needs such a key.")] = False
     note: Annotated[str, Field(max_length=100, description="What it is for.")] = ""
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from lambdas.api.judging import ScriptError, judge, judge_example
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
+from lambdas.api.provisioning.common import Flag, Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
 from lambdas.decisions import wizard
@@ -31,7 +31,7 @@ _TenantQuery = Annotated[str | None, Query(description="Whose; needed with an ad
 class NewVersion(Input):
     plan: Plan
     note: Annotated[str, Field(max_length=200, description="What has changed, for those who read the history.")] = ""
-    publish: Annotated[bool, Field(description="Let it count at once.")] = False
+    publish: Annotated[Flag, Field(description="Let it count at once.")] = False
 
 
 class Publication(Input):

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
+from lambdas.api.provisioning.common import Flag, Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.registrations import choose_address, living
 from lambdas.api.security import CallerDep, ServicesDep
@@ -129,16 +129,16 @@ class NewProvider(Input):
     expires: _Expires = 3600
     headers: _Headers = []
     sources: _Sources = []
-    registers: Annotated[bool, Field(description="False for a provider that takes calls without a registration.")] = (
+    registers: Annotated[Flag, Field(description="False for a provider that takes calls without a registration.")] = (
         True
     )
-    enabled: bool = True
+    enabled: Flag = True
     incoming: Annotated[_Aors, Field(description="Accounts that its calls ring, all at once.")] = []
     message_waiting: Annotated[_Aors, Field(description="Whose phones show its voicemail; as incoming if empty.")] = []
     caller_id: Annotated[E164, Field(description="The number to show, unless the calling account has its own.")] = ""
     caller_id_in: CallerIdIn = "from"
     number_format: NumberFormat = "e164"
-    transfers: Annotated[bool, Field(description="Whether REFER may pass between phone and provider.")] = False
+    transfers: Annotated[Flag, Field(description="Whether REFER may pass between phone and provider.")] = False
     plan: Annotated[str, Field(max_length=32, description="The dial plan of its calls; else they ring `incoming`.")] = (
         ""
     )
@@ -159,14 +159,14 @@ class ProviderChange(Input):
     expires: _Expires | None = None
     headers: _Headers | None = None
     sources: _Sources | None = None
-    registers: bool | None = None
-    enabled: bool | None = None
+    registers: Flag | None = None
+    enabled: Flag | None = None
     incoming: _Aors | None = None
     message_waiting: _Aors | None = None
     caller_id: E164 | None = None
     caller_id_in: CallerIdIn | None = None
     number_format: NumberFormat | None = None
-    transfers: bool | None = None
+    transfers: Flag | None = None
     plan: Annotated[str, Field(max_length=32)] | None = None
 
 

@@ -55,6 +55,9 @@ def _country(text: str) -> str:
     return code
 
 
+_Country = Annotated[str, AfterValidator(_country), Field(max_length=2)]
+
+
 def _page_host(text: str) -> str:
     try:
         host, port = hostport(text.strip().lower())
@@ -64,11 +67,7 @@ def _page_host(text: str) -> str:
 
 
 class TenantChange(Input):
-    country: Annotated[
-        str | None,
-        AfterValidator(lambda text: text if text is None else _country(text)),
-        Field(max_length=2, description="Tells what national numbers mean."),
-    ] = None
+    country: Annotated[_Country | None, Field(description="Tells what national numbers mean.")] = None
     emergency_providers: Annotated[
         list[ProviderName] | None,
         Field(max_length=4, description="Where emergency calls go; without any they are refused."),
