@@ -1,0 +1,169 @@
+"""One tenant can't see, guess or affect another's anything: every route of the public document is walked with another
+tenant's key, with every identifier of the victim's, named and unnamed, and with identifiers that nobody has."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import secrets
+
+import pytest
+
+from tests.integration.test_provisioning import ask
+
+pytestmark = pytest.mark.integration
+
+PLAN = {"rules": [{"name": "all", "as_dialled": True}]}
+
+
+class Victim:
+    """A tenant with one of everything."""
+
+    def __init__(self, fleet):
+        self.fleet = fleet
+        mark = secrets.token_hex(4)
+        self.tenant = fleet.api("POST", "/v1/tenants", {"name": f"Victim {mark}"})["id"]
+        self.domain = f"victim-{mark}.example.com"
+        fleet.api("POST", "/v1/domains", {"tenant": self.tenant, "name": self.domain})
+        self.aor = fleet.api("POST", "/v1/accounts", {"username": "alice", "domain": self.domain})["aor"]
+        key = fleet.api("POST", "/v1/keys", {"tenant": self.tenant, "note": f"key of {mark}"})
+        self.key, self.key_id = key["key"], key["id"]
+        self.name = f"voip-{mark}"
+        provider = {"name": self.name, "host": "198.51.100.7", "username": f"user-{mark}", "password": "secret-of-it"}
+        fleet.api("POST", "/v1/providers", {"tenant": self.tenant, "registers": False, **provider})
+        body = {"plan": PLAN, "note": f"note of {mark}", "publish": True}
+        fleet.api("POST", f"/v1/plans/{self.name}/versions?tenant={self.tenant}", body)
+        fleet.api("PUT", f"/v1/store/{self.name}?tenant={self.tenant}", {"value": f"value of {mark}"})
+        self.marks = (mark, self.tenant)
+
+    def state(self):
+        """Everything of it, as an administrator sees it."""
+        query = f"tenant={self.tenant}"
+        lists = [f"/v1/{kind}?{query}" for kind in ("domains", "accounts", "providers", "plans", "store", "keys")]
+        ones = [
+            f"/v1/tenants/{self.tenant}",
+            f"/v1/plans/{self.name}/versions?{query}",
+            f"/v1/accounts/{self.aor}/bindings",
+        ]
+        return json.dumps([self.fleet.api("GET", path) for path in (*lists, *ones)], sort_keys=True)
+
+
+@pytest.fixture
+def victim(fleet):
+    return Victim(fleet)
+
+
+@pytest.fixture
+def thief(fleet):
+    """Another tenant's key, and a domain of its own."""
+    tenant = fleet.api("POST", "/v1/tenants", {"name": "Thief"})["id"]
+    domain = f"thief-{secrets.token_hex(4)}.example.com"
+    fleet.api("POST", "/v1/domains", {"tenant": tenant, "name": domain})
+    return fleet.api("POST", "/v1/keys", {"tenant": tenant, "note": "thief"})["key"], domain
+
+
+def bodies(victim, own_domain):
+    """What a thief would send: the victim's things named wherever a body has room for them."""
+    provider = {"name": victim.name, "host": "198.51.100.8", "username": "u", "password": "p" * 8, "registers": False}
+    return {
+        ("POST", "/v1/tenants"): {"name": "Mine"},
+        ("PATCH", "/v1/tenants/{tenant}"): {"country": "DE"},
+        ("POST", "/v1/domains"): {"tenant": victim.tenant, "name": f"more-{own_domain}"},
+        ("PATCH", "/v1/domains/{name}"): {"aliases": [f"alias-{own_domain}"]},
+        ("POST", "/v1/accounts"): {"username": "mallory", "domain": victim.domain},
+        ("PATCH", "/v1/accounts/{aor}"): {"enabled": False},
+        ("POST", "/v1/accounts/{aor}/password"): {"password": "mine-now-1"},
+        ("POST", "/v1/providers"): {"tenant": victim.tenant, **provider},
+        ("PATCH", "/v1/providers/{name}"): {"enabled": False},
+        ("POST", "/v1/plans/{name}/versions"): {"plan": PLAN, "publish": True},
+        ("POST", "/v1/plans/{name}/publish"): {"version": 1},
+        ("POST", "/v1/plans/{name}:simulate"): {"caller": "a", "called": victim.aor},
+        ("PUT", "/v1/store/{key}"): {"value": "mine"},
+        ("POST", "/v1/edges"): {"id": "edge-x", "public_key": "A" * 43 + "=", "addresses": ["203.0.113.99"]},
+        ("POST", "/v1/keys"): {"tenant": victim.tenant},
+    }
+
+
+def test_every_route_with_anothers_key(fleet, victim, thief):
+    key, own_domain = thief
+    before = victim.state()
+    document = fleet.request("GET", "/v1/openapi.json")[1]
+    wanted = bodies(victim, own_domain)
+    walked = set()
+    names = {"tenant": victim.tenant, "aor": victim.aor, "edge": fleet.edges[0].id, "binding": "AAAAAAAAAAA"}
+    for template, operations in document["paths"].items():
+        for method, operation in operations.items():
+            method = method.upper()
+            place = (method, template)
+            keys = {"key": victim.key_id if template.startswith("/v1/keys") else victim.name}
+            name = victim.domain if template.startswith("/v1/domains") else victim.name
+            path = template.format(**names, **keys, name=name)
+            asked = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "query"}
+            day = f"&day={datetime.datetime.now(datetime.UTC).date()}" if "day" in asked else ""
+            tries = [f"{path}?{day}"]
+            if "tenant" in asked:
+                tries.append(f"{path}?tenant={victim.tenant}{day}")
+            if operation.get("requestBody"):
+                assert place in wanted, f"{place}: say what a thief would send"
+            for one in tries:
+                status, answer = ask(fleet, key, method, one, wanted.get(place))
+                text = json.dumps(answer)
+                named = "tenant=" in one or "{" in template or place in wanted
+                # Without the victim's name it is about the thief's own: nothing of it is the victim's.
+                if named and "tenant=" not in one and "tenant" in asked:
+                    assert status in (200, 201, 204, 400, 404), (place, one, status, text)
+                elif named:
+                    assert status in (403, 404), (place, one, status, text)
+                else:
+                    assert status in (200, 403), (place, one, status, text)
+                told = [mark for mark in victim.marks if mark in text and mark not in one]
+                assert not told or status == 404, (place, one, text)
+                walked.add(place)
+    assert {(method.upper(), path) for path, operations in document["paths"].items() for method in operations} == walked
+    assert victim.state() == before
+
+
+def test_what_isnt_there_and_what_is_anothers_look_the_same(fleet, victim, thief):
+    """Else names could be guessed."""
+    key, own_domain = thief
+    for mine, nobodys in (
+        (f"/v1/tenants/{victim.tenant}", "/v1/tenants/t000000000000"),
+        (f"/v1/accounts/{victim.aor}", f"/v1/accounts/nobody@{own_domain}"),
+        (f"/v1/domains/{victim.domain}", "/v1/domains/nobody.example.org"),
+        (f"/v1/providers/{victim.name}", "/v1/providers/nobody"),
+        (f"/v1/plans/{victim.name}", "/v1/plans/nobody"),
+        (f"/v1/store/{victim.name}", "/v1/store/nobody"),
+        (f"/v1/accounts/{victim.aor}/bindings", f"/v1/accounts/nobody@{own_domain}/bindings"),
+        (f"/v1/providers/{victim.name}?tenant={victim.tenant}", "/v1/providers/nobody?tenant=t000000000000"),
+    ):
+        texts = []
+        for path in (mine, nobodys):
+            status, answer = ask(fleet, key, "GET", path)
+            assert status == 404, path
+            texts.append(json.dumps(answer).replace(path.rpartition("/")[2].partition("?")[0], "X"))
+        generic = [
+            text.replace(victim.aor, "X")
+            .replace(f"nobody@{own_domain}", "X")
+            .replace(victim.tenant, "X")
+            .replace("t000000000000", "X")
+            for text in texts
+        ]
+        assert generic[0] == generic[1], mine
+
+
+def test_names_of_others_in_plans_lead_nowhere(fleet, victim, thief):
+    """A leg, a forwarding or a condition that names the victim's account finds nobody."""
+    key, own_domain = thief
+    ask(fleet, key, "POST", "/v1/accounts", {"username": "mallory", "domain": own_domain})
+    legs = [{"account": victim.aor}, {"uri": f"sip:{victim.aor}"}, {"number": "+4420", "providers": [victim.name]}]
+    for rule in ({"ring": {"legs": legs}}, {"forward": victim.aor}, {"when": {"registered": victim.aor}, "reject": {}}):
+        plan = {"rules": [{"name": "x", **rule}]}
+        assert ask(fleet, key, "POST", "/v1/plans/spy/versions", {"plan": plan, "publish": True})[0] == 201
+        shown = ask(fleet, key, "POST", "/v1/plans/spy:simulate", {"caller": "a", "called": f"mallory@{own_domain}"})[1]
+        if "when" in rule:
+            assert shown["rules"][0]["outcome"] == f"{victim.aor} has no phone registered"
+    fleet.api("PATCH", f"/v1/accounts/{victim.aor}", {"do_not_disturb": True})
+    plan = {"rules": [{"name": "x", "when": {"do_not_disturb": victim.aor}, "reject": {}}]}
+    ask(fleet, key, "POST", "/v1/plans/spy/versions", {"plan": plan, "publish": True})
+    shown = ask(fleet, key, "POST", "/v1/plans/spy:simulate", {"caller": "a", "called": "b"})[1]
+    assert shown["rules"][0]["outcome"] == f"{victim.aor} may be disturbed"
