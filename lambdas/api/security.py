@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -21,6 +21,7 @@ from lambdas.contract import signed_text
 from lambdas.repositories.directory import api_key_item
 from lambdas.repositories.models import ApiKeyItem, EdgeItem
 
+_TRIES = ":simulate"  # what is asked by POST, but changes nothing
 _WINDOW = 60  # seconds that an edge's clock may be off, and in which a captured request could be sent again
 
 
@@ -55,26 +56,45 @@ async def signing_edge(request: Request, found: ServicesDep) -> EdgeItem:
 EdgeDep = Annotated[EdgeItem, Depends(signing_edge)]
 
 
-@dataclass(frozen=True, slots=True)
+Role = Literal["owner", "admin", "read-only"]
+
+
+@dataclass(slots=True)
 class Caller:
-    """Who an API key belongs to; ``tenant`` "" is the administration."""
+    """Who an API key belongs to; ``tenant`` "" is the administration. ``about`` is the tenant whose things the request
+    is about, once that is known."""
 
     key: str
     tenant: str
+    role: Role = "owner"
+    about: str = ""
 
     @property
     def admin(self) -> bool:
         return not self.tenant
 
     def owns(self, tenant: str) -> bool:
-        return self.admin or self.tenant == tenant
+        """Whether what is ``tenant``'s is the caller's to see."""
+        mine = self.admin or self.tenant == tenant
+        if mine:
+            self.about = tenant
+        return mine
 
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, as made under /v1/keys: `sw_…`.")
 
 
-def caller(found: ServicesDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
-    """The owner of the API key. 401 if there is none."""
+def changes(request: Request) -> bool:
+    """Whether it is a request to change something."""
+    return request.method not in ("GET", "HEAD") and not request.url.path.endswith(_TRIES)
+
+
+def caller(
+    request: Request,
+    found: ServicesDep,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Caller:
+    """The owner of the API key. 401 if there is none, 403 for a change by one that may only read."""
     refusal = Problem(
         401,
         "Send a valid API key: 'Authorization: Bearer sw_…'. Keys are made under /v1/keys.",
@@ -89,10 +109,24 @@ def caller(found: ServicesDep, credentials: Annotated[HTTPAuthorizationCredentia
     stored = item.hash if item else ""
     if not hmac.compare_digest(stored.encode(), hash_key(parts[2]).encode()) or item is None:
         raise refusal
-    return Caller(item.id, item.tenant)
+    who = Caller(item.id, item.tenant, cast(Role, item.role), item.tenant)
+    if who.role == "read-only" and changes(request):
+        raise Problem(403, "This API key may only read.")
+    request.state.caller = who
+    return who
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
+
+
+def owner(who: CallerDep) -> Caller:
+    """For what only owners may do: saying who else may do what."""
+    if who.role != "owner":
+        raise Problem(403, "Only an owner's key may make or revoke API keys.")
+    return who
+
+
+OwnerDep = Annotated[Caller, Depends(owner)]
 
 
 def administrator(who: CallerDep) -> Caller:
@@ -109,9 +143,9 @@ def hash_key(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def new_key(found: Services, tenant: str, note: str) -> tuple[ApiKeyItem, str]:
+def new_key(found: Services, tenant: str, note: str, role: Role = "owner") -> tuple[ApiKeyItem, str]:
     """Make and store an API key: its item, and the text that is shown once."""
     name, secret = secrets.token_hex(8), secrets.token_hex(32)
-    item = api_key_item(name, hash_key(secret), tenant, note)
+    item = api_key_item(name, hash_key(secret), tenant, note, role)
     found.directory.create(item)
     return item, f"sw_{name}_{secret}"

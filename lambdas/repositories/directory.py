@@ -301,9 +301,9 @@ def account_item(aor: str, tenant: str, ha1_md5: str, ha1_sha256: str, display_n
     )
 
 
-def api_key_item(key: str, digest: str, tenant: str, note: str) -> ApiKeyItem:
+def api_key_item(key: str, digest: str, tenant: str, note: str, role: str) -> ApiKeyItem:
     pk, sk = item_key(ApiKeyItem, key)
-    return ApiKeyItem(pk, sk, id=key, hash=digest, tenant=tenant, note=note, listing=f"keys#{tenant}")
+    return ApiKeyItem(pk, sk, id=key, hash=digest, tenant=tenant, note=note, role=role, listing=f"keys#{tenant}")
 
 
 def edge_item(edge: str, public_key: str, addresses: list[str]) -> EdgeItem:

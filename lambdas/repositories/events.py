@@ -1,22 +1,26 @@
-"""What a tenant should know of: the log of its dial plans, for 30 days."""
+"""What a tenant should know of: the log of its dial plans, and who changed what; for 30 days."""
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from dataclasses import dataclass
+from typing import Literal, cast
 
 from lambdas.repositories.models import EventItem
 
 KEEP = 30 * 86_400
 _LONGEST = 2000  # characters
 
+Kind = Literal["plan", "audit"]
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """``kind`` says what ``about`` is: of "plan" the dial plan's name. ``at`` is Unix time."""
+    """``kind`` says what ``about`` is: of "plan" the dial plan's name, of "audit" the API key. ``at`` is Unix time."""
 
-    kind: str
+    kind: Kind
     at: float
     text: str
     about: str = ""
@@ -38,11 +42,17 @@ class Events:
             ttl=int(event.at) + KEEP,
         ).save()
 
-    def of(self, tenant: str, day: str, limit: int, after: str | None) -> tuple[list[Event], str | None]:
-        """A tenant's events of ``day`` (YYYY-MM-DD, UTC), oldest first, and where to go on."""
+    def of(
+        self, tenant: str, day: str, limit: int, after: str | None, kind: Kind | None
+    ) -> tuple[list[Event], str | None]:
+        """A tenant's events of ``day`` (YYYY-MM-DD, UTC), oldest first, and where to go on; of one ``kind`` or all."""
         condition = EventItem.sk > after if after else None
-        found = list(EventItem.query(_partition(tenant, day), condition, limit=limit + 1))
-        events = [Event(item.kind, float(item.at), item.text, item.about, item.call_id) for item in found[:limit]]
+        wanted = EventItem.kind == kind if kind else None
+        query = EventItem.query(_partition(tenant, day), condition, wanted, page_size=limit + 1)
+        found = list(itertools.islice(query, limit + 1))
+        events = [
+            Event(cast(Kind, item.kind), float(item.at), item.text, item.about, item.call_id) for item in found[:limit]
+        ]
         return events, found[limit - 1].sk if len(found) > limit else None
 
 

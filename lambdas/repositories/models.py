@@ -193,12 +193,13 @@ class ChangeItem(DirectoryItem, discriminator="change"):
 
 
 class ApiKeyItem(DirectoryItem, discriminator="key"):
-    """``hash`` is the SHA-256 of the secret part; ``tenant`` "" means administration."""
+    """``hash`` is the SHA-256 of the secret part; ``tenant`` "" means administration; ``role`` what it may do there."""
 
     id = UnicodeAttribute()
     hash = UnicodeAttribute()
     tenant = UnicodeAttribute(default="")
     note = UnicodeAttribute(default="")
+    role = UnicodeAttribute(default="owner")
 
 
 class EdgeItem(DirectoryItem, discriminator="edge"):

@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import responses
 from lambdas.api.provisioning.common import Day, ListPage, Paging, PagingDep, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.repositories.calls import Call as StoredCall
 
-router = APIRouter(prefix="/calls", tags=["calls"])
+router = APIRouter(prefix="/calls", tags=["calls"], route_class=AuditedRoute)
 
 Time = Annotated[float, Field(description="Unix time in seconds.")]
 

@@ -115,6 +115,7 @@ def chosen_tenant(named: str | None, who: Caller, services: Services) -> str:
         raise Problem(400, "An administration key has no tenant of its own: say which one with `tenant`.")
     if services.directory.get(TenantItem, named) is None:
         raise Problem(404, f"There is no tenant {named!r}.")
+    who.about = named
     return named
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
     DomainName,
@@ -22,7 +23,7 @@ from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.repositories.directory import Page, Taken, domain_item
 from lambdas.repositories.models import DomainItem
 
-router = APIRouter(prefix="/domains", tags=["domains"])
+router = APIRouter(prefix="/domains", tags=["domains"], route_class=AuditedRoute)
 
 Aliases = Annotated[
     list[DomainName],

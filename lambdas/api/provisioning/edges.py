@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
+from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
 from lambdas.api.security import AdminDep, ServicesDep
@@ -17,7 +18,7 @@ from lambdas.api.services import Services
 from lambdas.repositories.directory import Missing, Taken, edge_item
 from lambdas.repositories.models import EdgeItem
 
-router = APIRouter(prefix="/edges", tags=["edges"])
+router = APIRouter(prefix="/edges", tags=["edges"], route_class=AuditedRoute)
 
 
 def _address(text: str) -> str:

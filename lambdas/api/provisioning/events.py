@@ -1,23 +1,29 @@
-"""The log: what a tenant's dial plans had to say, and why they failed."""
+"""The log: what a tenant's dial plans had to say and why they failed, and who changed what."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import responses
 from lambdas.api.provisioning.common import Day, ListPage, Paging, PagingDep, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
 
-router = APIRouter(prefix="/events", tags=["events"])
+router = APIRouter(prefix="/events", tags=["events"], route_class=AuditedRoute)
+
+Kind = Literal["plan", "audit"]
 
 
 class Event(BaseModel):
-    kind: Annotated[str, Field(description="`plan`: what a dial plan has logged, or why it failed.")]
+    kind: Annotated[
+        Kind,
+        Field(description="`plan`: what a dial plan has logged, or why it failed; `audit`: what was changed."),
+    ]
     at: Annotated[float, Field(description="Unix time in seconds.")]
-    about: Annotated[str, Field(description="The plan and its version.")]
+    about: Annotated[str, Field(description="The plan and its version, or the API key that changed it.")]
     call_id: Annotated[str, Field(description="The SIP Call-ID.")]
     text: str
 
@@ -28,11 +34,12 @@ def list_events(
     who: CallerDep,
     paging: PagingDep,
     day: Annotated[Day, Query(description="UTC.")],
-    tenant: Annotated[str | None, Query(description="Whose; needed with an administration key.")] = None,
+    tenant: Annotated[str | None, Query(description="With an administration key: whose, or the service's own.")] = None,
+    kind: Annotated[Kind | None, Query(description="Only these.")] = None,
 ) -> ListPage[Event]:
     """A tenant's events of a day, oldest first. They are kept for 30 days."""
-    owner = chosen_tenant(tenant, who, services)
-    events, following = services.events.of(owner, day.isoformat(), paging.limit, paging.after)
+    owner = "" if who.admin and tenant is None else chosen_tenant(tenant, who, services)
+    events, following = services.events.of(owner, day.isoformat(), paging.limit, paging.after, kind)
     items = [
         Event(kind=event.kind, at=event.at, about=event.about, call_id=event.call_id, text=event.text)
         for event in events

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Flag, Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
-from lambdas.api.security import CallerDep, ServicesDep, new_key
+from lambdas.api.security import CallerDep, OwnerDep, Role, ServicesDep, new_key
 from lambdas.repositories.directory import Missing
 from lambdas.repositories.models import ApiKeyItem
 
-router = APIRouter(prefix="/keys", tags=["API keys"])
+router = APIRouter(prefix="/keys", tags=["API keys"], route_class=AuditedRoute)
 
 
 class NewKey(Input):
@@ -22,12 +23,17 @@ class NewKey(Input):
     ] = None
     administration: Annotated[Flag, Field(description="A key for everything. Needs such a key.")] = False
     note: Annotated[str, Field(max_length=100, description="What it is for.")] = ""
+    role: Annotated[
+        Role,
+        Field(description="`owner`: everything; `admin`: everything but API keys; `read-only`: nothing is changed."),
+    ] = "owner"
 
 
 class Key(BaseModel):
     id: str
     tenant: Annotated[str | None, Field(description="null: administration")]
     note: str
+    role: Role
 
 
 class KeyWithSecret(Key):
@@ -35,11 +41,11 @@ class KeyWithSecret(Key):
 
 
 def _shown(item: ApiKeyItem) -> Key:
-    return Key(id=item.id, tenant=item.tenant or None, note=item.note)
+    return Key(id=item.id, tenant=item.tenant or None, note=item.note, role=cast(Role, item.role))
 
 
 @router.post("", status_code=201, responses=responses(400, 401, 403, 404, 422))
-def create_key(body: NewKey, services: ServicesDep, who: CallerDep) -> KeyWithSecret:
+def create_key(body: NewKey, services: ServicesDep, who: OwnerDep) -> KeyWithSecret:
     """Make a key."""
     if body.administration:
         if not who.admin:
@@ -49,7 +55,7 @@ def create_key(body: NewKey, services: ServicesDep, who: CallerDep) -> KeyWithSe
         tenant = ""
     else:
         tenant = chosen_tenant(body.tenant, who, services)
-    item, text = new_key(services, tenant, body.note)
+    item, text = new_key(services, tenant, body.note, body.role)
     return KeyWithSecret(**_shown(item).model_dump(), key=text)
 
 
@@ -66,8 +72,8 @@ def list_keys(
     return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
 
 
-@router.delete("/{key}", status_code=204, responses=responses(401, 404, 409))
-def delete_key(key: str, services: ServicesDep, who: CallerDep) -> None:
+@router.delete("/{key}", status_code=204, responses=responses(401, 403, 404, 409))
+def delete_key(key: str, services: ServicesDep, who: OwnerDep) -> None:
     """Revoke a key, at once."""
     item: ApiKeyItem = found_or_404(services.directory.get(ApiKeyItem, key), who, f"key {key!r}")
     if item.id == who.key:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from lambdas.api.audit import AuditedRoute
 from lambdas.api.judging import ScriptError, judge, judge_example
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Flag, Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
@@ -20,7 +21,7 @@ from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.models import PlanItem
 from lambdas.repositories.plans import Version
 
-router = APIRouter(prefix="/plans", tags=["dial plans"])
+router = APIRouter(prefix="/plans", tags=["dial plans"], route_class=AuditedRoute)
 
 _MOST_TEXT = 200_000  # characters of JSON
 

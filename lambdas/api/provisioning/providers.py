@@ -10,6 +10,7 @@ import phonenumbers
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, Field
 
+from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Flag, Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
 from lambdas.api.provisioning.plans import check_plan
@@ -24,7 +25,7 @@ from lambdas.repositories.models import AccountItem, ProviderItem
 from lambdas.repositories.providers import State
 from lambdas.repositories.vault import Unsealed
 
-router = APIRouter(prefix="/providers", tags=["providers"])
+router = APIRouter(prefix="/providers", tags=["providers"], route_class=AuditedRoute)
 
 _PRINTABLE = r"^[\x20-\x7e]*$"
 _RESERVED = frozenset(

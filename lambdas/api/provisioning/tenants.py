@@ -9,6 +9,7 @@ import phonenumbers
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
+from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
 from lambdas.api.provisioning.plans import check_plan
@@ -18,7 +19,7 @@ from lambdas.decisions.uris import hostport
 from lambdas.repositories.directory import Missing, tenant_item
 from lambdas.repositories.models import TenantItem
 
-router = APIRouter(prefix="/tenants", tags=["tenants"])
+router = APIRouter(prefix="/tenants", tags=["tenants"], route_class=AuditedRoute)
 
 
 class NewTenant(Input):

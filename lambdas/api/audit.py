@@ -1,0 +1,52 @@
+"""The audit trail: every change that was made by the API, by which key, to whose things. What fields were set is noted,
+not their values: passwords are among them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
+
+from lambdas.api.security import Caller, changes
+from lambdas.api.services import Services
+from lambdas.repositories.events import Event
+
+log = logging.getLogger(__name__)
+
+
+class AuditedRoute(APIRoute):
+    """A route whose changes leave a trace."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def audited(request: Request) -> Response:
+            response = await handle(request)
+            who: Caller | None = getattr(request.state, "caller", None)
+            if who is not None and changes(request) and response.status_code < 300:
+                fields = _fields(await request.body())
+                await run_in_threadpool(_note, request.app.state.services, who, request, fields)
+            return response
+
+        return audited
+
+
+def _note(services: Services, who: Caller, request: Request, fields: str) -> None:
+    text = f"{request.method} {request.url.path}" + (f": {fields}" if fields else "")
+    try:
+        services.events.add(who.about, Event("audit", services.clock(), text, who.key))
+    except Exception:
+        log.exception("a change isn't in the audit trail: %s by key %s", text, who.key)  # it has been made all the same
+
+
+def _fields(body: bytes) -> str:
+    try:
+        value = json.loads(body) if body else {}
+    except ValueError:
+        return ""
+    return ", ".join(sorted(value)) if isinstance(value, dict) else ""
