@@ -164,8 +164,12 @@ def make_in_dialog(invite: Request, response: Response, method: str, branch: str
             headers.append((key, f"CSeq: {number if method == 'ACK' else number + ATTEMPTS} {method}"))
         elif key in ("from", "call-id", "max-forwards"):
             headers.append((key, line))
-    headers += [("route", f"Route: {route}") for route in reversed(_routes(response))]
     return Request(method, uri, _sized(headers, b""))
+
+
+def routes_of(response: Response) -> list[Header]:
+    """The Route header fields of a dialog that ``response`` has made, for its caller's side (§12.1.2)."""
+    return [("route", f"Route: {route}") for route in reversed(_routes(response))]
 
 
 # From the provider to the phone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge.providers.leg import make_in_dialog
 from edge.proxy.diversion import divert
 from edge.proxy.early_media import unreliable
 from edge.proxy.forwarding import backward_response, forward_request
@@ -35,6 +36,7 @@ class Branch:
         self.cancelled = False
         self.stage = context.stage
         self._diverted_after = context.outcome
+        self._ended: set[ClientTransaction] = set()
         self._made = False
 
     @property
@@ -128,6 +130,22 @@ class Branch:
     def cancel_transaction(self, transaction: ClientTransaction, now: float) -> None:
         request = make_cancel(transaction.request)
         self.core.begin(NonInviteClient(self.core, Nobody(), request, transaction.branch, transaction.flow), now)
+
+    def hang_up(self, response: Response, now: float) -> None:
+        """It has answered ``response``, and nobody is there any more: acknowledge and end the call (§13.2.2.4)."""
+        if self.transaction is not None:
+            self._hang_up(self.transaction, response, now, [])
+
+    def _hang_up(self, transaction: ClientTransaction, response: Response, now: float, routes: list[Header]) -> None:
+        for method in ("ACK", "BYE"):
+            branch = self.core.new_branch(self.context.incoming)
+            request = make_in_dialog(transaction.request, response, method, branch)
+            request.headers += routes
+            if method == "ACK":
+                self.core.transmit(transaction.flow, request.to_bytes(), "")
+            elif transaction not in self._ended:
+                self._ended.add(transaction)
+                self.core.begin(NonInviteClient(self.core, Nobody(), request, branch, transaction.flow), now)
 
     def abandon(self) -> None:
         """Nobody waits for it any more."""

@@ -182,7 +182,7 @@ class Core(Answering, Asking, Hosting):
             if change.aor:
                 self.registrar.forget(change.aor, change.version, change.binding)
             if not change.binding:
-                self.kept.forget(plan=change.plan, provider=change.provider, aor=change.aor)
+                self.kept.forget(change.plan, change.provider, change.aor, change.tenant)
 
     def informed_lately(self, now: float) -> bool:
         """Whether what the control plane said last is still good without it."""

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from lambdas.contract import Route, Stage, Target
+from lambdas.contract import Q_STEP, Route, Stage, Target
 from lambdas.contract.question import Wire
 
-_MOST = 10_000
+_MOST, _MOST_OF_ONE = 10_000, 1_000  # in all, and of one owner: nobody drives out what others rely on
 
 
 class KeptRoute(Wire):
@@ -25,16 +25,24 @@ class KeptRoutes:
 
     def __init__(self) -> None:
         self._routes: OrderedDict[str, KeptRoute] = OrderedDict()
+        self._of_owner: dict[str, OrderedDict[str, None]] = {}
         self.changed: set[str] = set()
 
     def keep(self, owner: str, called: str, route: Route, wall: float) -> None:
         """Note a decision that has just been made for a call to ``called``."""
-        if route.keep is None:
-            return
-        name = _name(owner, called, route.keep.caller)
-        self._routes.pop(name, None)
-        self._routes[name] = KeptRoute(route=route, until=wall + route.keep.seconds)
-        self.changed.add(name)
+        if route.keep is not None:
+            name = _name(owner, called, route.keep.caller)
+            self._put(name, KeptRoute(route=route, until=wall + route.keep.seconds))
+            self.changed.add(name)
+
+    def _put(self, name: str, kept: KeptRoute) -> None:
+        if name in self._routes:
+            self._forget(name)
+        self._routes[name] = kept
+        mine = self._of_owner.setdefault(_owner(name), OrderedDict())
+        mine[name] = None
+        if len(mine) > _MOST_OF_ONE:
+            self._forget(next(iter(mine)))
         if len(self._routes) > _MOST:
             self._forget(next(iter(self._routes)))
 
@@ -46,12 +54,14 @@ class KeptRoutes:
                 return kept.route
         return None
 
-    def forget(self, plan: str = "", provider: str = "", aor: str = "") -> None:
+    def forget(self, plan: str = "", provider: str = "", aor: str = "", tenant: str = "") -> None:
         """What rests on this has changed."""
         for name, kept in list(self._routes.items()):
             route = kept.route
             if (
-                (plan and route.keep is not None and plan in route.keep.plans)
+                (tenant and route.tenant == tenant)
+                or (plan and route.keep is not None and plan in route.keep.plans)
+                or (provider and provider == _owner(name))
                 or (aor and f" {aor} " in f"{name} ")
                 or any(
                     (provider and target.provider is not None and target.provider.id == provider)
@@ -63,6 +73,10 @@ class KeptRoutes:
 
     def _forget(self, name: str) -> None:
         del self._routes[name]
+        mine = self._of_owner[_owner(name)]
+        del mine[name]
+        if not mine:
+            del self._of_owner[_owner(name)]
         self.changed.add(name)
 
     def take_changed(self, limit: int) -> list[tuple[str, bytes]]:
@@ -75,9 +89,12 @@ class KeptRoutes:
     def restore(self, records: list[tuple[str, bytes]]) -> None:
         for name, data in records:
             try:
-                self._routes.setdefault(name, KeptRoute.model_validate_json(data))
+                kept = KeptRoute.model_validate_json(data)
             except ValueError:
                 self.changed.add(name)  # of another version: it goes from the disk too
+            else:
+                if name not in self._routes:
+                    self._put(name, kept)
 
     def __len__(self) -> int:
         return len(self._routes)
@@ -87,9 +104,14 @@ def _name(owner: str, called: str, caller: str) -> str:
     return f"{owner} {called} {caller}"
 
 
+def _owner(name: str) -> str:
+    return name.partition(" ")[0]
+
+
 def all_targets(route: Route) -> Iterator[Target]:
+    """Everybody it could ring, phones that weren't there included."""
     for stage in (route, *route.stages):
-        for target in stage.targets:
+        for target in (*stage.targets, *stage.absent):
             yield target
             yield from target.instead
 
@@ -101,19 +123,22 @@ def aors(route: Route) -> list[str]:
 
 def with_phones(route: Route, phones: dict[str, list[Target]]) -> Route:
     """``route`` with the phones that its AORs have now."""
+    stages = [stage.model_copy(update=_fresh(stage, phones)) for stage in route.stages]
+    return route.model_copy(update={**_fresh(route, phones), "stages": stages})
 
-    def fresh(stage: Stage) -> dict[str, list[Target]]:
-        targets: list[Target] = []
-        known: set[str] = set()
-        for target in stage.targets:
-            if not target.aor:
-                targets.append(target)
-            elif target.aor not in known:
-                known.add(target.aor)
-                like = {"after": target.after, "headers": target.headers, "instead": target.instead}
-                like |= {"diverted": target.diverted, "account": target.account, "aor": target.aor}
-                targets += [phone.model_copy(update=like) for phone in phones.get(target.aor, ())]
-        return {"targets": targets}
 
-    stages = [stage.model_copy(update=fresh(stage)) for stage in route.stages]
-    return route.model_copy(update={**fresh(route), "stages": stages})
+def _fresh(stage: Stage, phones: dict[str, list[Target]]) -> dict[str, list[Target]]:
+    targets: list[Target] = []
+    known: set[str] = set()
+    for target in (*stage.targets, *stage.absent):
+        if not target.aor:
+            targets.append(target)
+        elif target.aor not in known:
+            known.add(target.aor)
+            found = phones.get(target.aor, [])
+            order = sorted({phone.q for phone in found}, reverse=True)
+            for phone in found:
+                after = target.after + Q_STEP * order.index(phone.q)
+                way = {"uri": phone.uri, "flow": phone.flow, "binding": phone.binding, "q": phone.q, "after": after}
+                targets.append(target.model_copy(update=way))
+    return {"targets": targets, "absent": []}

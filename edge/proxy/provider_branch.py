@@ -9,21 +9,21 @@ from edge.providers.credentials import Authorizer
 from edge.providers.host import Address
 from edge.providers.leg import (
     ATTEMPTS,
-    make_in_dialog,
     provider_uri,
     request_in,
     request_out,
     response_in,
     response_out,
+    routes_of,
 )
 from edge.providers.leg_token import ToPhone, ToProvider
-from edge.proxy.branch import Branch, Nobody
+from edge.proxy.branch import Branch
 from edge.proxy.flow_token import Destination, TokenKeys
 from edge.sip.flow import Flow
 from edge.sip.headers import split_list
 from edge.sip.message import Header, Request, Response
 from edge.sip.timers import T1
-from edge.sip.transaction import ClientTransaction, NonInviteClient
+from edge.sip.transaction import ClientTransaction
 from lambdas.contract import Access, AccessQuestion, Decision, Secret, Target
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ class ProviderBranch(Branch):
         self._attempt = 0
         self._authorizer: Authorizer | None = None
         self._sent: dict[ClientTransaction, int] = {}
-        self._ended: set[ClientTransaction] = set()
         self.timers: dict[str, int] = {}
         leg = target.provider
         if leg is not None and leg.secret is not None:
@@ -134,7 +133,8 @@ class ProviderBranch(Branch):
             if response.status < 200 and not self.cancelled:
                 self.cancel_transaction(transaction, now)
             elif 200 <= response.status < 300 and transaction.request.method == "INVITE":
-                self._hang_up(transaction, response, now)
+                # A server that was given up has answered.
+                self._hang_up(transaction, response, now, routes_of(response))
             return
         self.timers.pop("patience", None)
         status = response.status
@@ -145,16 +145,9 @@ class ProviderBranch(Branch):
         else:
             super().on_response(transaction, response, now)
 
-    def _hang_up(self, transaction: ClientTransaction, response: Response, now: float) -> None:
-        """A server that was given up has answered: end the call that nobody is in (§13.2.2.4)."""
-        for method in ("ACK", "BYE"):
-            branch = self.core.new_branch(self.context.incoming)
-            request = make_in_dialog(transaction.request, response, method, branch)
-            if method == "ACK":
-                self.core.transmit(transaction.flow, request.to_bytes(), "")
-            elif transaction not in self._ended:
-                self._ended.add(transaction)
-                self.core.begin(NonInviteClient(self.core, Nobody(), request, branch, transaction.flow), now)
+    def hang_up(self, response: Response, now: float) -> None:
+        if self.transaction is not None:
+            self._hang_up(self.transaction, response, now, routes_of(response))
 
     def on_timeout(self, transaction: ClientTransaction, now: float) -> None:
         if transaction is self.transaction:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edge.providers.leg import Heard, phone_call_id
+from edge.providers.leg import phone_call_id
 from edge.providers.leg_token import ToPhone, ToProvider
 from edge.proxy.best import answer_of, best_of
 from edge.proxy.branch import Branch
@@ -15,6 +15,7 @@ from edge.proxy.early_media import ringing
 from edge.proxy.flow_token import CallReference, Destination
 from edge.proxy.provider_branch import make_branch
 from edge.proxy.stages import Stages
+from edge.proxy.surroundings import Surroundings
 from edge.proxy.validation import Incoming
 from edge.sip.message import Response
 from edge.sip.timers import TIMER_C
@@ -36,10 +37,11 @@ GIVE_UP = 20.0
 """Seconds after which a non-INVITE request is answered 480. Its sender stops waiting at 32 s, and a 408 may not be
 sent then (RFC 4320 §4.2)."""
 
+_LAST_WORD = 2.0  # seconds for those that were cancelled to say so, before the caller hears that nobody answers
 _CANCEL_WAIT = 32.0  # §9.1: a branch that answers neither the CANCEL nor the INVITE is over after 64*T1
 
 
-class ResponseContext:
+class ResponseContext(Surroundings):
     """From the request's arrival to its last response. ``timers`` is read by the TimerHeap."""
 
     def __init__(self, core: Core, incoming: Incoming, server: ServerTransaction, caller: str) -> None:
@@ -59,6 +61,7 @@ class ResponseContext:
         self._stage_over = False
         self._delayed: list[Branch] = []
         self._given_up = False  # by the caller
+        self._accepted = False  # by somebody called
         self._stage_from = 0  # the first of the present stage's branches
         self._outcomes: list[int] = []  # of the stages of earlier decisions
         self._located = False
@@ -66,53 +69,6 @@ class ResponseContext:
         self._from_provider: ToProvider | None = None
         self._call = CallReference()
         self._record: CallRecord | None = None
-
-    @property
-    def invite(self) -> bool:
-        return self.incoming.request.method == "INVITE"
-
-    # What branches ask
-
-    @property
-    def to_tag(self) -> str:
-        return self._server.to_tag
-
-    @property
-    def over(self) -> bool:
-        return self._server.answered
-
-    @property
-    def has_more(self) -> bool:
-        """Whether there is somebody to try when the present branches fail."""
-        return self._stages.more
-
-    @property
-    def stage(self) -> Stage:
-        """The present one."""
-        return self._stage
-
-    @property
-    def outcome(self) -> int:
-        """The status of the stage before the present one; 0 if there was none."""
-        return self._stages.outcome
-
-    @property
-    def heard(self) -> Heard:
-        incoming = self.incoming
-        return Heard(incoming.request, incoming.call_id, incoming.cseq, incoming.max_forwards, incoming.to_tag)
-
-    def references(self) -> tuple[CallReference, CallReference]:
-        """For tokens that lead to the callee, and to the caller."""
-        if self._record is None:
-            return self._call, self._call
-        return self._record.reference(False), self._record.reference(True)
-
-    def phone_side(self, way: ToProvider) -> ToPhone:
-        """Where a provider's requests in this call go."""
-        flow = self.incoming.flow
-        binding = self.core.bindings.first_on(flow)
-        back = replace(way, contact="") if flow.internal else None
-        return ToPhone(way.provider, flow, binding, "", way.tenant, way.started, way.transfers, way.translated, back)
 
     # Deciding
 
@@ -201,6 +157,8 @@ class ResponseContext:
                 self.core.timers.start(self, f"after {branch.name}", now + branch.target.after)
             else:
                 self._begin(branch, now)
+        if self._delayed and len(self._delayed) == sum(branch.response is None for branch in self._branches):
+            self._begin_delayed(min(self._delayed, key=lambda branch: branch.target.after), now)
 
     def _begin(self, branch: Branch, now: float) -> None:
         branch.begin(now)
@@ -214,17 +172,20 @@ class ResponseContext:
         self._begin(branch, now)
 
     def _end_stage(self, now: float) -> None:
-        """Its time is over: nobody has answered."""
+        """Its time is over: nobody has answered. Where nobody is tried after them, those that were rung have the last
+        word: they may have answered just now."""
         self._stage_over = True
-        for branch in self._branches:
-            if branch.response is None:
-                if branch in self._delayed:
-                    self._delayed.remove(branch)
-                else:
-                    self.timers.pop(branch.name, None)
-                    branch.cancel(now)
+        last = not self._stages.somebody_left
         for branch in [branch for branch in self._branches if branch.response is None]:
+            if branch in self._delayed:
+                self._delayed.remove(branch)
+            else:
+                self.timers.pop(branch.name, None)
+                if (branch.cancelled or branch.cancel(now)) and last:
+                    continue
             branch.fail(408, now)
+        if any(branch.response is None for branch in self._branches):
+            self.core.timers.start(self, "last word", now + _LAST_WORD)
 
     def _branch(self, target: Target) -> Branch:
         branch = make_branch(self, target, str(len(self._branches)), self._destination, self._from_provider)
@@ -251,7 +212,12 @@ class ResponseContext:
     def final(self, branch: Branch, response: Response, now: float) -> None:
         self.timers.pop(branch.name, None)
         self.note_end(response.status, now)
-        if response.status < 300:
+        if response.status == 487 and self._stage_over and not self._given_up:
+            branch.response = None  # we have cancelled it, since it didn't answer
+            branch.fail(408, now)
+        elif response.status < 300 and self._server.answered and not self._accepted:
+            branch.hang_up(response, now)  # the caller was told that nobody answers
+        elif response.status < 300:
             answer = branch.answer(response)
             if self._record is not None:
                 self._record.answered(answer, response, branch, self._forward_2xx, now)
@@ -264,6 +230,7 @@ class ResponseContext:
             self._branch_over(branch, now)
 
     def _forward_2xx(self, answer: Response, now: float) -> None:
+        self._accepted = True
         self._server.respond(answer, now)
 
     def failed(self, branch: Branch, now: float) -> None:
@@ -381,6 +348,10 @@ class ResponseContext:
             return
         if name == "stage":
             self._end_stage(now)
+            return
+        if name == "last word":
+            for silent in [branch for branch in self._branches if branch.response is None]:
+                silent.fail(408, now)
             return
         if name.startswith("after "):
             for delayed in [branch for branch in self._delayed if name == f"after {branch.name}"]:

@@ -13,10 +13,12 @@ from edge.proxy.kept import all_targets, aors, with_phones
 from edge.proxy.response_context import ResponseContext
 from edge.proxy.validation import Fault, Incoming, check_text
 from edge.sip.transaction import ServerTransaction
-from lambdas.contract import Credentials, Decision, IncomingQuestion, Route, RouteQuestion, Target
+from lambdas.contract import Credentials, Decision, IncomingQuestion, Reject, Route, RouteQuestion, Target
 
 if TYPE_CHECKING:
     from edge.proxy.core import Core
+
+_MOST_OUTCOMES = 500  # of stages in one call; no plan has so many, but one that is asked again for ever
 
 
 class Router:
@@ -99,6 +101,10 @@ class Router:
                 else:
                     context.on_decision(decision, then)
 
+            if len(outcomes) > _MOST_OUTCOMES:
+                core.counters["endless_plans"] += 1
+                context.on_decision(Reject(status=500, reason="Server Internal Error: the dial plan has no end"), at)
+                return
             core.ask(
                 lambda ask, address, epoch: make(
                     request=ask, address=address, epoch=epoch, again=again, outcomes=outcomes

@@ -23,6 +23,11 @@ class Stages:
         """Whether there is a stage left."""
         return self._at < len(self._stages)
 
+    @property
+    def somebody_left(self) -> bool:
+        """Whether a stage that is left has somebody to try."""
+        return any(stage.targets for stage in self._stages[self._at :])
+
     def failed(self, status: int) -> None:
         """The present stage has."""
         self.outcome = status

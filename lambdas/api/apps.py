@@ -32,7 +32,6 @@ def _app(services: Services, *routers: APIRouter) -> FastAPI:
     )
     app.state.services = services
     problems.install(app)
-    app.add_middleware(YamlBodies)
     for router in routers:
         app.include_router(router)
     return app
@@ -45,7 +44,9 @@ def decision_app(services: Services) -> FastAPI:
 
 def provisioning_app(services: Services) -> FastAPI:
     """What people and their programs talk to; its OpenAPI document is public."""
-    return _app(services, provisioning.router)
+    app = _app(services, provisioning.router)
+    app.add_middleware(YamlBodies)
+    return app
 
 
 def combined_app(services: Services) -> FastAPI:

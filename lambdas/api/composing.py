@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
-from lambdas.api.judging import ScriptError, judge
+from lambdas.api.judging import Judged, ScriptError, judge
 from lambdas.api.services import Services
 from lambdas.contract import Decision, IncomingQuestion, Keep, Reject, Route, RouteQuestion, Stage, Target
 from lambdas.decisions import outbound
@@ -16,8 +17,8 @@ from lambdas.decisions.continuation import MOST, Continuation
 from lambdas.decisions.numbers import read
 from lambdas.decisions.outbound import Choice
 from lambdas.decisions.provider import Settings, Way
-from lambdas.decisions.rules import Leg
-from lambdas.decisions.uris import sip_uri
+from lambdas.decisions.rules import Leg, Plan
+from lambdas.decisions.uris import is_user, sip_uri
 from lambdas.decisions.values import Account, StoredBinding
 from lambdas.decisions.wizard import Call, Inputs, Step, Verdict
 from lambdas.repositories.events import Event
@@ -26,7 +27,14 @@ log = logging.getLogger(__name__)
 
 MOST_DIVERSIONS = 5
 """How often a call may be sent on to somewhere else, here and before it came here."""
+MOST_TARGETS = 100
+"""Phones and numbers that one decision rings, in all its stages; further legs are left out."""
+MOST_NUMBERS = 3
+"""Numbers that one decision looks up by ENUM, beside those of scripts."""
+TIME = 2.5
+"""Seconds in which plans have to have decided: the edge waits for 4.5."""
 _KEEP = 24 * 3600  # seconds
+_NOWHERE_YET = ("", 0, "udp", "", 0, 0)
 _LOOP = Reject(status=482, reason=f"Loop Detected: the call was diverted {MOST_DIVERSIONS} times")
 _NOWHERE = Reject(status=404, reason="Not Found: the dial plan doesn't say where this call goes")
 _BUSY = 486
@@ -79,6 +87,18 @@ class Composing:
         self.visited: list[str] = []
         self.account = cache(services.directory.account)
         self._bindings = cache(services.bindings.of)
+        self._way = cache(self._way_of)
+        self._end = time.monotonic() + TIME
+        self._left = {"enum": MOST_NUMBERS, "targets": MOST_TARGETS}
+        before = Continuation.parse(question.again)
+        self._times = before.times if before is not None else 0
+
+    def _take(self, what: str) -> bool:
+        """Whether there is something left of what one decision may use."""
+        if not self._left[what] or time.monotonic() > self._end:
+            return False
+        self._left[what] -= 1
+        return True
 
     @cached_property
     def settings(self) -> Settings:
@@ -118,36 +138,44 @@ class Composing:
             earlier = self.services.plans.earlier(full, before.version)
             found = (earlier, before.version) if earlier is not None else None
         if found is None:
+            self.rests_on.plans.append(full)  # one may be published
             return None
         plan, version = found
         if turn.owner:
             self.visited.append(turn.owner)
         name = f"{full.rpartition('/')[2]} v{version}"
+        function = before.function if before is not None else ""
         try:
-            judged = judge(
-                plan,
-                turn.call,
-                self.services.script_world(self.payer.tenant, self.settings.script_hosts),
-                self.services.sandbox,
-                self.payer.tenant,
-                name,
-                before.function if before is not None else "",
-            )
+            judged = self._judged(plan, turn, name, function)
+            self.rests_on.add(full, judged.verdict.inputs)
+            next_time = Continuation(full.rpartition("/")[2], version, "", turn.owner, self._times + 1)
+            return self._decision(self._stages(judged.verdict, turn, next_time), turn)
         except ScriptError as error:
-            self._note(name, error.log, f"error: {error}")
-            self.rests_on.volatile = True
-            reason = "".join(char if " " <= char <= "~" else "?" for char in f"dial plan {name}: {error}")
-            return Reject(status=500, reason=f"Server Internal Error: {reason[:200]}")
+            return self._failed(name, str(error), error.log)
+        except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+            # Whatever a plan makes of us is its own call's trouble, and nobody else's.
+            log.exception("dial plan %s of %s can't be followed", name, self.payer.tenant)
+            return self._failed(name, f"it can't be followed: {type(error).__name__}", ())
+
+    def _judged(self, plan: Plan, turn: Turn, name: str, function: str) -> Judged:
+        tenant = self.payer.tenant
+        seconds = self._end - time.monotonic()
+        if seconds <= 0:
+            raise ScriptError(f"the plans of this call took more than {TIME} s", ())
+        world = self.services.script_world(tenant, self.settings.script_hosts)
+        judged = judge(plan, turn.call, world, self.services.sandbox, tenant, name, function, seconds=seconds)
         self._note(name, judged.log)
-        self.rests_on.add(full, judged.verdict.inputs)
-        next_time = Continuation(
-            full.rpartition("/")[2], version, "", turn.owner, before.times + 1 if before is not None else 1
-        )
-        return self._decision(self._stages(judged.verdict, turn, next_time), turn)
+        return judged
+
+    def _failed(self, name: str, why: str, lines: Iterable[str]) -> Reject:
+        self._note(name, lines, f"error: {why}")
+        self.rests_on.volatile = True
+        reason = "".join(char if " " <= char <= "~" else "?" for char in f"dial plan {name}: {why}")
+        return Reject(status=500, reason=f"Server Internal Error: {reason[:200]}")
 
     def _note(self, name: str, lines: Iterable[str], error: str = "") -> None:
         """Into the tenant's log."""
-        text = "\n".join([*lines, *([error] if error else [])])
+        text = "\n".join([*([error] if error else []), *lines])
         if text and self.services.log_rate.take(self.payer.tenant):
             event = Event("plan", self.now, text, name, self.question.call_id)
             try:
@@ -189,9 +217,10 @@ class Composing:
             when = list(step.statuses)
             part_of = begins[step.part_of] if step.part_of >= 0 else -1
             if step.legs:
-                targets, status = self._legs(step, turn)
+                targets, absent, status = self._legs(step, turn)
                 stage = Stage(
                     targets=targets,
+                    absent=absent,
                     timeout=step.timeout,
                     status=status,
                     early_media="ringing" if step.early_media == "ringing" else "pass",
@@ -238,8 +267,7 @@ class Composing:
         to = step.forward
         if to.startswith("sip:"):
             return Route(targets=self._address(to), tenant=payer.tenant)
-        home = (turn.owner or payer.aor).rpartition("@")[2] or self.services.domains.get().default
-        return self.as_dialled(to if "@" in to else f"{to}@{home}", payer)
+        return self.as_dialled(to if "@" in to else f"{to}@{self._home(turn)}", payer)
 
     def as_dialled(self, called: str, payer: Account) -> Decision:
         raise NotImplementedError
@@ -262,28 +290,45 @@ class Composing:
 
     # Legs
 
-    def _legs(self, step: Step, turn: Turn) -> tuple[list[Target], int]:
-        """The targets, and what it counts as if there are none."""
+    def _legs(self, step: Step, turn: Turn) -> tuple[list[Target], list[Target], int]:
+        """The targets, stand-ins for accounts that have no phone just now, and what it counts as if there are none."""
         found: list[Target] = []
+        absent: list[Target] = []
         status = 480
         may_divert = not turn.diverted or len(self.visited) + self.question.diversions <= MOST_DIVERSIONS
         for leg in step.legs:
-            if leg.account is not None:
-                targets = routes.targets_of(self.phones(leg.account), self.now)
-                if self.disturbing(leg.account):
+            account = leg.account or self._named_by(leg, turn)
+            if account:
+                targets = routes.targets_of(self.phones(account), self.now)
+                if self.disturbing(account):
                     status = _BUSY
+                if not targets:
+                    absent.append(self._as_leg(Target(uri="", flow=_NOWHERE_YET, binding="", aor=account), leg, turn))
             elif may_divert:
                 targets = self._outside(leg, replace(self.payer, caller_id=step.caller_id or self.payer.caller_id))
             else:
                 targets, status = [], _LOOP.status
-            for target in targets:
-                more = {"after": leg.after + target.after, "headers": list(leg.headers)}
-                found.append(self._instead(target.model_copy(update=more), turn))
-        return found, status
+            found += [self._as_leg(target, leg, turn) for target in targets if self._take("targets")]
+        return found, absent, status
+
+    def _named_by(self, leg: Leg, turn: Turn) -> str:
+        """The account that has a number for its name, as the one who is dialled would."""
+        home = self._home(turn)
+        aor = f"{leg.number}@{home}" if leg.number and not leg.providers and home else ""
+        return aor if aor and self._mine(aor) is not None else ""
+
+    def _as_leg(self, target: Target, leg: Leg, turn: Turn) -> Target:
+        """``target``, and those instead of it, as the plan wants them rung."""
+        more = {"after": leg.after + target.after, "headers": list(leg.headers)}
+        instead = [one.model_copy(update={"headers": list(leg.headers)}) for one in target.instead]
+        return self._instead(target.model_copy(update={**more, "instead": instead}), turn)
+
+    def _home(self, turn: Turn) -> str:
+        """The domain that names without one are of."""
+        return (turn.owner or self.payer.aor).rpartition("@")[2] or self.services.domains.get().default
 
     def _outside(self, leg: Leg, payer: Account) -> list[Target]:
         """A number or address. Of several ways to a number the next is tried instead of the one before."""
-        self.rests_on.caller = self.rests_on.caller or bool(self.payer.aor)
         if leg.uri is not None:
             return self._address(leg.uri)
         found = self._by_enum(leg)
@@ -296,7 +341,7 @@ class Composing:
 
     def _by_enum(self, leg: Leg) -> list[Target]:
         number = read(leg.number or "", self.settings.country) if leg.enum else None
-        if number is None or not number.e164:
+        if number is None or not number.e164 or not self._take("enum"):
             return []
         self.rests_on.volatile = True
         address = self.services.enum.find(number.e164, leg.enum)
@@ -306,6 +351,7 @@ class Composing:
         choice = outbound.choose(number, tuple(named), self.settings)
         if choice is None or isinstance(choice, Reject):
             return []
+        self.rests_on.caller = self.rests_on.caller or bool(self.payer.aor)  # its caller ID goes along
         decision = outbound.through(choice, self.ways(choice), payer)
         return decision.targets if isinstance(decision, Route) else []
 
@@ -318,7 +364,8 @@ class Composing:
         domains = self.services.domains.get()
         if host in domains.names:
             return routes.targets_of(self.phones(f"{user}@{domains.names[host]}"), self.now)
-        caller = self.payer.aor or f"{self.caller}@{domains.default}"
+        self.rests_on.caller = True  # whoever it is, is named
+        caller = self.payer.aor or f"{self.caller if is_user(self.caller) else 'anonymous'}@{domains.default}"
         return [outbound.directly(uri, caller, self.question.address)]
 
     # Providers
@@ -327,7 +374,7 @@ class Composing:
         ways = [self._way(f"{self.payer.tenant}/{name}") for name in choice.providers]
         return [way for way in ways if way is not None]
 
-    def _way(self, name: str) -> Way | None:
+    def _way_of(self, name: str) -> Way | None:
         """Calls leave from where the account is registered, if anybody is there; else from where they came in."""
         services = self.services
         provider = services.providers.get(name)

@@ -13,6 +13,7 @@ from lambdas.decisions import wizard
 from lambdas.decisions.clock import clock_of
 from lambdas.decisions.rules import DAYS, Example, Plan, ScriptAction
 from lambdas.decisions.wizard import OUTCOMES, Call, Inputs, Verdict
+from lambdas.sandbox.bounds import WALL
 from lambdas.sandbox.client import Ran, Refusal, Sandbox
 
 _ACTIONS: TypeAdapter[list[ScriptAction]] = TypeAdapter(list[ScriptAction])
@@ -57,13 +58,14 @@ def judge(
     name: str,
     function: str = "",
     explain: bool = False,
+    seconds: float = WALL,
 ) -> Judged:
     """``owner`` is the tenant, ``name`` stands for the plan in errors, ``function`` is the script's to ask if it isn't
-    the one for the call's direction. Raises ScriptError, which has the log."""
+    the one for the call's direction; it has ``seconds`` at most. Raises ScriptError, which has the log."""
     if plan.rules:
         return Judged(wizard.evaluate(plan, call, explain))
     host = _host(plan, call, world)
-    ran = sandbox.run(owner, _job(plan, call, name, function or call.direction), host)
+    ran = sandbox.run(owner, _job(plan, call, name, function or call.direction), host, seconds)
     if ran.error:
         raise ScriptError(ran.error, ran.log)
     steps = _steps(plan, ran, call)

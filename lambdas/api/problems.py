@@ -20,17 +20,26 @@ class ProblemDetails(BaseModel):
     title: str
     status: int
     detail: str = Field(description="What is wrong with this request, and what to do.")
-    errors: list[dict[str, str]] | None = Field(default=None, description="For 422: each field and its fault.")
+    errors: list[dict[str, str]] | None = Field(
+        default=None, description="For 422: each field and its fault, of an import each line."
+    )
 
 
 class Problem(Exception):
     """Raised anywhere in a route; becomes the response."""
 
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        errors: list[dict[str, str]] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = headers
+        self.errors = errors
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -68,7 +77,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> JSONResponse:
-        return answer(error.status, error.detail, headers=error.headers)
+        return answer(error.status, error.detail, error.errors, error.headers)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

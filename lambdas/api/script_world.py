@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -9,7 +10,7 @@ from typing import Any
 
 from lambdas.lookups.enum import Enum
 from lambdas.lookups.pages import PageError, Pages
-from lambdas.repositories.store import LONGEST_KEY, LONGEST_VALUE, MOST_KEYS, Full, Store
+from lambdas.repositories.store import KEY, LONGEST_VALUE, MOST_KEYS, Full, Store
 from lambdas.sandbox.client import Refusal
 
 GETS, PUTS, PAGES, NUMBERS = 10, 5, 2, 3
@@ -102,6 +103,6 @@ class ScriptWorld:
 
 
 def _key(key: str) -> str:
-    if not key or len(key) > LONGEST_KEY or not key.isprintable():
-        raise Refusal(f"a key has 1 to {LONGEST_KEY} printable characters")
+    if not re.match(KEY, key):
+        raise Refusal("a key has 1 to 100 printable characters, and no slash")
     return key

@@ -10,20 +10,14 @@ import json
 from typing import Any
 
 import yaml
+from fastapi.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lambdas.api.problems import answer
 
-_LONGEST = 1_000_000  # octets
+_LONGEST = 300_000  # octets
+_DEEPEST = 50  # levels
 _TYPES = (b"application/yaml", b"application/x-yaml", b"text/yaml")
-
-
-class _Loader(yaml.BaseLoader):
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases aren't taken; write it out")
-        node: yaml.Node | None = super().compose_node(parent, index)
-        return node
 
 
 class YamlBodies:
@@ -39,7 +33,7 @@ class YamlBodies:
             await self._app(scope, receive, send)
             return
         try:
-            body = as_json(await _body(receive))
+            body = await run_in_threadpool(as_json, await _body(receive))
         except ValueError as error:
             await answer(422, f"The body isn't YAML that can be used: {error}")(scope, receive, send)
             return
@@ -72,7 +66,14 @@ async def _body(receive: Receive) -> bytes:
 def as_json(body: bytes) -> bytes:
     """The JSON that says the same. Raises ValueError."""
     try:
-        value: Any = yaml.load(body, Loader=_Loader)  # noqa: S506 - a loader that makes nothing but text
-    except (yaml.YAMLError, UnicodeError, RecursionError) as error:
+        depth = 0
+        for event in yaml.parse(body, Loader=yaml.CBaseLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise yaml.YAMLError("aliases aren't taken; write it out")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise yaml.YAMLError(f"more than {_DEEPEST} levels")
+        value: Any = yaml.load(body, Loader=yaml.CBaseLoader)  # noqa: S506 - it makes nothing but text
+        return json.dumps(value).encode()
+    except (yaml.YAMLError, UnicodeError, TypeError) as error:
         raise ValueError(" ".join(str(error).split())[:300] or type(error).__name__) from error
-    return json.dumps(value).encode()

@@ -13,6 +13,7 @@ a decision of an unknown kind is answered to the phone as 500.
 
 from lambdas.contract.decision import (
     NOBODYS_ANSWER,
+    Q_STEP,
     Accept,
     Access,
     Binding,
@@ -67,6 +68,7 @@ VERSION = 4
 __all__ = [
     "HASHES",
     "NOBODYS_ANSWER",
+    "Q_STEP",
     "VERSION",
     "Accept",
     "Access",

@@ -84,6 +84,8 @@ class Target(Wire):
     account: str = ""
 
 
+Q_STEP = 15.0
+"""Seconds that the phones with a higher q ring before those with the next lower one join them (RFC 3261 §16.6)."""
 NOBODYS_ANSWER = (408, 430, 500, 501, 502, 503, 504, 505, 513, 580)
 """Statuses that aren't the callee's answer: somebody else may do better."""
 
@@ -95,6 +97,7 @@ class Stage(Wire):
     on, or the caller hears ringing. A call that one of them answers is ended after ``max_duration`` seconds (0: never).
 
     ``part_of``: the stage goes with the one of that number (the first is 0), and is left out with it (-1: with none).
+    ``absent`` are accounts without a phone just now (``aor``, and no way there), for when the decision is kept.
     With ``end`` or ``again`` it is the last one: that is answered, or the question is put once more with that."""
 
     targets: list[Target]
@@ -104,6 +107,7 @@ class Stage(Wire):
     early_media: Literal["pass", "ringing"] = "pass"
     max_duration: int = 0
     part_of: int = -1
+    absent: list[Target] = []
     end: Reject | None = None
     again: str = ""
 

@@ -98,7 +98,7 @@ class Change(Wire):
     lower ``version`` (milliseconds) are void. Otherwise that binding of it ("*": every one) was removed, at whatever
     edge it was, and mustn't be refreshed without asking. With ``provider`` that provider account has changed (to
     ``version``) or gone, or has been assigned to ``address`` (``version`` 0). With ``plan`` another version of that
-    dial plan counts."""
+    dial plan counts, or none; with ``tenant`` that tenant's calls go another way."""
 
     aor: str = ""
     version: int
@@ -106,6 +106,7 @@ class Change(Wire):
     provider: str = ""
     address: str = ""
     plan: str = ""
+    tenant: str = ""
 
 
 class HeartbeatReply(Wire):

@@ -78,7 +78,7 @@ class Tried(Wire):
     that have been tried."""
 
     diversions: int = 0
-    again: str = Field(default="", max_length=200)
+    again: str = Field(default="", max_length=1000)
     outcomes: list[int] = []
 
 

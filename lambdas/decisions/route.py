@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from lambdas.contract import Decision, LocateQuestion, Reject, Route, Target
+from lambdas.contract import Q_STEP, Decision, LocateQuestion, Reject, Route, Target
 from lambdas.decisions.provider import Provider
 from lambdas.decisions.values import Account, StoredBinding, present
-
-Q_STEP = 15.0
-"""Seconds that the phones with a higher q ring before those with the next lower one join them."""
 
 
 def decide(

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from lambdas.decisions.uris import SIP_URI, is_user
+from lambdas.decisions.uris import SIP_URI, is_aor, is_user
 
 Outcome = Literal["busy", "no-answer", "unreachable", "declined", "failed"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -22,6 +22,7 @@ DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 MOST_RULES = 100
 MOST_SCRIPT = 64_000
+MOST_PATTERNS = 5_000  # in a plan: all may have to be looked at in one call
 
 
 class _Part(BaseModel):
@@ -35,12 +36,26 @@ def _pattern(text: str) -> str:
 
 
 def _destination(text: str) -> str:
-    if re.fullmatch(SIP_URI, text):
-        return text
-    user, at, host = text.partition("@")
-    if not is_user(user) or (at and not is_user(host)):
+    if not (re.fullmatch(SIP_URI, text) or is_aor(text) or is_user(text)):
         raise ValueError("not like alice@example.com, +442079460000 or sip:front@example.net")
     return text
+
+
+def _account(text: str) -> str:
+    if not is_aor(text):
+        raise ValueError("not an account like alice@example.com")
+    return text
+
+
+def _moment(value: datetime.datetime) -> datetime.datetime:
+    if not 1971 <= value.year <= 2199:
+        raise ValueError("not between the years 1971 and 2199")
+    return value if value.tzinfo is not None else value.replace(tzinfo=datetime.UTC)
+
+
+Moment = Annotated[datetime.datetime, AfterValidator(_moment)]
+"""Without an offset it is UTC."""
+Aor = Annotated[str, AfterValidator(_account), Field(max_length=320, examples=["alice@example.com"])]
 
 
 def _zone(text: str) -> str:
@@ -81,9 +96,9 @@ class When(_Part):
     provider: Annotated[list[str], Field(max_length=20, description="The provider that the call came from.")] = []
     hours: Annotated[list[Hours], Field(max_length=20)] = []
     holiday: bool | None = None
-    registered: Annotated[str | None, Field(description="An account that has a phone registered.")] = None
-    not_registered: str | None = None
-    do_not_disturb: Annotated[str | None, Field(description="An account that doesn't want to be disturbed.")] = None
+    registered: Annotated[Aor | None, Field(description="An account that has a phone registered.")] = None
+    not_registered: Aor | None = None
+    do_not_disturb: Annotated[Aor | None, Field(description="An account that doesn't want to be disturbed.")] = None
     after: Annotated[list[Outcome], Field(description="How what was tried before has failed.")] = []
 
 
@@ -97,11 +112,11 @@ class Leg(_Part):
     elsewhere, or a group of the plan. With ``enum`` the number is looked up under that zone first (RFC 6116), and
     called at the SIP address that it has there."""
 
-    account: Annotated[str | None, Field(max_length=320)] = None
-    number: Annotated[str | None, Field(max_length=64)] = None
+    account: Aor | None = None
+    number: Annotated[str, Field(max_length=32, pattern=r"^[+0-9*#][0-9*#().\- ]*$")] | None = None
     uri: _SipUri | None = None
     group: str | None = None
-    providers: Annotated[list[str], Field(max_length=4)] = []
+    providers: Annotated[list[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]], Field(max_length=4)] = []
     enum: Annotated[str, Field(max_length=100, pattern=r"^([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*)?$")] = ""
     after: Annotated[float, Field(ge=0, le=120, description="Seconds until this leg begins.")] = 0.0
     headers: Annotated[
@@ -205,7 +220,7 @@ class Example(_Part):
     called: str
     direction: Literal["incoming", "outgoing"] = "incoming"
     provider: str = ""
-    at: datetime.datetime
+    at: Moment
     registered: list[str] = []
     do_not_disturb: list[str] = []
     store: dict[str, str] = {}
@@ -239,6 +254,9 @@ class Plan(_Part):
                     f"rule {rule.name!r} names the list {rule.when.caller_in!r}, which the plan doesn't have"
                 )
             self.check_groups(rule.name, rule)
+        patterns = sum(len(rule.when.called) + len(rule.when.caller) for rule in self.rules)
+        if patterns + sum(map(len, self.lists.values())) > MOST_PATTERNS:
+            raise ValueError(f"a plan has at most {MOST_PATTERNS} patterns, those of its lists included")
         if any(leg.group is not None for legs in self.groups.values() for leg in legs):
             raise ValueError("a group has no groups in it")
         return self

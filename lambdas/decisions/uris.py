@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-SIP_URI = r"sip:[A-Za-z0-9\-_.!~*'()%&=+$,;/:@\[\]]{1,200}"
+SIP_URI = (
+    r"sip:([A-Za-z0-9\-_.!~*'()%&=+$,]{1,64}@)?[A-Za-z0-9]([A-Za-z0-9.\-]{0,100})"
+    r"(:[0-9]{1,5})?(;[A-Za-z0-9\-_.!~*'()%&=+$,;]{1,60})?"
+)
 """A pattern for the SIP URIs that are taken: they go into messages as they are, so nothing that could end a header
 field or its brackets, and no headers behind a question mark."""
+_HOST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.")
 _USER = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()%&=+$,")
 
 
@@ -22,6 +26,12 @@ def sip_uri(text: str) -> tuple[str, str, int, str]:
         (param[len("transport=") :].lower() for param in params if param.lower().startswith("transport=")), ""
     )
     return user, host.lower(), port, "tcp" if transport == "tcp" else "udp"
+
+
+def is_aor(text: str) -> bool:
+    """Whether it is like alice@example.com."""
+    user, _, host = text.partition("@")
+    return is_user(user) and len(host) <= 253 and bool(host) and set(host) <= _HOST
 
 
 def hostport(text: str) -> tuple[str, int]:

@@ -11,7 +11,7 @@ from dns.rdtypes.IN.NAPTR import NAPTR
 from lambdas.lookups.names import resolver
 
 _TIMEOUT = 1.0  # seconds
-_SIP = re.compile(r"sip:[A-Za-z0-9\-_.!~*'()%&=+$,;/:@\[\]]{1,200}")  # it goes into messages as it is
+_SIP = re.compile(r"sip:[A-Za-z0-9\-_.!~*'()%&=+$,;:@]{1,200}")  # it goes into messages as it is
 _SERVICE = "e2u+sip"
 
 

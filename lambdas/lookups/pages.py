@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
-import time
+import socket
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
+import aiohttp
 import dns.exception
-import urllib3
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from lambdas.lookups.names import resolver
 
 TIMEOUT = 1.5
-"""Seconds for the whole of it."""
+"""Seconds for the whole of it, however slowly it trickles in."""
 LONGEST = 16 * 1024
 """Octets of a page; the rest is cut off."""
-_PORTS = {"http": 80, "https": 443}
 
 
 class PageError(Exception):
@@ -38,32 +39,20 @@ class Pages:
     def get(self, url: str, hosts: Collection[str]) -> tuple[int, str]:
         """Status and text of ``url``, whose host must be among ``hosts`` (``name`` or ``name:port``). Redirections
         aren't followed. Raises PageError."""
-        end = time.monotonic() + TIMEOUT
         try:
             parts = urlsplit(url)
-            host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+            host, port = parts.hostname or "", parts.port
         except ValueError as error:
             raise PageError(f"{url!r} is not a URL", True) from error
-        if parts.scheme not in _PORTS or not host or parts.username is not None:
+        if parts.scheme not in ("http", "https") or not host or parts.username is not None:
             raise PageError(f"{url!r} is not like https://www.example.com/page", True)
-        if host not in hosts and f"{host}:{port}" not in hosts:
+        if host not in hosts and (port is None or f"{host}:{port}" not in hosts):
             raise PageError(f"{host} isn't among the hosts that the tenant's scripts may ask (script_hosts)", True)
-        pool = self._pool(parts.scheme, self._address(host), host, port)
+        address = self._address(host)
         try:
-            timeout = urllib3.Timeout(total=max(0.1, end - time.monotonic()))
-            target = urllib3.util.Url(path=parts.path or "/", query=parts.query or None).request_uri
-            reply = pool.urlopen(
-                "GET", target, headers={"Host": parts.netloc}, redirect=False, retries=False, timeout=timeout,
-                preload_content=False,
-            )  # fmt: skip
-            try:
-                return reply.status, _read(reply, end).decode("utf-8", "replace")
-            finally:
-                reply.close()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+            return asyncio.run(_fetch(url, address))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise PageError(f"{host} doesn't answer: {type(error).__name__}") from error
-        finally:
-            pool.close()
 
     def _address(self, host: str) -> str:
         """Looked up once, and the connection goes there: a name can't mean something else the second time."""
@@ -79,16 +68,34 @@ class Pages:
                 return str(address)
         raise PageError(f"{host} isn't at a public address", True)
 
-    def _pool(self, scheme: str, address: str, host: str, port: int) -> urllib3.HTTPConnectionPool:
-        if scheme == "https":
-            return urllib3.HTTPSConnectionPool(address, port, server_hostname=host, assert_hostname=host)
-        return urllib3.HTTPConnectionPool(address, port)
+
+async def _fetch(url: str, address: str) -> tuple[int, str]:
+    connector = aiohttp.TCPConnector(resolver=_Known(address))
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+    async with (
+        aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session,
+        session.get(url, allow_redirects=False, headers={"Accept-Encoding": "identity"}) as reply,
+    ):
+        data = b""
+        async for chunk in reply.content.iter_any():
+            data += chunk
+            if len(data) >= LONGEST:
+                break
+        return reply.status, data[:LONGEST].decode("utf-8", "replace")
 
 
-def _read(reply: urllib3.BaseHTTPResponse, end: float) -> bytes:
-    data = b""
-    for chunk in reply.stream(4096):
-        data += chunk
-        if len(data) >= LONGEST or time.monotonic() > end:
-            break
-    return data[:LONGEST]
+class _Known(AbstractResolver):
+    """Every name is at one address."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        kind = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+        found = ResolveResult(hostname=host, host=self._address, port=port, family=kind, proto=0, flags=0)
+        return [found]
+
+    async def close(self) -> None:
+        pass

@@ -37,7 +37,8 @@ from lambdas.repositories.models import (
 _Item = TypeVar("_Item", bound=DirectoryItem)
 
 
-_LONGEST_NAME = 512  # characters; DynamoDB takes keys of 1,024 octets
+_TRANSACTION = 100  # operations; DynamoDB takes no more
+_LONGEST_NAME = 1000  # octets; DynamoDB takes sort keys of 1,024
 
 
 class Taken(Exception):
@@ -66,7 +67,7 @@ class Directory:
 
     def get(self, kind: type[_Item], name: str) -> _Item | None:
         """The item of ``kind`` called ``name``."""
-        if len(name) > _LONGEST_NAME:
+        if len(name.encode("utf-8", "replace")) > _LONGEST_NAME:
             return None
         pk, sk = item_key(kind, name)
         try:
@@ -74,6 +75,14 @@ class Directory:
         except DirectoryItem.DoesNotExist:
             return None
         return found if isinstance(found, kind) else None
+
+    def existing(self, kind: type[_Item], names: list[str]) -> set[str]:
+        """Which of ``names`` are in use."""
+        keys = {item_key(kind, name): name for name in names}
+        found: set[str] = set()
+        for item in DirectoryItem.batch_get(list(keys), consistent_read=True, attributes_to_get=["pk", "sk", "kind"]):
+            found.add(keys[item.pk, item.sk])
+        return found
 
     def create(self, item: DirectoryItem) -> None:
         """Raises Taken if the name is in use."""
@@ -141,18 +150,35 @@ class Directory:
 
     def create_account(self, item: AccountItem, domain: DomainItem) -> None:
         """Raises Taken if there is such an account, or the domain is about to go."""
-        item.created_at = int(time.time())
         try:
-            with TransactWrite(connection=connection()) as transaction:
-                transaction.condition_check(
-                    DomainItem,
-                    domain.pk,
-                    domain.sk,
-                    condition=(DomainItem.tenant == domain.tenant) & (DomainItem.closing == False),  # noqa: E712
-                )
-                transaction.save(item, condition=DirectoryItem.pk.does_not_exist())
+            self._create_together([item], [domain])
         except TransactWriteError as error:
             raise _translate(error, Taken) from error
+
+    def create_accounts(self, items: list[AccountItem], domains: list[DomainItem]) -> None:
+        """All of them, or none: what was made is removed again if another one can't be. Raises Taken."""
+        size = _TRANSACTION - len(domains)
+        made = 0
+        try:
+            for begin in range(0, len(items), size):
+                self._create_together(items[begin : begin + size], domains)
+                made = begin + size
+        except BaseException as error:
+            with DirectoryItem.batch_write() as batch:
+                for item in items[:made]:
+                    batch.delete(item)
+            if isinstance(error, TransactWriteError):
+                raise _translate(error, Taken) from error
+            raise
+
+    def _create_together(self, items: list[AccountItem], domains: list[DomainItem]) -> None:
+        with TransactWrite(connection=connection()) as transaction:
+            for domain in domains:
+                open_ = (DomainItem.tenant == domain.tenant) & (DomainItem.closing == False)  # noqa: E712
+                transaction.condition_check(DomainItem, domain.pk, domain.sk, condition=open_)
+            for item in items:
+                item.created_at = int(time.time())
+                transaction.save(item, condition=DirectoryItem.pk.does_not_exist())
 
     def change_account(self, item: AccountItem, now: float, **changes: Any) -> None:
         """Set attributes; every edge learns of it. Raises Missing if the account is gone."""
@@ -167,6 +193,16 @@ class Directory:
             now,
             lambda transaction: transaction.update(item, actions, condition=DirectoryItem.pk.exists()),
         )
+
+    def change_tenant(self, item: TenantItem, now: float, **changes: Any) -> None:
+        """Set attributes; edges forget where its calls went. Raises Missing if the tenant is gone."""
+        attributes = TenantItem.get_attributes()
+        actions: list[Action] = [attributes[name].set(value) for name, value in changes.items()]
+        for name, value in changes.items():
+            setattr(item, name, value)
+        exists = DirectoryItem.pk.exists()
+        change = Change(version=0, tenant=item.id)
+        self.tell(change, now, lambda transaction: transaction.update(item, actions, condition=exists))
 
     def delete_account(self, item: AccountItem, now: float) -> None:
         """Every edge learns of it. Raises Missing if the account is gone already."""

@@ -11,7 +11,7 @@ from typing import Literal, cast
 from lambdas.repositories.models import EventItem
 
 KEEP = 30 * 86_400
-_LONGEST = 2000  # characters
+_LONGEST = 12_000  # characters
 
 Kind = Literal["plan", "audit"]
 

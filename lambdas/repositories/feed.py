@@ -62,6 +62,7 @@ class Feed:
                 provider=change.provider,
                 address=change.address,
                 plan=change.plan,
+                tenant=change.tenant,
                 at=int(now),
                 ttl=int(now) + KEEP,
             )
@@ -129,6 +130,7 @@ class Feed:
                         provider=item.provider,
                         address=item.address,
                         plan=item.plan,
+                        tenant=item.tenant,
                     )
                 )
             if not found and changed_at < now - _OVERDUE:

@@ -188,6 +188,7 @@ class ChangeItem(DirectoryItem, discriminator="change"):
     provider = UnicodeAttribute(default="")
     address = UnicodeAttribute(default="")
     plan = UnicodeAttribute(default="")
+    tenant = UnicodeAttribute(default="")
     at = NumberAttribute()
     ttl = NumberAttribute()
 

@@ -16,18 +16,19 @@ from lambdas.decisions.rules import Plan
 from lambdas.repositories.directory import Directory, Page, Taken, connection, item_key
 from lambdas.repositories.models import DirectoryItem, PlanItem, PlanVersionItem
 
-_KEPT = 1000  # parsed plans
+_KEPT = 4_000_000  # octets of JSON whose parsed plans are kept; they take ten times as much
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """``at`` in seconds."""
+    """``at`` in seconds, ``size`` in octets."""
 
     number: int
     plan: Plan
     author: str
     note: str
     at: int
+    size: int
 
 
 class Plans:
@@ -37,6 +38,7 @@ class Plans:
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._parsed: OrderedDict[tuple[str, int], Plan] = OrderedDict()
+        self._sizes: dict[tuple[str, int], int] = {}
 
     def item(self, plan: str) -> PlanItem | None:
         return self._directory.get(PlanItem, plan)
@@ -57,14 +59,17 @@ class Plans:
 
     def _known(self, item: PlanItem, number: int) -> Plan | None:
         place = (item.uid, number)
-        known = self._parsed.get(place)
+        known = self._parsed.pop(place, None)
         if known is None:
             version = self.version(item.id, number)
             if version is None:
                 return None
-            known = self._parsed[place] = version.plan
-            if len(self._parsed) > _KEPT:
-                self._parsed.popitem(last=False)
+            known = version.plan
+            self._sizes[place] = version.size
+        self._parsed[place] = known
+        while sum(self._sizes.values()) > _KEPT and len(self._parsed) > 1:
+            oldest, _ = self._parsed.popitem(last=False)
+            del self._sizes[oldest]
         return known
 
     def version(self, plan: str, number: int) -> Version | None:
@@ -129,13 +134,15 @@ class Plans:
         for name, value in changes.items():
             setattr(item, name, value)
 
-    def delete(self, item: PlanItem) -> None:
-        """Its versions too. Raises Missing if it is gone already."""
-        self._directory.delete(item)
+    def delete(self, item: PlanItem, now: float) -> None:
+        """Its versions too; edges forget what was decided by it. Raises Missing if it is gone already."""
+        exists = DirectoryItem.pk.exists()
+        change = Change(version=0, plan=item.id)
+        self._directory.tell(change, now, lambda transaction: transaction.delete(item, condition=exists))
         for version in DirectoryItem.query(f"PLANVERSION#{item.id}"):
             version.delete()
 
 
 def _version(item: PlanVersionItem) -> Version:
     plan = Plan.model_validate_json(item.text)
-    return Version(int(item.number), plan, item.author, item.note, int(item.created_at))
+    return Version(int(item.number), plan, item.author, item.note, int(item.created_at), len(item.text))

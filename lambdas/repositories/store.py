@@ -14,7 +14,9 @@ from lambdas.repositories.models import DirectoryItem, StoreItem
 
 MOST_KEYS = 1000
 """Of one tenant."""
-LONGEST_KEY, LONGEST_VALUE = 100, 1000
+KEY = r"^[^\x00-\x1f\x7f/]{1,100}$"
+"""What a key looks like: it is part of a path in the API."""
+LONGEST_VALUE = 1000
 """Characters."""
 
 

@@ -4,7 +4,7 @@ CPU = 0.08
 """Seconds of processor time, after which the interpreter is told to stop."""
 CPU_HARD = 0.1
 """When the kernel ends it: within one operation of the interpreter nobody is asked."""
-WALL = 4.0
+WALL = 2.5
 """Seconds in all, waiting for what it has asked for included."""
 MEMORY = 48 * 1024 * 1024
 """Octets, beside the interpreter's own."""
@@ -19,5 +19,5 @@ QUESTIONS = 20
 
 AT_ONCE, AT_ONCE_FOR_ONE = 8, 3
 """Runs at once in one process of the control plane, and for one tenant."""
-WAIT = 1.0
+WAIT = 0.5
 """Seconds that a run waits for its turn."""

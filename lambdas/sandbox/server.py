@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 import starlark
 
-from lambdas.sandbox.bounds import CPU, CPU_HARD, LOG_LINE, LOG_LINES, MEMORY, QUESTIONS, RESULT, STACK, WALL
+from lambdas.sandbox.bounds import CPU, CPU_HARD, LOG_LINE, LOG_LINES, MEMORY, QUESTIONS, RESULT, STACK
 
 _NO_MEMORY = 3  # the exit status of a child that has none left
 
@@ -91,21 +91,21 @@ class _Run:
 
     def run(self) -> None:
         job = json.loads(self._lines.readline())
-        _confine()
+        _confine(job["seconds"])
         answer: dict[str, Any] = {}
         try:
-            answer["value"] = self._evaluate(job)
+            value = self._evaluate(job)
+            if len(json.dumps(value)) > RESULT:
+                raise _Refused(f"the result is longer than {RESULT} octets")
+            answer["value"] = value
         except starlark.StarlarkError as error:
-            answer["error"] = _brief(str(error))
+            answer["error"] = _brief(str(error), job["name"])
         except _Refused as error:
             answer["error"] = str(error)
-        except RecursionError:
-            answer["error"] = "a value is nested too deeply"
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            answer["error"] = f"what it returns can't be used: {error}"
         known = {"log": self._log, "read": sorted(self._read), "cpu": time.process_time()}
-        text = json.dumps(answer | known)
-        if len(text) > RESULT + LOG_LINES * LOG_LINE * 6:
-            text = json.dumps({"error": f"the result is longer than {RESULT} octets", **known})
-        self._send(text)
+        self._send(json.dumps(answer | known))
 
     def _send(self, text: str) -> None:
         self._channel.sendall(text.encode() + b"\n")
@@ -173,7 +173,7 @@ def _overdue() -> bool:
     return False
 
 
-def _confine() -> None:
+def _confine(seconds: float) -> None:
     """From here on nothing can be opened, nobody started, and not much used."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY
@@ -186,14 +186,18 @@ def _confine() -> None:
     ):
         resource.setrlimit(kind, (bound, bound))
     signal.setitimer(signal.ITIMER_PROF, CPU_HARD)
-    signal.setitimer(signal.ITIMER_REAL, WALL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def _brief(error: str) -> str:
-    """The message and the place, without the interpreter's drawing of it."""
-    message = next((line for line in error.splitlines() if line.startswith("error: ")), error.splitlines()[0])
-    places = [line.strip().removeprefix("--> ") for line in error.splitlines() if line.strip().startswith("--> ")]
-    return " at ".join([message.removeprefix("error: ").removeprefix("_Refused: ")[:300], *places[:1]])
+def _brief(error: str, name: str) -> str:
+    """The message and the place, without the interpreter's drawing of it: the innermost place in the script itself."""
+    lines = [line.strip() for line in error.splitlines()]
+    message = next((line for line in lines if line.startswith("error: ")), lines[0])
+    calls = [line[2:].partition(",")[0] for line in lines if line.startswith(f"* {name}:")]
+    places = [line.removeprefix("--> ") for line in lines if line.startswith("--> ")]
+    own = [place for place in places if place.startswith(f"{name}:")]
+    brief = message.removeprefix("error: ").removeprefix("_Refused: ")[:300]
+    return " at ".join([brief, *(own or calls[-1:] or places)[:1]])
 
 
 def main() -> None:

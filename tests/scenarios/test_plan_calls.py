@@ -9,6 +9,7 @@ from edge.proxy.kept import KeptRoutes
 from edge.sip.headers import NameAddr
 from edge.sip.transaction.client import make_cancel
 from lambdas.contract import (
+    Q_STEP,
     CallAnswered,
     CallEnded,
     Change,
@@ -23,7 +24,7 @@ from lambdas.contract import (
 from lambdas.decisions import outbound
 from lambdas.decisions.numbers import read
 from lambdas.decisions.outbound import Choice
-from lambdas.decisions.route import Q_STEP, targets_of
+from lambdas.decisions.route import targets_of
 from lambdas.decisions.values import Account
 from tests.support.agent import SDP
 from tests.support.provider import ProviderDouble, account, assign

@@ -274,7 +274,7 @@ def test_the_documented_bounds_are_those_of_the_sandbox():
     text = DOCUMENT.read_text()
     for bound in (
         f"| {bounds.CPU * 1000:.0f} ms ({bounds.CPU_HARD * 1000:.0f} ms inside one operation)",
-        f"| {bounds.WALL:.0f} s |",
+        f"| {bounds.WALL} s |",
         f"| {bounds.MEMORY // 1024 // 1024} MB beside",
         f"| calls within each other | {bounds.STACK} |",
         f"| {bounds.RESULT // 1024} KB; 50 |",

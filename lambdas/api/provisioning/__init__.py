@@ -3,8 +3,20 @@
 from fastapi import APIRouter
 
 from lambdas.api.problems import responses
-from lambdas.api.provisioning import accounts, calls, domains, edges, events, keys, plans, providers, store, tenants
+from lambdas.api.provisioning import (
+    accounts,
+    bulk,
+    calls,
+    domains,
+    edges,
+    events,
+    keys,
+    plans,
+    providers,
+    store,
+    tenants,
+)
 
 router = APIRouter(prefix="/v1", responses=responses(400, 401, 422))
-for module in (tenants, domains, accounts, providers, plans, store, edges, keys, calls, events):
+for module in (tenants, domains, bulk, accounts, providers, plans, store, edges, keys, calls, events):
     router.include_router(module.router)

@@ -53,6 +53,10 @@ class NewAccount(Input):
     display_name: Annotated[str, Field(max_length=100)] = ""
     caller_id: Annotated[E164, Field(description="The number to show in calls through providers.")] = ""
 
+    enabled: Flag = True
+    plan: Annotated[str, Field(max_length=32, description="The dial plan of calls to it; empty for none.")] = ""
+    do_not_disturb: Flag = False
+
 
 class AccountChange(Input):
     enabled: Annotated[Flag | None, Field(description="A disabled account can neither register nor call.")] = None
@@ -94,7 +98,7 @@ class AccountBinding(BaseModel):
     user_agent: str
 
 
-def _shown(item: AccountItem) -> Account:
+def shown(item: AccountItem) -> Account:
     username, _, domain = item.aor.rpartition("@")
     return Account(
         aor=item.aor,
@@ -110,7 +114,7 @@ def _shown(item: AccountItem) -> Account:
 
 
 def _with_password(item: AccountItem, password: str) -> AccountWithPassword:
-    return AccountWithPassword(**_shown(item).model_dump(), password=password)
+    return AccountWithPassword(**shown(item).model_dump(), password=password)
 
 
 def _hashes(aor: str, password: str) -> dict[str, str]:
@@ -121,14 +125,22 @@ def _hashes(aor: str, password: str) -> dict[str, str]:
     }
 
 
+def new_account_item(body: NewAccount, tenant: str, password: str) -> AccountItem:
+    aor = f"{body.username}@{body.domain}"
+    item = account_item(aor, tenant, **_hashes(aor, password), display_name=body.display_name)
+    item.caller_id, item.plan = body.caller_id, body.plan
+    item.enabled, item.do_not_disturb = body.enabled, body.do_not_disturb
+    return item
+
+
 @router.post("", status_code=201, responses=responses(401, 404, 409, 422))
 def create_account(body: NewAccount, services: ServicesDep, who: CallerDep) -> AccountWithPassword:
     """Make an account. It can register at once."""
     domain = found_or_404(services.directory.get(DomainItem, body.domain), who, f"domain {body.domain!r}")
     aor = f"{body.username}@{domain.name}"
+    check_plan(domain.tenant, body.plan, services)
     password = body.password or secrets.token_urlsafe(15)
-    item = account_item(aor, domain.tenant, **_hashes(aor, password), display_name=body.display_name)
-    item.caller_id = body.caller_id
+    item = new_account_item(body, domain.tenant, password)
     try:
         services.directory.create_account(item, domain)
     except Taken as error:
@@ -147,13 +159,13 @@ def list_accounts(
     """A tenant's accounts, by AOR."""
     owner = chosen_tenant(tenant, who, services)
     page = services.directory.page(f"accounts#{owner}", paging.limit, paging.after)
-    return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
+    return ListPage(items=[shown(item) for item in page.items], next=Paging.following(page))
 
 
 @router.get("/{aor}", responses=responses(401, 404))
 def read_account(aor: str, services: ServicesDep, who: CallerDep) -> Account:
     """One account by its AOR."""
-    return _shown(_account(aor, services, who))
+    return shown(_account(aor, services, who))
 
 
 @router.patch("/{aor}", responses=responses(401, 404, 422))
@@ -164,7 +176,7 @@ def change_account(aor: str, body: AccountChange, services: ServicesDep, who: Ca
     check_plan(item.tenant, body.plan, services)
     if changes:
         _update(services, item, changes)
-    return _shown(item)
+    return shown(item)
 
 
 @router.post("/{aor}/password", responses=responses(401, 404, 422))

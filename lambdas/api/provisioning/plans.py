@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
@@ -15,7 +14,7 @@ from lambdas.api.provisioning.common import Flag, Input, ListPage, Paging, Pagin
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
 from lambdas.decisions import wizard
-from lambdas.decisions.rules import Plan
+from lambdas.decisions.rules import Moment, Plan
 from lambdas.decisions.wizard import Call, Step
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.models import PlanItem
@@ -23,7 +22,8 @@ from lambdas.repositories.plans import Version
 
 router = APIRouter(prefix="/plans", tags=["dial plans"], route_class=AuditedRoute)
 
-_MOST_TEXT = 200_000  # characters of JSON
+_MOST_TEXT = 200_000  # octets of JSON
+_MOST_VERSIONS = 10**8 - 1
 
 PlanName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", examples=["office"])]
 _TenantQuery = Annotated[str | None, Query(description="Whose; needed with an administration key.")]
@@ -36,7 +36,7 @@ class NewVersion(Input):
 
 
 class Publication(Input):
-    version: Annotated[int, Field(ge=1, description="An older one rolls back.")]
+    version: Annotated[int, Field(ge=1, le=_MOST_VERSIONS, description="An older one rolls back.")]
 
 
 class PlanShown(BaseModel):
@@ -50,21 +50,24 @@ class PlanShown(BaseModel):
 
 class VersionShown(BaseModel):
     version: int
-    plan: Plan
     author: Annotated[str, Field(description="The API key that stored it.")]
     note: str
     at: int
 
 
+class WholeVersion(VersionShown):
+    plan: Plan
+
+
 class Simulation(Input):
     """A call to try. Without ``version`` the published one is asked."""
 
-    version: int | None = None
+    version: Annotated[int, Field(ge=1, le=_MOST_VERSIONS)] | None = None
     direction: Literal["incoming", "outgoing"] = "incoming"
     caller: Annotated[str, Field(max_length=200)]
     called: Annotated[str, Field(max_length=200)]
     provider: Annotated[str, Field(max_length=32)] = ""
-    at: datetime.datetime | None = Field(default=None, description="Now, if left out.")
+    at: Moment | None = Field(default=None, description="Now, if left out.")
     registered: Annotated[
         list[str] | None, Field(description="Accounts that have a phone; as it is now, if left out.")
     ] = None
@@ -135,8 +138,8 @@ def add_version(
 ) -> PlanShown:
     """Store a version; the first one makes the plan. It counts once it is published."""
     owner = chosen_tenant(tenant, who, services)
-    if len(body.plan.model_dump_json(exclude_defaults=True)) > _MOST_TEXT:
-        raise Problem(422, f"The plan is longer than {_MOST_TEXT} characters; shorten its lists.")
+    if len(body.plan.model_dump_json(exclude_defaults=True).encode()) > _MOST_TEXT:
+        raise Problem(422, f"The plan is longer than {_MOST_TEXT} octets; shorten its lists.")
     if body.publish:
         _check_examples(body.plan, owner, name, services)
     try:
@@ -153,10 +156,23 @@ def add_version(
 def list_versions(
     name: str, services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: _TenantQuery = None
 ) -> ListPage[VersionShown]:
-    """All versions, oldest first: who stored what, when."""
+    """All versions, oldest first: who stored one when, and why. Read one for its plan."""
     item = _plan(name, tenant, services, who)
     page = services.plans.versions(item.id, paging.limit, paging.after)
     return ListPage(items=[_version_shown(version) for version in page.items], next=Paging.following(page))
+
+
+@router.get("/{name}/versions/{version}", responses=responses(400, 401, 404, 422))
+def read_version(
+    name: str,
+    version: Annotated[int, Path(ge=1, le=_MOST_VERSIONS)],
+    services: ServicesDep,
+    who: CallerDep,
+    tenant: _TenantQuery = None,
+) -> WholeVersion:
+    """One version, with its plan."""
+    found = _version(_plan(name, tenant, services, who), version, services)
+    return WholeVersion(**_version_shown(found).model_dump(), plan=found.plan)
 
 
 @router.post("/{name}/publish", responses=responses(400, 401, 404, 409, 422))
@@ -238,7 +254,7 @@ def _step_shown(step: Step) -> StepShown:
 def delete_plan(name: str, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> None:
     """Remove a plan and all its versions. What still names it goes on as if it had none."""
     try:
-        services.plans.delete(_plan(name, tenant, services, who))
+        services.plans.delete(_plan(name, tenant, services, who), services.clock())
     except Missing as error:
         raise Problem(404, f"There is no dial plan {name!r}.") from error
 
@@ -294,6 +310,4 @@ def _shown(item: PlanItem) -> PlanShown:
 
 
 def _version_shown(version: Version) -> VersionShown:
-    return VersionShown(
-        version=version.number, plan=version.plan, author=version.author, note=version.note, at=version.at
-    )
+    return VersionShown(version=version.number, author=version.author, note=version.note, at=version.at)

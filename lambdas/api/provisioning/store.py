@@ -12,11 +12,11 @@ from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.repositories.directory import Missing
-from lambdas.repositories.store import LONGEST_KEY, LONGEST_VALUE, MOST_KEYS, Full, Stored
+from lambdas.repositories.store import KEY, LONGEST_VALUE, MOST_KEYS, Full, Stored
 
 router = APIRouter(prefix="/store", tags=["dial plans"], route_class=AuditedRoute)
 
-_Key = Annotated[str, Path(min_length=1, max_length=LONGEST_KEY, pattern=r"^[^\x00-\x1f\x7f/]+$")]
+_Key = Annotated[str, Path(pattern=KEY)]
 _TenantQuery = Annotated[str | None, Query(description="Whose; needed with an administration key.")]
 
 

@@ -146,11 +146,9 @@ def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: C
             raise Problem(404, f"There is no provider {name!r}; add it under /v1/providers first.")
     if changes:
         try:
-            services.directory.update(item, **changes)
+            services.directory.change_tenant(item, services.clock(), **changes)
         except Missing as error:
             raise Problem(404, f"There is no tenant {tenant!r}.") from error
-        for name, value in changes.items():
-            setattr(item, name, value)
     return _shown(item)
 
 

@@ -1,0 +1,224 @@
+"""Many accounts at once: read from CSV or JSON, all of them or none, and written out again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import secrets
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field, ValidationError
+
+from lambdas.api.audit import AuditedRoute
+from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning.accounts import Account, NewAccount, new_account_item, shown
+from lambdas.api.provisioning.common import chosen_tenant
+from lambdas.api.security import CallerDep, ServicesDep
+from lambdas.api.services import Services
+from lambdas.repositories.directory import Taken
+from lambdas.repositories.models import AccountItem, DomainItem
+
+router = APIRouter(prefix="/accounts", tags=["accounts"], route_class=AuditedRoute)
+
+MOST = 1000
+"""Accounts in one import."""
+_LONGEST = 1_000_000  # octets
+_MOST_DOMAINS = 20
+_PAGE = 200
+_COLUMNS = tuple(NewAccount.model_fields)
+_EXPORTED = tuple(name for name in _COLUMNS if name != "password")
+_FORMULA = ("=", "@", "-", "\t")  # what a spreadsheet would take for one
+_TenantQuery = Annotated[str | None, Query(description="Whose; needed with an administration key.")]
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "text/csv": {
+                "schema": {
+                    "type": "string",
+                    "description": f"With a first line that names columns: {', '.join(_COLUMNS)}.",
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": MOST,
+                    "items": NewAccount.model_json_schema(),
+                }
+            },
+        },
+    }
+}
+
+
+class Made(BaseModel):
+    aor: str
+    password: Annotated[str | None, Field(description="One that was made here, shown this once; null for one given.")]
+
+
+class Imported(BaseModel):
+    created: int
+    accounts: list[Made]
+
+
+@router.post(":import", status_code=201, responses=responses(400, 401, 404, 409, 413, 415, 422), openapi_extra=_BODY)
+async def import_accounts(
+    request: Request, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None
+) -> Imported:
+    """Make up to 1,000 accounts, all or none of them. With a mistake in any line nothing is done, and `errors` has them
+    all, by line (of CSV; of JSON the number in the list, from 1)."""
+    body = await request.body()
+    if len(body) > _LONGEST:
+        raise Problem(413, f"The body is longer than {_LONGEST} octets; import in parts.")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return await run_in_threadpool(_import, kind, body, chosen_tenant(tenant, who, services), services)
+
+
+@router.get(":export", responses=responses(400, 401, 404, 422), response_class=StreamingResponse)
+def export_accounts(
+    services: ServicesDep,
+    who: CallerDep,
+    tenant: _TenantQuery = None,
+    format: Annotated[Literal["csv", "json"], Query(description="`csv` can be imported again.")] = "csv",
+) -> StreamingResponse:
+    """All accounts of a tenant, by AOR, without passwords: they aren't known."""
+    owner = chosen_tenant(tenant, who, services)
+    if format == "json":
+        return StreamingResponse(_json(_all(owner, services)), media_type="application/json")
+    return StreamingResponse(_csv(_all(owner, services)), media_type="text/csv; charset=utf-8")
+
+
+def _import(kind: str, body: bytes, tenant: str, services: Services) -> Imported:
+    rows = _rows(kind, body)
+    if len(rows) > MOST:
+        raise Problem(413, f"At most {MOST} accounts fit in one import; there are {len(rows)}. Import in parts.")
+    faults: list[dict[str, str]] = []
+    read: list[tuple[int, NewAccount]] = []
+    for line, row in rows:
+        try:
+            read.append((line, NewAccount.model_validate(row)))
+        except ValidationError as error:
+            faults += [
+                _fault(line, ".".join(str(part) for part in item["loc"]), str(item["msg"])) for item in error.errors()
+            ]
+    names = {one.domain for _, one in read}
+    if len(names) > _MOST_DOMAINS:
+        raise Problem(422, f"Accounts of at most {_MOST_DOMAINS} domains fit in one import; import in parts.")
+    domains = {name: services.directory.get(DomainItem, name) for name in names}
+    plans = {name: services.plans.item(f"{tenant}/{name}") for name in {one.plan for _, one in read if one.plan}}
+    seen: dict[str, int] = {}
+    taken = services.directory.existing(AccountItem, [f"{one.username}@{one.domain}" for _, one in read])
+    for line, one in read:
+        aor = f"{one.username}@{one.domain}"
+        domain = domains[one.domain]
+        if domain is None or domain.tenant != tenant:
+            faults.append(_fault(line, "domain", f"there is no domain {one.domain!r}"))
+        elif aor in seen:
+            faults.append(_fault(line, "username", f"{aor} stands in line {seen[aor]} already"))
+        elif aor in taken:
+            faults.append(_fault(line, "username", f"{aor} exists already"))
+        if one.plan and plans[one.plan] is None:
+            faults.append(_fault(line, "plan", f"there is no dial plan {one.plan!r}"))
+        seen.setdefault(aor, line)
+    if faults:
+        faults.sort(key=lambda fault: int(fault["line"]))
+        raise Problem(422, f"Nothing was imported: {len(faults)} mistakes. See `errors`.", errors=faults)
+    if not read:
+        raise Problem(422, "There is nothing to import.")
+    return _make([one for _, one in read], tenant, domains, services)
+
+
+def _make(wanted: list[NewAccount], tenant: str, domains: dict[str, DomainItem | None], services: Services) -> Imported:
+    items: list[AccountItem] = []
+    made: list[Made] = []
+    for one in wanted:
+        password = one.password or secrets.token_urlsafe(15)
+        item = new_account_item(one, tenant, password)
+        items.append(item)
+        made.append(Made(aor=item.aor, password=None if one.password else password))
+    try:
+        services.directory.create_accounts(items, [domain for domain in domains.values() if domain is not None])
+    except Taken as error:
+        detail = "Nothing was imported: somebody else has made one of the accounts, or deleted a domain, just now."
+        raise Problem(409, detail) from error
+    return Imported(created=len(made), accounts=made)
+
+
+def _rows(kind: str, body: bytes) -> list[tuple[int, Any]]:
+    """Each account's line, and what it says. Raises Problem."""
+    if kind == "application/json":
+        try:
+            value = json.loads(body)
+        except ValueError as error:
+            raise Problem(400, f"The body isn't JSON: {error}.") from error
+        if not isinstance(value, list):
+            raise Problem(422, "A list of accounts is wanted.")
+        return list(enumerate(value, 1))
+    if kind != "text/csv":
+        raise Problem(415, "Send text/csv or application/json.")
+    try:
+        reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        unknown = sorted(set(reader.fieldnames or ()) - set(_COLUMNS))
+        if unknown or not reader.fieldnames:
+            detail = (
+                f"The first line has to name columns: {', '.join(_COLUMNS)}; not {', '.join(unknown) or 'nothing'}."
+            )
+            raise Problem(422, detail)
+        rows: list[tuple[int, Any]] = []
+        for row in reader:
+            # What is left empty is left out; what is too much is said to be so.
+            rows.append((reader.line_num, {str(name): _value(value) for name, value in row.items() if value}))
+        return rows
+    except (UnicodeError, csv.Error) as error:
+        raise Problem(400, f"The body isn't CSV in UTF-8: {error}.") from error
+
+
+def _fault(line: int, field: str, fault: str) -> dict[str, str]:
+    return {"line": str(line), "field": field, "fault": fault}
+
+
+def _all(tenant: str, services: Services) -> Iterator[Account]:
+    after: str | None = None
+    while True:
+        page = services.directory.page(f"accounts#{tenant}", _PAGE, after)
+        yield from (shown(item) for item in page.items)
+        after = page.following
+        if after is None:
+            return
+
+
+def _json(accounts: Iterable[Account]) -> Iterator[str]:
+    yield "["
+    for number, account in enumerate(accounts):
+        yield (",\n" if number else "\n") + account.model_dump_json()
+    yield "\n]\n"
+
+
+def _csv(accounts: Iterable[Account]) -> Iterator[str]:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(_EXPORTED)
+    for account in accounts:
+        writer.writerow([_cell(getattr(account, name)) for name in _EXPORTED])
+        if buffer.tell() > 32_768:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A spreadsheet mustn't take a name for a formula."""
+    text = str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else value
+
+
+def _value(cell: object) -> object:
+    return cell[1:] if isinstance(cell, str) and cell[:1] == "'" and cell[1:].startswith(_FORMULA) else cell

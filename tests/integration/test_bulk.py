@@ -1,0 +1,142 @@
+"""Accounts by the hundred: all of an import or nothing of it, and out again."""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from scripts.fleet import DEVELOPMENT_CREDENTIALS
+from tests.integration.test_provisioning import ask, tenant
+
+pytestmark = pytest.mark.integration
+
+__all__ = ["tenant"]  # the fixture
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def send(fleet, key, method, path, body=None, kind="text/csv"):
+    parts = urlsplit(fleet.api_url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+    try:
+        connection.request(method, path, body, {"Authorization": f"Bearer {key}", "Content-Type": kind})
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def test_in_and_out_again(fleet, tenant):
+    owner, key, domain = tenant
+    names = [f"user{number:03d}" for number in range(120)]
+    text = "username,domain,password,display_name\n" + "".join(
+        f'{name},{domain},{"chosen-pass-1" if name == "user000" else ""},"{name}, ""desk"""\n' for name in names
+    )
+    status, answer = send(fleet, key, "POST", "/v1/accounts:import", text)
+    assert status == 201, answer
+    made = json.loads(answer)
+    assert made["created"] == 120
+    assert [one["aor"] for one in made["accounts"]] == [f"{name}@{domain}" for name in names]
+    assert made["accounts"][0]["password"] is None
+    assert len({one["password"] for one in made["accounts"]}) == 120
+    assert ask(fleet, key, "GET", f"/v1/accounts/user119@{domain}")[1]["display_name"] == 'user119, "desk"'
+    ask(fleet, key, "PATCH", f"/v1/accounts/user001@{domain}", {"enabled": False, "display_name": "=cmd()"})
+    status, text = send(fleet, key, "GET", "/v1/accounts:export")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert (status, len(rows), rows[1]["display_name"], rows[1]["enabled"]) == (200, 120, "'=cmd()", "False")
+    exported = json.loads(send(fleet, key, "GET", "/v1/accounts:export?format=json")[1])
+    assert [one["aor"] for one in exported] == [f"{name}@{domain}" for name in names]
+    for name in names:
+        ask(fleet, key, "DELETE", f"/v1/accounts/{name}@{domain}")
+    assert send(fleet, key, "POST", "/v1/accounts:import", text)[0] == 201  # what came out goes in again
+    assert json.loads(send(fleet, key, "GET", "/v1/accounts:export?format=json")[1]) == exported
+
+
+def test_every_mistake_is_named_by_its_line_and_nothing_is_done(fleet, tenant):
+    _, key, domain = tenant
+    ask(fleet, key, "POST", "/v1/accounts", {"username": "taken", "domain": domain})
+    text = (
+        f"username,domain,password,plan\ngood,{domain},,\nb ad,{domain},,\nshort,{domain},x,\n"
+        f"taken,{domain},,\nalien,example.org,,\ngood,{domain},,\nplanned,{domain},,nosuch\nlong,{domain},,,,\n"
+    )
+    status, answer = send(fleet, key, "POST", "/v1/accounts:import", text)
+    problem = json.loads(answer)
+    assert status == 422
+    assert [(one["line"], one["field"]) for one in problem["errors"]] == [
+        ("3", "username"), ("4", "password"), ("5", "username"), ("6", "domain"), ("7", "username"), ("8", "plan"), ("9", "None"),
+    ]  # fmt: skip
+    assert "stands in line 2 already" in problem["errors"][4]["fault"]
+    assert [one["username"] for one in ask(fleet, key, "GET", "/v1/accounts")[1]["items"]] == ["taken"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "says"),
+    [
+        ("name,domain\nx,y\n", "text/csv", 422, "not name"),
+        ("", "text/csv", 422, "name columns"),
+        ("username,domain\n", "text/csv", 422, "nothing to import"),
+        (b"username,domain\n\xff,x\n", "text/csv", 400, "UTF-8"),
+        ('username,domain\n"x,y\n', "text/csv", 400, "CSV"),
+        ("{", "application/json", 400, "JSON"),
+        ("{}", "application/json", 422, "list"),
+        ("[5]", "application/json", 422, "mistakes"),
+        ("[]", "application/json", 422, "nothing to import"),
+        ("x", "text/plain", 415, "text/csv"),
+        ("username,domain\n" + "a,b.c\n" * 1001, "text/csv", 413, "1000"),
+        ("x" * 1_000_001, "text/csv", 413, "longer"),
+    ],
+)
+def test_what_cant_be_imported_says_why(fleet, tenant, body, kind, status, says):
+    _, key, _ = tenant
+    got, answer = send(fleet, key, "POST", "/v1/accounts:import", body, kind)
+    assert (got, says in json.loads(answer)["detail"]) == (status, True), answer
+
+
+def test_accounts_of_another_tenants_domain_arent_made(fleet, tenant):
+    _, _, domain = tenant
+    other = fleet.api("POST", "/v1/tenants", {"name": "Other"})["id"]
+    theirs = fleet.api("POST", "/v1/keys", {"tenant": other})["key"]
+    status, answer = send(fleet, theirs, "POST", "/v1/accounts:import", f"username,domain\nmallory,{domain}\n")
+    assert (status, json.loads(answer)["errors"][0]["field"]) == (422, "domain")
+
+
+_RACE = """
+import sys
+from lambdas.repositories.directory import Directory, Taken, account_item
+from lambdas.repositories.models import AccountItem, DomainItem
+
+directory, (owner, name) = Directory(), sys.argv[1:]
+domain = directory.get(DomainItem, name)
+names = [f"u{number:03d}@{name}" for number in range(150)]
+items = [account_item(aor, owner, "0", "0", "") for aor in names]
+directory.create_account(account_item(names[120], owner, "0", "0", "mine"), domain)
+try:
+    directory.create_accounts(items, [domain])
+except Taken:
+    left = directory.existing(AccountItem, names)
+    print(sorted(left) == [names[120]], directory.get(AccountItem, names[120]).display_name)
+"""
+
+
+def test_an_account_that_somebody_made_meanwhile_takes_nothing_with_it(fleet, tenant):
+    """150 accounts are more than one transaction; the conflict is in the second."""
+    owner, _, domain = tenant
+    environment = {**os.environ, **DEVELOPMENT_CREDENTIALS, "AWS_ENDPOINT_URL": fleet.endpoint}
+    done = subprocess.run(
+        [sys.executable, "-c", _RACE, owner, domain],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.returncode) == ("True mine", 0), done.stderr[-2000:]
