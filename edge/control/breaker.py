@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 _FIRST, _LONGEST = 0.5, 8.0  # seconds
+_FORGIVEN = 2  # bad answers in a row that may be those of single questions
 _SILENCE = 30.0
 
 
@@ -24,8 +25,10 @@ class Breaker:
         if silent:
             self._until = now + _SILENCE
             return
-        pause = min(_LONGEST, _FIRST * 2.0**self._failures)
         self._failures = min(self._failures + 1, 10)
+        if self._failures <= _FORGIVEN:
+            return
+        pause = min(_LONGEST, _FIRST * 2.0 ** (self._failures - _FORGIVEN - 1))
         self._until = now + random.uniform(pause / 2, pause)  # noqa: S311 - so that edges don't return in step
 
     def answered(self) -> None:

@@ -140,12 +140,15 @@ class Branch:
         for method in ("ACK", "BYE"):
             branch = self.core.new_branch(self.context.incoming)
             request = make_in_dialog(transaction.request, response, method, branch)
-            request.headers += routes
+            request.headers += [*routes, *self._credentials(method, request.uri)]
             if method == "ACK":
                 self.core.transmit(transaction.flow, request.to_bytes(), "")
             elif transaction not in self._ended:
                 self._ended.add(transaction)
                 self.core.begin(NonInviteClient(self.core, Nobody(), request, branch, transaction.flow), now)
+
+    def _credentials(self, method: str, uri: str) -> list[Header]:
+        return []
 
     def abandon(self) -> None:
         """Nobody waits for it any more."""

@@ -149,6 +149,12 @@ class ProviderBranch(Branch):
         if self.transaction is not None:
             self._hang_up(self.transaction, response, now, routes_of(response))
 
+    def _credentials(self, method: str, uri: str) -> list[Header]:
+        """Some providers ask for them in a BYE, too."""
+        if self._authorizer is None or method == "ACK":
+            return []
+        return self._authorizer.headers(method, uri, self.core.new_token())
+
     def on_timeout(self, transaction: ClientTransaction, now: float) -> None:
         if transaction is self.transaction:
             self._failed_server(408, now)

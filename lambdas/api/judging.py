@@ -3,6 +3,7 @@ world."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from lambdas.sandbox.client import Ran, Refusal, Sandbox
 
 _ACTIONS: TypeAdapter[list[ScriptAction]] = TypeAdapter(list[ScriptAction])
 _MOST_ACTIONS = 50
+_EXAMPLES = 5.0  # seconds
 _VOLATILE = frozenset(("now", "registered", "do_not_disturb", "get", "put", "enum", "http_get"))
 """What makes another run's result another one."""
 
@@ -75,9 +77,12 @@ def judge(
 
 
 def judge_example(plan: Plan, sandbox: Sandbox, owner: str, name: str) -> Callable[[Example], Verdict]:
-    """For ``wizard.failures``: a script's run in the example's own world."""
+    """For ``wizard.failures``: a script's run in the example's own world. All together have 5 s."""
+    end = time.monotonic() + _EXAMPLES
 
     def judged(example: Example) -> Verdict:
+        if time.monotonic() > end:
+            raise ScriptError(f"its examples take more than {_EXAMPLES:.0f} s", ())
         call = wizard.call_of(example)
         world = _ExampleWorld(example)
         verdict = judge(plan, call, world, sandbox, owner, name).verdict

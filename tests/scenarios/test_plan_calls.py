@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge.proxy.events import Fed, HangUp
-from edge.proxy.kept import KeptRoutes
+from edge.proxy.kept import KeptRoutes, with_phones
 from edge.sip.headers import NameAddr
 from edge.sip.transaction.client import make_cancel
 from lambdas.contract import (
@@ -20,6 +20,7 @@ from lambdas.contract import (
     Route,
     RouteQuestion,
     Stage,
+    Target,
 )
 from lambdas.decisions import outbound
 from lambdas.decisions.numbers import read
@@ -543,3 +544,159 @@ def test_phones_with_a_lower_q_ring_later_or_when_the_others_have_failed(world):
     answer(desk, rings(world, desk, 1), 486)
     rings(world, mobile, 1)
     assert world.now - begun < 1
+
+
+# Answers that come too late, and other crossings
+
+
+def test_an_answer_that_crosses_the_end_of_the_last_stage_counts(world, phones):
+    decides(
+        world,
+        {"targets": [phone_target(world, "bob")], "timeout": 5, "stages": [Stage(targets=[], end=Reject(status=480))]},
+    )
+    invite = phones["alice"].start_call(f"sip:x@{DOMAIN}")
+    got = rings(world, phones["bob"])
+    answer(phones["bob"], got, 180)
+    world.wait(lambda: phones["bob"].agent.requests("CANCEL"))
+    answer(phones["bob"], got)
+    assert world.wait(lambda: phones["alice"].agent.final(invite)).status == 200
+
+
+def test_who_was_cancelled_at_the_end_counts_as_not_answering(world, phones):
+    decides(world, {"targets": [phone_target(world, "bob")], "timeout": 5})
+    begun = world.now
+    invite = phones["alice"].start_call(f"sip:x@{DOMAIN}")
+    got = rings(world, phones["bob"])
+    answer(phones["bob"], got, 180)
+    world.wait(lambda: phones["bob"].agent.requests("CANCEL"))
+    answer(phones["bob"], got, 487)
+    assert world.wait(lambda: phones["alice"].agent.final(invite)).status == 408
+    assert world.now - begun < 6
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_an_answer_after_the_refusal_is_hung_up(world, phones, silent):
+    """The caller has been told that nobody answers: whoever picks up now must not wait for somebody to speak."""
+    decides(world, {"targets": [phone_target(world, "bob")], "timeout": 5})
+    invite = phones["alice"].start_call(f"sip:x@{DOMAIN}")
+    got = rings(world, phones["bob"])
+    answer(phones["bob"], got, 180)
+    assert world.wait(lambda: phones["alice"].agent.final(invite)).status == 408
+    if silent:
+        world.run(10)
+    answer(phones["bob"], got)
+    ack = world.wait(lambda: phones["bob"].agent.requests("ACK"))[0]
+    bye = world.wait(lambda: phones["bob"].agent.requests("BYE"))[0]
+    assert ack.get("call-id") == bye.get("call-id") == invite.get("call-id")
+    assert int(bye.get("cseq").split()[0]) > int(got.get("cseq").split()[0])
+    answer(phones["bob"], bye)
+    world.run(10)
+    assert len(phones["bob"].agent.requests("BYE")) == 1
+    assert not reports(world, CallAnswered)
+
+
+def test_a_provider_that_answers_too_late_is_hung_up(world, other, phones):
+    decides(world, {"targets": [number_target(world)], "timeout": 5})
+    invite = phones["alice"].start_call(f"sip:+447700900123@{DOMAIN}")
+    out = rings(world, other)
+    answer(other, out, 180)
+    assert world.wait(lambda: phones["alice"].agent.final(invite)).status == 408
+    answer(other, out)
+    acknowledged(world, other, out)
+    answer(other, world.wait(lambda: other.agent.requests("BYE"))[0])
+    assert not reports(world, CallAnswered)
+
+
+def test_nobody_is_cancelled_twice(world, phones):
+    targets = [phone_target(world, "bob"), phone_target(world, "carol")]
+    decides(world, {"targets": targets, "timeout": 10, "stages": [Stage(targets=[], end=Reject(status=480))]})
+    phones["alice"].start_call(f"sip:x@{DOMAIN}")
+    bob, carol = rings(world, phones["bob"]), rings(world, phones["carol"])
+    answer(phones["bob"], bob, 180)
+    world.run(9)
+    answer(phones["carol"], carol, 603)
+    world.run(4)
+    assert len({request.get("via") for request in phones["bob"].agent.requests("CANCEL")}) == 1
+
+
+def test_a_delayed_leg_without_company_rings_at_once(world, phones):
+    decides(world, {"targets": [phone_target(world, "bob", after=8.0)]})
+    begun = world.now
+    phones["alice"].start_call(f"sip:x@{DOMAIN}")
+    rings(world, phones["bob"])
+    assert world.now - begun < 1
+
+
+def test_a_plan_that_is_asked_again_for_ever_ends(world, phones):
+    more = [Stage(targets=[], status=486, part_of=-1)] * 40
+    asked = decides(world, {"targets": [], "stages": [*more, Stage(targets=[], again="x 1 y 1 ")]})
+    invite = phones["alice"].start_call(f"sip:x@{DOMAIN}")
+    final = world.wait(lambda: phones["alice"].agent.final(invite))
+    assert (final.status, "no end" in final.reason, len(asked) < 20) == (500, True, True)
+
+
+def test_headers_and_diversion_go_with_whoever_is_tried_instead(world, phones):
+    instead = [phone_target(world, "carol", headers=["X-Line: 2"], diverted="sip:4420@x")]
+    decides(world, {"targets": [phone_target(world, "bob", headers=["X-Line: 2"], instead=instead)]})
+    phones["alice"].start_call(f"sip:x@{DOMAIN}")
+    answer(phones["bob"], rings(world, phones["bob"]), 503)
+    got = rings(world, phones["carol"])
+    assert (got.get("x-line"), got.get("diversion")) == ("2", "<sip:4420@x>;reason=unconditional;counter=1")
+
+
+def absent(name):
+    return Target(uri="", flow=("", 0, "udp", "", 0, 0), binding="", aor=f"{name}@{DOMAIN}")
+
+
+def test_who_had_no_phone_when_it_was_decided_rings_in_the_dark(world, phones):
+    keep = Keep(seconds=600)
+    decides(world, {"targets": [phone_target(world, "bob")], "absent": [absent("dave")], "keep": keep, "tenant": "t1"})
+    dave = world.phone("dave", "edge-b")
+    world.control.dark = False
+    invite = phones["carol"].start_call(f"sip:x@{DOMAIN}")
+    answer(phones["bob"], rings(world, phones["bob"]), 486)
+    assert world.wait(lambda: phones["carol"].agent.final(invite)).status == 486
+    assert dave.register() == 200
+    world.control.dark = True
+    phones["carol"].start_call(f"sip:x@{DOMAIN}")
+    rings(world, phones["bob"], 1)
+    rings(world, dave)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Change(version=0, tenant="t1"),
+        Change(version=1, provider="t1/voip"),
+        Change(version=1, aor=f"dave@{DOMAIN}"),
+        Change(version=0, plan="t1/none-yet"),
+    ],
+)
+def test_everything_that_a_kept_decision_rests_on_drops_it(change):
+    kept = KeptRoutes()
+    route = Route(targets=[], absent=[absent("dave")], tenant="t1", keep=Keep(seconds=60, plans=["t1/none-yet"]))
+    kept.keep("t1/voip", "4420", route, 0.0)
+    kept.forget("t1/other", "t1/other", f"carol@{DOMAIN}", "t2")
+    assert kept.find("t1/voip", "4420", "", 1.0)
+    kept.forget(change.plan, change.provider, change.aor, change.tenant)
+    assert kept.find("t1/voip", "4420", "", 1.0) is None
+    assert len(kept) == 0
+
+
+def test_no_owner_drives_out_anothers_kept_decisions():
+    kept = KeptRoutes()
+    route = Route(targets=[], tenant="t1", keep=Keep(seconds=60))
+    kept.keep("t1", "bob", route, 0.0)
+    for number in range(12_000):
+        kept.keep("t2", f"n{number}", route, 0.0)
+    assert kept.find("t1", "bob", "", 1.0)
+    assert len(kept) == 1001
+
+
+def test_phones_keep_their_order_in_the_dark():
+    flow = ("203.0.113.11", 5060, "udp", "192.0.2.1", 5060, 0)
+    first = Target(uri="sip:a", flow=flow, binding="a", q=1000, aor="bob@x", after=5.0, headers=["X-A: 1"])
+    found = [Target(uri=f"sip:{q}", flow=flow, binding=str(q), q=q, aor="bob@x") for q in (500, 1000, 200)]
+    ready = with_phones(Route(targets=[first]), {"bob@x": found})
+    assert {target.q: target.after for target in ready.targets} == {1000: 5.0, 500: 5.0 + Q_STEP, 200: 5.0 + 2 * Q_STEP}
+    assert all(target.headers == ["X-A: 1"] for target in ready.targets)

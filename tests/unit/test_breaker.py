@@ -5,10 +5,20 @@ from __future__ import annotations
 from edge.control.breaker import Breaker
 
 
-def test_a_bad_answer_costs_a_moment_and_the_moments_grow():
+def test_a_bad_answer_to_one_question_costs_the_others_nothing():
+    breaker = Breaker()
+    for _ in range(10):
+        breaker.failed(0.0, silent=False)
+        breaker.failed(0.0, silent=False)
+        assert not breaker.open(0.0)
+        breaker.answered()
+
+
+def test_bad_answers_in_a_row_cost_a_moment_and_the_moments_grow():
     breaker = Breaker()
     assert not breaker.open(0.0)
-    breaker.failed(0.0, silent=False)
+    for _ in range(3):
+        breaker.failed(0.0, silent=False)
     assert breaker.open(0.2)
     assert not breaker.open(0.6)
     for _ in range(10):
