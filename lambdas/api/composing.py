@@ -10,6 +10,7 @@ from functools import cache, cached_property
 
 from lambdas.api.judging import Judged, ScriptError, judge
 from lambdas.api.services import Services
+from lambdas.api.tenant_accounts import TenantAccounts
 from lambdas.contract import Decision, IncomingQuestion, Keep, Reject, Route, RouteQuestion, Stage, Target
 from lambdas.decisions import outbound
 from lambdas.decisions import route as routes
@@ -85,8 +86,7 @@ class Composing:
         self.calls = question.method == "INVITE"
         self.rests_on = RestsOn()
         self.visited: list[str] = []
-        self.account = cache(services.directory.account)
-        self._bindings = cache(services.bindings.of)
+        self.accounts = TenantAccounts(services, payer.tenant)
         self._way = cache(self._way_of)
         self._end = time.monotonic() + TIME
         self._left = {"enum": MOST_NUMBERS, "targets": MOST_TARGETS}
@@ -107,24 +107,9 @@ class Composing:
     def ours(self, host: str) -> bool:
         return host in self.services.domains.get().names
 
-    # Accounts
-
-    def _mine(self, aor: str) -> Account | None:
-        """An account that may be called, and is the payer's tenant's."""
-        account = self.account(aor)
-        return account if account is not None and account.enabled and account.tenant == self.payer.tenant else None
-
-    def bindings(self, aor: str) -> tuple[StoredBinding, ...]:
-        return self._bindings(aor) if self._mine(aor) is not None else ()
-
-    def disturbing(self, aor: str) -> bool:
-        """Whether a call would disturb the account."""
-        account = self._mine(aor)
-        return account is not None and account.do_not_disturb
-
     def phones(self, aor: str) -> tuple[StoredBinding, ...]:
         """Where calls for an account ring."""
-        return () if self.calls and self.disturbing(aor) else self.bindings(aor)
+        return () if self.calls and self.accounts.disturbing(aor) else self.accounts.bindings(aor)
 
     # Plans
 
@@ -300,7 +285,7 @@ class Composing:
             account = leg.account or self._named_by(leg, turn)
             if account:
                 targets = routes.targets_of(self.phones(account), self.now)
-                if self.disturbing(account):
+                if self.accounts.disturbing(account):
                     status = _BUSY
                 if not targets:
                     absent.append(self._as_leg(Target(uri="", flow=_NOWHERE_YET, binding="", aor=account), leg, turn))
@@ -315,7 +300,7 @@ class Composing:
         """The account that has a number for its name, as the one who is dialled would."""
         home = self._home(turn)
         aor = f"{leg.number}@{home}" if leg.number and not leg.providers and home else ""
-        return aor if aor and self._mine(aor) is not None else ""
+        return aor if aor and self.accounts.usable(aor) is not None else ""
 
     def _as_leg(self, target: Target, leg: Leg, turn: Turn) -> Target:
         """``target``, and those instead of it, as the plan wants them rung."""

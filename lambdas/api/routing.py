@@ -73,7 +73,7 @@ class _Routing(Composing):
         if before is None:
             return _GONE
         if before.owner:
-            account = self.account(before.owner)
+            account = self.accounts.get(before.owner)
             turn = self._account_turn(account) if account is not None else None
         else:
             turn = self._provider_turn(provider) if provider is not None else self._outgoing_turn()
@@ -110,8 +110,8 @@ class _Routing(Composing):
             caller=self.caller,
             called=called,
             at=self.now,
-            registered=lambda aor: bool(routes.targets_of(self.bindings(aor), self.now)),
-            disturbing=self.disturbing,
+            registered=self.accounts.registered,
+            disturbing=self.accounts.disturbing,
             outcomes=tuple(self.question.outcomes),
         )
 
@@ -134,7 +134,7 @@ class _Routing(Composing):
         choice = self._choose(called)
         emergency = isinstance(choice, Reject) or (choice is not None and choice.number.emergency)
         ours = self.ours(called.rpartition("@")[2])
-        account = self.account(called) if ours and not emergency else None
+        account = self.accounts.get(called) if ours and not emergency else None
         if account is not None:
             return self._to_account(account)
         if choice is None:
@@ -158,12 +158,12 @@ class _Routing(Composing):
         return self._to_phones(called)
 
     def _to_phones(self, called: Account) -> Decision:
-        return routes.decide(self.payer, called, self.bindings(called.aor), self.now, self.calls)
+        return routes.decide(self.payer, called, self.accounts.bindings(called.aor), self.now, self.calls)
 
     def _named(self, provider: Provider) -> Decision:
         """To the accounts that the provider account names."""
         wanted = routes.called_by(provider, self.question.method)
-        willing = [aor for aor in wanted if not (self.calls and self.disturbing(aor))]
+        willing = [aor for aor in wanted if not (self.calls and self.accounts.disturbing(aor))]
         if wanted and not willing:
             return Reject(status=486, reason="Busy Here: do not disturb")
         decision = routes.incoming(provider, {aor: self.phones(aor) for aor in willing}, self.now)

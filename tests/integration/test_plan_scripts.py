@@ -259,3 +259,150 @@ def test_a_call_is_ended_at_its_limit_even_by_another_life_of_the_edge(fleet, ow
     finally:
         fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
         fleet.request("DELETE", f"/v1/plans/short?tenant={owner}")
+
+
+# Plans that would take everybody down with them
+
+
+@pytest.fixture
+def bobs_plan(fleet, owner):
+    """Has a plan decide bob's calls, as JSON."""
+
+    def store(plan):
+        body = {"plan": plan, "publish": True}
+        fleet.api("POST", f"/v1/plans/bobs/versions?tenant={owner}", body)
+        fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "bobs"})
+
+    yield store
+    fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
+    fleet.request("DELETE", f"/v1/plans/bobs?tenant={owner}")
+
+
+@pytest.mark.parametrize(
+    ("leg", "field"),
+    [
+        ({"account": "😀" * 300}, "account"),
+        ({"account": "Desk"}, "account"),
+        ({"number": "hello"}, "number"),
+        ({"number": "1", "providers": ["😀"]}, "providers"),
+        ({"uri": "sip:@host"}, "uri"),
+        ({"uri": "sip:a@b@c"}, "uri"),
+        ({"uri": "sip:x@[::1]"}, "uri"),
+    ],
+)
+def test_legs_that_can_ring_nobody_arent_stored(fleet, tenant, leg, field):
+    _, key, _ = tenant
+    body = {"plan": {"rules": [{"name": "x", "ring": {"legs": [leg]}}]}}
+    status, problem = ask(fleet, key, "POST", "/v1/plans/p/versions", body)
+    assert status == 422
+    assert field in str(problem["errors"])
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/publish", {"version": 10**1500}),
+        (":simulate", {"caller": "a", "called": "b", "version": 10**2000}),
+        (":simulate", {"caller": "a", "called": "b", "at": "0001-01-01T00:00:00"}),
+        (":simulate", {"caller": "a", "called": "b", "at": "9999-12-31T23:59:59-12:00"}),
+        (
+            "/versions",
+            {"plan": {"rules": [{"name": "😀" * 100, "as_dialled": True}], "lists": {"a": ["😀" * 90] * 900}}},
+        ),
+        (
+            "/versions",
+            {
+                "plan": {
+                    "rules": [{"name": "x", "as_dialled": True}],
+                    "examples": [{"caller": "a", "called": "b", "at": "9999-12-31T23:59:59Z"}],
+                }
+            },
+        ),
+    ],
+)
+def test_numbers_times_and_sizes_out_of_all_reason(fleet, tenant, path, body):
+    _, key, _ = tenant
+    ask(
+        fleet,
+        key,
+        "POST",
+        "/v1/plans/p/versions",
+        {"plan": {"rules": [{"name": "x", "as_dialled": True}]}, "publish": True},
+    )
+    assert ask(fleet, key, "POST", f"/v1/plans/p{path}", body)[0] == 422
+
+
+def test_looking_up_numbers_nobody_answers_for_costs_the_caller_only(fleet, bobs_plan):
+    """20 numbers in zones whose server says nothing: three are asked, and others' calls go on."""
+    legs = [{"number": f"+4420794600{n:02d}", "enum": f"z{n}.test"} for n in range(20)]
+    bobs_plan({"rules": [{"name": "x", "ring": {"legs": legs}}]})
+    with phones(fleet, "alice", "carol") as (alice, carol):
+        begun = time.monotonic()
+        assert outcome(alice, f"sip:bob@{DOMAIN}", ())[0].status == 480
+        assert time.monotonic() - begun < 4.4
+        begun = time.monotonic()
+        invite = alice.invite(f"sip:carol@{DOMAIN}")
+        got = carol.wait(lambda: carol.agent.requests("INVITE"))[0]
+        assert time.monotonic() - begun < 2
+        carol.send(carol.agent.response(got, 486).to_bytes())
+        assert alice.wait(lambda: alice.agent.final(invite)).status == 486
+
+
+def test_two_accounts_scripts_cant_play_ball_for_ever(fleet, owner):
+    for user, to in (("bob", "carol"), ("carol", "bob")):
+        script = f'def incoming(call):\n    return then(ring("nobody"), go)\ndef go(call):\n    return forward("{to}@{DOMAIN}")'
+        example = {"caller": "a", "called": f"{user}@{DOMAIN}", "at": "2026-03-02T12:00:00Z"}
+        body = {"plan": {"script": script, "examples": [example]}, "publish": True}
+        fleet.api("POST", f"/v1/plans/ball-{user}/versions?tenant={owner}", body)
+        fleet.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": f"ball-{user}"})
+    try:
+        with phones(fleet, "alice") as (alice,):
+            final, _ = outcome(alice, f"sip:bob@{DOMAIN}", ())
+            assert (final.status, "asked again more than 5 times" in final.reason) == (500, True), final.reason
+    finally:
+        for user in ("bob", "carol"):
+            fleet.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": ""})
+            fleet.request("DELETE", f"/v1/plans/ball-{user}?tenant={owner}")
+
+
+def test_the_longest_names_can_be_asked_again(fleet, owner):
+    account = fleet.api("POST", "/v1/accounts", {"username": "l" * 64, "domain": DOMAIN})["aor"]
+    name, function = "p" * 32, "f" * 100
+    script = f"def incoming(call):\n    return then(ring('nobody'), {function})\ndef {function}(call):\n    return reject(486)"
+    example = {"caller": "a", "called": account, "at": "2026-03-02T12:00:00Z"}
+    body = {"plan": {"script": script, "examples": [example]}, "publish": True}
+    fleet.api("POST", f"/v1/plans/{name}/versions?tenant={owner}", body)
+    fleet.api("PATCH", f"/v1/accounts/{account}", {"plan": name})
+    with phones(fleet, "alice") as (alice,):
+        assert outcome(alice, f"sip:{account}", ())[0].status == 486
+    fleet.api("DELETE", f"/v1/accounts/{account}")
+    fleet.api("DELETE", f"/v1/plans/{name}?tenant={owner}")
+
+
+def test_the_reason_of_a_failure_stands_first_in_the_log(fleet, owner, scripted):
+    scripted(
+        'def incoming(call):\n    for i in range(20):\n        log("y" * 480)\n'
+        f'    return fail("the reason") if call.caller == "carol@{DOMAIN}" else reject(480)'
+    )
+    with phones(fleet, "carol") as (carol,):
+        final, _ = outcome(carol, f"sip:bob@{DOMAIN}", ())
+        assert (final.status, "the reason at scripted v1:4" in final.reason) == (500, True), final.reason
+    (event,) = [event for event in events(fleet, owner) if "the reason" in event["text"]]
+    assert event["text"].startswith("error: fail: the reason")
+    assert event["text"].count("\n") == 20
+
+
+def test_yaml_without_a_key_keeps_nobody_waiting(fleet):
+    parts = urlsplit(fleet.api_url)
+    body = b"[" + b"a," * 140_000 + b"a]"
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+    begun = time.monotonic()
+    connection.request("POST", "/v1/plans/x/versions", body, {"Content-Type": "application/yaml"})
+    fleet.api("GET", "/v1/tenants")
+    assert time.monotonic() - begun < 3
+    assert connection.getresponse().status in (401, 422)
+    connection.close()
+    connection.request("POST", "/v1/plans/x/versions", b"a" * 300_001, {"Content-Type": "application/yaml"})
+    answer = json.loads(connection.getresponse().read())
+    assert "longer than" in answer["detail"]
+    connection.close()

@@ -64,6 +64,15 @@ class Site(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/slow":
             time.sleep(3)
+        if self.path == "/drip":  # an octet now and then, in the middle of a header field
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            for _ in range(12):
+                time.sleep(0.2)
+                try:
+                    self.wfile.write(b"a")
+                except OSError:
+                    return
+            return
         if self.path == "/away":
             self.send_response(302)
             self.send_header("Location", "http://127.0.0.1:1/")
@@ -101,12 +110,13 @@ def test_a_page_of_an_allowed_host(site, monkeypatch):
     assert len(pages.get(f"http://{site}/long", {site})[1]) == LONGEST
 
 
-def test_a_slow_page_is_given_up(site, monkeypatch):
+@pytest.mark.parametrize("path", ["/slow", "/drip"])
+def test_a_slow_page_is_given_up(site, monkeypatch, path):
     monkeypatch.setenv("SCRIPT_NETWORKS", "127.0.0.0/8")
     monkeypatch.setattr(pages_module, "TIMEOUT", 0.3)
     begun = time.monotonic()
     with pytest.raises(PageError, match="doesn't answer") as caught:
-        Pages().get(f"http://{site}/slow", {site})
+        Pages().get(f"http://{site}{path}", {site})
     assert not caught.value.forbidden
     assert time.monotonic() - begun < 1
 

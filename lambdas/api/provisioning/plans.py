@@ -13,6 +13,7 @@ from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Flag, Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
+from lambdas.api.tenant_accounts import TenantAccounts
 from lambdas.decisions import wizard
 from lambdas.decisions.rules import Moment, Plan
 from lambdas.decisions.wizard import Call, Step
@@ -198,23 +199,16 @@ def simulate(
     plan = _version(item, number, services).plan
     now = services.clock()
 
-    def registered(aor: str) -> bool:
-        if body.registered is not None:
-            return aor in body.registered
-        return any(binding.live(now) for binding in services.bindings.of(aor) if binding.tenant == item.tenant)
-
-    def disturbing(aor: str) -> bool:
-        account = services.directory.account(aor)
-        return account is not None and account.tenant == item.tenant and account.do_not_disturb
-
+    accounts = TenantAccounts(services, item.tenant)
+    known = body.registered
     call = Call(
         direction=body.direction,
         caller=body.caller,
         called=body.called,
         at=body.at.timestamp() if body.at is not None else now,
-        registered=registered,
+        registered=accounts.registered if known is None else known.__contains__,
         provider=body.provider,
-        disturbing=disturbing,
+        disturbing=accounts.disturbing,
         outcomes=tuple(body.outcomes),
     )
     hosts = services.directory.settings(item.tenant).script_hosts
