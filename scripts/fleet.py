@@ -110,6 +110,7 @@ class DevelopmentFleet:
         self.edges = list(edges)
         self.endpoint = endpoint or f"http://{control.address}:{MINISTACK}"
         self._own_dynamodb = endpoint is None
+        self.environment: dict[str, str] = {}  # for all its processes, beside what they need
         self.control_endpoint = ""  # where the control plane finds its tables, if that isn't the endpoint itself
         self.api_url = f"http://{control.address}:{CONTROL}"
         self.key = ""
@@ -287,7 +288,9 @@ class DevelopmentFleet:
         self.processes.wait(edge.id, 20)
 
     def _run(self, name: str, arguments: list[str], environment: dict[str, str], host: Host) -> None:
-        self.processes.start(name, [sys.executable, *arguments], {**self._environment, **environment}, host.namespace)
+        self.processes.start(
+            name, [sys.executable, *arguments], {**self._environment, **self.environment, **environment}, host.namespace
+        )
 
     # Talking to it
 

@@ -91,7 +91,13 @@ def test_every_route_with_anothers_key(fleet, victim, thief):
     document = fleet.request("GET", "/v1/openapi.json")[1]
     wanted = bodies(victim, own_domain)
     walked = set()
-    names = {"tenant": victim.tenant, "aor": victim.aor, "edge": fleet.edges[0].id, "binding": "AAAAAAAAAAA", "version": 1}
+    names = {
+        "tenant": victim.tenant,
+        "aor": victim.aor,
+        "edge": fleet.edges[0].id,
+        "binding": "AAAAAAAAAAA",
+        "version": 1,
+    }
     for template, operations in document["paths"].items():
         for method, operation in operations.items():
             method = method.upper()

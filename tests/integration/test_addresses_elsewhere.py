@@ -1,0 +1,184 @@
+"""Calls to SIP addresses elsewhere, found by ENUM or named in a plan; pages that scripts get; notices that pass by
+plans."""
+
+from __future__ import annotations
+
+import datetime
+import http.server
+import threading
+
+import pytest
+
+from edge.sip.transaction.client import make_ack
+from scripts.fleet import DOMAIN, SIP, Account, Host, loopback_fleet
+from scripts.processes import wait_for
+from tests.integration.conftest import fresh_base
+from tests.support.dns_server import DnsServer
+from tests.support.socket_phone import SocketPhone, in_dialog
+
+pytestmark = pytest.mark.integration
+
+NUMBER = "+442079460399"
+ELSEWHERE = "sip.elsewhere.test"
+
+
+class Duty(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "4")
+        self.end_headers()
+        self.wfile.write(b"dave")
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def names():
+    server = DnsServer("127.0.0.1")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory, names):
+    made = loopback_fleet(tmp_path_factory.mktemp("fleet"), fresh_base(), 2)
+    for edge in made.edges:
+        edge.settings |= {"provider_networks": ["127.0.0.0/8"], "nameservers": [names.address]}
+    made.environment |= {"ENUM_NAMESERVERS": names.address, "SCRIPT_NETWORKS": "127.0.0.0/8"}
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def owner(fleet):
+    return fleet.api("GET", f"/v1/accounts/bob@{DOMAIN}")["tenant"]
+
+
+@pytest.fixture
+def bobs_plan(fleet, owner):
+    def store(plan):
+        fleet.api("POST", f"/v1/plans/bobs/versions?tenant={owner}", {"plan": plan, "publish": True})
+        fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "bobs"})
+
+    yield store
+    fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
+
+
+@pytest.fixture
+def front(fleet, names):
+    """A phone of nobody we know, at an address of its own."""
+    host = f"{fleet.control.address.rpartition('.')[0]}.77"
+    account = Account(f"front@{ELSEWHERE}", "front", "x")
+    with SocketPhone(account, ELSEWHERE, Host(host), (fleet.edges[0].address, SIP)) as made:
+        names.records[ELSEWHERE, "A"] = [host]
+        port = made.socket.getsockname()[1]
+        names.records[f"_sip._udp.{ELSEWHERE}", "SRV"] = [f"10 10 {port} {ELSEWHERE}."]
+        yield made
+
+
+def alices(fleet):
+    edge = fleet.edges[0]
+    return SocketPhone(fleet.accounts["alice"], DOMAIN, Host(edge.host.address), (edge.address, SIP))
+
+
+def test_a_number_is_called_at_the_address_that_enum_has_for_it(fleet, owner, names, front, bobs_plan):
+    digits = ".".join(reversed(NUMBER[1:]))
+    names.records[f"{digits}.e164.arpa", "NAPTR"] = [f'100 10 "u" "E2U+sip" "!^.*$!sip:front@{ELSEWHERE}!" .']
+    leg = {"number": NUMBER, "enum": "e164.arpa", "headers": ["X-Line: 2"]}
+    bobs_plan({"rules": [{"name": "x", "ring": {"legs": [leg]}}]})
+    with alices(fleet) as alice:
+        assert alice.register() == 200
+        invite = alice.invite(f"sip:bob@{DOMAIN}")
+        got = front.wait(lambda: front.agent.requests("INVITE"))[0]
+        assert got.uri == f"sip:front@{ELSEWHERE}"
+        assert got.get("from").startswith(f"<sip:alice@{DOMAIN}>;tag=")
+        assert got.get("to") == f"<sip:front@{ELSEWHERE}>"
+        assert got.get("diversion") == f"<sip:bob@{DOMAIN}>;reason=unconditional;counter=1"
+        assert got.get("x-line") == "2"
+        ok = front.agent.response(got, 200)
+        front.send(ok.to_bytes())
+        final = alice.wait(lambda: alice.agent.final(invite))
+        assert final.status == 200
+        dialog, other = alice.agent.caller_dialog(invite, final), front.agent.callee_dialog(got, ok)
+        alice.send(alice.agent.in_dialog(dialog, "ACK").to_bytes())
+        front.wait(lambda: front.agent.requests("ACK"))
+        in_dialog(alice, dialog, "INVITE", front)
+        in_dialog(front, other, "BYE", alice)
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    record = wait_for("the call on record", lambda: [one for one in fleet.calls(owner, day) if one["ended"]], 10)[-1]
+    # bob's plan has had it sent on: it counts to bob.
+    assert (record["caller"], record["account"], record["ended_by"]) == (f"alice@{DOMAIN}", f"bob@{DOMAIN}", "called")
+
+
+def test_an_address_elsewhere_that_cant_be_resolved(fleet, front, bobs_plan):
+    rules = [
+        {"name": "gone", "ring": {"legs": [{"uri": "sip:x@nowhere.elsewhere.test"}]}},
+        {"name": "then", "ring": {"legs": [{"uri": f"sip:front@{ELSEWHERE}"}], "timeout": 5}},
+    ]
+    bobs_plan({"rules": rules})
+    with alices(fleet) as alice:
+        assert alice.register() == 200
+        invite = alice.invite(f"sip:bob@{DOMAIN}")
+        got = front.wait(lambda: front.agent.requests("INVITE"))[0]
+        front.send(front.agent.response(got, 486).to_bytes())
+        final = alice.wait(lambda: alice.agent.final(invite))
+        assert final.status == 486
+        alice.send(make_ack(invite, final).to_bytes())
+
+
+def test_a_page_says_who_rings(fleet, owner, bobs_plan):
+    host = f"{fleet.control.address.rpartition('.')[0]}.78"
+    server = http.server.ThreadingHTTPServer((host, 0), Duty)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        place = f"{host}:{server.server_address[1]}"
+        url = f"http://{place}/duty"
+        fleet.api("PATCH", f"/v1/tenants/{owner}", {"script_hosts": [place]})
+        script = f'def incoming(call):\n    page = http_get("{url}")\n    return ring(page["text"]) if page["status"] == 200 else reject(480)'
+        example = {"caller": "a", "called": f"bob@{DOMAIN}", "at": "2026-03-02T12:00:00Z", "pages": {url: "dave"}}
+        bobs_plan({"script": script, "examples": [{**example, "rings": [f"dave@{DOMAIN}"]}]})
+        edge = fleet.edges[1]
+        dave = SocketPhone(fleet.accounts["dave"], DOMAIN, Host(edge.host.address), (edge.address, SIP))
+        with alices(fleet) as alice, dave:
+            assert alice.register() == dave.register() == 200
+            invite = alice.invite(f"sip:bob@{DOMAIN}")
+            got = dave.wait(lambda: dave.agent.requests("INVITE"))[0]
+            dave.send(dave.agent.response(got, 486).to_bytes())
+            assert alice.wait(lambda: alice.agent.final(invite)).status == 486
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_notices_of_waiting_messages_pass_by_plans(fleet, bobs_plan):
+    """bob's calls go to carol's mailbox; what the mailbox has to tell bob isn't a call."""
+    bobs_plan({"rules": [{"name": "voicemail", "forward": f"carol@{DOMAIN}"}]})
+    edge = fleet.edges[1]
+    bob, carol = (
+        SocketPhone(fleet.accounts[user], DOMAIN, Host(edge.host.address), (edge.address, SIP))
+        for user in ("bob", "carol")
+    )
+    with alices(fleet) as alice, bob, carol:
+        assert alice.register() == bob.register() == carol.register() == 200
+        invite = alice.invite(f"sip:bob@{DOMAIN}")
+        got = carol.wait(lambda: carol.agent.requests("INVITE"))[0]
+        assert got.get("diversion") == f"<sip:bob@{DOMAIN}>;reason=unconditional;counter=1"
+        carol.send(carol.agent.response(got, 486).to_bytes())
+        assert alice.wait(lambda: alice.agent.final(invite)).status == 486
+        lines = ["Event: message-summary", "Content-Type: application/simple-message-summary"]
+        summary = b"Messages-Waiting: yes\r\n"
+        notify = carol.agent.request("NOTIFY", f"sip:bob@{DOMAIN}", headers=lines, body=summary)
+        carol.send(notify.to_bytes())
+        challenge = carol.wait(lambda: carol.agent.final(notify))
+        again = carol.agent.authorize(notify, challenge)
+        carol.send(again.to_bytes())
+        heard = bob.wait(lambda: bob.agent.requests("NOTIFY"))[0]
+        assert (heard.body, heard.get("event")) == (summary, "message-summary")
+        bob.send(bob.agent.response(heard, 200).to_bytes())
+        assert carol.wait(lambda: carol.agent.final(again)).status == 200
