@@ -73,10 +73,9 @@ def front(fleet, names):
     """A phone of nobody we know, at an address of its own."""
     host = f"{fleet.control.address.rpartition('.')[0]}.77"
     account = Account(f"front@{ELSEWHERE}", "front", "x")
-    with SocketPhone(account, ELSEWHERE, Host(host), (fleet.edges[0].address, SIP)) as made:
-        names.records[ELSEWHERE, "A"] = [host]
-        port = made.socket.getsockname()[1]
-        names.records[f"_sip._udp.{ELSEWHERE}", "SRV"] = [f"10 10 {port} {ELSEWHERE}."]
+    names.records[ELSEWHERE, "A"] = [host]
+    names.records[f"_sip._udp.{ELSEWHERE}", "SRV"] = [f"10 10 5099 {ELSEWHERE}."]
+    with SocketPhone(account, ELSEWHERE, Host(host), (fleet.edges[0].address, SIP), port=5099) as made:
         yield made
 
 
