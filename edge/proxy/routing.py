@@ -204,7 +204,7 @@ class Router:
         def go_on(at: float) -> None:
             if len(phones) == len(wanted):
                 ready = with_phones(route, phones)
-                usable = any(all_targets(ready)) or any(stage.end is not None for stage in ready.stages)
+                usable = any(all_targets(ready)) or any(stage.end is not None for stage in (ready, *ready.stages))
                 context.on_decision(ready if usable else None, at)  # who isn't registered can't be known
 
         def ask(aor: str) -> None:

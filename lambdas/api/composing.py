@@ -95,10 +95,14 @@ class Composing:
 
     def _take(self, what: str) -> bool:
         """Whether there is something left of what one decision may use."""
-        if not self._left[what] or time.monotonic() > self._end:
+        if not self._left[what] or self._late():
             return False
         self._left[what] -= 1
         return True
+
+    def _late(self) -> bool:
+        """Whether no more may be looked up."""
+        return time.monotonic() > self._end
 
     @cached_property
     def settings(self) -> Settings:
@@ -189,8 +193,6 @@ class Composing:
         if not stages:
             return _NOWHERE
         first, *others = stages
-        if first.end is not None and not first.when:
-            return first.end
         values = {name: getattr(first, name) for name in Stage.model_fields}
         return Route(**values, stages=others, tenant=self.payer.tenant, transfers=turn.transfers)
 
@@ -258,7 +260,8 @@ class Composing:
         raise NotImplementedError
 
     def _diverted(self, stage: Stage, turn: Turn) -> Stage:
-        return stage.model_copy(update={"targets": [self._instead(target, turn) for target in stage.targets]})
+        targets, absent = ([self._instead(one, turn) for one in some] for some in (stage.targets, stage.absent))
+        return stage.model_copy(update={"targets": targets, "absent": absent})
 
     def _instead(self, target: Target, turn: Turn) -> Target:
         """``target`` is rung instead of whoever was called; who has it so pays for what leaves the service."""
@@ -282,6 +285,8 @@ class Composing:
         status = 480
         may_divert = not turn.diverted or len(self.visited) + self.question.diversions <= MOST_DIVERSIONS
         for leg in step.legs:
+            if self._late():
+                break
             account = leg.account or self._named_by(leg, turn)
             if account:
                 targets = routes.targets_of(self.phones(account), self.now)

@@ -700,3 +700,14 @@ def test_phones_keep_their_order_in_the_dark():
     ready = with_phones(Route(targets=[first]), {"bob@x": found})
     assert {target.q: target.after for target in ready.targets} == {1000: 5.0, 500: 5.0 + Q_STEP, 200: 5.0 + 2 * Q_STEP}
     assert all(target.headers == ["X-A: 1"] for target in ready.targets)
+
+
+def test_a_kept_refusal_holds_in_the_dark(world, phones):
+    keep = Keep(seconds=600)
+    decides(world, {"targets": [], "end": Reject(status=603, reason="Closed"), "keep": keep, "tenant": "t1"})
+    for dark in (False, True):
+        world.control.dark = dark
+        invite = phones["carol"].start_call(f"sip:bob@{DOMAIN}")
+        final = world.wait(lambda invite=invite: phones["carol"].agent.final(invite))
+        assert (final.status, final.reason) == (603, "Closed")
+    assert not phones["bob"].agent.requests("INVITE")
