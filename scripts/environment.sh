@@ -48,6 +48,6 @@ PY
 mkdir -p .local
 exec 9>.local/environment.lock
 flock 9
-make_environment .venv edge lambdas development
+make_environment .venv edge lambdas cli development
 if [ "${NEED_TOOLS:-}" = 1 ]; then make_environment .venv/tools tools; fi
 exec 9>&-

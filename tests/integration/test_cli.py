@@ -1,0 +1,119 @@
+"""The command line against a real API, as a person types it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.processes import wait_for
+from tests.integration.test_plan_scripts import phones
+from tests.integration.test_provisioning import tenant
+from tests.support.socket_phone import call
+
+pytestmark = pytest.mark.integration
+
+__all__ = ["tenant"]  # the fixture
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def cli(fleet, tenant, tmp_path):
+    """Runs a command with a tenant's key; its output."""
+    _, key, _ = tenant
+    environment = {
+        **os.environ,
+        "SIPWIZARD_API": fleet.api_url,
+        "SIPWIZARD_KEY": key,
+        "COLUMNS": "200",
+        "PYTHONPATH": str(ROOT),
+    }
+
+    def run(*words, fails=False, **more):
+        done = subprocess.run(
+            [sys.executable, "-m", "lambdas.cli", *words],
+            env={**environment, **more}, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stderr if fails else done.stdout
+
+    return run
+
+
+def test_the_daily_jobs(cli, tenant, tmp_path):
+    _, _, domain = tenant
+    made = json.loads(cli("--json", "account", "add", f"alice@{domain}", "--display-name", "Alice"))
+    assert (made["aor"], len(made["password"]) >= 16) == (f"alice@{domain}", True)
+    assert f"alice@{domain}" in cli("account", "list")
+    cli("account", "set", f"alice@{domain}", "--no-enabled", "--do-not-disturb")
+    shown = json.loads(cli("--json", "account", "show", f"alice@{domain}"))
+    assert (shown["enabled"], shown["do_not_disturb"], shown["phones"]) == (False, True, [])
+    (tmp_path / "night.yaml").write_text(
+        "rules:\n  - {name: closed, reject: {status: 480}}\nexamples:\n"
+        "  - {caller: +44, called: x, at: 2026-03-02T12:00:00Z, status: 480}\n"
+    )
+    assert "published" in cli("plan", "publish", "night", "night.yaml", "--note", 'the "first"')
+    assert "480" in cli("plan", "try", "night", "+44", f"alice@{domain}")
+    key = json.loads(cli("--json", "key", "add", "a reader", "--role", "read-only"))
+    assert "This API key may only read" in cli(
+        "account", "remove", f"alice@{domain}", fails=True, SIPWIZARD_KEY=key["key"]
+    )
+    cli("account", "remove", f"alice@{domain}")
+    assert "none" in cli("account", "list")
+    trail = cli("events", "--kind", "audit")
+    assert f"DELETE /v1/accounts/alice@{domain}" in trail
+    assert "a reader" in cli("key", "list")
+
+
+def test_import_and_export(cli, tenant, tmp_path):
+    _, _, domain = tenant
+    lines = "".join(f"user{number},{domain}\n" for number in range(12))
+    (tmp_path / "people.csv").write_text(f"username,domain\n{lines}")
+    rows = list(csv.DictReader(io.StringIO(cli("account", "import", "people.csv"))))
+    assert [row["aor"] for row in rows] == [f"user{number}@{domain}" for number in range(12)]
+    assert all(row["password"] for row in rows)
+    assert len(list(csv.DictReader(io.StringIO(cli("account", "export"))))) == 12
+    error = cli("account", "import", "people.csv", fails=True)
+    assert "accounts 1 to 12 weren't imported" in error
+    assert f"line 2, username: user0@{domain} exists already" in error
+
+
+def test_mistakes_say_what_to_do(cli, tmp_path):
+    assert "There is no account" in cli("account", "show", "nobody@example.org", fails=True)
+    assert "can't be had" in cli("account", "list", fails=True, SIPWIZARD_API="http://127.0.0.1:9")
+    assert "SIPWIZARD_API" in cli("account", "list", fails=True, SIPWIZARD_API="", SIPWIZARD_KEY="")
+    assert "Send a valid API key" in cli("account", "list", fails=True, SIPWIZARD_KEY="sw_a_b")
+
+
+def test_following_calls(fleet, tmp_path):
+    owner = fleet.api("GET", "/v1/accounts/alice@sipwizard.test")["tenant"]
+    environment = {
+        **os.environ, "SIPWIZARD_API": fleet.api_url, "SIPWIZARD_KEY": fleet.key, "SIPWIZARD_TENANT": owner,
+        "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1",
+    }  # fmt: skip
+    output = tmp_path / "calls"
+    with output.open("w") as file, phones(fleet, "alice", "bob") as (alice, bob):
+        command = [sys.executable, "-m", "lambdas.cli", "--json", "calls", "--follow"]
+        process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=file)
+        try:
+            call(alice, bob, "sip:bob@sipwizard.test")
+            found = wait_for(
+                "the call to be shown",
+                lambda: [
+                    line
+                    for line in output.read_text().splitlines()
+                    if "bob@sipwizard.test" in line and '"ended": null' in line
+                ],
+                15,
+            )
+            assert json.loads(found[-1])["caller"] == "alice@sipwizard.test"
+        finally:
+            process.terminate()
+            process.wait(10)
