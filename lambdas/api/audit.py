@@ -12,6 +12,7 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
+from lambdas.api.idempotent import once
 from lambdas.api.security import Caller, changes
 from lambdas.api.services import Services
 from lambdas.repositories.events import Event
@@ -26,7 +27,7 @@ class AuditedRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def audited(request: Request) -> Response:
-            response = await handle(request)
+            response = await once(request, handle)
             who: Caller | None = getattr(request.state, "caller", None)
             if who is not None and changes(request) and response.status_code < 300:
                 fields = _fields(await request.body())

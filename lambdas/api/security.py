@@ -84,6 +84,17 @@ class Caller:
 _bearer = HTTPBearer(auto_error=False, description="An API key, as made under /v1/keys: `sw_…`.")
 
 
+def known_key(found: Services, authorization: str) -> ApiKeyItem | None:
+    """The API key of an Authorization header field, if it is one of ours."""
+    scheme, _, text = authorization.partition(" ")
+    parts = text.strip().split("_")
+    if scheme.lower() != "bearer" or len(parts) != 3 or parts[0] != "sw":
+        return None
+    item = found.directory.get(ApiKeyItem, parts[1])
+    stored = item.hash if item else ""
+    return item if hmac.compare_digest(stored.encode(), hash_key(parts[2]).encode()) else None
+
+
 def changes(request: Request) -> bool:
     """Whether it is a request to change something."""
     return request.method not in ("GET", "HEAD") and not request.url.path.endswith(_TRIES)
@@ -100,14 +111,8 @@ def caller(
         "Send a valid API key: 'Authorization: Bearer sw_…'. Keys are made under /v1/keys.",
         {"WWW-Authenticate": "Bearer"},
     )
-    if credentials is None:
-        raise refusal
-    parts = credentials.credentials.split("_")
-    if len(parts) != 3 or parts[0] != "sw":
-        raise refusal
-    item = found.directory.get(ApiKeyItem, parts[1])
-    stored = item.hash if item else ""
-    if not hmac.compare_digest(stored.encode(), hash_key(parts[2]).encode()) or item is None:
+    item = known_key(found, f"Bearer {credentials.credentials}") if credentials is not None else None
+    if item is None:
         raise refusal
     who = Caller(item.id, item.tenant, cast(Role, item.role), item.tenant)
     if who.role == "read-only" and changes(request):

@@ -25,6 +25,7 @@ from lambdas.repositories.bindings import Bindings
 from lambdas.repositories.calls import Calls
 from lambdas.repositories.directory import Directory
 from lambdas.repositories.events import Events
+from lambdas.repositories.idempotency import Idempotency
 from lambdas.repositories.leases import Leases, Presence
 from lambdas.repositories.models import EdgeItem
 from lambdas.repositories.plans import Plans
@@ -85,6 +86,7 @@ class Services:
         self.calls = Calls()
         self.events = Events()
         self.store = Store(self.directory)
+        self.idempotency = Idempotency(self.directory)
         self.sandbox = Sandbox()
         self.enum = Enum()
         self.log_rate = Rate(_LOGS_A_MINUTE)

@@ -26,6 +26,7 @@ from lambdas.repositories.models import (
     DirectoryItem,
     DomainItem,
     EdgeItem,
+    IdempotencyItem,
     PlanItem,
     ProviderItem,
     ProviderStateItem,
@@ -306,6 +307,7 @@ _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
     ProviderStateItem: ("STATE#", "STATE#"),
     SecretItem: ("FLEET#", "FLEET#"),
     StoreItem: ("STORE#", "STORE#"),
+    IdempotencyItem: ("IDEMPOTENT#", "IDEMPOTENT#"),
 }
 
 

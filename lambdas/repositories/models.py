@@ -156,6 +156,18 @@ class StoreItem(DirectoryItem, discriminator="store"):
     changed_at = NumberAttribute()
 
 
+class IdempotencyItem(DirectoryItem, discriminator="idempotency"):
+    """What came of a request that may be sent again. ``answer`` can be read with the API key that sent it only;
+    ``status`` 0 while it is under way."""
+
+    body = UnicodeAttribute()
+    status = NumberAttribute(default=0)
+    answer = UnicodeAttribute(default="")
+    media = UnicodeAttribute(default="")
+    at = NumberAttribute()
+    ttl = NumberAttribute()
+
+
 class ProviderStateItem(DirectoryItem, discriminator="provider-state"):
     """What the edge that registers the account has reported last; ``at`` orders the reports."""
 

@@ -1,0 +1,96 @@
+"""A POST that is sent again is done once."""
+
+from __future__ import annotations
+
+import datetime
+import http.client
+import json
+import threading
+from urllib.parse import urlsplit
+
+import pytest
+
+from scripts.fleet import development_client
+from tests.integration.test_provisioning import ask, tenant
+
+pytestmark = pytest.mark.integration
+
+__all__ = ["tenant"]  # the fixture
+
+
+def post(fleet, key, path, body, once=None):
+    """(status, JSON, whether it was said before)"""
+    parts = urlsplit(fleet.api_url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    try:
+        connection.request("POST", path, json.dumps(body), headers | ({"Idempotency-Key": once} if once else {}))
+        response = connection.getresponse()
+        return response.status, json.loads(response.read()), response.getheader("Idempotency-Replayed")
+    finally:
+        connection.close()
+
+
+def test_the_answer_comes_again_and_nothing_else_happens(fleet, tenant):
+    _, key, domain = tenant
+    body = {"username": "alice", "domain": domain}
+    first = post(fleet, key, "/v1/accounts", body, "k1")
+    again = post(fleet, key, "/v1/accounts", body, "k1")
+    assert (first[0], first[2], again[2]) == (201, None, "true")
+    assert again[:2] == first[:2]  # the password that was made, too
+    assert post(fleet, key, "/v1/accounts", body, "k2")[0] == 409  # another request: it exists
+    assert len(ask(fleet, key, "GET", "/v1/accounts")[1]["items"]) == 1
+    trail = ask(fleet, key, "GET", f"/v1/events?kind=audit&day={_today()}")[1]["items"]
+    assert len([event for event in trail if event["text"].startswith("POST /v1/accounts:")]) == 1
+    # A password in the table can't be read by who reads the table.
+    table = development_client("dynamodb", fleet.endpoint)
+    stored = json.dumps(table.scan(TableName="sipwizard-directory")["Items"])
+    assert "IDEMPOTENT#" in stored
+    assert first[1]["password"] not in stored
+
+
+def _today():
+    return datetime.datetime.now(datetime.UTC).date()
+
+
+def test_one_key_is_for_one_request(fleet, tenant):
+    _, key, domain = tenant
+    assert post(fleet, key, "/v1/accounts", {"username": "alice", "domain": domain}, "k")[0] == 201
+    status, problem, _ = post(fleet, key, "/v1/accounts", {"username": "bob", "domain": domain}, "k")
+    assert (status, "another request" in problem["detail"]) == (409, True)
+    assert post(fleet, key, "/v1/keys", {"note": "x"}, "k")[0] == 409
+    mine = fleet.api("POST", "/v1/keys", {"tenant": tenant[0]})["key"]
+    assert post(fleet, mine, "/v1/accounts", {"username": "bob", "domain": domain}, "k")[0] == 201  # another sender's
+
+
+def test_what_was_refused_may_be_tried_again(fleet, tenant):
+    _, key, domain = tenant
+    wrong = {"username": "alice", "domain": domain, "password": "short"}
+    assert post(fleet, key, "/v1/accounts", wrong, "k")[0] == 422
+    assert post(fleet, key, "/v1/accounts", {**wrong, "password": "long enough"}, "k")[0] == 201
+
+
+def test_strangers_and_strange_keys(fleet, tenant):
+    _, key, domain = tenant
+    body = {"username": "alice", "domain": domain}
+    assert post(fleet, "sw_nobody_x", "/v1/accounts", body, "k")[0] == 401
+    for odd in ("x" * 201, "\x7f"):
+        assert post(fleet, key, "/v1/accounts", body, odd)[0] == 400
+
+
+def test_two_at_once_are_one(fleet, tenant):
+    _, key, domain = tenant
+    results = []
+
+    def send(number):
+        results.append(post(fleet, key, "/v1/accounts", {"username": "twin", "domain": domain}, "k"))
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    made = [result for result in results if result[0] == 201]
+    assert [result[2] for result in made].count(None) == 1
+    assert len({result[1]["password"] for result in made}) == 1
+    assert all("under way" in result[1]["detail"] for result in results if result[0] != 201)
