@@ -176,15 +176,17 @@ class ResponseContext(Surroundings):
         word: they may have answered just now."""
         self._stage_over = True
         last = not self._stages.somebody_left
+        asked_last = False
         for branch in [branch for branch in self._branches if branch.response is None]:
             if branch in self._delayed:
                 self._delayed.remove(branch)
             else:
                 self.timers.pop(branch.name, None)
                 if (branch.cancelled or branch.cancel(now)) and last:
+                    asked_last = True
                     continue
             branch.fail(408, now)
-        if any(branch.response is None for branch in self._branches):
+        if asked_last:  # not merely because the next stage's are ringing by now
             self.core.timers.start(self, "last word", now + _LAST_WORD)
 
     def _branch(self, target: Target) -> Branch:

@@ -711,3 +711,33 @@ def test_a_kept_refusal_holds_in_the_dark(world, phones):
         final = world.wait(lambda invite=invite: phones["carol"].agent.final(invite))
         assert (final.status, final.reason) == (603, "Closed")
     assert not phones["bob"].agent.requests("INVITE")
+
+
+def test_the_second_provider_is_cancelled_when_its_time_is_over(world, voip, other):
+    stages = [Stage(targets=[], end=Reject(status=480, reason="Nobody"))]
+    decides(world, {"targets": [number_target(world)], "timeout": 5, "early_media": "ringing", "stages": stages})
+    invite = call_in(voip)
+    out = rings(world, other)
+    answer(other, out, 180)
+    world.wait(lambda: other.agent.requests("CANCEL"))
+    answer(other, out, 487)
+    final = world.wait(lambda: voip.agent.final(invite))
+    assert (final.status, final.reason) == (480, "Nobody")
+
+
+def test_who_is_rung_after_others_rings_as_long_as_the_plan_says(world, voip, other, phones):
+    then = Stage(targets=[number_target(world)], timeout=9, early_media="ringing")
+    stages = [then, Stage(targets=[], end=Reject(status=480, reason="Nobody"))]
+    decides(world, {"targets": [phone_target(world, "bob")], "timeout": 3, "stages": stages})
+    invite = call_in(voip)
+    rung = rings(world, phones["bob"])
+    answer(phones["bob"], rung, 180)
+    out = rings(world, other)
+    answer(other, out, 180)
+    world.run(8)
+    assert not other.agent.requests("CANCEL")
+    assert voip.agent.final(invite) is None
+    world.wait(lambda: other.agent.requests("CANCEL"))
+    answer(other, out, 487)
+    final = world.wait(lambda: voip.agent.final(invite))
+    assert (final.status, final.reason) == (480, "Nobody")
