@@ -120,7 +120,7 @@ def response_in(
     if 100 < status < 300:
         contact = _contact(response)
         if contact:
-            routes = way.routes if heard.to_tag else tuple(reversed(_routes(response)))
+            routes = way.routes if heard.to_tag else tuple(reversed(response.split_values("record-route")))
             known = replace(way, contact=contact, routes=routes, attempt=attempt)
             ours.append(("contact", f"Contact: <{_seen_contact(known, phone_flow, heard.call_id, keys, tag)}>"))
         if not heard.to_tag and tag and not phone_flow.internal:
@@ -169,7 +169,7 @@ def make_in_dialog(invite: Request, response: Response, method: str, branch: str
 
 def routes_of(response: Response) -> list[Header]:
     """The Route header fields of a dialog that ``response`` has made, for its caller's side (§12.1.2)."""
-    return [("route", f"Route: {route}") for route in reversed(_routes(response))]
+    return [("route", f"Route: {route}") for route in reversed(response.split_values("record-route"))]
 
 
 # From the provider to the phone
@@ -190,7 +190,7 @@ def request_in(heard: Heard, way: ToProvider, phone: ToPhone, uri: str, branch: 
         if key == "call-id":
             line = f"Call-ID: {call_id}"
         elif key == "contact" and (contact := _contact(request)):
-            known = replace(way, contact=contact, routes=tuple(_routes(request)) or way.routes)
+            known = replace(way, contact=contact, routes=tuple(request.split_values("record-route")) or way.routes)
             line = f"Contact: <{_seen_contact(known, flow, call_id, keys, _tag(request.get('from') or ''))}>"
         elif key in ("max-forwards", "authorization", "proxy-authorization"):
             continue
@@ -225,10 +225,6 @@ def _seen_contact(way: ToProvider, phone_flow: Flow, call_id: str, keys: Sealer,
     if phone_flow.internal:
         return _uri(seal_way(way, call_id, keys, tag), phone_flow)
     return _uri(seal_contact(way.contact, way.attempt, call_id, keys), phone_flow)
-
-
-def _routes(message: Request | Response) -> list[str]:
-    return [value for line in message.values("record-route") for value in split_list(line)]
 
 
 def contact_for(phone: ToPhone, provider_flow: Flow, call_id: str, keys: Sealer, contact: str = "") -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import NameAddr, parse_params, split_list
-from edge.sip.message import Header, Request, Response
+from edge.sip.headers import NameAddr, parse_params, values_of
+from edge.sip.message import Header, Request, Response, header_of
 from edge.sip.uri import Uri
 from lambdas.contract import ProviderAccount
 
@@ -47,7 +47,7 @@ def register(
         ("supported", "Supported: path"),
         ("user-agent", "User-Agent: sipwizard"),
     ]
-    headers += [(line.partition(":")[0].lower(), line) for line in account.headers]
+    headers += [header_of(line) for line in account.headers]
     headers += credentials
     headers.append(("content-length", "Content-Length: 0"))
     return Request("REGISTER", account.registrar, headers)
@@ -78,14 +78,6 @@ def retry_after(response: Response) -> float:
 def clean(text: str) -> str:
     """Storable, whatever octets came."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:_LONGEST_TEXT]
-
-
-def values_of(line: str) -> list[str]:
-    """A list's values; none if it can't be read."""
-    try:
-        return split_list(line)
-    except ParseError:
-        return []
 
 
 def seconds_of(text: str | None, otherwise: int) -> int:

@@ -12,10 +12,10 @@ from typing import Literal
 
 from edge.providers.credentials import Authorizer
 from edge.providers.host import Address, ProviderHost
-from edge.providers.register import MOST_ROUTES, clean, granted, register, retry_after, seconds_of, values_of
+from edge.providers.register import MOST_ROUTES, clean, granted, register, retry_after, seconds_of
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import NameAddr
+from edge.sip.headers import NameAddr, values_of
 from edge.sip.message import Response
 from edge.sip.transaction import NonInviteClient
 from edge.sip.transaction.client import ClientTransaction

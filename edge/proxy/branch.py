@@ -10,7 +10,7 @@ from edge.proxy.early_media import unreliable
 from edge.proxy.forwarding import backward_response, forward_request
 from edge.proxy.record_route import record_route
 from edge.sip.flow import Flow
-from edge.sip.message import Header, Request, Response, make_response
+from edge.sip.message import Header, Request, Response, header_of, make_response
 from edge.sip.transaction import ClientTransaction, InviteClient, NonInviteClient
 from edge.sip.transaction.client import make_cancel
 from lambdas.contract import Target
@@ -79,7 +79,7 @@ class Branch:
         if target.diverted:
             divert(request, target.diverted, self._diverted_after)
         if target.headers:
-            request.headers[1:1] = [(line.partition(":")[0].lower(), line) for line in target.headers]
+            request.headers[1:1] = [header_of(line) for line in target.headers]
         if self.stage.early_media == "ringing":
             unreliable(request)
         kind = InviteClient if request.method == "INVITE" else NonInviteClient

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from edge.sip.errors import ParseError
-from edge.sip.headers import NameAddr, parse_params, split_list
+from edge.sip.headers import NameAddr, parse_params, split_list, values_of
 from edge.sip.message import Header, Request
+from lambdas.contract import OUTCOMES
 
-_REASONS = {
-    "unconditional": (0,),
-    "user-busy": (486, 600),
-    "no-answer": (408, 487),
-    "deflection": (603, 607, 608),
-    "unavailable": (404, 410, 430, 480, 500, 502, 503, 504),
+_REASONS = {"busy": "user-busy", "no-answer": "no-answer", "declined": "deflection", "unreachable": "unavailable"}
+_REASON = {0: "unconditional"} | {
+    status: _REASONS[outcome] for outcome, statuses in OUTCOMES.items() for status in statuses
 }
-_REASON = {status: reason for reason, statuses in _REASONS.items() for status in statuses}
 _MOST = 100
 
 
@@ -34,7 +31,7 @@ def divert(request: Request, by: str, outcome: int) -> None:
     """Say that ``by`` (a URI) has ``request`` go where it goes, since it was answered ``outcome`` there (0: without
     being tried)."""
     reason = _REASON.get(outcome, "unknown")
-    known = [value for line in request.values("history-info") for value in _split(line)]
+    known = [value for line in request.values("history-info") for value in values_of(line)]
     parent = f"{_index(known[-1])}.1" if known else "1"
     cause = f"?Reason=SIP%3Bcause%3D{outcome}" if outcome else ""
     entries = [*known, f"<{by}{cause}>;index={parent}", f"<{request.uri}>;index={parent}.1;mp={parent}"]
@@ -44,13 +41,6 @@ def divert(request: Request, by: str, outcome: int) -> None:
     ]
     rest = [header for header in request.headers if header[0] != "history-info"]
     request.headers[:] = [*rest[:1], *added, *rest[1:]]
-
-
-def _split(line: str) -> list[str]:
-    try:
-        return split_list(line)
-    except ParseError:
-        return []
 
 
 def _index(entry: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from lambdas.contract import Q_STEP, Route, Stage, Target
+from lambdas.contract import Route, Stage, Target, q_delays
 from lambdas.contract.question import Wire
 
 _MOST, _MOST_OF_ONE = 10_000, 1_000  # in all, and of one owner: nobody drives out what others rely on
@@ -136,9 +136,8 @@ def _fresh(stage: Stage, phones: dict[str, list[Target]]) -> dict[str, list[Targ
         elif target.aor not in known:
             known.add(target.aor)
             found = phones.get(target.aor, [])
-            order = sorted({phone.q for phone in found}, reverse=True)
+            after = q_delays(phone.q for phone in found)
             for phone in found:
-                after = target.after + Q_STEP * order.index(phone.q)
-                way = {"uri": phone.uri, "flow": phone.flow, "binding": phone.binding, "q": phone.q, "after": after}
-                targets.append(target.model_copy(update=way))
+                way = {"uri": phone.uri, "flow": phone.flow, "binding": phone.binding, "q": phone.q}
+                targets.append(target.model_copy(update={**way, "after": target.after + after[phone.q]}))
     return {"targets": targets, "absent": []}

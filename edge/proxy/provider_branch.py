@@ -20,8 +20,7 @@ from edge.providers.leg_token import ToPhone, ToProvider
 from edge.proxy.branch import Branch
 from edge.proxy.flow_token import Destination, TokenKeys
 from edge.sip.flow import Flow
-from edge.sip.headers import split_list
-from edge.sip.message import Header, Request, Response
+from edge.sip.message import Header, Request, Response, header_of
 from edge.sip.timers import T1
 from edge.sip.transaction import ClientTransaction
 from lambdas.contract import Access, AccessQuestion, Decision, Secret, Target
@@ -118,7 +117,7 @@ class ProviderBranch(Branch):
         if leg is not None:
             routes = ([leg.server.route] if leg.server.route else []) + leg.routes
             added += [("route", f"Route: {route}") for route in routes]
-            added += [(line.partition(":")[0].lower(), line) for line in leg.headers]
+            added += [header_of(line) for line in leg.headers]
         elif self._way is not None:
             added += [("route", f"Route: {route}") for route in self._way.routes]
         if self._authorizer is not None:
@@ -246,7 +245,7 @@ class PhoneBranch(Branch):
         if self._phone is not None:
             phone = replace(self._phone, flow=flow)
         else:
-            routes = [value for line in context.incoming.request.values("record-route") for value in split_list(line)]
+            routes = context.incoming.request.split_values("record-route")
             phone = ToPhone(
                 way.provider, flow, target.binding, target.uri, way.tenant, way.started, way.transfers, False,
                 replace(way, routes=tuple(routes)) if flow.internal else None,

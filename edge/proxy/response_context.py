@@ -56,14 +56,13 @@ class ResponseContext(Surroundings):
         self.ask_again: Callable[[str, list[int], float], None] | None = None
         """Puts the question once more, with what the decision says and the outcomes so far."""
         self._branches: list[Branch] = []
-        self._stages = Stages(None)
+        self._stages = Stages()
         self._stage = Stage(targets=[])
         self._stage_over = False
         self._delayed: list[Branch] = []
         self._given_up = False  # by the caller
         self._accepted = False  # by somebody called
         self._stage_from = 0  # the first of the present stage's branches
-        self._outcomes: list[int] = []  # of the stages of earlier decisions
         self._located = False
         self._destination: Destination | ToProvider | ToPhone | None = None
         self._from_provider: ToProvider | None = None
@@ -93,8 +92,7 @@ class ResponseContext(Surroundings):
             self._record = CallRecord(self.core, self.incoming, route.tenant, self.caller, self.called, now)
         if self._from_provider is not None:
             self._from_provider = replace(self._from_provider, transfers=route.transfers)
-        outcome, self._stages = self._stages.outcome, Stages(route)
-        self._stages.outcome = outcome
+        self._stages.follow(route)
         if not self._next_stage(now):
             self._conclude(now)
 
@@ -137,8 +135,7 @@ class ResponseContext(Surroundings):
         """All stages have failed."""
         stages = self._stages
         if stages.again and self.ask_again is not None and not self._given_up:
-            self._outcomes += stages.outcomes
-            self.ask_again(stages.again, self._outcomes, now)
+            self.ask_again(stages.again, stages.outcomes, now)
         elif stages.end is not None and not self._given_up:
             self.core.reject(self._server, self.incoming, stages.end, now)
         elif self._branches:

@@ -13,7 +13,7 @@ from edge.proxy.kept import all_targets, aors, with_phones
 from edge.proxy.response_context import ResponseContext
 from edge.proxy.validation import Fault, Incoming, check_text
 from edge.sip.transaction import ServerTransaction
-from lambdas.contract import Credentials, Decision, IncomingQuestion, Reject, Route, RouteQuestion, Target
+from lambdas.contract import Credentials, Decision, IncomingQuestion, Reject, Route, RouteQuestion, Target, stand_in
 
 if TYPE_CHECKING:
     from edge.proxy.core import Core
@@ -191,7 +191,7 @@ class Router:
             return
         kept = core.kept.find(grant.tenant, called, caller, core.wall(now)) if context.invite else None
         if kept is None:
-            kept = Route(targets=[_anywhere(called)], tenant=grant.tenant)
+            kept = Route(targets=[stand_in(called)], tenant=grant.tenant)
         self._as_kept(kept, context, now)
 
     def _as_kept(self, route: Route, context: ResponseContext, now: float) -> None:
@@ -232,8 +232,3 @@ class Router:
 
 def _diversions(incoming: Incoming) -> int:
     return diversions(incoming.request) if "diversion" in incoming.first else 0
-
-
-def _anywhere(aor: str) -> Target:
-    """A stand-in for the phones of ``aor``."""
-    return Target(uri="", flow=("", 0, "udp", "", 0, 0), binding="", aor=aor)

@@ -3,8 +3,6 @@ outside."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from edge.proxy.branch import Branch
 from edge.proxy.validation import Incoming
 from edge.sip.errors import ParseError
@@ -50,12 +48,7 @@ def _contact(message: Request | Response) -> str:
 
 
 def _routes(message: Request | Response) -> list[str]:
-    return [_text(value) for value in _values(message.values("record-route"))]
-
-
-def _values(lines: Iterable[str]) -> Iterable[str]:
-    for line in lines:
-        yield from split_list(line)
+    return [_text(value) for value in message.split_values("record-route")]
 
 
 def _text(value: str) -> str:

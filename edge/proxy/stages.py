@@ -1,4 +1,4 @@
-"""The stages of a decision: who is to be tried next, after what came of those before."""
+"""The stages of decisions: who is to be tried next, after what came of those before."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ class Stages:
     """``outcome`` is the status of the stage that was tried last (0 before the first), ``outcomes`` those of all;
     ``end`` and ``again`` say what to do once there is nobody left to try."""
 
-    def __init__(self, route: Route | None) -> None:
-        self._stages: list[Stage] = [route, *route.stages] if route is not None else []
+    def __init__(self) -> None:
+        self._stages: list[Stage] = []
         self._at = 0
         self._reached: set[int] = set()
         self.end: Reject | None = None
         self.again = ""
         self.outcome = 0
         self.outcomes: list[int] = []
+
+    def follow(self, route: Route) -> None:
+        """Go on with the stages of a decision; what came of earlier ones stays known."""
+        self._stages = [route, *route.stages]
+        self._at = 0
+        self._reached = set()
+        self.end, self.again = None, ""
 
     @property
     def more(self) -> bool:

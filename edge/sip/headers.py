@@ -41,6 +41,14 @@ def split_list(value: str, separator: str = ",") -> list[str]:
     return parts
 
 
+def values_of(line: str) -> list[str]:
+    """A list's values; none if it can't be read."""
+    try:
+        return split_list(line)
+    except ParseError:
+        return []
+
+
 def unquote_string(value: str) -> str:
     """A quoted-string without its quotes and escapes; anything else as it is."""
     if len(value) < 2 or value[0] != '"' or value[-1] != '"':

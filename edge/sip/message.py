@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from edge.sip.headers import split_list
+
 Header = tuple[str, str]
+
+
+def header_of(line: str) -> Header:
+    """Of a whole ``line`` with a header field's full name."""
+    return line.partition(":")[0].lower(), line
 
 
 class Message:
@@ -35,6 +42,10 @@ class Message:
     def values(self, key: str) -> list[str]:
         """The values of all header fields named ``key``, in order, lists not yet split."""
         return [line[line.index(":") + 1 :].strip() for name, line in self.headers if name == key]
+
+    def split_values(self, key: str) -> list[str]:
+        """The values of all header fields named ``key``, in order, lists split. Raises ParseError."""
+        return [value for line in self.values(key) for value in split_list(line)]
 
     def to_bytes(self) -> bytes:
         """The message as sent. Bytes that weren't UTF-8 come out as they went in."""

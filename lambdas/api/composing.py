@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from typing import Any
 
 from lambdas.api.judging import Judged, ScriptError, judge
 from lambdas.api.services import Services
 from lambdas.api.tenant_accounts import TenantAccounts
-from lambdas.contract import Decision, IncomingQuestion, Keep, Reject, Route, RouteQuestion, Stage, Target
+from lambdas.contract import Decision, IncomingQuestion, Keep, Reject, Route, RouteQuestion, Stage, Target, stand_in
 from lambdas.decisions import outbound
 from lambdas.decisions import route as routes
 from lambdas.decisions.continuation import MOST, Continuation
@@ -35,7 +36,6 @@ MOST_NUMBERS = 3
 TIME = 2.5
 """Seconds in which plans have to have decided: the edge waits for 4.5."""
 _KEEP = 24 * 3600  # seconds
-_NOWHERE_YET = ("", 0, "udp", "", 0, 0)
 _LOOP = Reject(status=482, reason=f"Loop Detected: the call was diverted {MOST_DIVERSIONS} times")
 _NOWHERE = Reject(status=404, reason="Not Found: the dial plan doesn't say where this call goes")
 _BUSY = 486
@@ -90,8 +90,7 @@ class Composing:
         self._way = cache(self._way_of)
         self._end = time.monotonic() + TIME
         self._left = {"enum": MOST_NUMBERS, "targets": MOST_TARGETS}
-        before = Continuation.parse(question.again)
-        self._times = before.times if before is not None else 0
+        self.before = Continuation.parse(question.again)
 
     def _take(self, what: str) -> bool:
         """Whether there is something left of what one decision may use."""
@@ -110,6 +109,10 @@ class Composing:
 
     def ours(self, host: str) -> bool:
         return host in self.services.domains.get().names
+
+    def paying(self, step: Step) -> Account:
+        """The payer, with the caller ID that the plan sets."""
+        return replace(self.payer, caller_id=step.caller_id or self.payer.caller_id)
 
     def phones(self, aor: str) -> tuple[StoredBinding, ...]:
         """Where calls for an account ring."""
@@ -137,7 +140,8 @@ class Composing:
         try:
             judged = self._judged(plan, turn, name, function)
             self.rests_on.add(full, judged.verdict.inputs)
-            next_time = Continuation(full.rpartition("/")[2], version, "", turn.owner, self._times + 1)
+            times = self.before.times if self.before is not None else 0
+            next_time = Continuation(full.rpartition("/")[2], version, "", turn.owner, times + 1)
             return self._decision(self._stages(judged.verdict, turn, next_time), turn)
         except ScriptError as error:
             return self._failed(name, str(error), error.log)
@@ -193,8 +197,7 @@ class Composing:
         if not stages:
             return _NOWHERE
         first, *others = stages
-        values = {name: getattr(first, name) for name in Stage.model_fields}
-        return Route(**values, stages=others, tenant=self.payer.tenant, transfers=turn.transfers)
+        return Route(**_values(first), stages=others, tenant=self.payer.tenant, transfers=turn.transfers)
 
     def _stages(self, verdict: Verdict, turn: Turn, next_time: Continuation) -> list[Stage]:
         stages: list[Stage] = []
@@ -241,8 +244,7 @@ class Composing:
             return [Stage(targets=[], end=end)]
         decision = self._forwarded(step, turn) if step.forward else turn.as_dialled(step)
         if isinstance(decision, Route):
-            first = Stage(**{name: getattr(decision, name) for name in Stage.model_fields})
-            stages = [first, *decision.stages]
+            stages = [Stage(**_values(decision)), *decision.stages]
             return [self._diverted(stage, turn) for stage in stages] if step.forward else stages
         return [Stage(targets=[], end=decision if isinstance(decision, Reject) else _NOWHERE)]
 
@@ -250,7 +252,7 @@ class Composing:
         """To an account by its own plan, to a number by the routes, or to a SIP address."""
         if len(self.visited) + self.question.diversions > MOST_DIVERSIONS:
             return _LOOP
-        payer = replace(self.payer, caller_id=step.caller_id or self.payer.caller_id)
+        payer = self.paying(step)
         to = step.forward
         if to.startswith("sip:"):
             return Route(targets=self._address(to), tenant=payer.tenant)
@@ -293,9 +295,9 @@ class Composing:
                 if self.accounts.disturbing(account):
                     status = _BUSY
                 if not targets:
-                    absent.append(self._as_leg(Target(uri="", flow=_NOWHERE_YET, binding="", aor=account), leg, turn))
+                    absent.append(self._as_leg(stand_in(account), leg, turn))
             elif may_divert:
-                targets = self._outside(leg, replace(self.payer, caller_id=step.caller_id or self.payer.caller_id))
+                targets = self._outside(leg, self.paying(step))
             else:
                 targets, status = [], _LOOP.status
             found += [self._as_leg(target, leg, turn) for target in targets if self._take("targets")]
@@ -376,6 +378,11 @@ class Composing:
         state = services.providers.state(name)
         known = state.routes if state is not None and state.state == "registered" else ()
         return Way(provider, assigned.address, assigned.ports or {}, known)
+
+
+def _values(stage: Stage) -> dict[str, Any]:
+    """Those of the stage alone, where it is a Route too."""
+    return {name: getattr(stage, name) for name in Stage.model_fields}
 
 
 def _limit(stage: Stage, step: Step) -> dict[str, int]:

@@ -10,10 +10,11 @@ from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
+from lambdas.contract import OUTCOMES
 from lambdas.decisions import wizard
 from lambdas.decisions.clock import clock_of
 from lambdas.decisions.rules import DAYS, Example, Plan, ScriptAction
-from lambdas.decisions.wizard import OUTCOMES, Call, Inputs, Verdict
+from lambdas.decisions.wizard import Call, Inputs, Verdict
 from lambdas.sandbox.bounds import WALL
 from lambdas.sandbox.client import Ran, Refusal, Sandbox
 

@@ -9,7 +9,6 @@ from lambdas.api.services import Services
 from lambdas.contract import Decision, IncomingQuestion, Reject, Route, RouteQuestion
 from lambdas.decisions import outbound
 from lambdas.decisions import route as routes
-from lambdas.decisions.continuation import Continuation
 from lambdas.decisions.digest import refuse
 from lambdas.decisions.outbound import Choice
 from lambdas.decisions.provider import Provider
@@ -69,7 +68,7 @@ class _Routing(Composing):
 
     def _go_on(self, provider: Provider | None) -> Decision:
         """All that the plan said has failed, and its script wants to be asked again."""
-        before = Continuation.parse(self.question.again)
+        before = self.before
         if before is None:
             return _GONE
         if before.owner:
@@ -88,7 +87,7 @@ class _Routing(Composing):
 
         def as_dialled(step: Step) -> Decision:
             changed = step.called if "@" in step.called else f"{step.called}@{host}"
-            return self.as_dialled(changed, self._paying(step))
+            return self.as_dialled(changed, self.paying(step))
 
         call = self._call("outgoing", user if ours else self.called)
         return Turn(self.settings.plan, call, as_dialled)
@@ -115,14 +114,10 @@ class _Routing(Composing):
             outcomes=tuple(self.question.outcomes),
         )
 
-    def _paying(self, step: Step) -> Account:
-        return replace(self.payer, caller_id=step.caller_id or self.payer.caller_id)
-
     # Destinations
 
     def _is_emergency(self, called: str) -> bool:
-        choice = self._choose(called)
-        return isinstance(choice, Reject) or (choice is not None and choice.number.emergency)
+        return _emergency(self._choose(called))
 
     def _choose(self, called: str) -> Choice | Reject | None:
         """Which providers a number goes to; a refusal where an emergency call has nowhere to go."""
@@ -132,9 +127,8 @@ class _Routing(Composing):
     def as_dialled(self, called: str, payer: Account) -> Decision:
         """To an account, or by the tenant's routes to a provider."""
         choice = self._choose(called)
-        emergency = isinstance(choice, Reject) or (choice is not None and choice.number.emergency)
         ours = self.ours(called.rpartition("@")[2])
-        account = self.accounts.get(called) if ours and not emergency else None
+        account = self.accounts.get(called) if ours and not _emergency(choice) else None
         if account is not None:
             return self._to_account(account)
         if choice is None:
@@ -171,3 +165,7 @@ class _Routing(Composing):
             targets = [target.model_copy(update={"account": target.aor}) for target in decision.targets]
             return decision.model_copy(update={"targets": targets})
         return decision
+
+
+def _emergency(choice: Choice | Reject | None) -> bool:
+    return isinstance(choice, Reject) or (choice is not None and choice.number.emergency)

@@ -13,6 +13,7 @@ a decision of an unknown kind is answered to the phone as 500.
 
 from lambdas.contract.decision import (
     NOBODYS_ANSWER,
+    OUTCOMES,
     Q_STEP,
     Accept,
     Access,
@@ -26,6 +27,8 @@ from lambdas.contract.decision import (
     Route,
     Stage,
     Target,
+    q_delays,
+    stand_in,
 )
 from lambdas.contract.heartbeat import (
     BindingChange,
@@ -68,6 +71,7 @@ VERSION = 4
 __all__ = [
     "HASHES",
     "NOBODYS_ANSWER",
+    "OUTCOMES",
     "Q_STEP",
     "VERSION",
     "Accept",
@@ -118,5 +122,7 @@ __all__ = [
     "answers",
     "binding_id",
     "consent_text",
+    "q_delays",
     "signed_text",
+    "stand_in",
 ]

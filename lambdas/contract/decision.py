@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -86,6 +87,25 @@ class Target(Wire):
 
 Q_STEP = 15.0
 """Seconds that the phones with a higher q ring before those with the next lower one join them (RFC 3261 §16.6)."""
+
+
+def q_delays(values: Iterable[int]) -> dict[int, float]:
+    """After how many seconds the phones of each q ring."""
+    return {q: Q_STEP * place for place, q in enumerate(sorted(set(values), reverse=True))}
+
+
+def stand_in(aor: str) -> Target:
+    """For the phones of an account, wherever they are."""
+    return Target(uri="", flow=("", 0, "udp", "", 0, 0), binding="", aor=aor)
+
+
+OUTCOMES: dict[str, tuple[int, ...]] = {
+    "busy": (486, 600),
+    "declined": (603, 607, 608),
+    "no-answer": (408, 487),
+    "unreachable": (404, 410, 430, 480, 500, 502, 503, 504),
+}
+"""The statuses that each way to fail stands for."""
 NOBODYS_ANSWER = (408, 430, 500, 501, 502, 503, 504, 505, 513, 580)
 """Statuses that aren't the callee's answer: somebody else may do better."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lambdas.contract import Q_STEP, Decision, LocateQuestion, Reject, Route, Target
+from lambdas.contract import Decision, LocateQuestion, Reject, Route, Target, q_delays
 from lambdas.decisions.provider import Provider
 from lambdas.decisions.values import Account, StoredBinding, present
 
@@ -48,7 +48,7 @@ def targets_of(bindings: tuple[StoredBinding, ...], now: float) -> list[Target]:
     """An AOR's phones. Those with the highest q ring first, the others later, or once those have failed (RFC 3261
     §16.6)."""
     found = present(bindings, now)
-    order = sorted({item.q for item in found}, reverse=True)
+    after = q_delays(item.q for item in found)
     return [
         Target(
             uri=item.contact,
@@ -56,7 +56,7 @@ def targets_of(bindings: tuple[StoredBinding, ...], now: float) -> list[Target]:
             binding=item.id,
             q=item.q,
             aor=item.aor,
-            after=Q_STEP * order.index(item.q),
+            after=after[item.q],
         )
         for item in sorted(found, key=lambda item: -item.q)
     ]

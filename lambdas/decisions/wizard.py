@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from lambdas.contract import OUTCOMES
 from lambdas.decisions.clock import Clock, clock_of, minutes
 from lambdas.decisions.rules import (
     Action,
@@ -20,14 +21,6 @@ from lambdas.decisions.rules import (
     When,
 )
 
-OUTCOMES: dict[Outcome, tuple[int, ...]] = {
-    "busy": (486, 600),
-    "declined": (603, 607, 608),
-    "no-answer": (408, 487),
-    "unreachable": (404, 410, 430, 480, 500, 502, 503, 504),
-    "failed": (),
-}
-"""The statuses that each outcome stands for; none stands for all."""
 _DAY = 24 * 60  # minutes
 
 
@@ -188,6 +181,7 @@ def tried(call: Call, outcomes: tuple[int, ...]) -> Call:
 
 
 def _statuses(after: list[Outcome]) -> tuple[int, ...]:
+    """None stands for all."""
     if "failed" in after:
         return ()
     return tuple(status for outcome in after for status in OUTCOMES[outcome])
