@@ -95,10 +95,8 @@ class Directory:
 
     def update(self, item: DirectoryItem, **changes: Any) -> None:
         """Set attributes of an existing item. Raises Missing if it is gone."""
-        attributes = type(item).get_attributes()
-        actions: list[Action] = [attributes[name].set(value) for name, value in changes.items()]
         try:
-            item.update(actions=actions, condition=DirectoryItem.pk.exists())
+            item.update(actions=_actions(item, changes), condition=DirectoryItem.pk.exists())
         except UpdateError as error:
             raise _translate(error, Missing) from error
 
@@ -183,36 +181,28 @@ class Directory:
 
     def change_account(self, item: AccountItem, now: float, **changes: Any) -> None:
         """Set attributes; every edge learns of it. Raises Missing if the account is gone."""
-        attributes = AccountItem.get_attributes()
-        item.version = round(now * 1000)
-        actions: list[Action] = [attributes[name].set(value) for name, value in changes.items()]
-        actions.append(AccountItem.version.set(item.version))
-        for name, value in changes.items():
-            setattr(item, name, value)
-        self.tell(
-            Change(aor=item.aor, version=int(item.version)),
-            now,
-            lambda transaction: transaction.update(item, actions, condition=DirectoryItem.pk.exists()),
-        )
+        version = round(now * 1000)
+        self.change(item, Change(aor=item.aor, version=version), now, **changes, version=version)
 
     def change_tenant(self, item: TenantItem, now: float, **changes: Any) -> None:
         """Set attributes; edges forget where its calls went. Raises Missing if the tenant is gone."""
-        attributes = TenantItem.get_attributes()
-        actions: list[Action] = [attributes[name].set(value) for name, value in changes.items()]
-        for name, value in changes.items():
-            setattr(item, name, value)
-        exists = DirectoryItem.pk.exists()
-        change = Change(version=0, tenant=item.id)
-        self.tell(change, now, lambda transaction: transaction.update(item, actions, condition=exists))
+        self.change(item, Change(version=0, tenant=item.id), now, **changes)
 
     def delete_account(self, item: AccountItem, now: float) -> None:
         """Every edge learns of it. Raises Missing if the account is gone already."""
-        item.version = round(now * 1000)
-        self.tell(
-            Change(aor=item.aor, version=int(item.version)),
-            now,
-            lambda transaction: transaction.delete(item, condition=DirectoryItem.pk.exists()),
-        )
+        self.remove(item, Change(aor=item.aor, version=round(now * 1000)), now)
+
+    def change(self, item: DirectoryItem, change: Change, now: float, **changes: Any) -> None:
+        """Set attributes, and let every edge know. Raises Missing if it is gone."""
+        actions, exists = _actions(item, changes), DirectoryItem.pk.exists()
+        self.tell(change, now, lambda transaction: transaction.update(item, actions, condition=exists))
+        for name, value in changes.items():
+            setattr(item, name, value)
+
+    def remove(self, item: DirectoryItem, change: Change, now: float) -> None:
+        """Delete, and let every edge know. Raises Missing if it is gone already."""
+        exists = DirectoryItem.pk.exists()
+        self.tell(change, now, lambda transaction: transaction.delete(item, condition=exists))
 
     def tell(self, change: Change, now: float, write: Write) -> None:
         """Write, and let every edge know. Raises Missing if a condition of ``write`` fails."""
@@ -351,6 +341,11 @@ def edge_item(edge: str, public_key: str, addresses: list[str]) -> EdgeItem:
 
 def connection() -> Connection:
     return Connection(region=DirectoryItem.Meta.region)
+
+
+def _actions(item: DirectoryItem, changes: dict[str, Any]) -> list[Action]:
+    attributes = type(item).get_attributes()
+    return [attributes[name].set(value) for name, value in changes.items()]
 
 
 def _translate(error: PutError | UpdateError | DeleteError | TransactWriteError, kind: type[Exception]) -> Exception:

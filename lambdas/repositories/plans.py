@@ -8,7 +8,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from pynamodb.exceptions import TransactWriteError
-from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
@@ -37,8 +36,7 @@ class Plans:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self._parsed: OrderedDict[tuple[str, int], Plan] = OrderedDict()
-        self._sizes: dict[tuple[str, int], int] = {}
+        self._parsed: OrderedDict[tuple[str, int], tuple[Plan, int]] = OrderedDict()  # and their octets
 
     def item(self, plan: str) -> PlanItem | None:
         return self._directory.get(PlanItem, plan)
@@ -60,17 +58,16 @@ class Plans:
     def _known(self, item: PlanItem, number: int) -> Plan | None:
         place = (item.uid, number)
         known = self._parsed.pop(place, None)
-        if known is None:
-            version = self.version(item.id, number)
-            if version is None:
-                return None
-            known = version.plan
-            self._sizes[place] = version.size
-        self._parsed[place] = known
-        while sum(self._sizes.values()) > _KEPT and len(self._parsed) > 1:
-            oldest, _ = self._parsed.popitem(last=False)
-            del self._sizes[oldest]
-        return known
+        if known is not None:
+            self._parsed[place] = known  # the last to go now
+            return known[0]
+        version = self.version(item.id, number)
+        if version is None:
+            return None
+        self._parsed[place] = version.plan, version.size
+        while len(self._parsed) > 1 and sum(size for _, size in list(self._parsed.values())) > _KEPT:
+            self._parsed.popitem(last=False)
+        return version.plan
 
     def version(self, plan: str, number: int) -> Version | None:
         try:
@@ -126,19 +123,11 @@ class Plans:
         """Let version ``number`` count; edges forget what was decided by another one. Raises Missing if the plan is
         gone."""
         changes = {"published": number, "published_by": author, "published_at": int(now)}
-        attributes = PlanItem.get_attributes()
-        actions: list[Action] = [attributes[name].set(value) for name, value in changes.items()]
-        exists = DirectoryItem.pk.exists()
-        change = Change(version=0, plan=item.id)
-        self._directory.tell(change, now, lambda transaction: transaction.update(item, actions, condition=exists))
-        for name, value in changes.items():
-            setattr(item, name, value)
+        self._directory.change(item, Change(version=0, plan=item.id), now, **changes)
 
     def delete(self, item: PlanItem, now: float) -> None:
         """Its versions too; edges forget what was decided by it. Raises Missing if it is gone already."""
-        exists = DirectoryItem.pk.exists()
-        change = Change(version=0, plan=item.id)
-        self._directory.tell(change, now, lambda transaction: transaction.delete(item, condition=exists))
+        self._directory.remove(item, Change(version=0, plan=item.id), now)
         for version in DirectoryItem.query(f"PLANVERSION#{item.id}"):
             version.delete()
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from pynamodb.exceptions import PutError
-from pynamodb.expressions.update import Action
 
 from lambdas.contract import Change, ProviderReport
 from lambdas.decisions.provider import CallerIdIn, NumberFormat, Provider
@@ -63,21 +62,13 @@ class Providers:
         """Set attributes; the edge that registers it learns of it. Raises Missing, Unsealed."""
         if "password" in changes:
             changes["password"] = self._vault.seal(item.id, changes["password"])
-        changes["version"] = round(now * 1000)
-        attributes = ProviderItem.get_attributes()
-        actions: list[Action] = []
-        for name, value in changes.items():
-            setattr(item, name, value)
-            actions.append(attributes[name].set(value))
-        change = Change(version=changes["version"], provider=item.id, address=address)
-        exists = DirectoryItem.pk.exists()
-        self._directory.tell(change, now, lambda transaction: transaction.update(item, actions, condition=exists))
+        version = round(now * 1000)
+        change = Change(version=version, provider=item.id, address=address)
+        self._directory.change(item, change, now, **changes, version=version)
 
     def delete(self, item: ProviderItem, address: str, now: float) -> None:
         """Raises Missing if it is gone already."""
-        change = Change(version=round(now * 1000), provider=item.id, address=address)
-        exists = DirectoryItem.pk.exists()
-        self._directory.tell(change, now, lambda transaction: transaction.delete(item, condition=exists))
+        self._directory.remove(item, Change(version=round(now * 1000), provider=item.id, address=address), now)
         ProviderStateItem(*item_key(ProviderStateItem, item.id)).delete()
 
     def moved(self, provider: str, address: str, now: float) -> None:

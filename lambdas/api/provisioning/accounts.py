@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
@@ -17,6 +17,7 @@ from lambdas.api.provisioning.common import (
     ListPage,
     Paging,
     PagingDep,
+    TenantQuery,
     Username,
     chosen_tenant,
     found_or_404,
@@ -154,7 +155,7 @@ def list_accounts(
     services: ServicesDep,
     who: CallerDep,
     paging: PagingDep,
-    tenant: Annotated[str | None, Query(description="Whose; needed with an administration key.")] = None,
+    tenant: TenantQuery = None,
 ) -> ListPage[Account]:
     """A tenant's accounts, by AOR."""
     owner = chosen_tenant(tenant, who, services)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.accounts import Account, NewAccount, new_account_item, shown
-from lambdas.api.provisioning.common import chosen_tenant
+from lambdas.api.provisioning.common import TenantQuery, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
 from lambdas.repositories.directory import Taken
@@ -33,7 +33,6 @@ _PAGE = 200
 _COLUMNS = tuple(NewAccount.model_fields)
 _EXPORTED = tuple(name for name in _COLUMNS if name != "password")
 _FORMULA = ("=", "@", "-", "\t")  # what a spreadsheet would take for one
-_TenantQuery = Annotated[str | None, Query(description="Whose; needed with an administration key.")]
 
 _BODY = {
     "requestBody": {
@@ -70,7 +69,7 @@ class Imported(BaseModel):
 
 @router.post(":import", status_code=201, responses=responses(400, 401, 404, 409, 413, 415, 422), openapi_extra=_BODY)
 async def import_accounts(
-    request: Request, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None
+    request: Request, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None
 ) -> Imported:
     """Make up to 1,000 accounts, all or none of them. With a mistake in any line nothing is done, and `errors` has them
     all, by line (of CSV; of JSON the number in the list, from 1)."""
@@ -85,7 +84,7 @@ async def import_accounts(
 def export_accounts(
     services: ServicesDep,
     who: CallerDep,
-    tenant: _TenantQuery = None,
+    tenant: TenantQuery = None,
     format: Annotated[Literal["csv", "json"], Query(description="`csv` can be imported again.")] = "csv",
 ) -> StreamingResponse:
     """All accounts of a tenant, by AOR, without passwords: they aren't known."""

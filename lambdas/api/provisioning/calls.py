@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import responses
-from lambdas.api.provisioning.common import Day, ListPage, Paging, PagingDep, chosen_tenant
+from lambdas.api.provisioning.common import Day, ListPage, Paging, PagingDep, TenantQuery, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.repositories.calls import Call as StoredCall
 
@@ -40,7 +40,7 @@ def list_calls(
     who: CallerDep,
     paging: PagingDep,
     day: Annotated[Day, Query(description="The day on which they were started, UTC.")],
-    tenant: Annotated[str | None, Query(description="Whose; needed with an administration key.")] = None,
+    tenant: TenantQuery = None,
 ) -> ListPage[Call]:
     """A tenant's answered calls of a day, oldest first. They are here within seconds of being answered."""
     owner = chosen_tenant(tenant, who, services)

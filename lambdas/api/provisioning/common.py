@@ -105,6 +105,9 @@ def _username(text: str) -> str:
 Username = Annotated[str, AfterValidator(_username), Field(min_length=1, max_length=64, examples=["alice"])]
 
 
+TenantQuery = Annotated[str | None, Query(description="Whose; needed with an administration key.")]
+
+
 def chosen_tenant(named: str | None, who: Caller, services: Services) -> str:
     """The tenant that a request is about: a tenant key's own, or the one that an administrator names."""
     if not who.admin:

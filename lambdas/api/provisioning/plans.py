@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.judging import ScriptError, judge, judge_example
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import Flag, Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
+from lambdas.api.provisioning.common import (
+    Flag,
+    Input,
+    ListPage,
+    Paging,
+    PagingDep,
+    TenantQuery,
+    chosen_tenant,
+    found_or_404,
+)
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
 from lambdas.api.tenant_accounts import TenantAccounts
@@ -27,7 +36,6 @@ _MOST_TEXT = 200_000  # octets of JSON
 _MOST_VERSIONS = 10**8 - 1
 
 PlanName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", examples=["office"])]
-_TenantQuery = Annotated[str | None, Query(description="Whose; needed with an administration key.")]
 
 
 class NewVersion(Input):
@@ -119,7 +127,7 @@ class Simulated(BaseModel):
 
 @router.get("", responses=responses(400, 401, 404))
 def list_plans(
-    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: _TenantQuery = None
+    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: TenantQuery = None
 ) -> ListPage[PlanShown]:
     """A tenant's dial plans, by name."""
     owner = chosen_tenant(tenant, who, services)
@@ -128,14 +136,14 @@ def list_plans(
 
 
 @router.get("/{name}", responses=responses(400, 401, 404))
-def read_plan(name: str, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> PlanShown:
+def read_plan(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> PlanShown:
     """One plan: which version counts, and since when."""
     return _shown(_plan(name, tenant, services, who))
 
 
 @router.post("/{name}/versions", status_code=201, responses=responses(400, 401, 404, 409, 422))
 def add_version(
-    name: PlanName, body: NewVersion, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None
+    name: PlanName, body: NewVersion, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None
 ) -> PlanShown:
     """Store a version; the first one makes the plan. It counts once it is published."""
     owner = chosen_tenant(tenant, who, services)
@@ -155,7 +163,7 @@ def add_version(
 
 @router.get("/{name}/versions", responses=responses(400, 401, 404))
 def list_versions(
-    name: str, services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: _TenantQuery = None
+    name: str, services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: TenantQuery = None
 ) -> ListPage[VersionShown]:
     """All versions, oldest first: who stored one when, and why. Read one for its plan."""
     item = _plan(name, tenant, services, who)
@@ -169,7 +177,7 @@ def read_version(
     version: Annotated[int, Path(ge=1, le=_MOST_VERSIONS)],
     services: ServicesDep,
     who: CallerDep,
-    tenant: _TenantQuery = None,
+    tenant: TenantQuery = None,
 ) -> WholeVersion:
     """One version, with its plan."""
     found = _version(_plan(name, tenant, services, who), version, services)
@@ -178,7 +186,7 @@ def read_version(
 
 @router.post("/{name}/publish", responses=responses(400, 401, 404, 409, 422))
 def publish(
-    name: str, body: Publication, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None
+    name: str, body: Publication, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None
 ) -> PlanShown:
     """Let a version count, from the next call on. Its own examples are tried first."""
     item = _plan(name, tenant, services, who)
@@ -189,7 +197,7 @@ def publish(
 
 @router.post("/{name}:simulate", responses=responses(400, 401, 404, 422))
 def simulate(
-    name: str, body: Simulation, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None
+    name: str, body: Simulation, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None
 ) -> Simulated:
     """What would happen to a call, which rules fire, and why the others don't. Nobody is rung."""
     item = _plan(name, tenant, services, who)
@@ -245,7 +253,7 @@ def _step_shown(step: Step) -> StepShown:
 
 
 @router.delete("/{name}", status_code=204, responses=responses(400, 401, 404))
-def delete_plan(name: str, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> None:
+def delete_plan(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
     """Remove a plan and all its versions. What still names it goes on as if it had none."""
     try:
         services.plans.delete(_plan(name, tenant, services, who), services.clock())

@@ -7,12 +7,21 @@ import secrets
 from typing import Annotated, Any, Literal
 
 import phonenumbers
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import Flag, Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
+from lambdas.api.provisioning.common import (
+    Flag,
+    Input,
+    ListPage,
+    Paging,
+    PagingDep,
+    TenantQuery,
+    chosen_tenant,
+    found_or_404,
+)
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.registrations import choose_address, living
 from lambdas.api.security import CallerDep, ServicesDep
@@ -216,9 +225,6 @@ class Provider(BaseModel):
     registration: Registration | None = Field(description="Live state; null for one that doesn't register.")
 
 
-_TenantQuery = Annotated[str | None, Query(description="Whose; needed with an administration key.")]
-
-
 @router.post("", status_code=201, responses=responses(400, 401, 404, 409, 422, 503))
 def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) -> Provider:
     """Add an account; the service registers it within seconds."""
@@ -252,7 +258,7 @@ def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) ->
 
 @router.get("", responses=responses(400, 401, 404))
 def list_providers(
-    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: _TenantQuery = None
+    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: TenantQuery = None
 ) -> ListPage[Provider]:
     """A tenant's providers, by name."""
     owner = chosen_tenant(tenant, who, services)
@@ -261,14 +267,14 @@ def list_providers(
 
 
 @router.get("/{name}", responses=responses(400, 401, 404))
-def read_provider(name: str, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> Provider:
+def read_provider(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> Provider:
     """One provider, with the state of its registration."""
     return _shown(_provider(name, tenant, services, who), services)
 
 
 @router.patch("/{name}", responses=responses(400, 401, 404, 422, 503))
 def change_provider(
-    name: str, body: ProviderChange, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None
+    name: str, body: ProviderChange, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None
 ) -> Provider:
     """Change what is given; it acts within 10 s. A disabled account is unregistered."""
     item = _provider(name, tenant, services, who)
@@ -286,7 +292,7 @@ def change_provider(
 
 
 @router.delete("/{name}", status_code=204, responses=responses(400, 401, 404))
-def delete_provider(name: str, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> None:
+def delete_provider(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
     """Remove an account; it is unregistered."""
     item = _provider(name, tenant, services, who)
     address = _address(item, services)

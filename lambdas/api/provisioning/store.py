@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, chosen_tenant
+from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, TenantQuery, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.repositories.directory import Missing
 from lambdas.repositories.store import KEY, LONGEST_VALUE, MOST_KEYS, Full, Stored
@@ -17,7 +17,6 @@ from lambdas.repositories.store import KEY, LONGEST_VALUE, MOST_KEYS, Full, Stor
 router = APIRouter(prefix="/store", tags=["dial plans"], route_class=AuditedRoute)
 
 _Key = Annotated[str, Path(pattern=KEY)]
-_TenantQuery = Annotated[str | None, Query(description="Whose; needed with an administration key.")]
 
 
 class NewValue(Input):
@@ -32,7 +31,7 @@ class Value(BaseModel):
 
 @router.get("", responses=responses(400, 401, 404))
 def list_values(
-    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: _TenantQuery = None
+    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: TenantQuery = None
 ) -> ListPage[Value]:
     """What is stored, by key."""
     owner = chosen_tenant(tenant, who, services)
@@ -41,7 +40,7 @@ def list_values(
 
 
 @router.get("/{key}", responses=responses(400, 401, 404, 422))
-def read_value(key: _Key, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> Value:
+def read_value(key: _Key, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> Value:
     """One value, as scripts have it from `get(key)`."""
     stored = services.store.get(chosen_tenant(tenant, who, services), key)
     if stored is None:
@@ -50,7 +49,7 @@ def read_value(key: _Key, services: ServicesDep, who: CallerDep, tenant: _Tenant
 
 
 @router.put("/{key}", status_code=204, responses=responses(400, 401, 404, 409, 422))
-def write_value(key: _Key, body: NewValue, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> None:
+def write_value(key: _Key, body: NewValue, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
     """Set a value; the next call sees it."""
     try:
         services.store.put(chosen_tenant(tenant, who, services), key, body.value)
@@ -59,7 +58,7 @@ def write_value(key: _Key, body: NewValue, services: ServicesDep, who: CallerDep
 
 
 @router.delete("/{key}", status_code=204, responses=responses(400, 401, 404, 422))
-def delete_value(key: _Key, services: ServicesDep, who: CallerDep, tenant: _TenantQuery = None) -> None:
+def delete_value(key: _Key, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
     """Remove a value."""
     try:
         services.store.delete(chosen_tenant(tenant, who, services), key)
