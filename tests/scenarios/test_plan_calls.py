@@ -204,7 +204,7 @@ def test_phones_then_the_other_provider_then_a_refusal(world, voip, other, phone
         Stage(targets=[number_target(world, diverted="sip:4420@sip.voip.test", headers=["X-Why: night"])], timeout=10),
         Stage(targets=[], end=Reject(status=480, reason="Nobody")),
     ]
-    decides(
+    asked = decides(
         world, {"targets": [phone_target(world, "bob"), phone_target(world, "carol")], "timeout": 5, "stages": stages}
     )
     invite = call_in(voip)
@@ -220,6 +220,7 @@ def test_phones_then_the_other_provider_then_a_refusal(world, voip, other, phone
     answer(other, out, 486)
     final = world.wait(lambda: voip.agent.final(invite))
     assert (final.status, final.reason) == (480, "Nobody")
+    assert len(asked) == 1  # all stages come with one decision
 
 
 def test_a_made_up_name_gets_nobody_around(world, voip, other):
