@@ -282,7 +282,8 @@ def _records(endpoint: str) -> Counter[str]:
     """How many records each call has, read from the table itself: an hour's are too many for MiniStack's queries."""
     client = development_client("dynamodb", endpoint, read_timeout=120)
     pages = client.get_paginator("scan").paginate(TableName=f"{PREFIX}-calls")
-    return Counter(item["call_id"]["S"] for page in pages for item in page["Items"] if "call_id" in item)
+    items = (item for page in pages for item in page["Items"])
+    return Counter(item["call_id"]["S"] for item in items if item["sk"]["S"].endswith("#answered"))
 
 
 def _lost(fleet: DevelopmentFleet, ledger: Ledger, phones: dict[str, SocketPhone]) -> dict[str, int]:
