@@ -12,7 +12,9 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
+from lambdas.api import preconditions
 from lambdas.api.idempotent import once
+from lambdas.api.problems import Problem
 from lambdas.api.security import Caller, changes
 from lambdas.api.services import Services
 from lambdas.repositories.events import Event
@@ -21,14 +23,22 @@ log = logging.getLogger(__name__)
 
 
 class AuditedRoute(APIRoute):
-    """A route whose changes leave a trace."""
+    """A route whose changes leave a trace, and whose things can be changed as they were read."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
+        super().__init__(path, endpoint, **preconditions.documented(path, settings))
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def audited(request: Request) -> Response:
+            if "if-match" in request.headers and "{" not in self.path and request.method != "GET":
+                raise Problem(400, "If-Match is for changing or deleting one thing: leave it out here.")
             response = await once(request, handle)
             who: Caller | None = getattr(request.state, "caller", None)
+            thing = who.thing if who is not None else None
+            if thing is not None and preconditions.one_thing(self.path) and request.method != "DELETE":
+                response.headers["ETag"] = preconditions.etag(thing)
             if who is not None and changes(request) and response.status_code < 300:
                 fields = _fields(await request.body())
                 await run_in_threadpool(_note, request.app.state.services, who, request, fields)

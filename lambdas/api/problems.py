@@ -12,6 +12,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from lambdas.repositories.directory import Stale
+
 
 class ProblemDetails(BaseModel):
     """RFC 9457 §3."""
@@ -78,6 +80,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> JSONResponse:
         return answer(error.status, error.detail, error.errors, error.headers)
+
+    @app.exception_handler(Stale)
+    async def stale(_: Request, __: Stale) -> JSONResponse:
+        return answer(412, "It isn't as you have read it: it has changed, or is gone. Read it again, then decide.")
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

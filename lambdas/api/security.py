@@ -19,7 +19,7 @@ from lambdas.api.problems import Problem
 from lambdas.api.services import Services
 from lambdas.contract import signed_text
 from lambdas.repositories.directory import api_key_item
-from lambdas.repositories.models import ApiKeyItem, EdgeItem
+from lambdas.repositories.models import ApiKeyItem, DirectoryItem, EdgeItem
 
 _TRIES = ":simulate"  # what is asked by POST, but changes nothing
 _WINDOW = 60  # seconds that an edge's clock may be off, and in which a captured request could be sent again
@@ -62,12 +62,14 @@ Role = Literal["owner", "admin", "read-only"]
 @dataclass(slots=True)
 class Caller:
     """Who an API key belongs to; ``tenant`` "" is the administration. ``about`` is the tenant whose things the request
-    is about, once that is known."""
+    is about, and ``thing`` the one thing, once that is known; ``if_match`` is the header field."""
 
     key: str
     tenant: str
     role: Role = "owner"
     about: str = ""
+    if_match: str | None = None
+    thing: DirectoryItem | None = None
 
     @property
     def admin(self) -> bool:
@@ -114,7 +116,7 @@ def caller(
     item = known_key(found, f"Bearer {credentials.credentials}") if credentials is not None else None
     if item is None:
         raise refusal
-    who = Caller(item.id, item.tenant, cast(Role, item.role), item.tenant)
+    who = Caller(item.id, item.tenant, cast(Role, item.role), item.tenant, request.headers.get("if-match"))
     if who.role == "read-only" and changes(request):
         raise Problem(403, "This API key may only read.")
     request.state.caller = who

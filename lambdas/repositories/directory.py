@@ -33,6 +33,7 @@ from lambdas.repositories.models import (
     SecretItem,
     StoreItem,
     TenantItem,
+    new_revision,
 )
 
 _Item = TypeVar("_Item", bound=DirectoryItem)
@@ -48,6 +49,10 @@ class Taken(Exception):
 
 class Missing(Exception):
     """Nothing of that name exists (any more)."""
+
+
+class Stale(Exception):
+    """It has changed since it was read, or is gone."""
 
 
 class Page:
@@ -94,18 +99,18 @@ class Directory:
             raise _translate(error, Taken) from error
 
     def update(self, item: DirectoryItem, **changes: Any) -> None:
-        """Set attributes of an existing item. Raises Missing if it is gone."""
+        """Set attributes of an existing item. Raises Missing if it is gone, Stale if it is guarded and has changed."""
         try:
-            item.update(actions=_actions(item, changes), condition=DirectoryItem.pk.exists())
+            item.update(actions=_actions(item, {**changes, "revision": new_revision()}), condition=_as_read(item))
         except UpdateError as error:
-            raise _translate(error, Missing) from error
+            raise _translate(error, _gone(item)) from error
 
     def delete(self, item: DirectoryItem) -> None:
-        """Raises Missing if it is gone already."""
+        """Raises Missing if it is gone already, Stale if it is guarded and has changed."""
         try:
-            item.delete(condition=DirectoryItem.pk.exists())
+            item.delete(condition=_as_read(item))
         except DeleteError as error:
-            raise _translate(error, Missing) from error
+            raise _translate(error, _gone(item)) from error
 
     def page(self, listing: str, limit: int, after: str | None) -> Page:
         """Up to ``limit`` items of a listing, in the order of their names, after the one called ``after``."""
@@ -129,7 +134,9 @@ class Directory:
         added = [alias for alias in aliases if alias not in before]
         dropped = [alias for alias in before if alias not in aliases]
         item.aliases = aliases
-        self._write(item, added, dropped, DomainItem.aliases == before)
+        unchanged = (DomainItem.aliases == before) & _as_read(item)
+        item.revision = new_revision()
+        self._write(item, added, dropped, unchanged)
 
     def delete_domain(self, item: DomainItem) -> None:
         """Raises Taken if its aliases have changed since ``item`` was read."""
@@ -139,7 +146,8 @@ class Directory:
                     transaction.delete(
                         AliasItem(*item_key(AliasItem, alias)), condition=AliasItem.canonical == item.name
                     )
-                transaction.delete(item, condition=DomainItem.aliases == list(item.aliases))
+                unchanged = (DomainItem.aliases == list(item.aliases)) & _as_read(item)
+                transaction.delete(item, condition=unchanged)
         except TransactWriteError as error:
             raise _translate(error, Taken) from error
 
@@ -193,16 +201,25 @@ class Directory:
         self.remove(item, Change(aor=item.aor, version=round(now * 1000)), now)
 
     def change(self, item: DirectoryItem, change: Change, now: float, **changes: Any) -> None:
-        """Set attributes, and let every edge know. Raises Missing if it is gone."""
-        actions, exists = _actions(item, changes), DirectoryItem.pk.exists()
-        self.tell(change, now, lambda transaction: transaction.update(item, actions, condition=exists))
+        """Set attributes, and let every edge know. Raises Missing if it is gone, Stale if it is guarded and has
+        changed."""
+        changes["revision"] = new_revision()
+        actions, as_read = _actions(item, changes), _as_read(item)
+        self._tell(item, change, now, lambda transaction: transaction.update(item, actions, condition=as_read))
         for name, value in changes.items():
             setattr(item, name, value)
 
     def remove(self, item: DirectoryItem, change: Change, now: float) -> None:
-        """Delete, and let every edge know. Raises Missing if it is gone already."""
-        exists = DirectoryItem.pk.exists()
-        self.tell(change, now, lambda transaction: transaction.delete(item, condition=exists))
+        """Delete, and let every edge know. Raises Missing if it is gone already, Stale if it is guarded and has
+        changed."""
+        as_read = _as_read(item)
+        self._tell(item, change, now, lambda transaction: transaction.delete(item, condition=as_read))
+
+    def _tell(self, item: DirectoryItem, change: Change, now: float, write: Write) -> None:
+        try:
+            self.tell(change, now, write)
+        except Missing as error:
+            raise _gone(item) from error
 
     def tell(self, change: Change, now: float, write: Write) -> None:
         """Write, and let every edge know. Raises Missing if a condition of ``write`` fails."""
@@ -341,6 +358,19 @@ def edge_item(edge: str, public_key: str, addresses: list[str]) -> EdgeItem:
 
 def connection() -> Connection:
     return Connection(region=DirectoryItem.Meta.region)
+
+
+def _as_read(item: DirectoryItem) -> Condition:
+    """That it is still there, and if it is guarded, as it was read."""
+    if not item.guarded:
+        return DirectoryItem.pk.exists()
+    if item.revision is None:
+        return DirectoryItem.pk.exists() & DirectoryItem.revision.does_not_exist()
+    return DirectoryItem.revision == item.revision
+
+
+def _gone(item: DirectoryItem) -> type[Exception]:
+    return Stale if item.guarded else Missing
 
 
 def _actions(item: DirectoryItem, changes: dict[str, Any]) -> list[Action]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 
 from pynamodb.attributes import (
     BooleanAttribute,
@@ -25,6 +26,11 @@ class _Meta:
     max_retry_attempts = 2
 
 
+def new_revision() -> str:
+    """Another one after every change of an item."""
+    return secrets.token_hex(6)
+
+
 class Listing(GlobalSecondaryIndex["DirectoryItem"]):
     """Everything of one kind and owner, by name."""
 
@@ -37,7 +43,8 @@ class Listing(GlobalSecondaryIndex["DirectoryItem"]):
 
 
 class DirectoryItem(Model):
-    """What people provision. ``pk`` names the thing, ``sk`` orders it in its ``listing``."""
+    """What people provision. ``pk`` names the thing, ``sk`` orders it in its ``listing``; ``revision`` is another one
+    after every change."""
 
     class Meta(_Meta):
         table_name = f"{PREFIX}-directory"
@@ -48,6 +55,9 @@ class DirectoryItem(Model):
     listing = UnicodeAttribute(null=True)
     listings = Listing()
     created_at = NumberAttribute(null=True)
+    revision = UnicodeAttribute(null=True, default_for_new=new_revision)
+    guarded = False
+    """Whether it is changed only if it still is as it was read."""
 
 
 class TenantItem(DirectoryItem, discriminator="tenant"):

@@ -8,12 +8,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from pynamodb.exceptions import TransactWriteError
+from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
 from lambdas.decisions.rules import Plan
 from lambdas.repositories.directory import Directory, Page, Taken, connection, item_key
-from lambdas.repositories.models import DirectoryItem, PlanItem, PlanVersionItem
+from lambdas.repositories.models import DirectoryItem, PlanItem, PlanVersionItem, new_revision
 
 _KEPT = 4_000_000  # octets of JSON whose parsed plans are kept; they take ten times as much
 
@@ -112,7 +113,8 @@ class Plans:
                     )
                     transaction.save(head, condition=DirectoryItem.pk.does_not_exist())
                 else:
-                    transaction.update(item, [PlanItem.latest.set(number)], condition=PlanItem.latest == number - 1)
+                    actions: list[Action] = [PlanItem.latest.set(number), PlanItem.revision.set(new_revision())]
+                    transaction.update(item, actions, condition=PlanItem.latest == number - 1)
         except TransactWriteError as error:
             if error.cause_response_code == "TransactionCanceledException":
                 raise Taken from error

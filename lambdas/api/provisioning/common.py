@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Depends, Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem
 from lambdas.api.security import Caller
 from lambdas.api.services import Services
@@ -123,7 +124,9 @@ def chosen_tenant(named: str | None, who: Caller, services: Services) -> str:
 
 
 def found_or_404(item: Any, who: Caller, what: str) -> Any:
-    """``item`` if it exists and is the caller's; what is another tenant's looks like nothing at all."""
+    """``item`` if it exists and is the caller's; what is another tenant's looks like nothing at all.
+    Raises Stale if it isn't as the caller has read it."""
     if item is None or not who.owns(item.tenant):
         raise Problem(404, f"There is no {what}.")
+    check(item, who)
     return item

@@ -11,9 +11,10 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
+from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
-from lambdas.api.security import AdminDep, ServicesDep
+from lambdas.api.security import AdminDep, Caller, ServicesDep
 from lambdas.api.services import Services
 from lambdas.repositories.directory import Missing, Taken, edge_item
 from lambdas.repositories.models import EdgeItem
@@ -81,15 +82,15 @@ def list_edges(services: ServicesDep, _: AdminDep, paging: PagingDep) -> ListPag
 
 
 @router.get("/{edge}", responses=responses(401, 403, 404))
-def read_edge(edge: str, services: ServicesDep, _: AdminDep) -> Edge:
+def read_edge(edge: str, services: ServicesDep, who: AdminDep) -> Edge:
     """One edge."""
-    return _shown(_edge(edge, services), services)
+    return _shown(_edge(edge, services, who), services)
 
 
 @router.delete("/{edge}", status_code=204, responses=responses(401, 403, 404, 409))
-def remove_edge(edge: str, services: ServicesDep, _: AdminDep) -> None:
+def remove_edge(edge: str, services: ServicesDep, who: AdminDep) -> None:
     """Take an edge out of the fleet: within 10 s nothing that it says is accepted, and its leases run out."""
-    item = _edge(edge, services)
+    item = _edge(edge, services, who)
     for address in item.addresses:
         left = services.assignments.count(address) if services.edges_for(address) == [edge] else 0
         if left:
@@ -103,8 +104,9 @@ def remove_edge(edge: str, services: ServicesDep, _: AdminDep) -> None:
         raise Problem(404, f"There is no edge {edge!r}.") from error
 
 
-def _edge(edge: str, services: Services) -> EdgeItem:
+def _edge(edge: str, services: Services, who: Caller) -> EdgeItem:
     item = services.directory.get(EdgeItem, edge)
     if item is None:
         raise Problem(404, f"There is no edge {edge!r}.")
+    check(item, who)
     return item

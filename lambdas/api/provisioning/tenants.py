@@ -10,11 +10,13 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
+from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import ProviderName
-from lambdas.api.security import AdminDep, CallerDep, ServicesDep
+from lambdas.api.security import AdminDep, Caller, CallerDep, ServicesDep
+from lambdas.api.services import Services
 from lambdas.decisions.uris import hostport
 from lambdas.repositories.directory import Missing, tenant_item
 from lambdas.repositories.models import TenantItem
@@ -123,18 +125,13 @@ def list_tenants(services: ServicesDep, _: AdminDep, paging: PagingDep) -> ListP
 @router.get("/{tenant}", responses=responses(401, 404))
 def read_tenant(tenant: str, services: ServicesDep, who: CallerDep) -> Tenant:
     """One tenant; a tenant's key sees its own."""
-    item = services.directory.get(TenantItem, tenant)
-    if item is None or not who.owns(tenant):
-        raise Problem(404, f"There is no tenant {tenant!r}.")
-    return _shown(item)
+    return _shown(_tenant(tenant, services, who))
 
 
 @router.patch("/{tenant}", responses=responses(401, 404, 422))
 def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: CallerDep) -> Tenant:
     """Say how the tenant's calls go out. Fields left out stay as they are."""
-    item = services.directory.get(TenantItem, tenant)
-    if item is None or not who.owns(tenant):
-        raise Problem(404, f"There is no tenant {tenant!r}.")
+    item = _tenant(tenant, services, who)
     changes = body.model_dump(exclude_none=True)
     check_plan(tenant, body.outgoing_plan, services)
     named = {
@@ -153,12 +150,10 @@ def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: C
 
 
 @router.delete("/{tenant}", status_code=204, responses=responses(401, 403, 404, 409))
-def delete_tenant(tenant: str, services: ServicesDep, _: AdminDep) -> None:
+def delete_tenant(tenant: str, services: ServicesDep, who: AdminDep) -> None:
     """Remove a tenant that has no domains, accounts, providers, plans, stored values or keys left."""
     directory = services.directory
-    item = directory.get(TenantItem, tenant)
-    if item is None:
-        raise Problem(404, f"There is no tenant {tenant!r}.")
+    item = _tenant(tenant, services, who)
     kinds = ("accounts", "keys", "plans", "providers", "store")
     left = [name for name in kinds if directory.page(f"{name}#{tenant}", 1, None).items]
     if any(domain.tenant == tenant for domain in directory.all("domains")):
@@ -166,3 +161,11 @@ def delete_tenant(tenant: str, services: ServicesDep, _: AdminDep) -> None:
     if left:
         raise Problem(409, f"Tenant {tenant} still has {' and '.join(sorted(left))}; delete those first.")
     directory.delete(item)
+
+
+def _tenant(tenant: str, services: Services, who: Caller) -> TenantItem:
+    item = services.directory.get(TenantItem, tenant)
+    if item is None or not who.owns(tenant):
+        raise Problem(404, f"There is no tenant {tenant!r}.")
+    check(item, who)
+    return item
