@@ -364,13 +364,14 @@ class DevelopmentFleet:
         return wait_for(f"{number} calls, {ended} ended", found, 30)
 
     def calls(self, tenant: str, day: str) -> list[Any]:
+        """A tenant's answered calls of ``day``."""
         items: list[Any] = []
         cursor = ""
         while True:
             page = self.api("GET", f"/v1/calls?tenant={tenant}&day={day}&limit=200{cursor}")
             items += page["items"]
             if page["next"] is None:
-                return items
+                return [item for item in items if item["answered"] is not None]
             cursor = f"&cursor={page['next']}"
 
     def description(self) -> dict[str, Any]:

@@ -23,12 +23,12 @@ _DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
 
 class Branch:
     """``name`` is its timer's in the context; ``response`` its final one; ``ringing`` tells that a provisional one
-    came; ``stage`` is the one that it belongs to."""
+    came; ``stage`` is the one that it belongs to; ``wanted`` is whom it is for, though the way there may be another."""
 
     def __init__(self, context: ResponseContext, target: Target, name: str) -> None:
         self.context = context
         self.core = context.core
-        self.target = target
+        self.target = self.wanted = target
         self.name = name
         self.transaction: ClientTransaction | None = None
         self.response: Response | None = None
@@ -43,6 +43,12 @@ class Branch:
     def flow(self) -> Flow:
         """Where it was sent."""
         return self.transaction.flow if self.transaction is not None else Flow(*self.target.flow)
+
+    @property
+    def provider(self) -> str:
+        """The provider account that a call goes through, or ""."""
+        leg = self.wanted.provider
+        return leg.id if leg is not None else ""
 
     @property
     def status(self) -> int:

@@ -1,9 +1,9 @@
-"""What is reported of calls: that one was answered, before its 2xx goes on, and that it has ended."""
+"""What is reported of calls: that one was answered, before its 2xx goes on; that nobody took it; that it has ended."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from edge.proxy.branch import Branch
@@ -13,7 +13,8 @@ from edge.proxy.validation import Incoming
 from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr
 from edge.sip.message import Response
-from lambdas.contract import CallAnswered, CallEnded
+from edge.sip.sdp import codecs
+from lambdas.contract import CallAnswered, CallEnded, CallFailed, Leg
 
 if TYPE_CHECKING:
     from edge.proxy.core import Core
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _OVER = frozenset((404, 408, 410, 430, 480, 481))  # 430 is ours: there is no way to the phone any more
 _MOST_LEGS = 16  # answers of one INVITE that are recorded; nobody has more phones
+_LONGEST = 200  # characters of what others have written
 
 
 def leg(call_id: str, one: str, other: str) -> str:
@@ -30,14 +32,17 @@ def leg(call_id: str, one: str, other: str) -> str:
 
 
 class CallRecord:
-    """One INVITE that isn't in a dialog. ``tenant`` pays for the call."""
+    """One INVITE that isn't in a dialog. ``tenant`` pays for the call; ``provider`` is the one that it came from."""
 
-    def __init__(self, core: Core, incoming: Incoming, tenant: str, caller: str, called: str, now: float) -> None:
+    def __init__(
+        self, core: Core, incoming: Incoming, tenant: str, caller: str, called: str, provider: str, now: float
+    ) -> None:
         self._core = core
         self._incoming = incoming
         self._tenant = tenant
         self._caller = caller
         self._called = called
+        self._provider = provider
         self._started = int(core.wall(now))
         self._ringing: float | None = None
         self._safe: dict[str, bool] = {}  # leg -> whether its report is safe
@@ -54,6 +59,7 @@ class CallRecord:
         answer: Response,
         response: Response,
         branch: Branch,
+        branches: Sequence[Branch],
         forward: Callable[[Response, float], None],
         now: float,
     ) -> None:
@@ -71,9 +77,32 @@ class CallRecord:
                 self._safe[name] = True
                 forward(answer, at)
 
-            self._core.journal(self._report(name, answer, response, branch, now), written)
+            self._core.journal(self._report(name, answer, response, branch, branches, now), written)
 
-    def _report(self, name: str, answer: Response, response: Response, branch: Branch, now: float) -> CallAnswered:
+    def failed(self, status: int, reason: str, branches: Sequence[Branch], now: float) -> None:
+        """Nobody has taken it."""
+        self._core.journal(
+            CallFailed(
+                tenant=self._tenant,
+                call=leg(self._incoming.call_id, _tag(self._incoming.first["from"]), ""),
+                call_id=_text(self._incoming.call_id),
+                caller=self._caller,
+                called=self._called,
+                started=self._started,
+                ringing=self._ringing,
+                ended=self._core.wall(now),
+                status=status,
+                reason=_text(reason)[:_LONGEST],
+                address=self._incoming.flow.address,
+                provider=self._provider,
+                user_agent=_text(self._incoming.value("user-agent") or "")[:_LONGEST],
+                legs=_legs(branches),
+            )
+        )
+
+    def _report(
+        self, name: str, answer: Response, response: Response, branch: Branch, branches: Sequence[Branch], now: float
+    ) -> CallAnswered:
         return CallAnswered(
             tenant=self._tenant,
             call=name,
@@ -87,7 +116,26 @@ class CallRecord:
             account=branch.target.account,
             max_duration=branch.stage.max_duration,
             sides=sides(self._incoming, answer, branch, response),
+            providers=(self._provider, branch.provider),
+            user_agents=(
+                _text(self._incoming.value("user-agent") or "")[:_LONGEST],
+                _text(response.get("user-agent") or response.get("server") or "")[:_LONGEST],
+            ),
+            codecs=codecs(response.body) if (response.get("content-type") or "").startswith("application/sdp") else [],
+            legs=_legs([branch, *(other for other in branches if other is not branch)]),
         )
+
+
+def _legs(branches: Sequence[Branch]) -> list[Leg]:
+    return [
+        Leg(
+            to=_text(branch.wanted.aor or branch.wanted.uri),
+            provider=branch.provider,
+            address=branch.target.flow[0],
+            status=branch.status,
+        )
+        for branch in branches[:_MOST_LEGS]
+    ]
 
 
 def ended(core: Core, incoming: Incoming, call_id: str, call: CallReference, status: int, now: float) -> None:
@@ -103,6 +151,7 @@ def ended(core: Core, incoming: Incoming, call_id: str, call: CallReference, sta
             started=call.started,
             ended=core.wall(now),
             by="called" if call.to_caller else "caller",
+            reason=_text(incoming.value("reason") or "")[:_LONGEST],
         )
     )
 

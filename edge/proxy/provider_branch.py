@@ -275,11 +275,14 @@ def make_branch(
         way = ToProvider(destination.provider, context.incoming.flow, 0, "", 0, destination.transfers)
         return PhoneBranch(context, target, name, way, destination)
     if from_provider is not None:
+        around = target
         if target.provider is not None:
-            target = context.core.spirals.around(target, context.incoming.flow, context.outcome)
+            around = context.core.spirals.around(target, context.incoming.flow, context.outcome)
         back = context.references()[1]
         way = replace(from_provider, tenant=back.tenant, started=back.started)
-        return PhoneBranch(context, target, name, way, None)
+        branch = PhoneBranch(context, around, name, way, None)
+        branch.wanted = target
+        return branch
     if target.provider is not None or isinstance(destination, ToProvider):
         return ProviderBranch(context, target, name, destination if isinstance(destination, ToProvider) else None)
     return Branch(context, target, name)

@@ -78,18 +78,34 @@ class ResponseContext(Surroundings):
             case Route():
                 self._follow(decision, now)
             case Reject():
-                self.core.reject(self._server, self.incoming, decision, now)
+                self._reject(decision, now)
             case Challenge():
                 realm = self.caller.rpartition("@")[2]
                 self.core.challenge(self._server, self.incoming, realm, now)
             case None:
+                self._note_failure(503, "", now)
                 self.core.unavailable(self._server, self.incoming, now)
             case _:
                 self._answer(500, now)
 
+    def _reject(self, decision: Reject, now: float) -> None:
+        self._recorded_for(decision.tenant, now)
+        said = f'SIP;cause={decision.status};text="{decision.reason}"' if decision.reason else ""
+        self._note_failure(decision.status, said, now)
+        self.core.reject(self._server, self.incoming, decision, now)
+
+    def _recorded_for(self, tenant: str, now: float) -> None:
+        if self.invite and tenant and self._record is None:
+            provider = self._from_provider.provider if self._from_provider is not None else ""
+            self._record = CallRecord(self.core, self.incoming, tenant, self.caller, self.called, provider, now)
+
+    def _note_failure(self, status: int, reason: str, now: float) -> None:
+        """The call ends with ``status``."""
+        if self._record is not None:
+            self._record.failed(status, reason, self._branches, now)
+
     def _follow(self, route: Route, now: float) -> None:
-        if self.invite and route.tenant and self._record is None:
-            self._record = CallRecord(self.core, self.incoming, route.tenant, self.caller, self.called, now)
+        self._recorded_for(route.tenant, now)
         if self._from_provider is not None:
             self._from_provider = replace(self._from_provider, transfers=route.transfers)
         self._stages.follow(route)
@@ -137,7 +153,7 @@ class ResponseContext(Surroundings):
         if stages.again and self.ask_again is not None and not self._given_up:
             self.ask_again(stages.again, stages.outcomes, now)
         elif stages.end is not None and not self._given_up:
-            self.core.reject(self._server, self.incoming, stages.end, now)
+            self._reject(stages.end, now)
         elif self._branches:
             self._answer_best(now)
         else:
@@ -219,7 +235,7 @@ class ResponseContext(Surroundings):
         elif response.status < 300:
             answer = branch.answer(response)
             if self._record is not None:
-                self._record.answered(answer, response, branch, self._forward_2xx, now)
+                self._record.answered(answer, response, branch, self._branches, self._forward_2xx, now)
             else:
                 self._forward_2xx(answer, now)
             self._cancel_all(now)
@@ -306,9 +322,12 @@ class ResponseContext(Surroundings):
         elif best.status == 408 and not self.invite:
             self._answer(480, now)
         else:
-            self._server.respond(answer_of(best, self._branches), now)
+            answer = answer_of(best, self._branches)
+            self._note_failure(answer.status, answer.get("reason") or "", now)
+            self._server.respond(answer, now)
 
     def _answer(self, status: int, now: float) -> None:
+        self._note_failure(status, "", now)
         self.core.respond(self._server, self.incoming.request, status, now)
 
     # Cancelling

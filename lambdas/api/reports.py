@@ -15,6 +15,7 @@ from lambdas.contract import (
     BindingReport,
     CallAnswered,
     CallEnded,
+    CallFailed,
     ProviderReport,
     Report,
     ReportEnvelope,
@@ -52,6 +53,8 @@ def _apply(report: Report, services: Services) -> None:
     match report:
         case CallAnswered():
             services.calls.answered(report)
+        case CallFailed():
+            services.calls.failed(report)
         case CallEnded():
             services.calls.ended(report)
         case ProviderReport():

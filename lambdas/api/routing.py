@@ -26,7 +26,7 @@ def route(question: RouteQuestion, services: Services) -> Decision:
     refusal = refuse(credentials, question.method, account, question.caller)
     if refusal is not None or account is None:
         return refusal or Reject(status=403)
-    return _Routing(question, account, account.aor, services).of_account(question.called)
+    return _named(_Routing(question, account, account.aor, services).of_account(question.called), account)
 
 
 def incoming(question: IncomingQuestion, services: Services) -> Decision:
@@ -36,7 +36,12 @@ def incoming(question: IncomingQuestion, services: Services) -> Decision:
         return Reject(status=404, reason="Not Found")
     # Whoever answers for it pays for what goes on to another provider.
     payer = Account(aor="", tenant=provider.tenant, ha1_md5="", ha1_sha256="")
-    return _Routing(question, payer, question.caller.partition("@")[0], services).of_provider(provider)
+    return _named(_Routing(question, payer, question.caller.partition("@")[0], services).of_provider(provider), payer)
+
+
+def _named(decision: Decision, payer: Account) -> Decision:
+    """A refusal with whose call it is, for the record."""
+    return decision.model_copy(update={"tenant": payer.tenant}) if isinstance(decision, Reject) else decision
 
 
 class _Routing(Composing):

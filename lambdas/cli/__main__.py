@@ -33,7 +33,7 @@ for name, group in (
 
 _IMPORT = 1000  # accounts in one request
 _FOLLOW = 2.0  # seconds between looks for what is new
-_CALL = ("started", "caller", "called", "answered", "ended", "ended_by", "account")
+_CALL = ("started", "caller", "called", "status", "answered", "ended", "ended_by", "account")
 _EVENT = ("at", "kind", "about", "text")
 
 
@@ -325,7 +325,7 @@ def show_calls(
     day: Annotated[str | None, typer.Option(help="UTC, like 2026-01-31; today, if left out.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
 ) -> None:
-    """Answered calls."""
+    """Calls, answered or not."""
     _stream("/v1/calls", day, follow, _CALL, lambda item: (item["id"], item["ended"]), ("started", "answered", "ended"))
 
 

@@ -6,6 +6,7 @@
 2. Grants, the numbered change feed, reports, takeover and handover of addresses.
 3. Provider accounts: assignments, registrations, calls in and out, stages.
 4. Dial plans: asking again, targets instead of others, diversion, limits of duration, decisions to keep, open calls.
+5. Records of calls that nobody took, and of every leg; providers, codecs, user agents and reasons in records.
 
 Both sides ignore fields they don't know, so either may be newer. A field is never removed or given another meaning;
 a decision of an unknown kind is answered to the phone as 500.
@@ -57,6 +58,8 @@ from lambdas.contract.report import (
     BindingReport,
     CallAnswered,
     CallEnded,
+    CallFailed,
+    Leg,
     OpenCall,
     ProviderReport,
     Report,
@@ -66,7 +69,7 @@ from lambdas.contract.report import (
 )
 from lambdas.contract.shared import HASHES, answers, binding_id, consent_text, signed_text
 
-VERSION = 4
+VERSION = 5
 
 __all__ = [
     "HASHES",
@@ -82,6 +85,7 @@ __all__ = [
     "BindingReport",
     "CallAnswered",
     "CallEnded",
+    "CallFailed",
     "Challenge",
     "Change",
     "ContactField",
@@ -96,6 +100,7 @@ __all__ = [
     "HeldAddress",
     "IncomingQuestion",
     "Keep",
+    "Leg",
     "LocateQuestion",
     "OpenCall",
     "ProviderAccount",

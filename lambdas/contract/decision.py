@@ -33,7 +33,7 @@ class Challenge(Wire):
 
 class Reject(Wire):
     """Answer with ``status`` and ``reason``; ``min_expires`` in seconds goes with 423, ``retry_after`` with 503,
-    ``contact`` (a URI) with 302."""
+    ``contact`` (a URI) with 302; ``tenant``: whose call is refused, for its record ("": nobody's)."""
 
     kind: Literal["reject"] = "reject"
     status: int
@@ -41,6 +41,7 @@ class Reject(Wire):
     min_expires: int | None = None
     retry_after: int | None = None
     contact: str = ""
+    tenant: str = ""
 
 
 class Grant(Wire):

@@ -53,11 +53,23 @@ class OpenCall(Wire):
     sides: list[Side]
 
 
+class Leg(Wire):
+    """Somebody whom a call was sent to: ``to`` is an AOR, or the URI at ``provider``; ``address`` the edge address that
+    it left from; ``status`` that of the final response (0: none yet, or nothing was sent yet)."""
+
+    to: str
+    provider: str = ""
+    address: str = ""
+    status: int = 0
+
+
 class CallAnswered(Wire):
     """A 2xx to an INVITE is about to be forwarded. ``call`` names the call and the leg that answered; times are Unix
     time in seconds; ``edges`` are the edge addresses of the caller's and the callee's flow. ``account`` is the one that
     it counts to; ``max_duration`` in seconds (0: no limit); ``sides`` as in an OpenCall, empty where they can't be
-    told."""
+    told. ``providers`` are the ids of those that the call came from and went to ("": none); ``user_agents`` the
+    caller's and the callee's; ``codecs`` those of the answer, by medium; ``legs`` who was tried, the one that answered
+    first."""
 
     kind: Literal["answered"] = "answered"
     tenant: str
@@ -72,11 +84,36 @@ class CallAnswered(Wire):
     account: str = ""
     max_duration: int = 0
     sides: list[Side] = []
+    providers: tuple[str, str] = ("", "")
+    user_agents: tuple[str, str] = ("", "")
+    codecs: list[str] = []
+    legs: list[Leg] = []
+
+
+class CallFailed(Wire):
+    """An INVITE was answered with ``status``, 300 or higher: nobody has taken the call. ``address`` is the caller's
+    edge address, ``reason`` a Reason value (RFC 3326) that says more, or ""; the rest as in CallAnswered."""
+
+    kind: Literal["failed"] = "failed"
+    tenant: str
+    call: str
+    call_id: str
+    caller: str
+    called: str
+    started: int
+    ringing: float | None = None
+    ended: float
+    status: int
+    reason: str = ""
+    address: str
+    provider: str = ""
+    user_agent: str = ""
+    legs: list[Leg] = []
 
 
 class CallEnded(Wire):
-    """A BYE was answered, or the dialog is known to be gone. ``reason`` is the status of the answer, and ``by`` the
-    side that hung up: "caller", "called", "service" if we did, or "" if that can't be told."""
+    """A BYE was answered, or the dialog is known to be gone. ``by`` is the side that hung up: "caller", "called",
+    "service" if we did, or "" if that can't be told; ``reason`` the Reason value of the BYE (RFC 3326)."""
 
     kind: Literal["ended"] = "ended"
     tenant: str
@@ -84,6 +121,7 @@ class CallEnded(Wire):
     started: int
     ended: float
     by: str = ""
+    reason: str = ""
 
 
 class ProviderReport(Wire):
@@ -105,7 +143,7 @@ class ProviderReport(Wire):
     routes: list[str] = []
 
 
-Report = BindingReport | CallAnswered | CallEnded | ProviderReport
+Report = BindingReport | CallAnswered | CallFailed | CallEnded | ProviderReport
 
 
 class ReportEnvelope(Wire):

@@ -1,30 +1,33 @@
 """The calls table: two items for a call, each written by one edge's report and never changed, so that nothing is lost
-where two Regions write; and while it lasts a third one, with what ending it takes."""
+where two Regions write; and while it lasts a third one, with what ending it takes. A call that nobody took is one item.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 from pynamodb.exceptions import DeleteError, PutError
 
-from lambdas.contract import CallAnswered, CallEnded, OpenCall, Side
+from lambdas.contract import CallAnswered, CallEnded, CallFailed, Leg, OpenCall, Side
 from lambdas.repositories.models import CallItem
 
 KEEP = 400 * 86_400  # seconds that a call's items are kept
-_ANSWERED, _ENDED, _OPEN = "answered", "ended", "open"  # in the order in which a query gives them
+_ANSWERED, _ENDED, _FAILED, _OPEN = "answered", "ended", "failed", "open"  # in the order in which a query gives them
 _LONGEST = 7 * 86_400  # seconds: for so long a dialog's tokens are good
 _SIDES = TypeAdapter(list[Side])
+_LEGS = TypeAdapter(list[Leg])
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Times are Unix time in seconds. ``ended`` is None while nobody has seen the end, which may be for ever: the edge
-    that would have reported it may have died."""
+    """Times are Unix time in seconds. ``answered`` is None if nobody took it; ``ended`` while nobody has seen the end,
+    which may be for ever: the edge that would have reported it may have died. ``status`` is the final response's. Of
+    ``edges``, ``providers`` and ``user_agents`` the caller's side is first."""
 
     id: str
     call_id: str
@@ -32,11 +35,17 @@ class Call:
     called: str
     started: int
     ringing: float | None
-    answered: float
+    answered: float | None
     ended: float | None
     ended_by: str
     edges: tuple[str, str]
-    account: str = ""
+    account: str
+    status: int
+    reason: str
+    providers: tuple[str, str]
+    user_agents: tuple[str, str]
+    codecs: tuple[str, ...]
+    legs: tuple[Leg, ...]
 
 
 class Calls:
@@ -57,11 +66,38 @@ class Calls:
             ringing=report.ringing,
             answered=report.answered,
             edges=list(report.edges),
+            status=200,
+            providers=list(report.providers),
+            user_agents=list(report.user_agents),
+            codecs=report.codecs,
+            legs=_LEGS.dump_json(report.legs, exclude_defaults=True).decode(),
             ttl=report.started + KEEP,
         ).save()
         # Its end may have been reported by another edge, and sooner.
         if report.sides and self._has_ended(report):
             self._close(report)
+
+    def failed(self, report: CallFailed) -> None:
+        """Nobody has taken it."""
+        CallItem(
+            _partition(report.tenant, report.started),
+            _sort(report.started, report.call, _FAILED),
+            account=report.caller,
+            call=report.call,
+            call_id=report.call_id,
+            caller=report.caller,
+            called=report.called,
+            started=report.started,
+            ringing=report.ringing,
+            ended=report.ended,
+            edges=[report.address, ""],
+            status=report.status,
+            reason=report.reason,
+            providers=[report.provider, ""],
+            user_agents=[report.user_agent, ""],
+            legs=_LEGS.dump_json(report.legs, exclude_defaults=True).decode(),
+            ttl=report.started + KEEP,
+        ).save()
 
     def _open(self, report: CallAnswered) -> None:
         deadline = math.ceil(report.answered) + (report.max_duration or _LONGEST)
@@ -115,6 +151,7 @@ class Calls:
             call=report.call,
             ended=report.ended,
             ended_by=report.by,
+            reason=report.reason,
             ttl=report.started + KEEP,
         )
         try:
@@ -125,7 +162,7 @@ class Calls:
         self._close(report)
 
     def of(self, tenant: str, day: str, limit: int, after: str | None = None) -> tuple[list[Call], str | None]:
-        """A tenant's answered calls that were started on ``day`` (YYYY-MM-DD, UTC), oldest first, and where to go
+        """A tenant's calls that were started on ``day`` (YYYY-MM-DD, UTC), oldest first, and where to go
         on."""
         condition = CallItem.sk > after if after else None
         found: list[Call] = []
@@ -142,7 +179,7 @@ def _merged(items: Iterator[CallItem]) -> Iterator[tuple[Call, str]]:
     """An answered call's item is followed by that of its end, if there is one: their keys differ in the last word."""
     answered: CallItem | None = None
     for item in items:
-        if item.sk.endswith(_ANSWERED):
+        if item.sk.endswith((_ANSWERED, _FAILED)):
             if answered is not None:
                 yield _call(answered, None), _after(answered)
             answered = item
@@ -158,7 +195,7 @@ def _after(item: CallItem) -> str:
 
 
 def _call(item: CallItem, end: CallItem | None) -> Call:
-    caller_edge, callee_edge = item.edges
+    last = end or item
     return Call(
         id=item.call,
         call_id=item.call_id,
@@ -166,12 +203,24 @@ def _call(item: CallItem, end: CallItem | None) -> Call:
         called=item.called,
         started=int(item.started),
         ringing=float(item.ringing) if item.ringing is not None else None,
-        answered=float(item.answered),
-        ended=float(end.ended) if end is not None else None,
-        ended_by=end.ended_by if end is not None else "",
-        edges=(caller_edge, callee_edge),
+        answered=float(item.answered) if item.answered is not None else None,
+        ended=float(last.ended) if last.ended is not None else None,
+        ended_by=last.ended_by or "",
+        edges=_pair(item.edges),
         account=item.account,
+        status=int(item.status or 200),
+        reason=last.reason or "",
+        providers=_pair(item.providers),
+        user_agents=_pair(item.user_agents),
+        codecs=tuple(item.codecs or ()),
+        legs=tuple(_LEGS.validate_json(item.legs or "[]")),
     )
+
+
+def _pair(values: Sequence[str] | None) -> tuple[str, str]:
+    """Of the caller's side and the other one; records of earlier versions lack some."""
+    one, other = values or ("", "")
+    return one, other
 
 
 def _partition(tenant: str, started: int) -> str:

@@ -317,9 +317,9 @@ class OpenCalls(GlobalSecondaryIndex["CallItem"]):
 
 
 class CallItem(Model):
-    """That a call was answered, its end, or what ending it takes. ``pk`` is ``tenant#day``, ``sk`` is
-    ``start#call#answered``, ``…#ended`` or ``…#open``; ``call`` names the Call-ID and the leg that answered. ``sides``
-    is JSON."""
+    """That a call was answered, or that nobody took it, its end, or what ending it takes. ``pk`` is ``tenant#day``,
+    ``sk`` is ``start#call#answered``, ``…#failed``, ``…#ended`` or ``…#open``; ``call`` names the Call-ID and the leg
+    that answered. ``legs`` and ``sides`` are JSON."""
 
     class Meta(_Meta):
         table_name = f"{PREFIX}-calls"
@@ -341,6 +341,12 @@ class CallItem(Model):
     address = UnicodeAttribute(null=True)
     deadline = NumberAttribute(null=True)
     sides = UnicodeAttribute(null=True)
+    status = NumberAttribute(null=True)
+    reason = UnicodeAttribute(null=True)
+    providers = ListAttribute[str](null=True)
+    user_agents = ListAttribute[str](null=True)
+    codecs = ListAttribute[str](null=True)
+    legs = UnicodeAttribute(null=True)
     ttl = NumberAttribute()
     by_account = CallsByAccount()
     open_calls = OpenCalls()

@@ -1,0 +1,60 @@
+"""The records of calls, as the API shows them."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from scripts.fleet import DOMAIN
+from scripts.processes import wait_for
+from tests.integration.test_plan_scripts import owner, phones
+from tests.support.socket_phone import call, in_dialog
+
+pytestmark = pytest.mark.integration
+
+__all__ = ["owner"]  # the fixture
+
+
+def records(fleet, tenant, called):
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    items, cursor = [], ""
+    while True:
+        page = fleet.api("GET", f"/v1/calls?tenant={tenant}&day={day}&limit=200{cursor}")
+        items += [item for item in page["items"] if item["called"] == called]
+        if page["next"] is None:
+            return items
+        cursor = f"&cursor={page['next']}"
+
+
+def test_calls_that_nobody_took_are_on_record(fleet, owner):
+    with phones(fleet, "alice", "bob") as (alice, bob):
+        invite = alice.invite(f"sip:nobody@{DOMAIN}")
+        assert alice.wait(lambda: alice.agent.final(invite)).status == 404
+        (found,) = wait_for("the record", lambda: records(fleet, owner, f"nobody@{DOMAIN}"), 10)
+        assert (found["status"], found["answered"], found["caller"]) == (404, None, f"alice@{DOMAIN}")
+        assert found["call_id"] == invite.get("call-id")
+        assert found["reason"] == 'SIP;cause=404;text="Not Found"'
+
+        seen = {one["id"] for one in records(fleet, owner, f"bob@{DOMAIN}")}
+
+        def new(answered):
+            found = [one for one in records(fleet, owner, f"bob@{DOMAIN}") if one["id"] not in seen]
+            return [one for one in found if (one["answered"] is not None) == answered and one["ended"]]
+
+        bob.agent.received.clear()
+        invite = alice.invite(f"sip:bob@{DOMAIN}")
+        got = bob.wait(lambda: next(iter(bob.agent.requests("INVITE")), None))
+        bob.send(bob.agent.response(got, 486).to_bytes())
+        assert alice.wait(lambda: alice.agent.final(invite)).status == 486
+        busy = wait_for("the record", lambda: new(False), 10)[0]
+        assert (busy["status"], busy["answered"]) == (486, None)
+        assert busy["edges"] == [fleet.edges[0].host.address, ""]
+        assert [(leg["to"], leg["status"]) for leg in busy["legs"]] == [(f"bob@{DOMAIN}", 486)]
+        assert busy["legs"][0]["edge"] == fleet.edges[1].host.address
+
+        dialog, _ = call(alice, bob, f"sip:bob@{DOMAIN}")
+        in_dialog(alice, dialog, "BYE", bob)
+        taken = wait_for("its end", lambda: new(True), 10)[0]
+        assert (taken["status"], taken["ended_by"], taken["answered"] <= taken["ended"]) == (200, "caller", True)
+        assert [(leg["to"], leg["status"]) for leg in taken["legs"]] == [(f"bob@{DOMAIN}", 200)]
