@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 
 from edge.addresses import Addresses
+from edge.bans import Bans
 from edge.control.client import ControlClient
 from edge.control.heartbeat import News
 from edge.control.journal import Journal as JournalFile
@@ -95,6 +96,7 @@ class Runtime:
         self._declined: dict[str, asyncio.Future[str]] = {}
         self.nudge: Callable[[], None] = lambda: None
         self._waiting = Waiting()
+        self._bans = Bans()
         self.ready = asyncio.Event()
         self.loaded = False
 
@@ -120,6 +122,9 @@ class Runtime:
     # From the sockets
 
     def message(self, flow: Flow, data: bytes) -> None:
+        if self._bans and flow.host in self._bans:
+            self._core.counters["banned"] += 1
+            return
         if self._trace.wanted:
             self._trace.message("in", flow, data)
         self._receive(flow, data)
@@ -192,6 +197,8 @@ class Runtime:
             )
             for edge in reply.fleet
         )
+        if reply.bans is not None:
+            self._bans.replace(reply.bans)
         self.addresses_changed()
         if reply.feed_changes or reply.revalidate:
             self._do(Fed(reply.feed_changes, reply.revalidate))

@@ -58,6 +58,7 @@ class HeartbeatLoop:
         self.tried = asyncio.Event()
         self._domains: dict[str, str] = {}
         self._domains_version = ""
+        self._bans_version = ""
         self._cursors: dict[str, int] = {}
         self.feed: dict[str, int] = {}
         self._refused: dict[str, str] = {}
@@ -103,12 +104,14 @@ class HeartbeatLoop:
             driver=self._holdings.driver,
             hosts=asks.hosts,
             interface=self._interface,
+            bans=self._bans_version,
         )
 
     def _take(self, reply: HeartbeatReply, sent_at: float, now: float) -> None:
         if reply.domains is not None:
             self._domains = reply.domains
             self._domains_version = reply.domains_version
+        self._bans_version = reply.bans_version
         for address, why in reply.refused.items():
             if self._refused.get(address) != why:
                 log.warning("address %s can't be had: %s", address, why)

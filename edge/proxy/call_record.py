@@ -45,6 +45,7 @@ class CallRecord:
         self._provider = provider
         self._started = int(core.wall(now))
         self._ringing: float | None = None
+        self.counted: set[str] = set()  # as the decisions say
         self._safe: dict[str, bool] = {}  # leg -> whether its report is safe
 
     def reference(self, to_caller: bool) -> CallReference:
@@ -97,6 +98,7 @@ class CallRecord:
                 provider=self._provider,
                 user_agent=_text(self._incoming.value("user-agent") or "")[:_LONGEST],
                 legs=_legs(branches),
+                counted=sorted(self.counted),
             )
         )
 
@@ -123,6 +125,7 @@ class CallRecord:
             ),
             codecs=codecs(response.body) if (response.get("content-type") or "").startswith("application/sdp") else [],
             legs=_legs([branch, *(other for other in branches if other is not branch)]),
+            counted=sorted(self.counted),
         )
 
 
@@ -133,6 +136,7 @@ def _legs(branches: Sequence[Branch]) -> list[Leg]:
             provider=branch.provider,
             address=branch.target.flow[0],
             status=branch.status,
+            number=branch.wanted.provider.number if branch.wanted.provider is not None else "",
         )
         for branch in branches[:_MOST_LEGS]
     ]

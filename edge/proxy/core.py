@@ -149,7 +149,7 @@ class Core(Answering, Asking, Hosting):
             case Fed(changes, revalidate):
                 if revalidate:
                     self.registrar.revalidate()
-                self._fed(changes)
+                self._fed(changes, now)
             case HangUp(calls):
                 self.hanging_up.end_all(calls, now)
             case Found(ask, targets):
@@ -177,10 +177,9 @@ class Core(Answering, Asking, Hosting):
             self._housekeeping.reconcile(now)
         self._informed_at = fleet.informed_at
 
-    def _fed(self, changes: list[Change]) -> None:
+    def _fed(self, changes: list[Change], now: float) -> None:
         for change in changes:
-            if change.aor:
-                self.registrar.forget(change.aor, change.version, change.binding)
+            self.registrar.fed(change, now)
             if not change.binding:
                 self.kept.forget(change.plan, change.provider, change.aor, change.tenant)
 

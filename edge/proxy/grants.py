@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from lambdas.contract import HASHES, Credentials, Grant, answers
 
 _REVOKED_LIMIT = 10_000
+_UNDER_WAY = 10.0  # seconds in which a grant may come that was decided before a revocation
 
 
 class HeldGrant:
@@ -38,9 +39,10 @@ class Grants:
     def __init__(self) -> None:
         self._by_aor: dict[str, HeldGrant] = {}
         self._revoked: dict[str, int] = {}
+        self._tenants: dict[str, float] = {}  # until when nothing is granted to them
 
     def keep(self, aor: str, grant: Grant, now: float) -> None:
-        if self._revoked.get(aor, -1) > grant.version:
+        if self._revoked.get(aor, -1) > grant.version or now < self._tenants.get(grant.tenant, 0.0):
             return
         self._by_aor[aor] = HeldGrant(grant, now)
 
@@ -67,6 +69,15 @@ class Grants:
         grant = self._by_aor.get(aor)
         if grant is not None and grant.version < version:
             del self._by_aor[aor]
+
+    def revoke_tenant(self, tenant: str, now: float) -> list[str]:
+        """All of its grants are void; whose they were."""
+        self._tenants = {name: until for name, until in self._tenants.items() if until > now}
+        self._tenants[tenant] = now + _UNDER_WAY
+        found = [aor for aor, grant in self._by_aor.items() if grant.tenant == tenant]
+        for aor in found:
+            del self._by_aor[aor]
+        return found
 
     def clear(self) -> None:
         self._by_aor.clear()

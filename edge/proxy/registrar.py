@@ -31,6 +31,7 @@ from lambdas.contract import (
     Binding,
     BindingChange,
     Challenge,
+    Change,
     ContactField,
     Credentials,
     Decision,
@@ -96,15 +97,21 @@ class Registrar:
             elif bindings.present_flow(change.id) == flow:
                 bindings.remove(change.id)
 
-    def forget(self, aor: str, version: int, binding: str) -> None:
-        """The change feed says that an account, or (``binding``) where it is, has changed."""
-        if not binding:
-            self.grants.revoke(aor, version)
-            self._core.bindings.changed.add(aor)
+    def fed(self, change: Change, now: float) -> None:
+        """The change feed says that an account, or where one of its phones is, has changed, or that all of a tenant's
+        grants are void."""
+        bindings = self._core.bindings
+        if change.tenant and change.version:
+            bindings.changed.update(self.grants.revoke_tenant(change.tenant, now))
+        if not change.aor:
             return
-        for known, _ in self._core.bindings.of(aor):
-            if binding in ("*", known):
-                self._core.bindings.remove(known)
+        if not change.binding:
+            self.grants.revoke(change.aor, change.version)
+            bindings.changed.add(change.aor)
+            return
+        for known, _ in bindings.of(change.aor):
+            if change.binding in ("*", known):
+                bindings.remove(known)
 
     def revalidate(self) -> None:
         """Something that the change feed said is lost: each phone's next refresh has to be decided, and nothing is made

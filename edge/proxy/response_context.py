@@ -106,6 +106,8 @@ class ResponseContext(Surroundings):
 
     def _follow(self, route: Route, now: float) -> None:
         self._recorded_for(route.tenant, now)
+        if self._record is not None:
+            self._record.counted |= set(route.counted)
         if self._from_provider is not None:
             self._from_provider = replace(self._from_provider, transfers=route.transfers)
         self._stages.follow(route)

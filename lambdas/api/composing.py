@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 from lambdas.api.judging import Judged, ScriptError, judge
@@ -72,14 +72,20 @@ class RestsOn:
 
 class Composing:
     """What one request's plans have said so far. ``payer`` is whose call it is, ``caller`` what plans see of the
-    caller."""
+    caller, ``settings`` are the tenant's."""
 
     def __init__(
-        self, question: RouteQuestion | IncomingQuestion, payer: Account, caller: str, services: Services
+        self,
+        question: RouteQuestion | IncomingQuestion,
+        payer: Account,
+        caller: str,
+        settings: Settings,
+        services: Services,
     ) -> None:
         self.question = question
         self.payer = payer
         self.caller = caller
+        self.settings = settings
         self.called = ""
         self.services = services
         self.now = services.clock()
@@ -102,10 +108,6 @@ class Composing:
     def _late(self) -> bool:
         """Whether no more may be looked up."""
         return time.monotonic() > self._end
-
-    @cached_property
-    def settings(self) -> Settings:
-        return self.services.directory.settings(self.payer.tenant)
 
     def ours(self, host: str) -> bool:
         return host in self.services.domains.get().names

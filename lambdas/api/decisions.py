@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from lambdas.api import routing
+from lambdas.api.abuse import watch
 from lambdas.api.problems import Problem
 from lambdas.api.security import EdgeDep, ServicesDep
 from lambdas.api.services import Services
@@ -20,6 +21,7 @@ from lambdas.contract import (
     QuestionEnvelope,
     RegisterQuestion,
     Reject,
+    RouteQuestion,
 )
 from lambdas.decisions import register, route
 from lambdas.repositories.models import EdgeItem
@@ -34,7 +36,10 @@ def decide(envelope: QuestionEnvelope, edge: EdgeDep, services: ServicesDep) -> 
     """Answer one question."""
     question = envelope.question
     _check_epoch(question, edge, services)
-    return DecisionEnvelope(version=VERSION, decision=_decide(question, services))
+    decision = _decide(question, services)
+    if isinstance(question, RegisterQuestion | RouteQuestion):
+        watch(question, decision, services)
+    return DecisionEnvelope(version=VERSION, decision=decision)
 
 
 def _check_epoch(question: Question, edge: EdgeItem, services: Services) -> None:
@@ -67,7 +72,7 @@ def _decide(question: Question, services: Services) -> Decision:
 def _register(question: RegisterQuestion, services: Services) -> Decision:
     """Decide, write, and where another REGISTER came between, read and decide again."""
     credentials = question.credentials
-    account = services.directory.account(f"{credentials.username}@{credentials.realm}")
+    account, _ = services.directory.member(f"{credentials.username}@{credentials.realm}")
     for _ in range(_RACES):
         facts = register.RegisterFacts(account, services.bindings.of(question.aor))
         outcome = register.decide(question, facts, services.clock(), services.limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 
 from cryptography.exceptions import InvalidSignature
@@ -43,6 +44,8 @@ def heartbeat(beat: Heartbeat, edge: EdgeDep, services: ServicesDep) -> Heartbea
         wants = tuple(address for address in beat.addresses if address in edge.addresses)
         services.leases.note(Presence(edge.id, beat.boot, beat.mesh, beat.certificate, wants, now + LEASE_SECONDS))
     domains = services.domains.get()
+    bans = services.bans.get()
+    bans_version = hashlib.sha256(" ".join(bans).encode()).hexdigest()[:16]
     leases, present = services.fleet_now(edge.id, beat.addresses)
     try:
         adopt(edge, beat, leases, services, now)
@@ -75,6 +78,8 @@ def heartbeat(beat: Heartbeat, edge: EdgeDep, services: ServicesDep) -> Heartbea
         revalidate=news.lost,
         allowed=list(edge.addresses),
         hang_ups=hang_ups,
+        bans=None if beat.bans == bans_version else bans,
+        bans_version=bans_version,
         unheld={lease.address: lease.epoch for lease in leases if lease.expires_at <= now},
     )
 

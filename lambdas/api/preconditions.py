@@ -14,7 +14,7 @@ _PARAMETER = {
     "name": "If-Match",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "maxLength": 1000},
+    "schema": {"type": "string"},
     "description": "The `ETag` of what you have read: if it has changed meanwhile, nothing happens (412).",
 }
 

@@ -22,6 +22,7 @@ from lambdas.contract import (
     ReportReceipt,
 )
 from lambdas.decisions import report as decisions
+from lambdas.decisions.limits import NONE, rate_of
 
 router = APIRouter(prefix="/edge", tags=["edges"])
 log = logging.getLogger(__name__)
@@ -52,11 +53,13 @@ def take(envelope: ReportEnvelope, edge: EdgeDep, services: ServicesDep) -> Repo
 def _apply(report: Report, services: Services) -> None:
     match report:
         case CallAnswered():
-            services.calls.answered(report)
+            number = report.legs[0].number if report.legs else ""
+            rates = services.directory.settings(report.tenant).rates if report.counted and number else ()
+            _spend(services.calls.answered(report, rate_of(number, rates)), report.tenant, services)
         case CallFailed():
             services.calls.failed(report)
         case CallEnded():
-            services.calls.ended(report)
+            _spend(services.calls.ended(report), report.tenant, services)
         case ProviderReport():
             services.providers.note(report)
         case BindingReport():
@@ -68,3 +71,17 @@ def _apply(report: Report, services: Services) -> None:
                 if services.bindings.write(puts):
                     return
             raise Problem(503, "A binding changes too often just now; send the reports again.", {"Retry-After": "1"})
+
+
+def _spend(scopes: list[str], tenant: str, services: Services) -> None:
+    """One call more or less: have those that are left end when the day's money has run out."""
+    now = services.clock()
+    for scope in scopes:
+        if scope == tenant:
+            limits = services.directory.settings(tenant).limits
+        else:
+            account, _ = services.directory.member(scope)
+            limits = account.limits if account is not None else NONE
+        if limits.daily_spend is not None:
+            for call in services.usage.deadlines(scope, limits, now):
+                services.calls.end_by(call.key, call.deadline)

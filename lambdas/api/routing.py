@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lambdas.api.admission import Admission
 from lambdas.api.composing import Composing, Turn
 from lambdas.api.services import Services
 from lambdas.contract import Decision, IncomingQuestion, Reject, Route, RouteQuestion
@@ -22,11 +23,12 @@ _GONE = Reject(status=500, reason="Server Internal Error: the dial plan that the
 def route(question: RouteQuestion, services: Services) -> Decision:
     """A call, or another request outside a dialog, by one of our accounts."""
     credentials = question.credentials
-    account = services.directory.account(f"{credentials.username}@{credentials.realm}")
+    account, settings = services.directory.member(f"{credentials.username}@{credentials.realm}")
     refusal = refuse(credentials, question.method, account, question.caller)
     if refusal is not None or account is None:
         return refusal or Reject(status=403)
-    return _named(_Routing(question, account, account.aor, services).of_account(question.called), account)
+    routing = _Routing(question, account, account.aor, settings, services)
+    return _named(routing.of_account(question.called), account)
 
 
 def incoming(question: IncomingQuestion, services: Services) -> Decision:
@@ -34,9 +36,13 @@ def incoming(question: IncomingQuestion, services: Services) -> Decision:
     provider = services.providers.get(question.provider)
     if provider is None or not provider.enabled:
         return Reject(status=404, reason="Not Found")
+    settings = services.directory.settings(provider.tenant)
+    if settings.suspended:
+        return Reject(status=480, reason="Temporarily Unavailable: suspended", tenant=provider.tenant)
     # Whoever answers for it pays for what goes on to another provider.
     payer = Account(aor="", tenant=provider.tenant, ha1_md5="", ha1_sha256="")
-    return _named(_Routing(question, payer, question.caller.partition("@")[0], services).of_provider(provider), payer)
+    routing = _Routing(question, payer, question.caller.partition("@")[0], settings, services)
+    return _named(routing.of_provider(provider), payer)
 
 
 def _named(decision: Decision, payer: Account) -> Decision:
@@ -50,26 +56,28 @@ class _Routing(Composing):
     def of_account(self, called: str) -> Decision:
         """By the tenant's plan for outgoing calls, if it has one, or as dialled."""
         self.called = called
+        if self.calls and self._is_emergency(called):
+            return self.kept(self.as_dialled(called, self.payer))  # nothing may stand in its way
         if self.question.again:
-            return self._go_on(None)
+            return self._admitted(self._go_on(None))
         plan = self.settings.plan if self.calls else ""
-        if plan and not self._is_emergency(called):
-            judged = self.by_plan(self._outgoing_turn())
-            if judged is not None:
-                return self.kept(judged)
-        return self.kept(self.as_dialled(called, self.payer))
+        judged = self.by_plan(self._outgoing_turn()) if plan else None
+        return self._admitted(self.kept(judged if judged is not None else self.as_dialled(called, self.payer)))
 
     def of_provider(self, provider: Provider) -> Decision:
         """By the provider account's plan, or to the accounts that it names."""
         assert isinstance(self.question, IncomingQuestion)
         self.called = self.question.dialled
         if self.question.again:
-            return self._go_on(provider)
-        if self.calls and provider.plan:
-            judged = self.by_plan(self._provider_turn(provider))
-            if judged is not None:
-                return self.kept(judged)
-        return self.kept(self._named(provider))
+            return self._admitted(self._go_on(provider))
+        judged = self.by_plan(self._provider_turn(provider)) if self.calls and provider.plan else None
+        return self._admitted(self.kept(judged if judged is not None else self._named(provider)))
+
+    def _admitted(self, decision: Decision) -> Decision:
+        """As far as limits allow it."""
+        if not self.calls:
+            return decision
+        return Admission(self.question, self.payer, self.settings, self.accounts.get, self.services).admit(decision)
 
     def _go_on(self, provider: Provider | None) -> Decision:
         """All that the plan said has failed, and its script wants to be asked again."""

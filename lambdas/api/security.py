@@ -18,7 +18,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from lambdas.api.problems import Problem
 from lambdas.api.services import Services
 from lambdas.contract import signed_text
-from lambdas.repositories.directory import api_key_item
+from lambdas.repositories.items import api_key_item
 from lambdas.repositories.models import ApiKeyItem, DirectoryItem, EdgeItem
 
 _TRIES = ":simulate"  # what is asked by POST, but changes nothing

@@ -19,6 +19,7 @@ from lambdas.decisions.lease import Lease
 from lambdas.decisions.register import Limits
 from lambdas.lookups.enum import Enum
 from lambdas.lookups.pages import Pages
+from lambdas.repositories.abuse import Abuse
 from lambdas.repositories.addresses import Addresses
 from lambdas.repositories.assignments import Assignments
 from lambdas.repositories.bindings import Bindings
@@ -31,12 +32,14 @@ from lambdas.repositories.models import EdgeItem
 from lambdas.repositories.plans import Plans
 from lambdas.repositories.providers import Providers
 from lambdas.repositories.store import Store
+from lambdas.repositories.usage import Usage
 from lambdas.repositories.vault import Vault
 from lambdas.sandbox.client import Sandbox
 
 DAY = 86_400
 VERIFY_DAYS = 8  # a token of a day's last second verifies for 7 days more
 _TOKEN_KEY = 64
+_FAILURES_A_MINUTE = 600  # failed authentications that are noted, in this process; a flood isn't worth money
 _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans, in this process
 _Value = TypeVar("_Value")
 
@@ -83,7 +86,11 @@ class Services:
         self.assignments = Assignments()
         self.providers = Providers(self.directory, Vault())
         self.plans = Plans(self.directory)
-        self.calls = Calls()
+        self.usage = Usage()
+        self.abuse = Abuse()
+        self.failure_rate = Rate(_FAILURES_A_MINUTE)
+        self.bans: Cached[list[str]] = Cached(lambda: self.directory.bans(self.clock()), 2.0)
+        self.calls = Calls(self.usage)
         self.events = Events()
         self.store = Store(self.directory)
         self.idempotency = Idempotency(self.directory)
@@ -111,6 +118,10 @@ class Services:
         names = {item.id for item in known} | ({edge} if edge else set())
         places = {address for item in known for address in item.addresses} | set(addresses)
         return self.leases.all(sorted(places), sorted(names))
+
+    def addresses_known(self) -> list[str]:
+        """Every edge address."""
+        return sorted({address for item in self._registered.get() for address in item.addresses})
 
     def edges_for(self, address: str) -> list[str]:
         """The edges that may hold ``address``."""

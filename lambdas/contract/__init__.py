@@ -6,7 +6,8 @@
 2. Grants, the numbered change feed, reports, takeover and handover of addresses.
 3. Provider accounts: assignments, registrations, calls in and out, stages.
 4. Dial plans: asking again, targets instead of others, diversion, limits of duration, decisions to keep, open calls.
-5. Records of calls that nobody took, and of every leg; providers, codecs, user agents and reasons in records.
+5. Records of calls that nobody took, and of every leg; providers, codecs, user agents and reasons in records;
+   who counts a call; networks that are banned.
 
 Both sides ignore fields they don't know, so either may be newer. A field is never removed or given another meaning;
 a decision of an unknown kind is answered to the phone as 500.

@@ -145,13 +145,15 @@ class Keep(Wire):
 class Route(Stage):
     """What to do with a request: the first stage, and in ``stages`` those that are tried then, one after the other.
     When all have failed the best answer goes back. ``tenant``: whose call it is; ``transfers``: whether REFER may pass
-    in a call that a provider has made; ``keep``: how far the decision may be used when none can be had."""
+    in a call that a provider has made; ``keep``: how far the decision may be used when none can be had;
+    ``counted``: who is counting the call, which comes back in its reports."""
 
     kind: Literal["route"] = "route"
     tenant: str = ""
     stages: list[Stage] = []
     transfers: bool = False
     keep: Keep | None = None
+    counted: list[str] = []
 
 
 class Access(Wire):

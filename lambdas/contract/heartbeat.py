@@ -25,7 +25,8 @@ class Heartbeat(Wire):
     ``feed`` maps Regions to the number of the last change had from there, empty for an edge that has no grants yet.
     ``takes`` are other edges' addresses that it asks for; ``placed`` those held whose packets arrive here now, as the
     ``driver`` that moves addresses has confirmed; ``releases`` those it gives up. With the driver "ec2" the control
-    plane moves an address, to the private address that ``hosts`` has for it, of network ``interface``."""
+    plane moves an address, to the private address that ``hosts`` has for it, of network ``interface``. ``bans`` is the
+    version of the list that it has."""
 
     version: int
     boot: str
@@ -41,6 +42,7 @@ class Heartbeat(Wire):
     driver: Literal["none", "hook", "ec2", "l2"] = "none"
     hosts: dict[str, str] = {}
     interface: str = ""
+    bans: str = ""
 
 
 class HeldAddress(Wire):
@@ -98,7 +100,8 @@ class Change(Wire):
     lower ``version`` (milliseconds) are void. Otherwise that binding of it ("*": every one) was removed, at whatever
     edge it was, and mustn't be refreshed without asking. With ``provider`` that provider account has changed (to
     ``version``) or gone, or has been assigned to ``address`` (``version`` 0). With ``plan`` another version of that
-    dial plan counts, or none; with ``tenant`` that tenant's calls go another way."""
+    dial plan counts, or none; with ``tenant`` that tenant's calls go another way, and unless ``version`` is
+    0 all of its grants are void."""
 
     aor: str = ""
     version: int
@@ -116,7 +119,8 @@ class HeartbeatReply(Wire):
     didn't fit in one. ``feed_changes`` are those after the heartbeat's ``feed``, which advances to the reply's.
     ``revalidate``: some can't be had any more, so every grant has to be asked for again. ``allowed``: the addresses
     that this edge may hold; ``unheld``: those that nobody holds, with their last epochs. ``hang_ups`` are calls to end,
-    whose callers are at addresses held: they come again until their end is reported."""
+    whose callers are at addresses held: they come again until their end is reported. ``bans`` are the networks (CIDR)
+    that nothing is taken from, None where the edge's version is current."""
 
     version: int
     held: list[HeldAddress]
@@ -136,3 +140,5 @@ class HeartbeatReply(Wire):
     allowed: list[str] = []
     unheld: dict[str, int] = {}
     hang_ups: list[OpenCall] = []
+    bans: list[str] | None = None
+    bans_version: str = ""

@@ -49,7 +49,8 @@ class ProviderAccount(Wire):
 
 class ProviderLeg(Wire):
     """How to send a call through a provider. ``from_value`` is its From without a tag, ``to_uri`` its To; ``headers``
-    are whole lines to add, ``routes`` the values of the registrar's Service-Route. ``transfers``: REFER may pass."""
+    are whole lines to add, ``routes`` the values of the registrar's Service-Route. ``transfers``: REFER may pass.
+    ``number`` is the one that is called, in E.164 form where it has one, for the record."""
 
     id: str
     server: Server
@@ -59,6 +60,7 @@ class ProviderLeg(Wire):
     headers: list[str] = []
     routes: list[str] = []
     transfers: bool = False
+    number: str = ""
 
 
 class ProvidersRequest(Wire):

@@ -55,12 +55,14 @@ class OpenCall(Wire):
 
 class Leg(Wire):
     """Somebody whom a call was sent to: ``to`` is an AOR, or the URI at ``provider``; ``address`` the edge address that
-    it left from; ``status`` that of the final response (0: none yet, or nothing was sent yet)."""
+    it left from; ``status`` that of the final response (0: none yet, or nothing was sent yet); ``number`` the one that
+    was called there."""
 
     to: str
     provider: str = ""
     address: str = ""
     status: int = 0
+    number: str = ""
 
 
 class CallAnswered(Wire):
@@ -69,7 +71,7 @@ class CallAnswered(Wire):
     it counts to; ``max_duration`` in seconds (0: no limit); ``sides`` as in an OpenCall, empty where they can't be
     told. ``providers`` are the ids of those that the call came from and went to ("": none); ``user_agents`` the
     caller's and the callee's; ``codecs`` those of the answer, by medium; ``legs`` who was tried, the one that answered
-    first."""
+    first; ``counted`` is the decision's."""
 
     kind: Literal["answered"] = "answered"
     tenant: str
@@ -88,6 +90,7 @@ class CallAnswered(Wire):
     user_agents: tuple[str, str] = ("", "")
     codecs: list[str] = []
     legs: list[Leg] = []
+    counted: list[str] = []
 
 
 class CallFailed(Wire):
@@ -109,6 +112,7 @@ class CallFailed(Wire):
     provider: str = ""
     user_agent: str = ""
     legs: list[Leg] = []
+    counted: list[str] = []
 
 
 class CallEnded(Wire):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lambdas.contract import HASHES, Challenge, Credentials, Reject, answers
 from lambdas.decisions.values import Account
 
+WRONG = Reject(status=403, reason="Forbidden: wrong user name or password")
 _NOBODY = Account(aor="", tenant="", ha1_md5="0" * 32, ha1_sha256="0" * 64)
 
 
@@ -34,7 +35,9 @@ def refuse(credentials: Credentials, method: str, account: Account | None, aor: 
     if not checkable(credentials):
         return Challenge()
     if not verify(credentials, method, account) or account is None:
-        return Reject(status=403, reason="Forbidden: wrong user name or password")
+        return WRONG
+    if account.suspended:
+        return Reject(status=403, reason="Forbidden: suspended; ask whoever runs the service")
     if not account.enabled:
         return Reject(status=403, reason="Forbidden: the account is disabled")
     if account.aor != aor:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lambdas.contract import ProviderAccount, Secret, Server
+from lambdas.decisions.abuse import DEFAULT, Rules
+from lambdas.decisions.limits import NONE, Limits, Rate
 from lambdas.decisions.uris import hostport
 
 NumberFormat = Literal["e164", "digits", "national", "dialled"]
@@ -107,10 +109,17 @@ class OutboundRoute:
 class Settings:
     """A tenant's. ``country`` is an ISO 3166 code or ""; ``emergency`` names the providers for emergency calls,
     ``plan`` the dial plan of calls by its accounts ("" for none); ``script_hosts`` are those that its scripts may ask.
-    """
+    ``limits`` are those of all its accounts together, ``account_limits`` each one's that has none of its own;
+    ``suspended`` says why nobody of it may do anything ("" if they may); ``rules`` when an account is suspended."""
 
     country: str = ""
     emergency: tuple[str, ...] = ()
     routes: tuple[OutboundRoute, ...] = ()
     plan: str = ""
     script_hosts: frozenset[str] = frozenset()
+    limits: Limits = NONE
+    account_limits: Limits = NONE
+    rates: tuple[Rate, ...] = ()
+    suspended: str = ""
+    tenant: str = ""
+    rules: Rules = DEFAULT

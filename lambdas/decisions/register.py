@@ -47,8 +47,11 @@ def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, limits:
     items = {(item.key, item.address): item for item in facts.bindings}
     items |= {(put.binding.key, put.binding.address): put.binding for put in puts}
     after = present(items.values(), now)
-    if len(after) > limits.max_bindings and len(after) > len(present(facts.bindings, now)):
-        return Outcome(Reject(status=403, reason=f"Forbidden: more than {limits.max_bindings} bindings"))
+    most = limits.max_bindings
+    if facts.account is not None and facts.account.limits.registrations is not None:
+        most = min(most, facts.account.limits.registrations)
+    if len(after) > most and len(after) > len(present(facts.bindings, now)):
+        return Outcome(Reject(status=403, reason=f"Forbidden: more than {most} bindings"))
     grant = facts.account.grant if question.grants and facts.account is not None else None
     return Outcome(Accept(bindings=[item.as_binding(now) for item in after], grant=grant), tuple(puts))
 

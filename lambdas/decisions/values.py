@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from lambdas.contract import Binding, BindingChange, Decision, Grant, WireFlow, binding_id
+from lambdas.decisions.limits import NONE, Limits
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """``aor`` is ``username@domain`` with the canonical domain, which is the realm. The HA1 values are lower-case
     hexadecimal (RFC 7616 §3.4.2); the password itself is kept nowhere. ``version`` is the time of its last change in
-    milliseconds."""
+    milliseconds. One that is ``suspended`` (why) isn't ``enabled`` either."""
 
     aor: str
     tenant: str
@@ -23,6 +24,8 @@ class Account:
     caller_id: str = ""
     plan: str = ""
     do_not_disturb: bool = False
+    suspended: str = ""
+    limits: Limits = NONE
 
     @property
     def grant(self) -> Grant:

@@ -7,14 +7,15 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
-from pynamodb.exceptions import DeleteError, PutError
+from pynamodb.exceptions import DeleteError, PutError, UpdateError
 
 from lambdas.contract import CallAnswered, CallEnded, CallFailed, Leg, OpenCall, Side
-from lambdas.repositories.models import CallItem
+from lambdas.repositories.call_models import CallItem
+from lambdas.repositories.usage import Usage
 
 KEEP = 400 * 86_400  # seconds that a call's items are kept
 _ANSWERED, _ENDED, _FAILED, _OPEN = "answered", "ended", "failed", "open"  # in the order in which a query gives them
@@ -49,11 +50,18 @@ class Call:
 
 
 class Calls:
-    """Writes are idempotent: a report that comes twice changes nothing."""
+    """Writes are idempotent: a report that comes twice changes nothing. Each gives the scopes whose use has changed."""
 
-    def answered(self, report: CallAnswered) -> None:
-        if report.sides:
+    def __init__(self, usage: Usage) -> None:
+        self._usage = usage
+
+    def answered(self, report: CallAnswered, rate: float = 0.0) -> list[str]:
+        """``rate`` is what a minute costs."""
+        if report.sides or report.counted:
             self._open(report)
+        for scope in report.counted:
+            key = _partition(report.tenant, report.started), _sort(report.started, report.call, _OPEN)
+            self._usage.answered(scope, report.call_id, rate, report.answered, report.max_duration, key)
         CallItem(
             _partition(report.tenant, report.started),
             _sort(report.started, report.call, _ANSWERED),
@@ -74,11 +82,15 @@ class Calls:
             ttl=report.started + KEEP,
         ).save()
         # Its end may have been reported by another edge, and sooner.
-        if report.sides and self._has_ended(report):
+        ended = self._end_of(report) if report.sides or report.counted else None
+        if ended is not None:
+            self._usage.release(report.counted, report.call_id, ended)
             self._close(report)
+        return report.counted
 
-    def failed(self, report: CallFailed) -> None:
+    def failed(self, report: CallFailed) -> list[str]:
         """Nobody has taken it."""
+        self._usage.release(report.counted, report.call_id, report.ended)
         CallItem(
             _partition(report.tenant, report.started),
             _sort(report.started, report.call, _FAILED),
@@ -98,8 +110,10 @@ class Calls:
             legs=_LEGS.dump_json(report.legs, exclude_defaults=True).decode(),
             ttl=report.started + KEEP,
         ).save()
+        return report.counted
 
     def _open(self, report: CallAnswered) -> None:
+        called = report.legs[0].to if report.legs else ""
         deadline = math.ceil(report.answered) + (report.max_duration or _LONGEST)
         CallItem(
             _partition(report.tenant, report.started),
@@ -107,22 +121,28 @@ class Calls:
             call=report.call,
             started=report.started,
             tenant=report.tenant,
-            address=report.edges[0],
+            address=report.edges[0] if report.sides else None,  # without it nobody can end the call
+            call_id=report.call_id,
+            counted=report.counted,
+            parties=sorted({report.caller, report.account, called} - {""}),
             deadline=deadline,
             sides=_SIDES.dump_json(report.sides).decode(),
             ttl=int(report.answered) + _LONGEST,
         ).save()
 
-    def _has_ended(self, report: CallAnswered) -> bool:
+    def _end_of(self, report: CallAnswered) -> float | None:
+        found = self._item(report, _ENDED)
+        return float(found.ended) if found is not None and found.ended is not None else None
+
+    def _item(self, report: CallAnswered | CallEnded, what: str) -> CallItem | None:
         try:
-            CallItem.get(
+            return CallItem.get(
                 _partition(report.tenant, report.started),
-                _sort(report.started, report.call, _ENDED),
+                _sort(report.started, report.call, what),
                 consistent_read=True,
             )
         except CallItem.DoesNotExist:
-            return False
-        return True
+            return None
 
     def _close(self, report: CallAnswered | CallEnded) -> None:
         item = CallItem(_partition(report.tenant, report.started), _sort(report.started, report.call, _OPEN))
@@ -143,7 +163,25 @@ class Calls:
             for item in found
         ]
 
-    def ended(self, report: CallEnded) -> None:
+    def end_by(self, key: tuple[str, str], deadline: float) -> None:
+        """Have an open call end then, if it is still open."""
+        item = CallItem(*key)
+        with contextlib.suppress(UpdateError):
+            item.update([CallItem.deadline.set(math.ceil(deadline))], condition=CallItem.pk.exists())
+
+    def hang_up(self, addresses: Iterable[str], tenant: str, party: str, now: float) -> int:
+        """Have the open calls of a tenant, or (``party``) of one of its accounts, end at once; how many there are."""
+        found = [
+            item
+            for address in addresses
+            for item in CallItem.open_calls.query(address)
+            if item.tenant == tenant and (not party or party in (item.parties or ()))
+        ]
+        for item in found:
+            self.end_by((item.pk, item.sk), now)
+        return len(found)
+
+    def ended(self, report: CallEnded) -> list[str]:
         """The first end counts."""
         item = CallItem(
             _partition(report.tenant, report.started),
@@ -159,7 +197,13 @@ class Calls:
         except PutError as error:
             if error.cause_response_code != "ConditionalCheckFailedException":
                 raise
+        opened = self._item(report, _OPEN)
+        if opened is None:
+            return []
+        counted = list(opened.counted or ())
+        self._usage.release(counted, opened.call_id or "", report.ended)
         self._close(report)
+        return counted
 
     def of(self, tenant: str, day: str, limit: int, after: str | None = None) -> tuple[list[Call], str | None]:
         """A tenant's calls that were started on ``day`` (YYYY-MM-DD, UTC), oldest first, and where to go

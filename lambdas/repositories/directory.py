@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pynamodb.connection import Connection
@@ -16,22 +17,18 @@ from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
+from lambdas.decisions.abuse import Rules
+from lambdas.decisions.limits import Limits, Rate
 from lambdas.decisions.provider import OutboundRoute, Settings
 from lambdas.decisions.values import Account
 from lambdas.repositories.feed import Conflict, Feed, Write
+from lambdas.repositories.items import item_key
 from lambdas.repositories.models import (
     AccountItem,
     AliasItem,
-    ApiKeyItem,
     DirectoryItem,
     DomainItem,
-    EdgeItem,
-    IdempotencyItem,
-    PlanItem,
-    ProviderItem,
-    ProviderStateItem,
     SecretItem,
-    StoreItem,
     TenantItem,
     new_revision,
 )
@@ -196,6 +193,10 @@ class Directory:
         """Set attributes; edges forget where its calls went. Raises Missing if the tenant is gone."""
         self.change(item, Change(version=0, tenant=item.id), now, **changes)
 
+    def suspend_tenant(self, item: TenantItem, reason: str, now: float) -> None:
+        """Nothing that was granted to its accounts holds any longer. Raises Missing if the tenant is gone."""
+        self.change(item, Change(version=round(now * 1000), tenant=item.id), now, suspended=reason)
+
     def delete_account(self, item: AccountItem, now: float) -> None:
         """Every edge learns of it. Raises Missing if the account is gone already."""
         self.remove(item, Change(aor=item.aor, version=round(now * 1000)), now)
@@ -243,6 +244,10 @@ class Directory:
         except TransactWriteError as error:
             raise _translate(error, Taken) from error
 
+    def bans(self, now: float) -> list[str]:
+        """The networks that are banned."""
+        return sorted(item.network for item in self.all("bans") if item.until > now)
+
     def domains(self) -> tuple[dict[str, str], str]:
         """Every name and alias with its canonical name, and the default domain ("" if none is marked)."""
         names: dict[str, str] = {}
@@ -265,18 +270,31 @@ class Directory:
             tenant=item.tenant,
             ha1_md5=item.ha1_md5,
             ha1_sha256=item.ha1_sha256,
-            enabled=item.enabled,
+            enabled=item.enabled and not item.suspended,
             version=int(item.version),
             caller_id=item.caller_id,
             plan=item.plan,
             do_not_disturb=item.do_not_disturb,
+            suspended=item.suspended,
+            limits=limits_of(item.limits),
         )
+
+    def member(self, aor: str) -> tuple[Account | None, Settings]:
+        """An account with all that holds for it, and its tenant's settings."""
+        account = self.account(aor)
+        if account is None:
+            return None, Settings()
+        settings = self.settings(account.tenant)
+        suspended = account.suspended or settings.suspended
+        limits = account.limits.otherwise(settings.account_limits)
+        enabled = account.enabled and not suspended
+        return replace(account, limits=limits, suspended=suspended, enabled=enabled), settings
 
     def settings(self, tenant: str) -> Settings:
         """How a tenant's calls go out."""
         item = self.get(TenantItem, tenant)
         if item is None:
-            return Settings()
+            return Settings(tenant=tenant)
         routes = [OutboundRoute(route["prefix"], tuple(route["providers"])) for route in item.outbound_routes]
         return Settings(
             item.country,
@@ -284,6 +302,12 @@ class Directory:
             tuple(routes),
             item.outgoing_plan,
             frozenset(item.script_hosts),
+            limits_of(item.limits),
+            limits_of(item.account_limits),
+            tuple(Rate(rate["prefix"], rate["per_minute"]) for rate in item.rates),
+            item.suspended,
+            tenant,
+            Rules(**_values(item.suspension_rules)),
         )
 
     def fleet_secret(self) -> bytes:
@@ -300,60 +324,14 @@ class Directory:
         return base64.b64decode(item.secret)
 
 
-# Making items: the keys of each kind in one place
-
-_KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
-    TenantItem: ("TENANT#", "TENANT#"),
-    DomainItem: ("DOMAIN#", "DOMAIN#"),
-    AliasItem: ("DOMAIN#", "DOMAIN#"),  # the same key as a domain of that name: one of them only
-    AccountItem: ("AOR#", "ACCOUNT#"),
-    ApiKeyItem: ("KEY#", "KEY#"),
-    EdgeItem: ("EDGE#", "EDGE#"),
-    PlanItem: ("PLAN#", "PLAN#"),
-    ProviderItem: ("PROVIDER#", "PROVIDER#"),
-    ProviderStateItem: ("STATE#", "STATE#"),
-    SecretItem: ("FLEET#", "FLEET#"),
-    StoreItem: ("STORE#", "STORE#"),
-    IdempotencyItem: ("IDEMPOTENT#", "IDEMPOTENT#"),
-}
+def limits_of(stored: dict[str, Any]) -> Limits:
+    """Limits as they are stored."""
+    return Limits(**_values(stored))
 
 
-def item_key(kind: type[DirectoryItem], name: str) -> tuple[str, str]:
-    pk, sk = _KEYS[kind]
-    return pk + name, sk + name
-
-
-def tenant_item(tenant: str, name: str) -> TenantItem:
-    return TenantItem(*item_key(TenantItem, tenant), id=tenant, name=name, listing="tenants")
-
-
-def domain_item(tenant: str, name: str, aliases: list[str], default: bool) -> DomainItem:
-    pk, sk = item_key(DomainItem, name)
-    return DomainItem(pk, sk, tenant=tenant, name=name, aliases=aliases, default=default, listing="domains")
-
-
-def account_item(aor: str, tenant: str, ha1_md5: str, ha1_sha256: str, display_name: str) -> AccountItem:
-    pk, sk = item_key(AccountItem, aor)
-    return AccountItem(
-        pk,
-        sk,
-        aor=aor,
-        tenant=tenant,
-        ha1_md5=ha1_md5,
-        ha1_sha256=ha1_sha256,
-        display_name=display_name,
-        listing=f"accounts#{tenant}",
-    )
-
-
-def api_key_item(key: str, digest: str, tenant: str, note: str, role: str) -> ApiKeyItem:
-    pk, sk = item_key(ApiKeyItem, key)
-    return ApiKeyItem(pk, sk, id=key, hash=digest, tenant=tenant, note=note, role=role, listing=f"keys#{tenant}")
-
-
-def edge_item(edge: str, public_key: str, addresses: list[str]) -> EdgeItem:
-    pk, sk = item_key(EdgeItem, edge)
-    return EdgeItem(pk, sk, id=edge, public_key=public_key, addresses=addresses, listing="edges")
+def _values(stored: dict[str, Any]) -> dict[str, Any]:
+    """Of JSON, as values have them."""
+    return {name: tuple(one) if isinstance(one, list) else one for name, one in stored.items()}
 
 
 def connection() -> Connection:

@@ -8,17 +8,18 @@ import time
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from lambdas.repositories.models import EventItem
+from lambdas.repositories.call_models import EventItem
 
 KEEP = 30 * 86_400
 _LONGEST = 12_000  # characters
 
-Kind = Literal["plan", "audit"]
+Kind = Literal["plan", "audit", "abuse"]
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """``kind`` says what ``about`` is: of "plan" the dial plan's name, of "audit" the API key. ``at`` is Unix time."""
+    """``kind`` says what ``about`` is: of "plan" the dial plan's name, of "audit" the API key, of
+    "abuse" who is suspended or banned. ``at`` is Unix time."""
 
     kind: Kind
     at: float

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from lambdas.repositories.directory import Directory, Missing, Taken, item_key
+from lambdas.repositories.directory import Directory, Missing, Taken
+from lambdas.repositories.items import item_key
 from lambdas.repositories.models import IdempotencyItem
 
 KEEP = 86_400  # seconds

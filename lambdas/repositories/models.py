@@ -19,7 +19,9 @@ from pynamodb.models import Model
 PREFIX = os.environ.get("TABLE_PREFIX", "sipwizard")
 
 
-class _Meta:
+class Common:
+    """What all tables have in common."""
+
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     connect_timeout_seconds = 1
     read_timeout_seconds = 2
@@ -34,7 +36,7 @@ def new_revision() -> str:
 class Listing(GlobalSecondaryIndex["DirectoryItem"]):
     """Everything of one kind and owner, by name."""
 
-    class Meta(_Meta):
+    class Meta(Common):
         index_name = "listing"
         projection = AllProjection()
 
@@ -46,7 +48,7 @@ class DirectoryItem(Model):
     """What people provision. ``pk`` names the thing, ``sk`` orders it in its ``listing``; ``revision`` is another one
     after every change."""
 
-    class Meta(_Meta):
+    class Meta(Common):
         table_name = f"{PREFIX}-directory"
 
     pk = UnicodeAttribute(hash_key=True)
@@ -62,7 +64,8 @@ class DirectoryItem(Model):
 
 class TenantItem(DirectoryItem, discriminator="tenant"):
     """``country`` (ISO 3166) tells what national numbers mean; ``outbound_routes`` are objects with ``prefix`` and
-    ``providers``."""
+    ``providers``, ``rates`` such with ``prefix`` and ``per_minute``; ``suspended`` says why nobody of it may do
+    anything."""
 
     id = UnicodeAttribute()
     name = UnicodeAttribute()
@@ -71,6 +74,11 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     outbound_routes = JSONAttribute(default=list)
     outgoing_plan = UnicodeAttribute(default="")
     script_hosts = ListAttribute[str](default=list)
+    limits = JSONAttribute(default=dict)
+    account_limits = JSONAttribute(default=dict)
+    rates = JSONAttribute(default=list)
+    suspension_rules = JSONAttribute(default=dict)
+    suspended = UnicodeAttribute(default="")
 
 
 class DomainItem(DirectoryItem, discriminator="domain"):
@@ -98,6 +106,8 @@ class AccountItem(DirectoryItem, discriminator="account"):
     caller_id = UnicodeAttribute(default="")
     plan = UnicodeAttribute(default="")
     do_not_disturb = BooleanAttribute(default=False)
+    limits = JSONAttribute(default=dict)
+    suspended = UnicodeAttribute(default="")
 
 
 class ProviderItem(DirectoryItem, discriminator="provider"):
@@ -233,6 +243,15 @@ class EdgeItem(DirectoryItem, discriminator="edge"):
     addresses = ListAttribute[str]()
 
 
+class BanItem(DirectoryItem, discriminator="ban"):
+    """Nothing is taken from ``network`` (CIDR) before ``until`` (Unix time)."""
+
+    network = UnicodeAttribute()
+    reason = UnicodeAttribute(default="")
+    until = NumberAttribute()
+    ttl = NumberAttribute()
+
+
 class SecretItem(DirectoryItem, discriminator="secret"):
     """The fleet's secret, from which each day's nonce and token keys are derived."""
 
@@ -242,7 +261,7 @@ class SecretItem(DirectoryItem, discriminator="secret"):
 class ByAddress(GlobalSecondaryIndex["BindingItem"]):
     """The bindings of an edge address, in the order of their last change."""
 
-    class Meta(_Meta):
+    class Meta(Common):
         index_name = "by-address"
         projection = AllProjection()
 
@@ -253,7 +272,7 @@ class ByAddress(GlobalSecondaryIndex["BindingItem"]):
 class ById(GlobalSecondaryIndex["BindingItem"]):
     """The items of one binding id, for flow tokens whose flow is dead."""
 
-    class Meta(_Meta):
+    class Meta(Common):
         index_name = "by-id"
         projection = AllProjection()
 
@@ -263,7 +282,7 @@ class ById(GlobalSecondaryIndex["BindingItem"]):
 class BindingItem(Model):
     """Where a phone is. ``sk`` is ``key#edge address``, ``ttl`` when DynamoDB may clean up."""
 
-    class Meta(_Meta):
+    class Meta(Common):
         table_name = f"{PREFIX}-bindings"
 
     aor = UnicodeAttribute(hash_key=True)
@@ -292,78 +311,3 @@ class BindingItem(Model):
     ttl = NumberAttribute()
     by_address = ByAddress()
     by_id = ById()
-
-
-class CallsByAccount(GlobalSecondaryIndex["CallItem"]):
-    """An account's calls, by start."""
-
-    class Meta(_Meta):
-        index_name = "by-account"
-        projection = AllProjection()
-
-    account = UnicodeAttribute(hash_key=True)
-    sk = UnicodeAttribute(range_key=True)
-
-
-class OpenCalls(GlobalSecondaryIndex["CallItem"]):
-    """The calls whose callers are at an edge address and that nobody has seen end, by when they have to end."""
-
-    class Meta(_Meta):
-        index_name = "open"
-        projection = AllProjection()
-
-    address = UnicodeAttribute(hash_key=True)
-    deadline = NumberAttribute(range_key=True)
-
-
-class CallItem(Model):
-    """That a call was answered, or that nobody took it, its end, or what ending it takes. ``pk`` is ``tenant#day``,
-    ``sk`` is ``start#call#answered``, ``…#failed``, ``…#ended`` or ``…#open``; ``call`` names the Call-ID and the leg
-    that answered. ``legs`` and ``sides`` are JSON."""
-
-    class Meta(_Meta):
-        table_name = f"{PREFIX}-calls"
-
-    pk = UnicodeAttribute(hash_key=True)
-    sk = UnicodeAttribute(range_key=True)
-    account = UnicodeAttribute(null=True)
-    call = UnicodeAttribute()
-    call_id = UnicodeAttribute(null=True)
-    caller = UnicodeAttribute(null=True)
-    called = UnicodeAttribute(null=True)
-    started = NumberAttribute(null=True)
-    ringing = NumberAttribute(null=True)
-    answered = NumberAttribute(null=True)
-    edges = ListAttribute[str](null=True)
-    ended = NumberAttribute(null=True)
-    ended_by = UnicodeAttribute(null=True)
-    tenant = UnicodeAttribute(null=True)
-    address = UnicodeAttribute(null=True)
-    deadline = NumberAttribute(null=True)
-    sides = UnicodeAttribute(null=True)
-    status = NumberAttribute(null=True)
-    reason = UnicodeAttribute(null=True)
-    providers = ListAttribute[str](null=True)
-    user_agents = ListAttribute[str](null=True)
-    codecs = ListAttribute[str](null=True)
-    legs = UnicodeAttribute(null=True)
-    ttl = NumberAttribute()
-    by_account = CallsByAccount()
-    open_calls = OpenCalls()
-
-
-class EventItem(Model):
-    """Something that a tenant should know of, in the table of calls. ``pk`` is ``tenant#events#day``, ``sk`` the time
-    in milliseconds and a random part."""
-
-    class Meta(_Meta):
-        table_name = f"{PREFIX}-calls"
-
-    pk = UnicodeAttribute(hash_key=True)
-    sk = UnicodeAttribute(range_key=True)
-    kind = UnicodeAttribute()
-    at = NumberAttribute()
-    text = UnicodeAttribute()
-    about = UnicodeAttribute(default="")
-    call_id = UnicodeAttribute(default="")
-    ttl = NumberAttribute()

@@ -13,7 +13,8 @@ from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
 from lambdas.decisions.rules import Plan
-from lambdas.repositories.directory import Directory, Page, Taken, connection, item_key
+from lambdas.repositories.directory import Directory, Page, Taken, connection
+from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, PlanItem, PlanVersionItem, new_revision
 
 _KEPT = 4_000_000  # octets of JSON whose parsed plans are kept; they take ten times as much

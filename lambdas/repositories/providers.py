@@ -10,7 +10,8 @@ from pynamodb.exceptions import PutError
 
 from lambdas.contract import Change, ProviderReport
 from lambdas.decisions.provider import CallerIdIn, NumberFormat, Provider
-from lambdas.repositories.directory import Directory, Missing, Taken, item_key
+from lambdas.repositories.directory import Directory, Missing, Taken
+from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, ProviderItem, ProviderStateItem
 from lambdas.repositories.vault import Vault
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.update import Action
 
-from lambdas.repositories.directory import Directory, Missing, Page, item_key
+from lambdas.repositories.directory import Directory, Missing, Page
+from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, StoreItem
 
 MOST_KEYS = 1000

@@ -111,7 +111,8 @@ def test_accounts_of_another_tenants_domain_arent_made(fleet, tenant):
 
 _RACE = """
 import sys
-from lambdas.repositories.directory import Directory, Taken, account_item
+from lambdas.repositories.directory import Directory, Taken
+from lambdas.repositories.items import account_item
 from lambdas.repositories.models import AccountItem, DomainItem
 
 directory, (owner, name) = Directory(), sys.argv[1:]

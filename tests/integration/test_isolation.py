@@ -82,6 +82,10 @@ def bodies(victim, own_domain):
         ("PUT", "/v1/store/{key}"): {"value": "mine"},
         ("POST", "/v1/edges"): {"id": "edge-x", "public_key": "A" * 43 + "=", "addresses": ["203.0.113.99"]},
         ("POST", "/v1/keys"): {"tenant": victim.tenant},
+        ("PATCH", "/v1/tenants/{tenant}/bounds"): {"limits": {"calls_per_day": 0}},
+        ("PUT", "/v1/tenants/{tenant}/suspension"): {"reason": "mine"},
+        ("PUT", "/v1/accounts/{aor}/suspension"): {"reason": "mine"},
+        ("POST", "/v1/bans"): {"network": "192.0.2.7"},
     }
 
 
@@ -97,6 +101,7 @@ def test_every_route_with_anothers_key(fleet, victim, thief):
         "edge": fleet.edges[0].id,
         "binding": "AAAAAAAAAAA",
         "version": 1,
+        "network": "192.0.2.7",
     }
     for template, operations in document["paths"].items():
         for method, operation in operations.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge.proxy.registration import GRACE, SHORT, SHORT_SPREAD
-from lambdas.contract import BindingReport, CallAnswered, CallEnded, RegisterQuestion
+from lambdas.contract import BindingReport, CallAnswered, CallEnded, Change, RegisterQuestion
 from lambdas.decisions.register import Limits
 from tests.support.world import DOMAIN, World
 
@@ -118,7 +118,7 @@ def test_a_removed_binding_has_to_be_decided_again(world):
     phone = world.phone("alice")
     assert phone.register() == 200
     core = world.nodes["edge-a"].core
-    core.registrar.forget(f"alice@{DOMAIN}", 0, "*")
+    core.registrar.fed(Change(aor=f"alice@{DOMAIN}", version=0, binding="*"), world.now)
     assert len(core.bindings) == 0
     assert phone.register() == 200
     assert asked(world) == 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lambdas.repositories.models import BindingItem, CallItem, DirectoryItem
+from lambdas.repositories.call_models import CallItem
+from lambdas.repositories.models import BindingItem, DirectoryItem
 from scripts.tables import load_template, table_definitions
 
 RESOURCES = load_template()["Resources"]

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from lambdas.api import abuse
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning import bounds
 from lambdas.api.provisioning.common import (
     DomainName,
     Flag,
@@ -29,7 +31,8 @@ from lambdas.api.services import Services
 from lambdas.contract import Change
 from lambdas.decisions.digest import ha1
 from lambdas.decisions.values import StoredBinding, present, remove
-from lambdas.repositories.directory import Missing, Taken, account_item
+from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.items import account_item
 from lambdas.repositories.models import AccountItem, DomainItem
 
 router = APIRouter(prefix="/accounts", tags=["accounts"], route_class=AuditedRoute)
@@ -67,6 +70,9 @@ class AccountChange(Input):
         None
     )
     do_not_disturb: Annotated[Flag | None, Field(description="Calls to it are busy, unless its plan says else.")] = None
+    limits: Annotated[bounds.Limits | None, Field(description="Its own; the tenant's `account_limits` otherwise.")] = (
+        None
+    )
 
 
 class PasswordChange(Input):
@@ -83,6 +89,8 @@ class Account(BaseModel):
     caller_id: str
     plan: str
     do_not_disturb: bool
+    limits: bounds.Limits
+    suspended: Annotated[str, Field(description="Why it may do nothing; empty if it may.")]
 
 
 class AccountWithPassword(Account):
@@ -111,6 +119,8 @@ def shown(item: AccountItem) -> Account:
         caller_id=item.caller_id,
         plan=item.plan,
         do_not_disturb=item.do_not_disturb,
+        limits=bounds.shown(item.limits),
+        suspended=item.suspended,
     )
 
 
@@ -173,7 +183,9 @@ def read_account(aor: str, services: ServicesDep, who: CallerDep) -> Account:
 def change_account(aor: str, body: AccountChange, services: ServicesDep, who: CallerDep) -> Account:
     """Enable, disable or rename. Fields left out stay as they are."""
     item = _account(aor, services, who)
-    changes = body.model_dump(exclude_none=True)
+    changes = body.model_dump(exclude_none=True, exclude={"limits"})
+    if body.limits is not None:
+        changes["limits"] = bounds.stored(body.limits)
     check_plan(item.tenant, body.plan, services)
     if changes:
         _update(services, item, changes)
@@ -200,6 +212,28 @@ def delete_account(aor: str, services: ServicesDep, who: CallerDep) -> None:
     _remove_bindings(item.aor, None, services)
 
 
+@router.get("/{aor}/usage", responses=responses(401, 404))
+def account_usage(aor: str, services: ServicesDep, who: CallerDep) -> bounds.Usage:
+    """What counts for its limits just now."""
+    return bounds.usage(_account(aor, services, who).aor, services)
+
+
+@router.put("/{aor}/suspension", responses=responses(401, 404, 422))
+def suspend_account(aor: str, body: bounds.Suspension, services: ServicesDep, who: CallerDep) -> Account:
+    """It may neither register nor call any more, and its calls end, within seconds."""
+    item = _account(aor, services, who)
+    _suspend(item, body.reason, services)
+    return shown(item)
+
+
+@router.delete("/{aor}/suspension", responses=responses(401, 404))
+def lift_suspension(aor: str, services: ServicesDep, who: CallerDep) -> Account:
+    """Let it again."""
+    item = _account(aor, services, who)
+    _suspend(item, "", services)
+    return shown(item)
+
+
 @router.get("/{aor}/bindings", responses=responses(401, 404))
 def list_bindings(aor: str, services: ServicesDep, who: CallerDep) -> list[AccountBinding]:
     """Where the account's phones are registered now."""
@@ -221,6 +255,13 @@ def _account(aor: str, services: Services, who: CallerDep) -> AccountItem:
     found = services.directory.get(AccountItem, f"{username}@{domain.lower()}")
     item: AccountItem = found_or_404(found, who, f"account {aor!r}")
     return item
+
+
+def _suspend(item: AccountItem, reason: str, services: Services) -> None:
+    try:
+        abuse.suspend_account(item, reason, services)
+    except Missing as error:
+        raise Problem(404, f"There is no account {item.aor!r}.") from error
 
 
 def _update(services: Services, item: AccountItem, changes: dict[str, Any]) -> None:

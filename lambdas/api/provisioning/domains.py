@@ -20,7 +20,8 @@ from lambdas.api.provisioning.common import (
     found_or_404,
 )
 from lambdas.api.security import CallerDep, ServicesDep
-from lambdas.repositories.directory import Page, Taken, domain_item
+from lambdas.repositories.directory import Page, Taken
+from lambdas.repositories.items import domain_item
 from lambdas.repositories.models import DomainItem
 
 router = APIRouter(prefix="/domains", tags=["domains"], route_class=AuditedRoute)

@@ -16,7 +16,8 @@ from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
 from lambdas.api.security import AdminDep, Caller, ServicesDep
 from lambdas.api.services import Services
-from lambdas.repositories.directory import Missing, Taken, edge_item
+from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.items import edge_item
 from lambdas.repositories.models import EdgeItem
 
 router = APIRouter(prefix="/edges", tags=["edges"], route_class=AuditedRoute)

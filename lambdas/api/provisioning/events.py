@@ -14,16 +14,19 @@ from lambdas.api.security import CallerDep, ServicesDep
 
 router = APIRouter(prefix="/events", tags=["events"], route_class=AuditedRoute)
 
-Kind = Literal["plan", "audit"]
+Kind = Literal["plan", "audit", "abuse"]
 
 
 class Event(BaseModel):
     kind: Annotated[
         Kind,
-        Field(description="`plan`: what a dial plan has logged, or why it failed; `audit`: what was changed."),
+        Field(
+            description="`plan`: what a dial plan has logged, or why it failed; `audit`: what was changed; "
+            "`abuse`: who was suspended or banned, and why."
+        ),
     ]
     at: Annotated[float, Field(description="Unix time in seconds.")]
-    about: Annotated[str, Field(description="The plan and its version, or the API key that changed it.")]
+    about: Annotated[str, Field(description="A plan and its version, an API key, or who is suspended.")]
     call_id: Annotated[str, Field(description="The SIP Call-ID.")]
     text: str
 

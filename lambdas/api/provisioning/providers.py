@@ -29,7 +29,8 @@ from lambdas.api.services import Services
 from lambdas.decisions.assignment import Assignment
 from lambdas.decisions.provider import CallerIdIn, NumberFormat
 from lambdas.decisions.uris import hostport
-from lambdas.repositories.directory import Missing, Taken, item_key
+from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.items import item_key
 from lambdas.repositories.models import AccountItem, ProviderItem
 from lambdas.repositories.providers import State
 from lambdas.repositories.vault import Unsealed

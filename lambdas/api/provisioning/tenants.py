@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 
 import phonenumbers
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
+from lambdas.api import abuse
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning import bounds
 from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import ProviderName
 from lambdas.api.security import AdminDep, Caller, CallerDep, ServicesDep
 from lambdas.api.services import Services
 from lambdas.decisions.uris import hostport
-from lambdas.repositories.directory import Missing, tenant_item
+from lambdas.repositories.directory import Missing
+from lambdas.repositories.items import tenant_item
 from lambdas.repositories.models import TenantItem
 
 router = APIRouter(prefix="/tenants", tags=["tenants"], route_class=AuditedRoute)
@@ -36,16 +39,10 @@ class NewTenant(Input):
     ]
 
 
-def _prefix(text: str) -> str:
-    if set(text) - set("+0123456789*#") or "+" in text[1:]:
-        raise ValueError("not the beginning of a number, like +44 or 0")
-    return text
-
-
 class OutboundRoute(Input):
     prefix: Annotated[
         str,
-        AfterValidator(_prefix),
+        AfterValidator(bounds.prefix),
         Field(max_length=20, description="Of E.164 numbers, or of what is dialled; the longest one counts."),
     ] = ""
     providers: Annotated[list[ProviderName], Field(min_length=1, max_length=4, description="Tried in this order.")]
@@ -83,6 +80,19 @@ class TenantChange(Input):
         list[Annotated[str, AfterValidator(_page_host), Field(max_length=255, examples=["www.example.com"])]] | None,
         Field(max_length=20, description="Hosts that scripts may get pages of."),
     ] = None
+    account_limits: Annotated[
+        bounds.Limits | None, Field(description="Of each account, where it has no limit of its own.")
+    ] = None
+    suspension_rules: bounds.SuspensionRules | None = None
+
+
+class TenantBounds(Input):
+    """What whoever runs the service sets for a tenant. Fields left out stay as they are."""
+
+    limits: Annotated[bounds.Limits | None, Field(description="Of all its accounts together.")] = None
+    rates: Annotated[
+        list[bounds.Rate] | None, Field(max_length=1000, description="What calls through providers cost.")
+    ] = None
 
 
 class Tenant(BaseModel):
@@ -93,6 +103,11 @@ class Tenant(BaseModel):
     outbound_routes: list[OutboundRoute]
     outgoing_plan: str
     script_hosts: list[str]
+    limits: bounds.Limits
+    account_limits: bounds.Limits
+    rates: list[bounds.Rate]
+    suspension_rules: bounds.SuspensionRules
+    suspended: Annotated[str, Field(description="Why nobody of it may do anything; empty if they may.")]
 
 
 def _shown(item: TenantItem) -> Tenant:
@@ -104,6 +119,11 @@ def _shown(item: TenantItem) -> Tenant:
         outbound_routes=[OutboundRoute(**route) for route in item.outbound_routes],
         outgoing_plan=item.outgoing_plan,
         script_hosts=list(item.script_hosts),
+        limits=bounds.shown(item.limits),
+        account_limits=bounds.shown(item.account_limits),
+        rates=[bounds.Rate(**rate) for rate in item.rates],
+        suspension_rules=bounds.SuspensionRules(**item.suspension_rules),
+        suspended=item.suspended,
     )
 
 
@@ -132,7 +152,9 @@ def read_tenant(tenant: str, services: ServicesDep, who: CallerDep) -> Tenant:
 def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: CallerDep) -> Tenant:
     """Say how the tenant's calls go out. Fields left out stay as they are."""
     item = _tenant(tenant, services, who)
-    changes = body.model_dump(exclude_none=True)
+    changes = body.model_dump(exclude_none=True, exclude={"account_limits"})
+    if body.account_limits is not None:
+        changes["account_limits"] = bounds.stored(body.account_limits)
     check_plan(tenant, body.outgoing_plan, services)
     named = {
         *(body.emergency_providers or ()),
@@ -142,10 +164,43 @@ def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: C
         if services.providers.item(f"{tenant}/{name}") is None:
             raise Problem(404, f"There is no provider {name!r}; add it under /v1/providers first.")
     if changes:
-        try:
-            services.directory.change_tenant(item, services.clock(), **changes)
-        except Missing as error:
-            raise Problem(404, f"There is no tenant {tenant!r}.") from error
+        _change(item, services, changes)
+    return _shown(item)
+
+
+@router.patch("/{tenant}/bounds", responses=responses(401, 403, 404, 422))
+def bound_tenant(tenant: str, body: TenantBounds, services: ServicesDep, who: AdminDep) -> Tenant:
+    """Set what the tenant as a whole may do, and what its calls cost. Needs an administration key."""
+    item = _tenant(tenant, services, who)
+    changes: dict[str, Any] = {}
+    if body.limits is not None:
+        changes["limits"] = bounds.stored(body.limits)
+    if body.rates is not None:
+        changes["rates"] = [rate.model_dump() for rate in body.rates]
+    if changes:
+        _change(item, services, changes)
+    return _shown(item)
+
+
+@router.get("/{tenant}/usage", responses=responses(401, 404))
+def tenant_usage(tenant: str, services: ServicesDep, who: CallerDep) -> bounds.Usage:
+    """What counts for its limits just now."""
+    return bounds.usage(_tenant(tenant, services, who).id, services)
+
+
+@router.put("/{tenant}/suspension", responses=responses(401, 403, 404, 422))
+def suspend_tenant(tenant: str, body: bounds.Suspension, services: ServicesDep, who: AdminDep) -> Tenant:
+    """Nobody of it may register or call any more, and its calls end, within seconds. Needs an administration key."""
+    item = _tenant(tenant, services, who)
+    abuse.suspend_tenant(item, body.reason, services)
+    return _shown(item)
+
+
+@router.delete("/{tenant}/suspension", responses=responses(401, 403, 404))
+def lift_suspension(tenant: str, services: ServicesDep, who: AdminDep) -> Tenant:
+    """Let them again. Needs an administration key."""
+    item = _tenant(tenant, services, who)
+    abuse.suspend_tenant(item, "", services)
     return _shown(item)
 
 
@@ -161,6 +216,13 @@ def delete_tenant(tenant: str, services: ServicesDep, who: AdminDep) -> None:
     if left:
         raise Problem(409, f"Tenant {tenant} still has {' and '.join(sorted(left))}; delete those first.")
     directory.delete(item)
+
+
+def _change(item: TenantItem, services: Services, changes: dict[str, Any]) -> None:
+    try:
+        services.directory.change_tenant(item, services.clock(), **changes)
+    except Missing as error:
+        raise Problem(404, f"There is no tenant {item.id!r}.") from error
 
 
 def _tenant(tenant: str, services: Services, who: Caller) -> TenantItem:

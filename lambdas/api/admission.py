@@ -1,0 +1,154 @@
+"""What a call may do of what has been decided: where it may go, for how long, and whether one more is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from lambdas.api.abuse import too_premium
+from lambdas.api.services import Services
+from lambdas.contract import Decision, IncomingQuestion, Reject, Route, RouteQuestion, Stage, Target
+from lambdas.decisions.limits import Limits
+from lambdas.decisions.provider import Settings
+from lambdas.decisions.values import Account
+from lambdas.repositories.usage import Busy
+
+_Stage = TypeVar("_Stage", bound=Stage)
+
+
+class Admission:
+    """Of one call. ``payer`` is whose it is, with the limits that hold for it; whoever has it sent on to a provider
+    pays for that, by limits of his own."""
+
+    def __init__(
+        self,
+        question: RouteQuestion | IncomingQuestion,
+        payer: Account,
+        settings: Settings,
+        account: Callable[[str], Account | None],
+        services: Services,
+    ) -> None:
+        self._question = question
+        self._payer = payer
+        self._settings = settings
+        self._account = account
+        self._services = services
+
+    def admit(self, decision: Decision) -> Decision:
+        """``decision`` as far as limits allow it."""
+        if not isinstance(decision, Route):
+            return decision
+        refused = [target for target in _targets(decision) if not self._permits(target)]
+        route = _without(decision, lambda target: target in refused) if refused else decision
+        if refused and not any(_targets(route)) and not _ends(route):
+            return Reject(status=403, reason=f"Forbidden: calls to {_number(refused[0])} are not allowed")
+        for target in _targets(route) if not self._question.again else ():
+            payer = target.account or self._payer.aor
+            why = too_premium(payer, _number(target), self._services) if payer and self._premium(target) else ""
+            if why:
+                return _refusal("suspended; ask whoever runs the service")
+        counted: list[str] = []
+        over: set[str] = set()
+        for scope, limits in self._scopes(route).items():
+            broken = self._take(scope, limits)
+            if not broken:
+                counted.append(scope)
+            elif scope in (self._payer.aor, self._payer.tenant):
+                self._services.usage.withdraw(counted, self._question.call_id, self._services.clock())
+                return _refusal(broken)
+            else:  # only what is on that account
+                over.add(scope)
+                route = _without(route, lambda target: target.provider is not None and target.account in over)
+                if not any(_targets(route)) and not _ends(route):
+                    self._services.usage.withdraw(counted, self._question.call_id, self._services.clock())
+                    return _refusal(broken)
+        if not counted and route is decision and self._longest() is None:
+            return route
+        keep = route.keep
+        if keep is not None and self._payer.aor:  # another's limits are others
+            keep = keep.model_copy(update={"caller": self._question.caller})
+        stages = [self._shortened(stage) for stage in route.stages]
+        changes = {"counted": counted, "stages": stages, "keep": keep}
+        return self._shortened(route).model_copy(update=changes)
+
+    def _limits(self, account: str) -> Limits:
+        """Those of whoever pays."""
+        if account in ("", self._payer.aor):
+            return self._payer.limits
+        found = self._account(account)
+        return found.limits.otherwise(self._settings.account_limits) if found is not None else self._payer.limits
+
+    def _permits(self, target: Target) -> bool:
+        number = _number(target)
+        if not number:
+            return True
+        return self._settings.limits.permits(number) and self._limits(target.account).permits(number)
+
+    def _premium(self, target: Target) -> bool:
+        return bool(self._settings.rules.premium(_number(target)))
+
+    def _scopes(self, route: Route) -> dict[str, Limits]:
+        """Who has to be asked whether one more call is allowed."""
+        payers = {self._payer.aor: self._payer.limits} if self._payer.aor else {}
+        for target in _targets(route):
+            if target.provider is not None and target.account:
+                payers.setdefault(target.account, self._limits(target.account))
+        found = {**payers, self._settings.tenant: self._settings.limits}
+        return {scope: limits for scope, limits in found.items() if scope and limits.counting}
+
+    def _take(self, scope: str, limits: Limits) -> str:
+        try:
+            return self._services.usage.admit(scope, limits, self._question.call_id, self._services.clock())
+        except Busy:
+            return "too many calls are being set up at once; try again"
+
+    def _longest(self) -> int | None:
+        limits = (self._payer.limits.max_call_seconds, self._settings.limits.max_call_seconds)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _shortened(self, stage: _Stage) -> _Stage:
+        payers = {target.account for target in _all(stage.targets)}
+        longest = [self._limits(payer).max_call_seconds for payer in payers] + [self._longest(), stage.max_duration]
+        limits = [limit for limit in longest if limit]
+        return stage.model_copy(update={"max_duration": min(limits)}) if limits else stage
+
+
+def _refusal(broken: str) -> Reject:
+    return Reject(status=403, reason=f"Forbidden: {broken}")
+
+
+def _number(target: Target) -> str:
+    return target.provider.number if target.provider is not None else ""
+
+
+def _all(targets: list[Target]) -> Iterator[Target]:
+    for target in targets:
+        yield target
+        yield from _all(target.instead)
+
+
+def _targets(route: Route) -> Iterator[Target]:
+    for stage in (route, *route.stages):
+        yield from _all(stage.targets)
+
+
+def _ends(route: Route) -> bool:
+    """Whether the plan says what becomes of a call that nobody takes."""
+    return any(stage.end is not None or stage.again for stage in (route, *route.stages))
+
+
+def _without(route: Route, unwanted: Callable[[Target], bool]) -> Route:
+    """``route`` without some targets; a stage that has none left counts as tried and failed."""
+
+    def kept(targets: list[Target]) -> list[Target]:
+        found: list[Target] = []
+        for target in targets:
+            instead = kept(target.instead)
+            if not unwanted(target):
+                found.append(target.model_copy(update={"instead": instead}))
+            elif instead:
+                found.append(instead[0].model_copy(update={"instead": instead[1:], "after": target.after}))
+        return found
+
+    stages = [stage.model_copy(update={"targets": kept(stage.targets)}) for stage in route.stages]
+    return route.model_copy(update={"targets": kept(route.targets), "stages": stages, "keep": None})

@@ -1,0 +1,87 @@
+"""Bans: networks that no edge takes anything from."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import AfterValidator, BaseModel, Field
+
+from lambdas.api import abuse
+from lambdas.api.audit import AuditedRoute
+from lambdas.api.preconditions import check
+from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
+from lambdas.api.security import AdminDep, ServicesDep
+from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.models import BanItem
+
+router = APIRouter(prefix="/bans", tags=["bans"], route_class=AuditedRoute)
+
+_WIDEST = 8  # bits of a network: a slip of the finger mustn't ban everybody
+_YEAR = 366 * 86_400
+
+
+def _network(text: str) -> str:
+    network = ipaddress.IPv4Network(text.strip())
+    if network.prefixlen < _WIDEST:
+        raise ValueError(f"a network of fewer than {_WIDEST} bits is too wide")
+    return network.network_address.exploded if network.prefixlen == 32 else network.with_prefixlen
+
+
+Network = Annotated[
+    str,
+    AfterValidator(_network),
+    Field(max_length=18, description="An IPv4 address, or a network like 192.0.2.0/24.", examples=["192.0.2.7"]),
+]
+
+
+class NewBan(Input):
+    network: Network
+    reason: Annotated[str, Field(max_length=200)] = ""
+    seconds: Annotated[int, Field(strict=True, ge=1, le=_YEAR, description="How long it lasts.")] = 3600
+
+
+class Ban(BaseModel):
+    network: str
+    reason: str
+    until: Annotated[int, Field(description="Unix time in seconds.")]
+
+
+def _shown(item: BanItem) -> Ban:
+    return Ban(network=item.network, reason=item.reason, until=int(item.until))
+
+
+@router.post("", status_code=201, responses=responses(400, 401, 403, 409, 422))
+def add_ban(body: NewBan, services: ServicesDep, _: AdminDep) -> Ban:
+    """Have every edge drop what comes from a network, within seconds. Needs an administration key."""
+    banned = ipaddress.IPv4Network(body.network)
+    ours = [address for address in services.addresses_known() if ipaddress.IPv4Address(address) in banned]
+    if ours:
+        raise Problem(409, f"{ours[0]} is an edge's own address; ban a narrower network.")
+    try:
+        return _shown(abuse.ban(body.network, body.reason, services.clock() + body.seconds, services))
+    except Taken as error:
+        raise Problem(409, f"{body.network} is banned already; lift that ban first.") from error
+
+
+@router.get("", responses=responses(400, 401, 403))
+def list_bans(services: ServicesDep, _: AdminDep, paging: PagingDep) -> ListPage[Ban]:
+    """The bans that haven't run out, those of the service's own among them."""
+    page = services.directory.page("bans", paging.limit, paging.after)
+    now = services.clock()
+    return ListPage(items=[_shown(item) for item in page.items if item.until > now], next=Paging.following(page))
+
+
+@router.delete("/{network:path}", status_code=204, responses=responses(401, 403, 404))
+def lift_ban(network: str, services: ServicesDep, who: AdminDep) -> None:
+    """Take from that network again."""
+    item = services.directory.get(BanItem, network)
+    if item is None:
+        raise Problem(404, f"{network!r} isn't banned.")
+    check(item, who)
+    try:
+        services.directory.delete(item)
+    except Missing as error:
+        raise Problem(404, f"{network!r} isn't banned.") from error

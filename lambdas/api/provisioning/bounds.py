@@ -1,0 +1,93 @@
+"""Limits, rates and rules as people set them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from lambdas.api.provisioning.common import Input
+from lambdas.api.services import Services
+
+
+def prefix(text: str) -> str:
+    if set(text) - set("+0123456789*#") or "+" in text[1:]:
+        raise ValueError("not the beginning of a number, like +44 or 0")
+    return text
+
+
+Prefix = Annotated[str, AfterValidator(prefix), Field(max_length=20)]
+Prefixes = Annotated[list[Prefix], Field(max_length=200)]
+Money = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
+
+
+class Limits(Input):
+    """What is left out, or null, is without limit."""
+
+    concurrent_calls: Annotated[int, Field(strict=True, ge=0, le=500)] | None = None
+    calls_per_minute: Annotated[int, Field(strict=True, ge=0, le=100_000)] | None = None
+    calls_per_day: Annotated[int, Field(strict=True, ge=0, le=10_000_000)] | None = None
+    daily_spend: Money | None = Field(
+        default=None, description="By `rates`; calls that are under way end when it is used up."
+    )
+    max_call_seconds: (
+        Annotated[int, Field(strict=True, ge=1, le=604_800, description="A call is ended then.")] | None
+    ) = None
+    registrations: Annotated[int, Field(strict=True, ge=0, le=10, description="Phones of one account.")] | None = None
+    allowed_prefixes: Prefixes | None = Field(
+        default=None, description="Only numbers that begin with one of these may be called through providers."
+    )
+    blocked_prefixes: Prefixes | None = Field(
+        default=None, description="These may not. Of several that fit, in both lists, the longest counts."
+    )
+
+
+class Rate(Input):
+    prefix: Prefix = ""
+    per_minute: Annotated[Money, Field(description="In whatever unit `daily_spend` is.")]
+
+
+class SuspensionRules(Input):
+    """When the service itself suspends an account. 0 switches a rule off."""
+
+    failures: Annotated[
+        int, Field(strict=True, ge=0, le=100_000, description="Failed authentications within ten minutes, ...")
+    ] = 50
+    sources: Annotated[int, Field(strict=True, ge=2, le=500, description="... from so many addresses or more.")] = 3
+    premium_prefixes: Prefixes = []
+    premium_calls: Annotated[
+        int,
+        Field(
+            strict=True,
+            ge=0,
+            le=10_000,
+            description="Calls within ten minutes to such numbers, first called within a day.",
+        ),
+    ] = 5
+
+
+class Suspension(Input):
+    reason: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["unpaid"])]
+
+
+class Usage(BaseModel):
+    """What counts for limits just now. Nothing is counted where there is no limit."""
+
+    calls: Annotated[int, Field(strict=True, description="Under way.")]
+    this_minute: int
+    today: int
+    spent_today: float
+
+
+def usage(scope: str, services: Services) -> Usage:
+    now = services.clock()
+    return Usage(**services.usage.sums(scope, now))
+
+
+def stored(limits: Limits) -> dict[str, Any]:
+    """As an item keeps them."""
+    return limits.model_dump(exclude_none=True)
+
+
+def shown(item: dict[str, Any]) -> Limits:
+    return Limits(**item)

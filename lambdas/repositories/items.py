@@ -1,0 +1,79 @@
+"""Making items of the directory: the keys of each kind in one place."""
+
+from __future__ import annotations
+
+from lambdas.repositories.models import (
+    AccountItem,
+    AliasItem,
+    ApiKeyItem,
+    BanItem,
+    DirectoryItem,
+    DomainItem,
+    EdgeItem,
+    IdempotencyItem,
+    PlanItem,
+    ProviderItem,
+    ProviderStateItem,
+    SecretItem,
+    StoreItem,
+    TenantItem,
+)
+
+_KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
+    TenantItem: ("TENANT#", "TENANT#"),
+    DomainItem: ("DOMAIN#", "DOMAIN#"),
+    AliasItem: ("DOMAIN#", "DOMAIN#"),  # the same key as a domain of that name: one of them only
+    AccountItem: ("AOR#", "ACCOUNT#"),
+    ApiKeyItem: ("KEY#", "KEY#"),
+    EdgeItem: ("EDGE#", "EDGE#"),
+    BanItem: ("BAN#", "BAN#"),
+    PlanItem: ("PLAN#", "PLAN#"),
+    ProviderItem: ("PROVIDER#", "PROVIDER#"),
+    ProviderStateItem: ("STATE#", "STATE#"),
+    SecretItem: ("FLEET#", "FLEET#"),
+    StoreItem: ("STORE#", "STORE#"),
+    IdempotencyItem: ("IDEMPOTENT#", "IDEMPOTENT#"),
+}
+
+
+def item_key(kind: type[DirectoryItem], name: str) -> tuple[str, str]:
+    pk, sk = _KEYS[kind]
+    return pk + name, sk + name
+
+
+def tenant_item(tenant: str, name: str) -> TenantItem:
+    return TenantItem(*item_key(TenantItem, tenant), id=tenant, name=name, listing="tenants")
+
+
+def domain_item(tenant: str, name: str, aliases: list[str], default: bool) -> DomainItem:
+    pk, sk = item_key(DomainItem, name)
+    return DomainItem(pk, sk, tenant=tenant, name=name, aliases=aliases, default=default, listing="domains")
+
+
+def account_item(aor: str, tenant: str, ha1_md5: str, ha1_sha256: str, display_name: str) -> AccountItem:
+    pk, sk = item_key(AccountItem, aor)
+    return AccountItem(
+        pk,
+        sk,
+        aor=aor,
+        tenant=tenant,
+        ha1_md5=ha1_md5,
+        ha1_sha256=ha1_sha256,
+        display_name=display_name,
+        listing=f"accounts#{tenant}",
+    )
+
+
+def api_key_item(key: str, digest: str, tenant: str, note: str, role: str) -> ApiKeyItem:
+    pk, sk = item_key(ApiKeyItem, key)
+    return ApiKeyItem(pk, sk, id=key, hash=digest, tenant=tenant, note=note, role=role, listing=f"keys#{tenant}")
+
+
+def edge_item(edge: str, public_key: str, addresses: list[str]) -> EdgeItem:
+    pk, sk = item_key(EdgeItem, edge)
+    return EdgeItem(pk, sk, id=edge, public_key=public_key, addresses=addresses, listing="edges")
+
+
+def ban_item(network: str, reason: str, until: float) -> BanItem:
+    pk, sk = item_key(BanItem, network)
+    return BanItem(pk, sk, network=network, reason=reason, until=int(until), ttl=int(until), listing="bans")

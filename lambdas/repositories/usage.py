@@ -1,0 +1,193 @@
+"""What accounts and tenants are using just now, in the table of calls: a count for each Region, a slot for each call
+that is under way, and what the day's calls have cost.
+
+An admission reads a scope's items, puts a slot, and changes its Region's count if nobody has changed that meanwhile: so
+in one Region no limit is ever passed. The count comes before the slots in the order in which a query reads: whoever
+reads the count that an admission has written reads its slot, too. Another Region's items come with replication.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pynamodb.exceptions import TransactWriteError, UpdateError
+from pynamodb.expressions.update import Action
+from pynamodb.transactions import TransactWrite
+
+from lambdas.decisions.limits import LONGEST, SETUP, Count, Limits, Slot, Used, admit, money_lasts_until, sums
+from lambdas.repositories.call_models import UsageItem
+from lambdas.repositories.directory import connection
+
+_RACES = 8
+_KEEP = 3 * 86_400  # seconds that counts and costs stay
+_COUNT, _SPENT, _SLOT = "0count#", "1spent#", "2slot#"  # in the order in which a query gives them
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """An answered call in ``scope`` and the key of its open-call item; it has to end at ``deadline``."""
+
+    key: tuple[str, str]
+    deadline: float
+
+
+class Busy(Exception):
+    """Too many calls of one scope are being decided at once."""
+
+
+class Usage:
+    """``scope`` is a tenant's id or an account's AOR."""
+
+    def admit(self, scope: str, limits: Limits, call_id: str, now: float) -> str:
+        """Take a slot for the call; "" or which limit that would break. Raises Busy."""
+        call = _name(call_id)
+        region = UsageItem.Meta.region
+        for _ in range(_RACES):
+            used, revision = self._used(scope, now)
+            counted = admit(limits, used, call, now, _day(now))
+            if isinstance(counted, str):
+                return counted
+            if any(slot.call == call and slot.expires > now for slot in used.slots):
+                return ""
+            slot = UsageItem(_pk(scope), _SLOT + call, expires=now + SETUP, ttl=int(now) + SETUP)
+            slot.save()
+            if self._count(scope, region, counted, revision, now):
+                return ""
+            slot.delete()
+        raise Busy
+
+    def _count(self, scope: str, region: str, count: Count, revision: str | None, now: float) -> bool:
+        """Write the Region's count, unless somebody else has since it was read."""
+        item = UsageItem(_pk(scope), _COUNT + region)
+        unchanged = UsageItem.revision == revision if revision is not None else UsageItem.revision.does_not_exist()
+        actions: list[Action] = [
+            UsageItem.revision.set(secrets.token_hex(6)),
+            UsageItem.minute.set(count.minute),
+            UsageItem.in_minute.set(count.in_minute),
+            UsageItem.day.set(count.day),
+            UsageItem.in_day.set(count.in_day),
+            UsageItem.ttl.set(int(now) + _KEEP),
+        ]
+        try:
+            item.update(actions, condition=unchanged)
+        except UpdateError as error:
+            if error.cause_response_code == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
+
+    def withdraw(self, scopes: Iterable[str], call_id: str, now: float) -> None:
+        """The call isn't made after all: another limit stands in its way."""
+        for scope in scopes:
+            UsageItem(_pk(scope), _SLOT + _name(call_id)).delete()
+            count = UsageItem(_pk(scope), _COUNT + UsageItem.Meta.region)
+            same = (UsageItem.minute == int(now) // 60) & (UsageItem.day == _day(now))
+            with contextlib.suppress(UpdateError):  # a minute later it matters no more
+                count.update([UsageItem.in_minute.add(-1), UsageItem.in_day.add(-1)], condition=same)
+
+    def answered(
+        self, scope: str, call_id: str, rate: float, answered: float, duration: int, key: tuple[str, str]
+    ) -> None:
+        """The call lasts now, for ``duration`` seconds at most (0: no limit). ``key`` is its open-call item's."""
+        latest = answered + (duration or LONGEST)
+        UsageItem(_pk(scope), _SLOT + _name(call_id)).update(
+            [
+                UsageItem.answered.set(answered),
+                UsageItem.rate.set(rate),
+                UsageItem.expires.set(latest),
+                UsageItem.ttl.set(int(latest)),
+                UsageItem.latest.set(answered + duration if duration else 0),
+                UsageItem.open_pk.set(key[0]),
+                UsageItem.open_sk.set(key[1]),
+            ]
+        )
+
+    def release(self, scopes: Iterable[str], call_id: str, now: float) -> None:
+        """The call has ended at ``now``, or wasn't answered. Doing it twice does it once."""
+        for scope in scopes:
+            slot = UsageItem(_pk(scope), _SLOT + _name(call_id))
+            try:
+                slot.refresh(consistent_read=True)
+            except UsageItem.DoesNotExist:
+                continue
+            cost = _slot(slot).cost(now)
+            if not cost:
+                slot.delete()
+                continue
+            spent = UsageItem(_pk(scope), f"{_SPENT}{_day(now)}#{UsageItem.Meta.region}")
+            try:
+                with TransactWrite(connection=connection()) as transaction:
+                    transaction.delete(slot, condition=UsageItem.pk.exists())
+                    transaction.update(spent, [UsageItem.spent.add(cost), UsageItem.ttl.set(int(now) + _KEEP)])
+            except TransactWriteError as error:
+                if error.cause_response_code != "TransactionCanceledException":
+                    raise
+
+    def deadlines(self, scope: str, limits: Limits, now: float) -> list[Open]:
+        """When each of the scope's answered calls has to end, so that no more than the day's money is spent."""
+        items = list(UsageItem.query(_pk(scope), consistent_read=True))
+        used = _used(items, now)
+        until = money_lasts_until(limits, used, now)
+        found = []
+        for item in items:
+            if item.sk.startswith(_SLOT) and item.open_pk and item.rate and item.expires > now:
+                latest = float(item.latest or item.expires)
+                found.append(Open((item.open_pk, item.open_sk), min(latest, until)))
+        return found
+
+    def sums(self, scope: str, now: float) -> dict[str, float]:
+        """Calls under way, in this minute and today, and what has been spent today."""
+        return sums(self._used(scope, now)[0], now, _day(now))
+
+    def _used(self, scope: str, now: float) -> tuple[Used, str | None]:
+        """And the revision of this Region's count."""
+        items = list(UsageItem.query(_pk(scope), consistent_read=True))
+        own = next((item for item in items if item.sk == _COUNT + UsageItem.Meta.region), None)
+        return _used(items, now), own.revision if own is not None else None
+
+
+def _used(items: list[UsageItem], now: float) -> Used:
+    own = Count()
+    others: list[Count] = []
+    slots: list[Slot] = []
+    spent = 0.0
+    for item in items:
+        kind, rest = item.sk[: len(_COUNT)], item.sk[len(_COUNT) :]
+        if kind == _COUNT:
+            count = Count(int(item.minute or 0), int(item.in_minute or 0), item.day or "", int(item.in_day or 0))
+            if rest == UsageItem.Meta.region:
+                own = count
+            else:
+                others.append(count)
+        elif item.sk.startswith(f"{_SPENT}{_day(now)}#"):
+            spent += float(item.spent or 0)
+        elif item.sk.startswith(_SLOT):
+            slots.append(_slot(item))
+    return Used(own, tuple(others), tuple(slots), spent)
+
+
+def _slot(item: UsageItem) -> Slot:
+    return Slot(
+        item.sk[len(_SLOT) :],
+        float(item.expires or 0),
+        float(item.rate or 0),
+        float(item.answered or 0),
+        float(item.latest or 0),
+    )
+
+
+def _pk(scope: str) -> str:
+    return f"usage#{scope}"
+
+
+def _day(now: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(now))
+
+
+def _name(call_id: str) -> str:
+    return hashlib.sha256(call_id.encode("utf-8", "surrogateescape")).hexdigest()[:16]

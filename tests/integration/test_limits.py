@@ -1,0 +1,332 @@
+"""Limits, suspensions and bans, at both edges."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import itertools
+import threading
+import time
+
+import pytest
+
+from lambdas.decisions.abuse import BAN_AFTER
+from scripts.fleet import SIP, Account, Host
+from scripts.processes import wait_for
+from tests.integration.test_provisioning import ask, tenant
+from tests.support.socket_phone import SocketPhone, call, in_dialog
+
+pytestmark = pytest.mark.integration
+
+__all__ = ["tenant"]  # the fixture
+
+PASSWORD = "correct horse"
+_hosts = itertools.count(100)
+
+
+class Office:
+    """A tenant with accounts a, b and c."""
+
+    def __init__(self, fleet, tenant):
+        self.fleet = fleet
+        self.tenant, self.key, self.domain = tenant
+        for user in "abc":
+            body = {"username": user, "domain": self.domain, "password": PASSWORD}
+            assert ask(fleet, self.key, "POST", "/v1/accounts", body)[0] == 201
+        self._stack = contextlib.ExitStack()
+        for edge in (0, 1):  # both know the domain from here on
+            one = self.phone("c", edge)
+            assert one.transact(one.agent.register_request(0)).status == 200
+
+    def api(self, method, path, body=None):
+        status, answer = ask(self.fleet, self.key, method, path, body)
+        assert status < 300, answer
+        return answer
+
+    def as_administrator(self, method, path, body=None):
+        return self.fleet.api(method, path, body)
+
+    def limit(self, user, **limits):
+        return self.api("PATCH", f"/v1/accounts/{self.aor(user)}", {"limits": limits})
+
+    def aor(self, user):
+        return f"{user}@{self.domain}"
+
+    def phone(self, user, edge, host="", password=PASSWORD, register=True):
+        one = self.fleet.edges[edge]
+        account = Account(self.aor(user), user, password)
+        made = SocketPhone(account, self.domain, Host(host or one.host.address), (one.address, SIP))
+        self._stack.enter_context(made)
+        if register:
+            wait_for(f"{user} to be registered", lambda: made.register() == 200, 10)
+        return made
+
+    def fresh_host(self):
+        return f"{self.fleet.control.address.rpartition('.')[0]}.{next(_hosts)}"
+
+    def usage(self, user):
+        return self.api("GET", f"/v1/accounts/{self.aor(user)}/usage")
+
+    def free(self, user):
+        wait_for("the calls to be over", lambda: self.usage(user)["calls"] == 0, 15)
+
+    def events(self, kind="abuse"):
+        day = datetime.datetime.now(datetime.UTC).date()
+        return [one["text"] for one in self.api("GET", f"/v1/events?kind={kind}&day={day}")["items"]]
+
+    def close(self):
+        self._stack.close()
+
+
+@pytest.fixture
+def office(fleet, tenant):
+    made = Office(fleet, tenant)
+    yield made
+    made.close()
+
+
+def refused(phone, uri):
+    invite = phone.invite(uri)
+    final = phone.wait(lambda: phone.agent.final(invite))
+    assert final.status == 403, final.start_line
+    return final.reason
+
+
+def hang_up_all(*phones):
+    """Each answers a BYE; all of them have to get one."""
+    for one in phones:
+        bye = one.wait(lambda one=one: one.agent.requests("BYE"), 12)[0]
+        one.send(one.agent.response(bye, 200).to_bytes())
+
+
+def test_calls_at_once_are_counted_at_both_edges_together(office):
+    office.limit("a", concurrent_calls=3)
+    callee = office.phone("b", 1)
+    callers = [office.phone("a", n % 2) for n in range(2)]
+    # Calls of one account from eight places at once.
+    ringers = [office.phone("a", n % 2, register=False) for n in range(8)]
+    found, invites = [], {}
+
+    def ring(one):
+        invite = invites[one] = one.invite(f"sip:{office.aor('b')}")
+        final = one.wait(lambda: one.agent.final(invite) or (180 in one.agent.statuses("INVITE")), 20)
+        found.append(getattr(final, "status", 180))
+
+    threads = [threading.Thread(target=ring, args=(one,)) for one in ringers]
+    for thread in threads:
+        thread.start()
+    answered = set()
+    while any(thread.is_alive() for thread in threads):
+        callee.idle(0.05)
+        for invite in callee.agent.requests("INVITE"):
+            if invite.get("call-id") not in answered:
+                answered.add(invite.get("call-id"))
+                callee.send(callee.agent.response(invite, 180).to_bytes())
+    assert sorted(found) == [180] * 3 + [403] * 5
+    assert office.usage("a")["calls"] == 3
+    assert "3 calls at once" in refused(callers[0], f"sip:{office.aor('b')}")
+    for invite in callee.agent.requests("INVITE"):
+        callee.send(callee.agent.response(invite, 486).to_bytes())
+    office.free("a")
+    # An answered call counts until it ends.
+    office.limit("a", concurrent_calls=1)
+    dialog, _ = call(callers[1], callee, f"sip:{office.aor('b')}")
+    assert "1 calls at once" in refused(callers[0], f"sip:{office.aor('b')}")
+    in_dialog(callers[1], dialog, "BYE", callee)
+    office.free("a")
+    dialog, _ = call(callers[0], callee, f"sip:{office.aor('b')}")
+    in_dialog(callers[0], dialog, "BYE", callee)
+
+
+def test_calls_in_a_minute_and_in_a_day(office):
+    if time.time() % 60 > 45:
+        time.sleep(61 - time.time() % 60)  # all of it has to happen within one
+    office.as_administrator("PATCH", f"/v1/tenants/{office.tenant}/bounds", {"limits": {"calls_per_minute": 4}})
+    office.api("PATCH", f"/v1/tenants/{office.tenant}", {"account_limits": {"calls_per_day": 3}})
+    callee = office.phone("c", 1)
+    one, other = office.phone("a", 0), office.phone("b", 1)
+
+    def busy(phone):
+        callee.agent.received.clear()
+        invite = phone.invite(f"sip:{office.aor('c')}")
+        got = callee.wait(lambda: next(iter(callee.agent.requests("INVITE")), None))
+        callee.send(callee.agent.response(got, 486).to_bytes())
+        assert phone.wait(lambda: phone.agent.final(invite)).status == 486
+
+    for _ in range(3):
+        busy(one)
+    assert "calls_per_day" in refused(one, f"sip:{office.aor('c')}")
+    busy(other)
+    assert "calls_per_minute" in refused(other, f"sip:{office.aor('c')}")
+    assert office.usage("a")["today"] == 3
+    assert office.api("GET", f"/v1/tenants/{office.tenant}/usage")["this_minute"] == 4
+
+
+def test_a_phone_too_many(office):
+    office.limit("a", registrations=1)
+    office.phone("a", 0)
+    other = office.phone("a", 1, register=False)
+    assert other.register() == 403
+
+
+class Out:
+    """A provider of the office's, with a socket of its own."""
+
+    def __init__(self, office):
+        host = office.fresh_host()
+        edge = office.fleet.edges[0]
+        account = Account("provider", "provider", "x")
+        self.phone = SocketPhone(account, host, Host(host), (edge.address, SIP), port=5062)
+        body = {
+            "name": "out", "host": host, "port": 5062, "username": "4420",
+            "password": "secret", "registers": False,
+        }  # fmt: skip
+        office.api("POST", "/v1/providers", body)
+        routes = [{"prefix": "", "providers": ["out"]}]
+        office.api("PATCH", f"/v1/tenants/{office.tenant}", {"country": "GB", "outbound_routes": routes})
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.phone.socket.close()
+
+
+def test_numbers_that_may_be_called(office):
+    with Out(office) as out:
+        office.limit("a", allowed_prefixes=["+44"], blocked_prefixes=["+449"])
+        alice = office.phone("a", 0)
+        assert refused(alice, f"sip:+33123456789@{office.domain}") == (
+            "Forbidden: calls to +33123456789 are not allowed"
+        )
+        assert "+449098790000" in refused(alice, f"sip:09098790000@{office.domain}")
+        call(alice, out.phone, f"sip:02079460000@{office.domain}")
+
+
+def test_a_call_ends_when_it_is_too_long(office):
+    office.limit("a", max_call_seconds=2)
+    alice, bob = office.phone("a", 0), office.phone("b", 1)
+    begun = time.monotonic()
+    call(alice, bob, f"sip:{office.aor('b')}")
+    hang_up_all(alice, bob)
+    assert 2 <= time.monotonic() - begun < 8
+
+
+def test_the_days_money(office):
+    with Out(office) as out:
+        rates = {"rates": [{"prefix": "+44", "per_minute": 60}, {"prefix": "", "per_minute": 0}]}
+        office.as_administrator("PATCH", f"/v1/tenants/{office.tenant}/bounds", rates)
+        office.limit("a", daily_spend=6.0)
+        alice = office.phone("a", 0)
+        begun = time.monotonic()
+        call(alice, out.phone, f"sip:02079460000@{office.domain}")
+        hang_up_all(alice, out.phone)
+        assert 5 <= time.monotonic() - begun < 12  # one a second
+        office.free("a")
+        spent = office.usage("a")["spent_today"]
+        assert 6 <= spent < 12
+        assert "6 spent today" in refused(alice, f"sip:02079460000@{office.domain}")
+        office.limit("a", daily_spend=spent + 8)
+        # Two calls use it up twice as fast: both end after four seconds and not after eight.
+        other = office.phone("a", 1)
+        begun = time.monotonic()
+        call(alice, out.phone, f"sip:02079460000@{office.domain}")
+        out.phone.agent.received.clear()
+        call(other, out.phone, f"sip:02079460001@{office.domain}")
+        alice.agent.received.clear()
+        hang_up_all(alice, other)
+        assert 3 <= time.monotonic() - begun < 8.5
+
+
+def test_a_suspended_account_is_out_everywhere_within_ten_seconds(office):
+    alice, bob = office.phone("a", 0), office.phone("b", 1)
+    elsewhere = office.phone("a", 1)
+    call(alice, bob, f"sip:{office.aor('b')}")
+    begun = time.monotonic()
+    path = f"/v1/accounts/{office.aor('a')}/suspension"
+    assert office.api("PUT", path, {"reason": "unpaid"})["suspended"] == "unpaid"
+    hang_up_all(alice, bob)
+    wait_for("both edges to refuse it", lambda: (alice.register(), elsewhere.register()) == (403, 403), 10)
+    assert time.monotonic() - begun < 10
+    assert "suspended" in refused(elsewhere, f"sip:{office.aor('b')}")
+    invite = bob.invite(f"sip:{office.aor('a')}")
+    assert bob.wait(lambda: bob.agent.final(invite)).status == 480
+    assert office.events() == [f"{office.aor('a')} is suspended: unpaid"]
+    assert office.api("DELETE", path)["suspended"] == ""
+    wait_for("it to be back", lambda: alice.register() == 200, 10)
+
+
+def test_a_suspended_tenant_is_out_everywhere_within_ten_seconds(office):
+    alice, bob = office.phone("a", 0), office.phone("b", 1)
+    call(alice, bob, f"sip:{office.aor('b')}")
+    begun = time.monotonic()
+    path = f"/v1/tenants/{office.tenant}/suspension"
+    assert ask(office.fleet, office.key, "PUT", path, {"reason": "fraud"})[0] == 403
+    office.as_administrator("PUT", path, {"reason": "fraud"})
+    hang_up_all(alice, bob)
+    wait_for("both edges to refuse it", lambda: (alice.register(), bob.register()) == (403, 403), 10)
+    assert time.monotonic() - begun < 10
+    office.as_administrator("DELETE", path)
+    wait_for("it to be back", lambda: (alice.register(), bob.register()) == (200, 200), 10)
+
+
+def test_guessing_suspends_an_account(office):
+    rules = {"suspension_rules": {"failures": 6, "sources": 3}}
+    office.api("PATCH", f"/v1/tenants/{office.tenant}", rules)
+    office.phone("a", 0)
+    hosts = [office.fresh_host() for _ in range(3)]
+    for n in range(6):
+        guesser = office.phone("a", n % 2, hosts[n % 3], f"guess number {n}", register=False)
+        assert guesser.register() == 403
+    shown = wait_for("it to be suspended", lambda: office.api("GET", f"/v1/accounts/{office.aor('a')}")["suspended"], 5)
+    assert shown == "6 failed authentications from 3 addresses in 10 minutes"
+    assert office.events() == [f"{office.aor('a')} is suspended: {shown}"]
+
+
+def test_a_burst_to_new_premium_numbers_suspends_an_account(office):
+    rules = {"suspension_rules": {"premium_prefixes": ["+449"], "premium_calls": 3}}
+    office.api("PATCH", f"/v1/tenants/{office.tenant}", rules)
+    with Out(office) as out:
+        alice = office.phone("a", 0)
+        for n in range(2):
+            invite = alice.invite(f"sip:0909879000{n}@{office.domain}")
+            got = out.phone.wait(lambda n=n: out.phone.agent.requests("INVITE")[n:])[0]
+            out.phone.send(out.phone.agent.response(got, 486).to_bytes())
+            assert alice.wait(lambda invite=invite: alice.agent.final(invite)).status == 486
+        assert "suspended" in refused(alice, f"sip:09098790003@{office.domain}")
+        assert "3 calls to new premium numbers (+449)" in office.events()[0]
+        assert "suspended" in refused(alice, f"sip:02079460000@{office.domain}")
+
+
+def test_nothing_is_taken_from_a_banned_network(office):
+    host = office.fresh_host()
+    phones = [office.phone("a", edge, host) for edge in (0, 1)]
+    made = office.as_administrator("POST", "/v1/bans", {"network": host, "reason": "a test", "seconds": 600})
+    assert made["network"] == host
+
+    def silent(one):
+        try:
+            one.transact(one.agent.register_request(3600), 0.7)
+        except AssertionError:
+            return True
+        return False
+
+    wait_for("both edges to drop it", lambda: all(silent(one) for one in phones), 10)
+    assert office.phone("b", 0).register() == 200  # others aren't
+    status, problem = office.fleet.request("POST", "/v1/bans", {"network": office.fleet.edges[0].host.address})
+    assert (status, "edge's own address" in problem["detail"]) == (409, True)
+    assert office.fleet.request("POST", "/v1/bans", {"network": "0.0.0.0/0"})[0] == 422
+    assert [one["network"] for one in office.fleet.api("GET", "/v1/bans")["items"]] == [host]
+    office.as_administrator("DELETE", f"/v1/bans/{host}")
+    wait_for("both edges to hear it", lambda: all(one.register() == 200 for one in phones), 10)
+
+
+def test_a_source_that_guesses_a_lot_is_banned(office):
+    office.phone("a", 0)
+    host = office.fresh_host()
+    guesser = office.phone("nobody", 0, host, "x" * 10, register=False)
+    for _ in range(BAN_AFTER):
+        assert guesser.register() == 403
+    bans = {one["network"]: one["reason"] for one in office.fleet.api("GET", "/v1/bans")["items"]}
+    assert bans[host] == f"{BAN_AFTER} failed authentications"
+    office.as_administrator("DELETE", f"/v1/bans/{host}")
