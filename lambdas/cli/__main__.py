@@ -14,8 +14,10 @@ from typing import Annotated, Any
 import typer
 from rich.progress import track
 
+from lambdas.cli import records
 from lambdas.cli.client import ApiError, Client, path_of
 from lambdas.cli.shown import Output, errors, moment
+from lambdas.cli.state import state
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 tenants, domains, accounts, providers, plans, edges, keys = (
@@ -30,19 +32,12 @@ for name, group in (
     ("edge", edges), ("key", keys),
 ):  # fmt: skip
     app.add_typer(group, name=name)
+records.add_to(app)
 
 _IMPORT = 1000  # accounts in one request
 _FOLLOW = 2.0  # seconds between looks for what is new
 _CALL = ("started", "caller", "called", "status", "answered", "ended", "ended_by", "account")
 _EVENT = ("at", "kind", "about", "text")
-
-
-class _State:
-    client: Client
-    output: Output
-
-
-_state = _State()
 
 
 @app.callback()
@@ -53,12 +48,8 @@ def settings(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of tables.")] = False,
 ) -> None:
     """What all commands share."""
-    _state.client = Client.found(api, key, tenant)
-    _state.output = Output(as_json)
-
-
-def _owned(path: str, **query: Any) -> Any:
-    return _state.client.pages(path, tenant=_state.client.tenant, **query)
+    state.client = Client.found(api, key, tenant)
+    state.output = Output(as_json)
 
 
 # Tenants, domains, keys, edges
@@ -67,19 +58,19 @@ def _owned(path: str, **query: Any) -> Any:
 @tenants.command("list")
 def list_tenants() -> None:
     """All tenants."""
-    _state.output.table(_state.client.pages("/v1/tenants"), ("id", "name", "country", "outgoing_plan"))
+    state.output.table(state.client.pages("/v1/tenants"), ("id", "name", "country", "outgoing_plan"))
 
 
 @tenants.command("add")
 def add_tenant(name: str) -> None:
     """Make a tenant."""
-    _state.output.one(_state.client.call("POST", "/v1/tenants", {"name": name}))
+    state.output.one(state.client.call("POST", "/v1/tenants", {"name": name}))
 
 
 @domains.command("list")
 def list_domains() -> None:
     """A tenant's domains."""
-    _state.output.table(_owned("/v1/domains"), ("name", "aliases", "default"))
+    state.output.table(state.owned("/v1/domains"), ("name", "aliases", "default"))
 
 
 @domains.command("add")
@@ -87,34 +78,34 @@ def add_domain(
     name: str, alias: Annotated[list[str] | None, typer.Option(help="Means the same domain.")] = None
 ) -> None:
     """Make a domain."""
-    body = {"name": name, "aliases": alias or [], "tenant": _state.client.tenant}
-    _state.output.one(_state.client.call("POST", "/v1/domains", _given(body)))
+    body = {"name": name, "aliases": alias or [], "tenant": state.client.tenant}
+    state.output.one(state.client.call("POST", "/v1/domains", _given(body)))
 
 
 @keys.command("list")
 def list_keys() -> None:
     """API keys, without their secrets."""
-    _state.output.table(_owned("/v1/keys"), ("id", "role", "note"))
+    state.output.table(state.owned("/v1/keys"), ("id", "role", "note"))
 
 
 @keys.command("add")
 def add_key(note: str, role: Annotated[str, typer.Option(help="owner, admin or read-only.")] = "owner") -> None:
     """Make an API key; it is shown this once."""
-    body = {"note": note, "role": role, "tenant": _state.client.tenant}
-    _state.output.one(_state.client.call("POST", "/v1/keys", _given(body)))
+    body = {"note": note, "role": role, "tenant": state.client.tenant}
+    state.output.one(state.client.call("POST", "/v1/keys", _given(body)))
 
 
 @keys.command("revoke")
 def revoke_key(key: str) -> None:
     """Revoke an API key, at once."""
-    _state.client.call("DELETE", path_of("keys", key))
-    _state.output.done(f"{key} is revoked.")
+    state.client.call("DELETE", path_of("keys", key))
+    state.output.done(f"{key} is revoked.")
 
 
 @edges.command("list")
 def list_edges() -> None:
     """The fleet."""
-    _state.output.table(_state.client.pages("/v1/edges"), ("id", "addresses", "state"))
+    state.output.table(state.client.pages("/v1/edges"), ("id", "addresses", "holds"))
 
 
 @edges.command("add")
@@ -123,7 +114,7 @@ def add_edge(
 ) -> None:
     """Register an edge by the key that `python -m edge public-key` prints."""
     body = {"id": edge, "public_key": public_key, "addresses": address}
-    _state.output.one(_state.client.call("POST", "/v1/edges", body))
+    state.output.one(state.client.call("POST", "/v1/edges", body))
 
 
 # Accounts
@@ -133,7 +124,7 @@ def add_edge(
 def list_accounts() -> None:
     """A tenant's accounts."""
     columns = ("aor", "display_name", "enabled", "do_not_disturb", "plan", "caller_id")
-    _state.output.table(_owned("/v1/accounts"), columns)
+    state.output.table(state.owned("/v1/accounts"), columns)
 
 
 @accounts.command("add")
@@ -148,15 +139,15 @@ def add_account(
     username, _, domain = aor.rpartition("@")
     body = {"username": username, "domain": domain, "password": password}
     body |= {"display_name": display_name, "caller_id": caller_id, "plan": plan}
-    _state.output.one(_state.client.call("POST", "/v1/accounts", _given(body)))
+    state.output.one(state.client.call("POST", "/v1/accounts", _given(body)))
 
 
 @accounts.command("show")
 def show_account(aor: str) -> None:
     """One account, and where its phones are."""
-    found = _state.client.call("GET", path_of("accounts", aor))
-    found["phones"] = _state.client.call("GET", path_of("accounts", aor, "bindings"))
-    _state.output.one(found)
+    found = state.client.call("GET", path_of("accounts", aor))
+    found["phones"] = state.client.call("GET", path_of("accounts", aor, "bindings"))
+    state.output.one(found)
 
 
 @accounts.command("set")
@@ -171,7 +162,7 @@ def set_account(
     """Change what is given."""
     body = {"enabled": enabled, "do_not_disturb": do_not_disturb, "display_name": display_name}
     body |= {"caller_id": caller_id, "plan": plan}
-    _state.output.one(_state.client.call("PATCH", path_of("accounts", aor), _given(body)))
+    state.output.one(state.client.call("PATCH", path_of("accounts", aor), _given(body)))
 
 
 @accounts.command("password")
@@ -179,14 +170,14 @@ def set_password(
     aor: str, password: Annotated[str | None, typer.Option(help="One is made if left out.")] = None
 ) -> None:
     """Set a new password."""
-    _state.output.one(_state.client.call("POST", path_of("accounts", aor, "password"), _given({"password": password})))
+    state.output.one(state.client.call("POST", path_of("accounts", aor, "password"), _given({"password": password})))
 
 
 @accounts.command("remove")
 def remove_account(aor: str) -> None:
     """Remove an account and its bindings."""
-    _state.client.call("DELETE", path_of("accounts", aor))
-    _state.output.done(f"{aor} is gone.")
+    state.client.call("DELETE", path_of("accounts", aor))
+    state.output.done(f"{aor} is gone.")
 
 
 @accounts.command("import")
@@ -205,12 +196,12 @@ def import_accounts(
         buffer = io.StringIO()
         csv.writer(buffer).writerows(head + part)
         try:
-            made = _state.client.call(
+            made = state.client.call(
                 "POST",
                 "/v1/accounts:import",
                 data=buffer.getvalue().encode(),
                 kind="text/csv",
-                tenant=_state.client.tenant,
+                tenant=state.client.tenant,
             )
         except ApiError as error:
             text = f"accounts {number * _IMPORT + 1} to {number * _IMPORT + len(part)} weren't imported: {error}"
@@ -221,7 +212,7 @@ def import_accounts(
 @accounts.command("export")
 def export_accounts() -> None:
     """All accounts as CSV that can be imported again, without passwords."""
-    sys.stdout.write(_state.client.call("GET", "/v1/accounts:export", tenant=_state.client.tenant))
+    sys.stdout.write(state.client.call("GET", "/v1/accounts:export", tenant=state.client.tenant))
 
 
 # Providers and plans
@@ -230,8 +221,8 @@ def export_accounts() -> None:
 @providers.command("list")
 def list_providers() -> None:
     """A tenant's provider accounts, and how their registrations stand."""
-    rows = ({**item, "state": (item["registration"] or {}).get("state", "-")} for item in _owned("/v1/providers"))
-    _state.output.table(rows, ("name", "host", "username", "enabled", "state", "incoming", "plan"))
+    rows = ({**item, "state": (item["registration"] or {}).get("state", "-")} for item in state.owned("/v1/providers"))
+    state.output.table(rows, ("name", "host", "username", "enabled", "state", "incoming", "plan"))
 
 
 @providers.command("add")
@@ -247,27 +238,27 @@ def add_provider(
     """Add an account with a VoIP provider; it is registered within seconds."""
     body: dict[str, Any] = {"name": name, "host": host, "username": username, "password": password}
     body |= {"caller_id": caller_id, "transport": transport, "incoming": incoming or []}
-    body["tenant"] = _state.client.tenant
-    _state.output.one(_state.client.call("POST", "/v1/providers", _given(body)))
+    body["tenant"] = state.client.tenant
+    state.output.one(state.client.call("POST", "/v1/providers", _given(body)))
 
 
 @providers.command("show")
 def show_provider(name: str) -> None:
     """One provider account."""
-    _state.output.one(_state.client.call("GET", path_of("providers", name), tenant=_state.client.tenant))
+    state.output.one(state.client.call("GET", path_of("providers", name), tenant=state.client.tenant))
 
 
 @providers.command("remove")
 def remove_provider(name: str) -> None:
     """Remove a provider account; it is unregistered."""
-    _state.client.call("DELETE", path_of("providers", name), tenant=_state.client.tenant)
-    _state.output.done(f"{name} is gone.")
+    state.client.call("DELETE", path_of("providers", name), tenant=state.client.tenant)
+    state.output.done(f"{name} is gone.")
 
 
 @plans.command("list")
 def list_plans() -> None:
     """A tenant's dial plans."""
-    _state.output.table(_owned("/v1/plans"), ("name", "published", "latest", "published_by"))
+    state.output.table(state.owned("/v1/plans"), ("name", "published", "latest", "published_by"))
 
 
 @plans.command("publish")
@@ -280,16 +271,14 @@ def publish_plan(
     text = "\n".join(f"  {line}" for line in file.read_text(encoding="utf-8").splitlines())
     data = f"publish: true\nnote: {_quoted(note)}\nplan:\n{text}\n".encode()
     where = f"{path_of('plans', name)}/versions"
-    _state.output.one(
-        _state.client.call("POST", where, data=data, kind="application/yaml", tenant=_state.client.tenant)
-    )
+    state.output.one(state.client.call("POST", where, data=data, kind="application/yaml", tenant=state.client.tenant))
 
 
 @plans.command("rollback")
 def roll_back(name: str, version: int) -> None:
     """Let another version count."""
     where = f"{path_of('plans', name)}/publish"
-    _state.output.one(_state.client.call("POST", where, {"version": version}, tenant=_state.client.tenant))
+    state.output.one(state.client.call("POST", where, {"version": version}, tenant=state.client.tenant))
 
 
 @plans.command("try")
@@ -304,17 +293,17 @@ def try_plan(
     """What would become of a call. Nobody is rung."""
     body = {"caller": caller, "called": called, "at": at, "direction": direction, "provider": provider}
     where = f"{path_of('plans', name)}:simulate"
-    found = _state.client.call("POST", where, _given(body), tenant=_state.client.tenant)
-    if _state.output.as_json:
-        _state.output.one(found)
+    found = state.client.call("POST", where, _given(body), tenant=state.client.tenant)
+    if state.output.as_json:
+        state.output.one(found)
         return
     if found["error"]:
         raise ApiError(f"The script fails: {found['error']}")
-    _state.output.table(found["rules"], ("rule", "outcome")) if found["rules"] else None
+    state.output.table(found["rules"], ("rule", "outcome")) if found["rules"] else None
     for line in found["log"]:
-        _state.output.done(f"log: {line}")
+        state.output.done(f"log: {line}")
     steps = [{**step, "rings": [leg["rings"] for leg in step["legs"]]} for step in found["steps"]]
-    _state.output.table(steps, ("rings", "timeout", "after", "forward", "status", "reason", "redirect", "as_dialled"))
+    state.output.table(steps, ("rings", "timeout", "after", "forward", "status", "reason", "redirect", "as_dialled"))
 
 
 # What happens
@@ -345,14 +334,14 @@ def _stream(
     seen: set[Any] = set()
     while True:
         today = day or datetime.datetime.now(datetime.UTC).date().isoformat()
-        new = [item for item in _owned(path, day=today, **query) if mark(item) not in seen]
+        new = [item for item in state.owned(path, day=today, **query) if mark(item) not in seen]
         seen |= {mark(item) for item in new}
         shown = [{**item, **{name: moment(item[name]) for name in times}} for item in new]
         if not follow:
-            _state.output.table(new if _state.output.as_json else shown, columns)
+            state.output.table(new if state.output.as_json else shown, columns)
             return
-        for item in new if _state.output.as_json else shown:
-            _state.output.line(item, columns)
+        for item in new if state.output.as_json else shown:
+            state.output.line(item, columns)
         time.sleep(_FOLLOW)
 
 
@@ -368,7 +357,7 @@ def _quoted(text: str) -> str:
 def main() -> None:
     try:
         app(prog_name="python -m lambdas.cli", standalone_mode=True)
-    except ApiError as error:
+    except (ApiError, records.RecordsError) as error:
         errors.print(f"sipwizard: {error}", markup=False, highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:

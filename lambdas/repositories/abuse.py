@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from typing import Literal, cast
 
 from lambdas.decisions.abuse import NEW, STRETCH
 from lambdas.repositories.call_models import AbuseItem
 
 _KEEP = 30 * 86_400
 _MOST_OTHERS = 500  # sources or accounts that one item names
+
+
+Kind = Literal["account", "source", "premium"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How often, in the stretch of time that began ``at``, and with which others."""
+
+    kind: Kind
+    name: str
+    at: int
+    times: int
+    others: list[str]
 
 
 class Abuse:
@@ -37,15 +53,13 @@ class Abuse:
         counted = self._add(f"premium#{account}", prefix, now)
         return int(counted.times), sorted(counted.others or ())
 
-    def day(self, day: str, what: str) -> dict[str, tuple[int, set[str]]]:
-        """Of one day (YYYY-MM-DD, UTC): how often each ``what`` ("account", "source" or "premium") has tried, and with
-        which others."""
-        found: dict[str, tuple[int, set[str]]] = {}
-        for item in AbuseItem.by_day.query(f"abuse#{day}"):
-            kind, _, name = item.pk.removeprefix("abuse#").partition("#")
-            if kind == what:
-                times, others = found.get(name, (0, set()))
-                found[name] = times + int(item.times or 0), others | set(item.others or ())
+    def of(self, day: str, limit: int) -> list[Attempts]:
+        """Those of one day (YYYY-MM-DD, UTC), by time."""
+        found = []
+        for item in AbuseItem.by_day.query(f"abuse#{day}", limit=limit):
+            _, kind, name = item.pk.split("#", 2)
+            others = sorted(item.others or ())
+            found.append(Attempts(cast(Kind, kind), name, int(item.sk), int(item.times or 0), others))
         return found
 
     def _add(self, what: str, other: str, now: float) -> AbuseItem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
 import os
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.fleet import development_client
 from scripts.processes import wait_for
 from tests.integration.test_plan_scripts import phones
 from tests.integration.test_provisioning import tenant
-from tests.support.socket_phone import call
+from tests.support.socket_phone import call, in_dialog
 
 pytestmark = pytest.mark.integration
 
@@ -117,3 +119,42 @@ def test_following_calls(fleet, tmp_path):
         finally:
             process.terminate()
             process.wait(10)
+
+
+def test_records_and_who_stands_out(cli, fleet, tmp_path):
+    owner = fleet.api("GET", "/v1/accounts/alice@sipwizard.test")["tenant"]
+    admin = {"SIPWIZARD_KEY": fleet.key, "SIPWIZARD_TENANT": owner}
+    with phones(fleet, "alice", "bob") as (alice, bob):
+        dialog, _ = call(alice, bob, "sip:bob@sipwizard.test")
+        in_dialog(alice, dialog, "BYE", bob)
+        alice.agent.password = "wrong"
+        invite = alice.invite("sip:bob@sipwizard.test")
+        assert alice.wait(lambda: alice.agent.final(invite)).status == 403
+        alice.agent.password = fleet.accounts["alice"].password
+    call_id = dialog.call_id
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    wait_for(
+        "the record", lambda: any(one["call_id"] == call_id and one["ended"] for one in fleet.calls(owner, today)), 10
+    )
+    said = cli("records", "fetch", "--since", today, "--attempts", **admin)
+    assert "are in records" in said.replace("\n", " ")
+    assert json.loads(cli("--json", "sql", f"SELECT caller, ended_by FROM calls WHERE call_id = '{call_id}'")) == [
+        {"caller": "alice@sipwizard.test", "ended_by": "caller"}
+    ]
+    assert "audit" in cli("sql", "SELECT kind, count(*) FROM events GROUP BY 1")
+    top = json.loads(cli("--json", "abuse", "top", "--by", "failures"))
+    assert [one["failures"] >= 1 for one in top if one["account"] == "alice@sipwizard.test"] == [True]
+    # The same out of the table itself.
+    pages = development_client("dynamodb", fleet.endpoint).get_paginator("scan").paginate(TableName="sipwizard-calls")
+    with (tmp_path / "export.json").open("w") as file:
+        for page in pages:
+            for item in page["Items"]:
+                file.write(json.dumps({"Item": item}) + "\n")
+    cli("records", "convert", "export.json", "--data", "all")
+    query = f"SELECT id, caller, called, started, ended, seconds, edges FROM (SELECT *, [caller_edge, called_edge] AS edges FROM calls) WHERE tenant = '{owner}' AND ended IS NOT NULL ORDER BY ALL"
+    fetched, exported = (json.loads(cli("--json", "sql", query, "--data", place)) for place in ("records", "all"))
+    assert [one for one in exported if one in fetched] == fetched
+    assert fetched
+    assert "isn't a day" in cli("records", "fetch", "--since", "yesterday", fails=True)
+    assert "There are no records in nowhere" in cli("sql", "FROM calls", "--data", "nowhere", fails=True)
+    assert "--by is one of" in cli("abuse", "top", "--by", "x", fails=True)

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from lambdas.api.problems import responses
 from lambdas.api.provisioning import (
     accounts,
+    attempts,
     bans,
     bulk,
     calls,
@@ -19,5 +20,5 @@ from lambdas.api.provisioning import (
 )
 
 router = APIRouter(prefix="/v1", responses=responses(400, 401, 422))
-for module in (tenants, domains, bulk, accounts, providers, plans, store, edges, bans, keys, calls, events):
+for module in (tenants, domains, bulk, accounts, providers, plans, store, edges, bans, attempts, keys, calls, events):
     router.include_router(module.router)

@@ -22,6 +22,7 @@ class Leg(BaseModel):
     to: Annotated[str, Field(description="The account, or the URI at the provider.")]
     provider: str
     edge: Annotated[str, Field(description="The edge address that it left from.")]
+    number: Annotated[str, Field(description="What was called there, in E.164 form if it has one.")]
     status: Annotated[int, Field(description="Of its final response; 0 if there was none, or it was never tried.")]
 
 
@@ -81,7 +82,10 @@ def _shown(call: StoredCall) -> Call:
         providers=_names(call.providers),
         user_agents=call.user_agents,
         codecs=list(call.codecs),
-        legs=[Leg(to=leg.to, provider=_name(leg.provider), edge=leg.address, status=leg.status) for leg in call.legs],
+        legs=[
+            Leg(to=leg.to, provider=_name(leg.provider), edge=leg.address, number=leg.number, status=leg.status)
+            for leg in call.legs
+        ],
     )
 
 

@@ -1,0 +1,9 @@
+-- As GET /v1/calls gives them, with the tenant.
+CREATE TEMP VIEW source_calls AS
+SELECT * FROM read_json(getvariable('files'), format = 'newline_delimited', columns = {
+    id: 'VARCHAR', tenant: 'VARCHAR', call_id: 'VARCHAR', caller: 'VARCHAR', called: 'VARCHAR', account: 'VARCHAR',
+    started: 'DOUBLE', ringing: 'DOUBLE', answered: 'DOUBLE', ended: 'DOUBLE', status: 'DOUBLE',
+    ended_by: 'VARCHAR', reason: 'VARCHAR', providers: 'VARCHAR[]', edges: 'VARCHAR[]', user_agents: 'VARCHAR[]',
+    codecs: 'VARCHAR[]',
+    legs: 'STRUCT("to" VARCHAR, provider VARCHAR, edge VARCHAR, number VARCHAR, status INTEGER)[]'
+})

@@ -1,0 +1,16 @@
+-- One row a call, from source_calls. Times are UTC.
+SELECT
+    id, tenant, call_id, caller, called, account,
+    make_timestamp((started * 1000000)::BIGINT) AS started,
+    make_timestamp((ringing * 1000000)::BIGINT) AS ringing,
+    make_timestamp((answered * 1000000)::BIGINT) AS answered,
+    make_timestamp((ended * 1000000)::BIGINT) AS ended,
+    CASE WHEN answered IS NULL THEN 0 ELSE ended - answered END AS seconds,
+    status::INTEGER AS status,
+    ended_by, reason,
+    providers[1] AS provider_in, providers[2] AS provider_out,
+    legs[1].number AS number,
+    edges[1] AS caller_edge, edges[2] AS called_edge,
+    user_agents[1] AS caller_agent, user_agents[2] AS called_agent,
+    codecs
+FROM source_calls
