@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import threading
 
 
 def main() -> None:
@@ -21,6 +22,7 @@ def main() -> None:
         os.environ["AWS_ENDPOINT_URL"] = options.endpoint
     # Imported late: PynamoDB and botocore read the environment when they are.
     from lambdas.api.apps import combined_app
+    from lambdas.api.delivering import work
     from lambdas.api.security import new_key
     from lambdas.api.services import Services
 
@@ -29,6 +31,8 @@ def main() -> None:
         _, text = new_key(services, "", "made on the command line")
         print(text)
         return
+    if services.hooks.available:
+        threading.Thread(target=work, args=(services,), daemon=True).start()
     import uvicorn
 
     uvicorn.run(combined_app(services), host=options.host, port=options.port, log_level="warning")

@@ -166,7 +166,7 @@ class DevelopmentFleet:
             "GATEWAY_PORT": str(MINISTACK),
             "BIND_HOST": host.address,
             "MINISTACK_HOST": host.address,
-            "SERVICES": "dynamodb",
+            "SERVICES": "dynamodb,sqs",
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "LOG_LEVEL": "WARNING",
@@ -196,13 +196,22 @@ class DevelopmentFleet:
         self.start_control_at("control", self.control, self.control_endpoint or self.endpoint, {})
         self._say(f"control plane ready at {self.api_url}")
 
+    def _queue(self, host: Host, endpoint: str) -> dict[str, str]:
+        """Where webhooks wait, if the endpoint has queues."""
+        if not self._own_dynamodb:
+            return {}
+        made = in_namespace(
+            host.namespace, lambda: development_client("sqs", endpoint).create_queue(QueueName=f"{PREFIX}-hooks")
+        )
+        return {"HOOKS_QUEUE": made["QueueUrl"]}
+
     def start_control_at(self, name: str, host: Host, endpoint: str, environment: dict[str, str]) -> None:
         """A control plane over the tables at ``endpoint``."""
         key = self.directory / "secrets.key"
         if not key.exists():
             key.touch(0o600)
             key.write_bytes(base64.b64encode(os.urandom(32)))
-        environment = {"SECRETS_KEY_FILE": str(key), **environment}
+        environment = {"SECRETS_KEY_FILE": str(key), **self._queue(host, endpoint), **environment}
         arguments = ["-m", "lambdas", "--host", host.address, "--port", str(CONTROL), "--endpoint", endpoint]
         self._run(name, arguments, environment, host)
         url = f"http://{host.address}:{CONTROL}/v1/openapi.json"

@@ -77,5 +77,7 @@ def _register(question: RegisterQuestion, services: Services) -> Decision:
         facts = register.RegisterFacts(account, services.bindings.of(question.aor))
         outcome = register.decide(question, facts, services.clock(), services.limits)
         if services.bindings.write(outcome.puts):
+            if account is not None and outcome.puts:
+                services.notices.moved(account, facts.bindings, outcome.puts, services.clock())
             return outcome.decision
     return Reject(status=503, retry_after=1)

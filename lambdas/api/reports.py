@@ -56,19 +56,23 @@ def _apply(report: Report, services: Services) -> None:
             number = report.legs[0].number if report.legs else ""
             rates = services.directory.settings(report.tenant).rates if report.counted and number else ()
             _spend(services.calls.answered(report, rate_of(number, rates)), report.tenant, services)
+            services.notices.answered(report)
         case CallFailed():
             services.calls.failed(report)
+            services.notices.failed(report)
         case CallEnded():
             _spend(services.calls.ended(report), report.tenant, services)
+            services.notices.ended(report)
         case ProviderReport():
             services.providers.note(report)
         case BindingReport():
             for _ in range(_RACES):
                 account = services.directory.account(report.aor)
-                puts = decisions.decide(
-                    report, account, services.bindings.of(report.aor), services.clock(), services.limits
-                )
+                bindings = services.bindings.of(report.aor)
+                puts = decisions.decide(report, account, bindings, services.clock(), services.limits)
                 if services.bindings.write(puts):
+                    if account is not None and puts:
+                        services.notices.moved(account, bindings, puts, services.clock())
                     return
             raise Problem(503, "A binding changes too often just now; send the reports again.", {"Retry-After": "1"})
 

@@ -77,7 +77,11 @@ class _Routing(Composing):
         """As far as limits allow it."""
         if not self.calls:
             return decision
-        return Admission(self.question, self.payer, self.settings, self.accounts.get, self.services).admit(decision)
+        admission = Admission(self.question, self.payer, self.settings, self.accounts.get, self.services)
+        admitted = admission.admit(decision)
+        if isinstance(admitted, Route) and not self.question.again:
+            self.services.notices.started(self.question, self.payer.tenant, self.now)
+        return admitted
 
     def _go_on(self, provider: Provider | None) -> Decision:
         """All that the plan said has failed, and its script wants to be asked again."""

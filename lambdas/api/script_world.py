@@ -9,7 +9,8 @@ from collections import OrderedDict
 from typing import Any
 
 from lambdas.lookups.enum import Enum
-from lambdas.lookups.pages import PageError, Pages
+from lambdas.lookups.outside import OutsideError
+from lambdas.lookups.pages import Pages
 from lambdas.repositories.store import KEY, LONGEST_VALUE, MOST_KEYS, Full, Store
 from lambdas.sandbox.client import Refusal
 
@@ -95,7 +96,7 @@ class ScriptWorld:
         self._take("http_get")
         try:
             status, text = self._pages.get(url, self._hosts)
-        except PageError as error:
+        except OutsideError as error:
             if error.forbidden:
                 raise Refusal(f"http_get: {error}") from error
             return {"status": 0, "text": str(error)}

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from lambdas.api.notices import Notices
 from lambdas.api.script_world import PUTS_A_MINUTE, Rate, ScriptWorld
 from lambdas.contract import FleetKey
 from lambdas.decisions.lease import Lease
@@ -26,6 +27,7 @@ from lambdas.repositories.bindings import Bindings
 from lambdas.repositories.calls import Calls
 from lambdas.repositories.directory import Directory
 from lambdas.repositories.events import Events
+from lambdas.repositories.hooks import Hooks
 from lambdas.repositories.idempotency import Idempotency
 from lambdas.repositories.leases import Leases, Presence
 from lambdas.repositories.models import EdgeItem
@@ -84,7 +86,10 @@ class Services:
         self.bindings = Bindings()
         self.leases = Leases()
         self.assignments = Assignments()
-        self.providers = Providers(self.directory, Vault())
+        vault = Vault()
+        self.providers = Providers(self.directory, vault)
+        self.hooks = Hooks(self.directory, vault)
+        self.notices = Notices(self.directory, self.hooks)
         self.plans = Plans(self.directory)
         self.usage = Usage()
         self.abuse = Abuse()

@@ -322,7 +322,7 @@ def show_calls(
 def show_events(
     day: Annotated[str | None, typer.Option(help="UTC, like 2026-01-31; today, if left out.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
-    kind: Annotated[str | None, typer.Option(help="plan, audit or abuse.")] = None,
+    kind: Annotated[str | None, typer.Option(help="plan, audit, abuse or hook.")] = None,
 ) -> None:
     """What dial plans have logged, and who changed what."""
     _stream("/v1/events", day, follow, _EVENT, lambda item: (item["at"], item["text"]), ("at",), kind=kind)

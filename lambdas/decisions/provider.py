@@ -110,7 +110,8 @@ class Settings:
     """A tenant's. ``country`` is an ISO 3166 code or ""; ``emergency`` names the providers for emergency calls,
     ``plan`` the dial plan of calls by its accounts ("" for none); ``script_hosts`` are those that its scripts may ask.
     ``limits`` are those of all its accounts together, ``account_limits`` each one's that has none of its own;
-    ``suspended`` says why nobody of it may do anything ("" if they may); ``rules`` when an account is suspended."""
+    ``suspended`` says why nobody of it may do anything ("" if they may); ``rules`` when an account is suspended;
+    ``hooked`` names the webhooks for each kind of event."""
 
     country: str = ""
     emergency: tuple[str, ...] = ()
@@ -123,3 +124,4 @@ class Settings:
     suspended: str = ""
     tenant: str = ""
     rules: Rules = DEFAULT
+    hooked: Mapping[str, list[str]] = field(default_factory=dict)

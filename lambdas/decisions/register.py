@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from lambdas.contract import Accept, ContactField, RegisterQuestion, Reject
 from lambdas.decisions.digest import refuse
-from lambdas.decisions.values import Account, Outcome, Put, StoredBinding, newest, present, remove
+from lambdas.decisions.values import Account, Outcome, Put, StoredBinding, newest, present, remove, written
 
 _MOST_ITEMS = 50  # of one AOR, tombstones included, past which removals of what isn't there leave no mark
 
@@ -44,9 +44,7 @@ def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, limits:
         puts = _star(question, facts, now) if question.star else _contacts(question, facts, now, limits)
     except _Refused as refused:
         return Outcome(refused.reject)
-    items = {(item.key, item.address): item for item in facts.bindings}
-    items |= {(put.binding.key, put.binding.address): put.binding for put in puts}
-    after = present(items.values(), now)
+    after = present(written(facts.bindings, puts), now)
     most = limits.max_bindings
     if facts.account is not None and facts.account.limits.registrations is not None:
         most = min(most, facts.account.limits.registrations)

@@ -141,6 +141,13 @@ class Outcome:
     puts: tuple[Put, ...] = ()
 
 
+def written(bindings: Iterable[StoredBinding], puts: Iterable[Put]) -> list[StoredBinding]:
+    """The items of an AOR once ``puts`` are written."""
+    items = {(item.key, item.address): item for item in bindings}
+    items |= {(put.binding.key, put.binding.address): put.binding for put in puts}
+    return list(items.values())
+
+
 def remove(item: StoredBinding, revision: str, now: float) -> Put:
     """``item`` as a removed one, its place in the order kept."""
     gone = replace(item, removed=True, changed_at=round(now * 1000), revision=revision)

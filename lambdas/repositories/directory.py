@@ -308,6 +308,7 @@ class Directory:
             item.suspended,
             tenant,
             Rules(**_values(item.suspension_rules)),
+            item.hooked,
         )
 
     def fleet_secret(self) -> bytes:

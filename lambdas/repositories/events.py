@@ -13,7 +13,7 @@ from lambdas.repositories.call_models import EventItem
 KEEP = 30 * 86_400
 _LONGEST = 12_000  # characters
 
-Kind = Literal["plan", "audit", "abuse"]
+Kind = Literal["plan", "audit", "abuse", "hook"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,8 @@ class DirectoryItem(Model):
 
 class TenantItem(DirectoryItem, discriminator="tenant"):
     """``country`` (ISO 3166) tells what national numbers mean; ``outbound_routes`` are objects with ``prefix`` and
-    ``providers``, ``rates`` such with ``prefix`` and ``per_minute``; ``suspended`` says why nobody of it may do
-    anything."""
+    ``providers``, ``rates`` such with ``prefix`` and ``per_minute``; ``hooked`` maps kinds of events to the names of
+    the webhooks that want to hear of them; ``suspended`` says why nobody of it may do anything."""
 
     id = UnicodeAttribute()
     name = UnicodeAttribute()
@@ -78,6 +78,7 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     account_limits = JSONAttribute(default=dict)
     rates = JSONAttribute(default=list)
     suspension_rules = JSONAttribute(default=dict)
+    hooked = JSONAttribute(default=dict)
     suspended = UnicodeAttribute(default="")
 
 
@@ -250,6 +251,17 @@ class BanItem(DirectoryItem, discriminator="ban"):
     reason = UnicodeAttribute(default="")
     until = NumberAttribute()
     ttl = NumberAttribute()
+
+
+class HookItem(DirectoryItem, discriminator="hook"):
+    """A webhook. ``id`` is ``tenant/name``; ``secret`` is sealed by the Vault."""
+
+    id = UnicodeAttribute()
+    tenant = UnicodeAttribute()
+    name = UnicodeAttribute()
+    url = UnicodeAttribute()
+    events = ListAttribute[str]()
+    secret = UnicodeAttribute()
 
 
 class SecretItem(DirectoryItem, discriminator="secret"):

@@ -38,7 +38,7 @@ from lambdas.contract import (
     RouteQuestion,
 )
 from lambdas.decisions.digest import ha1
-from scripts.processes import Processes
+from scripts.processes import Processes, wait_for
 from scripts.tables import table_definitions
 from tests.integration.conftest import fresh_base
 
@@ -291,3 +291,20 @@ def test_provisioning_and_a_register_decision_through_the_deployed_functions(dep
     assert sealed.startswith("kms:")
     rogue = Identity.load_or_make("edge-a", tmp_path / "rogue.key")
     assert _as_edge(deployed, rogue, "/edge/decisions", body)[0] == 401
+
+
+def test_what_waits_for_webhooks_is_taken_by_its_function(deployed):
+    client = boto3.client(
+        "sqs", endpoint_url=deployed.endpoint, region_name="us-east-1",
+        aws_access_key_id="test", aws_secret_access_key="test",
+    )  # fmt: skip
+    (queue,) = [url for url in client.list_queues()["QueueUrls"] if "HooksQueue" in url]
+    notice = {"tenant": "t1", "hook": "gone", "kind": "ping", "id": "msg_1", "at": 1, "data": {}}
+    client.send_message(QueueUrl=queue, MessageBody=json.dumps(notice))
+
+    def waiting() -> int:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = client.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+        return sum(int(found[name]) for name in names)
+
+    wait_for("the message to be taken", lambda: not waiting(), 60)

@@ -86,6 +86,12 @@ def bodies(victim, own_domain):
         ("PUT", "/v1/tenants/{tenant}/suspension"): {"reason": "mine"},
         ("PUT", "/v1/accounts/{aor}/suspension"): {"reason": "mine"},
         ("POST", "/v1/bans"): {"network": "192.0.2.7"},
+        ("POST", "/v1/hooks"): {
+            "tenant": victim.tenant,
+            "name": victim.name,
+            "url": "https://192.0.2.7/",
+            "events": ["call.ended"],
+        },
     }
 
 

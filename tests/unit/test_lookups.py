@@ -10,7 +10,8 @@ import pytest
 
 from lambdas.lookups import pages as pages_module
 from lambdas.lookups.enum import Enum
-from lambdas.lookups.pages import LONGEST, PageError, Pages
+from lambdas.lookups.outside import LONGEST, OutsideError
+from lambdas.lookups.pages import Pages
 from tests.support.dns_server import DnsServer
 
 NUMBER = "9.9.3.0.0.0.0.6.4.9.7.0.2.4.4"
@@ -115,7 +116,7 @@ def test_a_slow_page_is_given_up(site, monkeypatch, path):
     monkeypatch.setenv("SCRIPT_NETWORKS", "127.0.0.0/8")
     monkeypatch.setattr(pages_module, "TIMEOUT", 0.3)
     begun = time.monotonic()
-    with pytest.raises(PageError, match="doesn't answer") as caught:
+    with pytest.raises(OutsideError, match="doesn't answer") as caught:
         Pages().get(f"http://{site}{path}", {site})
     assert not caught.value.forbidden
     assert time.monotonic() - begun < 1
@@ -135,13 +136,13 @@ def test_a_slow_page_is_given_up(site, monkeypatch, path):
     ],
 )
 def test_what_isnt_allowed_is_never_asked(site, url, says):
-    with pytest.raises(PageError, match=says) as caught:
+    with pytest.raises(OutsideError, match=says) as caught:
         Pages().get(url.format(site=site), {site})
     assert caught.value.forbidden
 
 
 def test_not_even_an_allowed_name_leads_to_a_private_address(monkeypatch):
     for host in ("127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "[fd00::1]", "0.0.0.0"):
-        with pytest.raises(PageError, match="public address") as caught:
+        with pytest.raises(OutsideError, match="public address") as caught:
             Pages().get(f"http://{host}/", {host.strip("[]")})
         assert caught.value.forbidden

@@ -32,7 +32,7 @@ def test_leases_are_strongly_consistent_with_a_witness_where_there_are_two_regio
 
 
 def test_functions_may_do_only_what_they_need():
-    for name in ("DecisionsFunction", "ProvisioningFunction"):
+    for name in ("DecisionsFunction", "ProvisioningFunction", "HooksFunction"):
         for policy in RESOURCES[name]["Properties"]["Policies"]:
             for statement in policy["Statement"]:
                 actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
@@ -47,9 +47,12 @@ def test_functions_may_do_only_what_they_need():
                     assert statement["Condition"]["StringEquals"] == {
                         "aws:ResourceTag/sipwizard": {"Ref": "TablePrefix"}
                     }
-                elif statement["Sid"] in ("OpenPasswordsOfProviders", "SealPasswordsOfProviders"):
-                    assert actions == ["kms:Decrypt" if name == "DecisionsFunction" else "kms:Encrypt"]
+                elif statement["Sid"] in ("OpenPasswordsOfProviders", "SealPasswordsOfProviders", "OpenTheirSecrets"):
+                    assert actions == ["kms:Encrypt" if name == "ProvisioningFunction" else "kms:Decrypt"]
                     assert resources == [{"If": ["MakesKey", {"GetAtt": "SecretsKeyMade.Arn"}, {"Ref": "SecretsKey"}]}]
+                elif actions[0].startswith("sqs:"):
+                    assert actions == ["sqs:ChangeMessageVisibility" if name == "HooksFunction" else "sqs:SendMessage"]
+                    assert resources == [{"GetAtt": "HooksQueue.Arn"}]
                 else:
                     assert all("table/${TablePrefix}-" in resource["Sub"] for resource in resources)
     assert RESOURCES["DecisionsFunction"]["Properties"]["FunctionUrlConfig"]["AuthType"] == "AWS_IAM"

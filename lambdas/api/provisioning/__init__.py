@@ -12,6 +12,7 @@ from lambdas.api.provisioning import (
     domains,
     edges,
     events,
+    hooks,
     keys,
     plans,
     providers,
@@ -20,5 +21,20 @@ from lambdas.api.provisioning import (
 )
 
 router = APIRouter(prefix="/v1", responses=responses(400, 401, 422))
-for module in (tenants, domains, bulk, accounts, providers, plans, store, edges, bans, attempts, keys, calls, events):
+for module in (
+    tenants,
+    domains,
+    bulk,
+    accounts,
+    providers,
+    plans,
+    store,
+    edges,
+    bans,
+    attempts,
+    keys,
+    calls,
+    events,
+    hooks,
+):
     router.include_router(module.router)

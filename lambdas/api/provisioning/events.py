@@ -14,7 +14,7 @@ from lambdas.api.security import CallerDep, ServicesDep
 
 router = APIRouter(prefix="/events", tags=["events"], route_class=AuditedRoute)
 
-Kind = Literal["plan", "audit", "abuse"]
+Kind = Literal["plan", "audit", "abuse", "hook"]
 
 
 class Event(BaseModel):
@@ -22,7 +22,7 @@ class Event(BaseModel):
         Kind,
         Field(
             description="`plan`: what a dial plan has logged, or why it failed; `audit`: what was changed; "
-            "`abuse`: who was suspended or banned, and why."
+            "`abuse`: who was suspended or banned, and why; `hook`: what a webhook hasn't taken."
         ),
     ]
     at: Annotated[float, Field(description="Unix time in seconds.")]

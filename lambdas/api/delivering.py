@@ -1,0 +1,112 @@
+"""Delivering notices to webhooks, signed as Standard Webhooks has it, again and again until somebody takes them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import time
+from urllib.parse import urlsplit
+
+from lambdas.api.services import Services
+from lambdas.lookups.outside import Outside, OutsideError
+from lambdas.repositories.events import Event
+from lambdas.repositories.hooks import Hook, Notice, read
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 5.0
+"""Seconds for an endpoint to answer."""
+DELAYS = (10, 60, 300, 1800, 7200, 21_600, 42_600)
+"""Seconds before each further attempt; some 20 hours in all."""
+
+
+class Undeliverable(Exception):
+    """This time; the text says why."""
+
+
+class Delivery:
+    """Takes messages from the queue, however they come."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._outside = Outside(TIMEOUT)
+
+    def take(self, body: str, receipt: str, received: int) -> bool:
+        """Whether the message is done with, delivered or given up; otherwise it comes again later."""
+        notice = read(body)
+        try:
+            self._deliver(notice)
+        except Undeliverable as error:
+            if received <= len(DELAYS):
+                self._services.hooks.later(receipt, DELAYS[received - 1])
+                return False
+            text = f"webhook {notice.hook} has not taken {notice.kind} {notice.id}: {error}"
+            self._services.events.add(notice.tenant, Event("hook", time.time(), text, notice.hook))
+        return True
+
+    def _deliver(self, notice: Notice) -> None:
+        hook = self._services.hooks.get(f"{notice.tenant}/{notice.hook}")
+        if hook is None:
+            return  # it has been removed
+        body = json.dumps({"type": notice.kind, "timestamp": _moment(notice.at), "data": notice.data}).encode()
+        try:
+            host = check(hook.url, self._outside)
+            status, _ = self._outside.request(
+                "POST",
+                hook.url,
+                host,
+                self._outside.address(host),
+                signed(hook, notice.id, int(time.time()), body),
+                body,
+            )
+        except OutsideError as error:
+            raise Undeliverable(str(error)) from error
+        if not 200 <= status < 300:
+            raise Undeliverable(f"it answers with status {status}")
+
+
+def check(url: str, outside: Outside) -> str:
+    """The host of a URL that may be delivered to. Raises OutsideError."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        parts.port  # noqa: B018 - raises
+    except ValueError as error:
+        raise OutsideError(f"{url!r} is not a URL", True) from error
+    if parts.scheme not in ("https", "http") or not host or parts.username is not None:
+        raise OutsideError(f"{url!r} is not like https://www.example.com/hook", True)
+    if parts.scheme == "http" and not outside.inside(outside.address(host)):
+        raise OutsideError("only https:// will do: what is told is the tenant's secret", True)
+    return host
+
+
+def signed(hook: Hook, name: str, stamp: int, body: bytes) -> dict[str, str]:
+    """The header fields. The secret is ``whsec_`` and base64."""
+    key = base64.b64decode(hook.secret.removeprefix("whsec_"))
+    digest = hmac.new(key, f"{name}.{stamp}.".encode() + body, hashlib.sha256).digest()
+    return {
+        "content-type": "application/json",
+        "webhook-id": name,
+        "webhook-timestamp": str(stamp),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
+
+
+def _moment(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def work(services: Services) -> None:
+    """Deliver for ever, where no Lambda does."""
+    delivery = Delivery(services)
+    while True:
+        try:
+            for body, receipt, received in services.hooks.receive(5):
+                if delivery.take(body, receipt, received):
+                    services.hooks.done(receipt)
+        except Exception:
+            log.exception("the queue of webhooks can't be worked on")
+            time.sleep(5)

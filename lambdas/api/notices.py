@@ -1,0 +1,104 @@
+"""Telling webhooks what has happened: by whom it is wanted is known with the tenant, so that others cost nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from lambdas.contract import CallAnswered, CallEnded, CallFailed, IncomingQuestion, RouteQuestion
+from lambdas.decisions.values import Account, Put, StoredBinding, present, written
+from lambdas.repositories.directory import Directory
+from lambdas.repositories.hooks import Hooks, Notice
+
+log = logging.getLogger(__name__)
+
+_KNOWN, _MOST_KNOWN = 5.0, 10_000  # seconds and tenants for which it is remembered who wants to hear of what
+
+Kind = Literal["call.started", "call.answered", "call.failed", "call.ended", "registration.changed", "ping"]
+
+
+class Notices:
+    """Notices that come twice have the same id."""
+
+    def __init__(self, directory: Directory, hooks: Hooks) -> None:
+        self._directory = directory
+        self._hooks = hooks
+        self._known: dict[str, tuple[float, Mapping[str, list[str]]]] = {}
+
+    def tell(self, tenant: str, kind: Kind, of: str, at: float, data: dict[str, Any]) -> None:
+        """``of`` tells this happening from others of its kind."""
+        if not self._hooks.available or not tenant:
+            return
+        for hook in self._wanting(tenant).get(kind, ()):
+            name = hashlib.sha256("\0".join((tenant, hook, kind, of)).encode("utf-8", "replace")).hexdigest()[:24]
+            self._hooks.tell(Notice(tenant, hook, kind, f"msg_{name}", int(at), data))
+
+    def _wanting(self, tenant: str) -> Mapping[str, list[str]]:
+        """Which hooks want to hear of what, as of a few seconds ago."""
+        now = time.monotonic()
+        until, hooked = self._known.get(tenant, (0.0, {}))
+        if now >= until:
+            hooked = self._directory.settings(tenant).hooked
+            self._known.pop(tenant, None)
+            self._known[tenant] = (now + _KNOWN, hooked)
+            if len(self._known) > _MOST_KNOWN:
+                del self._known[next(iter(self._known))]
+        return hooked
+
+    def ping(self, tenant: str, hook: str, now: float) -> None:
+        """To one hook, whatever it wants to hear."""
+        self._hooks.tell(Notice(tenant, hook, "ping", f"msg_{secrets.token_hex(12)}", int(now), {}))
+
+    def started(self, question: RouteQuestion | IncomingQuestion, tenant: str, now: float) -> None:
+        """A call is about to ring somebody. It does, whatever comes of this."""
+        called = question.called if isinstance(question, RouteQuestion) else question.dialled
+        data = {"call_id": question.call_id, "caller": question.caller, "called": called}
+        try:
+            self.tell(tenant, "call.started", question.call_id, now, data)
+        except Exception:
+            log.exception("a webhook of %s can't be told", tenant)
+
+    def answered(self, report: CallAnswered) -> None:
+        data = report.model_dump(
+            mode="json",
+            include={
+                "call", "call_id", "caller", "called", "started", "ringing", "answered", "account", "providers",
+                "user_agents", "codecs", "legs",
+            },
+        )  # fmt: skip
+        self.tell(report.tenant, "call.answered", report.call, report.answered, _with_id(data))
+
+    def failed(self, report: CallFailed) -> None:
+        data = report.model_dump(
+            mode="json",
+            include={
+                "call", "call_id", "caller", "called", "started", "ringing", "ended", "status", "reason", "provider",
+                "user_agent", "legs",
+            },
+        )  # fmt: skip
+        self.tell(report.tenant, "call.failed", report.call, report.ended, _with_id(data))
+
+    def ended(self, report: CallEnded) -> None:
+        data = report.model_dump(mode="json", include={"call", "started", "ended", "by", "reason"})
+        self.tell(report.tenant, "call.ended", report.call, report.ended, _with_id(data))
+
+    def moved(self, account: Account, bindings: Sequence[StoredBinding], puts: Sequence[Put], now: float) -> None:
+        """Perhaps an account has other phones now. They are what they are, whatever comes of this."""
+        before, after = present(bindings, now), present(written(bindings, puts), now)
+        if {(item.id, item.contact) for item in before} == {(item.id, item.contact) for item in after}:
+            return
+        data = {"aor": account.aor, "registered": bool(after), "contacts": [item.contact for item in after]}
+        try:
+            self.tell(account.tenant, "registration.changed", f"{account.aor} {puts[0].binding.revision}", now, data)
+        except Exception:
+            log.exception("a webhook of %s can't be told", account.tenant)
+
+
+def _with_id(data: dict[str, Any]) -> dict[str, Any]:
+    """The call's name as the API has it."""
+    data["id"] = data.pop("call")
+    return data

@@ -1,0 +1,117 @@
+"""Webhooks: a tenant's own server hears of calls and registrations as they happen."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from lambdas.api.audit import AuditedRoute
+from lambdas.api.delivering import TIMEOUT, check
+from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning.common import (
+    Input,
+    ListPage,
+    Paging,
+    PagingDep,
+    TenantQuery,
+    chosen_tenant,
+    found_or_404,
+)
+from lambdas.api.security import CallerDep, ServicesDep
+from lambdas.api.services import Services
+from lambdas.lookups.outside import Outside, OutsideError
+from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.models import HookItem
+
+router = APIRouter(prefix="/hooks", tags=["webhooks"], route_class=AuditedRoute)
+
+MOST = 10
+"""Of one tenant."""
+
+Wanted = Literal["call.started", "call.answered", "call.failed", "call.ended", "registration.changed"]
+Url = Annotated[str, Field(max_length=500, examples=["https://www.example.com/hook"])]
+
+
+class NewHook(Input):
+    tenant: Annotated[str | None, Field(description="Needed with an administration key.")] = None
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", examples=["crm"])]
+    url: Url
+    events: Annotated[list[Wanted], Field(min_length=1, max_length=5, description="What it hears of.")]
+
+
+class Hook(BaseModel):
+    name: str
+    tenant: str
+    url: str
+    events: list[str]
+
+
+class HookWithSecret(Hook):
+    secret: Annotated[
+        str, Field(description="Checks `webhook-signature`, as Standard Webhooks has it. Shown this once.")
+    ]
+
+
+def _shown(item: HookItem) -> Hook:
+    return Hook(name=item.name, tenant=item.tenant, url=item.url, events=list(item.events))
+
+
+@router.post("", status_code=201, responses=responses(400, 401, 404, 409, 422, 503))
+def add_hook(body: NewHook, services: ServicesDep, who: CallerDep) -> HookWithSecret:
+    """Have events told to a URL: each is a POST of JSON, signed, repeated for most of a day until the answer is 2xx."""
+    tenant = chosen_tenant(body.tenant, who, services)
+    if not services.hooks.available:
+        raise Problem(503, "This installation has no queue for webhooks; whoever runs it has to set HOOKS_QUEUE.")
+    try:
+        outside = Outside(TIMEOUT)
+        outside.address(check(body.url, outside))
+    except OutsideError as error:
+        raise Problem(422, f"url: {error}.") from error
+    if len(services.directory.page(f"hooks#{tenant}", MOST, None).items) >= MOST:
+        raise Problem(409, f"There are {MOST} webhooks already; remove one first.")
+    secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+    try:
+        item = services.hooks.create(tenant, body.name, body.url, sorted(set(body.events)), secret)
+    except Taken as error:
+        raise Problem(409, f"There is a webhook {body.name!r} already.") from error
+    return HookWithSecret(**_shown(item).model_dump(), secret=secret)
+
+
+@router.get("", responses=responses(400, 401, 404))
+def list_hooks(services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: TenantQuery = None) -> ListPage[Hook]:
+    """A tenant's webhooks, by name."""
+    owner = chosen_tenant(tenant, who, services)
+    page = services.directory.page(f"hooks#{owner}", paging.limit, paging.after)
+    return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
+
+
+@router.get("/{name}", responses=responses(400, 401, 404))
+def read_hook(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> Hook:
+    """One webhook."""
+    return _shown(_hook(name, tenant, services, who))
+
+
+@router.post("/{name}/ping", status_code=202, responses=responses(400, 401, 404))
+def ping_hook(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
+    """Have a `ping` delivered, to see that it arrives."""
+    item = _hook(name, tenant, services, who)
+    services.notices.ping(item.tenant, item.name, services.clock())
+
+
+@router.delete("/{name}", status_code=204, responses=responses(400, 401, 404))
+def remove_hook(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
+    """Remove a webhook; what is waiting for it is dropped."""
+    try:
+        services.hooks.delete(_hook(name, tenant, services, who))
+    except Missing as error:
+        raise Problem(404, f"There is no webhook {name!r}.") from error
+
+
+def _hook(name: str, tenant: str | None, services: Services, who: CallerDep) -> HookItem:
+    owner = chosen_tenant(tenant, who, services)
+    item: HookItem = found_or_404(services.hooks.item(f"{owner}/{name}"), who, f"webhook {name!r}")
+    return item
