@@ -166,7 +166,7 @@ class DevelopmentFleet:
             "GATEWAY_PORT": str(MINISTACK),
             "BIND_HOST": host.address,
             "MINISTACK_HOST": host.address,
-            "SERVICES": "dynamodb,sqs",
+            "SERVICES": "dynamodb,sqs,ses",
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "LOG_LEVEL": "WARNING",
@@ -211,7 +211,9 @@ class DevelopmentFleet:
         if not key.exists():
             key.touch(0o600)
             key.write_bytes(base64.b64encode(os.urandom(32)))
-        environment = {"SECRETS_KEY_FILE": str(key), **self._queue(host, endpoint), **environment}
+        # Development domains are in nobody's DNS.
+        own = {"SECRETS_KEY_FILE": str(key), "DOMAIN_PROOF": self.environment.get("DOMAIN_PROOF", "off")}
+        environment = {**own, **self._queue(host, endpoint), **environment}
         arguments = ["-m", "lambdas", "--host", host.address, "--port", str(CONTROL), "--endpoint", endpoint]
         self._run(name, arguments, environment, host)
         url = f"http://{host.address}:{CONTROL}/v1/openapi.json"

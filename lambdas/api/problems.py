@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from lambdas.lookups.mail import MailError
 from lambdas.repositories.directory import Stale
 
 
@@ -84,6 +85,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Stale)
     async def stale(_: Request, __: Stale) -> JSONResponse:
         return answer(412, "It isn't as you have read it: it has changed, or is gone. Read it again, then decide.")
+
+    @app.exception_handler(MailError)
+    async def unsent(_: Request, __: MailError) -> JSONResponse:
+        return answer(503, "The mail couldn't be sent; try again later.", headers={"Retry-After": "60"})
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

@@ -150,9 +150,9 @@ def hash_key(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def new_key(found: Services, tenant: str, note: str, role: Role = "owner") -> tuple[ApiKeyItem, str]:
+def new_key(found: Services, tenant: str, note: str, role: Role = "owner", member: str = "") -> tuple[ApiKeyItem, str]:
     """Make and store an API key: its item, and the text that is shown once."""
     name, secret = secrets.token_hex(8), secrets.token_hex(32)
-    item = api_key_item(name, hash_key(secret), tenant, note, role)
+    item = api_key_item(name, hash_key(secret), tenant, note, role, member)
     found.directory.create(item)
     return item, f"sw_{name}_{secret}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from lambdas.contract import FleetKey
 from lambdas.decisions.lease import Lease
 from lambdas.decisions.register import Limits
 from lambdas.lookups.enum import Enum
+from lambdas.lookups.mail import Mail
 from lambdas.lookups.pages import Pages
+from lambdas.lookups.proof import Proof
 from lambdas.repositories.abuse import Abuse
 from lambdas.repositories.addresses import Addresses
 from lambdas.repositories.assignments import Assignments
@@ -42,6 +45,7 @@ DAY = 86_400
 VERIFY_DAYS = 8  # a token of a day's last second verifies for 7 days more
 _TOKEN_KEY = 64
 _FAILURES_A_MINUTE = 600  # failed authentications that are noted, in this process; a flood isn't worth money
+_MAILS_TO_ONE, _MAILS_FROM_ONE = 3, 10  # a minute, to one address and for one source, in this process
 _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans, in this process
 _Value = TypeVar("_Value")
 
@@ -93,6 +97,11 @@ class Services:
         self.plans = Plans(self.directory)
         self.usage = Usage()
         self.abuse = Abuse()
+        self.mail = Mail()
+        self.sign_up = os.environ.get("SIGN_UP", "") == "on"
+        self.proof = Proof()
+        self.mail_rate = Rate(_MAILS_TO_ONE)
+        self.source_rate = Rate(_MAILS_FROM_ONE)
         self.failure_rate = Rate(_FAILURES_A_MINUTE)
         self.bans: Cached[list[str]] = Cached(lambda: self.directory.bans(self.clock()), 2.0)
         self.calls = Calls(self.usage)
@@ -167,6 +176,10 @@ class Services:
         names, default = self.directory.domains()
         version = hashlib.sha256(json.dumps([sorted(names.items()), default]).encode()).hexdigest()[:16]
         return Domains(names, default, version)
+
+    def derived(self, label: str) -> bytes:
+        """A key of 32 octets for ``label``, the same in every process."""
+        return _derive(self._secret.get(), label, 32)
 
     def keys(self, now: float) -> list[FleetKey]:
         """The keys of tomorrow, today and the days that still verify: derived from the fleet's secret, so that every

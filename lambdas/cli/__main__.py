@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import track
 
-from lambdas.cli import records
+from lambdas.cli import people, records
 from lambdas.cli.client import ApiError, Client, path_of
 from lambdas.cli.shown import Output, errors, moment
 from lambdas.cli.state import state
@@ -33,6 +33,7 @@ for name, group in (
 ):  # fmt: skip
     app.add_typer(group, name=name)
 records.add_to(app)
+people.add_to(app)
 
 _IMPORT = 1000  # accounts in one request
 _FOLLOW = 2.0  # seconds between looks for what is new

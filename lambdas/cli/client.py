@@ -35,9 +35,9 @@ class Client:
         if not (url and key) and _UP.exists():
             up = json.loads(_UP.read_text())
             url, key = url or up["api"], key or up["key"]
-        if not url or not key:
+        if not url:
             raise ApiError("Say where the API is and who you are: set SIPWIZARD_API and SIPWIZARD_KEY.")
-        return cls(url, key, tenant or os.environ.get("SIPWIZARD_TENANT"))
+        return cls(url, key or "", tenant or os.environ.get("SIPWIZARD_TENANT"))
 
     def call(
         self, method: str, path: str, body: Any = None, data: bytes | None = None, kind: str = "", **query: Any

@@ -22,14 +22,17 @@ from lambdas.decisions.limits import Limits, Rate
 from lambdas.decisions.provider import OutboundRoute, Settings
 from lambdas.decisions.values import Account
 from lambdas.repositories.feed import Conflict, Feed, Write
-from lambdas.repositories.items import item_key
+from lambdas.repositories.items import item_key, member_item
 from lambdas.repositories.models import (
     AccountItem,
     AliasItem,
+    ApiKeyItem,
     DirectoryItem,
     DomainItem,
+    MemberItem,
     SecretItem,
     TenantItem,
+    UsedItem,
     new_revision,
 )
 
@@ -243,6 +246,20 @@ class Directory:
                     )
         except TransactWriteError as error:
             raise _translate(error, Taken) from error
+
+    def create_member(self, tenant: str, email: str, role: str) -> MemberItem:
+        """Raises Taken if there is such a member."""
+        item = member_item(tenant, email, role)
+        self.create(item)
+        return item
+
+    def keys_of(self, member: MemberItem) -> list[ApiKeyItem]:
+        """A member's own API keys."""
+        return [key for key in self.all(f"keys#{member.tenant}") if key.member == member.email]
+
+    def use_once(self, name: str, until: float) -> None:
+        """Raises Taken if it has been used before."""
+        self.create(UsedItem(*item_key(UsedItem, name), ttl=int(until) + 86_400))
 
     def bans(self, now: float) -> list[str]:
         """The networks that are banned."""

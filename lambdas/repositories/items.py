@@ -12,12 +12,14 @@ from lambdas.repositories.models import (
     EdgeItem,
     HookItem,
     IdempotencyItem,
+    MemberItem,
     PlanItem,
     ProviderItem,
     ProviderStateItem,
     SecretItem,
     StoreItem,
     TenantItem,
+    UsedItem,
 )
 
 _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
@@ -29,6 +31,8 @@ _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
     EdgeItem: ("EDGE#", "EDGE#"),
     BanItem: ("BAN#", "BAN#"),
     HookItem: ("HOOK#", "HOOK#"),
+    MemberItem: ("MEMBER#", "MEMBER#"),
+    UsedItem: ("USED#", "USED#"),
     PlanItem: ("PLAN#", "PLAN#"),
     ProviderItem: ("PROVIDER#", "PROVIDER#"),
     ProviderStateItem: ("STATE#", "STATE#"),
@@ -66,9 +70,17 @@ def account_item(aor: str, tenant: str, ha1_md5: str, ha1_sha256: str, display_n
     )
 
 
-def api_key_item(key: str, digest: str, tenant: str, note: str, role: str) -> ApiKeyItem:
+def member_item(tenant: str, email: str, role: str) -> MemberItem:
+    full = f"{tenant}/{email}"
+    pk, sk = item_key(MemberItem, full)
+    return MemberItem(pk, sk, id=full, tenant=tenant, email=email, role=role, listing=f"members#{tenant}")
+
+
+def api_key_item(key: str, digest: str, tenant: str, note: str, role: str, member: str) -> ApiKeyItem:
     pk, sk = item_key(ApiKeyItem, key)
-    return ApiKeyItem(pk, sk, id=key, hash=digest, tenant=tenant, note=note, role=role, listing=f"keys#{tenant}")
+    return ApiKeyItem(
+        pk, sk, id=key, hash=digest, tenant=tenant, note=note, role=role, member=member, listing=f"keys#{tenant}"
+    )
 
 
 def edge_item(edge: str, public_key: str, addresses: list[str]) -> EdgeItem:

@@ -227,13 +227,30 @@ class ChangeItem(DirectoryItem, discriminator="change"):
 
 
 class ApiKeyItem(DirectoryItem, discriminator="key"):
-    """``hash`` is the SHA-256 of the secret part; ``tenant`` "" means administration; ``role`` what it may do there."""
+    """``hash`` is the SHA-256 of the secret part; ``tenant`` "" means administration; ``role`` what it may do there;
+    ``member`` whose own it is, if it is somebody's."""
 
     id = UnicodeAttribute()
     hash = UnicodeAttribute()
     tenant = UnicodeAttribute(default="")
     note = UnicodeAttribute(default="")
     role = UnicodeAttribute(default="owner")
+    member = UnicodeAttribute(default="")
+
+
+class MemberItem(DirectoryItem, discriminator="member"):
+    """Somebody of a tenant; ``id`` is ``tenant/email``."""
+
+    id = UnicodeAttribute()
+    tenant = UnicodeAttribute()
+    email = UnicodeAttribute()
+    role = UnicodeAttribute()
+
+
+class UsedItem(DirectoryItem, discriminator="used"):
+    """Something that is good for once has been used."""
+
+    ttl = NumberAttribute()
 
 
 class EdgeItem(DirectoryItem, discriminator="edge"):

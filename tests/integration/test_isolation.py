@@ -86,6 +86,8 @@ def bodies(victim, own_domain):
         ("PUT", "/v1/tenants/{tenant}/suspension"): {"reason": "mine"},
         ("PUT", "/v1/accounts/{aor}/suspension"): {"reason": "mine"},
         ("POST", "/v1/bans"): {"network": "192.0.2.7"},
+        ("POST", "/v1/members"): {"tenant": victim.tenant, "email": "mallory@example.com"},
+        ("PATCH", "/v1/members/{email}"): {"role": "read-only"},
         ("POST", "/v1/hooks"): {
             "tenant": victim.tenant,
             "name": victim.name,
@@ -93,6 +95,9 @@ def bodies(victim, own_domain):
             "events": ["call.ended"],
         },
     }
+
+
+PUBLIC = {"/v1/login", "/v1/login/confirm", "/v1/signup", "/v1/signup/confirm"}
 
 
 def test_every_route_with_anothers_key(fleet, victim, thief):
@@ -108,11 +113,15 @@ def test_every_route_with_anothers_key(fleet, victim, thief):
         "binding": "AAAAAAAAAAA",
         "version": 1,
         "network": "192.0.2.7",
+        "email": "ann@example.com",
     }
     for template, operations in document["paths"].items():
         for method, operation in operations.items():
             method = method.upper()
             place = (method, template)
+            if template in PUBLIC:  # no key is asked for: tests/integration/test_members.py
+                walked.add(place)
+                continue
             keys = {"key": victim.key_id if template.startswith("/v1/keys") else victim.name}
             name = victim.domain if template.startswith("/v1/domains") else victim.name
             path = template.format(**names, **keys, name=name)

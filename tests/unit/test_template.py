@@ -35,6 +35,7 @@ def test_functions_may_do_only_what_they_need():
     for name in ("DecisionsFunction", "ProvisioningFunction", "HooksFunction"):
         for policy in RESOURCES[name]["Properties"]["Policies"]:
             for statement in policy["Statement"]:
+                statement = statement["If"][1] if "If" in statement else statement
                 actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
                 resources = (
                     statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
@@ -50,6 +51,9 @@ def test_functions_may_do_only_what_they_need():
                 elif statement["Sid"] in ("OpenPasswordsOfProviders", "SealPasswordsOfProviders", "OpenTheirSecrets"):
                     assert actions == ["kms:Encrypt" if name == "ProvisioningFunction" else "kms:Decrypt"]
                     assert resources == [{"If": ["MakesKey", {"GetAtt": "SecretsKeyMade.Arn"}, {"Ref": "SecretsKey"}]}]
+                elif statement["Sid"] == "WriteToPeople":
+                    assert (name, actions) == ("ProvisioningFunction", ["ses:SendEmail"])
+                    assert statement["Condition"] == {"StringEquals": {"ses:FromAddress": {"Ref": "MailFrom"}}}
                 elif actions[0].startswith("sqs:"):
                     assert actions == ["sqs:ChangeMessageVisibility" if name == "HooksFunction" else "sqs:SendMessage"]
                     assert resources == [{"GetAtt": "HooksQueue.Arn"}]

@@ -14,27 +14,18 @@ from lambdas.api.provisioning import (
     events,
     hooks,
     keys,
+    members,
     plans,
     providers,
+    signup,
     store,
     tenants,
 )
 
 router = APIRouter(prefix="/v1", responses=responses(400, 401, 422))
 for module in (
-    tenants,
-    domains,
-    bulk,
-    accounts,
-    providers,
-    plans,
-    store,
-    edges,
-    bans,
-    attempts,
-    keys,
-    calls,
-    events,
-    hooks,
-):
+    tenants, members, domains, bulk, accounts, providers, plans, store, edges, bans, attempts, keys, calls, events,
+    hooks, signup,
+):  # fmt: skip
     router.include_router(module.router)
+router.include_router(members.login)

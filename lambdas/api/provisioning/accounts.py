@@ -124,7 +124,7 @@ def shown(item: AccountItem) -> Account:
     )
 
 
-def _with_password(item: AccountItem, password: str) -> AccountWithPassword:
+def with_password(item: AccountItem, password: str) -> AccountWithPassword:
     return AccountWithPassword(**shown(item).model_dump(), password=password)
 
 
@@ -157,7 +157,7 @@ def create_account(body: NewAccount, services: ServicesDep, who: CallerDep) -> A
     except Taken as error:
         detail = f"{aor} exists already (see /v1/accounts/{aor}/password), or its domain is being deleted."
         raise Problem(409, detail) from error
-    return _with_password(item, password)
+    return with_password(item, password)
 
 
 @router.get("", responses=responses(400, 401, 404))
@@ -198,7 +198,7 @@ def change_password(aor: str, body: PasswordChange, services: ServicesDep, who: 
     item = _account(aor, services, who)
     password = body.password or secrets.token_urlsafe(15)
     _update(services, item, _hashes(item.aor, password))
-    return _with_password(item, password)
+    return with_password(item, password)
 
 
 @router.delete("/{aor}", status_code=204, responses=responses(401, 404))

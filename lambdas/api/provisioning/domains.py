@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -19,7 +21,8 @@ from lambdas.api.provisioning.common import (
     chosen_tenant,
     found_or_404,
 )
-from lambdas.api.security import CallerDep, ServicesDep
+from lambdas.api.security import Caller, CallerDep, ServicesDep
+from lambdas.api.services import Services
 from lambdas.repositories.directory import Page, Taken
 from lambdas.repositories.items import domain_item
 from lambdas.repositories.models import DomainItem
@@ -72,6 +75,7 @@ def create_domain(body: NewDomain, services: ServicesDep, who: CallerDep) -> Dom
         if other:
             raise Problem(409, f"{other} is the default domain already; there can be one.")
     item = domain_item(tenant, body.name, _aliases(body.name, body.aliases), body.default)
+    _prove([item.name, *item.aliases], tenant, services, who)
     try:
         services.directory.create_domain(item)
     except Taken as error:
@@ -101,10 +105,11 @@ def read_domain(name: str, services: ServicesDep, who: CallerDep) -> Domain:
     return _shown(_domain(name, services, who))
 
 
-@router.patch("/{name}", responses=responses(401, 404, 409, 422))
+@router.patch("/{name}", responses=responses(401, 403, 404, 409, 422))
 def change_domain(name: str, body: DomainChange, services: ServicesDep, who: CallerDep) -> Domain:
     """Replace the aliases."""
     item = _domain(name, services, who)
+    _prove([alias for alias in body.aliases if alias not in item.aliases], item.tenant, services, who)
     try:
         services.directory.change_domain(item, _aliases(item.name, body.aliases))
     except Taken as error:
@@ -117,6 +122,8 @@ def change_domain(name: str, body: DomainChange, services: ServicesDep, who: Cal
 def delete_domain(name: str, services: ServicesDep, who: CallerDep) -> None:
     """Remove a domain that has no accounts left, with its aliases."""
     item = _domain(name, services, who)
+    if item.default and services.sign_up:
+        raise Problem(409, f"{item.name} is where people sign up; switch that off first.")
     services.directory.close_domain(item, True)
     if any(account.aor.endswith(f"@{item.name}") for account in services.directory.all(f"accounts#{item.tenant}")):
         services.directory.close_domain(item, False)
@@ -126,6 +133,21 @@ def delete_domain(name: str, services: ServicesDep, who: CallerDep) -> None:
     except Taken as error:
         services.directory.close_domain(item, False)
         raise Problem(409, "Somebody has changed the domain meanwhile; try again.") from error
+
+
+def _prove(names: list[str], tenant: str, services: Services, who: Caller) -> None:
+    """A tenant has to show that domains are its own; whoever runs the service needn't. Raises Problem."""
+    if who.admin or not services.proof.required:
+        return
+    faults = []
+    for name in names:
+        digest = hmac.new(services.derived("domains"), f"{tenant} {name}".encode(), hashlib.sha256).hexdigest()[:32]
+        text = f"sipwizard={digest}"
+        if not services.proof.given(name, text):
+            faults.append({"field": services.proof.place(name), "fault": f"no TXT record says {text}"})
+    if faults:
+        detail = "Show that the domain is yours: make the TXT records that `errors` names, then try again."
+        raise Problem(403, detail, errors=faults)
 
 
 def _domain(name: str, services: ServicesDep, who: CallerDep) -> DomainItem:

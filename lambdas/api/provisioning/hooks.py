@@ -60,12 +60,12 @@ def _shown(item: HookItem) -> Hook:
     return Hook(name=item.name, tenant=item.tenant, url=item.url, events=list(item.events))
 
 
-@router.post("", status_code=201, responses=responses(400, 401, 404, 409, 422, 503))
+@router.post("", status_code=201, responses=responses(400, 401, 404, 409, 422))
 def add_hook(body: NewHook, services: ServicesDep, who: CallerDep) -> HookWithSecret:
     """Have events told to a URL: each is a POST of JSON, signed, repeated for most of a day until the answer is 2xx."""
     tenant = chosen_tenant(body.tenant, who, services)
     if not services.hooks.available:
-        raise Problem(503, "This installation has no queue for webhooks; whoever runs it has to set HOOKS_QUEUE.")
+        raise Problem(409, "This installation has no queue for webhooks; whoever runs it has to set HOOKS_QUEUE.")
     try:
         outside = Outside(TIMEOUT)
         outside.address(check(body.url, outside))

@@ -34,14 +34,17 @@ class Key(BaseModel):
     tenant: Annotated[str | None, Field(description="null: administration")]
     note: str
     role: Role
+    member: Annotated[str | None, Field(description="Whose it is, if it is a member's own.")]
 
 
 class KeyWithSecret(Key):
     key: Annotated[str, Field(description="Send it as `Authorization: Bearer KEY`. Shown this once.")]
 
 
-def _shown(item: ApiKeyItem) -> Key:
-    return Key(id=item.id, tenant=item.tenant or None, note=item.note, role=cast(Role, item.role))
+def key_shown(item: ApiKeyItem) -> Key:
+    return Key(
+        id=item.id, tenant=item.tenant or None, note=item.note, role=cast(Role, item.role), member=item.member or None
+    )
 
 
 @router.post("", status_code=201, responses=responses(400, 401, 403, 404, 422))
@@ -56,7 +59,7 @@ def create_key(body: NewKey, services: ServicesDep, who: OwnerDep) -> KeyWithSec
     else:
         tenant = chosen_tenant(body.tenant, who, services)
     item, text = new_key(services, tenant, body.note, body.role)
-    return KeyWithSecret(**_shown(item).model_dump(), key=text)
+    return KeyWithSecret(**key_shown(item).model_dump(), key=text)
 
 
 @router.get("", responses=responses(400, 401, 404))
@@ -69,7 +72,7 @@ def list_keys(
     """The keys of a tenant, without their secrets."""
     owner = "" if who.admin and tenant is None else chosen_tenant(tenant, who, services)
     page = services.directory.page(f"keys#{owner}", paging.limit, paging.after)
-    return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
+    return ListPage(items=[key_shown(item) for item in page.items], next=Paging.following(page))
 
 
 @router.delete("/{key}", status_code=204, responses=responses(401, 403, 404, 409))

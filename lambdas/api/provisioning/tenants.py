@@ -209,7 +209,7 @@ def delete_tenant(tenant: str, services: ServicesDep, who: AdminDep) -> None:
     """Remove a tenant that has no domains, accounts, providers, plans, stored values or keys left."""
     directory = services.directory
     item = _tenant(tenant, services, who)
-    kinds = ("accounts", "hooks", "keys", "plans", "providers", "store")
+    kinds = ("accounts", "hooks", "keys", "members", "plans", "providers", "store")
     left = [name for name in kinds if directory.page(f"{name}#{tenant}", 1, None).items]
     if any(domain.tenant == tenant for domain in directory.all("domains")):
         left.append("domains")

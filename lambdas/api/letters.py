@@ -1,0 +1,63 @@
+"""What is sent by mail to prove an address: sealed letters that say for whom and what they are, good for a while and
+for once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from lambdas.api.problems import Problem
+from lambdas.api.services import Services
+from lambdas.repositories.directory import Taken
+
+GOOD_FOR = 3600
+"""Seconds."""
+
+Purpose = Literal["signup", "login"]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """``until`` is Unix time; ``nonce`` tells two of the same kind apart."""
+
+    purpose: Purpose
+    email: str
+    until: int
+    nonce: str
+    tenant: str = ""
+
+
+def write(purpose: Purpose, email: str, services: Services, tenant: str = "") -> str:
+    """The token to send."""
+    letter = Letter(purpose, email, int(services.clock()) + GOOD_FOR, secrets.token_hex(8), tenant)
+    body = base64.urlsafe_b64encode(json.dumps(asdict(letter), separators=(",", ":")).encode()).rstrip(b"=").decode()
+    return f"{body}.{_seal(body, services)}"
+
+
+def read(token: str, purpose: Purpose, services: Services) -> Letter:
+    """Raises Problem if it isn't one of ours, for that, and still good."""
+    refusal = Problem(403, "This token isn't good, or isn't any more; have another one sent.")
+    body, _, seal = token.partition(".")
+    if not token.isascii() or not hmac.compare_digest(seal.encode(), _seal(body, services).encode()):
+        raise refusal
+    letter = Letter(**json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))))
+    if letter.purpose != purpose or letter.until < services.clock():
+        raise refusal
+    return letter
+
+
+def use_up(letter: Letter, services: Services) -> None:
+    """It is good no more. Raises Problem if somebody has used it before."""
+    try:
+        services.directory.use_once(f"letter#{letter.nonce}", letter.until)
+    except Taken as error:
+        raise Problem(403, "This token has been used already; have another one sent.") from error
+
+
+def _seal(body: str, services: Services) -> str:
+    return hmac.new(services.derived("letters"), body.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,189 @@
+"""Members: the people of a tenant, each with a role and API keys of their own, and how they get them."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Request
+from pydantic import AfterValidator, BaseModel, Field
+
+from lambdas.api import letters
+from lambdas.api.audit import AuditedRoute
+from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning.common import (
+    Input,
+    ListPage,
+    Paging,
+    PagingDep,
+    TenantQuery,
+    chosen_tenant,
+    found_or_404,
+)
+from lambdas.api.provisioning.keys import KeyWithSecret, key_shown
+from lambdas.api.security import CallerDep, OwnerDep, Role, ServicesDep, new_key
+from lambdas.api.services import Services
+from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.models import MemberItem
+
+router = APIRouter(prefix="/members", tags=["members"], route_class=AuditedRoute)
+login = APIRouter(prefix="/login", tags=["members"], route_class=AuditedRoute)
+
+_LOCAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_+'&=^~")
+_INVITATION = """You may use {name}'s SIP service, as {role}.
+
+Get an API key with this token, within an hour:
+
+    curl -X POST {url}v1/login/confirm -H 'Content-Type: application/json' -d '{{"token": "{token}"}}'
+
+or: python -m lambdas.cli login --token {token}
+"""
+
+
+def _email(text: str) -> str:
+    local, at, domain = text.strip().rpartition("@")
+    fine = at and local and domain.isascii() and "." in domain.strip(".") and _LOCAL.issuperset(local)
+    if not fine or not domain.replace("-", "").replace(".", "").isalnum():
+        raise ValueError("not an e-mail address")
+    return f"{local}@{domain.lower()}"
+
+
+Email = Annotated[str, AfterValidator(_email), Field(max_length=200, examples=["ann@example.com"])]
+Token = Annotated[str, Field(min_length=1, max_length=2000, description="Out of the mail.")]
+
+
+class NewMember(Input):
+    tenant: Annotated[str | None, Field(description="Needed with an administration key.")] = None
+    email: Email
+    role: Role = "admin"
+
+
+class MemberChange(Input):
+    role: Role
+
+
+class Member(BaseModel):
+    email: str
+    tenant: str
+    role: Role
+
+
+class Login(Input):
+    email: Email
+    tenant: Annotated[str, Field(min_length=1, max_length=40)]
+
+
+class Confirmation(Input):
+    token: Token
+
+
+def _shown(item: MemberItem) -> Member:
+    return Member(email=item.email, tenant=item.tenant, role=cast(Role, item.role))
+
+
+@router.post("", status_code=201, responses=responses(400, 401, 403, 404, 409, 422, 503))
+def add_member(body: NewMember, request: Request, services: ServicesDep, who: OwnerDep) -> Member:
+    """Add somebody: they get a mail with which they can have an API key made."""
+    tenant = chosen_tenant(body.tenant, who, services)
+    if not services.mail.available:
+        raise Problem(409, "This installation sends no mail; whoever runs it has to set MAIL_FROM.")
+    try:
+        item = services.directory.create_member(tenant, body.email, body.role)
+    except Taken as error:
+        raise Problem(409, f"{body.email} is a member already.") from error
+    send(item, str(request.base_url), services)
+    return _shown(item)
+
+
+@router.get("", responses=responses(400, 401, 404))
+def list_members(
+    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: TenantQuery = None
+) -> ListPage[Member]:
+    """A tenant's members, by address."""
+    owner = chosen_tenant(tenant, who, services)
+    page = services.directory.page(f"members#{owner}", paging.limit, paging.after)
+    return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
+
+
+@router.get("/{email}", responses=responses(400, 401, 404))
+def read_member(email: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> Member:
+    """One member."""
+    return _shown(_member(email, tenant, services, who))
+
+
+@router.patch("/{email}", responses=responses(400, 401, 403, 404, 409, 422))
+def change_member(
+    email: str, body: MemberChange, services: ServicesDep, who: OwnerDep, tenant: TenantQuery = None
+) -> Member:
+    """Give somebody another role; the keys that they have get it, too."""
+    item = _member(email, tenant, services, who)
+    if body.role != "owner":
+        _keep_an_owner(item, services)
+    try:
+        services.directory.update(item, role=body.role)
+        for key in services.directory.keys_of(item):
+            services.directory.update(key, role=body.role)
+    except Missing as error:
+        raise Problem(404, f"There is no member {email!r}.") from error
+    return _shown(item)
+
+
+@router.delete("/{email}", status_code=204, responses=responses(400, 401, 403, 404, 409))
+def remove_member(email: str, services: ServicesDep, who: OwnerDep, tenant: TenantQuery = None) -> None:
+    """Remove somebody, and their keys with them."""
+    item = _member(email, tenant, services, who)
+    _keep_an_owner(item, services)
+    try:
+        services.directory.delete(item)
+        for key in services.directory.keys_of(item):
+            services.directory.delete(key)
+    except Missing as error:
+        raise Problem(404, f"There is no member {email!r}.") from error
+
+
+@login.post("", status_code=202, responses=responses(404, 422, 429, 503))
+def have_a_key_sent(body: Login, request: Request, services: ServicesDep) -> None:
+    """Have a mail sent with which a member can have an API key made. It looks the same whether there is such a
+    member."""
+    slow_down(request, body.email, services)
+    item = services.directory.get(MemberItem, f"{body.tenant}/{body.email}")
+    if item is not None and services.mail.available:
+        send(item, str(request.base_url), services)
+
+
+@login.post("/confirm", status_code=201, responses=responses(403, 422))
+def have_a_key_made(body: Confirmation, services: ServicesDep) -> KeyWithSecret:
+    """With the token out of the mail: an API key of the member's role."""
+    letter = letters.read(body.token, "login", services)
+    item = services.directory.get(MemberItem, f"{letter.tenant}/{letter.email}")
+    if item is None:
+        raise Problem(403, "You aren't a member any more.")
+    letters.use_up(letter, services)
+    made, text = new_key(services, item.tenant, f"{item.email}'s", cast(Role, item.role), item.email)
+    return KeyWithSecret(**key_shown(made).model_dump(), key=text)
+
+
+def send(item: MemberItem, url: str, services: Services) -> None:
+    """An invitation."""
+    token = letters.write("login", item.email, services, item.tenant)
+    text = _INVITATION.format(name=item.tenant, role=item.role, url=url, token=token)
+    services.mail.send(item.email, "Your key for the SIP service", text)
+
+
+def slow_down(request: Request, email: str, services: Services) -> None:
+    """Strangers may have so many mails sent. Raises Problem."""
+    source = request.client.host if request.client is not None else ""
+    if not (services.mail_rate.take(f"to {email}") and services.source_rate.take(f"from {source}")):
+        raise Problem(429, "Too many mails were asked for; wait a few minutes.", {"Retry-After": "300"})
+
+
+def _keep_an_owner(item: MemberItem, services: Services) -> None:
+    """Somebody has to be left who can say who may do what."""
+    members = services.directory.all(f"members#{item.tenant}")
+    if item.role == "owner" and not any(one.role == "owner" and one.email != item.email for one in members):
+        raise Problem(409, f"{item.email} is the last owner; make somebody else an owner first.")
+
+
+def _member(email: str, tenant: str | None, services: Services, who: CallerDep) -> MemberItem:
+    owner = chosen_tenant(tenant, who, services)
+    item: MemberItem = found_or_404(services.directory.get(MemberItem, f"{owner}/{email}"), who, f"member {email!r}")
+    return item

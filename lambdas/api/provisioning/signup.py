@@ -1,0 +1,93 @@
+"""Sign-up: from an e-mail address to a working SIP account."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from lambdas.api import letters
+from lambdas.api.audit import AuditedRoute
+from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning.accounts import AccountWithPassword, NewAccount, new_account_item, with_password
+from lambdas.api.provisioning.common import Input, Username
+from lambdas.api.provisioning.members import Email, Token, slow_down
+from lambdas.api.security import ServicesDep, new_key
+from lambdas.api.services import Services
+from lambdas.repositories.directory import Taken
+from lambdas.repositories.items import tenant_item
+from lambdas.repositories.models import DomainItem
+
+router = APIRouter(prefix="/signup", tags=["sign-up"], route_class=AuditedRoute)
+
+_LIMITS = {"concurrent_calls": 4, "calls_per_minute": 20}  # of each account, until somebody says else
+_LETTER = """Welcome. Make your SIP account with this token, within an hour:
+
+    curl -X POST {url}v1/signup/confirm -H 'Content-Type: application/json' \\
+      -d '{{"token": "{token}", "username": "YOUR-NAME"}}'
+
+or: python -m lambdas.cli signup {email} --token {token} --username YOUR-NAME
+
+If you didn't ask for this, there is nothing to do.
+"""
+
+
+class SignUp(Input):
+    email: Email
+
+
+class Confirmed(Input):
+    token: Token
+    username: Username
+
+
+class Welcome(BaseModel):
+    tenant: str
+    key: Annotated[str, Field(description="An owner's API key. Shown this once.")]
+    account: AccountWithPassword
+
+
+@router.post("", status_code=202, responses=responses(404, 422, 429, 503))
+def sign_up(body: SignUp, request: Request, services: ServicesDep) -> None:
+    """Have a mail sent that leads to an account."""
+    _domain(services)
+    slow_down(request, body.email, services)
+    token = letters.write("signup", body.email, services)
+    text = _LETTER.format(url=request.base_url, token=token, email=body.email)
+    services.mail.send(body.email, "Your SIP account", text)
+
+
+@router.post("/confirm", status_code=201, responses=responses(403, 404, 409, 422))
+def confirm(body: Confirmed, services: ServicesDep) -> Welcome:
+    """With the token out of the mail: a tenant, an account in the service's own domain, and an owner's API key."""
+    domain = _domain(services)
+    letter = letters.read(body.token, "signup", services)
+    tenant = tenant_item(f"t{secrets.token_hex(6)}", letter.email)
+    tenant.account_limits = _LIMITS
+    password = secrets.token_urlsafe(15)
+    wanted = NewAccount(username=body.username, domain=domain.name)
+    account = new_account_item(wanted, tenant.id, password)
+    try:
+        services.directory.create_account(account, domain)
+    except Taken as error:
+        raise Problem(409, f"{account.aor} is somebody else's; choose another username.") from error
+    try:
+        letters.use_up(letter, services)
+    except Problem:
+        services.directory.delete(account)
+        raise
+    services.directory.create(tenant)
+    services.directory.create_member(tenant.id, letter.email, "owner")
+    _, key = new_key(services, tenant.id, f"{letter.email}'s", "owner", letter.email)
+    return Welcome(tenant=tenant.id, key=key, account=with_password(account, password))
+
+
+def _domain(services: Services) -> DomainItem:
+    """Where people get their accounts. Raises Problem if they can't have any."""
+    name = services.domains.get().default if services.sign_up and services.mail.available else ""
+    found = services.directory.get(DomainItem, name) if name else None
+    if found is None:
+        raise Problem(404, "Nobody can sign up here; ask whoever runs the service for an account.")
+    return found

@@ -1,0 +1,153 @@
+"""People: signing up, members and their keys, and whose a domain is. Mail goes to MiniStack's mailbox."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import urllib.request
+
+import pytest
+
+from scripts.fleet import DOMAIN, SIP, Account, Host, development_client, loopback_fleet
+from scripts.processes import wait_for
+from tests.integration.conftest import fresh_base
+from tests.integration.test_provisioning import ask
+from tests.support.dns_server import DnsServer
+from tests.support.socket_phone import SocketPhone, call, in_dialog
+
+pytestmark = pytest.mark.integration
+
+SENDER = "sip@example.com"
+
+
+@pytest.fixture(scope="module")
+def names():
+    base = fresh_base()
+    made = DnsServer(f"{base.rpartition('.')[0]}.40")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory, names):
+    made = loopback_fleet(tmp_path_factory.mktemp("fleet"), fresh_base(), 2)
+    made.environment |= {
+        "MAIL_FROM": SENDER, "SIGN_UP": "on", "DOMAIN_NAMESERVERS": names.address, "DOMAIN_PROOF": "required",
+    }  # fmt: skip
+    try:
+        made.start()
+        development_client("sesv2", made.endpoint).create_email_identity(EmailIdentity=SENDER)
+        yield made
+    finally:
+        made.stop()
+
+
+def open_(fleet, method, path, body=None):
+    """As a stranger."""
+    return ask(fleet, "", method, path, body)
+
+
+def mails(fleet, to):
+    with urllib.request.urlopen(f"{fleet.endpoint}/_ministack/ses/messages") as reply:
+        boxes = json.load(reply)
+    return [mail for box in boxes["messages"].values() for mail in box if to in mail["To"]]
+
+
+def token_for(fleet, to, number=1):
+    mail = wait_for("the mail", lambda: mails(fleet, to)[number - 1 :], 10)[-1]
+    return re.search(r'"token": "([^"]+)"', mail["BodyText"])[1]
+
+
+def test_from_an_address_to_a_call_in_under_a_minute(fleet):
+    begun = time.monotonic()
+    assert open_(fleet, "POST", "/v1/signup", {"email": "ann@people.example"})[0] == 202
+    token = token_for(fleet, "ann@people.example")
+    assert open_(fleet, "POST", "/v1/signup/confirm", {"token": token, "username": "alice"})[0] == 409  # somebody's
+    status, made = open_(fleet, "POST", "/v1/signup/confirm", {"token": token, "username": "ann"})
+    assert (status, made["account"]["aor"]) == (201, f"ann@{DOMAIN}")
+    edges = fleet.edges
+    account = Account(made["account"]["aor"], "ann", made["account"]["password"])
+    more = ask(fleet, made["key"], "POST", "/v1/accounts", {"username": "ann-2", "domain": DOMAIN})
+    assert more[0] == 404  # the domain is the service's
+    phones = [SocketPhone(account, DOMAIN, Host(edge.host.address), (edge.address, SIP)) for edge in edges]
+    with phones[0] as one, phones[1] as other:
+        assert (one.register(), other.register()) == (200, 200)
+        dialog, _ = call(one, other, f"sip:ann@{DOMAIN}")
+        in_dialog(one, dialog, "BYE", other)
+    assert time.monotonic() - begun < 60
+    assert ask(fleet, made["key"], "GET", "/v1/members")[1]["items"] == [
+        {"email": "ann@people.example", "tenant": made["tenant"], "role": "owner"}
+    ]
+    shown = ask(fleet, made["key"], "GET", f"/v1/tenants/{made['tenant']}")[1]
+    assert shown["account_limits"]["concurrent_calls"] == 4
+    # A token is good once, and only as it was sent.
+    status, problem = open_(fleet, "POST", "/v1/signup/confirm", {"token": token, "username": "ann-b"})
+    assert (status, "used already" in problem["detail"]) == (403, True)
+    assert fleet.request("GET", f"/v1/accounts/ann-b@{DOMAIN}")[0] == 404
+    for bad in (token[:-1] + ("0" if token[-1] != "0" else "1"), "x", "x.y", "é.é", token.replace(".", "")):
+        assert open_(fleet, "POST", "/v1/signup/confirm", {"token": bad, "username": "eve"})[0] == 403
+    assert open_(fleet, "POST", "/v1/login/confirm", {"token": token})[0] == 403  # for something else
+    assert open_(fleet, "POST", "/v1/signup", {"email": "nobody"})[0] == 422
+
+
+def test_mails_are_asked_for_slowly(fleet):
+    statuses = [open_(fleet, "POST", "/v1/signup", {"email": "flood@people.example"})[0] for _ in range(5)]
+    assert statuses == [202, 202, 202, 429, 429]
+
+
+def test_members_their_roles_and_their_keys(fleet):
+    tenant = fleet.api("POST", "/v1/tenants", {"name": "Members"})["id"]
+    owner = fleet.api("POST", "/v1/members", {"tenant": tenant, "email": "owner@people.example", "role": "owner"})
+    assert owner == {"email": "owner@people.example", "tenant": tenant, "role": "owner"}
+    made = open_(fleet, "POST", "/v1/login/confirm", {"token": token_for(fleet, "owner@people.example")})[1]
+    key = made["key"]
+    assert (made["role"], made["tenant"], made["member"]) == ("owner", tenant, "owner@people.example")
+    assert ask(fleet, key, "POST", "/v1/members", {"email": "bea@people.example", "role": "read-only"})[0] == 201
+    assert ask(fleet, key, "POST", "/v1/members", {"email": "bea@people.example"})[0] == 409
+    bea = open_(fleet, "POST", "/v1/login/confirm", {"token": token_for(fleet, "bea@people.example")})[1]["key"]
+    assert ask(fleet, bea, "GET", "/v1/accounts")[0] == 200
+    assert ask(fleet, bea, "PATCH", f"/v1/tenants/{tenant}", {"country": "GB"})[0] == 403
+    path = "/v1/members/bea@people.example"
+    assert ask(fleet, key, "PATCH", path, {"role": "admin"})[1]["role"] == "admin"
+    assert ask(fleet, bea, "PATCH", f"/v1/tenants/{tenant}", {"country": "GB"})[0] == 200
+    assert ask(fleet, bea, "POST", "/v1/members", {"email": "eve@people.example"})[0] == 403
+    for method, body in (("PATCH", {"role": "admin"}), ("DELETE", None)):
+        status, problem = ask(fleet, key, method, "/v1/members/owner@people.example", body)
+        assert (status, "last owner" in problem["detail"]) == (409, True)
+    # Another key, by mail; nobody learns who is a member.
+    for email in ("bea@people.example", "nobody@people.example"):
+        assert open_(fleet, "POST", "/v1/login", {"email": email, "tenant": tenant})[0] == 202
+    again = open_(fleet, "POST", "/v1/login/confirm", {"token": token_for(fleet, "bea@people.example", 2)})[1]["key"]
+    assert not mails(fleet, "nobody@people.example")
+    assert ask(fleet, key, "DELETE", path)[0] == 204
+    assert [ask(fleet, one, "GET", "/v1/accounts")[0] for one in (bea, again)] == [401, 401]
+    assert ask(fleet, key, "GET", path)[0] == 404
+
+
+def test_a_tenants_domain_has_to_be_its_own(fleet, names):
+    tenant = fleet.api("POST", "/v1/tenants", {"name": "Proof"})["id"]
+    key = fleet.api("POST", "/v1/keys", {"tenant": tenant})["key"]
+    body = {"name": "own.example", "aliases": ["alias.example"]}
+    status, problem = ask(fleet, key, "POST", "/v1/domains", body)
+    assert (status, len(problem["errors"])) == (403, 2)
+    wanted = {fault["field"]: fault["fault"].rpartition(" ")[2] for fault in problem["errors"]}
+    assert set(wanted) == {"_sipwizard.own.example", "_sipwizard.alias.example"}
+    names.records["_sipwizard.own.example", "TXT"] = ['"v=spf1 -all"', f'"{wanted["_sipwizard.own.example"]}"']
+    status, problem = ask(fleet, key, "POST", "/v1/domains", body)
+    assert (status, [fault["field"] for fault in problem["errors"]]) == (403, ["_sipwizard.alias.example"])
+    assert ask(fleet, key, "POST", "/v1/domains", {"name": "own.example"})[0] == 201
+    assert ask(fleet, key, "PATCH", "/v1/domains/own.example", {"aliases": ["alias.example"]})[0] == 403
+    names.records["_sipwizard.alias.example", "TXT"] = [f'"{wanted["_sipwizard.alias.example"]}"']
+    assert ask(fleet, key, "PATCH", "/v1/domains/own.example", {"aliases": ["alias.example"]})[0] == 200
+    # What proves it for one tenant proves nothing for another.
+    other = fleet.api("POST", "/v1/tenants", {"name": "Thief"})["id"]
+    thief = fleet.api("POST", "/v1/keys", {"tenant": other})["key"]
+    assert ask(fleet, key, "DELETE", "/v1/domains/own.example")[0] == 204
+    assert ask(fleet, thief, "POST", "/v1/domains", {"name": "own.example"})[0] == 403
+    assert fleet.request("POST", "/v1/domains", {"tenant": other, "name": "own.example"})[0] == 201  # an administrator
+
+
+def test_the_domain_of_those_who_sign_up_stays(fleet):
+    status, problem = fleet.request("DELETE", f"/v1/domains/{DOMAIN}")
+    assert (status, "sign up" in problem["detail"]) == (409, True)
