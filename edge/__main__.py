@@ -1,6 +1,7 @@
 """``python -m edge --config edge.toml`` runs one edge; ``python -m edge public-key --config edge.toml`` prints what to
-register with the control plane, making the key file if there is none; ``python -m edge drain --config edge.toml``
-hands the running edge's addresses to others and ends it."""
+register with the control plane, making the key file if there is none; ``python -m edge enrol --config edge.toml --api
+URL --token TOKEN`` makes both and registers it; ``python -m edge drain --config edge.toml`` hands the running edge's
+addresses to others and ends it."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import secrets
 import signal
@@ -27,6 +29,7 @@ from edge.control.holdings import Holdings
 from edge.control.identity import Identity, IdentityError
 from edge.control.journal import Journal, JournalError
 from edge.control.store import Store
+from edge.enrol import EnrolError, enrol
 from edge.handing import Handing
 from edge.keeper import Keeper
 from edge.mesh.peers import Mesh
@@ -144,8 +147,10 @@ def _raise_file_limit() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m edge", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=["run", "public-key", "drain"], default="run")
+    parser.add_argument("command", nargs="?", choices=["run", "public-key", "enrol", "drain"], default="run")
     parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--api", help="for enrol: the provisioning API's URL")
+    parser.add_argument("--token", help="for enrol: as POST /v1/edges/tokens gives it, or in EDGE_TOKEN")
     parser.add_argument("--verbose", action="store_true", help="log what an operator seldom wants to know")
     options = parser.parse_args()
     level = logging.DEBUG if options.verbose else logging.INFO
@@ -153,6 +158,12 @@ def main() -> int:
     _raise_file_limit()
     logging.getLogger("quic").setLevel(logging.WARNING)
     try:
+        if options.command == "enrol":
+            token = options.token or os.environ.get("EDGE_TOKEN", "")
+            if not options.api or not token:
+                parser.error("enrol needs --api and --token")
+            print(f"This is edge {enrol(options.api, token, options.config)} now; see {options.config}.")
+            return 0
         config = load(options.config)
         if options.command == "public-key":
             print(Identity.load_or_make(config.id, config.key_file).public_key)
@@ -161,7 +172,7 @@ def main() -> int:
             admin.drain(config.state, lambda line: print(line, flush=True))
             return 0
         uvloop.run(run(config, Identity.load(config.id, config.key_file)))
-    except (ConfigError, IdentityError, JournalError, ListenError, admin.AdminError, ValueError) as error:
+    except (ConfigError, EnrolError, IdentityError, JournalError, ListenError, admin.AdminError, ValueError) as error:
         print(f"edge: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,5 +1,5 @@
 # Sourced by the other scripts, at the project's root: makes .venv (and, with NEED_TOOLS=1, .venv/tools) hold exactly
-# what pyproject.toml pins. Does nothing when they do already.
+# what pyproject.toml pins; with EDGE_ONLY=1 only what an edge needs. Does nothing when they do already.
 
 fail() { echo "$(basename "$0"): $*" >&2; exit 1; }
 
@@ -48,6 +48,10 @@ PY
 mkdir -p .local
 exec 9>.local/environment.lock
 flock 9
-make_environment .venv edge lambdas cli development
+if [ "${EDGE_ONLY:-}" = 1 ]; then
+  make_environment .venv edge
+else
+  make_environment .venv edge lambdas cli development
+fi
 if [ "${NEED_TOOLS:-}" = 1 ]; then make_environment .venv/tools tools; fi
 exec 9>&-

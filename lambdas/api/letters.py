@@ -1,5 +1,5 @@
-"""What is sent by mail to prove an address: sealed letters that say for whom and what they are, good for a while and
-for once."""
+"""Sealed letters, good for a while and for once: whoever brings one back may do what it says. Nothing is stored until
+then."""
 
 from __future__ import annotations
 
@@ -16,25 +16,33 @@ from lambdas.api.services import Services
 from lambdas.repositories.directory import Taken
 
 GOOD_FOR = 3600
-"""Seconds."""
+"""Seconds, if nothing else is said."""
 
-Purpose = Literal["signup", "login"]
+Purpose = Literal["signup", "login", "enrol"]
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """``until`` is Unix time; ``nonce`` tells two of the same kind apart."""
+    """``to`` is an e-mail address, or an edge; ``until`` is Unix time; ``nonce`` tells two of the same kind apart."""
 
     purpose: Purpose
-    email: str
+    to: str
     until: int
     nonce: str
     tenant: str = ""
+    addresses: tuple[str, ...] = ()
 
 
-def write(purpose: Purpose, email: str, services: Services, tenant: str = "") -> str:
-    """The token to send."""
-    letter = Letter(purpose, email, int(services.clock()) + GOOD_FOR, secrets.token_hex(8), tenant)
+def write(
+    purpose: Purpose,
+    to: str,
+    services: Services,
+    tenant: str = "",
+    addresses: tuple[str, ...] = (),
+    seconds: int = GOOD_FOR,
+) -> str:
+    """The token."""
+    letter = Letter(purpose, to, int(services.clock()) + seconds, secrets.token_hex(8), tenant, addresses)
     body = base64.urlsafe_b64encode(json.dumps(asdict(letter), separators=(",", ":")).encode()).rstrip(b"=").decode()
     return f"{body}.{_seal(body, services)}"
 

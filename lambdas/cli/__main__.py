@@ -118,6 +118,27 @@ def add_edge(
     state.output.one(state.client.call("POST", "/v1/edges", body))
 
 
+@edges.command("enrol")
+def enrol_edge(
+    edge: str,
+    address: Annotated[list[str], typer.Option(help="An address it may hold, its own first.")],
+    wait: Annotated[bool, typer.Option(help="Until it is there.")] = True,
+) -> None:
+    """Say what to run on a new machine for it to become an edge, and wait for it."""
+    made = state.client.call("POST", "/v1/edges/tokens", {"id": edge, "addresses": address})
+    command = f"sudo scripts/enrol --api {state.client.url} --token {made['token']}"
+    if state.output.as_json:
+        state.output.one({"command": command, **made})
+    else:
+        state.output.done(f"Within 15 minutes, on the machine, in a clone of sipwizard:\n\n    {command}\n")
+    if not wait:
+        return
+    with errors.status(f"Waiting for {edge} to hold {address[0]} ..."):
+        while not any(one["id"] == edge and one["holds"] for one in state.client.pages("/v1/edges")):
+            time.sleep(_FOLLOW)
+    state.output.done(f"{edge} is there.")
+
+
 # Accounts
 
 

@@ -23,7 +23,7 @@ class Client:
     """``tenant`` goes along with every request that may name one."""
 
     def __init__(self, url: str, key: str, tenant: str | None) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._key = key
         self.tenant = tenant
         self._pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(total=_TIMEOUT))
@@ -44,7 +44,7 @@ class Client:
     ) -> Any:
         """The answer's JSON, or its text if it isn't JSON. Raises ApiError."""
         asked = {name: value for name, value in query.items() if value is not None}
-        url = self._url + path + (f"?{urlencode(asked)}" if asked else "")
+        url = self.url + path + (f"?{urlencode(asked)}" if asked else "")
         headers = {"Authorization": f"Bearer {self._key}"}
         if body is not None:
             data, kind = json.dumps(body).encode(), "application/json"
@@ -53,7 +53,7 @@ class Client:
         try:
             reply = self._pool.request(method, url, body=data, headers=headers)
         except urllib3.exceptions.HTTPError as error:
-            raise ApiError(f"{self._url} can't be had: {type(error).__name__}") from error
+            raise ApiError(f"{self.url} can't be had: {type(error).__name__}") from error
         text = reply.data.decode("utf-8", "replace")
         if reply.status >= 300:
             raise ApiError(_why(reply.status, text))

@@ -82,6 +82,7 @@ def bodies(victim, own_domain):
         ("PUT", "/v1/store/{key}"): {"value": "mine"},
         ("POST", "/v1/edges"): {"id": "edge-x", "public_key": "A" * 43 + "=", "addresses": ["203.0.113.99"]},
         ("POST", "/v1/keys"): {"tenant": victim.tenant},
+        ("POST", "/v1/edges/tokens"): {"id": "edge-x", "addresses": ["203.0.113.99"]},
         ("PATCH", "/v1/tenants/{tenant}/bounds"): {"limits": {"calls_per_day": 0}},
         ("PUT", "/v1/tenants/{tenant}/suspension"): {"reason": "mine"},
         ("PUT", "/v1/accounts/{aor}/suspension"): {"reason": "mine"},
@@ -97,7 +98,7 @@ def bodies(victim, own_domain):
     }
 
 
-PUBLIC = {"/v1/login", "/v1/login/confirm", "/v1/signup", "/v1/signup/confirm"}
+PUBLIC = {"/v1/edges/enrol", "/v1/login", "/v1/login/confirm", "/v1/signup", "/v1/signup/confirm"}
 
 
 def test_every_route_with_anothers_key(fleet, victim, thief):

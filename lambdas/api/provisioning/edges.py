@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-from typing import Annotated
+import os
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, Field
 
+from lambdas.api import letters
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
@@ -17,6 +19,7 @@ from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
 from lambdas.api.security import AdminDep, Caller, ServicesDep
 from lambdas.api.services import Services
 from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.events import Event
 from lambdas.repositories.items import edge_item
 from lambdas.repositories.models import EdgeItem
 
@@ -37,19 +40,27 @@ def _public_key(text: str) -> str:
     return text
 
 
+EdgeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,31}$", examples=["edge-a"])]
+PublicKey = Annotated[
+    str,
+    AfterValidator(_public_key),
+    Field(description="The raw Ed25519 public key in base64, as `python -m edge public-key --config FILE` prints."),
+]
+EdgeAddresses = Annotated[
+    list[Annotated[str, AfterValidator(_address)]],
+    Field(
+        min_length=1,
+        max_length=16,
+        description="The edge addresses that it may hold, its own first.",
+        examples=["203.0.113.11"],
+    ),
+]
+
+
 class NewEdge(Input):
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,31}$", examples=["edge-a"])]
-    public_key: Annotated[
-        str,
-        AfterValidator(_public_key),
-        Field(description="The raw Ed25519 public key in base64, as `python -m edge public-key --config FILE` prints."),
-    ]
-    addresses: Annotated[
-        list[Annotated[str, AfterValidator(_address)]],
-        Field(
-            min_length=1, max_length=16, description="The edge addresses that it may hold.", examples=["203.0.113.11"]
-        ),
-    ]
+    id: EdgeId
+    public_key: PublicKey
+    addresses: EdgeAddresses
 
 
 class Edge(BaseModel):
@@ -73,6 +84,58 @@ def register_edge(body: NewEdge, services: ServicesDep, _: AdminDep) -> Edge:
     except Taken as error:
         raise Problem(409, f"Edge {body.id} is registered already; delete it first to give it a new key.") from error
     return _shown(item, services)
+
+
+class NewToken(Input):
+    id: EdgeId
+    addresses: EdgeAddresses
+    minutes: Annotated[int, Field(strict=True, ge=1, le=1440, description="How long it is good.")] = 15
+
+
+class Token(BaseModel):
+    token: Annotated[str, Field(description="For `scripts/enrol` on the edge's machine. Good once.")]
+
+
+class Enrolment(Input):
+    token: Annotated[str, Field(min_length=1, max_length=4000)]
+    public_key: PublicKey
+
+
+class Enrolled(BaseModel):
+    """What an edge writes into its configuration."""
+
+    id: str
+    addresses: list[str]
+    control: list[str]
+    control_auth: Literal["none", "aws_iam"]
+
+
+@router.post("/tokens", status_code=201, responses=responses(401, 403, 422))
+def make_token(body: NewToken, services: ServicesDep, _: AdminDep) -> Token:
+    """A token with which a machine enrols itself as an edge; with the name of one that is there already, in its place.
+    Needs an administration key."""
+    addresses = tuple(sorted(set(body.addresses), key=body.addresses.index))
+    return Token(token=letters.write("enrol", body.id, services, addresses=addresses, seconds=60 * body.minutes))
+
+
+@router.post("/enrol", status_code=201, responses=responses(403, 422))
+def enrol(body: Enrolment, request: Request, services: ServicesDep) -> Enrolled:
+    """Become an edge. Needs a token instead of a key."""
+    letter = letters.read(body.token, "enrol", services)
+    letters.use_up(letter, services)
+    item = edge_item(letter.to, body.public_key, list(letter.addresses))
+    try:
+        services.directory.create(item)
+    except Taken:
+        services.directory.update(item, public_key=body.public_key, addresses=list(letter.addresses))
+    services.events.add("", Event("audit", services.clock(), f"edge {letter.to} has enrolled", letter.to))
+    control = os.environ.get("CONTROL_URLS", "").split()
+    return Enrolled(
+        id=letter.to,
+        addresses=list(letter.addresses),
+        control=control or [str(request.base_url).rstrip("/")],
+        control_auth="aws_iam" if control else "none",
+    )
 
 
 @router.get("", responses=responses(400, 401, 403))

@@ -154,7 +154,7 @@ def have_a_key_sent(body: Login, request: Request, services: ServicesDep) -> Non
 def have_a_key_made(body: Confirmation, services: ServicesDep) -> KeyWithSecret:
     """With the token out of the mail: an API key of the member's role."""
     letter = letters.read(body.token, "login", services)
-    item = services.directory.get(MemberItem, f"{letter.tenant}/{letter.email}")
+    item = services.directory.get(MemberItem, f"{letter.tenant}/{letter.to}")
     if item is None:
         raise Problem(403, "You aren't a member any more.")
     letters.use_up(letter, services)

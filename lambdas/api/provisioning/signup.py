@@ -64,7 +64,7 @@ def confirm(body: Confirmed, services: ServicesDep) -> Welcome:
     """With the token out of the mail: a tenant, an account in the service's own domain, and an owner's API key."""
     domain = _domain(services)
     letter = letters.read(body.token, "signup", services)
-    tenant = tenant_item(f"t{secrets.token_hex(6)}", letter.email)
+    tenant = tenant_item(f"t{secrets.token_hex(6)}", letter.to)
     tenant.account_limits = _LIMITS
     password = secrets.token_urlsafe(15)
     wanted = NewAccount(username=body.username, domain=domain.name)
@@ -79,8 +79,8 @@ def confirm(body: Confirmed, services: ServicesDep) -> Welcome:
         services.directory.delete(account)
         raise
     services.directory.create(tenant)
-    services.directory.create_member(tenant.id, letter.email, "owner")
-    _, key = new_key(services, tenant.id, f"{letter.email}'s", "owner", letter.email)
+    services.directory.create_member(tenant.id, letter.to, "owner")
+    _, key = new_key(services, tenant.id, f"{letter.to}'s", "owner", letter.to)
     return Welcome(tenant=tenant.id, key=key, account=with_password(account, password))
 
 
