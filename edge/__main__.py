@@ -33,6 +33,7 @@ from edge.enrol import EnrolError, enrol
 from edge.handing import Handing
 from edge.keeper import Keeper
 from edge.mesh.peers import Mesh
+from edge.probing import Probing
 from edge.proxy.core import Core
 from edge.registrations import Registrations
 from edge.runtime import RandomIds, Runtime
@@ -91,6 +92,12 @@ async def run(config: Config, identity: Identity) -> None:
     )
     runtime.nudge = beats.nudge
     handing = Handing(identity, core, runtime, addresses, mesh, journal)
+    probing = Probing(
+        config.id,
+        config.listens[0].host,
+        lambda: runtime.last_news.reply if runtime.last_news is not None else None,
+        lambda report: journal.add(report.model_dump_json().encode()),
+    )
     keeper = Keeper(store, core, runtime, beats, static_seconds)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(store.close)
@@ -110,7 +117,15 @@ async def run(config: Config, identity: Identity) -> None:
         log.info("edge %s listens on %s", config.id, ", ".join(config.listen))
         tasks = [
             asyncio.create_task(work)
-            for work in (stop.wait(), beats.run(), keeper.run(), journal.run(), handing.run(), registrations.run())
+            for work in (
+                stop.wait(),
+                beats.run(),
+                keeper.run(),
+                journal.run(),
+                handing.run(),
+                registrations.run(),
+                probing.run(),
+            )
         ]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:

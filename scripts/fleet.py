@@ -212,7 +212,8 @@ class DevelopmentFleet:
             key.touch(0o600)
             key.write_bytes(base64.b64encode(os.urandom(32)))
         # Development domains are in nobody's DNS.
-        own = {"SECRETS_KEY_FILE": str(key), "DOMAIN_PROOF": self.environment.get("DOMAIN_PROOF", "off")}
+        own = {"SECRETS_KEY_FILE": str(key), "DOMAIN_PROOF": "off", "PROBE_SECONDS": "0"}
+        own = {name: self.environment.get(name, value) for name, value in own.items()}
         environment = {**own, **self._queue(host, endpoint), **environment}
         arguments = ["-m", "lambdas", "--host", host.address, "--port", str(CONTROL), "--endpoint", endpoint]
         self._run(name, arguments, environment, host)
@@ -446,6 +447,7 @@ def up(
         print(f"[{time.monotonic() - begun:5.1f} s] {text}", flush=True)
 
     fleet = loopback_fleet(local / "fleet", address, edges, endpoint, say)
+    fleet.environment["PROBE_SECONDS"] = "30"
     path = local / "up.json"
     code = 0
     try:
@@ -476,6 +478,7 @@ def _explain(fleet: DevelopmentFleet) -> None:
         print(f"  user      {account.username}    password  {account.password}")
     proxies = ", ".join(edge.sip for edge in fleet.edges)
     print(f"  address   {proxies}   (as outbound proxy, UDP or TCP; or as the domain itself)")
+    print(f"  status    {fleet.api_url}/status")
     print(
         "Watch two phones do it with scripts/demo; everything else is in .local/up.json. Ctrl-C stops it.", flush=True
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from lambdas.api import decisions, heartbeats, problems, provisioning, registrations, reports
+from lambdas.api import decisions, heartbeats, problems, provisioning, registrations, reports, status
 from lambdas.api.services import Services
 from lambdas.api.yaml_bodies import YamlBodies
 
@@ -52,6 +52,6 @@ def provisioning_app(services: Services) -> FastAPI:
 def combined_app(services: Services) -> FastAPI:
     """Both on one port. The edges' routes stay out of the public document."""
     app = provisioning_app(services)
-    for router in _EDGES:
+    for router in (*_EDGES, status.router):
         app.include_router(router, include_in_schema=False)
     return app

@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import APIRouter
 
+from lambdas.api import probes
 from lambdas.api.registrations import adopt
 from lambdas.api.security import EdgeDep, ServicesDep
 from lambdas.api.services import Services
@@ -80,6 +81,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeDep, services: ServicesDep) -> Heartbea
         hang_ups=hang_ups,
         bans=None if beat.bans == bans_version else bans,
         bans_version=bans_version,
+        probe=probes.of(edge.id, services),
         unheld={lease.address: lease.epoch for lease in leases if lease.expires_at <= now},
     )
 

@@ -16,6 +16,7 @@ from lambdas.contract import (
     CallAnswered,
     CallEnded,
     CallFailed,
+    ProbeReport,
     ProviderReport,
     Report,
     ReportEnvelope,
@@ -63,6 +64,8 @@ def _apply(report: Report, services: Services) -> None:
         case CallEnded():
             _spend(services.calls.ended(report), report.tenant, services)
             services.notices.ended(report)
+        case ProbeReport():
+            services.probes.add(report)
         case ProviderReport():
             services.providers.note(report)
         case BindingReport():

@@ -33,8 +33,9 @@ from lambdas.repositories.events import Events
 from lambdas.repositories.hooks import Hooks
 from lambdas.repositories.idempotency import Idempotency
 from lambdas.repositories.leases import Leases, Presence
-from lambdas.repositories.models import EdgeItem
+from lambdas.repositories.models import AccountItem, EdgeItem
 from lambdas.repositories.plans import Plans
+from lambdas.repositories.probes import Probes
 from lambdas.repositories.providers import Providers
 from lambdas.repositories.store import Store
 from lambdas.repositories.usage import Usage
@@ -97,6 +98,9 @@ class Services:
         self.plans = Plans(self.directory)
         self.usage = Usage()
         self.abuse = Abuse()
+        self.probes = Probes()
+        self.status: Cached[tuple[str, str]] = Cached(self._status, 10.0)
+        self._probed: dict[str, Cached[bool]] = {}
         self.mail = Mail()
         self.sign_up = os.environ.get("SIGN_UP", "") == "on"
         self.proof = Proof()
@@ -180,6 +184,18 @@ class Services:
     def derived(self, label: str) -> bytes:
         """A key of 32 octets for ``label``, the same in every process."""
         return _derive(self._secret.get(), label, 32)
+
+    def has_probe(self, aor: str) -> bool:
+        """Whether there is such an account, as of a minute ago."""
+        if aor not in self._probed:
+            self._probed[aor] = Cached(lambda: self.directory.get(AccountItem, aor) is not None, 60.0)
+        return self._probed[aor].get()
+
+    def _status(self) -> tuple[str, str]:
+        from lambdas.api import status_page  # its pictures take time to import, which edges' decisions haven't
+
+        state = status_page.refresh(self.probes, self.clock())
+        return status_page.render(state), status_page.as_json(state)
 
     def keys(self, now: float) -> list[FleetKey]:
         """The keys of tomorrow, today and the days that still verify: derived from the fleet's secret, so that every

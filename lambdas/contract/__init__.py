@@ -7,7 +7,7 @@
 3. Provider accounts: assignments, registrations, calls in and out, stages.
 4. Dial plans: asking again, targets instead of others, diversion, limits of duration, decisions to keep, open calls.
 5. Records of calls that nobody took, and of every leg; providers, codecs, user agents and reasons in records;
-   who counts a call; networks that are banned.
+   who counts a call; networks that are banned; trying other edges out.
 
 Both sides ignore fields they don't know, so either may be newer. A field is never removed or given another meaning;
 a decision of an unknown kind is answered to the phone as 500.
@@ -40,6 +40,7 @@ from lambdas.contract.heartbeat import (
     Heartbeat,
     HeartbeatReply,
     HeldAddress,
+    Probe,
     Take,
 )
 from lambdas.contract.provider import ProviderAccount, ProviderLeg, ProvidersReply, ProvidersRequest, Secret, Server
@@ -62,6 +63,7 @@ from lambdas.contract.report import (
     CallFailed,
     Leg,
     OpenCall,
+    ProbeReport,
     ProviderReport,
     Report,
     ReportEnvelope,
@@ -104,6 +106,8 @@ __all__ = [
     "Leg",
     "LocateQuestion",
     "OpenCall",
+    "Probe",
+    "ProbeReport",
     "ProviderAccount",
     "ProviderLeg",
     "ProviderReport",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from lambdas.contract.question import Wire, WireFlow
 from lambdas.contract.report import OpenCall
 
@@ -112,6 +114,14 @@ class Change(Wire):
     tenant: str = ""
 
 
+class Probe(Wire):
+    """The account by which an edge tries the others out, about every ``seconds``."""
+
+    aor: str
+    password: str = Field(repr=False)
+    seconds: float
+
+
 class HeartbeatReply(Wire):
     """``fleet`` are the edges that live; ``addresses`` all edge addresses, held or not, since a dead edge's are still
     ours. ``domains`` maps each domain and alias to its canonical name, None where the edge's version is current.
@@ -142,3 +152,4 @@ class HeartbeatReply(Wire):
     hang_ups: list[OpenCall] = []
     bans: list[str] | None = None
     bans_version: str = ""
+    probe: Probe | None = None

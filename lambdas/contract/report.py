@@ -147,7 +147,21 @@ class ProviderReport(Wire):
     routes: list[str] = []
 
 
-Report = BindingReport | CallAnswered | CallFailed | CallEnded | ProviderReport
+class ProbeReport(Wire):
+    """``edge`` has tried ``address`` out, ``at`` (Unix time): how long a REGISTER with its challenge took, and a call's
+    way to a 2xx, in seconds, and the statuses that ended them (0: none came, or it wasn't tried)."""
+
+    kind: Literal["probe"] = "probe"
+    edge: str
+    address: str
+    at: float
+    register_seconds: float
+    register_status: int
+    call_seconds: float = 0.0
+    call_status: int = 0
+
+
+Report = BindingReport | CallAnswered | CallFailed | CallEnded | ProviderReport | ProbeReport
 
 
 class ReportEnvelope(Wire):

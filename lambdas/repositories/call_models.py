@@ -137,3 +137,22 @@ class AbuseItem(Model):
     known = JSONAttribute(null=True)
     ttl = NumberAttribute()
     by_day = AbuseByDay()
+
+
+class ProbeItem(Model):
+    """A probe of an edge address, an hour's sums of them, or an incident, in the table of calls. ``pk`` is
+    ``probes#day``, ``probe-hours`` or ``incidents``; ``sk`` begins with the time."""
+
+    class Meta(Common):
+        table_name = f"{PREFIX}-calls"
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    address = UnicodeAttribute()
+    at = NumberAttribute()
+    register = NumberAttribute(null=True)
+    call = NumberAttribute(null=True)
+    probes = NumberAttribute(null=True)
+    good = NumberAttribute(null=True)
+    ended = NumberAttribute(null=True)
+    ttl = NumberAttribute()

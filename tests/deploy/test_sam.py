@@ -308,3 +308,22 @@ def test_what_waits_for_webhooks_is_taken_by_its_function(deployed):
         return sum(int(found[name]) for name in names)
 
     wait_for("the message to be taken", lambda: not waiting(), 60)
+
+
+def test_the_status_page_is_made(deployed):
+    clients = {
+        name: boto3.client(
+            name, endpoint_url=deployed.endpoint, region_name="us-east-1",
+            aws_access_key_id="test", aws_secret_access_key="test",
+        )
+        for name in ("lambda", "s3")
+    }  # fmt: skip
+    functions = clients["lambda"].list_functions()["Functions"]
+    (name,) = [one["FunctionName"] for one in functions if "StatusFunction" in one["FunctionName"]]
+    made = clients["lambda"].invoke(FunctionName=name, Payload=b"{}")
+    assert "FunctionError" not in made, made["Payload"].read()
+    (bucket,) = [one["Name"] for one in clients["s3"].list_buckets()["Buckets"] if "status" in one["Name"].lower()]
+    page = clients["s3"].get_object(Bucket=bucket, Key="index.html")
+    assert page["ContentType"] == "text/html; charset=utf-8"
+    assert b"Nothing has been measured yet" in page["Body"].read()
+    assert json.loads(clients["s3"].get_object(Bucket=bucket, Key="status.json")["Body"].read())["incidents"] == []

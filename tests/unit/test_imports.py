@@ -20,6 +20,7 @@ RULES = [
         "provider legs are a leaf that the core uses",
     ),
     ("edge/proxy", {"edge.sip", "edge.providers", "edge.proxy", "lambdas.contract"}, "the core does no I/O"),
+    ("edge/probes", {"edge.sip", "edge.providers", "edge.probes", "lambdas.contract"}, "a phone, which does no I/O"),
     ("edge/transport", {"edge.sip", "edge.transport"}, "sockets know flows and messages, not who decides"),
     ("edge/mesh", {"edge.sip", "edge.mesh"}, "the mesh carries bytes; only the runtime ties it to the core"),
     ("edge/control", {"edge.sip", "edge.control", "lambdas.contract"}, "the client speaks the contract, nothing else"),
@@ -53,7 +54,7 @@ STANDARD_LIBRARY_ONLY = {
     "lambdas/sandbox": {"starlark"},
 }
 NO_IO = {"asyncio", "socket", "ssl", "time", "random", "secrets", "os", "threading", "select", "subprocess", "datetime"}
-SANS_IO = ("edge/sip", "edge/providers", "edge/proxy", "lambdas/decisions")
+SANS_IO = ("edge/sip", "edge/providers", "edge/proxy", "edge/probes", "lambdas/decisions")
 
 
 def imports(path: Path) -> set[str]:

@@ -32,7 +32,7 @@ def test_leases_are_strongly_consistent_with_a_witness_where_there_are_two_regio
 
 
 def test_functions_may_do_only_what_they_need():
-    for name in ("DecisionsFunction", "ProvisioningFunction", "HooksFunction"):
+    for name in ("DecisionsFunction", "ProvisioningFunction", "HooksFunction", "StatusFunction"):
         for policy in RESOURCES[name]["Properties"]["Policies"]:
             for statement in policy["Statement"]:
                 statement = statement["If"][1] if "If" in statement else statement
@@ -51,6 +51,8 @@ def test_functions_may_do_only_what_they_need():
                 elif statement["Sid"] in ("OpenPasswordsOfProviders", "SealPasswordsOfProviders", "OpenTheirSecrets"):
                     assert actions == ["kms:Encrypt" if name == "ProvisioningFunction" else "kms:Decrypt"]
                     assert resources == [{"If": ["MakesKey", {"GetAtt": "SecretsKeyMade.Arn"}, {"Ref": "SecretsKey"}]}]
+                elif statement["Sid"] == "WriteThePage":
+                    assert (actions, resources) == (["s3:PutObject"], [{"Sub": "${StatusBucket.Arn}/*"}])
                 elif statement["Sid"] == "WriteToPeople":
                     assert (name, actions) == ("ProvisioningFunction", ["ses:SendEmail"])
                     assert statement["Condition"] == {"StringEquals": {"ses:FromAddress": {"Ref": "MailFrom"}}}

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from lambdas.api import probes
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
@@ -80,6 +81,9 @@ def create_domain(body: NewDomain, services: ServicesDep, who: CallerDep) -> Dom
         services.directory.create_domain(item)
     except Taken as error:
         raise Problem(409, "That name, or one of the aliases, is in use as a domain or alias already.") from error
+    if item.default:
+        for edge in services.directory.all("edges"):
+            probes.prepare(edge.id, services)
     return _shown(item)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, Field
 
-from lambdas.api import letters
+from lambdas.api import letters, probes
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
@@ -83,6 +83,7 @@ def register_edge(body: NewEdge, services: ServicesDep, _: AdminDep) -> Edge:
         services.directory.create(item)
     except Taken as error:
         raise Problem(409, f"Edge {body.id} is registered already; delete it first to give it a new key.") from error
+    probes.prepare(item.id, services)
     return _shown(item, services)
 
 
@@ -128,6 +129,7 @@ def enrol(body: Enrolment, request: Request, services: ServicesDep) -> Enrolled:
         services.directory.create(item)
     except Taken:
         services.directory.update(item, public_key=body.public_key, addresses=list(letter.addresses))
+    probes.prepare(letter.to, services)
     services.events.add("", Event("audit", services.clock(), f"edge {letter.to} has enrolled", letter.to))
     control = os.environ.get("CONTROL_URLS", "").split()
     return Enrolled(

@@ -1,0 +1,228 @@
+"""The status page: one file without scripts, made from probes. Its pictures are SVG, and the same figures stand in
+tables for those who can't see them."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pygal
+from pygal.style import Style
+
+from lambdas.decisions.status import HOUR, Bucket, Incident, buckets, incidents, uptime
+from lambdas.repositories.probes import Probes
+
+_DAY = 86_400
+_SPANS: tuple[tuple[str, int, int], ...] = (  # name, seconds, seconds of one point
+    ("Last 3 hours", 3 * HOUR, 300),
+    ("Last day", _DAY, HOUR),
+    ("Last week", 7 * _DAY, 6 * HOUR),
+)
+_INCIDENTS = 20
+_SCRIPT = re.compile(r"<script.*?</script>", re.DOTALL)  # pygal's settings for a script that isn't there
+_STYLE = Style(
+    background="transparent",
+    plot_background="transparent",
+    foreground="#444",
+    foreground_strong="#222",
+    foreground_subtle="#999",
+    font_family="system-ui, sans-serif",
+    label_font_size=13,
+    legend_font_size=14,
+    title_font_size=16,
+    colors=("#0a5ea8", "#c2410c", "#15803d", "#7e22ce", "#a16207", "#be123c"),
+)
+_CSS = """
+:root{color-scheme:light dark}
+body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem}
+h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}
+.good{color:#15803d}.bad{color:#be123c}
+figure{margin:1rem 0;background:#fff;color:#222;border-radius:6px;padding:.5rem;max-width:36rem}
+svg{width:100%;height:auto;display:block}
+table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .5rem;border-bottom:1px solid #8884}
+details{margin:.5rem 0}
+"""
+
+
+def refresh(probes: Probes, now: float) -> dict[str, Any]:
+    """Add up what is new, and give all that the page shows."""
+    points = probes.since(now - 3 * HOUR - 600, now)
+    this_hour = int(now) // HOUR * HOUR
+    # The last hour once more: probes come late from an edge that couldn't report them.
+    probes.keep_hours(buckets((point for point in points if point.at >= this_hour - HOUR), HOUR))
+    probes.keep_incidents(incidents(points))
+    hours = probes.hours(now - 7 * _DAY)
+    spans = {}
+    for name, seconds, step in _SPANS:
+        since = now - seconds
+        fine = buckets((point for point in points if point.at >= since), step)
+        spans[name] = fine if step < HOUR else _wider([bucket for bucket in hours if bucket.begin >= since], step)
+    return {
+        "at": int(now),
+        "spans": {name: [asdict(bucket) for bucket in found] for name, found in spans.items()},
+        "uptime": {name: uptime(found) for name, found in spans.items()},
+        "incidents": [asdict(incident) for incident in probes.incidents(_INCIDENTS)],
+    }
+
+
+def _wider(hours: Sequence[Bucket], step: int) -> list[Bucket]:
+    """Several hours as one, weighed by their probes."""
+    grouped: dict[tuple[str, int], list[Bucket]] = {}
+    for bucket in hours:
+        grouped.setdefault((bucket.address, bucket.begin // step * step), []).append(bucket)
+    return [
+        Bucket(
+            address,
+            begin,
+            sum(bucket.probes for bucket in found),
+            sum(bucket.good for bucket in found),
+            _mean(found, lambda bucket: bucket.register),
+            _mean(found, lambda bucket: bucket.call),
+        )
+        for (address, begin), found in sorted(grouped.items())
+    ]
+
+
+def _mean(found: Sequence[Bucket], value: Callable[[Bucket], float | None]) -> float | None:
+    known = [(value_, bucket.good) for bucket in found if (value_ := value(bucket)) is not None and bucket.good]
+    weight = sum(good for _, good in known)
+    return sum(value_ * good for value_, good in known) / weight if weight else None
+
+
+def render(state: dict[str, Any]) -> str:
+    """The page, from what ``refresh`` gives."""
+    spans = {name: [Bucket(**bucket) for bucket in found] for name, found in state["spans"].items()}
+    last = [Incident(**incident) for incident in state["incidents"]]
+    now = state["at"]
+    going_on = [incident for incident in last if incident.ended is None and incident.begun > now - HOUR]
+    parts = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width,initial-scale=1"><meta http-equiv="refresh" content="60">',
+        f"<title>Status of the SIP service</title><style>{_CSS}</style></head><body><main>",
+        "<h1>Status of the SIP service</h1>",
+        _headline(spans, going_on),
+        f"<p>As of {_time(now)}. Each edge is tried out by the others: a registration and a call, all the way.</p>",
+        _uptimes(state["uptime"]),
+    ]
+    for name, seconds, _ in _SPANS:
+        parts.append(_span(name, spans.get(name, []), seconds, now))
+    parts += [_incidents(last), "</main></body></html>"]
+    return "".join(parts)
+
+
+def _headline(spans: dict[str, list[Bucket]], going_on: Sequence[Incident]) -> str:
+    if going_on:
+        places = ", ".join(sorted({html.escape(incident.address) for incident in going_on}))
+        return f'<p class="bad"><strong>There is trouble at {places}.</strong></p>'
+    if not any(spans.values()):
+        return "<p><strong>Nothing has been measured yet.</strong></p>"
+    return '<p class="good"><strong>All edges work.</strong></p>'
+
+
+def _uptimes(uptimes: dict[str, float | None]) -> str:
+    cells = "".join(
+        f"<tr><th scope=row>{name}</th><td>{f'{100 * value:.2f} %' if value is not None else '-'}</td></tr>"
+        for name, value in uptimes.items()
+    )
+    return f"<h2>Uptime</h2><table><caption>Probes that were good</caption>{cells}</table>"
+
+
+def _span(name: str, found: Sequence[Bucket], seconds: int, now: int) -> str:
+    return f"<h2>{name}</h2>" + "".join(
+        _figure(f"{what}: {name.lower()}", found, value, seconds, now)
+        for what, value in (
+            ("Registration, ms", lambda bucket: bucket.register),
+            ("Call setup, ms", lambda bucket: bucket.call),
+        )
+    )
+
+
+def _figure(
+    title: str, found: Sequence[Bucket], value: Callable[[Bucket], float | None], seconds: int, now: int
+) -> str:
+    times = sorted({bucket.begin for bucket in found})
+    addresses = sorted({bucket.address for bucket in found})
+    by_place = {(bucket.address, bucket.begin): bucket for bucket in found}
+    chart = pygal.Line(
+        js=[],
+        disable_xml_declaration=True,
+        style=_STYLE,
+        height=260,
+        width=420,
+        margin=8,
+        dots_size=1.5,
+        allow_interruptions=True,
+        truncate_label=-1,
+        truncate_legend=-1,
+        min_scale=3,
+        max_scale=5,
+        legend_at_bottom=True,
+        no_data_text="nothing was measured",
+        x_labels=[_label(begin, seconds) for begin in times],
+        x_labels_major_count=5,
+        show_minor_x_labels=False,
+        include_x_axis=True,
+    )
+    rows = []
+    for address in addresses:
+        values = []
+        for begin in times:
+            bucket = by_place.get((address, begin))
+            measured = value(bucket) if bucket is not None else None
+            values.append(round(1000 * measured, 1) if measured is not None else None)
+        chart.add(address, values)
+        rows.append((address, values))
+    head = "".join(f"<th scope=col>{_label(begin, seconds)}</th>" for begin in times)
+    body = "".join(
+        f"<tr><th scope=row>{html.escape(address)}</th>"
+        + "".join(f"<td>{one if one is not None else '-'}</td>" for one in values)
+        + "</tr>"
+        for address, values in rows
+    )
+    label = html.escape(f"{title}. {_summary(rows)}")
+    drawn = _SCRIPT.sub("", chart.render(is_unicode=True))
+    picture = drawn.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return (
+        f"<figure><figcaption>{title}</figcaption>{picture}</figure><details><summary>As a table</summary>"
+        f'<div style="overflow-x:auto"><table><tr><td></td>{head}</tr>{body}</table></div></details>'
+    )
+
+
+def _summary(rows: Sequence[tuple[str, Sequence[float | None]]]) -> str:
+    """What the picture shows, in words."""
+    said = []
+    for address, values in rows:
+        known = [value for value in values if value is not None]
+        if known:
+            said.append(f"{address}: {min(known)} to {max(known)} ms, lately {known[-1]} ms")
+    return "; ".join(said) or "Nothing was measured"
+
+
+def _incidents(last: Sequence[Incident]) -> str:
+    if not last:
+        return "<h2>Incidents</h2><p>None in the last 90 days.</p>"
+    rows = "".join(
+        f"<tr><td>{html.escape(one.address)}</td><td>{_time(one.begun)}</td>"
+        f"<td>{_time(one.ended) if one.ended is not None else 'not yet'}</td></tr>"
+        for one in last
+    )
+    head = "<tr><th scope=col>Edge</th><th scope=col>From</th><th scope=col>Until</th></tr>"
+    return f"<h2>Incidents</h2><table>{head}{rows}</table>"
+
+
+def _label(begin: int, seconds: int) -> str:
+    return time.strftime("%H:%M" if seconds <= _DAY else "%d %b %H h", time.gmtime(begin))
+
+
+def _time(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
+
+
+def as_json(state: dict[str, Any]) -> str:
+    """For programs."""
+    return json.dumps(state, separators=(",", ":"))

@@ -1,0 +1,99 @@
+"""What the status page says, made from probes: how fast registrations and calls are, how often they work, and when they
+didn't."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+HOUR = 3600
+_INCIDENT = 2  # bad probes; one alone may be a packet lost
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One probe of an edge address. Seconds, None where it didn't work; ``at`` is Unix time."""
+
+    address: str
+    at: float
+    register: float | None
+    call: float | None
+
+    @property
+    def good(self) -> bool:
+        return self.register is not None and self.call is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The probes of an address from ``begin`` on (Unix time). Medians in seconds, None where nothing worked."""
+
+    address: str
+    begin: int
+    probes: int
+    good: int
+    register: float | None
+    call: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """``ended`` is None while it lasts."""
+
+    address: str
+    begun: float
+    ended: float | None
+    bad: int
+
+
+def buckets(points: Iterable[Point], seconds: int) -> list[Bucket]:
+    """By address and time."""
+    grouped: dict[tuple[str, int], list[Point]] = {}
+    for point in points:
+        grouped.setdefault((point.address, int(point.at) // seconds * seconds), []).append(point)
+    return [
+        Bucket(
+            address,
+            begin,
+            len(found),
+            sum(point.good for point in found),
+            _median(point.register for point in found),
+            _median(point.call for point in found),
+        )
+        for (address, begin), found in sorted(grouped.items())
+    ]
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def incidents(points: Sequence[Point]) -> list[Incident]:
+    """Two or more bad probes of an address in a row, whoever made them; over with the next good one."""
+    found: list[Incident] = []
+    by_address: dict[str, list[Point]] = {}
+    for point in sorted(points, key=lambda point: point.at):
+        by_address.setdefault(point.address, []).append(point)
+    for address, those in by_address.items():
+        bad: list[Point] = []
+        for point in those:
+            if point.good:
+                if len(bad) >= _INCIDENT:
+                    found.append(Incident(address, bad[0].at, point.at, len(bad)))
+                bad = []
+            else:
+                bad.append(point)
+        if len(bad) >= _INCIDENT:
+            found.append(Incident(address, bad[0].at, None, len(bad)))
+    return sorted(found, key=lambda incident: incident.begun)
+
+
+def uptime(found: Iterable[Bucket]) -> float | None:
+    """The part of the probes that was good, from 0 to 1; None if there were none."""
+    probes = good = 0
+    for bucket in found:
+        probes += bucket.probes
+        good += bucket.good
+    return good / probes if probes else None

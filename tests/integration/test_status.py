@@ -1,0 +1,76 @@
+"""Edges try each other out, all the way, and the status page shows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import urllib.request
+
+import pytest
+
+from scripts.fleet import loopback_fleet
+from scripts.processes import wait_for
+from tests.integration.conftest import fresh_base
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    made = loopback_fleet(tmp_path, fresh_base(), 2)
+    made.environment |= {"PROBE_SECONDS": "1"}
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+def fetched(fleet, path):
+    with urllib.request.urlopen(fleet.api_url + path) as reply:
+        return reply.read().decode(), reply.headers
+
+
+def test_edges_are_tried_out_and_a_dead_one_is_an_incident(fleet):
+    places = {edge.host.address for edge in fleet.edges}
+
+    def figures():
+        state = json.loads(fetched(fleet, "/status.json")[0])
+        found = state["spans"]["Last 3 hours"]
+        return state if {bucket["address"] for bucket in found if bucket["good"] >= 2} == places else None
+
+    state = wait_for("both edges to be measured", figures, 60)
+    for bucket in state["spans"]["Last 3 hours"]:
+        assert 0 < bucket["register"] < 5
+        assert 0 < bucket["call"] < 5
+    assert not state["incidents"]
+    text, headers = fetched(fleet, "/status")
+    assert "All edges work" in text
+    assert all(place in text for place in places)
+    assert (headers["content-type"], headers["cache-control"]) == ("text/html; charset=utf-8", "public, max-age=10")
+    # Nobody else's business: neither among calls nor as accounts of a tenant.
+    tenants = [tenant["id"] for tenant in fleet.api("GET", "/v1/tenants")["items"]]
+    assert all(
+        not one["aor"].startswith("probe-")
+        for name in tenants
+        for one in fleet.api("GET", f"/v1/accounts?tenant={name}")["items"]
+    )
+
+    dead = fleet.edges[1]
+    os.kill(
+        fleet.processes.pid(dead.id), signal.SIGSTOP
+    )  # stopped: it holds its address for a lease, and answers nobody
+    try:
+        wait_for(
+            "the incident",
+            lambda: [
+                one
+                for one in json.loads(fetched(fleet, "/status.json")[0])["incidents"]
+                if one["address"] == dead.host.address
+            ],
+            60,
+        )
+    finally:
+        os.kill(fleet.processes.pid(dead.id), signal.SIGCONT)
+    assert f"trouble at {dead.host.address}" in fetched(fleet, "/status")[0]
