@@ -123,8 +123,8 @@ class AbuseByDay(GlobalSecondaryIndex["AbuseItem"]):
 
 class AbuseItem(Model):
     """What was tried in a stretch of time, in the table of calls. ``pk`` is ``abuse#what``, ``sk`` the beginning of the
-    stretch; ``others`` are the sources of failures of an account, or the accounts that a source has tried. ``account``
-    is ``abuse#day``, so that a day's can be found by the index of accounts' calls."""
+    stretch and the Region that has counted; ``others`` are the sources of failures of an account, or the accounts that
+    a source has tried. ``account`` is ``abuse#day``, so that a day's can be found by the index of accounts' calls."""
 
     class Meta(Common):
         table_name = f"{PREFIX}-calls"
@@ -141,7 +141,8 @@ class AbuseItem(Model):
 
 class ProbeItem(Model):
     """A probe of an edge address, an hour's sums of them, or an incident, in the table of calls. ``pk`` is
-    ``probes#day``, ``probe-hours`` or ``incidents``; ``sk`` begins with the time."""
+    ``probes#day``, or with a Region's own sums ``probe-hours#region`` or ``incidents#region``; ``sk`` begins with the
+    time."""
 
     class Meta(Common):
         table_name = f"{PREFIX}-calls"

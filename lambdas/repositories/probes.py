@@ -11,7 +11,7 @@ from lambdas.repositories.call_models import ProbeItem
 
 _KEEP, _KEEP_INCIDENTS = 9 * 86_400, 90 * 86_400
 _DAY = 86_400
-_HOURS, _INCIDENTS = "probe-hours", "incidents"
+_HOURS, _INCIDENTS = f"probe-hours#{ProbeItem.Meta.region}", f"incidents#{ProbeItem.Meta.region}"
 
 
 class Probes:

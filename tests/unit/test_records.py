@@ -105,7 +105,7 @@ def test_both_ways_lead_to_the_same(tmp_path):
             *items(CALL),
             *items(FAILED),
             typed(pk="usage#t1", sk="0count#r", in_day=5),
-            typed(pk="abuse#premium#a", sk="known", known="{}"),
+            typed(pk="abuse#premium#a", sk="known#r", known="{}"),
         ):
             file.write(json.dumps(item) + "\n")
     assert tables.convert(str(tmp_path / "*.json.gz"), tmp_path / "export") == {"calls": 2, "events": 0, "attempts": 0}
@@ -127,10 +127,10 @@ def test_events_and_attempts(tmp_path):
     lines = [
         typed(pk="t1#events#2026-11-25", sk="1#a", kind="audit", at=NOW, about="key", call_id="", text="POST"),
         typed(pk="#events#2026-11-25", sk="1#b", kind="abuse", at=NOW, about="192.0.2.1", call_id="", text="banned"),
-        typed(pk="abuse#account#a#b@example.com", sk=f"{int(NOW):010d}", times=7, others={"192.0.2.1", "192.0.2.2"}),
-        typed(pk="abuse#account#a#b@example.com", sk=f"{int(NOW) - 700:010d}", times=2, others={"192.0.2.2"}),
-        typed(pk="abuse#account#old@example.com", sk=f"{int(NOW) - 90_000:010d}", times=99, others={"192.0.2.9"}),
-        typed(pk="abuse#source#192.0.2.1", sk=f"{int(NOW):010d}", times=5, others={"a#b@example.com"}),
+        typed(pk="abuse#account#a#b@example.com", sk=f"{int(NOW):010d}#r", times=7, others={"192.0.2.1", "192.0.2.2"}),
+        typed(pk="abuse#account#a#b@example.com", sk=f"{int(NOW) - 700:010d}#r", times=2, others={"192.0.2.2"}),
+        typed(pk="abuse#account#old@example.com", sk=f"{int(NOW) - 90_000:010d}#r", times=99, others={"192.0.2.9"}),
+        typed(pk="abuse#source#192.0.2.1", sk=f"{int(NOW):010d}#r", times=5, others={"a#b@example.com"}),
     ]
     (tmp_path / "x.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert tables.convert(str(tmp_path / "x.json"), tmp_path) == {"calls": 0, "events": 2, "attempts": 4}

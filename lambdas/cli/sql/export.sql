@@ -51,5 +51,5 @@ SELECT split_part(pk, '#events#', 1) AS tenant, "at", kind, about, call_id, text
 CREATE TEMP VIEW source_attempts AS
 SELECT
     split_part(pk, '#', 2) AS kind, substr(pk, length('abuse#' || split_part(pk, '#', 2) || '#') + 1) AS name,
-    sk::DOUBLE AS "at", times, others
-FROM items WHERE pk LIKE 'abuse#%' AND sk <> 'known'
+    left(sk, 10)::DOUBLE AS "at", times, others
+FROM items WHERE pk LIKE 'abuse#%' AND sk NOT LIKE 'known#%'
