@@ -22,7 +22,7 @@ from edge.sip.headers import parse_digest
 from edge.sip.message import Response
 from edge.sip.parser import parse
 from lambdas.contract import Accept, Binding, Grant, RegisterQuestion, Route, Target, binding_id
-from scripts import bench_plans, bench_providers, bench_records, bench_refresh
+from scripts import bench_cost, bench_plans, bench_providers, bench_records, bench_refresh
 
 _PHONES = 5000  # enough that tables of Python's own are not what is measured
 ADDRESS, DOMAIN = "203.0.113.11", "example.com"
@@ -279,6 +279,12 @@ def plans(
 ) -> None:
     """What dial plans add to a decision."""
     bench_plans.plans(_say, rules, calls)
+
+
+@app.command()
+def cost(save: Annotated[bool, typer.Option(help="For scripts/cost to reckon with.")] = False) -> None:
+    """What each kind of event asks of AWS."""
+    bench_cost.cost(_say, save)
 
 
 @app.command()

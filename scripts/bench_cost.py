@@ -1,0 +1,124 @@
+"""``scripts/bench cost``: what each kind of event asks of AWS, through a real edge, control plane and DynamoDB
+(MiniStack). ``scripts/cost`` makes a bill of it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scripts.fleet import DOMAIN, SIP, Account, Host, loopback_fleet
+from scripts.tally import Tally
+from tests.support.socket_phone import SocketPhone, call, in_dialog
+
+MEASURED = Path(__file__).parent / "cost_measured.json"
+_TIMES = 20
+_HEADERS = 28  # octets of IP and UDP
+
+
+def cost(say: Callable[..., None], save: bool) -> None:
+    """For each kind of event: invocations, read and write units, milliseconds of Lambda. Heartbeats are subtracted."""
+    base = f"127.{1 + secrets.randbelow(250)}.{secrets.randbelow(250)}.1"
+    with tempfile.TemporaryDirectory() as directory:
+        fleet = loopback_fleet(Path(directory), base, 1)
+        tables, control = Tally(base, fleet.endpoint), Tally(base, fleet.api_url)
+        fleet.control_endpoint = tables.url
+        fleet.edges[0].settings["control"] = [control.url]
+        try:
+            fleet.start()
+            found, octets = _events(fleet, tables, control)
+        finally:
+            fleet.stop()
+            tables.stop(), control.stop()
+    for name, one in found.items():
+        for unit, value in one.items():
+            say(name, value, unit)
+    for name, size in octets.items():
+        say(name, size, "octets to phones")
+    if save:
+        measured = {"measured": time.strftime("%Y-%m-%d"), "events": found, "octets": octets}
+        MEASURED.write_text(json.dumps(measured, indent=1) + "\n")
+
+
+def _events(fleet: Any, tables: Tally, control: Tally) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+    tables.take_units(), control.take()
+    time.sleep(10)
+    beats = _sum(control.take(), "/edge/heartbeat")
+    idle = tables.take_units()
+    beat = {unit: idle[unit] / beats for unit in ("read", "write")}
+    found = {"heartbeat": {"invocations": 1.0, **beat}}
+
+    def measure(name: str, work: Callable[[], None]) -> None:
+        tables.take_units(), control.take()
+        for _ in range(_TIMES):
+            work()
+        time.sleep(1.5)  # reports are delivered
+        asked, units = control.take(), tables.take_units()
+        beats = _sum(asked, "/edge/heartbeat")
+        found[name] = {
+            "invocations": (sum(asked.values()) - beats) / _TIMES,
+            **{unit: max(0.0, units[unit] - beat[unit] * beats) / _TIMES for unit in ("read", "write")},
+        }
+
+    alice, bob = (_phone(fleet, user) for user in ("alice", "bob"))
+    assert alice.register() == bob.register() == 200
+
+    def moved() -> None:
+        alice.agent.port += 1
+        assert alice.register() == 200
+
+    def answered() -> None:
+        dialog, _ = call(alice, bob, f"sip:bob@{DOMAIN}")
+        in_dialog(alice, dialog, "BYE", bob)
+
+    def busy() -> None:
+        bob.agent.received.clear()
+        invite = alice.invite(f"sip:bob@{DOMAIN}")
+        got = bob.wait(lambda: next(iter(bob.agent.requests("INVITE")), None))
+        bob.send(bob.agent.response(got, 486).to_bytes())
+        assert alice.wait(lambda: alice.agent.final(invite)).status == 486
+
+    octets = {}
+    alice.socket.settimeout(30)
+    octets["ping"] = len(alice.socket.recv(65536)) + _HEADERS
+    alice.agent.received.clear()
+    assert alice.register() == 200
+    octets["refresh"] = _octets(alice.agent.responses("REGISTER"))
+    answered()
+    octets["call"] = _octets([*alice.agent.received, *bob.agent.received])
+    measure("registration that changes something", moved)
+    measure("refresh", lambda: _is(alice.register(), 200))
+    measure("answered call", answered)
+    measure("call that nobody takes", busy)
+    fleet.api("PATCH", f"/v1/accounts/alice@{DOMAIN}", {"limits": {"concurrent_calls": 100}})
+    measure("answered call of an account with limits", answered)
+    for phone in (alice, bob):
+        phone.socket.close()
+    return found, octets
+
+
+def _phone(fleet: Any, user: str) -> SocketPhone:
+    edge = fleet.edges[0]
+    account: Account = fleet.accounts[user]
+    made = SocketPhone(account, DOMAIN, Host(edge.host.address), (edge.address, SIP))
+    made.agent.host = "10.0.0.9"  # its Contact: it believes itself behind a NAT
+    made.agent.instance = f"urn:uuid:{user}"
+    return made
+
+
+def _octets(messages: list[Any]) -> int:
+    """On the wire."""
+    return sum(len(message.to_bytes()) + _HEADERS for message in messages)
+
+
+def _is(one: object, other: object) -> None:
+    assert one == other
+
+
+def _sum(counts: Counter[str], path: str) -> int:
+    return counts[path]
