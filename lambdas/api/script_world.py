@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
-from collections import OrderedDict
 from typing import Any
 
+from lambdas.api.rates import Rate
 from lambdas.lookups.enum import Enum
 from lambdas.lookups.outside import OutsideError
 from lambdas.lookups.pages import Pages
@@ -18,27 +16,6 @@ GETS, PUTS, PAGES, NUMBERS = 10, 5, 2, 3
 """In one run."""
 PUTS_A_MINUTE = 60
 """Of one tenant, in one process of the control plane."""
-_TENANTS = 10_000
-
-
-class Rate:
-    """So many a minute for each tenant; saved up for no longer than that."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def take(self, tenant: str) -> bool:
-        """Whether there is one left."""
-        now = time.monotonic()
-        with self._lock:
-            left, at = self._left.pop(tenant, (float(self._most), now))
-            left = min(self._most, left + (now - at) * self._most / 60)
-            self._left[tenant] = (left - 1 if left >= 1 else left, now)
-            if len(self._left) > _TENANTS:
-                self._left.popitem(last=False)
-            return left >= 1
 
 
 class ScriptWorld:

@@ -21,6 +21,7 @@ from lambdas.contract import signed_text
 from lambdas.repositories.items import api_key_item
 from lambdas.repositories.models import ApiKeyItem, DirectoryItem, EdgeItem
 
+_LATER = {"Retry-After": "60"}
 _TRIES = ":simulate"  # what is asked by POST, but changes nothing
 _WINDOW = 60  # seconds that an edge's clock may be off, and in which a captured request could be sent again
 
@@ -107,15 +108,22 @@ def caller(
     found: ServicesDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Caller:
-    """The owner of the API key. 401 if there is none, 403 for a change by one that may only read."""
+    """The owner of the API key. 401 if there is none, 403 for a change by one that may only read, 429 if there are too
+    many requests."""
     refusal = Problem(
         401,
         "Send a valid API key: 'Authorization: Bearer sw_…'. Keys are made under /v1/keys.",
         {"WWW-Authenticate": "Bearer"},
     )
+    source = request.client.host if request.client is not None else ""
+    if not found.refused_rate.left(source):
+        raise Problem(429, "Too many requests without a valid API key came from you; wait a minute.", _LATER)
     item = known_key(found, f"Bearer {credentials.credentials}") if credentials is not None else None
     if item is None:
+        found.refused_rate.take(source)
         raise refusal
+    if not found.api_rate.take(item.id):
+        raise Problem(429, "Too many requests with this API key; go on in a second, and slower.", {"Retry-After": "1"})
     who = Caller(item.id, item.tenant, cast(Role, item.role), item.tenant, request.headers.get("if-match"))
     if who.role == "read-only" and changes(request):
         raise Problem(403, "This API key may only read.")

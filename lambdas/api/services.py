@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from lambdas.api.notices import Notices
-from lambdas.api.script_world import PUTS_A_MINUTE, Rate, ScriptWorld
+from lambdas.api.rates import Rate
+from lambdas.api.script_world import PUTS_A_MINUTE, ScriptWorld
 from lambdas.contract import FleetKey
 from lambdas.decisions.lease import Lease
 from lambdas.decisions.register import Limits
@@ -104,6 +105,8 @@ class Services:
         self.mail = Mail()
         self.sign_up = os.environ.get("SIGN_UP", "") == "on"
         self.proof = Proof()
+        self.api_rate = Rate(int(os.environ.get("API_RATE", "6000")))
+        self.refused_rate = Rate(int(os.environ.get("REFUSED_RATE", "600")))
         self.mail_rate = Rate(_MAILS_TO_ONE)
         self.source_rate = Rate(_MAILS_FROM_ONE)
         self.failure_rate = Rate(_FAILURES_A_MINUTE)

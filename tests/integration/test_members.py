@@ -34,6 +34,7 @@ def fleet(tmp_path_factory, names):
     made = loopback_fleet(tmp_path_factory.mktemp("fleet"), fresh_base(), 2)
     made.environment |= {
         "MAIL_FROM": SENDER, "SIGN_UP": "on", "DOMAIN_NAMESERVERS": names.address, "DOMAIN_PROOF": "required",
+        "API_RATE": "200", "REFUSED_RATE": "50",
     }  # fmt: skip
     try:
         made.start()
@@ -151,3 +152,16 @@ def test_a_tenants_domain_has_to_be_its_own(fleet, names):
 def test_the_domain_of_those_who_sign_up_stays(fleet):
     status, problem = fleet.request("DELETE", f"/v1/domains/{DOMAIN}")
     assert (status, "sign up" in problem["detail"]) == (409, True)
+
+
+def test_requests_come_slowly_enough(fleet):
+    tenant = fleet.api("POST", "/v1/tenants", {"name": "Busy"})["id"]
+    busy, calm = (fleet.api("POST", "/v1/keys", {"tenant": tenant})["key"] for _ in range(2))
+    statuses = [ask(fleet, busy, "GET", "/v1/keys")[0] for _ in range(260)]
+    assert set(statuses) == {200, 429}
+    assert statuses[:190] == [200] * 190
+    assert ask(fleet, calm, "GET", "/v1/keys")[0] == 200  # others go on
+    # Whoever guesses keys isn't even looked up any more; from another address it would go on.
+    guesses = [ask(fleet, f"sw_{'0' * 16}_{number:064d}", "GET", "/v1/keys")[0] for number in range(80)]
+    assert guesses[:45] == [401] * 45
+    assert guesses[-1] == 429

@@ -1,0 +1,36 @@
+"""How often somebody may do something, as far as this process knows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+
+_MOST = 10_000
+
+
+class Rate:
+    """So many a minute for each; saved up for no longer than that."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def left(self, whose: str) -> bool:
+        """Whether there is one left, without taking it."""
+        now = time.monotonic()
+        with self._lock:
+            left, at = self._left.get(whose, (float(self._most), now))
+            return left + (now - at) * self._most / 60 >= 1
+
+    def take(self, whose: str) -> bool:
+        """Whether there is one left."""
+        now = time.monotonic()
+        with self._lock:
+            left, at = self._left.pop(whose, (float(self._most), now))
+            left = min(self._most, left + (now - at) * self._most / 60)
+            self._left[whose] = (left - 1 if left >= 1 else left, now)
+            if len(self._left) > _MOST:
+                self._left.popitem(last=False)
+            return left >= 1
