@@ -97,7 +97,9 @@ class TwoRegions:
             scans = [self._scan(index) for index in (0, 1)]
             if scans[0] == scans[1]:
                 return
-            assert time.monotonic() < end, "the Regions don't converge"
+            if time.monotonic() >= end:
+                differing = {key for key in scans[0].keys() | scans[1].keys() if scans[0].get(key) != scans[1].get(key)}
+                raise AssertionError(f"the Regions don't converge: {sorted(differing)[:10]}")
             time.sleep(0.05)
 
     # Replication
