@@ -1,7 +1,7 @@
 """``python -m edge --config edge.toml`` runs one edge; ``python -m edge public-key --config edge.toml`` prints what to
 register with the control plane, making the key file if there is none; ``python -m edge enrol --config edge.toml --api
-URL --token TOKEN`` makes both and registers it; ``python -m edge drain --config edge.toml`` hands the running edge's
-addresses to others and ends it."""
+URL --token TOKEN`` (or ``--instance``) makes both and registers it; ``python -m edge drain --config edge.toml`` hands
+the running edge's addresses to others and ends it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ from edge.control.holdings import Holdings
 from edge.control.identity import Identity, IdentityError
 from edge.control.journal import Journal, JournalError
 from edge.control.store import Store
-from edge.enrol import EnrolError, enrol
+from edge.enrol import EnrolError, enrol, enrol_instance
 from edge.handing import Handing
+from edge.instance import InstanceError
 from edge.keeper import Keeper
 from edge.mesh.peers import Mesh
 from edge.probing import Probing
@@ -164,8 +165,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m edge", description=__doc__)
     parser.add_argument("command", nargs="?", choices=["run", "public-key", "enrol", "drain"], default="run")
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--api", help="for enrol: the provisioning API's URL")
+    parser.add_argument("--api", help="for enrol: the provisioning API's URL; with --instance the decisions' URL")
     parser.add_argument("--token", help="for enrol: as POST /v1/edges/tokens gives it, or in EDGE_TOKEN")
+    parser.add_argument(
+        "--instance", action="store_true", help="for enrol: this EC2 instance's role says which edge it is"
+    )
     parser.add_argument("--verbose", action="store_true", help="log what an operator seldom wants to know")
     options = parser.parse_args()
     level = logging.DEBUG if options.verbose else logging.INFO
@@ -175,9 +179,13 @@ def main() -> int:
     try:
         if options.command == "enrol":
             token = options.token or os.environ.get("EDGE_TOKEN", "")
-            if not options.api or not token:
-                parser.error("enrol needs --api and --token")
-            print(f"This is edge {enrol(options.api, token, options.config)} now; see {options.config}.")
+            if not options.api or not (token or options.instance):
+                parser.error("enrol needs --api, and --token or --instance")
+            if options.instance:
+                name = enrol_instance(options.api, options.config)
+            else:
+                name = enrol(options.api, token, options.config)
+            print(f"This is edge {name} now; see {options.config}.")
             return 0
         config = load(options.config)
         if options.command == "public-key":
@@ -187,7 +195,9 @@ def main() -> int:
             admin.drain(config.state, lambda line: print(line, flush=True))
             return 0
         uvloop.run(run(config, Identity.load(config.id, config.key_file)))
-    except (ConfigError, EnrolError, IdentityError, JournalError, ListenError, admin.AdminError, ValueError) as error:
+    except (
+        ConfigError, EnrolError, IdentityError, InstanceError, JournalError, ListenError, admin.AdminError, ValueError,
+    ) as error:  # fmt: skip
         print(f"edge: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,4 +1,5 @@
-"""Becoming an edge: a key is made here, a token says which edge it is for, and the configuration is what comes back."""
+"""Becoming an edge: a key is made here, a token (or an instance's role) says which edge it is for, and the
+configuration is what comes back."""
 
 from __future__ import annotations
 
@@ -13,9 +14,12 @@ from urllib.parse import urlsplit
 
 from edge.config import ConfigError, load
 from edge.control.identity import Identity
+from edge.control.sigv4 import Sigv4
+from edge.instance import interface
 
 _SIP, _MESH = 5060, 5070
 _TIMEOUT = 15.0  # seconds
+_JSON = {"Content-Type": "application/json"}
 
 
 class EnrolError(Exception):
@@ -24,27 +28,47 @@ class EnrolError(Exception):
 
 def enrol(api: str, token: str, config: Path) -> str:
     """Make the key beside ``config``, have it registered, and write the configuration; the edge's name. A key that is
-    there already is used again. Raises EnrolError, IdentityError, ConfigError."""
+    there already is used again. ``api`` is the provisioning API's. Raises EnrolError, IdentityError, ConfigError."""
+    public_key = _prepare(config)
+    url = api.rstrip("/") + "/v1/edges/enrol"
+    found = _post(url, {"token": token, "public_key": public_key}, _JSON)
+    address = found["addresses"][0]
+    host = address if _is_local(address) else _local_address(api)
+    return _write(config, found, host, {})
+
+
+def enrol_instance(control: str, config: Path) -> str:
+    """The same for an EC2 instance, whose role says which edge it is. ``control`` is the decisions' URL. The address
+    comes to the interface's first private address, those of other edges to the second. Raises InstanceError too."""
+    here = interface()
+    if len(here.addresses) < 2:
+        raise EnrolError(f"{here.name} has one private address; assign a second one, for addresses of other edges")
+    public_key = _prepare(config)
+    url, body = control.rstrip("/") + "/edge/enrol", {"public_key": public_key}
+    found = _post(url, body, Sigv4().sign(url, dict(_JSON), json.dumps(body).encode()))
+    more = {
+        "takeover": "ec2",
+        "takeover_interface": here.name,
+        "spare_listen": [f"udp://{here.addresses[1]}:{_SIP}", f"tcp://{here.addresses[1]}:{_SIP}"],
+    }
+    return _write(config, found, here.addresses[0], more)
+
+
+def _prepare(config: Path) -> str:
+    """Make the key; its public half."""
     if config.exists():
         raise EnrolError(f"{config} exists already; move it away if this machine is to become another edge")
     config.parent.mkdir(parents=True, exist_ok=True)
-    key_file = config.with_suffix(".key")
-    public_key = Identity.load_or_make("edge", key_file).public_key
-    found = _post(api.rstrip("/") + "/v1/edges/enrol", {"token": token, "public_key": public_key})
-    here = _local_address(api)
-    config.write_text(_settings(found, key_file, here), encoding="utf-8")
-    try:
-        load(config)
-    except ConfigError:
-        config.unlink()
-        raise
-    return str(found["id"])
+    return Identity.load_or_make("edge", _key_file(config)).public_key
 
 
-def _settings(found: dict[str, Any], key_file: Path, here: str) -> str:
-    """As TOML, which JSON's strings and lists of strings are."""
+def _key_file(config: Path) -> Path:
+    return config.with_suffix(".key")
+
+
+def _write(config: Path, found: dict[str, Any], host: str, more: dict[str, Any]) -> str:
+    """Write the configuration as TOML, which JSON's strings and lists of strings are; the edge's name."""
     address = found["addresses"][0]
-    host = address if _is_local(address) else here
     values: dict[str, Any] = {
         "id": found["id"],
         "address": address,
@@ -52,15 +76,22 @@ def _settings(found: dict[str, Any], key_file: Path, here: str) -> str:
         "mesh": f"{host}:{_MESH}",
         "control": found["control"],
         "control_auth": found["control_auth"],
-        "key_file": key_file.name,
+        "key_file": _key_file(config).name,
         "metrics": "127.0.0.1:9090",
+        **more,
     }
     if host != address:
         values["mesh_public"] = f"{address}:{_MESH}"
     state = os.environ.get("STATE_DIRECTORY", "")
     if state:
         values["state_dir"] = state
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+    config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()), encoding="utf-8")
+    try:
+        load(config)
+    except ConfigError:
+        config.unlink()
+        raise
+    return str(found["id"])
 
 
 def _is_local(address: str) -> bool:
@@ -85,7 +116,7 @@ def _local_address(api: str) -> str:
         return str(probe.getsockname()[0])
 
 
-def _post(url: str, body: dict[str, str]) -> dict[str, Any]:
+def _post(url: str, body: dict[str, str], headers: dict[str, str]) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise EnrolError(f"{url!r} isn't the API's URL")
@@ -95,7 +126,7 @@ def _post(url: str, body: dict[str, str]) -> dict[str, Any]:
         else http.client.HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT)
     )
     try:
-        connection.request("POST", parts.path, json.dumps(body), {"Content-Type": "application/json"})
+        connection.request("POST", parts.path, json.dumps(body), headers)
         reply = connection.getresponse()
         text = reply.read().decode("utf-8", "replace")
         answer = json.loads(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from lambdas.api import decisions, heartbeats, problems, provisioning, registrations, reports, status
+from lambdas.api import decisions, enrolment, heartbeats, problems, provisioning, registrations, reports, status
 from lambdas.api.services import Services
 from lambdas.api.yaml_bodies import YamlBodies
 
@@ -18,7 +18,7 @@ key sees and changes what is the tenant's, and anything else looks as if it didn
 To begin: make a tenant, a domain and an account; point a phone at an edge with the domain, user name and password.
 """
 
-_EDGES = (decisions.router, heartbeats.router, registrations.router, reports.router)
+_EDGES = (decisions.router, enrolment.router, heartbeats.router, registrations.router, reports.router)
 
 
 def _app(services: Services, *routers: APIRouter) -> FastAPI:

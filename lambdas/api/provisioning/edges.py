@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import os
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api import letters, probes
 from lambdas.api.audit import AuditedRoute
+from lambdas.api.enrolment import Enrolled, PublicKey, become
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
 from lambdas.api.security import AdminDep, Caller, ServicesDep
 from lambdas.api.services import Services
 from lambdas.repositories.directory import Missing, Taken
-from lambdas.repositories.events import Event
 from lambdas.repositories.items import edge_item
 from lambdas.repositories.models import EdgeItem
 
@@ -30,22 +28,7 @@ def _address(text: str) -> str:
     return str(ipaddress.IPv4Address(text))
 
 
-def _public_key(text: str) -> str:
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ValueError("not base64") from error
-    if len(raw) != 32:
-        raise ValueError("a raw Ed25519 public key has 32 octets")
-    return text
-
-
 EdgeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,31}$", examples=["edge-a"])]
-PublicKey = Annotated[
-    str,
-    AfterValidator(_public_key),
-    Field(description="The raw Ed25519 public key in base64, as `python -m edge public-key --config FILE` prints."),
-]
 EdgeAddresses = Annotated[
     list[Annotated[str, AfterValidator(_address)]],
     Field(
@@ -102,15 +85,6 @@ class Enrolment(Input):
     public_key: PublicKey
 
 
-class Enrolled(BaseModel):
-    """What an edge writes into its configuration."""
-
-    id: str
-    addresses: list[str]
-    control: list[str]
-    control_auth: Literal["none", "aws_iam"]
-
-
 @router.post("/tokens", status_code=201, responses=responses(401, 403, 422))
 def make_token(body: NewToken, services: ServicesDep, _: AdminDep) -> Token:
     """A token with which a machine enrols itself as an edge; with the name of one that is there already, in its place.
@@ -124,13 +98,7 @@ def enrol(body: Enrolment, request: Request, services: ServicesDep) -> Enrolled:
     """Become an edge. Needs a token instead of a key."""
     letter = letters.read(body.token, "enrol", services)
     letters.use_up(letter, services)
-    item = edge_item(letter.to, body.public_key, list(letter.addresses))
-    try:
-        services.directory.create(item)
-    except Taken:
-        services.directory.update(item, public_key=body.public_key, addresses=list(letter.addresses))
-    probes.prepare(letter.to, services)
-    services.events.add("", Event("audit", services.clock(), f"edge {letter.to} has enrolled", letter.to))
+    become(letter.to, body.public_key, letter.addresses, services)
     control = os.environ.get("CONTROL_URLS", "").split()
     return Enrolled(
         id=letter.to,
