@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -48,6 +49,9 @@ ROOT = Path(__file__).parent.parent.parent
 SAM = ROOT / ".venv" / "tools" / "bin" / "sam"
 LINT = ROOT / ".venv" / "tools" / "bin" / "cfn-lint"
 STACK = "sipwizard-test"
+EDGES = [
+    "Edges=2", "EdgeProgram=https://example.com/sipwizard.tar.gz", "EdgeAddressA=203.0.113.21", "EdgeAddressB=203.0.113.22",
+]  # fmt: skip
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -80,6 +84,17 @@ class Deployed:
     endpoint: str
     outputs: dict[str, str]
 
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service, endpoint_url=self.endpoint, region_name="us-east-1",
+            aws_access_key_id="test", aws_secret_access_key="test",
+        )  # fmt: skip
+
+    def function(self, part: str) -> str:
+        functions = self.client("lambda").list_functions()["Functions"]
+        (name,) = [one["FunctionName"] for one in functions if part in one["FunctionName"]]
+        return str(name)
+
     def request(
         self, url: str, method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, str]:
@@ -97,7 +112,8 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """Copied, built and deployed with nothing changed but the host's architecture and Python."""
+    """Copied, built and deployed with nothing changed but the host's architecture and Python, and with two edges; their
+    addresses are given since MiniStack makes no Elastic IPs."""
     scratch = tmp_path_factory.mktemp("deploy")
     for name in ("template.yaml", "samconfig.toml"):
         shutil.copy(ROOT / name, scratch)
@@ -134,24 +150,19 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         processes.wait_until("ministack", answers, 30)
         architecture = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
         runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        overrides = ["--parameter-overrides", f"Architecture={architecture}", f"Runtime={runtime}"]
+        overrides = ["--parameter-overrides", f"Architecture={architecture}", f"Runtime={runtime}", *EDGES]
         _sam("build", *overrides, cwd=scratch)
         _sam("deploy", "--stack-name", STACK, *overrides, cwd=scratch, AWS_ENDPOINT_URL=endpoint)
-        stack = boto3.client(
-            "cloudformation", endpoint_url=endpoint, region_name="us-east-1",
-            aws_access_key_id="test", aws_secret_access_key="test",
-        ).describe_stacks(StackName=STACK)["Stacks"][0]  # fmt: skip
-        outputs = {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
-        yield Deployed(endpoint, outputs)
+        made = Deployed(endpoint, {})
+        stack = made.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
+        made.outputs.update({item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])})
+        yield made
     finally:
         processes.stop_all()
 
 
 def test_tables_are_made_as_the_template_says(deployed):
-    client = boto3.client(
-        "dynamodb", endpoint_url=deployed.endpoint, region_name="us-east-1",
-        aws_access_key_id="test", aws_secret_access_key="test",
-    )  # fmt: skip
+    client = deployed.client("dynamodb")
     wanted = {definition["TableName"]: definition for definition in table_definitions("sipwizard")}
     assert sorted(client.list_tables()["TableNames"]) == sorted(wanted)
     for name, definition in wanted.items():
@@ -283,10 +294,7 @@ def test_provisioning_and_a_register_decision_through_the_deployed_functions(dep
     assert status == 200, text
     (account,) = ProvidersReply.model_validate_json(text).accounts
     assert account.secret.password == "pässword"
-    stored = boto3.client(
-        "dynamodb", endpoint_url=deployed.endpoint, region_name="us-east-1",
-        aws_access_key_id="test", aws_secret_access_key="test",
-    ).scan(TableName="sipwizard-directory")["Items"]  # fmt: skip
+    stored = deployed.client("dynamodb").scan(TableName="sipwizard-directory")["Items"]
     (sealed,) = [item["password"]["S"] for item in stored if "password" in item]
     assert sealed.startswith("kms:")
     rogue = Identity.load_or_make("edge-a", tmp_path / "rogue.key")
@@ -294,10 +302,7 @@ def test_provisioning_and_a_register_decision_through_the_deployed_functions(dep
 
 
 def test_what_waits_for_webhooks_is_taken_by_its_function(deployed):
-    client = boto3.client(
-        "sqs", endpoint_url=deployed.endpoint, region_name="us-east-1",
-        aws_access_key_id="test", aws_secret_access_key="test",
-    )  # fmt: skip
+    client = deployed.client("sqs")
     (queue,) = [url for url in client.list_queues()["QueueUrls"] if "HooksQueue" in url]
     notice = {"tenant": "t1", "hook": "gone", "kind": "ping", "id": "msg_1", "at": 1, "data": {}}
     client.send_message(QueueUrl=queue, MessageBody=json.dumps(notice))
@@ -311,19 +316,72 @@ def test_what_waits_for_webhooks_is_taken_by_its_function(deployed):
 
 
 def test_the_status_page_is_made(deployed):
-    clients = {
-        name: boto3.client(
-            name, endpoint_url=deployed.endpoint, region_name="us-east-1",
-            aws_access_key_id="test", aws_secret_access_key="test",
-        )
-        for name in ("lambda", "s3")
-    }  # fmt: skip
-    functions = clients["lambda"].list_functions()["Functions"]
-    (name,) = [one["FunctionName"] for one in functions if "StatusFunction" in one["FunctionName"]]
-    made = clients["lambda"].invoke(FunctionName=name, Payload=b"{}")
+    made = deployed.client("lambda").invoke(FunctionName=deployed.function("StatusFunction"), Payload=b"{}")
     assert "FunctionError" not in made, made["Payload"].read()
-    (bucket,) = [one["Name"] for one in clients["s3"].list_buckets()["Buckets"] if "status" in one["Name"].lower()]
-    page = clients["s3"].get_object(Bucket=bucket, Key="index.html")
+    store = deployed.client("s3")
+    (bucket,) = [one["Name"] for one in store.list_buckets()["Buckets"] if "status" in one["Name"].lower()]
+    page = store.get_object(Bucket=bucket, Key="index.html")
     assert page["ContentType"] == "text/html; charset=utf-8"
     assert b"Nothing has been measured yet" in page["Body"].read()
-    assert json.loads(clients["s3"].get_object(Bucket=bucket, Key="status.json")["Body"].read())["incidents"] == []
+    assert json.loads(store.get_object(Bucket=bucket, Key="status.json")["Body"].read())["incidents"] == []
+
+
+def test_the_stack_starts_edges_and_knows_them_by_their_roles(deployed, tmp_path):
+    """MiniStack starts no machines and tells functions nothing of the caller, so the instance's question is put to the
+    deployed function as Lambda would put it."""
+    assert deployed.outputs["EdgeAddresses"].split() == ["203.0.113.21", "203.0.113.22"]
+    groups = deployed.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+    assert [(group["MinSize"], group["MaxSize"]) for group in groups] == [(1, 1)] * 2
+    client = deployed.client("ec2")
+    for group in groups:
+        found = client.describe_launch_template_versions(
+            LaunchTemplateId=group["LaunchTemplate"]["LaunchTemplateId"], Versions=["$Latest"]
+        )["LaunchTemplateVersions"]
+        data = found[0]["LaunchTemplateData"]
+        script = base64.b64decode(data["UserData"]).decode()
+        assert f"--instance --api '{deployed.outputs['DecisionsUrl']}'" in script
+        assert "curl -fsSL 'https://example.com/sipwizard.tar.gz'" in script
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    roles = {
+        name: role["RoleName"]
+        for role in deployed.client("iam").list_roles()["Roles"]
+        for name in ("EdgeARole", "EdgeBRole")
+        if name in role["RoleName"]
+    }
+    allowed = deployed.outputs["EdgePolicy"]
+    for role in roles.values():
+        attached = deployed.client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+        assert [policy["PolicyArn"] for policy in attached] == [allowed]
+    key = Identity.load_or_make("us-east-1-b", tmp_path / "edge.key").public_key
+    caller = f"arn:aws:sts::000000000000:assumed-role/{roles['EdgeBRole']}/i-0123"
+    status, answer = _enrol_as(deployed, caller, key)
+    assert status == 201, answer
+    assert (answer["id"], answer["addresses"]) == ("us-east-1-b", ["203.0.113.22", "203.0.113.21"])
+    assert answer["control"] == [deployed.outputs["DecisionsUrl"].rstrip("/")]
+    for stranger in ("", "arn:aws:iam::000000000000:user/eve", caller.replace("Role", "Role2")):
+        assert _enrol_as(deployed, stranger, key)[0] == 403
+
+
+def _enrol_as(deployed: Deployed, caller: str, key: str) -> tuple[int, dict[str, Any]]:
+    event = {
+        "version": "2.0",
+        "rawPath": "/edge/enrol",
+        "rawQueryString": "",
+        "headers": {
+            "host": urlsplit(deployed.outputs["DecisionsUrl"]).netloc,
+            "x-forwarded-proto": urlsplit(deployed.outputs["DecisionsUrl"]).scheme,
+            "content-type": "application/json",
+        },
+        "requestContext": {
+            "authorizer": {"iam": {"userArn": caller}},
+            "http": {"method": "POST", "path": "/edge/enrol", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1"},
+        },
+        "body": json.dumps({"public_key": key}),
+        "isBase64Encoded": False,
+    }
+    done = deployed.client("lambda").invoke(
+        FunctionName=deployed.function("DecisionsFunction"), Payload=json.dumps(event).encode()
+    )
+    answer = json.loads(done["Payload"].read())
+    body = base64.b64decode(answer["body"]) if answer["isBase64Encoded"] else answer["body"]
+    return answer["statusCode"], json.loads(body)

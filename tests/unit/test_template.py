@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
 from lambdas.repositories.call_models import CallItem
@@ -9,6 +12,7 @@ from lambdas.repositories.models import BindingItem, DirectoryItem
 from scripts.tables import load_template, table_definitions
 
 RESOURCES = load_template()["Resources"]
+ENROLMENT = {"EnrolInstances": ["EDGE#*", "AOR#probe-*"], "WhileTheirDomainIsThere": ["DOMAIN#*"]}
 
 
 def replicas(table):
@@ -61,8 +65,51 @@ def test_functions_may_do_only_what_they_need():
                     assert resources == [{"GetAtt": "HooksQueue.Arn"}]
                 else:
                     assert all("table/${TablePrefix}-" in resource["Sub"] for resource in resources)
+                if statement["Sid"] in ENROLMENT:
+                    assert statement["Condition"]["ForAllValues:StringLike"] == {
+                        "dynamodb:LeadingKeys": ENROLMENT[statement["Sid"]]
+                    }
     assert RESOURCES["DecisionsFunction"]["Properties"]["FunctionUrlConfig"]["AuthType"] == "AWS_IAM"
     assert "ReservedConcurrentExecutions" in RESOURCES["ProvisioningFunction"]["Properties"]
+
+
+def test_an_edge_may_call_its_function_url_and_nothing_else():
+    statements = RESOURCES["EdgePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert [statement["Action"] for statement in statements] == ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"]
+    assert all(statement["Resource"] == {"GetAtt": "DecisionsFunction.Arn"} for statement in statements)
+    conditions = [statement["Condition"] for statement in statements]
+    assert conditions == [
+        {"StringEquals": {"lambda:FunctionUrlAuthType": "AWS_IAM"}},
+        {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}},
+    ]
+
+
+@pytest.mark.parametrize("name", ["EdgeA", "EdgeB"])
+def test_an_edge_that_the_stack_starts_is_one_instance_that_has_its_role_only(name):
+    role = RESOURCES[f"{name}Role"]["Properties"]
+    assert "Policies" not in role
+    assert role["ManagedPolicyArns"] == {
+        "If": ["KnowsOtherPolicy", [{"Ref": "OtherEdgePolicy"}], {"Ref": "AWS::NoValue"}]
+    }
+    group = RESOURCES[f"{name}Group"]["Properties"]
+    assert (group["MinSize"], group["MaxSize"], len(group["AvailabilityZones"])) == ("1", "1", 1)
+    data = RESOURCES[f"{name}Template"]["Properties"]["LaunchTemplateData"]
+    assert data["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+    assert data["IamInstanceProfile"] == {"Arn": {"GetAtt": f"{name}Profile.Arn"}}
+    assert {"Key": "sipwizard", "Value": {"Ref": "TablePrefix"}} in data["TagSpecifications"][1]["Tags"]
+    address = RESOURCES[f"{name}ElasticIp"]
+    assert address["DeletionPolicy"] == address["UpdateReplacePolicy"] == "Retain"
+    assert address["Properties"]["Tags"] == [{"Key": "sipwizard", "Value": {"Ref": "TablePrefix"}}]
+
+
+def test_both_edges_are_made_alike():
+    def renamed(part):
+        text = json.dumps(part).replace("edge B", "edge A")
+        return json.loads(re.sub(r"EdgeB(?=[A-Z])|StartsB|AddressB", lambda found: found[0][:-1] + "A", text))
+
+    for part in ("ElasticIp", "Role", "Profile", "Template"):
+        second = renamed(RESOURCES[f"EdgeB{part}"])
+        assert second == RESOURCES[f"EdgeA{part}"]
 
 
 @pytest.mark.parametrize(
