@@ -56,10 +56,18 @@ class Branch:
         return self.response.status if self.response is not None else 0
 
     def begin(self, now: float) -> None:
-        # Where the phone is by now, if it is here, is known here first.
-        target = self.target
-        flow = (self.core.bindings.present_flow(target.binding) if target.binding else None) or Flow(*target.flow)
+        flow = self._present_flow()
         self._send(*self._request(flow), flow, now)
+
+    def _present_flow(self) -> Flow:
+        """Where the phone is by now. What happens to it here is known here first; that it has moved to another address
+        the decision says first, but not a token, which is as old as its dialog."""
+        target = self.target
+        flow = Flow(*target.flow)
+        present = self.core.bindings.present_flow(target.binding) if target.binding else None
+        if present is None or (present.address != flow.address and not self.context.incoming.to_tag):
+            return flow
+        return present
 
     def _request(self, flow: Flow) -> tuple[Request, str]:
         """The request for ``flow``, and its branch."""

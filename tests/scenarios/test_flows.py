@@ -133,6 +133,17 @@ def test_restart_keeps_registered_phones_within_reach_and_pinged(world):
     answered_call(world, alice, bob)
 
 
+def test_a_phone_that_has_moved_to_the_other_edge_is_called_there_before_its_old_edge_hears_of_it(world):
+    alice = world.phone("alice", "edge-a")
+    before, after = world.phone("bob", "edge-a"), world.phone("bob", "edge-b")
+    before.agent.instance = after.agent.instance = "urn:uuid:7"
+    after.agent.call_id += "-there"
+    assert alice.register() == before.register() == after.register() == 200
+    alice.start_call(f"sip:bob@{DOMAIN}")
+    world.wait(lambda: after.agent.requests("INVITE"))
+    assert not before.agent.requests("INVITE")
+
+
 def test_tcp_phone_is_reached_once_it_has_reconnected(world):
     alice, bob = world.phone("alice", "edge-a"), world.phone("bob", "edge-b", transport="TCP")
     alice.register()

@@ -15,6 +15,10 @@ from scripts.fleet import CONTROL, MINISTACK, PREFIX, DevelopmentFleet, Edge, Ho
 from scripts.tables import create_tables, table_definitions
 
 REGIONS = ("us-east-1", "eu-west-1")
+_KEYS = {
+    definition["TableName"].removeprefix(f"{PREFIX}-"): [part["AttributeName"] for part in definition["KeySchema"]]
+    for definition in table_definitions(PREFIX)
+}
 _TABLES = ("directory", "bindings", "calls")
 
 
@@ -115,7 +119,7 @@ class TwoRegions:
             name = f"{PREFIX}-{table}"
             for page in client.get_paginator("scan").paginate(TableName=name):
                 for item in page["Items"]:
-                    key = {part: item[part] for part in _keys(table)}
+                    key = {part: item[part] for part in _KEYS[table]}
                     found[table, json.dumps(key, sort_keys=True)] = json.dumps(item, sort_keys=True)
         return found
 
@@ -148,10 +152,3 @@ class TwoRegions:
                 else:
                     clients[to].put_item(TableName=f"{PREFIX}-{table}", Item=json.loads(item))
                     self._known[to][table, key] = item
-
-
-def _keys(table: str) -> list[str]:
-    for definition in table_definitions(PREFIX):
-        if definition["TableName"] == f"{PREFIX}-{table}":
-            return [part["AttributeName"] for part in definition["KeySchema"]]
-    raise LookupError(table)
