@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 BUDGET = 4.5
 """Seconds for a question, all control planes tried included: the phone is answered within 5."""
 
+RETURN = 30.0
+"""Seconds between heartbeats that begin with the first of the list again, where another one has answered last."""
+
 _MAX_CONNECTIONS = 100
 _RETRY_AFTER = 5
 _UNACCEPTABLE = {400, 413, 422}
@@ -45,11 +48,14 @@ _Reply = TypeVar("_Reply", bound=BaseModel)
 
 
 class ControlClient:
-    """Asks the control planes ``urls`` in turn, beginning with the one that answered last."""
+    """Asks the control planes ``urls`` in turn, beginning with the one that answered last; heartbeats find out whether
+    one that is named before it is back."""
 
     def __init__(self, identity: Identity, urls: Sequence[str], auth: str) -> None:
         self._identity = identity
+        self._preferred = tuple(urls)
         self._urls = list(urls)
+        self._tried_return = float("-inf")
         self._sigv4 = Sigv4() if auth == "aws_iam" else None
         self._session: aiohttp.ClientSession | None = None
         self._faults: dict[str, str] = {}
@@ -98,8 +104,13 @@ class ControlClient:
         self, path: str, data: bytes, kind: type[_Reply], probe: bool = False, refusals: list[int] | None = None
     ) -> _Reply | None:
         """``probe``: ask those too that didn't answer just now. ``refusals`` gets the statuses of those that say no."""
-        end = time.monotonic() + BUDGET
-        urls = [url for url in self._urls if probe or not self._breakers[url].open(time.monotonic())]
+        now = time.monotonic()
+        end = now + BUDGET
+        if probe and now - self._tried_return >= RETURN:
+            self._tried_return = now
+            urls = list(self._preferred)
+        else:
+            urls = [url for url in self._urls if probe or not self._breakers[url].open(now)]
         for index, url in enumerate(urls):
             share = (end - time.monotonic()) / (len(urls) - index)
             fault, silent = "no time left", True
