@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -57,7 +58,10 @@ HOSTILE = {
     "loops": ("for i in range(30000000): pass", "processor time"),
     "recurses": ("return incoming(call)", "call stack overflow at office:2"),
     "allocates at once": ("return len('x' * 2000000000)", "MB of memory"),
-    "allocates bit by bit": ("x = []\n    for i in range(100000000): x.append('y' * 1000 + str(i))", "MB of memory"),
+    "allocates bit by bit": (
+        "x = []\n    for i in range(100000000): x.append('y' * 1000 + str(i))",
+        "MB of memory|processor time",
+    ),  # a busy machine
     "doubles": ("x = 'a'\n    for i in range(60): x = x + x", "MB of memory"),
     "multiplies": ("x = 3\n    for i in range(40): x = x * x\n    return 1", "processor time"),
     "raises": ("fail('on purpose')", "on purpose at office:2"),
@@ -84,7 +88,7 @@ def test_whatever_a_script_does_it_ends_in_a_clear_error(sandbox, body, says):
     else:
         ran = run(sandbox, body)
     assert ran.value is None
-    assert says in ran.error
+    assert re.search(says, ran.error)
     assert ran.cpu <= bounds.CPU_HARD + 0.03  # the kernel looks at every tick only
     assert run(sandbox, "return 1").value == 1
 
