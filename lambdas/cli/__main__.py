@@ -76,10 +76,14 @@ def list_domains() -> None:
 
 @domains.command("add")
 def add_domain(
-    name: str, alias: Annotated[list[str] | None, typer.Option(help="Means the same domain.")] = None
+    name: str,
+    alias: Annotated[list[str] | None, typer.Option(help="Means the same domain.")] = None,
+    default: Annotated[
+        bool, typer.Option("--default", help="What phones mean that use an edge's address; with an administration key.")
+    ] = False,
 ) -> None:
     """Make a domain."""
-    body = {"name": name, "aliases": alias or [], "tenant": state.client.tenant}
+    body = {"name": name, "aliases": alias or [], "tenant": state.client.tenant, "default": default or None}
     state.output.one(state.client.call("POST", "/v1/domains", _given(body)))
 
 

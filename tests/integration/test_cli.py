@@ -94,6 +94,18 @@ def test_mistakes_say_what_to_do(cli, tmp_path):
     assert "Send a valid API key" in cli("account", "list", fails=True, SIPWIZARD_KEY="sw_a_b")
 
 
+def test_domains(cli, fleet, tenant):
+    _, _, domain = tenant
+    owner = fleet.api("GET", f"/v1/domains/{domain}")["tenant"]
+    admin = {"SIPWIZARD_KEY": fleet.key}
+    made = json.loads(
+        cli("--json", "--tenant", owner, "domain", "add", f"a.{domain}", "--alias", f"b.{domain}", **admin)
+    )
+    assert (made["aliases"], made["default"], made["tenant"]) == ([f"b.{domain}"], False, owner)
+    assert f"a.{domain}" in cli("domain", "list")
+    assert "make a domain the default one" in cli("domain", "add", f"c.{domain}", "--default", fails=True)
+
+
 def test_following_calls(fleet, tmp_path):
     owner = fleet.api("GET", "/v1/accounts/alice@sipwizard.test")["tenant"]
     environment = {
