@@ -24,6 +24,7 @@ from lambdas.contract import (
 )
 from lambdas.decisions import report as decisions
 from lambdas.decisions.limits import NONE, rate_of
+from lambdas.repositories.calls import parties
 
 router = APIRouter(prefix="/edge", tags=["edges"])
 log = logging.getLogger(__name__)
@@ -56,7 +57,10 @@ def _apply(report: Report, services: Services) -> None:
         case CallAnswered():
             number = report.legs[0].number if report.legs else ""
             rates = services.directory.settings(report.tenant).rates if report.counted and number else ()
-            _spend(services.calls.answered(report, rate_of(number, rates)), report.tenant, services)
+            scopes = services.calls.answered(report, rate_of(number, rates))
+            if report.sides and _is_suspended(report, services):
+                services.calls.end(report, services.clock())
+            _spend(scopes, report.tenant, services)
             services.notices.answered(report)
         case CallFailed():
             services.calls.failed(report)
@@ -78,6 +82,15 @@ def _apply(report: Report, services: Services) -> None:
                         services.notices.moved(account, bindings, puts, services.clock())
                     return
             raise Problem(503, "A binding changes too often just now; send the reports again.", {"Retry-After": "1"})
+
+
+def _is_suspended(report: CallAnswered, services: Services) -> bool:
+    """Whether the call's tenant or one of its accounts is: that ended the calls known then, and this one may have been
+    ringing. So it has to be asked once the call is known."""
+    if services.directory.settings(report.tenant).suspended:
+        return True
+    accounts = (services.directory.account(aor) for aor in parties(report) if "@" in aor)
+    return any(account is not None and account.suspended for account in accounts)
 
 
 def _spend(scopes: list[str], tenant: str, services: Services) -> None:

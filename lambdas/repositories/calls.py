@@ -24,6 +24,12 @@ _SIDES = TypeAdapter(list[Side])
 _LEGS = TypeAdapter(list[Leg])
 
 
+def parties(report: CallAnswered) -> list[str]:
+    """Those who take part in a call: it ends when one that is an account here is suspended."""
+    called = report.legs[0].to if report.legs else ""
+    return sorted({report.caller, report.account, called} - {""})
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """Times are Unix time in seconds. ``answered`` is None if nobody took it; ``ended`` while nobody has seen the end,
@@ -113,7 +119,6 @@ class Calls:
         return report.counted
 
     def _open(self, report: CallAnswered) -> None:
-        called = report.legs[0].to if report.legs else ""
         deadline = math.ceil(report.answered) + (report.max_duration or _LONGEST)
         CallItem(
             _partition(report.tenant, report.started),
@@ -124,7 +129,7 @@ class Calls:
             address=report.edges[0] if report.sides else None,  # without it nobody can end the call
             call_id=report.call_id,
             counted=report.counted,
-            parties=sorted({report.caller, report.account, called} - {""}),
+            parties=parties(report),
             deadline=deadline,
             sides=_SIDES.dump_json(report.sides).decode(),
             ttl=int(report.answered) + _LONGEST,
@@ -162,6 +167,10 @@ class Calls:
             )
             for item in found
         ]
+
+    def end(self, report: CallAnswered, now: float) -> None:
+        """Have it end at once, if it is still open."""
+        self.end_by((_partition(report.tenant, report.started), _sort(report.started, report.call, _OPEN)), now)
 
     def end_by(self, key: tuple[str, str], deadline: float) -> None:
         """Have an open call end then, if it is still open."""

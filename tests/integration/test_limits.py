@@ -256,6 +256,19 @@ def test_a_suspended_account_is_out_everywhere_within_ten_seconds(office):
     wait_for("it to be back", lambda: alice.register() == 200, 10)
 
 
+def test_a_call_that_rings_while_its_account_is_suspended_ends_once_it_is_answered(office):
+    alice, bob = office.phone("a", 0), office.phone("b", 1)
+    invite = alice.invite(f"sip:{office.aor('b')}")
+    incoming = bob.wait(lambda: next(iter(bob.agent.requests("INVITE")), None))
+    office.api("PUT", f"/v1/accounts/{office.aor('a')}/suspension", {"reason": "unpaid"})
+    bob.send(bob.agent.response(incoming, 200).to_bytes())
+    answer = alice.wait(lambda: alice.agent.final(invite))
+    assert answer.status == 200
+    dialog = alice.agent.caller_dialog(invite, answer)
+    alice.send(alice.agent.in_dialog(dialog, "ACK").to_bytes())
+    hang_up_all(alice, bob)
+
+
 def test_a_suspended_tenant_is_out_everywhere_within_ten_seconds(office):
     alice, bob = office.phone("a", 0), office.phone("b", 1)
     call(alice, bob, f"sip:{office.aor('b')}")
