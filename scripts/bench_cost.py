@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.fleet import DOMAIN, SIP, Account, Host, loopback_fleet
+from scripts.processes import wait_for
 from scripts.tally import Tally
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 
@@ -57,7 +58,7 @@ def _events(fleet: Any, tables: Tally, control: Tally) -> tuple[dict[str, dict[s
         tables.take_units(), control.take()
         for _ in range(_TIMES):
             work()
-        time.sleep(1.5)  # reports are delivered
+        wait_for("the reports to be delivered", lambda: fleet.health(fleet.edges[0])["journal"] == 0, 30)
         asked, units = control.take(), tables.take_units()
         beats = _sum(asked, "/edge/heartbeat")
         found[name] = {
