@@ -52,7 +52,8 @@ def test_account_from_birth_to_death(fleet, tenant):
     _, key, domain = tenant
     status, account = ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})
     assert status == 201
-    assert len(account["password"]) >= 16
+    assert len(account["password"]) == 20
+    assert not set(account["password"]) & set("0Oo1lI-_"), "hard to read out, or to type on a phone"
     path = f"/v1/accounts/eve@{domain}"
     assert "password" not in ask(fleet, key, "GET", path)[1]
     assert ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})[0] == 409

@@ -23,6 +23,7 @@ from lambdas.api.provisioning.common import (
     Username,
     chosen_tenant,
     found_or_404,
+    new_password,
 )
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import E164
@@ -150,7 +151,7 @@ def create_account(body: NewAccount, services: ServicesDep, who: CallerDep) -> A
     domain = found_or_404(services.directory.get(DomainItem, body.domain), who, f"domain {body.domain!r}")
     aor = f"{body.username}@{domain.name}"
     check_plan(domain.tenant, body.plan, services)
-    password = body.password or secrets.token_urlsafe(15)
+    password = body.password or new_password()
     item = new_account_item(body, domain.tenant, password)
     try:
         services.directory.create_account(item, domain)
@@ -196,7 +197,7 @@ def change_account(aor: str, body: AccountChange, services: ServicesDep, who: Ca
 def change_password(aor: str, body: PasswordChange, services: ServicesDep, who: CallerDep) -> AccountWithPassword:
     """Set a new password, or have one made. The old one stops working at once."""
     item = _account(aor, services, who)
-    password = body.password or secrets.token_urlsafe(15)
+    password = body.password or new_password()
     _update(services, item, _hashes(item.aor, password))
     return with_password(item, password)
 

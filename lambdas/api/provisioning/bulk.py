@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import secrets
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
@@ -17,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.accounts import Account, NewAccount, new_account_item, shown
-from lambdas.api.provisioning.common import TenantQuery, chosen_tenant
+from lambdas.api.provisioning.common import TenantQuery, chosen_tenant, new_password
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
 from lambdas.repositories.directory import Taken
@@ -138,7 +137,7 @@ def _make(wanted: list[NewAccount], tenant: str, domains: dict[str, DomainItem |
     items: list[AccountItem] = []
     made: list[Made] = []
     for one in wanted:
-        password = one.password or secrets.token_urlsafe(15)
+        password = one.password or new_password()
         item = new_account_item(one, tenant, password)
         items.append(item)
         made.append(Made(aor=item.aor, password=None if one.password else password))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import secrets
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Query
@@ -17,6 +18,9 @@ from lambdas.repositories.directory import Page
 from lambdas.repositories.models import TenantItem
 
 _Shown = TypeVar("_Shown")
+# Without 0 O o, 1 l I: passwords are read out, and typed on the keys of a phone. So none begins with 0x either,
+# which some clients (SIPp) take for hexadecimal.
+_LEGIBLE = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
 class Input(BaseModel):
@@ -56,6 +60,11 @@ class Paging:
 
 
 PagingDep = Annotated[Paging, Depends(Paging)]
+
+
+def new_password() -> str:
+    """20 characters, 116 bits, for the one who wants no password of their own choice."""
+    return "".join(secrets.choice(_LEGIBLE) for _ in range(20))
 
 
 def _flag(value: object) -> object:

@@ -12,7 +12,7 @@ from lambdas.api import letters
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.accounts import AccountWithPassword, NewAccount, new_account_item, with_password
-from lambdas.api.provisioning.common import Input, Username
+from lambdas.api.provisioning.common import Input, Username, new_password
 from lambdas.api.provisioning.members import Email, Token, slow_down
 from lambdas.api.security import ServicesDep, new_key
 from lambdas.api.services import Services
@@ -66,7 +66,7 @@ def confirm(body: Confirmed, services: ServicesDep) -> Welcome:
     letter = letters.read(body.token, "signup", services)
     tenant = tenant_item(f"t{secrets.token_hex(6)}", letter.to)
     tenant.account_limits = _LIMITS
-    password = secrets.token_urlsafe(15)
+    password = new_password()
     wanted = NewAccount(username=body.username, domain=domain.name)
     account = new_account_item(wanted, tenant.id, password)
     try:
