@@ -97,6 +97,8 @@ class PortInUse(StartError):
 class DevelopmentFleet:
     """``start`` brings everything up and ``stop`` takes it down; state is new each time."""
 
+    control_module = "lambdas"  # what serves the control plane, by ``python -m``
+
     def __init__(
         self,
         directory: Path,
@@ -215,7 +217,7 @@ class DevelopmentFleet:
         own = {"SECRETS_KEY_FILE": str(key), "DOMAIN_PROOF": "off", "PROBE_SECONDS": "0"}
         own = {name: self.environment.get(name, value) for name, value in own.items()}
         environment = {**own, **self._queue(host, endpoint), **environment}
-        arguments = ["-m", "lambdas", "--host", host.address, "--port", str(CONTROL), "--endpoint", endpoint]
+        arguments = ["-m", self.control_module, "--host", host.address, "--port", str(CONTROL), "--endpoint", endpoint]
         self._run(name, arguments, environment, host)
         url = f"http://{host.address}:{CONTROL}/v1/openapi.json"
         self.processes.wait_until(name, lambda: self._answers(url))

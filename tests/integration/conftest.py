@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from scripts.fleet import CONTROL, DevelopmentFleet, loopback_fleet
+from tests.support import permissions
+
+DevelopmentFleet.control_module = permissions.__name__
 
 
 def fresh_base() -> str:
@@ -31,3 +34,5 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevelopmentFleet
         yield made
     finally:
         made.stop()
+    refused = [line for line in (directory / "control.log").read_text().splitlines() if permissions.REFUSED in line]
+    assert not refused, "template.yaml allows too little"

@@ -1,0 +1,209 @@
+"""``python -m tests.support.permissions``: the control plane as ``python -m lambdas`` serves it, each request held to
+the policies that ``template.yaml`` gives the function that would have answered it. MiniStack enforces none.
+
+What isn't allowed is refused as AWS refuses it (AccessDeniedException) and written to the log. Conditions are known for
+DynamoDB only: leading keys and attributes. Of other services the action is checked, not the resource.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import uvicorn
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+
+from lambdas import __main__ as served
+from scripts.fleet import PREFIX
+from scripts.tables import load_template, table_definitions
+
+REFUSED = "is not authorized to perform"
+# SAM gives a function whose events come from a queue these by itself; here its thread asks for the messages.
+_SAME = {"sqs:SendMessageBatch": "sqs:SendMessage"}  # IAM has one permission for both
+_POLLING = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+_WRITES = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
+_EXPRESSIONS = ("ConditionExpression", "FilterExpression", "KeyConditionExpression", "ProjectionExpression")
+_NAME = re.compile(r"(?<![\w.:#])(?:#\w+|[A-Za-z_]\w*)")  # the first of a path, no value, no number
+_SYNTAX = {"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "BETWEEN", "IN"}
+_SYNTAX |= {"attribute_exists", "attribute_not_exists", "attribute_type", "begins_with", "contains", "size"}
+_SYNTAX |= {"if_not_exists", "list_append"}
+
+
+@dataclass(frozen=True)
+class Access:
+    """What one operation does to one item or index: ``keys`` are the partition keys it names."""
+
+    action: str
+    table: str = ""
+    keys: frozenset[str] = frozenset()
+    attributes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Statement:
+    actions: frozenset[str]
+    tables: tuple[str, ...]
+    conditions: tuple[tuple[str, tuple[str, ...]], ...]  # (condition key, patterns)
+
+    def allows(self, access: Access) -> bool:
+        if access.action not in self.actions:
+            return False
+        if not access.action.startswith("dynamodb:"):
+            return True
+        if not any(fnmatchcase(access.table, pattern) for pattern in self.tables):
+            return False
+        values = {"dynamodb:LeadingKeys": access.keys, "dynamodb:Attributes": access.attributes}
+        return all(
+            any(fnmatchcase(value, pattern) for pattern in patterns)
+            for name, patterns in self.conditions
+            for value in values.get(name, ())
+        )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _text(value: Any) -> str:
+    text = value["Sub"] if isinstance(value, dict) and "Sub" in value else str(value)
+    return text.replace("${AWS::Region}", os.environ.get("AWS_DEFAULT_REGION", "")).replace("${TablePrefix}", PREFIX)
+
+
+def _statement(made: dict[str, Any]) -> Statement:
+    conditions = [
+        (name, tuple(_text(value) for value in _listed(values)))
+        for condition in made.get("Condition", {}).values()
+        for name, values in condition.items()
+    ]
+    tables = [_text(resource).rpartition(":table/")[2] for resource in _listed(made["Resource"])]
+    return Statement(frozenset(_listed(made["Action"])), tuple(tables), tuple(conditions))
+
+
+def policies() -> dict[str, list[Statement]]:
+    """What the template allows each of its functions, with every choice of its own taken."""
+    found: dict[str, list[Statement]] = {}
+    for name, resource in load_template()["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::Function":
+            stated = [one for policy in resource["Properties"]["Policies"] for one in policy["Statement"]]
+            found[name] = [_statement(one["If"][1] if "If" in one else one) for one in stated]
+    found["HooksFunction"].append(Statement(frozenset(_POLLING), (), ()))
+    return found
+
+
+@functools.cache
+def _partition_keys() -> dict[str, str]:
+    """Of each table and index, by the last part of its ARN."""
+    found = {}
+    for table in table_definitions(PREFIX):
+        name = table["TableName"]
+        schemas = [(name, table["KeySchema"])]
+        schemas += [(f"{name}/index/{one['IndexName']}", one["KeySchema"]) for one in table["GlobalSecondaryIndexes"]]
+        for place, schema in schemas:
+            (found[place],) = [part["AttributeName"] for part in schema if part["KeyType"] == "HASH"]
+    return found
+
+
+def _named(request: dict[str, Any]) -> frozenset[str]:
+    """The attributes that a request names."""
+    aliases = request.get("ExpressionAttributeNames", {})
+    expressions = " ".join(request[name] for name in (*_EXPRESSIONS, "UpdateExpression") if name in request)
+    words = {aliases.get(word, word) for word in _NAME.findall(expressions)} - _SYNTAX
+    return frozenset(words | set(request.get("Key", ())) | set(request.get("Item", ())))
+
+
+def _one(action: str, request: dict[str, Any]) -> Access:
+    table = request["TableName"] + (f"/index/{request['IndexName']}" if "IndexName" in request else "")
+    partition = _partition_keys()[table]
+    item = request.get("Key") or request.get("Item")
+    if item is None:  # a query: the partition key is what an equation gives
+        aliases = request.get("ExpressionAttributeNames", {})
+        equations = re.findall(r"([\w#]+)\s*=\s*(:\w+)", request.get("KeyConditionExpression", ""))
+        item = {aliases.get(name, name): request["ExpressionAttributeValues"][value] for name, value in equations}
+    keys = frozenset(str(value) for value in item.get(partition, {}).values())
+    return Access(f"dynamodb:{action}", table, keys, _named(request))
+
+
+def accesses(service: str, operation: str, request: dict[str, Any]) -> Iterator[Access]:
+    """What a call of botocore's needs permission for."""
+    if service != "dynamodb":
+        action = f"{service.removesuffix('v2')}:{operation}"
+        yield Access(_SAME.get(action, action))
+    elif operation in ("TransactWriteItems", "TransactGetItems"):
+        for part in request["TransactItems"]:
+            for kind, one in part.items():
+                yield _one(_WRITES.get(kind, "GetItem"), one)
+    elif operation == "BatchGetItem":
+        for table, wanted in request["RequestItems"].items():
+            for key in wanted["Keys"]:
+                yield _one(operation, {**wanted, "TableName": table, "Key": key})
+    elif operation == "BatchWriteItem":
+        for table, parts in request["RequestItems"].items():
+            for part in parts:
+                for one in part.values():
+                    yield _one(operation, {**one, "TableName": table})
+    else:
+        yield _one(operation, request)
+
+
+# Who asks: the thread that delivers to webhooks, unless a request says otherwise.
+_function: ContextVar[str] = ContextVar("function", default="HooksFunction")
+
+
+def _answering(path: str) -> str:
+    if path.startswith("/edge/"):
+        return "DecisionsFunction"
+    return "StatusFunction" if path.startswith("/status") else "ProvisioningFunction"
+
+
+class _Held:
+    """The application, with the function noted that would have answered."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        _function.set(_answering(scope.get("path", "")))
+        await self._app(scope, receive, send)
+
+
+def hold() -> None:
+    """From now on botocore refuses in this process what the policies don't allow."""
+    allowed = policies()
+    call = BaseClient._make_api_call
+
+    def checked(client: Any, operation: str, request: dict[str, Any]) -> Any:
+        function = _function.get()
+        for access in accesses(client.meta.service_model.service_name, operation, request):
+            if not any(statement.allows(access) for statement in allowed[function]):
+                text = f"{function} {REFUSED} {access}"
+                print(text, file=sys.stderr, flush=True)
+                raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": text}}, operation)
+        return call(client, operation, request)
+
+    submit = ThreadPoolExecutor.submit
+
+    def in_context(pool: Any, task: Any, /, *arguments: Any, **named: Any) -> Any:
+        return submit(pool, copy_context().run, task, *arguments, **named)
+
+    BaseClient._make_api_call = checked
+    ThreadPoolExecutor.submit = in_context
+
+
+def main() -> None:
+    run = uvicorn.run
+    uvicorn.run = lambda app, **settings: run(_Held(app), **settings)
+    hold()
+    served.main()
+
+
+if __name__ == "__main__":
+    main()
