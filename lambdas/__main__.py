@@ -20,6 +20,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.endpoint:
         os.environ["AWS_ENDPOINT_URL"] = options.endpoint
+    if os.environ.get("MAIL_FROM") and not os.environ.get("PUBLIC_URL"):
+        parser.error("MAIL_FROM needs PUBLIC_URL, the URL that mails name: anybody can choose a request's Host")
     # Imported late: PynamoDB and botocore read the environment when they are.
     from lambdas.api.apps import combined_app
     from lambdas.api.delivering import work

@@ -81,6 +81,6 @@ def too_premium(aor: str, number: str, services: Services) -> str:
 def ban(network: str, reason: str, until: float, services: Services) -> BanItem:
     """Raises Taken if it is banned already."""
     item = ban_item(network, reason, until)
-    services.directory.create(item)
+    services.directory.ban(item, services.clock())
     services.events.add("", Event("abuse", services.clock(), f"{network} is banned: {reason}", network))
     return item

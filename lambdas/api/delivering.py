@@ -8,6 +8,8 @@ import hmac
 import json
 import logging
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from lambdas.api.services import Services
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 5.0
 """Seconds for an endpoint to answer."""
+AT_ONCE = 10
+"""Messages; the queue gives no more of them in a batch."""
 DELAYS = (10, 60, 300, 1800, 7200, 21_600, 42_600)
 """Seconds before each further attempt; some 20 hours in all."""
 
@@ -33,6 +37,19 @@ class Delivery:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._outside = Outside(TIMEOUT)
+        self._pool = ThreadPoolExecutor(AT_ONCE)
+
+    def take_all(self, batch: Iterable[tuple[str, str, int]]) -> list[bool]:
+        """``take`` each (body, receipt, received) of a batch, all at the same time: nobody waits for another one's
+        endpoint."""
+        return list(self._pool.map(lambda one: self._take(*one), batch))
+
+    def _take(self, body: str, receipt: str, received: int) -> bool:
+        try:
+            return self.take(body, receipt, received)
+        except Exception:
+            log.exception("a webhook's message can't be worked on; it comes again")
+            return False
 
     def take(self, body: str, receipt: str, received: int) -> bool:
         """Whether the message is done with, delivered or given up; otherwise it comes again later."""
@@ -104,8 +121,9 @@ def work(services: Services) -> None:
     delivery = Delivery(services)
     while True:
         try:
-            for body, receipt, received in services.hooks.receive(5):
-                if delivery.take(body, receipt, received):
+            batch = services.hooks.receive(5)
+            for (_, receipt, _), done in zip(batch, delivery.take_all(batch), strict=True):
+                if done:
                     services.hooks.done(receipt)
         except Exception:
             log.exception("the queue of webhooks can't be worked on")

@@ -11,6 +11,8 @@ import secrets
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from fastapi import Request
+
 from lambdas.api.problems import Problem
 from lambdas.api.services import Services
 from lambdas.repositories.directory import Taken
@@ -65,6 +67,12 @@ def use_up(letter: Letter, services: Services) -> None:
         services.directory.use_once(f"letter#{letter.nonce}", letter.until)
     except Taken as error:
         raise Problem(403, "This token has been used already; have another one sent.") from error
+
+
+def url(request: Request, services: Services) -> str:
+    """Where letters are to be brought. ``PUBLIC_URL`` says it where a stranger could choose the request's Host; a
+    Function URL's is AWS's."""
+    return services.public_url or str(request.base_url)
 
 
 def _seal(body: str, services: Services) -> str:

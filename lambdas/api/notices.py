@@ -30,12 +30,15 @@ class Notices:
         self._known: dict[str, tuple[float, Mapping[str, list[str]]]] = {}
 
     def tell(self, tenant: str, kind: Kind, of: str, at: float, data: dict[str, Any]) -> None:
-        """``of`` tells this happening from others of its kind."""
+        """``of`` tells this happening from others of its kind. Raises NotTold."""
         if not self._hooks.available or not tenant:
             return
+        notices = []
         for hook in self._wanting(tenant).get(kind, ()):
             name = hashlib.sha256("\0".join((tenant, hook, kind, of)).encode("utf-8", "replace")).hexdigest()[:24]
-            self._hooks.tell(Notice(tenant, hook, kind, f"msg_{name}", int(at), data))
+            notices.append(Notice(tenant, hook, kind, f"msg_{name}", int(at), data))
+        if notices:
+            self._hooks.tell(notices)
 
     def _wanting(self, tenant: str) -> Mapping[str, list[str]]:
         """Which hooks want to hear of what, as of a few seconds ago."""
@@ -50,8 +53,8 @@ class Notices:
         return hooked
 
     def ping(self, tenant: str, hook: str, now: float) -> None:
-        """To one hook, whatever it wants to hear."""
-        self._hooks.tell(Notice(tenant, hook, "ping", f"msg_{secrets.token_hex(12)}", int(now), {}))
+        """To one hook, whatever it wants to hear. Raises NotTold."""
+        self._hooks.tell([Notice(tenant, hook, "ping", f"msg_{secrets.token_hex(12)}", int(now), {})])
 
     def started(self, question: RouteQuestion | IncomingQuestion, tenant: str, now: float) -> None:
         """A call is about to ring somebody. It does, whatever comes of this."""

@@ -25,30 +25,36 @@ from lambdas.contract import (
 from lambdas.decisions import report as decisions
 from lambdas.decisions.limits import NONE, rate_of
 from lambdas.repositories.calls import parties
+from lambdas.repositories.hooks import NotTold
 
 router = APIRouter(prefix="/edge", tags=["edges"])
 log = logging.getLogger(__name__)
 
 MOST = 200  # reports in one request
 _RACES = 8
+_PATIENCE = 600  # seconds that reports wait for the queue of webhooks
 _HOPELESS = ("ValidationException", "TransactionCanceledException")
 
 
 @router.post("/reports")
 def take(envelope: ReportEnvelope, edge: EdgeDep, services: ServicesDep) -> ReportReceipt:
-    """Apply reports, in order. The edge sends all of them again if this fails."""
+    """Apply reports, in order. The edge sends all of them again if this fails; applying one twice does it once."""
     if len(envelope.reports) > MOST:
         raise Problem(413, f"At most {MOST} reports fit in one request.")
-    refused = 0
+    refused, untold = 0, False
     for report in envelope.reports:
         try:
             _apply(report, services)
+            untold = not _tell(report, services) or untold
         except (ValueError, KeyError, TypeError, PutError, TransactWriteError) as error:
             if isinstance(error, PutError | TransactWriteError) and error.cause_response_code not in _HOPELESS:
                 raise
             # It will never be any better, and what comes after it mustn't wait.
             log.exception("a report of edge %s can't be applied: %s", edge.id, report.kind)
             refused += 1
+    if untold:
+        detail = "The queue of webhooks doesn't take what is to be told; send the reports again."
+        raise Problem(503, detail, {"Retry-After": "5"})
     return ReportReceipt(version=VERSION, refused=refused)
 
 
@@ -61,13 +67,10 @@ def _apply(report: Report, services: Services) -> None:
             if report.sides and _is_suspended(report, services):
                 services.calls.end(report, services.clock())
             _spend(scopes, report.tenant, services)
-            services.notices.answered(report)
         case CallFailed():
             services.calls.failed(report)
-            services.notices.failed(report)
         case CallEnded():
             _spend(services.calls.ended(report), report.tenant, services)
-            services.notices.ended(report)
         case ProbeReport():
             services.probes.add(report)
         case ProviderReport():
@@ -82,6 +85,23 @@ def _apply(report: Report, services: Services) -> None:
                         services.notices.moved(account, bindings, puts, services.clock())
                     return
             raise Problem(503, "A binding changes too often just now; send the reports again.", {"Retry-After": "1"})
+
+
+def _tell(report: Report, services: Services) -> bool:
+    """Whether the webhooks' queue has taken it, or isn't waited for any longer: records wait behind it."""
+    try:
+        match report:
+            case CallAnswered(answered=at):
+                services.notices.answered(report)
+            case CallFailed(ended=at):
+                services.notices.failed(report)
+            case CallEnded(ended=at):
+                services.notices.ended(report)
+    except NotTold as error:
+        given_up = services.clock() - at > _PATIENCE
+        log.warning("webhooks can't be told of a %s%s: %s", report.kind, ", for good" if given_up else "", error)
+        return given_up
+    return True
 
 
 def _is_suspended(report: CallAnswered, services: Services) -> bool:

@@ -81,6 +81,6 @@ class ScriptWorld:
 
 
 def _key(key: str) -> str:
-    if not re.match(KEY, key):
+    if not re.fullmatch(KEY, key):  # "$" alone lets a line feed through
         raise Refusal("a key has 1 to 100 printable characters, and no slash")
     return key

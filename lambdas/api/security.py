@@ -22,7 +22,7 @@ from lambdas.repositories.items import api_key_item
 from lambdas.repositories.models import ApiKeyItem, DirectoryItem, EdgeItem
 
 _LATER = {"Retry-After": "60"}
-_TRIES = ":simulate"  # what is asked by POST, but changes nothing
+_TRIES = ":simulate"  # routes that are asked by POST, but change nothing
 _WINDOW = 60  # seconds that an edge's clock may be off, and in which a captured request could be sent again
 
 
@@ -88,19 +88,27 @@ _bearer = HTTPBearer(auto_error=False, description="An API key, as made under /v
 
 
 def known_key(found: Services, authorization: str) -> ApiKeyItem | None:
-    """The API key of an Authorization header field, if it is one of ours."""
+    """The API key of an Authorization header field, if it is one of ours. A member's may do what the member may just
+    now, and nothing once they are none any more."""
     scheme, _, text = authorization.partition(" ")
     parts = text.strip().split("_")
     if scheme.lower() != "bearer" or len(parts) != 3 or parts[0] != "sw":
         return None
     item = found.directory.get(ApiKeyItem, parts[1])
     stored = item.hash if item else ""
-    return item if hmac.compare_digest(stored.encode(), hash_key(parts[2]).encode()) else None
+    if item is None or not hmac.compare_digest(stored.encode(), hash_key(parts[2]).encode()):
+        return None
+    if item.member:
+        member = found.members.get(item.tenant, item.member)
+        if member is None:
+            return None
+        item.role = member.role
+    return item
 
 
 def changes(request: Request) -> bool:
     """Whether it is a request to change something."""
-    return request.method not in ("GET", "HEAD") and not request.url.path.endswith(_TRIES)
+    return request.method not in ("GET", "HEAD") and not request.scope["route"].path.endswith(_TRIES)
 
 
 def caller(

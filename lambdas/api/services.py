@@ -34,6 +34,7 @@ from lambdas.repositories.events import Events
 from lambdas.repositories.hooks import Hooks
 from lambdas.repositories.idempotency import Idempotency
 from lambdas.repositories.leases import Leases, Presence
+from lambdas.repositories.members import Members
 from lambdas.repositories.models import AccountItem, EdgeItem
 from lambdas.repositories.plans import Plans
 from lambdas.repositories.probes import Probes
@@ -48,6 +49,7 @@ VERIFY_DAYS = 8  # a token of a day's last second verifies for 7 days more
 _TOKEN_KEY = 64
 _FAILURES_A_MINUTE = 600  # failed authentications that are noted, in this process; a flood isn't worth money
 _MAILS_TO_ONE, _MAILS_FROM_ONE = 3, 10  # a minute, to one address and for one source, in this process
+_PINGS = 20  # a minute, of one tenant, in this process
 _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans, in this process
 _Value = TypeVar("_Value")
 
@@ -97,18 +99,21 @@ class Services:
         self.hooks = Hooks(self.directory, vault)
         self.notices = Notices(self.directory, self.hooks)
         self.plans = Plans(self.directory)
+        self.members = Members(self.directory)
         self.usage = Usage()
         self.abuse = Abuse()
         self.probes = Probes()
         self.status: Cached[tuple[str, str]] = Cached(self._status, 10.0)
         self._probed: dict[str, Cached[bool]] = {}
         self.mail = Mail()
+        self.public_url = os.environ.get("PUBLIC_URL", "")
         self.sign_up = os.environ.get("SIGN_UP", "") == "on"
         self.proof = Proof()
         self.api_rate = Rate(int(os.environ.get("API_RATE", "6000")))
         self.refused_rate = Rate(int(os.environ.get("REFUSED_RATE", "600")))
         self.mail_rate = Rate(_MAILS_TO_ONE)
         self.source_rate = Rate(_MAILS_FROM_ONE)
+        self.ping_rate = Rate(_PINGS)
         self.failure_rate = Rate(_FAILURES_A_MINUTE)
         self.bans: Cached[list[str]] = Cached(lambda: self.directory.bans(self.clock()), 2.0)
         self.calls = Calls(self.usage)

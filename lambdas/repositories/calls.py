@@ -175,8 +175,11 @@ class Calls:
     def end_by(self, key: tuple[str, str], deadline: float) -> None:
         """Have an open call end then, if it is still open."""
         item = CallItem(*key)
-        with contextlib.suppress(UpdateError):
+        try:
             item.update([CallItem.deadline.set(math.ceil(deadline))], condition=CallItem.pk.exists())
+        except UpdateError as error:
+            if error.cause_response_code != "ConditionalCheckFailedException":
+                raise
 
     def hang_up(self, addresses: Iterable[str], tenant: str, party: str, now: float) -> int:
         """Have the open calls of a tenant, or (``party``) of one of its accounts, end at once; how many there are."""

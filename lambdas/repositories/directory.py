@@ -22,14 +22,13 @@ from lambdas.decisions.limits import Limits, Rate
 from lambdas.decisions.provider import OutboundRoute, Settings
 from lambdas.decisions.values import Account
 from lambdas.repositories.feed import Conflict, Feed, Write
-from lambdas.repositories.items import item_key, member_item
+from lambdas.repositories.items import item_key
 from lambdas.repositories.models import (
     AccountItem,
     AliasItem,
-    ApiKeyItem,
+    BanItem,
     DirectoryItem,
     DomainItem,
-    MemberItem,
     SecretItem,
     TenantItem,
     UsedItem,
@@ -90,25 +89,26 @@ class Directory:
             found.add(keys[item.pk, item.sk])
         return found
 
-    def create(self, item: DirectoryItem) -> None:
-        """Raises Taken if the name is in use."""
+    def create(self, item: DirectoryItem, unless: Condition | None = None) -> None:
+        """Raises Taken if the name is in use, and what is there doesn't fulfil ``unless``."""
         item.created_at = int(time.time())
+        absent = DirectoryItem.pk.does_not_exist()
         try:
-            item.save(condition=DirectoryItem.pk.does_not_exist())
+            item.save(condition=absent if unless is None else absent | unless)
         except PutError as error:
             raise _translate(error, Taken) from error
 
     def update(self, item: DirectoryItem, **changes: Any) -> None:
         """Set attributes of an existing item. Raises Missing if it is gone, Stale if it is guarded and has changed."""
         try:
-            item.update(actions=_actions(item, {**changes, "revision": new_revision()}), condition=_as_read(item))
+            item.update(actions=_actions(item, {**changes, "revision": new_revision()}), condition=as_read(item))
         except UpdateError as error:
             raise _translate(error, _gone(item)) from error
 
     def delete(self, item: DirectoryItem) -> None:
         """Raises Missing if it is gone already, Stale if it is guarded and has changed."""
         try:
-            item.delete(condition=_as_read(item))
+            item.delete(condition=as_read(item))
         except DeleteError as error:
             raise _translate(error, _gone(item)) from error
 
@@ -134,7 +134,7 @@ class Directory:
         added = [alias for alias in aliases if alias not in before]
         dropped = [alias for alias in before if alias not in aliases]
         item.aliases = aliases
-        unchanged = (DomainItem.aliases == before) & _as_read(item)
+        unchanged = (DomainItem.aliases == before) & as_read(item)
         item.revision = new_revision()
         self._write(item, added, dropped, unchanged)
 
@@ -146,7 +146,7 @@ class Directory:
                     transaction.delete(
                         AliasItem(*item_key(AliasItem, alias)), condition=AliasItem.canonical == item.name
                     )
-                unchanged = (DomainItem.aliases == list(item.aliases)) & _as_read(item)
+                unchanged = (DomainItem.aliases == list(item.aliases)) & as_read(item)
                 transaction.delete(item, condition=unchanged)
         except TransactWriteError as error:
             raise _translate(error, Taken) from error
@@ -208,16 +208,16 @@ class Directory:
         """Set attributes, and let every edge know. Raises Missing if it is gone, Stale if it is guarded and has
         changed."""
         changes["revision"] = new_revision()
-        actions, as_read = _actions(item, changes), _as_read(item)
-        self._tell(item, change, now, lambda transaction: transaction.update(item, actions, condition=as_read))
+        actions, unchanged = _actions(item, changes), as_read(item)
+        self._tell(item, change, now, lambda transaction: transaction.update(item, actions, condition=unchanged))
         for name, value in changes.items():
             setattr(item, name, value)
 
     def remove(self, item: DirectoryItem, change: Change, now: float) -> None:
         """Delete, and let every edge know. Raises Missing if it is gone already, Stale if it is guarded and has
         changed."""
-        as_read = _as_read(item)
-        self._tell(item, change, now, lambda transaction: transaction.delete(item, condition=as_read))
+        unchanged = as_read(item)
+        self._tell(item, change, now, lambda transaction: transaction.delete(item, condition=unchanged))
 
     def _tell(self, item: DirectoryItem, change: Change, now: float, write: Write) -> None:
         try:
@@ -247,19 +247,13 @@ class Directory:
         except TransactWriteError as error:
             raise _translate(error, Taken) from error
 
-    def create_member(self, tenant: str, email: str, role: str) -> MemberItem:
-        """Raises Taken if there is such a member."""
-        item = member_item(tenant, email, role)
-        self.create(item)
-        return item
-
-    def keys_of(self, member: MemberItem) -> list[ApiKeyItem]:
-        """A member's own API keys."""
-        return [key for key in self.all(f"keys#{member.tenant}") if key.member == member.email]
-
     def use_once(self, name: str, until: float) -> None:
         """Raises Taken if it has been used before."""
         self.create(UsedItem(*item_key(UsedItem, name), ttl=int(until) + 86_400))
+
+    def ban(self, item: BanItem, now: float) -> None:
+        """Raises Taken if it is banned already. A ban that has run out stays in the table until it is cleaned up."""
+        self.create(item, unless=BanItem.until <= int(now))
 
     def bans(self, now: float) -> list[str]:
         """The networks that are banned."""
@@ -356,7 +350,7 @@ def connection() -> Connection:
     return Connection(region=DirectoryItem.Meta.region)
 
 
-def _as_read(item: DirectoryItem) -> Condition:
+def as_read(item: DirectoryItem) -> Condition:
     """That it is still there, and if it is guarded, as it was read."""
     if not item.guarded:
         return DirectoryItem.pk.exists()

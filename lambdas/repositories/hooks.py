@@ -4,22 +4,43 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.exceptions import TransactWriteError
+from pynamodb.expressions.update import Action
+from pynamodb.transactions import TransactWrite
 
-from lambdas.repositories.directory import Directory, Missing
+from lambdas.repositories.directory import Directory, Missing, Stale, Taken, as_read, connection
+from lambdas.repositories.feed import Write
 from lambdas.repositories.items import item_key
-from lambdas.repositories.models import HookItem, TenantItem
+from lambdas.repositories.models import DirectoryItem, HookItem, TenantItem, new_revision
 from lambdas.repositories.vault import Vault
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
+MOST = 10
+"""Of one tenant."""
+_RACES = 8
 _LONGEST_DELAY = 12 * 3600 - 600  # seconds; SQS takes no more than 12 hours in all
+
+
+Hooked = dict[str, list[str]]  # kinds of events, and the names of the hooks that want to hear of them
+
+
+class NotTold(Exception):
+    """The queue hasn't taken it; the text says why."""
+
+
+class Full(Exception):
+    """The tenant has no room for another hook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +87,7 @@ class Hooks:
         return Hook(item.id, item.url, self._vault.open(item.id, item.secret)) if item is not None else None
 
     def create(self, tenant: str, name: str, url: str, events: list[str], secret: str) -> HookItem:
-        """Raises Taken, Unsealed."""
+        """Raises Taken, Full, Missing, Unsealed."""
         full = f"{tenant}/{name}"
         sealed = self._vault.seal(full, secret)
         item = HookItem(
@@ -79,31 +100,65 @@ class Hooks:
             secret=sealed,
             listing=f"hooks#{tenant}",
         )
-        self._directory.create(item)
-        self._note(tenant)
+        absent = DirectoryItem.pk.does_not_exist()
+
+        def wanting(hooked: Hooked) -> Hooked:
+            if self.item(full) is not None:
+                raise Taken
+            if len(set().union(*hooked.values())) >= MOST:
+                raise Full
+            return hooked | {kind: [*hooked.get(kind, ()), name] for kind in events}
+
+        self._write(tenant, wanting, lambda transaction: transaction.save(item, condition=absent))
         return item
 
     def delete(self, item: HookItem) -> None:
         """Raises Missing, Stale."""
-        self._directory.delete(item)
-        self._note(item.tenant)
 
-    def _note(self, tenant: str) -> None:
-        """With the tenant: which hooks want to hear of what."""
-        hooked: dict[str, list[str]] = {}
-        for item in self._directory.all(f"hooks#{tenant}"):
-            for kind in item.events:
-                hooked.setdefault(kind, []).append(item.name)
-        owner = self._directory.get(TenantItem, tenant)
-        if owner is None:
-            raise Missing
-        self._directory.update(owner, hooked=hooked)
+        def wanting(hooked: Hooked) -> Hooked:
+            if self.item(item.id) is None:
+                raise Missing
+            left = {kind: [name for name in names if name != item.name] for kind, names in hooked.items()}
+            return {kind: names for kind, names in left.items() if names}
+
+        self._write(item.tenant, wanting, lambda transaction: transaction.delete(item, condition=as_read(item)))
+
+    def _write(self, tenant: str, wanting: Callable[[Hooked], Hooked], write: Write) -> None:
+        """Both or neither: ``write``, and the note with the tenant of which hooks want to hear of what."""
+        for _ in range(_RACES):
+            owner = self._directory.get(TenantItem, tenant)
+            if owner is None:
+                raise Missing
+            owner.guarded = True
+            actions: list[Action] = [
+                TenantItem.hooked.set(wanting(dict(owner.hooked))),
+                TenantItem.revision.set(new_revision()),
+            ]
+            try:
+                with TransactWrite(connection=connection()) as transaction:
+                    write(transaction)
+                    transaction.update(owner, actions, condition=as_read(owner))
+                return
+            except TransactWriteError as error:
+                if error.cause_response_code != "TransactionCanceledException":
+                    raise
+        raise Stale
 
     # The queue
 
-    def tell(self, notice: Notice) -> None:
-        """Have it delivered some time soon."""
-        self._sqs.send_message(QueueUrl=self._queue, MessageBody=json.dumps(asdict(notice)))
+    def tell(self, notices: Sequence[Notice]) -> None:
+        """Have them, at most ``MOST``, delivered some time soon. The queue takes turns between tenants. Raises
+        NotTold."""
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
+            {"Id": str(number), "MessageBody": json.dumps(asdict(notice)), "MessageGroupId": notice.tenant}
+            for number, notice in enumerate(notices)
+        ]
+        try:
+            failed = self._sending.send_message_batch(QueueUrl=self._queue, Entries=entries).get("Failed")
+        except (BotoCoreError, ClientError) as error:
+            raise NotTold(str(error)) from error
+        if failed:
+            raise NotTold(f"{failed[0]['Code']}: {failed[0].get('Message', '')}")
 
     def receive(self, seconds: int) -> list[tuple[str, str, int]]:
         """Up to ten messages, waiting for ``seconds``: each one's body, receipt, and how often it was received."""
@@ -126,6 +181,13 @@ class Hooks:
 
     def done(self, receipt: str) -> None:
         self._sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=receipt)
+
+    @cached_property
+    def _sending(self) -> SQSClient:
+        """Calls and registrations wait while something is sent, so it may not take long."""
+        return boto3.client(
+            "sqs", config=Config(connect_timeout=0.5, read_timeout=1, retries={"total_max_attempts": 1})
+        )
 
     @cached_property
     def _sqs(self) -> SQSClient:

@@ -8,7 +8,6 @@ reads the count that an admission has written reads its slot, too. Another Regio
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import secrets
 import time
@@ -87,8 +86,11 @@ class Usage:
             UsageItem(_pk(scope), _SLOT + _name(call_id)).delete()
             count = UsageItem(_pk(scope), _COUNT + UsageItem.Meta.region)
             same = (UsageItem.minute == int(now) // 60) & (UsageItem.day == _day(now))
-            with contextlib.suppress(UpdateError):  # a minute later it matters no more
+            try:
                 count.update([UsageItem.in_minute.add(-1), UsageItem.in_day.add(-1)], condition=same)
+            except UpdateError as error:
+                if error.cause_response_code != "ConditionalCheckFailedException":  # a minute later it matters no more
+                    raise
 
     def answered(
         self, scope: str, call_id: str, rate: float, answered: float, duration: int, key: tuple[str, str]

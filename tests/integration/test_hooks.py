@@ -8,11 +8,14 @@ import hmac
 import http.server
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lambdas.api import delivering
-from scripts.fleet import DOMAIN, loopback_fleet
+from lambdas.repositories.hooks import MOST
+from lambdas.repositories.vault import Unsealed
+from scripts.fleet import DOMAIN, PREFIX, development_client, loopback_fleet
 from scripts.processes import wait_for
 from tests.integration.conftest import fresh_base
 from tests.integration.test_plan_scripts import phones
@@ -26,9 +29,12 @@ ALL = ["call.started", "call.answered", "call.failed", "call.ended", "registrati
 class Server:
     """Keeps what it gets; answers with ``status``, or what ``refuse`` says for the first ones."""
 
-    def __init__(self, host):
+    def __init__(self, host, silent=False):
         self.got = []
         self.refuse = []
+        self.silent = threading.Event()
+        if not silent:
+            self.silent.set()
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -37,6 +43,7 @@ class Server:
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
+                server.silent.wait(30)
                 status = server.refuse.pop(0) if server.refuse else 204
                 server.got.append((dict(self.headers), body, status))
                 self.send_response(status)
@@ -52,6 +59,7 @@ class Server:
         return [one["data"] for one in taken if one["type"] == kind]
 
     def close(self):
+        self.silent.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -151,6 +159,61 @@ def test_what_isnt_taken_comes_again(fleet, owner, server, hook):
     assert first[1] == second[1]
 
 
+def test_an_endpoint_that_is_silent_delays_nobody(fleet, owner, server, hook):
+    """Ten messages for it, of five seconds each, and one for the other."""
+    other = Server(f"{fleet.control.address.rpartition('.')[0]}.78", silent=True)
+    try:
+        fleet.api("POST", "/v1/hooks", {"tenant": owner, "name": "slow", "url": other.url, "events": ["call.ended"]})
+        for _ in range(10):
+            fleet.api("POST", f"/v1/hooks/slow/ping?tenant={owner}")
+        server.got.clear()
+        fleet.api("POST", f"/v1/hooks/crm/ping?tenant={owner}")
+        wait_for("the ping", lambda: server.events("ping"), 20)
+    finally:
+        fleet.request("DELETE", f"/v1/hooks/slow?tenant={owner}")
+        other.close()
+
+
+def test_pings_are_rationed(fleet, owner, hook):
+    status = 202
+    for _ in range(30):
+        status, problem = fleet.request("POST", f"/v1/hooks/crm/ping?tenant={owner}")
+        if status != 202:
+            break
+    assert (status, problem["detail"]) == (429, "Too many pings; wait a minute.")
+
+
+def test_the_tenant_knows_its_hooks_however_many_are_made_at_once(fleet):
+    tenant = fleet.api("POST", "/v1/tenants", {"name": "Hooks"})["id"]
+    url = f"http://{fleet.control.address.rpartition('.')[0]}.79/"
+    names = [f"h{number}" for number in range(MOST)]
+
+    def make(name):
+        body = {"tenant": tenant, "name": name, "url": url, "events": ["call.ended"]}
+        return fleet.request("POST", "/v1/hooks", body)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert {status for status, _ in pool.map(make, names)} <= {201, 412}
+    for name in names:
+        make(name)  # those that had to give way so often
+    status, problem = make("one-more")
+    assert (status, problem["detail"]) == (409, f"There are {MOST} webhooks already; remove one first.")
+    assert make("h3")[0] == 409
+    assert _noted(fleet, tenant) == {"call.ended": set(names)}
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: fleet.request("DELETE", f"/v1/hooks/{name}?tenant={tenant}"), names))
+    left = [one["name"] for one in fleet.api("GET", f"/v1/hooks?tenant={tenant}")["items"]]
+    assert _noted(fleet, tenant) == ({"call.ended": set(left)} if left else {})
+
+
+def _noted(fleet, tenant):
+    key = {"pk": {"S": f"TENANT#{tenant}"}, "sk": {"S": f"TENANT#{tenant}"}}
+    client = development_client("dynamodb", fleet.endpoint)
+    item = client.get_item(TableName=f"{PREFIX}-directory", Key=key, ConsistentRead=True)["Item"]
+    client.close()
+    return {kind: set(found) for kind, found in json.loads(item["hooked"]["S"]).items()}
+
+
 def test_where_nothing_is_delivered_to(fleet, owner):
     for url, says in {
         "http://198.51.100.1/hook": "public address",
@@ -166,26 +229,42 @@ def test_where_nothing_is_delivered_to(fleet, owner):
         assert (status, says in problem["detail"]) == (422, True), (url, problem)
 
 
+class Doubles:
+    """Services with a hook, and one ("sealed") whose secret can't be opened just now."""
+
+    def __init__(self):
+        self.noted, self.delays = [], []
+        self.hooks = self.events = self
+
+    def get(self, name):
+        if name == "t1/sealed":
+            raise Unsealed("KMS is busy")
+        return delivering.Hook(name, "https://192.0.2.1/", "whsec_" + base64.b64encode(b"k" * 32).decode())
+
+    def later(self, receipt, seconds):
+        self.delays.append(seconds)
+
+    def add(self, tenant, event):
+        self.noted.append((tenant, event.kind, event.text))
+
+
+def _body(hook):
+    return json.dumps({"tenant": "t1", "hook": hook, "kind": "call.ended", "id": "msg_1", "at": 1, "data": {}})
+
+
 def test_an_endpoint_that_never_takes_is_given_up(monkeypatch):
-    noted, later = [], []
-
-    class Services:
-        class hooks:
-            get = staticmethod(
-                lambda name: delivering.Hook(
-                    name, "https://192.0.2.1/", "whsec_" + base64.b64encode(b"k" * 32).decode()
-                )
-            )
-            later = staticmethod(lambda receipt, seconds: later.append(seconds))
-
-        class events:
-            add = staticmethod(lambda tenant, event: noted.append((tenant, event.kind, event.text)))
-
     monkeypatch.setattr(delivering.Outside, "address", lambda self, host: host)
     monkeypatch.setattr(delivering.Outside, "request", lambda *_: (503, ""))
-    delivery = delivering.Delivery(Services)
-    body = json.dumps({"tenant": "t1", "hook": "crm", "kind": "call.ended", "id": "msg_1", "at": 1, "data": {}})
-    taken = [delivery.take(body, "r", attempt + 1) for attempt in range(len(delivering.DELAYS) + 1)]
+    doubles = Doubles()
+    delivery = delivering.Delivery(doubles)
+    taken = [delivery.take(_body("crm"), "r", attempt + 1) for attempt in range(len(delivering.DELAYS) + 1)]
     assert taken == [False] * len(delivering.DELAYS) + [True]
-    assert later == list(delivering.DELAYS)
-    assert noted == [("t1", "hook", "webhook crm has not taken call.ended msg_1: it answers with status 503")]
+    assert doubles.delays == list(delivering.DELAYS)
+    assert doubles.noted == [("t1", "hook", "webhook crm has not taken call.ended msg_1: it answers with status 503")]
+
+
+def test_a_message_that_cant_be_worked_on_leaves_the_others_of_its_batch_alone(monkeypatch):
+    monkeypatch.setattr(delivering.Outside, "address", lambda self, host: host)
+    monkeypatch.setattr(delivering.Outside, "request", lambda *_: (204, ""))
+    delivery = delivering.Delivery(Doubles())
+    assert delivery.take_all([(_body(hook), "r", 1) for hook in ("crm", "sealed", "other")]) == [True, False, True]

@@ -334,6 +334,17 @@ def test_nothing_is_taken_from_a_banned_network(office):
     wait_for("both edges to hear it", lambda: all(one.register() == 200 for one in phones), 10)
 
 
+def test_what_was_banned_once_can_be_banned_again(office):
+    body = {"network": office.fresh_host(), "reason": "once", "seconds": 1}
+    made = office.as_administrator("POST", "/v1/bans", body)
+    assert office.fleet.request("POST", "/v1/bans", body)[0] == 409
+    wait_for("it to run out", lambda: time.time() > made["until"], 5)
+    again = office.as_administrator("POST", "/v1/bans", {**body, "reason": "again"})
+    assert [one["reason"] for one in office.fleet.api("GET", "/v1/bans")["items"]] == ["again"]
+    assert again["until"] > made["until"]
+    office.as_administrator("DELETE", f"/v1/bans/{body['network']}")
+
+
 def test_a_source_that_guesses_a_lot_is_banned(office):
     office.phone("a", 0)
     host = office.fresh_host()

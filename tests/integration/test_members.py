@@ -6,10 +6,11 @@ import json
 import re
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scripts.fleet import DOMAIN, SIP, Account, Host, development_client, loopback_fleet
+from scripts.fleet import DOMAIN, PREFIX, SIP, Account, Host, development_client, loopback_fleet
 from scripts.processes import wait_for
 from tests.integration.conftest import fresh_base
 from tests.integration.test_provisioning import ask
@@ -34,7 +35,7 @@ def fleet(tmp_path_factory, names):
     made = loopback_fleet(tmp_path_factory.mktemp("fleet"), fresh_base(), 2)
     made.environment |= {
         "MAIL_FROM": SENDER, "SIGN_UP": "on", "DOMAIN_NAMESERVERS": names.address, "DOMAIN_PROOF": "required",
-        "API_RATE": "200", "REFUSED_RATE": "50",
+        "API_RATE": "200", "REFUSED_RATE": "50", "PUBLIC_URL": "https://sip.people.example/",
     }  # fmt: skip
     try:
         made.start()
@@ -57,6 +58,7 @@ def mails(fleet, to):
 
 def token_for(fleet, to, number=1):
     mail = wait_for("the mail", lambda: mails(fleet, to)[number - 1 :], 10)[-1]
+    assert "https://sip.people.example/v1/" in mail["BodyText"]  # PUBLIC_URL, not the request's Host
     return re.search(r'"token": "([^"]+)"', mail["BodyText"])[1]
 
 
@@ -124,6 +126,52 @@ def test_members_their_roles_and_their_keys(fleet):
     assert ask(fleet, key, "DELETE", path)[0] == 204
     assert [ask(fleet, one, "GET", "/v1/accounts")[0] for one in (bea, again)] == [401, 401]
     assert ask(fleet, key, "GET", path)[0] == 404
+
+
+def test_what_a_member_may_do_is_asked_each_time(fleet):
+    """Keys may be missing in the list of keys, which comes late: so their copies of the role count for nothing."""
+    tenant = fleet.api("POST", "/v1/tenants", {"name": "Roles"})["id"]
+    fleet.api("POST", "/v1/members", {"tenant": tenant, "email": "cy@people.example", "role": "owner"})
+    made = open_(fleet, "POST", "/v1/login/confirm", {"token": token_for(fleet, "cy@people.example")})[1]
+    assert made["role"] == "owner"
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    audit = ask(fleet, made["key"], "GET", f"/v1/events?day={today}&kind=audit")[1]["items"]
+    assert [one["text"] for one in audit][1:] == [f"POST /v1/login/confirm: API key {made['id']} of cy@people.example"]
+    table, client = f"{PREFIX}-directory", development_client("dynamodb", fleet.endpoint)
+    key = {"pk": {"S": f"MEMBER#{tenant}/cy@people.example"}, "sk": {"S": f"MEMBER#{tenant}/cy@people.example"}}
+    role = {"#r": "role"}
+    client.update_item(
+        TableName=table, Key=key, UpdateExpression="SET #r = :r", ExpressionAttributeNames=role,
+        ExpressionAttributeValues={":r": {"S": "read-only"}},
+    )  # fmt: skip
+    assert ask(fleet, made["key"], "PATCH", f"/v1/tenants/{tenant}", {"country": "GB"})[0] == 403
+    assert ask(fleet, made["key"], "GET", f"/v1/tenants/{tenant}")[0] == 200
+    client.delete_item(TableName=table, Key=key)
+    client.close()
+    assert ask(fleet, made["key"], "GET", f"/v1/tenants/{tenant}")[0] == 401
+
+
+def test_two_owners_cant_remove_each_other(fleet):
+    for number in range(4):
+        tenant = fleet.api("POST", "/v1/tenants", {"name": "Duel"})["id"]
+        emails = [f"dan{number}@people.example", f"dora{number}@people.example"]
+        for email in emails:
+            fleet.api("POST", "/v1/members", {"tenant": tenant, "email": email, "role": "owner"})
+        paths = [f"/v1/members/{email}?tenant={tenant}" for email in emails]
+        with ThreadPoolExecutor(2) as pool:
+            statuses = sorted(pool.map(lambda path: fleet.request("DELETE", path)[0], paths))
+        assert statuses in ([204, 409], [204, 412], [412, 412])
+        assert fleet.api("GET", f"/v1/members?tenant={tenant}")["items"]
+
+
+def test_an_owner_cant_flood_somebody_with_mail(fleet):
+    tenant = fleet.api("POST", "/v1/tenants", {"name": "Flood"})["id"]
+    statuses = []
+    for number in range(5):
+        email = "Victim@people.example" if number % 2 else "victim@people.example"
+        statuses.append(fleet.request("POST", "/v1/members", {"tenant": tenant, "email": email})[0])
+        fleet.request("DELETE", f"/v1/members/{email}?tenant={tenant}")
+    assert statuses == [201, 201, 201, 429, 429]
 
 
 def test_a_tenants_domain_has_to_be_its_own(fleet, names):

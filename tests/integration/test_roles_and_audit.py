@@ -27,6 +27,8 @@ def test_a_key_may_do_what_its_role_says(fleet, tenant):
     }
     assert [made[role]["role"] for role in made] == ["owner", "admin", "read-only"]
     admin, reader = made["admin"]["key"], made["read-only"]["key"]
+    for method in ("PUT", "DELETE"):  # not the route that only tries something
+        assert ask(fleet, reader, method, "/v1/store/a:simulate", {"value": "x"})[0] == 403
     account = {"username": "alice", "domain": domain}
     assert ask(fleet, reader, "POST", "/v1/accounts", account)[0] == 403
     assert ask(fleet, admin, "POST", "/v1/accounts", account)[0] == 201

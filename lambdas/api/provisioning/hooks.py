@@ -25,12 +25,10 @@ from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
 from lambdas.lookups.outside import Outside, OutsideError
 from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.hooks import MOST, Full, NotTold
 from lambdas.repositories.models import HookItem
 
 router = APIRouter(prefix="/hooks", tags=["webhooks"], route_class=AuditedRoute)
-
-MOST = 10
-"""Of one tenant."""
 
 Wanted = Literal["call.started", "call.answered", "call.failed", "call.ended", "registration.changed"]
 Url = Annotated[str, Field(max_length=500, examples=["https://www.example.com/hook"])]
@@ -71,13 +69,15 @@ def add_hook(body: NewHook, services: ServicesDep, who: CallerDep) -> HookWithSe
         outside.address(check(body.url, outside))
     except OutsideError as error:
         raise Problem(422, f"url: {error}.") from error
-    if len(services.directory.page(f"hooks#{tenant}", MOST, None).items) >= MOST:
-        raise Problem(409, f"There are {MOST} webhooks already; remove one first.")
     secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
     try:
         item = services.hooks.create(tenant, body.name, body.url, sorted(set(body.events)), secret)
     except Taken as error:
         raise Problem(409, f"There is a webhook {body.name!r} already.") from error
+    except Full as error:
+        raise Problem(409, f"There are {MOST} webhooks already; remove one first.") from error
+    except Missing as error:
+        raise Problem(404, f"There is no tenant {tenant!r}.") from error
     return HookWithSecret(**_shown(item).model_dump(), secret=secret)
 
 
@@ -95,11 +95,18 @@ def read_hook(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQu
     return _shown(_hook(name, tenant, services, who))
 
 
-@router.post("/{name}/ping", status_code=202, responses=responses(400, 401, 404))
+@router.post("/{name}/ping", status_code=202, responses=responses(400, 401, 404, 429, 503))
 def ping_hook(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
     """Have a `ping` delivered, to see that it arrives."""
     item = _hook(name, tenant, services, who)
-    services.notices.ping(item.tenant, item.name, services.clock())
+    if not services.ping_rate.take(item.tenant):
+        raise Problem(429, "Too many pings; wait a minute.", {"Retry-After": "60"})
+    try:
+        services.notices.ping(item.tenant, item.name, services.clock())
+    except NotTold as error:
+        raise Problem(
+            503, "The queue of webhooks doesn't take it just now; try again.", {"Retry-After": "5"}
+        ) from error
 
 
 @router.delete("/{name}", status_code=204, responses=responses(400, 401, 404))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Request
@@ -22,7 +23,10 @@ from lambdas.api.provisioning.common import (
 from lambdas.api.provisioning.keys import KeyWithSecret, key_shown
 from lambdas.api.security import CallerDep, OwnerDep, Role, ServicesDep, new_key
 from lambdas.api.services import Services
+from lambdas.lookups.mail import MailError
 from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.events import Event
+from lambdas.repositories.members import LastOwner
 from lambdas.repositories.models import MemberItem
 
 router = APIRouter(prefix="/members", tags=["members"], route_class=AuditedRoute)
@@ -80,17 +84,18 @@ def _shown(item: MemberItem) -> Member:
     return Member(email=item.email, tenant=item.tenant, role=cast(Role, item.role))
 
 
-@router.post("", status_code=201, responses=responses(400, 401, 403, 404, 409, 422, 503))
+@router.post("", status_code=201, responses=responses(400, 401, 403, 404, 409, 422, 429, 503))
 def add_member(body: NewMember, request: Request, services: ServicesDep, who: OwnerDep) -> Member:
     """Add somebody: they get a mail with which they can have an API key made."""
     tenant = chosen_tenant(body.tenant, who, services)
     if not services.mail.available:
         raise Problem(409, "This installation sends no mail; whoever runs it has to set MAIL_FROM.")
+    slow_down(f"tenant {tenant}", body.email, services)
     try:
-        item = services.directory.create_member(tenant, body.email, body.role)
+        item = services.members.create(tenant, body.email, body.role)
     except Taken as error:
         raise Problem(409, f"{body.email} is a member already.") from error
-    send(item, str(request.base_url), services)
+    send(item, request, services)
     return _shown(item)
 
 
@@ -116,14 +121,12 @@ def change_member(
 ) -> Member:
     """Give somebody another role; the keys that they have get it, too."""
     item = _member(email, tenant, services, who)
-    if body.role != "owner":
-        _keep_an_owner(item, services)
     try:
-        services.directory.update(item, role=body.role)
-        for key in services.directory.keys_of(item):
-            services.directory.update(key, role=body.role)
+        services.members.change(item, body.role)
     except Missing as error:
         raise Problem(404, f"There is no member {email!r}.") from error
+    except LastOwner as error:
+        raise _last_owner(item) from error
     return _shown(item)
 
 
@@ -131,59 +134,62 @@ def change_member(
 def remove_member(email: str, services: ServicesDep, who: OwnerDep, tenant: TenantQuery = None) -> None:
     """Remove somebody, and their keys with them."""
     item = _member(email, tenant, services, who)
-    _keep_an_owner(item, services)
     try:
-        services.directory.delete(item)
-        for key in services.directory.keys_of(item):
-            services.directory.delete(key)
+        services.members.remove(item)
     except Missing as error:
         raise Problem(404, f"There is no member {email!r}.") from error
+    except LastOwner as error:
+        raise _last_owner(item) from error
 
 
-@login.post("", status_code=202, responses=responses(404, 422, 429, 503))
+@login.post("", status_code=202, responses=responses(422, 429))
 def have_a_key_sent(body: Login, request: Request, services: ServicesDep) -> None:
-    """Have a mail sent with which a member can have an API key made. It looks the same whether there is such a
+    """Have a mail sent with which a member can have an API key made. The answer is the same whether there is such a
     member."""
-    slow_down(request, body.email, services)
-    item = services.directory.get(MemberItem, f"{body.tenant}/{body.email}")
+    slow_down(source(request), body.email, services)
+    item = services.members.get(body.tenant, body.email)
     if item is not None and services.mail.available:
-        send(item, str(request.base_url), services)
+        with contextlib.suppress(MailError):  # which is in the log; nobody is to learn from it who is a member
+            send(item, request, services)
 
 
 @login.post("/confirm", status_code=201, responses=responses(403, 422))
 def have_a_key_made(body: Confirmation, services: ServicesDep) -> KeyWithSecret:
     """With the token out of the mail: an API key of the member's role."""
     letter = letters.read(body.token, "login", services)
-    item = services.directory.get(MemberItem, f"{letter.tenant}/{letter.to}")
+    item = services.members.get(letter.tenant, letter.to)
     if item is None:
         raise Problem(403, "You aren't a member any more.")
     letters.use_up(letter, services)
     made, text = new_key(services, item.tenant, f"{item.email}'s", cast(Role, item.role), item.email)
+    what = f"POST /v1/login/confirm: API key {made.id} of {item.email}"
+    services.events.add(item.tenant, Event("audit", services.clock(), what, made.id))
     return KeyWithSecret(**key_shown(made).model_dump(), key=text)
 
 
-def send(item: MemberItem, url: str, services: Services) -> None:
+def send(item: MemberItem, request: Request, services: Services) -> None:
     """An invitation."""
     token = letters.write("login", item.email, services, item.tenant)
-    text = _INVITATION.format(name=item.tenant, role=item.role, url=url, token=token)
+    text = _INVITATION.format(name=item.tenant, role=item.role, url=letters.url(request, services), token=token)
     services.mail.send(item.email, "Your key for the SIP service", text)
 
 
-def slow_down(request: Request, email: str, services: Services) -> None:
-    """Strangers may have so many mails sent. Raises Problem."""
-    source = request.client.host if request.client is not None else ""
-    if not (services.mail_rate.take(f"to {email}") and services.source_rate.take(f"from {source}")):
+def source(request: Request) -> str:
+    """Who asks, of strangers."""
+    return request.client.host if request.client is not None else ""
+
+
+def slow_down(whose: str, email: str, services: Services) -> None:
+    """So many mails may somebody have sent, and so many may come to one address. Raises Problem."""
+    if not (services.mail_rate.take(email.casefold()) and services.source_rate.take(whose)):
         raise Problem(429, "Too many mails were asked for; wait a few minutes.", {"Retry-After": "300"})
 
 
-def _keep_an_owner(item: MemberItem, services: Services) -> None:
-    """Somebody has to be left who can say who may do what."""
-    members = services.directory.all(f"members#{item.tenant}")
-    if item.role == "owner" and not any(one.role == "owner" and one.email != item.email for one in members):
-        raise Problem(409, f"{item.email} is the last owner; make somebody else an owner first.")
+def _last_owner(item: MemberItem) -> Problem:
+    return Problem(409, f"{item.email} is the last owner; make somebody else an owner first.")
 
 
 def _member(email: str, tenant: str | None, services: Services, who: CallerDep) -> MemberItem:
     owner = chosen_tenant(tenant, who, services)
-    item: MemberItem = found_or_404(services.directory.get(MemberItem, f"{owner}/{email}"), who, f"member {email!r}")
+    item: MemberItem = found_or_404(services.members.get(owner, email), who, f"member {email!r}")
     return item

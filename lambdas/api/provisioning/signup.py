@@ -13,10 +13,11 @@ from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.accounts import AccountWithPassword, NewAccount, new_account_item, with_password
 from lambdas.api.provisioning.common import Input, Username, new_password
-from lambdas.api.provisioning.members import Email, Token, slow_down
+from lambdas.api.provisioning.members import Email, Token, slow_down, source
 from lambdas.api.security import ServicesDep, new_key
 from lambdas.api.services import Services
 from lambdas.repositories.directory import Taken
+from lambdas.repositories.events import Event
 from lambdas.repositories.items import tenant_item
 from lambdas.repositories.models import DomainItem
 
@@ -53,9 +54,9 @@ class Welcome(BaseModel):
 def sign_up(body: SignUp, request: Request, services: ServicesDep) -> None:
     """Have a mail sent that leads to an account."""
     _domain(services)
-    slow_down(request, body.email, services)
+    slow_down(source(request), body.email, services)
     token = letters.write("signup", body.email, services)
-    text = _LETTER.format(url=request.base_url, token=token, email=body.email)
+    text = _LETTER.format(url=letters.url(request, services), token=token, email=body.email)
     services.mail.send(body.email, "Your SIP account", text)
 
 
@@ -79,8 +80,10 @@ def confirm(body: Confirmed, services: ServicesDep) -> Welcome:
         services.directory.delete(account)
         raise
     services.directory.create(tenant)
-    services.directory.create_member(tenant.id, letter.to, "owner")
-    _, key = new_key(services, tenant.id, f"{letter.to}'s", "owner", letter.to)
+    services.members.create(tenant.id, letter.to, "owner")
+    made, key = new_key(services, tenant.id, f"{letter.to}'s", "owner", letter.to)
+    text = f"POST /v1/signup/confirm: {letter.to} has signed up as {account.aor}, with API key {made.id}"
+    services.events.add(tenant.id, Event("audit", services.clock(), text, made.id))
     return Welcome(tenant=tenant.id, key=key, account=with_password(account, password))
 
 

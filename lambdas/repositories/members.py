@@ -1,0 +1,74 @@
+"""Members in the directory: what a tenant's people may do, and that somebody is left who can say so."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from pynamodb.exceptions import TransactWriteError
+from pynamodb.expressions.update import Action
+from pynamodb.transactions import TransactWrite
+
+from lambdas.repositories.directory import Directory, Missing, Stale, as_read, connection
+from lambdas.repositories.feed import Write
+from lambdas.repositories.items import member_item
+from lambdas.repositories.models import ApiKeyItem, MemberItem, new_revision
+
+
+class LastOwner(Exception):
+    """Nobody else is an owner."""
+
+
+class Members:
+    """Reads and writes by tenant and e-mail address."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def get(self, tenant: str, email: str) -> MemberItem | None:
+        return self._directory.get(MemberItem, f"{tenant}/{email}")
+
+    def create(self, tenant: str, email: str, role: str) -> MemberItem:
+        """Raises Taken if there is such a member."""
+        item = member_item(tenant, email, role)
+        self._directory.create(item)
+        return item
+
+    def change(self, item: MemberItem, role: str) -> None:
+        """Give the member another role. Raises Missing, Stale, LastOwner."""
+        actions: list[Action] = [MemberItem.role.set(role), MemberItem.revision.set(new_revision())]
+        unchanged = as_read(item)
+        self._write(item, role, lambda transaction: transaction.update(item, actions, condition=unchanged))
+        item.role = role
+        for key in self._keys(item):  # for those who read the list of keys: what counts is the member's role
+            with contextlib.suppress(Missing):
+                self._directory.update(key, role=role)
+
+    def remove(self, item: MemberItem) -> None:
+        """From now on their keys are good for nothing. Raises Missing, Stale, LastOwner."""
+        unchanged = as_read(item)
+        self._write(item, "", lambda transaction: transaction.delete(item, condition=unchanged))
+        for key in self._keys(item):
+            with contextlib.suppress(Missing):
+                self._directory.delete(key)
+
+    def _write(self, item: MemberItem, role: str, write: Write) -> None:
+        """If this member is an owner no longer, another one has to be, and still be when it is written."""
+        other = None
+        if item.role == "owner" and role != "owner":
+            others = self._directory.all(f"members#{item.tenant}")
+            other = next((one for one in others if one.role == "owner" and one.email != item.email), None)
+            if other is None:
+                raise LastOwner
+        try:
+            with TransactWrite(connection=connection()) as transaction:
+                write(transaction)
+                if other is not None:
+                    transaction.condition_check(MemberItem, other.pk, other.sk, condition=MemberItem.role == "owner")
+        except TransactWriteError as error:
+            if error.cause_response_code != "TransactionCanceledException":
+                raise
+            raise (Stale if self.get(item.tenant, item.email) else Missing) from error
+
+    def _keys(self, item: MemberItem) -> Iterator[ApiKeyItem]:
+        return (key for key in self._directory.all(f"keys#{item.tenant}") if key.member == item.email)
