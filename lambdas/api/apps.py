@@ -6,6 +6,7 @@ from fastapi import APIRouter, FastAPI
 
 from lambdas.api import decisions, enrolment, heartbeats, problems, provisioning, registrations, reports, status
 from lambdas.api.services import Services
+from lambdas.api.small_bodies import SmallBodies
 from lambdas.api.yaml_bodies import YamlBodies
 
 _DESCRIPTION = """
@@ -54,4 +55,5 @@ def combined_app(services: Services) -> FastAPI:
     app = provisioning_app(services)
     for router in (*_EDGES, status.router):
         app.include_router(router, include_in_schema=False)
+    app.add_middleware(SmallBodies)
     return app

@@ -21,6 +21,8 @@ from lambdas.repositories.events import Event
 
 log = logging.getLogger(__name__)
 
+_NAMES = ("aor", "network", "email", "id", "name")  # of things, the one that people know them by first
+
 
 class AuditedRoute(APIRoute):
     """A route whose changes leave a trace, and whose things can be changed as they were read."""
@@ -40,19 +42,30 @@ class AuditedRoute(APIRoute):
             if thing is not None and preconditions.one_thing(self.path) and request.method != "DELETE":
                 response.headers["ETag"] = preconditions.etag(thing)
             if who is not None and changes(request) and response.status_code < 300:
+                text = f"{request.method} {request.url.path}{_made(response, request.url.path)}"
                 fields = _fields(await request.body())
-                await run_in_threadpool(_note, request.app.state.services, who, request, fields)
+                text += f": {fields}" if fields else ""
+                await run_in_threadpool(_note, request.app.state.services, who, text)
             return response
 
         return audited
 
 
-def _note(services: Services, who: Caller, request: Request, fields: str) -> None:
-    text = f"{request.method} {request.url.path}" + (f": {fields}" if fields else "")
+def _note(services: Services, who: Caller, text: str) -> None:
     try:
         services.events.add(who.about, Event("audit", services.clock(), text, who.key))
     except Exception:
         log.exception("a change isn't in the audit trail: %s by key %s", text, who.key)  # it has been made all the same
+
+
+def _made(response: Response, path: str) -> str:
+    """What it is about, where the path doesn't say it."""
+    try:
+        value = json.loads(bytes(response.body))
+    except (AttributeError, ValueError):
+        return ""
+    name = next((value[name] for name in _NAMES if name in value), "") if isinstance(value, dict) else ""
+    return f" {name}" if name and str(name) not in path else ""
 
 
 def _fields(body: bytes) -> str:

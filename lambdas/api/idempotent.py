@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from lambdas.api.problems import Problem
-from lambdas.api.security import known_key
+from lambdas.api.security import allowed, known_key, too_many
 from lambdas.api.services import Services
 from lambdas.repositories.idempotency import LONGEST, Answer, Conflict
 
@@ -25,7 +25,8 @@ async def once(request: Request, handle: Callable[[Request], Awaitable[Response]
         return await handle(request)
     if not key.isascii() or not key.isprintable() or not 0 < len(key) <= _LONGEST_KEY:
         raise Problem(400, f"An Idempotency-Key has 1 to {_LONGEST_KEY} printable ASCII characters.")
-    if await run_in_threadpool(known_key, services, authorization) is None:
+    item = await run_in_threadpool(known_key, services, authorization) if allowed(request, services) else None
+    if item is None or item.role == "read-only":
         return await handle(request)  # which refuses it
     secret = f"{authorization}\n{key}".encode()
     asked = f"{request.url.path}?{request.url.query}\n".encode() + await request.body()
@@ -34,6 +35,8 @@ async def once(request: Request, handle: Callable[[Request], Awaitable[Response]
     except Conflict as error:
         raise Problem(409, str(error)) from error
     if before is not None:
+        if not services.api_rate.take(item.id):
+            raise too_many()
         headers = {"Idempotency-Replayed": "true"}
         return Response(before.body, before.status, headers, before.media or None)
     answer: Answer | None = None

@@ -12,10 +12,7 @@ from lambdas.contract import Probe
 from lambdas.decisions.digest import ha1
 from lambdas.repositories.directory import Taken
 from lambdas.repositories.items import account_item
-from lambdas.repositories.models import DomainItem
-
-TENANT = "t000000000000"
-"""Whose they are: nobody's."""
+from lambdas.repositories.models import PROBES, DomainItem
 
 
 def _seconds() -> float:
@@ -32,7 +29,7 @@ def prepare(edge: str, services: Services) -> None:
     username = aor.rpartition("@")[0]
     md5, sha256 = (ha1(algorithm, username, name, password) for algorithm in ("MD5", "SHA-256"))
     try:
-        services.directory.create_account(account_item(aor, TENANT, md5, sha256, "Probe"), domain)
+        services.directory.create_account(account_item(aor, PROBES, md5, sha256, "Probe"), domain)
     except Taken:
         return  # it is there already
 

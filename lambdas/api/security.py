@@ -111,6 +111,21 @@ def changes(request: Request) -> bool:
     return request.method not in ("GET", "HEAD") and not request.scope["route"].path.endswith(_TRIES)
 
 
+def source(request: Request) -> str:
+    """Where it comes from."""
+    return request.client.host if request.client is not None else ""
+
+
+def allowed(request: Request, found: Services) -> bool:
+    """Whether keys from there are looked at at all: whoever guesses costs a read for each."""
+    return found.refused_rate.left(source(request))
+
+
+def too_many() -> Problem:
+    """For one key."""
+    return Problem(429, "Too many requests with this API key; go on in a second, and slower.", {"Retry-After": "1"})
+
+
 def caller(
     request: Request,
     found: ServicesDep,
@@ -123,15 +138,14 @@ def caller(
         "Send a valid API key: 'Authorization: Bearer sw_…'. Keys are made under /v1/keys.",
         {"WWW-Authenticate": "Bearer"},
     )
-    source = request.client.host if request.client is not None else ""
-    if not found.refused_rate.left(source):
+    if not allowed(request, found):
         raise Problem(429, "Too many requests without a valid API key came from you; wait a minute.", _LATER)
     item = known_key(found, f"Bearer {credentials.credentials}") if credentials is not None else None
     if item is None:
-        found.refused_rate.take(source)
+        found.refused_rate.take(source(request))
         raise refusal
     if not found.api_rate.take(item.id):
-        raise Problem(429, "Too many requests with this API key; go on in a second, and slower.", {"Retry-After": "1"})
+        raise too_many()
     who = Caller(item.id, item.tenant, cast(Role, item.role), item.tenant, request.headers.get("if-match"))
     if who.role == "read-only" and changes(request):
         raise Problem(403, "This API key may only read.")

@@ -35,7 +35,7 @@ from lambdas.repositories.hooks import Hooks
 from lambdas.repositories.idempotency import Idempotency
 from lambdas.repositories.leases import Leases, Presence
 from lambdas.repositories.members import Members
-from lambdas.repositories.models import AccountItem, EdgeItem
+from lambdas.repositories.models import PROBES, AccountItem, EdgeItem
 from lambdas.repositories.plans import Plans
 from lambdas.repositories.probes import Probes
 from lambdas.repositories.providers import Providers
@@ -194,9 +194,14 @@ class Services:
         return _derive(self._secret.get(), label, 32)
 
     def has_probe(self, aor: str) -> bool:
-        """Whether there is such an account, as of a minute ago."""
+        """Whether there is such an account of the service's own, as of a minute ago."""
+
+        def found() -> bool:
+            item = self.directory.get(AccountItem, aor)
+            return item is not None and item.tenant == PROBES
+
         if aor not in self._probed:
-            self._probed[aor] = Cached(lambda: self.directory.get(AccountItem, aor) is not None, 60.0)
+            self._probed[aor] = Cached(found, 60.0)
         return self._probed[aor].get()
 
     def _status(self) -> tuple[str, str]:

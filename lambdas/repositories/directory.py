@@ -22,8 +22,9 @@ from lambdas.decisions.limits import Limits, Rate
 from lambdas.decisions.provider import OutboundRoute, Settings
 from lambdas.decisions.values import Account
 from lambdas.repositories.feed import Conflict, Feed, Write
-from lambdas.repositories.items import item_key
+from lambdas.repositories.items import guest_item, item_key
 from lambdas.repositories.models import (
+    PROBES,
     AccountItem,
     AliasItem,
     BanItem,
@@ -186,6 +187,13 @@ class Directory:
             for item in items:
                 item.created_at = int(time.time())
                 transaction.save(item, condition=DirectoryItem.pk.does_not_exist())
+                if item.tenant not in (PROBES, *(domain.tenant for domain in domains)):
+                    transaction.save(guest_item(item.aor))
+
+    def accounts_in(self, domain: DomainItem) -> bool:
+        """Whether there are any, guests' among them."""
+        own = any(item.aor.endswith(f"@{domain.name}") for item in self.all(f"accounts#{domain.tenant}"))
+        return own or bool(self.page(f"guests#{domain.name}", 1, None).items)
 
     def change_account(self, item: AccountItem, now: float, **changes: Any) -> None:
         """Set attributes; every edge learns of it. Raises Missing if the account is gone."""
@@ -202,7 +210,13 @@ class Directory:
 
     def delete_account(self, item: AccountItem, now: float) -> None:
         """Every edge learns of it. Raises Missing if the account is gone already."""
-        self.remove(item, Change(aor=item.aor, version=round(now * 1000)), now)
+        unchanged = as_read(item)
+
+        def write(transaction: TransactWrite) -> None:
+            transaction.delete(item, condition=unchanged)
+            transaction.delete(guest_item(item.aor))
+
+        self._tell(item, Change(aor=item.aor, version=round(now * 1000)), now, write)
 
     def change(self, item: DirectoryItem, change: Change, now: float, **changes: Any) -> None:
         """Set attributes, and let every edge know. Raises Missing if it is gone, Stale if it is guarded and has

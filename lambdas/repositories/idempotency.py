@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from lambdas.repositories.directory import Directory, Missing, Taken
+from lambdas.repositories.directory import Directory, Missing, Stale, Taken
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import IdempotencyItem
 
@@ -57,8 +57,10 @@ class Idempotency:
             except Taken:
                 known = self._directory.get(IdempotencyItem, name)
             if known is None or int(known.at) < now - (KEEP if known.status else _UNDER_WAY):
-                with contextlib.suppress(Missing):
-                    self._directory.delete(item)  # old, and not cleaned up yet
+                if known is not None:  # old, and not cleaned up yet
+                    known.guarded = True  # a retry that has just claimed it keeps it
+                    with contextlib.suppress(Stale):
+                        self._directory.delete(known)
                 continue
             if known.body != body:
                 raise Conflict("This Idempotency-Key was used for another request; choose a new one for each.")

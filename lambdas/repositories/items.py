@@ -10,6 +10,7 @@ from lambdas.repositories.models import (
     DirectoryItem,
     DomainItem,
     EdgeItem,
+    GuestItem,
     HookItem,
     IdempotencyItem,
     MemberItem,
@@ -27,6 +28,7 @@ _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
     DomainItem: ("DOMAIN#", "DOMAIN#"),
     AliasItem: ("DOMAIN#", "DOMAIN#"),  # the same key as a domain of that name: one of them only
     AccountItem: ("AOR#", "ACCOUNT#"),
+    GuestItem: ("GUEST#", "GUEST#"),
     ApiKeyItem: ("KEY#", "KEY#"),
     EdgeItem: ("EDGE#", "EDGE#"),
     BanItem: ("BAN#", "BAN#"),
@@ -68,6 +70,11 @@ def account_item(aor: str, tenant: str, ha1_md5: str, ha1_sha256: str, display_n
         display_name=display_name,
         listing=f"accounts#{tenant}",
     )
+
+
+def guest_item(aor: str) -> GuestItem:
+    pk, sk = item_key(GuestItem, aor)
+    return GuestItem(pk, sk, listing=f"guests#{aor.rpartition('@')[2]}")
 
 
 def member_item(tenant: str, email: str, role: str) -> MemberItem:

@@ -17,6 +17,8 @@ from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
 from pynamodb.models import Model
 
 PREFIX = os.environ.get("TABLE_PREFIX", "sipwizard")
+PROBES = "t000000000000"
+"""The tenant, nobody's, of the accounts by which edges try each other out."""
 
 
 class Common:
@@ -109,6 +111,10 @@ class AccountItem(DirectoryItem, discriminator="account"):
     do_not_disturb = BooleanAttribute(default=False)
     limits = JSONAttribute(default=dict)
     suspended = UnicodeAttribute(default="")
+
+
+class GuestItem(DirectoryItem, discriminator="guest"):
+    """An account in another tenant's domain, for whoever would delete the domain."""
 
 
 class ProviderItem(DirectoryItem, discriminator="provider"):

@@ -63,7 +63,7 @@ class Plans:
         if known is not None:
             self._parsed[place] = known  # the last to go now
             return known[0]
-        version = self.version(item.id, number)
+        version = self.version(item, number)
         if version is None:
             return None
         self._parsed[place] = version.plan, version.size
@@ -71,17 +71,17 @@ class Plans:
             self._parsed.popitem(last=False)
         return version.plan
 
-    def version(self, plan: str, number: int) -> Version | None:
+    def version(self, item: PlanItem, number: int) -> Version | None:
         try:
-            found = DirectoryItem.get(f"PLANVERSION#{plan}", f"{number:08d}", consistent_read=True)
+            found = DirectoryItem.get(_versions(item), f"{number:08d}", consistent_read=True)
         except DirectoryItem.DoesNotExist:
             return None
         return _version(found) if isinstance(found, PlanVersionItem) else None
 
-    def versions(self, plan: str, limit: int, after: str | None) -> Page:
+    def versions(self, item: PlanItem, limit: int, after: str | None) -> Page:
         """In the order in which they were stored."""
         condition = DirectoryItem.sk > after if after else None
-        found = list(DirectoryItem.query(f"PLANVERSION#{plan}", condition, limit=limit + 1))
+        found = list(DirectoryItem.query(_versions(item), condition, limit=limit + 1))
         shown = [_version(item) for item in found[:limit] if isinstance(item, PlanVersionItem)]
         return Page(shown, found[limit - 1].sk if len(found) > limit else None)
 
@@ -90,8 +90,17 @@ class Plans:
         full = f"{tenant}/{name}"
         item = self.item(full)
         number = 1 + (int(item.latest) if item is not None else 0)
+        head = item or PlanItem(
+            *item_key(PlanItem, full),
+            id=full,
+            uid=secrets.token_hex(8),
+            tenant=tenant,
+            name=name,
+            latest=1,
+            listing=f"plans#{tenant}",
+        )
         version = PlanVersionItem(
-            f"PLANVERSION#{full}",
+            _versions(head),
             f"{number:08d}",
             number=number,
             text=plan.model_dump_json(exclude_defaults=True),
@@ -103,15 +112,6 @@ class Plans:
             with TransactWrite(connection=connection()) as transaction:
                 transaction.save(version, condition=DirectoryItem.pk.does_not_exist())
                 if item is None:
-                    head = PlanItem(
-                        *item_key(PlanItem, full),
-                        id=full,
-                        uid=secrets.token_hex(8),
-                        tenant=tenant,
-                        name=name,
-                        latest=1,
-                        listing=f"plans#{tenant}",
-                    )
                     transaction.save(head, condition=DirectoryItem.pk.does_not_exist())
                 else:
                     actions: list[Action] = [PlanItem.latest.set(number), PlanItem.revision.set(new_revision())]
@@ -131,8 +131,13 @@ class Plans:
     def delete(self, item: PlanItem, now: float) -> None:
         """Its versions too; edges forget what was decided by it. Raises Missing if it is gone already."""
         self._directory.remove(item, Change(version=0, plan=item.id), now)
-        for version in DirectoryItem.query(f"PLANVERSION#{item.id}"):
+        for version in DirectoryItem.query(_versions(item), attributes_to_get=["pk", "sk", "kind"]):
             version.delete()
+
+
+def _versions(item: PlanItem) -> str:
+    """Their partition: not that of another plan that had the name before."""
+    return f"PLANVERSION#{item.id}#{item.uid}"
 
 
 def _version(item: PlanVersionItem) -> Version:

@@ -54,11 +54,35 @@ def test_in_and_out_again(fleet, tenant):
     rows = list(csv.DictReader(io.StringIO(text)))
     assert (status, len(rows), rows[1]["display_name"], rows[1]["enabled"]) == (200, 120, "'=cmd()", "False")
     exported = json.loads(send(fleet, key, "GET", "/v1/accounts:export?format=json")[1])
-    assert [one["aor"] for one in exported] == [f"{name}@{domain}" for name in names]
+    assert [one["username"] for one in exported] == names
     for name in names:
         ask(fleet, key, "DELETE", f"/v1/accounts/{name}@{domain}")
     assert send(fleet, key, "POST", "/v1/accounts:import", text)[0] == 201  # what came out goes in again
+    for name in names:
+        ask(fleet, key, "DELETE", f"/v1/accounts/{name}@{domain}")
+    assert send(fleet, key, "POST", "/v1/accounts:import", json.dumps(exported), "application/json")[0] == 201
     assert json.loads(send(fleet, key, "GET", "/v1/accounts:export?format=json")[1]) == exported
+
+
+@pytest.mark.parametrize("name", ["+cmd|' /C calc'!A0", "=1", "-1", "@x", "'=1", "'quoted'", "''"])
+def test_a_spreadsheet_takes_no_name_for_a_formula(fleet, tenant, name):
+    _, key, domain = tenant
+    body = {"username": "a", "domain": domain, "display_name": name, "caller_id": "+442079460000"}
+    assert ask(fleet, key, "POST", "/v1/accounts", body)[0] == 201
+    text = send(fleet, key, "GET", "/v1/accounts:export")[1]
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert (row["display_name"], row["caller_id"]) == (f"'{name}", "+442079460000")
+    ask(fleet, key, "DELETE", f"/v1/accounts/a@{domain}")
+    assert send(fleet, key, "POST", "/v1/accounts:import", text)[0] == 201
+    assert ask(fleet, key, "GET", f"/v1/accounts/a@{domain}")[1]["display_name"] == name
+
+
+def test_a_name_is_one_line(fleet, tenant):
+    _, key, domain = tenant
+    body = {"username": "a", "domain": domain, "display_name": "a\r\nX: y"}
+    assert ask(fleet, key, "POST", "/v1/accounts", body)[0] == 422
+    assert ask(fleet, key, "POST", "/v1/accounts", {"username": "a", "domain": domain})[0] == 201
+    assert ask(fleet, key, "PATCH", f"/v1/accounts/a@{domain}", {"display_name": "a\tb"})[0] == 422
 
 
 def test_every_mistake_is_named_by_its_line_and_nothing_is_done(fleet, tenant):
@@ -131,13 +155,40 @@ except Taken:
 def test_an_account_that_somebody_made_meanwhile_takes_nothing_with_it(fleet, tenant):
     """150 accounts are more than one transaction; the conflict is in the second."""
     owner, _, domain = tenant
+    assert in_the_directory(fleet, _RACE, owner, domain) == "True mine"
+
+
+_GUEST = """
+import sys
+from lambdas.repositories.directory import Directory
+from lambdas.repositories.items import account_item
+from lambdas.repositories.models import DomainItem
+
+directory, (guest, name) = Directory(), sys.argv[1:]
+directory.create_account(account_item(f"ann@{name}", guest, "0", "0", ""), directory.get(DomainItem, name))
+"""
+
+
+def test_a_domain_stays_while_other_tenants_have_accounts_in_it(fleet, tenant):
+    """As those have who signed up, once nobody may sign up any more."""
+    _, key, domain = tenant
+    guest = fleet.api("POST", "/v1/tenants", {"name": "Guest"})["id"]
+    in_the_directory(fleet, _GUEST, guest, domain)
+    status, problem = ask(fleet, key, "DELETE", f"/v1/domains/{domain}")
+    assert (status, "still has accounts" in problem["detail"]) == (409, True)
+    fleet.api("DELETE", f"/v1/accounts/ann@{domain}")
+    assert ask(fleet, key, "DELETE", f"/v1/domains/{domain}")[0] == 204
+
+
+def in_the_directory(fleet, script, *words):
     environment = {**os.environ, **DEVELOPMENT_CREDENTIALS, "AWS_ENDPOINT_URL": fleet.endpoint}
     done = subprocess.run(
-        [sys.executable, "-c", _RACE, owner, domain],
+        [sys.executable, "-c", script, *words],
         env=environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.stdout.strip(), done.returncode) == ("True mine", 0), done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()

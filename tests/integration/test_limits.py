@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from lambdas.api.provisioning.bounds import Limits
 from lambdas.decisions.abuse import BAN_AFTER
 from scripts.fleet import SIP, Account, Host
 from scripts.processes import wait_for
@@ -332,6 +333,24 @@ def test_nothing_is_taken_from_a_banned_network(office):
     assert [one["network"] for one in office.fleet.api("GET", "/v1/bans")["items"]] == [host]
     office.as_administrator("DELETE", f"/v1/bans/{host}")
     wait_for("both edges to hear it", lambda: all(one.register() == 200 for one in phones), 10)
+
+
+def test_a_change_of_one_limit_leaves_the_others(office):
+    office.limit("a", concurrent_calls=2, blocked_prefixes=["+449"])
+    assert office.limit("a", daily_spend=1.5)["limits"] == {
+        **dict.fromkeys(Limits.model_fields), "concurrent_calls": 2, "blocked_prefixes": ["+449"], "daily_spend": 1.5,
+    }  # fmt: skip
+    assert office.limit("a", concurrent_calls=None)["limits"]["concurrent_calls"] is None
+    left = office.api("PATCH", f"/v1/accounts/{office.aor('a')}", {"limits": None})["limits"]
+    assert set(left.values()) == {None}
+    tenant = f"/v1/tenants/{office.tenant}"
+    office.api("PATCH", tenant, {"suspension_rules": {"failures": 7}})
+    rules = office.api("PATCH", tenant, {"suspension_rules": {"premium_prefixes": ["+449"]}})["suspension_rules"]
+    assert (rules["failures"], rules["sources"], rules["premium_prefixes"]) == (7, 3, ["+449"])
+    office.as_administrator("PATCH", f"{tenant}/bounds", {"limits": {"calls_per_day": 9}})
+    assert office.as_administrator("PATCH", f"{tenant}/bounds", {"limits": {"calls_per_minute": 3}})["limits"][
+        "calls_per_day"
+    ] == 9  # fmt: skip
 
 
 def test_what_was_banned_once_can_be_banned_again(office):

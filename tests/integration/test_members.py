@@ -83,7 +83,7 @@ def test_from_an_address_to_a_call_in_under_a_minute(fleet):
         {"email": "ann@people.example", "tenant": made["tenant"], "role": "owner"}
     ]
     shown = ask(fleet, made["key"], "GET", f"/v1/tenants/{made['tenant']}")[1]
-    assert shown["account_limits"]["concurrent_calls"] == 4
+    assert shown["limits"]["concurrent_calls"] == 4
     # A token is good once, and only as it was sent.
     status, problem = open_(fleet, "POST", "/v1/signup/confirm", {"token": token, "username": "ann-b"})
     assert (status, "used already" in problem["detail"]) == (403, True)

@@ -66,6 +66,18 @@ def test_account_from_birth_to_death(fleet, tenant):
     assert ask(fleet, key, "DELETE", path)[0] == 404
 
 
+def test_the_accounts_of_edges_are_nobodys_to_make(fleet, tenant):
+    _, key, domain = tenant
+    status, problem = ask(fleet, key, "POST", "/v1/accounts", {"username": "Probe-edge-a", "domain": domain})
+    assert (status, "the service's own" in problem["errors"][0]["fault"]) == (422, True)
+
+
+def test_a_body_is_no_longer_than_lambda_takes(fleet, tenant):
+    _, key, _ = tenant
+    status, problem = ask(fleet, key, "POST", "/v1/accounts", {"username": "a" * 7_000_000})
+    assert (status, problem["detail"]) == (413, "A body has at most 6291456 octets.")
+
+
 def test_password_hashes_never_leave(fleet, tenant):
     _, key, domain = tenant
     ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})

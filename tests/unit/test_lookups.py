@@ -142,7 +142,10 @@ def test_what_isnt_allowed_is_never_asked(site, url, says):
 
 
 def test_not_even_an_allowed_name_leads_to_a_private_address(monkeypatch):
-    for host in ("127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "[fd00::1]", "0.0.0.0"):
+    private = ["127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "[fd00::1]", "0.0.0.0"]
+    # IPv6 that stands for IPv4: mapped, NAT64, 6to4, compatible; and site-local.
+    private += ["[::ffff:10.0.0.1]", "[64:ff9b::a00:1]", "[2002:a00:1::]", "[::10.0.0.1]", "[fec0::1]"]
+    for host in private:
         with pytest.raises(OutsideError, match="public address") as caught:
             Pages().get(f"http://{host}/", {host.strip("[]")})
         assert caught.value.forbidden

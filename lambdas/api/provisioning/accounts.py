@@ -13,6 +13,7 @@ from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning import bounds
 from lambdas.api.provisioning.common import (
+    NAME,
     DomainName,
     Flag,
     Input,
@@ -55,7 +56,7 @@ class NewAccount(Input):
     username: Username
     domain: Annotated[DomainName, Field(description="A domain of the tenant, by its canonical name.")]
     password: Password | None = None
-    display_name: Annotated[str, Field(max_length=100)] = ""
+    display_name: Annotated[str, Field(max_length=100, pattern=NAME)] = ""
     caller_id: Annotated[E164, Field(description="The number to show in calls through providers.")] = ""
 
     enabled: Flag = True
@@ -65,7 +66,7 @@ class NewAccount(Input):
 
 class AccountChange(Input):
     enabled: Annotated[Flag | None, Field(description="A disabled account can neither register nor call.")] = None
-    display_name: Annotated[str | None, Field(max_length=100)] = None
+    display_name: Annotated[str | None, Field(max_length=100, pattern=NAME)] = None
     caller_id: E164 | None = None
     plan: Annotated[str | None, Field(max_length=32, description="The dial plan of calls to it; empty for none.")] = (
         None
@@ -185,8 +186,9 @@ def change_account(aor: str, body: AccountChange, services: ServicesDep, who: Ca
     """Enable, disable or rename. Fields left out stay as they are."""
     item = _account(aor, services, who)
     changes = body.model_dump(exclude_none=True, exclude={"limits"})
-    if body.limits is not None:
-        changes["limits"] = bounds.stored(body.limits)
+    if "limits" in body.model_fields_set:
+        changes["limits"] = bounds.merged(item.limits, body.limits)
+        item.guarded = True  # of two changes at once one mustn't undo the other
     check_plan(item.tenant, body.plan, services)
     if changes:
         _update(services, item, changes)

@@ -22,7 +22,7 @@ Money = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
 
 
 class Limits(Input):
-    """What is left out, or null, is without limit."""
+    """Null is without limit. In a change what is left out stays as it is."""
 
     concurrent_calls: Annotated[int, Field(strict=True, ge=0, le=500)] | None = None
     calls_per_minute: Annotated[int, Field(strict=True, ge=0, le=100_000)] | None = None
@@ -84,9 +84,10 @@ def usage(scope: str, services: Services) -> Usage:
     return Usage(**services.usage.sums(scope, now))
 
 
-def stored(limits: Limits) -> dict[str, Any]:
-    """As an item keeps them."""
-    return limits.model_dump(exclude_none=True)
+def merged(before: dict[str, Any], given: Limits | SuspensionRules | None) -> dict[str, Any]:
+    """As an item keeps them: what is given replaces what was, null takes it away, what is left out stays (RFC 7396)."""
+    changes = given.model_dump(exclude_unset=True) if given is not None else dict.fromkeys(before)
+    return {name: value for name, value in {**before, **changes}.items() if value is not None}
 
 
 def shown(item: dict[str, Any]) -> Limits:

@@ -31,7 +31,7 @@ _MOST_DOMAINS = 20
 _PAGE = 200
 _COLUMNS = tuple(NewAccount.model_fields)
 _EXPORTED = tuple(name for name in _COLUMNS if name != "password")
-_FORMULA = ("=", "@", "-", "\t")  # what a spreadsheet would take for one
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")  # what a spreadsheet would take for one, or for a quotation
 
 _BODY = {
     "requestBody": {
@@ -84,9 +84,10 @@ def export_accounts(
     services: ServicesDep,
     who: CallerDep,
     tenant: TenantQuery = None,
-    format: Annotated[Literal["csv", "json"], Query(description="`csv` can be imported again.")] = "csv",
+    format: Annotated[Literal["csv", "json"], Query()] = "csv",
 ) -> StreamingResponse:
-    """All accounts of a tenant, by AOR, without passwords: they aren't known."""
+    """All accounts of a tenant, by AOR, as they can be imported again: without passwords, which aren't known, and
+    without limits and suspensions, which the list of accounts has."""
     owner = chosen_tenant(tenant, who, services)
     if format == "json":
         return StreamingResponse(_json(_all(owner, services)), media_type="application/json")
@@ -195,7 +196,7 @@ def _all(tenant: str, services: Services) -> Iterator[Account]:
 def _json(accounts: Iterable[Account]) -> Iterator[str]:
     yield "["
     for number, account in enumerate(accounts):
-        yield (",\n" if number else "\n") + account.model_dump_json()
+        yield (",\n" if number else "\n") + account.model_dump_json(include=set(_EXPORTED))
     yield "\n]\n"
 
 
@@ -204,7 +205,7 @@ def _csv(accounts: Iterable[Account]) -> Iterator[str]:
     writer = csv.writer(buffer)
     writer.writerow(_EXPORTED)
     for account in accounts:
-        writer.writerow([_cell(getattr(account, name)) for name in _EXPORTED])
+        writer.writerow([_cell(name, getattr(account, name)) for name in _EXPORTED])
         if buffer.tell() > 32_768:
             yield buffer.getvalue()
             buffer.seek(0)
@@ -212,10 +213,10 @@ def _csv(accounts: Iterable[Account]) -> Iterator[str]:
     yield buffer.getvalue()
 
 
-def _cell(value: object) -> object:
-    """A spreadsheet mustn't take a name for a formula."""
+def _cell(column: str, value: object) -> object:
+    """A spreadsheet mustn't take a name for a formula. Numbers are none, and stay as they are."""
     text = str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else value
+    return f"'{text}" if text.startswith(_FORMULA) and column != "caller_id" else value
 
 
 def _value(cell: object) -> object:

@@ -112,7 +112,21 @@ def _username(text: str) -> str:
     return text
 
 
-Username = Annotated[str, AfterValidator(_username), Field(min_length=1, max_length=64, examples=["alice"])]
+NAME = r"^[^\x00-\x1f\x7f]*$"
+"""Of what people call something: one line."""
+
+_RESERVED = "probe-"  # the accounts by which edges try each other out
+
+
+def _free(text: str) -> str:
+    if text.lower().startswith(_RESERVED):
+        raise ValueError(f"user names that begin with {_RESERVED} are the service's own")
+    return text
+
+
+Username = Annotated[
+    str, AfterValidator(_username), AfterValidator(_free), Field(min_length=1, max_length=64, examples=["alice"])
+]
 
 
 TenantQuery = Annotated[str | None, Query(description="Whose; needed with an administration key.")]

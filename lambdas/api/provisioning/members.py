@@ -21,7 +21,7 @@ from lambdas.api.provisioning.common import (
     found_or_404,
 )
 from lambdas.api.provisioning.keys import KeyWithSecret, key_shown
-from lambdas.api.security import CallerDep, OwnerDep, Role, ServicesDep, new_key
+from lambdas.api.security import CallerDep, OwnerDep, Role, ServicesDep, new_key, source
 from lambdas.api.services import Services
 from lambdas.lookups.mail import MailError
 from lambdas.repositories.directory import Missing, Taken
@@ -172,11 +172,6 @@ def send(item: MemberItem, request: Request, services: Services) -> None:
     token = letters.write("login", item.email, services, item.tenant)
     text = _INVITATION.format(name=item.tenant, role=item.role, url=letters.url(request, services), token=token)
     services.mail.send(item.email, "Your key for the SIP service", text)
-
-
-def source(request: Request) -> str:
-    """Who asks, of strangers."""
-    return request.client.host if request.client is not None else ""
 
 
 def slow_down(whose: str, email: str, services: Services) -> None:

@@ -167,7 +167,7 @@ def list_versions(
 ) -> ListPage[VersionShown]:
     """All versions, oldest first: who stored one when, and why. Read one for its plan."""
     item = _plan(name, tenant, services, who)
-    page = services.plans.versions(item.id, paging.limit, paging.after)
+    page = services.plans.versions(item, paging.limit, paging.after)
     return ListPage(items=[_version_shown(version) for version in page.items], next=Paging.following(page))
 
 
@@ -274,7 +274,7 @@ def _plan(name: str, tenant: str | None, services: Services, who: CallerDep) -> 
 
 
 def _version(item: PlanItem, number: int, services: Services) -> Version:
-    found = services.plans.version(item.id, number)
+    found = services.plans.version(item, number)
     if found is None:
         raise Problem(404, f"Dial plan {item.name!r} has no version {number}; the latest is {int(item.latest)}.")
     return found

@@ -13,8 +13,8 @@ from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.accounts import AccountWithPassword, NewAccount, new_account_item, with_password
 from lambdas.api.provisioning.common import Input, Username, new_password
-from lambdas.api.provisioning.members import Email, Token, slow_down, source
-from lambdas.api.security import ServicesDep, new_key
+from lambdas.api.provisioning.members import Email, Token, slow_down
+from lambdas.api.security import ServicesDep, new_key, source
 from lambdas.api.services import Services
 from lambdas.repositories.directory import Taken
 from lambdas.repositories.events import Event
@@ -23,7 +23,7 @@ from lambdas.repositories.models import DomainItem
 
 router = APIRouter(prefix="/signup", tags=["sign-up"], route_class=AuditedRoute)
 
-_LIMITS = {"concurrent_calls": 4, "calls_per_minute": 20}  # of each account, until somebody says else
+_LIMITS = {"concurrent_calls": 4, "calls_per_minute": 20}  # until whoever runs the service says else
 _LETTER = """Welcome. Make your SIP account with this token, within an hour:
 
     curl -X POST {url}v1/signup/confirm -H 'Content-Type: application/json' \\
@@ -66,7 +66,7 @@ def confirm(body: Confirmed, services: ServicesDep) -> Welcome:
     domain = _domain(services)
     letter = letters.read(body.token, "signup", services)
     tenant = tenant_item(f"t{secrets.token_hex(6)}", letter.to)
-    tenant.account_limits = _LIMITS
+    tenant.limits = _LIMITS
     password = new_password()
     wanted = NewAccount(username=body.username, domain=domain.name)
     account = new_account_item(wanted, tenant.id, password)
@@ -77,7 +77,7 @@ def confirm(body: Confirmed, services: ServicesDep) -> Welcome:
     try:
         letters.use_up(letter, services)
     except Problem:
-        services.directory.delete(account)
+        services.directory.delete_account(account, services.clock())
         raise
     services.directory.create(tenant)
     services.members.create(tenant.id, letter.to, "owner")

@@ -152,9 +152,11 @@ def read_tenant(tenant: str, services: ServicesDep, who: CallerDep) -> Tenant:
 def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: CallerDep) -> Tenant:
     """Say how the tenant's calls go out. Fields left out stay as they are."""
     item = _tenant(tenant, services, who)
-    changes = body.model_dump(exclude_none=True, exclude={"account_limits"})
-    if body.account_limits is not None:
-        changes["account_limits"] = bounds.stored(body.account_limits)
+    changes = body.model_dump(exclude_none=True, exclude={"account_limits", "suspension_rules"})
+    for name in ("account_limits", "suspension_rules"):
+        if name in body.model_fields_set:
+            changes[name] = bounds.merged(getattr(item, name), getattr(body, name))
+            item.guarded = True  # of two changes at once one mustn't undo the other
     check_plan(tenant, body.outgoing_plan, services)
     named = {
         *(body.emergency_providers or ()),
@@ -173,8 +175,9 @@ def bound_tenant(tenant: str, body: TenantBounds, services: ServicesDep, who: Ad
     """Set what the tenant as a whole may do, and what its calls cost. Needs an administration key."""
     item = _tenant(tenant, services, who)
     changes: dict[str, Any] = {}
-    if body.limits is not None:
-        changes["limits"] = bounds.stored(body.limits)
+    if "limits" in body.model_fields_set:
+        changes["limits"] = bounds.merged(item.limits, body.limits)
+        item.guarded = True  # of two changes at once one mustn't undo the other
     if body.rates is not None:
         changes["rates"] = [rate.model_dump() for rate in body.rates]
     if changes:
