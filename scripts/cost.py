@@ -35,14 +35,14 @@ class Use:
 
 
 def cost(
-    phones: Annotated[int, typer.Option(help="Registered phones.")] = 5,
-    refresh: Annotated[int, typer.Option(help="Seconds between a phone's registrations.")] = 60,
-    calls: Annotated[int, typer.Option(help="Calls a day, all phones together.")] = 20,
-    edges: Annotated[int, typer.Option(help="Edges, each with its address.")] = 2,
+    phones: Annotated[int, typer.Option(min=0, help="Registered phones.")] = 5,
+    refresh: Annotated[int, typer.Option(min=1, help="Seconds between a phone's registrations.")] = 60,
+    calls: Annotated[int, typer.Option(min=0, help="Calls a day, all phones together.")] = 20,
+    edges: Annotated[int, typer.Option(min=1, help="Edges, each with its address.")] = 2,
     regions: Annotated[int, typer.Option(min=1, max=2, help="Regions.")] = 1,
-    moves: Annotated[float, typer.Option(help="How often a day a phone comes with another address.")] = 2.0,
+    moves: Annotated[float, typer.Option(min=0, help="How often a day a phone comes with another address.")] = 2.0,
     limits: Annotated[bool, typer.Option(help="Whether accounts have limits that count calls.")] = False,
-    probes: Annotated[int, typer.Option(help="Seconds between probes of an edge; 0 for none.")] = 120,
+    probes: Annotated[int, typer.Option(min=0, help="Seconds between probes of an edge; 0 for none.")] = 120,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """What a month costs. Without free tiers, taxes and what providers charge."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import json
 import sys
@@ -73,6 +74,7 @@ def call(one: Baresip, other: Baresip, uri: str, hang_up: Baresip) -> None:
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="scripts/demo", description=__doc__).parse_args()
     path = ROOT / ".local" / "up.json"
     if not path.exists():
         print("demo: no fleet is running; start one with scripts/up in another terminal", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import ipaddress
 import json
 import os
 import shutil
@@ -116,6 +117,7 @@ class DevelopmentFleet:
         self.control_endpoint = ""  # where the control plane finds its tables, if that isn't the endpoint itself
         self.api_url = f"http://{control.address}:{CONTROL}"
         self.key = ""
+        self.tenant = ""
         self.accounts: dict[str, Account] = {}
         self.processes = Processes(directory)
         self._say = say
@@ -131,7 +133,7 @@ class DevelopmentFleet:
 
     def start(self) -> None:
         """Raises StartError with one clear sentence if something is in the way."""
-        self._check_ports()
+        self.check_ports()
         if self._own_dynamodb:
             self._start_ministack()
         self._make_tables()
@@ -146,7 +148,8 @@ class DevelopmentFleet:
     def stop(self) -> None:
         self.processes.stop_all()
 
-    def _check_ports(self) -> None:
+    def check_ports(self) -> None:
+        """Raises PortInUse."""
         wanted = [("tcp", self.control, CONTROL)]
         if self._own_dynamodb:
             wanted.append(("tcp", self.control, MINISTACK))
@@ -230,8 +233,8 @@ class DevelopmentFleet:
         self.key = found
         log.unlink()  # the key is shown once, not kept in logs
         self.processes.stop("make-key")
-        tenant = self.api("POST", "/v1/tenants", {"name": "Development"})["id"]
-        self._once("POST", "/v1/domains", {"tenant": tenant, "name": DOMAIN, "default": True})
+        self.tenant = self.api("POST", "/v1/tenants", {"name": "Development"})["id"]
+        self._once("POST", "/v1/domains", {"tenant": self.tenant, "name": DOMAIN, "default": True})
         for user in USERS:
             made = self._once("POST", "/v1/accounts", {"username": user, "domain": DOMAIN})
             if made is None:
@@ -394,6 +397,7 @@ class DevelopmentFleet:
             "api": self.api_url,
             "key": self.key,
             "domain": DOMAIN,
+            "tenant": self.tenant,
             "edges": [
                 {"id": edge.id, "udp": edge.sip, "tcp": edge.sip, "tls": None, "wss": None, "metrics": edge.metrics}
                 for edge in self.edges
@@ -437,7 +441,12 @@ def up(
     local: Annotated[Path, typer.Option(help="Where up.json, logs and keys go.")] = ROOT / ".local",
 ) -> None:
     """Run a development fleet until Ctrl-C."""
-    shutil.rmtree(local / "fleet", ignore_errors=True)
+    try:
+        first = ipaddress.IPv4Address(address)
+    except ValueError as error:
+        raise typer.BadParameter(f"--address {address} isn't an IPv4 address") from error
+    if not first.is_loopback or int(first) % 256 + edges > 255:
+        raise typer.BadParameter(f"--address has to be on the loopback network, with room for {edges} edges after it")
     begun = time.monotonic()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -452,7 +461,12 @@ def up(
     fleet.environment["PROBE_SECONDS"] = "30"
     path = local / "up.json"
     code = 0
+    mine = False
     try:
+        fleet.check_ports()  # before anything of a fleet that runs here is touched
+        mine = True
+        shutil.rmtree(local / "fleet", ignore_errors=True)
+        fleet.directory.mkdir(parents=True)
         fleet.start()
         path.touch(mode=0o600)
         path.write_text(json.dumps(fleet.description(), indent=1) + "\n")
@@ -467,7 +481,8 @@ def up(
             print(f"up: {error}", file=sys.stderr)
             code = 1
     finally:
-        path.unlink(missing_ok=True)
+        if mine:
+            path.unlink(missing_ok=True)
         fleet.stop()
     print("Stopped.")
     raise typer.Exit(code)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import boto3
 import typer
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 _WAIT = 3600  # seconds: AWS takes minutes even for small tables
 
@@ -30,7 +30,10 @@ def restore(
     endpoint: Annotated[str | None, typer.Option(help="A DynamoDB-compatible endpoint; AWS's own if left out.")] = None,
 ) -> None:
     """Restore SOURCE to a new table and verify it. Ends with status 1 if something is missing."""
-    client: Any = boto3.client("dynamodb", endpoint_url=endpoint)
+    try:
+        client: Any = boto3.client("dynamodb", endpoint_url=endpoint)
+    except BotoCoreError as error:
+        raise SystemExit(f"restore: {error}") from error
     target = target or f"{source}-restored-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
     try:
         _say(f"point-in-time recovery of {source}: {_recovery(client, source)}")
@@ -40,7 +43,7 @@ def restore(
         client.get_waiter("table_exists").wait(TableName=target, WaiterConfig={"Delay": 2, "MaxAttempts": _WAIT // 2})
         before, after = _items(client, source), _items(client, target)
         schemas = [client.describe_table(TableName=name)["Table"] for name in (source, target)]
-    except ClientError as error:
+    except (BotoCoreError, ClientError) as error:
         raise SystemExit(f"restore: {error}") from error
     _say(f"restored to {target}: {len(after)} items; {source} has {len(before)} now")
     for what in ("KeySchema", "AttributeDefinitions"):

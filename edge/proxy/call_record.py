@@ -43,7 +43,8 @@ class CallRecord:
         self._caller = caller
         self._called = called
         self._provider = provider
-        self._started = int(core.wall(now))
+        self._invited = core.wall(now)
+        self._started = int(self._invited)
         self._ringing: float | None = None
         self.counted: set[str] = set()  # as the decisions say
         self._safe: dict[str, bool] = {}  # leg -> whether its report is safe
@@ -90,6 +91,7 @@ class CallRecord:
                 caller=self._caller,
                 called=self._called,
                 started=self._started,
+                invited=self._invited,
                 ringing=self._ringing,
                 ended=self._core.wall(now),
                 status=status,
@@ -112,6 +114,7 @@ class CallRecord:
             caller=self._caller,
             called=self._called,
             started=self._started,
+            invited=self._invited,
             ringing=self._ringing,
             answered=self._core.wall(now),
             edges=(self._incoming.flow.address, branch.flow.address),

@@ -25,7 +25,11 @@ async def once(request: Request, handle: Callable[[Request], Awaitable[Response]
         return await handle(request)
     if not key.isascii() or not key.isprintable() or not 0 < len(key) <= _LONGEST_KEY:
         raise Problem(400, f"An Idempotency-Key has 1 to {_LONGEST_KEY} printable ASCII characters.")
-    item = await run_in_threadpool(known_key, services, authorization) if allowed(request, services) else None
+    item = (
+        await run_in_threadpool(known_key, services, authorization)
+        if allowed(request, services, authorization)
+        else None
+    )
     if item is None or item.role == "read-only":
         return await handle(request)  # which refuses it
     secret = f"{authorization}\n{key}".encode()

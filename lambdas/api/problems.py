@@ -65,6 +65,11 @@ def answer(
     )
 
 
+def said(message: str) -> str:
+    """A fault, as pydantic says it, for people."""
+    return message.removeprefix("Value error, ")
+
+
 def _methods(app: FastAPI, path: str) -> list[str]:
     """What may be done at a path, by the public document: routes of one path are known one by one only."""
     found: set[str] = set()
@@ -104,8 +109,13 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def validation(_: Request, error: RequestValidationError) -> JSONResponse:
+        found = error.errors()
+        if any(item["type"] == "json_invalid" for item in found):
+            return answer(422, f"The body isn't JSON: {found[0].get('ctx', {}).get('error', '')}.")
+        if any(item["loc"] == ("body",) and isinstance(item["input"], bytes | str) for item in found):
+            return answer(422, "Say what the body is: send it with 'Content-Type: application/json'.")
         errors = [
-            {"field": ".".join(str(part) for part in item["loc"]), "fault": str(item["msg"])} for item in error.errors()
+            {"field": ".".join(str(part) for part in item["loc"]), "fault": said(str(item["msg"]))} for item in found
         ]
         where = ", ".join(sorted({item["field"] for item in errors}))
         return answer(422, f"These fields can't be used as they are: {where}.", errors)

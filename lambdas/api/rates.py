@@ -9,6 +9,26 @@ from collections import OrderedDict
 _MOST = 10_000
 
 
+class Recent:
+    """The last so many of some texts."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, text: str) -> None:
+        with self._lock:
+            self._known[text] = None
+            self._known.move_to_end(text)
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+
+    def has(self, text: str) -> bool:
+        with self._lock:
+            return text in self._known
+
+
 class Rate:
     """So many a minute for each; saved up for no longer than that."""
 

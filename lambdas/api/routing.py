@@ -149,7 +149,7 @@ class _Routing(Composing):
         if account is not None:
             return self._to_account(account)
         if choice is None:
-            return Reject(status=404, reason="Not Found")
+            return outbound.nowhere(called.rpartition("@")[0], self.settings)
         if isinstance(choice, Reject):
             return choice
         if not self.calls:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from lambdas.api.notices import Notices
-from lambdas.api.rates import Rate
+from lambdas.api.rates import Rate, Recent
 from lambdas.api.script_world import PUTS_A_MINUTE, ScriptWorld
 from lambdas.contract import FleetKey
 from lambdas.decisions.lease import Lease
@@ -49,6 +49,7 @@ VERIFY_DAYS = 8  # a token of a day's last second verifies for 7 days more
 _TOKEN_KEY = 64
 _FAILURES_A_MINUTE = 600  # failed authentications that are noted, in this process; a flood isn't worth money
 _MAILS_TO_ONE, _MAILS_FROM_ONE = 3, 10  # a minute, to one address and for one source, in this process
+_GOOD_KEYS = 1000
 _PINGS = 20  # a minute, of one tenant, in this process
 _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans, in this process
 _Value = TypeVar("_Value")
@@ -110,6 +111,7 @@ class Services:
         self.sign_up = os.environ.get("SIGN_UP", "") == "on"
         self.proof = Proof()
         self.api_rate = Rate(int(os.environ.get("API_RATE", "6000")))
+        self.good_keys = Recent(_GOOD_KEYS)
         self.refused_rate = Rate(int(os.environ.get("REFUSED_RATE", "600")))
         self.mail_rate = Rate(_MAILS_TO_ONE)
         self.source_rate = Rate(_MAILS_FROM_ONE)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
 
@@ -19,42 +19,57 @@ class ApiError(Exception):
     """The API said no, or nothing; the text says why and what to do."""
 
 
+class Unreachable(ApiError):
+    """It may go better in a while."""
+
+
 class Client:
     """``tenant`` goes along with every request that may name one."""
 
     def __init__(self, url: str, key: str, tenant: str | None) -> None:
         self.url = url.rstrip("/")
-        self._key = key
         self.tenant = tenant
+        self._key = key
         self._pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(total=_TIMEOUT))
 
     @classmethod
     def found(cls, url: str | None, key: str | None, tenant: str | None) -> Client:
         """By what is given, the environment, or the development fleet that runs in this folder. Raises ApiError."""
-        url, key = url or os.environ.get("SIPWIZARD_API"), key or os.environ.get("SIPWIZARD_KEY")
+        url = url or os.environ.get("SIPWIZARD_API")
+        key = key if key is not None else os.environ.get("SIPWIZARD_KEY")
+        tenant = tenant or os.environ.get("SIPWIZARD_TENANT")
         if not (url and key) and _UP.exists():
             up = json.loads(_UP.read_text())
-            url, key = url or up["api"], key or up["key"]
+            url = url or up["api"]
+            if key is None:
+                key, tenant = up["key"], tenant or up["tenant"]
         if not url:
             raise ApiError("Say where the API is and who you are: set SIPWIZARD_API and SIPWIZARD_KEY.")
-        return cls(url, key or "", tenant or os.environ.get("SIPWIZARD_TENANT"))
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            raise ApiError(f"{url!r} isn't a URL like https://api.example.com")
+        key = (key or "").strip()
+        if not key.isascii() or not key.isprintable():
+            raise ApiError("The API key has characters that no key has; copy it again.")
+        return cls(url, key, tenant)
 
     def call(
-        self, method: str, path: str, body: Any = None, data: bytes | None = None, kind: str = "", **query: Any
+        self, method: str, path: str, body: Any = None, data: bytes | None = None, media: str = "", **query: Any
     ) -> Any:
-        """The answer's JSON, or its text if it isn't JSON. Raises ApiError."""
+        """The answer's JSON, or its text if it isn't JSON. ``media`` is the type of ``data``. Raises ApiError."""
         asked = {name: value for name, value in query.items() if value is not None}
         url = self.url + path + (f"?{urlencode(asked)}" if asked else "")
         headers = {"Authorization": f"Bearer {self._key}"}
         if body is not None:
-            data, kind = json.dumps(body).encode(), "application/json"
+            data, media = json.dumps(body).encode(), "application/json"
         if data is not None:
-            headers["Content-Type"] = kind
+            headers["Content-Type"] = media
         try:
             reply = self._pool.request(method, url, body=data, headers=headers)
         except urllib3.exceptions.HTTPError as error:
-            raise ApiError(f"{self.url} can't be had: {type(error).__name__}") from error
+            raise Unreachable(f"{self.url} can't be had: {str(error).rpartition(': ')[2]}") from error
         text = reply.data.decode("utf-8", "replace")
+        if reply.status >= 500:
+            raise Unreachable(_why(reply.status, text))
         if reply.status >= 300:
             raise ApiError(_why(reply.status, text))
         if "json" not in reply.headers.get("Content-Type", ""):
@@ -73,17 +88,21 @@ class Client:
 
 
 def path_of(*parts: str) -> str:
-    """A path under /v1, its parts quoted."""
+    """A path under /v1, its parts quoted. Raises ApiError."""
+    for part in parts:
+        if not part or "/" in part:
+            raise ApiError(f"{part!r} isn't the name of anything.")
     return "/v1/" + "/".join(quote(part, safe="@:") for part in parts)
 
 
 def _why(status: int, text: str) -> str:
     try:
         problem = json.loads(text)
-        lines = [f"{problem['detail']} ({status})"]
+        lines = [f"{problem['detail']} ({status})".replace(" See `errors`.", "")]
         for fault in problem.get("errors") or ():
-            where = f"line {fault['line']}, " if "line" in fault else ""
-            lines.append(f"  {where}{fault.get('field', '')}: {fault.get('fault', '')}")
+            where = [f"line {fault['line']}"] if "line" in fault else []
+            field = fault.get("field", "").removeprefix("body.")
+            lines.append(f"  {', '.join([*where, *([field] if field else [])])}: {fault.get('fault', '')}")
         return "\n".join(lines)
     except (ValueError, KeyError, TypeError):
         return f"status {status}: {text[:300]}"

@@ -98,8 +98,9 @@ def _show(data: str, query: Any) -> None:
         columns = found.columns if found is not None else []
         rows = found.fetchall() if found is not None else []
     except duckdb.Error as error:
-        where = f"There are no records in {data}; see `records fetch`. " if not Path(data).exists() else ""
-        raise RecordsError(f"{where}{error}") from error
+        if "://" not in data and not any(Path(data).glob("*/*.parquet")):
+            raise RecordsError(f"There are no records in {data}; see `records fetch`.") from error
+        raise RecordsError(str(error)) from error
     shown = [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
     state.output.table(shown, columns)
 

@@ -16,5 +16,18 @@ class State:
         """Every item of a list that is a tenant's."""
         return self.client.pages(path, tenant=self.client.tenant, **query)
 
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """About a thing that is a tenant's and whose path doesn't say whose."""
+        return self.client.call(method, path, body, tenant=self.client.tenant)
+
+    def make(self, path: str, **body: Any) -> None:
+        """A thing of the tenant's, of what is given (None isn't), and show it."""
+        self.output.one(self.client.call("POST", path, given(tenant=self.client.tenant, **body)))
+
+
+def given(**body: Any) -> dict[str, Any]:
+    """Without what was left out."""
+    return {name: value for name, value in body.items() if value is not None}
+
 
 state = State()

@@ -47,6 +47,10 @@ def write(table: str, items: Iterable[dict[str, Any]], data: Path, name: str) ->
         for item in items:
             file.write(json.dumps(item) + "\n")
             number += 1
+        if not number and any(path.stem != name for path in (data / table).glob("*.parquet")):
+            for one in _parts(table):  # files of other days say what the columns are
+                _path(data, one, name).unlink(missing_ok=True)
+            return 0
         file.flush()
         connection = connect()
         connection.execute("SET VARIABLE files = ?", [file.name])
@@ -65,13 +69,22 @@ def convert(files: str, data: Path) -> dict[str, int]:
 
 def _store(connection: duckdb.DuckDBPyConnection, table: str, data: Path, name: str) -> int:
     number = 0
-    for one in ("legs", "calls") if table == "calls" else (table,):
-        path = data / one / f"{name}.parquet"
+    for one in _parts(table):
+        path = _path(data, one, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         found = connection.sql(_sql(f"shape_{one}"))
         found.write_parquet(str(path), compression="zstd")
         number = int(found.shape[0])
     return number
+
+
+def _parts(table: str) -> tuple[str, ...]:
+    """The tables that one is kept as, itself last."""
+    return ("legs", "calls") if table == "calls" else (table,)
+
+
+def _path(data: Path, table: str, name: str) -> Path:
+    return data / table / f"{name}.parquet"
 
 
 def _sql(name: str) -> str:

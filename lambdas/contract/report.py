@@ -67,11 +67,12 @@ class Leg(Wire):
 
 class CallAnswered(Wire):
     """A 2xx to an INVITE is about to be forwarded. ``call`` names the call and the leg that answered; times are Unix
-    time in seconds; ``edges`` are the edge addresses of the caller's and the callee's flow. ``account`` is the one that
-    it counts to; ``max_duration`` in seconds (0: no limit); ``sides`` as in an OpenCall, empty where they can't be
-    told. ``providers`` are the ids of those that the call came from and went to ("": none); ``user_agents`` the
-    caller's and the callee's; ``codecs`` those of the answer, by medium; ``legs`` who was tried, the one that answered
-    first; ``counted`` is the decision's."""
+    time in seconds; ``started`` is when the INVITE came, in whole seconds and part of the call's name, ``invited``
+    exactly (0: not told); ``edges`` are the edge addresses of the caller's and the callee's flow. ``account`` is the
+    one that it counts to; ``max_duration`` in seconds (0: no limit); ``sides`` as in an OpenCall, empty where they
+    can't be told. ``providers`` are the ids of those that the call came from and went to ("": none); ``user_agents``
+    the caller's and the callee's; ``codecs`` those of the answer, by medium; ``legs`` who was tried, the one that
+    answered first; ``counted`` is the decision's."""
 
     kind: Literal["answered"] = "answered"
     tenant: str
@@ -80,6 +81,7 @@ class CallAnswered(Wire):
     caller: str
     called: str
     started: int
+    invited: float = 0.0
     ringing: float | None = None
     answered: float
     edges: tuple[str, str]
@@ -104,6 +106,7 @@ class CallFailed(Wire):
     caller: str
     called: str
     started: int
+    invited: float = 0.0
     ringing: float | None = None
     ended: float
     status: int

@@ -42,6 +42,12 @@ def choose(user: str, named: tuple[str, ...], settings: Settings) -> Choice | Re
     return Choice(number, best.providers) if best is not None and best.providers else None
 
 
+def nowhere(user: str, settings: Settings) -> Reject:
+    """Neither an account nor a number that a route leads to."""
+    isnt = "no outbound route for this number" if read(user, settings.country) is not None else "no such account"
+    return Reject(status=404, reason=f"Not Found: {isnt}")
+
+
 def through(choice: Choice, ways: Sequence[Way], account: Account) -> Route | Reject:
     """To the first of ``ways``, and on failure to the next ones."""
     usable = [way for way in ways if way.provider.enabled and way.provider.tenant == account.tenant]

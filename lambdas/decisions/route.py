@@ -13,7 +13,7 @@ def decide(
     """From ``account`` to all ``bindings`` of an account of the same tenant. What another tenant has looks like what
     nobody has. ``calls``: it is a call, which may disturb."""
     if called is None or called.tenant != account.tenant:
-        return Reject(status=404, reason="Not Found")
+        return Reject(status=404, reason="Not Found: no such account")
     if calls and called.enabled and called.do_not_disturb:
         return Reject(status=486, reason="Busy Here: do not disturb")
     targets = targets_of(bindings, now) if called.enabled else []

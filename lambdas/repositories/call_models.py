@@ -47,6 +47,7 @@ class CallItem(Model):
     caller = UnicodeAttribute(null=True)
     called = UnicodeAttribute(null=True)
     started = NumberAttribute(null=True)
+    invited = NumberAttribute(null=True)
     ringing = NumberAttribute(null=True)
     answered = NumberAttribute(null=True)
     edges = ListAttribute[str](null=True)

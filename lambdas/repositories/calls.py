@@ -40,7 +40,7 @@ class Call:
     call_id: str
     caller: str
     called: str
-    started: int
+    started: float
     ringing: float | None
     answered: float | None
     ended: float | None
@@ -77,6 +77,7 @@ class Calls:
             caller=report.caller,
             called=report.called,
             started=report.started,
+            invited=report.invited or report.started,
             ringing=report.ringing,
             answered=report.answered,
             edges=list(report.edges),
@@ -106,6 +107,7 @@ class Calls:
             caller=report.caller,
             called=report.called,
             started=report.started,
+            invited=report.invited or report.started,
             ringing=report.ringing,
             ended=report.ended,
             edges=[report.address, ""],
@@ -257,7 +259,7 @@ def _call(item: CallItem, end: CallItem | None) -> Call:
         call_id=item.call_id,
         caller=item.caller,
         called=item.called,
-        started=int(item.started),
+        started=float(item.invited or item.started),
         ringing=float(item.ringing) if item.ringing is not None else None,
         answered=float(item.answered) if item.answered is not None else None,
         ended=float(last.ended) if last.ended is not None else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 
 import pytest
 
@@ -29,12 +30,14 @@ def records(fleet, tenant, called):
 
 def test_calls_that_nobody_took_are_on_record(fleet, owner):
     with phones(fleet, "alice", "bob") as (alice, bob):
+        before = time.time()
         invite = alice.invite(f"sip:nobody@{DOMAIN}")
         assert alice.wait(lambda: alice.agent.final(invite)).status == 404
         (found,) = wait_for("the record", lambda: records(fleet, owner, f"nobody@{DOMAIN}"), 10)
         assert (found["status"], found["answered"], found["caller"]) == (404, None, f"alice@{DOMAIN}")
         assert found["call_id"] == invite.get("call-id")
-        assert found["reason"] == 'SIP;cause=404;text="Not Found"'
+        assert found["reason"] == 'SIP;cause=404;text="Not Found: no such account"'
+        assert before <= found["started"] <= found["ended"] < before + 10
 
         seen = {one["id"] for one in records(fleet, owner, f"bob@{DOMAIN}")}
 

@@ -7,6 +7,7 @@ import datetime
 import io
 import json
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -34,16 +35,17 @@ def cli(fleet, tenant, tmp_path):
         **os.environ,
         "SIPWIZARD_API": fleet.api_url,
         "SIPWIZARD_KEY": key,
-        "COLUMNS": "200",
         "PYTHONPATH": str(ROOT),
     }
 
-    def run(*words, fails=False, **more):
+    def run(*words, fails=False, stdin=None, **more):
         done = subprocess.run(
-            [sys.executable, "-m", "lambdas.cli", *words],
+            [sys.executable, "-m", "lambdas.cli", *words], input=stdin,
             env={**environment, **more}, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
+        assert "Traceback" not in done.stderr, done.stderr
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        run.shown = done.stdout
         return done.stderr if fails else done.stdout
 
     return run
@@ -71,6 +73,7 @@ def test_the_daily_jobs(cli, tenant, tmp_path):
     assert "none" in cli("account", "list")
     trail = cli("events", "--kind", "audit")
     assert f"DELETE /v1/accounts/alice@{domain}" in trail
+    assert "none" in cli("events", "--kind", "abuse")
     assert "a reader" in cli("key", "list")
 
 
@@ -85,6 +88,106 @@ def test_import_and_export(cli, tenant, tmp_path):
     error = cli("account", "import", "people.csv", fails=True)
     assert "accounts 1 to 12 weren't imported" in error
     assert f"line 2, username: user0@{domain} exists already" in error
+    exported = cli("account", "export", "--json")
+    for number in range(12):
+        cli("account", "remove", f"user{number}@{domain}")
+    (tmp_path / "people.json").write_text(exported)
+    made = json.loads(cli("account", "import", "people.json", "--json"))
+    assert [one["aor"] for one in made] == [one["username"] + "@" + domain for one in json.loads(exported)]
+    assert f"more@{domain}" in cli("account", "import", "-", stdin=f"username,domain\nmore,{domain}\n")
+    for text in ("", "username,domain\n", "[]"):
+        assert "There is nothing to import" in cli("account", "import", "-", stdin=text, fails=True)
+    assert "or JSON" in cli("account", "import", "-", stdin="[{", fails=True)
+    (tmp_path / "latin.csv").write_bytes("username,domain\nzoë,x".encode("latin-1"))
+    assert "isn't CSV in UTF-8" in cli("account", "import", "latin.csv", fails=True)
+
+
+def test_an_import_that_fails_in_its_second_part_shows_the_passwords_of_the_first(cli, tenant):
+    _, _, domain = tenant
+    lines = [f"p{number},{domain}" for number in range(1000)] + [f"p0,{domain}"]
+    text = "\n".join(["username,domain", *lines]) + "\n"
+    done = cli("account", "import", "-", stdin=text, fails=True)
+    assert "accounts 1001 to 1001 weren't imported" in done
+    assert cli.shown.count("\n") == 1001
+
+
+def test_limits_suspensions_and_who_is_banned(cli, fleet, tenant):
+    owner, _, domain = tenant
+    admin = {"SIPWIZARD_KEY": fleet.key}
+    cli("account", "add", f"alice@{domain}")
+    cli("account", "limit", f"alice@{domain}", "concurrent_calls=2", "blocked_prefixes=+449,+44870")
+    shown = json.loads(cli("account", "limit", f"alice@{domain}", "daily_spend=1.5", "concurrent_calls=", "--json"))
+    limits = {name: value for name, value in shown["limits"].items() if value is not None}
+    assert limits == {"blocked_prefixes": ["+449", "+44870"], "daily_spend": 1.5}
+    assert "concurrent_calls=2" in cli("account", "limit", f"alice@{domain}", "concurrent_calls", fails=True)
+    assert "limits.x" in cli("account", "limit", f"alice@{domain}", "x=1", fails=True)
+    assert "unpaid" in cli("account", "suspend", f"alice@{domain}", "unpaid")
+    assert "unpaid" not in cli("account", "lift", f"alice@{domain}")
+    cli("tenant", "limit", owner, "calls_per_day=9", **admin)
+    cli("tenant", "limit", owner, "registrations=3", "--each")
+    found = json.loads(cli("tenant", "show", owner, "--json"))
+    assert (found["limits"]["calls_per_day"], found["account_limits"]["registrations"]) == (9, 3)
+    assert found["usage"]["today"] == 0
+    network = f"198.51.100.{secrets.randbelow(200)}"
+    cli("ban", "add", network, "--reason", "a test", **admin)
+    assert network in cli("ban", "list", **admin)
+    cli("ban", "lift", network, **admin)
+    assert network not in cli("ban", "list", **admin)
+
+
+def test_routes_hooks_and_providers(cli, fleet, tenant):
+    provider = ["--password", "x", "--caller-id", "+442079460000"]
+    for name in ("one", "two"):
+        cli("provider", "add", name, "sip.example.net", "44", *provider)
+    cli("route", "set", "", "one", "two")
+    cli("route", "set", "+44", "two")
+    assert json.loads(cli("route", "list", "--json")) == [
+        {"prefix": "", "providers": ["one", "two"]}, {"prefix": "+44", "providers": ["two"]},
+    ]  # fmt: skip
+    cli("route", "remove", "")
+    assert json.loads(cli("route", "list", "--json")) == [{"prefix": "+44", "providers": ["two"]}]
+    assert "--tenant" in cli("route", "list", fails=True, SIPWIZARD_KEY=fleet.key)
+    assert not json.loads(cli("provider", "set", "one", "--no-enabled", "--json"))["enabled"]
+    assert "Say what to change" in cli("provider", "set", "one", fails=True)
+    made = json.loads(cli("hook", "add", "crm", "https://192.88.99.1/hook", "--event", "call.ended", "--json"))
+    assert made["secret"].startswith("whsec_")
+    assert "call.ended" in cli("hook", "list")
+    assert "on its way" in cli("hook", "ping", "crm")
+    cli("hook", "remove", "crm")
+
+
+def test_what_strangers_wrote_steers_no_terminal(cli, tenant):
+    """Text is shown as it is: no markup, no emoji, no escape sequences."""
+    _, _, domain = tenant
+    name = "Zoë [/b] [b]x[/b] [link=https://x.example]y :smile:"
+    cli("account", "add", f"eve@{domain}", "--display-name", name)
+    assert name in cli("account", "list")
+    assert name in cli("account", "show", f"eve@{domain}")
+    cli("account", "suspend", f"eve@{domain}", 'unpaid "bill" [/b]')
+    assert 'unpaid "bill" [/b]' in cli("events", "--kind", "abuse")
+    assert "\\x1b]0;x\\x07[/b]" in cli("sql", "SELECT chr(27) || ']0;x' || chr(7) || '[/b]' AS a")
+
+
+def test_nothing_is_cut_off_on_its_way_to_another_program(cli, tenant):
+    _, _, domain = tenant
+    made = cli("key", "add", "a note", COLUMNS="40")
+    (key,) = [line.split()[1] for line in made.splitlines() if line.startswith("key ")]
+    assert key in made
+    assert len(key) > 80
+    assert cli("account", "list", SIPWIZARD_KEY=key)
+    cli("account", "add", f"alice@{domain}", "--display-name", "x" * 100)
+    assert "x" * 100 in cli("account", "list")
+
+
+def test_the_name_of_the_program(cli):
+    assert cli("--version").startswith("sipwizard 0.")
+    assert "sipwizard [OPTIONS] COMMAND" in cli("--help")
+    script = cli("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert "complete -o default -F _sipwizard_completion sipwizard" in script
+    done = subprocess.run(
+        [ROOT / "scripts" / "sipwizard", "--version"], cwd="/", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.startswith("sipwizard 0."), done.stderr
 
 
 def test_mistakes_say_what_to_do(cli, tmp_path):
@@ -92,6 +195,15 @@ def test_mistakes_say_what_to_do(cli, tmp_path):
     assert "can't be had" in cli("account", "list", fails=True, SIPWIZARD_API="http://127.0.0.1:9")
     assert "SIPWIZARD_API" in cli("account", "list", fails=True, SIPWIZARD_API="", SIPWIZARD_KEY="")
     assert "Send a valid API key" in cli("account", "list", fails=True, SIPWIZARD_KEY="sw_a_b")
+    assert "copy it again" in cli("account", "list", fails=True, SIPWIZARD_KEY="sw_a\nb")
+    assert "isn't a URL" in cli("account", "list", fails=True, SIPWIZARD_API="nonsense")
+    assert "refused" in cli("account", "list", fails=True, SIPWIZARD_API="http://127.0.0.1:9")
+    assert "isn't like alice@example.com" in cli("account", "add", "noat", fails=True)
+    assert "isn't the name of anything" in cli("account", "show", "", fails=True)
+    assert "Say what to change" in cli("account", "set", "a@b.example", fails=True)
+    assert "username: " in cli("account", "add", f"{'x' * 65}@b.example", fails=True)
+    assert "leave --day out" in cli("calls", "--follow", "--day", "2026-01-01", fails=True)
+    assert "There are no records" in cli("abuse", "top", fails=True)
 
 
 def test_domains(cli, fleet, tenant):

@@ -89,6 +89,32 @@ def test_even_a_killed_up_leaves_no_process(tmp_path):
         time.sleep(0.05)
 
 
+def test_a_second_up_leaves_the_first_alone(tmp_path):
+    base = fresh_base()
+    first = start(base, tmp_path, "--edges", "1")
+    try:
+        wait_for_file(tmp_path / "up.json", first)
+        kept = (tmp_path / "fleet" / "edge-a.toml").read_text()
+        second = start(base, tmp_path, "--edges", "1")
+        _, err = second.communicate(timeout=20)
+        assert second.returncode == 1
+        assert "another fleet" in err
+        assert json.loads((tmp_path / "up.json").read_text())["tenant"].startswith("t")
+        assert (tmp_path / "fleet" / "edge-a.toml").read_text() == kept
+    finally:
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=20)
+
+
+@pytest.mark.parametrize(("address", "edges"), [("nonsense", "1"), ("192.0.2.1", "1"), ("127.0.0.253", "3")])
+def test_addresses_that_wont_do(tmp_path, address, edges):
+    process = start(address, tmp_path, "--edges", edges)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert "--address" in err
+    assert "Traceback" not in err
+
+
 def test_a_port_in_use_is_one_clear_sentence(tmp_path):
     base = fresh_base()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:

@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, ValidationError
 
 from lambdas.api.audit import AuditedRoute
-from lambdas.api.problems import Problem, responses
+from lambdas.api.problems import Problem, responses, said
 from lambdas.api.provisioning.accounts import Account, NewAccount, new_account_item, shown
 from lambdas.api.provisioning.common import TenantQuery, chosen_tenant, new_password
 from lambdas.api.security import CallerDep, ServicesDep
@@ -105,7 +105,8 @@ def _import(kind: str, body: bytes, tenant: str, services: Services) -> Imported
             read.append((line, NewAccount.model_validate(row)))
         except ValidationError as error:
             faults += [
-                _fault(line, ".".join(str(part) for part in item["loc"]), str(item["msg"])) for item in error.errors()
+                _fault(line, ".".join(str(part) for part in item["loc"]), said(str(item["msg"])))
+                for item in error.errors()
             ]
     names = {one.domain for _, one in read}
     if len(names) > _MOST_DOMAINS:
@@ -173,7 +174,8 @@ def _rows(kind: str, body: bytes) -> list[tuple[int, Any]]:
         rows: list[tuple[int, Any]] = []
         for row in reader:
             # What is left empty is left out; what is too much is said to be so.
-            rows.append((reader.line_num, {str(name): _value(value) for name, value in row.items() if value}))
+            named = {name or "(a column without a name)": _value(value) for name, value in row.items() if value}
+            rows.append((reader.line_num, named))
         return rows
     except (UnicodeError, csv.Error) as error:
         raise Problem(400, f"The body isn't CSV in UTF-8: {error}.") from error

@@ -125,7 +125,7 @@ def _free(text: str) -> str:
 
 
 Username = Annotated[
-    str, AfterValidator(_username), AfterValidator(_free), Field(min_length=1, max_length=64, examples=["alice"])
+    str, Field(min_length=1, max_length=64, examples=["alice"]), AfterValidator(_username), AfterValidator(_free)
 ]
 
 

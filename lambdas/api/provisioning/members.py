@@ -39,7 +39,7 @@ Get an API key with this token, within an hour:
 
     curl -X POST {url}v1/login/confirm -H 'Content-Type: application/json' -d '{{"token": "{token}"}}'
 
-or: python -m lambdas.cli login --token {token}
+or: scripts/sipwizard login --token {token}
 """
 
 
@@ -88,8 +88,7 @@ def _shown(item: MemberItem) -> Member:
 def add_member(body: NewMember, request: Request, services: ServicesDep, who: OwnerDep) -> Member:
     """Add somebody: they get a mail with which they can have an API key made."""
     tenant = chosen_tenant(body.tenant, who, services)
-    if not services.mail.available:
-        raise Problem(409, "This installation sends no mail; whoever runs it has to set MAIL_FROM.")
+    _sends_mail(services)
     slow_down(f"tenant {tenant}", body.email, services)
     try:
         item = services.members.create(tenant, body.email, body.role)
@@ -142,13 +141,14 @@ def remove_member(email: str, services: ServicesDep, who: OwnerDep, tenant: Tena
         raise _last_owner(item) from error
 
 
-@login.post("", status_code=202, responses=responses(422, 429))
+@login.post("", status_code=202, responses=responses(409, 422, 429))
 def have_a_key_sent(body: Login, request: Request, services: ServicesDep) -> None:
     """Have a mail sent with which a member can have an API key made. The answer is the same whether there is such a
     member."""
+    _sends_mail(services)
     slow_down(source(request), body.email, services)
     item = services.members.get(body.tenant, body.email)
-    if item is not None and services.mail.available:
+    if item is not None:
         with contextlib.suppress(MailError):  # which is in the log; nobody is to learn from it who is a member
             send(item, request, services)
 
@@ -178,6 +178,12 @@ def slow_down(whose: str, email: str, services: Services) -> None:
     """So many mails may somebody have sent, and so many may come to one address. Raises Problem."""
     if not (services.mail_rate.take(email.casefold()) and services.source_rate.take(whose)):
         raise Problem(429, "Too many mails were asked for; wait a few minutes.", {"Retry-After": "300"})
+
+
+def _sends_mail(services: Services) -> None:
+    """Raises Problem."""
+    if not services.mail.available:
+        raise Problem(409, "This installation sends no mail; whoever runs it has to set MAIL_FROM.")
 
 
 def _last_owner(item: MemberItem) -> Problem:

@@ -29,7 +29,7 @@ _LETTER = """Welcome. Make your SIP account with this token, within an hour:
     curl -X POST {url}v1/signup/confirm -H 'Content-Type: application/json' \\
       -d '{{"token": "{token}", "username": "YOUR-NAME"}}'
 
-or: python -m lambdas.cli signup {email} --token {token} --username YOUR-NAME
+or: scripts/sipwizard signup {email} --token {token} --username YOUR-NAME
 
 If you didn't ask for this, there is nothing to do.
 """

@@ -4,7 +4,7 @@ SELECT
     Item.pk.S AS pk, Item.sk.S AS sk, Item."call".S AS "call", Item.call_id.S AS call_id, Item.caller.S AS caller,
     Item.called.S AS called, Item.account.S AS account, Item.ended_by.S AS ended_by, Item.reason.S AS reason,
     Item.legs.S AS legs, Item.kind.S AS kind, Item.about.S AS about, Item.text.S AS text,
-    Item.started.N::DOUBLE AS started, Item.ringing.N::DOUBLE AS ringing, Item.answered.N::DOUBLE AS answered,
+    coalesce(Item.invited.N, Item.started.N)::DOUBLE AS started, Item.ringing.N::DOUBLE AS ringing, Item.answered.N::DOUBLE AS answered,
     Item.ended.N::DOUBLE AS ended, Item.status.N::DOUBLE AS status, Item."at".N::DOUBLE AS "at",
     Item.times.N::DOUBLE AS times,
     list_transform(Item.providers.L, lambda one: split_part(one.S, '/', -1)) AS providers,
@@ -16,7 +16,7 @@ FROM read_json(getvariable('files'), format = 'newline_delimited', columns = {It
     pk STRUCT(S VARCHAR), sk STRUCT(S VARCHAR), "call" STRUCT(S VARCHAR), call_id STRUCT(S VARCHAR),
     caller STRUCT(S VARCHAR), called STRUCT(S VARCHAR), account STRUCT(S VARCHAR), ended_by STRUCT(S VARCHAR),
     reason STRUCT(S VARCHAR), legs STRUCT(S VARCHAR), kind STRUCT(S VARCHAR), about STRUCT(S VARCHAR),
-    text STRUCT(S VARCHAR), started STRUCT(N VARCHAR), ringing STRUCT(N VARCHAR), answered STRUCT(N VARCHAR),
+    text STRUCT(S VARCHAR), started STRUCT(N VARCHAR), invited STRUCT(N VARCHAR), ringing STRUCT(N VARCHAR), answered STRUCT(N VARCHAR),
     ended STRUCT(N VARCHAR), status STRUCT(N VARCHAR), "at" STRUCT(N VARCHAR), times STRUCT(N VARCHAR),
     providers STRUCT(L STRUCT(S VARCHAR)[]), edges STRUCT(L STRUCT(S VARCHAR)[]),
     user_agents STRUCT(L STRUCT(S VARCHAR)[]), codecs STRUCT(L STRUCT(S VARCHAR)[]), others STRUCT(SS VARCHAR[])

@@ -1,0 +1,93 @@
+"""Edges, and whom they take nothing from."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from lambdas.cli.client import path_of
+from lambdas.cli.shown import errors, moment
+from lambdas.cli.state import state
+
+edges = typer.Typer(no_args_is_help=True, help="Edges.")
+bans = typer.Typer(no_args_is_help=True, help="Networks that no edge takes anything from.")
+
+_LOOK = 2.0  # seconds
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(edges, name="edge")
+    app.add_typer(bans, name="ban")
+
+
+@edges.command("list")
+def list_edges() -> None:
+    """The fleet."""
+    state.output.table(state.client.pages("/v1/edges"), ("id", "addresses", "holds"))
+
+
+@edges.command("add")
+def add_edge(
+    edge: str, public_key: str, address: Annotated[list[str], typer.Option(help="An address it may hold.")]
+) -> None:
+    """Register an edge by the key that `python -m edge public-key` prints."""
+    body = {"id": edge, "public_key": public_key, "addresses": address}
+    state.output.one(state.client.call("POST", "/v1/edges", body))
+
+
+@edges.command("enrol")
+def enrol_edge(
+    edge: str,
+    address: Annotated[list[str], typer.Option(help="An address it may hold, its own first.")],
+    wait: Annotated[bool, typer.Option(help="Until it is there.")] = True,
+) -> None:
+    """Say what to run on a new machine for it to become an edge, and wait for it."""
+    made = state.client.call("POST", "/v1/edges/tokens", {"id": edge, "addresses": address})
+    command = f"sudo scripts/enrol --api {state.client.url} --token {made['token']}"
+    if state.output.as_json:
+        state.output.one({"command": command, **made})
+    else:
+        state.output.done(f"Within 15 minutes, on the machine, in a clone of sipwizard:\n\n    {command}\n")
+    if not wait:
+        return
+    with errors.status(f"Waiting for {edge} to hold {address[0]} ..."):
+        while not any(one["id"] == edge and one["holds"] for one in state.client.pages("/v1/edges")):
+            time.sleep(_LOOK)
+    state.output.done(f"{edge} is there.")
+
+
+@edges.command("remove")
+def remove_edge(edge: str) -> None:
+    """Let an edge into the fleet no more."""
+    state.client.call("DELETE", path_of("edges", edge))
+    state.output.done(f"{edge} is gone.")
+
+
+@bans.command("list")
+def list_bans() -> None:
+    """Those that haven't run out."""
+    rows = list(state.client.pages("/v1/bans"))
+    if not state.output.as_json:
+        rows = [{**one, "until": moment(one["until"])} for one in rows]
+    state.output.table(rows, ("network", "until", "reason"))
+
+
+@bans.command("add")
+def add_ban(
+    network: Annotated[str, typer.Argument(help="Like 192.0.2.7 or 192.0.2.0/24.")],
+    reason: str = "",
+    seconds: Annotated[int, typer.Option(min=1, help="How long it lasts.")] = 3600,
+) -> None:
+    """Have every edge drop what comes from there, within seconds."""
+    body = {"network": network, "reason": reason, "seconds": seconds}
+    state.output.one(state.client.call("POST", "/v1/bans", body))
+
+
+@bans.command("lift")
+def lift_ban(network: str) -> None:
+    """Take from there again."""
+    state.client.call("DELETE", f"/v1/bans/{quote(network)}")
+    state.output.done(f"{network} is banned no longer.")
