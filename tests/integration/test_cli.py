@@ -245,6 +245,22 @@ def test_following_calls(fleet, tmp_path):
             process.wait(10)
 
 
+def test_following_goes_on_after_a_failure(tmp_path):
+    environment = {**os.environ, "SIPWIZARD_API": "http://127.0.0.1:9", "SIPWIZARD_KEY": "x", "PYTHONPATH": str(ROOT)}
+    errors = tmp_path / "errors"
+    with errors.open("w") as file:
+        command = [sys.executable, "-u", "-m", "lambdas.cli", "calls", "--follow"]
+        process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=file)
+        try:
+            wait_for("the failure to be told", lambda: "trying again" in errors.read_text(), 15)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(2.5)  # one more look
+            assert errors.read_text().count("trying again") == 1
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
 def test_records_and_who_stands_out(cli, fleet, tmp_path):
     owner = fleet.api("GET", "/v1/accounts/alice@sipwizard.test")["tenant"]
     admin = {"SIPWIZARD_KEY": fleet.key, "SIPWIZARD_TENANT": owner}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import subprocess
 
 import pytest
 
@@ -100,6 +102,25 @@ def test_an_edge_that_the_stack_starts_is_one_instance_that_has_its_role_only(na
     address = RESOURCES[f"{name}ElasticIp"]
     assert address["DeletionPolicy"] == address["UpdateReplacePolicy"] == "Retain"
     assert address["Properties"]["Tags"] == [{"Key": "sipwizard", "Value": {"Ref": "TablePrefix"}}]
+
+
+@pytest.mark.parametrize("digest", ["", "right", "wrong"])
+def test_an_edge_runs_only_the_program_it_was_told(tmp_path, digest):
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "README").write_text("x")
+    archive = tmp_path / "a.tar.gz"
+    subprocess.run(["tar", "-czf", archive, "made"], cwd=tmp_path, check=True)
+    real = hashlib.sha256(archive.read_bytes()).hexdigest()
+    named = {"": "", "right": real, "wrong": "0" * 64}[digest]
+    data = RESOURCES["EdgeATemplate"]["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Sub"]
+    lines = data.replace("${EdgeProgram}", archive.as_uri()).replace("${EdgeProgramDigest}", named).splitlines()
+    (begin,) = [number for number, line in enumerate(lines) if "curl -fsSL" in line]
+    (end,) = [number for number, line in enumerate(lines) if "tar -xz" in line]
+    script = "\n".join(["set -o pipefail", *lines[begin : end + 1], "true"])
+    there = tmp_path / "there"
+    there.mkdir()
+    done = subprocess.run(["bash", "-c", script], cwd=there, capture_output=True, check=False)
+    assert (done.returncode == 0, (there / "README").exists()) == (digest != "wrong",) * 2
 
 
 def test_both_edges_are_made_alike():
