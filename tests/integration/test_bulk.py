@@ -96,7 +96,7 @@ def test_every_mistake_is_named_by_its_line_and_nothing_is_done(fleet, tenant):
     problem = json.loads(answer)
     assert status == 422
     assert [(one["line"], one["field"]) for one in problem["errors"]] == [
-        ("3", "username"), ("4", "password"), ("5", "username"), ("6", "domain"), ("7", "username"), ("8", "plan"), ("9", "None"),
+        ("3", "username"), ("4", "password"), ("5", "username"), ("6", "domain"), ("7", "username"), ("8", "plan"), ("9", "(a column without a name)"),
     ]  # fmt: skip
     assert "stands in line 2 already" in problem["errors"][4]["fault"]
     assert [one["username"] for one in ask(fleet, key, "GET", "/v1/accounts")[1]["items"]] == ["taken"]

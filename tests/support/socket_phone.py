@@ -162,9 +162,13 @@ def in_dialog(one: SocketPhone, dialog: Dialog, method: str, other: SocketPhone,
     request = one.agent.in_dialog(dialog, method)
     wire = request.to_bytes()
     one.send(wire)
-    got: Request = other.wait(
-        lambda: next(iter(other.agent.requests(method)), None), seconds, also=lambda: one.send(wire)
-    )
+    try:
+        got: Request = other.wait(
+            lambda: next(iter(other.agent.requests(method)), None), seconds, also=lambda: one.send(wire)
+        )
+    except AssertionError as error:
+        one.idle(0.5)
+        raise AssertionError(f"{error}; who sent it has got {one.agent.final(request)!r}") from error
     ok = other.agent.response(got, 200).to_bytes()
     other.send(ok)
     answer = one.wait(lambda: one.agent.final(request), seconds, wire, lambda: other.send(ok))
