@@ -131,7 +131,7 @@ class Services:
         self.fleet: Cached[tuple[list[Lease], list[Presence]]] = Cached(self._living, 1.0)
         self.domains: Cached[Domains] = Cached(self._read_domains, 1.0)
         self.heads: Cached[dict[str, tuple[int, int]]] = Cached(self.directory.feed.heads, 1.0)
-        self._secret: Cached[bytes] = Cached(self.directory.fleet_secret, 3600.0)
+        self._secret: Cached[bytes] = Cached(lambda: self.directory.fleet_secret(self.leases.once), 3600.0)
         self._edges: dict[str, Cached[EdgeItem | None]] = {}
         self._registered: Cached[list[EdgeItem]] = Cached(lambda: list(self.directory.all("edges")), 5.0)
         self._loads: dict[str, Cached[int]] = {}

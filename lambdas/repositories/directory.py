@@ -6,7 +6,7 @@ import base64
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -336,18 +336,16 @@ class Directory:
             item.hooked,
         )
 
-    def fleet_secret(self) -> bytes:
-        """32 octets; made when first asked for."""
+    def fleet_secret(self, once: Callable[[str, str], str]) -> bytes:
+        """32 octets; made when first asked for. Two Regions may ask at once, and this table would let each have its
+        own: ``once`` tells which one it is."""
         item = self.get(SecretItem, "secret")
-        if item is None:
-            pk, sk = item_key(SecretItem, "secret")
-            fresh = base64.b64encode(secrets.token_bytes(32)).decode()
-            with contextlib.suppress(Taken):  # by another process, whose secret then is the one
-                self.create(SecretItem(pk, sk, secret=fresh))
-            item = self.get(SecretItem, "secret")
-            if item is None:
-                raise Missing("the fleet's secret could not be made")
-        return base64.b64decode(item.secret)
+        if item is not None:
+            return base64.b64decode(item.secret)
+        secret = once("fleet secret", base64.b64encode(secrets.token_bytes(32)).decode())
+        with contextlib.suppress(Taken):  # with the same
+            self.create(SecretItem(*item_key(SecretItem, "secret"), secret=secret))
+        return base64.b64decode(secret)
 
 
 def limits_of(stored: dict[str, Any]) -> Limits:

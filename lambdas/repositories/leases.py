@@ -132,6 +132,15 @@ class Leases:
         }
         retry(lambda: self._client.put_item(TableName=self._table, Item=item))
 
+    def once(self, name: str, value: str) -> str:
+        """``value``, or what another process in any Region has said first: only this table has one truth for all."""
+        key = {"pk": {"S": f"ONCE#{name}"}}
+        absent = {"ConditionExpression": "attribute_not_exists(pk)"}
+        if retry(lambda: put_if(self._client, self._table, {**key, "value": {"S": value}}, absent)):
+            return value
+        found: Any = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
+        return str(found["Item"]["value"]["S"])
+
     def all(self, addresses: Collection[str], edges: Collection[str]) -> tuple[list[Lease], list[Presence]]:
         """The leases on ``addresses`` and the presences of ``edges``, run out or not."""
         keys = [_key(address) for address in addresses] + [_presence_key(edge) for edge in edges]

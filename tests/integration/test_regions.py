@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
-from scripts.fleet import DOMAIN, SIP, Host
+from scripts.fleet import DEVELOPMENT_CREDENTIALS, DOMAIN, MINISTACK, PREFIX, ROOT, SIP, Host, development_client
 from scripts.processes import wait_for
 from tests.integration.conftest import fresh_base
 from tests.support.kamailio import Kamailio
-from tests.support.regions import TwoRegions
+from tests.support.regions import REGIONS, TwoRegions
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 
 pytestmark = pytest.mark.integration
@@ -132,6 +134,51 @@ def test_parted_regions_never_register_an_account_twice(regions, tmp_path):
         for user in users:
             fleet.request("DELETE", f"/v1/providers/p{user}?tenant={tenant}")
         provider.stop()
+
+
+_SECRET = """
+import sys
+from lambdas.repositories.directory import Directory
+from lambdas.repositories.leases import Leases
+
+sys.stdin.readline()
+print(Directory().fleet_secret(Leases().once).hex())
+"""
+
+
+def test_both_regions_make_one_secret(regions):
+    """Whose edges ask for their keys at the same time, before anything has come over."""
+    client = development_client("dynamodb", f"http://{regions.shared}:{MINISTACK}")
+    regions.parted = True
+    kept = [(client, f"{PREFIX}-leases", {"pk": {"S": "ONCE#fleet secret"}})]
+    for host, region in zip(regions.hosts, REGIONS, strict=True):
+        own = development_client("dynamodb", f"http://{host.address}:{MINISTACK}", region)
+        kept.append((own, f"{PREFIX}-directory", {part: {"S": "FLEET#secret"} for part in ("pk", "sk")}))
+    items = [one.get_item(TableName=table, Key=key, ConsistentRead=True)["Item"] for one, table, key in kept]
+    assert items[0]["value"] == items[1]["secret"] == items[2]["secret"]
+    try:
+        for one, table, key in kept:
+            one.delete_item(TableName=table, Key=key)
+        asking = []
+        for host, region in zip(regions.hosts, REGIONS, strict=True):
+            environment = {
+                **os.environ, **DEVELOPMENT_CREDENTIALS, "AWS_DEFAULT_REGION": region, "PYTHONPATH": str(ROOT),
+                "AWS_ENDPOINT_URL": f"http://{host.address}:{MINISTACK}",
+                "LEASES_ENDPOINT_URL": f"http://{regions.shared}:{MINISTACK}",
+            }  # fmt: skip
+            command = [sys.executable, "-c", _SECRET]
+            pipe = subprocess.PIPE
+            asking.append(subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True))
+        for process in asking:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        (one, other) = (process.communicate(timeout=30)[0] for process in asking)
+        assert one == other
+        assert len(one.strip()) == 64
+    finally:
+        for (client, table, _), item in zip(kept, items, strict=True):
+            client.put_item(TableName=table, Item=item)
+            client.close()
 
 
 def test_a_regions_death_loses_no_call(regions):

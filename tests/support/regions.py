@@ -51,6 +51,11 @@ class TwoRegions:
         self._flying: list[tuple[float, int, int, str, str, Any]] = []
         self._thread = threading.Thread(target=self._replicate)
 
+    @property
+    def shared(self) -> str:
+        """Where the leases are."""
+        return self._shared.address
+
     def _urls(self, first: int) -> list[str]:
         urls = [f"http://{host.address}:{CONTROL}" for host in self.hosts]
         return urls[first:] + urls[:first]
