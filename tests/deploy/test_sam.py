@@ -340,7 +340,7 @@ def test_the_stack_starts_edges_and_knows_them_by_their_roles(deployed, tmp_path
         data = found[0]["LaunchTemplateData"]
         script = base64.b64decode(data["UserData"]).decode()
         assert f"--instance --api '{deployed.outputs['DecisionsUrl']}'" in script
-        assert "curl -fsSL 'https://example.com/sipwizard.tar.gz'" in script
+        assert "curl -fsSL -o program.tar.gz 'https://example.com/sipwizard.tar.gz'" in script
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)
     roles = {
         name: role["RoleName"]
