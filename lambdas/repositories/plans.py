@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections import OrderedDict
@@ -13,7 +14,7 @@ from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
 from lambdas.decisions.rules import Plan
-from lambdas.repositories.directory import Directory, Page, Taken, connection
+from lambdas.repositories.directory import Directory, Page, Stale, Taken, connection
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, PlanItem, PlanVersionItem, new_revision
 
@@ -72,8 +73,10 @@ class Plans:
         return version.plan
 
     def version(self, item: PlanItem, number: int) -> Version | None:
+        if number > item.latest:
+            return None  # what is there was left by another plan of that name, which has been deleted
         try:
-            found = DirectoryItem.get(_versions(item), f"{number:08d}", consistent_read=True)
+            found = DirectoryItem.get(_versions(item.id), f"{number:08d}", consistent_read=True)
         except DirectoryItem.DoesNotExist:
             return None
         return _version(found) if isinstance(found, PlanVersionItem) else None
@@ -81,8 +84,9 @@ class Plans:
     def versions(self, item: PlanItem, limit: int, after: str | None) -> Page:
         """In the order in which they were stored."""
         condition = DirectoryItem.sk > after if after else None
-        found = list(DirectoryItem.query(_versions(item), condition, limit=limit + 1))
-        shown = [_version(item) for item in found[:limit] if isinstance(item, PlanVersionItem)]
+        stored = DirectoryItem.query(_versions(item.id), condition, limit=limit + 1)
+        found = [one for one in stored if isinstance(one, PlanVersionItem) and one.number <= item.latest]
+        shown = [_version(one) for one in found[:limit]]
         return Page(shown, found[limit - 1].sk if len(found) > limit else None)
 
     def add(self, tenant: str, name: str, plan: Plan, author: str, note: str) -> int:
@@ -90,17 +94,8 @@ class Plans:
         full = f"{tenant}/{name}"
         item = self.item(full)
         number = 1 + (int(item.latest) if item is not None else 0)
-        head = item or PlanItem(
-            *item_key(PlanItem, full),
-            id=full,
-            uid=secrets.token_hex(8),
-            tenant=tenant,
-            name=name,
-            latest=1,
-            listing=f"plans#{tenant}",
-        )
         version = PlanVersionItem(
-            _versions(head),
+            _versions(full),
             f"{number:08d}",
             number=number,
             text=plan.model_dump_json(exclude_defaults=True),
@@ -110,8 +105,17 @@ class Plans:
         )
         try:
             with TransactWrite(connection=connection()) as transaction:
-                transaction.save(version, condition=DirectoryItem.pk.does_not_exist())
+                transaction.save(version)  # over what a deleted plan of that name may have left
                 if item is None:
+                    head = PlanItem(
+                        *item_key(PlanItem, full),
+                        id=full,
+                        uid=secrets.token_hex(8),
+                        tenant=tenant,
+                        name=name,
+                        latest=1,
+                        listing=f"plans#{tenant}",
+                    )
                     transaction.save(head, condition=DirectoryItem.pk.does_not_exist())
                 else:
                     actions: list[Action] = [PlanItem.latest.set(number), PlanItem.revision.set(new_revision())]
@@ -131,13 +135,15 @@ class Plans:
     def delete(self, item: PlanItem, now: float) -> None:
         """Its versions too; edges forget what was decided by it. Raises Missing if it is gone already."""
         self._directory.remove(item, Change(version=0, plan=item.id), now)
-        for version in DirectoryItem.query(_versions(item), attributes_to_get=["pk", "sk", "kind"]):
-            version.delete()
+        for version in DirectoryItem.query(_versions(item.id), attributes_to_get=["pk", "sk", "kind", "revision"]):
+            version.guarded = True  # not that of a plan of this name that somebody makes just now
+            with contextlib.suppress(Stale):
+                self._directory.delete(version)
 
 
-def _versions(item: PlanItem) -> str:
-    """Their partition: not that of another plan that had the name before."""
-    return f"PLANVERSION#{item.id}#{item.uid}"
+def _versions(plan: str) -> str:
+    """Their partition."""
+    return f"PLANVERSION#{plan}"
 
 
 def _version(item: PlanVersionItem) -> Version:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.fleet import DOMAIN, SIP, Host
+from scripts.fleet import DOMAIN, PREFIX, SIP, Host, development_client
 from tests.integration.test_provisioning import ask, tenant
 from tests.support.socket_phone import SocketPhone
 
@@ -144,6 +144,28 @@ def test_versions_examples_and_simulation(fleet, tenant):
     assert ask(fleet, key, "POST", f"{path}/versions", {"plan": {"rules": []}})[0] == 422
     assert ask(fleet, key, "DELETE", path)[0] == 204
     assert ask(fleet, key, "GET", path)[0] == 404
+
+
+def test_what_a_deleted_plan_has_left_is_no_version_of_the_next(fleet, tenant):
+    owner, key, _ = tenant
+    path = "/v1/plans/night"
+    plan = {"rules": [{"name": "all", "as_dialled": True}]}
+    table, client = f"{PREFIX}-directory", development_client("dynamodb", fleet.endpoint)
+    for number in (1, 2):
+        assert ask(fleet, key, "POST", f"{path}/versions", {"plan": plan, "note": f"old {number}"})[0] == 201
+    names = [{"pk": {"S": f"PLANVERSION#{owner}/night"}, "sk": {"S": f"{number:08d}"}} for number in (1, 2)]
+    left = [client.get_item(TableName=table, Key=name)["Item"] for name in names]
+    assert ask(fleet, key, "DELETE", path)[0] == 204
+    assert not any("Item" in client.get_item(TableName=table, Key=name) for name in names)
+    for item in left:  # as a deletion that was cut off leaves them
+        client.put_item(TableName=table, Item=item)
+    client.close()
+    for number in (1, 2):
+        made = ask(fleet, key, "POST", f"{path}/versions", {"plan": plan, "note": f"new {number}"})
+        assert (made[0], made[1]["latest"]) == (201, number)
+        history = ask(fleet, key, "GET", f"{path}/versions")[1]["items"]
+        assert [item["note"] for item in history] == [f"new {n}" for n in range(1, number + 1)]
+        assert ask(fleet, key, "GET", f"{path}/versions/{number + 1}")[0] == 404
 
 
 def test_another_tenants_plans_look_like_none(fleet, tenant):
