@@ -45,17 +45,18 @@ class AuditedRoute(APIRoute):
                 text = f"{request.method} {request.url.path}{_made(response, request.url.path)}"
                 fields = _fields(await request.body())
                 text += f": {fields}" if fields else ""
-                await run_in_threadpool(_note, request.app.state.services, who, text)
+                await run_in_threadpool(note, request.app.state.services, who.about, who.key, text)
             return response
 
         return audited
 
 
-def _note(services: Services, who: Caller, text: str) -> None:
+def note(services: Services, tenant: str, key: str, text: str) -> None:
+    """A change of ``tenant``'s things, by or with API key ``key``. It has been made, whatever comes of this."""
     try:
-        services.events.add(who.about, Event("audit", services.clock(), text, who.key))
+        services.events.add(tenant, Event("audit", services.clock(), text, key))
     except Exception:
-        log.exception("a change isn't in the audit trail: %s by key %s", text, who.key)  # it has been made all the same
+        log.exception("a change isn't in the audit trail: %s by key %s", text, key)
 
 
 def _made(response: Response, path: str) -> str:

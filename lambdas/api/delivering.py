@@ -38,6 +38,7 @@ class Delivery:
         self._services = services
         self._outside = Outside(TIMEOUT)
         self._pool = ThreadPoolExecutor(AT_ONCE)
+        services.hooks.prepare()
 
     def take_all(self, batch: Iterable[tuple[str, str, int]]) -> list[bool]:
         """``take`` each (body, receipt, received) of a batch, all at the same time: nobody waits for another one's

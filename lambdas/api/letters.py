@@ -72,7 +72,7 @@ def use_up(letter: Letter, services: Services) -> None:
 def url(request: Request, services: Services) -> str:
     """Where letters are to be brought. ``PUBLIC_URL`` says it where a stranger could choose the request's Host; a
     Function URL's is AWS's."""
-    return services.public_url or str(request.base_url)
+    return f"{services.public_url or str(request.base_url).rstrip('/')}/"
 
 
 def _seal(body: str, services: Services) -> str:

@@ -112,7 +112,7 @@ def install(app: FastAPI) -> None:
         found = error.errors()
         if any(item["type"] == "json_invalid" for item in found):
             return answer(422, f"The body isn't JSON: {found[0].get('ctx', {}).get('error', '')}.")
-        if any(item["loc"] == ("body",) and isinstance(item["input"], bytes | str) for item in found):
+        if any(item["loc"] == ("body",) and isinstance(item["input"], bytes) for item in found):
             return answer(422, "Say what the body is: send it with 'Content-Type: application/json'.")
         errors = [
             {"field": ".".join(str(part) for part in item["loc"]), "fault": said(str(item["msg"]))} for item in found

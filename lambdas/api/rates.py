@@ -24,6 +24,10 @@ class Recent:
             if len(self._known) > self._most:
                 self._known.popitem(last=False)
 
+    def drop(self, text: str) -> None:
+        with self._lock:
+            self._known.pop(text, None)
+
     def has(self, text: str) -> bool:
         with self._lock:
             return text in self._known

@@ -41,11 +41,13 @@ def take(envelope: ReportEnvelope, edge: EdgeDep, services: ServicesDep) -> Repo
     """Apply reports, in order. The edge sends all of them again if this fails; applying one twice does it once."""
     if len(envelope.reports) > MOST:
         raise Problem(413, f"At most {MOST} reports fit in one request.")
-    refused, untold = 0, False
+    refused, untold, deaf = 0, False, False
     for report in envelope.reports:
         try:
             _apply(report, services)
-            untold = not _tell(report, services) or untold
+            if not (deaf or _tell(report, services)):
+                deaf = True  # a queue that is silent takes its time for each
+            untold = untold or (deaf and not _is_given_up(report, services))
         except (ValueError, KeyError, TypeError, PutError, TransactWriteError) as error:
             if isinstance(error, PutError | TransactWriteError) and error.cause_response_code not in _HOPELESS:
                 raise
@@ -88,19 +90,29 @@ def _apply(report: Report, services: Services) -> None:
 
 
 def _tell(report: Report, services: Services) -> bool:
-    """Whether the webhooks' queue has taken it, or isn't waited for any longer: records wait behind it."""
+    """Whether the webhooks' queue has taken what it has to be told of."""
     try:
         match report:
-            case CallAnswered(answered=at):
+            case CallAnswered():
                 services.notices.answered(report)
-            case CallFailed(ended=at):
+            case CallFailed():
                 services.notices.failed(report)
-            case CallEnded(ended=at):
+            case CallEnded():
                 services.notices.ended(report)
     except NotTold as error:
-        given_up = services.clock() - at > _PATIENCE
-        log.warning("webhooks can't be told of a %s%s: %s", report.kind, ", for good" if given_up else "", error)
-        return given_up
+        log.warning("webhooks can't be told just now: %s", error)
+        return False
+    return True
+
+
+def _is_given_up(report: Report, services: Services) -> bool:
+    """Whether the queue isn't waited for any longer: records wait behind it."""
+    match report:
+        case CallAnswered(answered=at) | CallFailed(ended=at) | CallEnded(ended=at):
+            given_up = services.clock() - at > _PATIENCE
+            if given_up:
+                log.error("webhooks aren't told of a call that was %s: the queue has taken nothing", report.kind)
+            return given_up
     return True
 
 

@@ -146,7 +146,8 @@ class _Routing(Composing):
         choice = self._choose(called)
         ours = self.ours(called.rpartition("@")[2])
         account = self.accounts.get(called) if ours and not _emergency(choice) else None
-        if account is not None:
+        # What another tenant has looks like what nobody has.
+        if account is not None and account.tenant == self.payer.tenant:
             return self._to_account(account)
         if choice is None:
             return outbound.nowhere(called.rpartition("@")[0], self.settings)

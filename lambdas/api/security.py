@@ -90,6 +90,15 @@ _bearer = HTTPBearer(auto_error=False, description="An API key, as made under /v
 def known_key(found: Services, authorization: str) -> ApiKeyItem | None:
     """The API key of an Authorization header field, if it is one of ours. A member's may do what the member may just
     now, and nothing once they are none any more."""
+    item = _live_key(found, authorization)
+    if item is None:
+        found.good_keys.drop(hash_key(authorization))
+    else:
+        found.good_keys.add(hash_key(authorization))
+    return item
+
+
+def _live_key(found: Services, authorization: str) -> ApiKeyItem | None:
     scheme, _, text = authorization.partition(" ")
     parts = text.strip().split("_")
     if scheme.lower() != "bearer" or len(parts) != 3 or parts[0] != "sw":
@@ -103,7 +112,6 @@ def known_key(found: Services, authorization: str) -> ApiKeyItem | None:
         if member is None:
             return None
         item.role = member.role
-    found.good_keys.add(hash_key(authorization))
     return item
 
 

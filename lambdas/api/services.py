@@ -107,7 +107,7 @@ class Services:
         self.status: Cached[tuple[str, str]] = Cached(self._status, 10.0)
         self._probed: dict[str, Cached[bool]] = {}
         self.mail = Mail()
-        self.public_url = os.environ.get("PUBLIC_URL", "")
+        self.public_url = os.environ.get("PUBLIC_URL", "").rstrip("/")
         self.sign_up = os.environ.get("SIGN_UP", "") == "on"
         self.proof = Proof()
         self.api_rate = Rate(int(os.environ.get("API_RATE", "6000")))

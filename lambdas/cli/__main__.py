@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lambdas.cli import accounts, calling, fleet, happenings, people, records, tenants
-from lambdas.cli.client import ApiError, Client
+from lambdas.cli.client import ApiError
 from lambdas.cli.shown import Output, errors
 from lambdas.cli.state import state
 
@@ -40,7 +40,7 @@ def settings(
     version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version)] = False,
 ) -> None:
     """What all commands share."""
-    state.client = Client.found(api, key, tenant)
+    state.api, state.key, state.tenant = api, key, tenant
     state.output = Output(as_json)
 
 

@@ -42,7 +42,7 @@ class Client:
             up = json.loads(_UP.read_text())
             url = url or up["api"]
             if key is None:
-                key, tenant = up["key"], tenant or up["tenant"]
+                key, tenant = up["key"], tenant or up.get("tenant")
         if not url:
             raise ApiError("Say where the API is and who you are: set SIPWIZARD_API and SIPWIZARD_KEY.")
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:

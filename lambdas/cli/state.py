@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from lambdas.cli.client import Client
@@ -9,8 +10,15 @@ from lambdas.cli.shown import Output
 
 
 class State:
-    client: Client
+    api: str | None
+    key: str | None
+    tenant: str | None
     output: Output
+
+    @cached_property
+    def client(self) -> Client:
+        """Found by the first command that needs it. Raises ApiError."""
+        return Client.found(self.api, self.key, self.tenant)
 
     def owned(self, path: str, **query: Any) -> Any:
         """Every item of a list that is a tenant's."""

@@ -63,12 +63,25 @@ class Calls:
 
     def answered(self, report: CallAnswered, rate: float = 0.0) -> list[str]:
         """``rate`` is what a minute costs."""
+        again = not self._record(report)
+        # Reports come again, and ends may be reported by another edge, and sooner.
+        ended = self._end_of(report) if again else None
         if report.sides or report.counted:
             self._open(report)
         for scope in report.counted:
             key = _partition(report.tenant, report.started), _sort(report.started, report.call, _OPEN)
-            self._usage.answered(scope, report.call_id, rate, report.answered, report.max_duration, key)
-        CallItem(
+            over = ended is not None
+            self._usage.answered(scope, report.call_id, rate, report.answered, report.max_duration, key, over)
+        if ended is None and (report.sides or report.counted):
+            ended = self._end_of(report)
+        if ended is not None:
+            self._usage.release(report.counted, report.call_id, ended)
+            self._close(report)
+        return report.counted
+
+    def _record(self, report: CallAnswered) -> bool:
+        """Whether it wasn't there before."""
+        item = CallItem(
             _partition(report.tenant, report.started),
             _sort(report.started, report.call, _ANSWERED),
             account=report.account or report.caller,
@@ -87,13 +100,8 @@ class Calls:
             codecs=report.codecs,
             legs=_LEGS.dump_json(report.legs, exclude_defaults=True).decode(),
             ttl=report.started + KEEP,
-        ).save()
-        # Its end may have been reported by another edge, and sooner.
-        ended = self._end_of(report) if report.sides or report.counted else None
-        if ended is not None:
-            self._usage.release(report.counted, report.call_id, ended)
-            self._close(report)
-        return report.counted
+        )
+        return _saved(item)
 
     def failed(self, report: CallFailed) -> list[str]:
         """Nobody has taken it."""
@@ -206,11 +214,7 @@ class Calls:
             reason=report.reason,
             ttl=report.started + KEEP,
         )
-        try:
-            item.save(condition=CallItem.pk.does_not_exist())
-        except PutError as error:
-            if error.cause_response_code != "ConditionalCheckFailedException":
-                raise
+        _saved(item)
         opened = self._item(report, _OPEN)
         if opened is None:
             return []
@@ -273,6 +277,17 @@ def _call(item: CallItem, end: CallItem | None) -> Call:
         codecs=tuple(item.codecs or ()),
         legs=tuple(_LEGS.validate_json(item.legs or "[]")),
     )
+
+
+def _saved(item: CallItem) -> bool:
+    """Save it, unless it is there already; whether it wasn't."""
+    try:
+        item.save(condition=CallItem.pk.does_not_exist())
+    except PutError as error:
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise
+        return False
+    return True
 
 
 def _pair(values: Sequence[str] | None) -> tuple[str, str]:

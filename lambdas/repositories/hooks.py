@@ -105,6 +105,7 @@ class Hooks:
         def wanting(hooked: Hooked) -> Hooked:
             if self.item(full) is not None:
                 raise Taken
+            hooked = self._existing(tenant, hooked)
             if len(set().union(*hooked.values())) >= MOST:
                 raise Full
             return hooked | {kind: [*hooked.get(kind, ()), name] for kind in events}
@@ -122,6 +123,12 @@ class Hooks:
             return {kind: names for kind, names in left.items() if names}
 
         self._write(item.tenant, wanting, lambda transaction: transaction.delete(item, condition=as_read(item)))
+
+    def _existing(self, tenant: str, hooked: Hooked) -> Hooked:
+        """Without the names of hooks that are gone."""
+        names = {f"{tenant}/{name}": name for name in set().union(*hooked.values())}
+        there = {names[full] for full in self._directory.existing(HookItem, list(names))}
+        return {kind: left for kind, given in hooked.items() if (left := [name for name in given if name in there])}
 
     def _write(self, tenant: str, wanting: Callable[[Hooked], Hooked], write: Write) -> None:
         """Both or neither: ``write``, and the note with the tenant of which hooks want to hear of what."""
@@ -146,9 +153,13 @@ class Hooks:
 
     # The queue
 
+    def prepare(self) -> None:
+        """Make the clients, before several threads would at once: boto3 isn't made for that."""
+        self._vault.prepare()
+        self._sqs  # noqa: B018
+
     def tell(self, notices: Sequence[Notice]) -> None:
-        """Have them, at most ``MOST``, delivered some time soon. The queue takes turns between tenants. Raises
-        NotTold."""
+        """Have them, at most ten, delivered some time soon. The queue takes turns between tenants. Raises NotTold."""
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
             {"Id": str(number), "MessageBody": json.dumps(asdict(notice)), "MessageGroupId": notice.tenant}
             for number, notice in enumerate(notices)
@@ -185,9 +196,7 @@ class Hooks:
     @cached_property
     def _sending(self) -> SQSClient:
         """Calls and registrations wait while something is sent, so it may not take long."""
-        return boto3.client(
-            "sqs", config=Config(connect_timeout=0.5, read_timeout=1, retries={"total_max_attempts": 1})
-        )
+        return boto3.client("sqs", config=Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1}))
 
     @cached_property
     def _sqs(self) -> SQSClient:

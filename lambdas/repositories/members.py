@@ -37,7 +37,7 @@ class Members:
     def change(self, item: MemberItem, role: str) -> None:
         """Give the member another role. Raises Missing, Stale, LastOwner."""
         actions: list[Action] = [MemberItem.role.set(role), MemberItem.revision.set(new_revision())]
-        unchanged = as_read(item)
+        unchanged = as_read(item) & (MemberItem.role == item.role)
         self._write(item, role, lambda transaction: transaction.update(item, actions, condition=unchanged))
         item.role = role
         for key in self._keys(item):  # for those who read the list of keys: what counts is the member's role
@@ -46,7 +46,7 @@ class Members:
 
     def remove(self, item: MemberItem) -> None:
         """From now on their keys are good for nothing. Raises Missing, Stale, LastOwner."""
-        unchanged = as_read(item)
+        unchanged = as_read(item) & (MemberItem.role == item.role)
         self._write(item, "", lambda transaction: transaction.delete(item, condition=unchanged))
         for key in self._keys(item):
             with contextlib.suppress(Missing):

@@ -93,21 +93,27 @@ class Usage:
                     raise
 
     def answered(
-        self, scope: str, call_id: str, rate: float, answered: float, duration: int, key: tuple[str, str]
+        self, scope: str, call_id: str, rate: float, answered: float, duration: int, key: tuple[str, str], over: bool
     ) -> None:
-        """The call lasts now, for ``duration`` seconds at most (0: no limit). ``key`` is its open-call item's."""
+        """The call lasts now, for ``duration`` seconds at most (0: no limit). ``key`` is its open-call item's.
+        ``over``: that was known before, and its end; a slot that has been charged for isn't made again."""
         latest = answered + (duration or LONGEST)
-        UsageItem(_pk(scope), _SLOT + _name(call_id)).update(
-            [
-                UsageItem.answered.set(answered),
-                UsageItem.rate.set(rate),
-                UsageItem.expires.set(latest),
-                UsageItem.ttl.set(int(latest)),
-                UsageItem.latest.set(answered + duration if duration else 0),
-                UsageItem.open_pk.set(key[0]),
-                UsageItem.open_sk.set(key[1]),
-            ]
-        )
+        actions: list[Action] = [
+            UsageItem.answered.set(answered),
+            UsageItem.rate.set(rate),
+            UsageItem.expires.set(latest),
+            UsageItem.ttl.set(int(latest)),
+            UsageItem.latest.set(answered + duration if duration else 0),
+            UsageItem.open_pk.set(key[0]),
+            UsageItem.open_sk.set(key[1]),
+        ]
+        try:
+            UsageItem(_pk(scope), _SLOT + _name(call_id)).update(
+                actions, condition=UsageItem.pk.exists() if over else None
+            )
+        except UpdateError as error:
+            if error.cause_response_code != "ConditionalCheckFailedException":
+                raise
 
     def release(self, scopes: Iterable[str], call_id: str, now: float) -> None:
         """The call has ended at ``now``, or wasn't answered. Doing it twice does it once."""

@@ -33,6 +33,11 @@ class Vault:
         self._key_id = os.environ.get("SECRETS_KEY_ID", "")
         self._key_file = os.environ.get("SECRETS_KEY_FILE", "")
 
+    def prepare(self) -> None:
+        """Make the client, if there is one."""
+        if self._key_id:
+            self._kms  # noqa: B018
+
     def seal(self, owner: str, text: str) -> str:
         """Raises Unsealed if there is no key."""
         if self._key_id:

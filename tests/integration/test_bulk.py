@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.fleet import DEVELOPMENT_CREDENTIALS
+from scripts.fleet import DEVELOPMENT_CREDENTIALS, SIP, Account, Host
+from scripts.processes import wait_for
 from tests.integration.test_provisioning import ask, tenant
+from tests.support.socket_phone import SocketPhone
 
 pytestmark = pytest.mark.integration
 
@@ -75,6 +77,17 @@ def test_a_spreadsheet_takes_no_name_for_a_formula(fleet, tenant, name):
     ask(fleet, key, "DELETE", f"/v1/accounts/a@{domain}")
     assert send(fleet, key, "POST", "/v1/accounts:import", text)[0] == 201
     assert ask(fleet, key, "GET", f"/v1/accounts/a@{domain}")[1]["display_name"] == name
+
+
+def test_a_password_is_taken_as_it_is(fleet, tenant):
+    _, key, domain = tenant
+    text = f"username,domain,password,display_name\na,{domain},'=secret-1,'=name\n"
+    assert send(fleet, key, "POST", "/v1/accounts:import", text)[0] == 201
+    account = Account(f"a@{domain}", "a", "'=secret-1")
+    edge = fleet.edges[0]
+    with SocketPhone(account, domain, Host(edge.host.address), (edge.address, SIP)) as phone:
+        wait_for("the domain to be known", lambda: phone.register() == 200, 10)
+    assert ask(fleet, key, "GET", f"/v1/accounts/a@{domain}")[1]["display_name"] == "=name"
 
 
 def test_a_name_is_one_line(fleet, tenant):

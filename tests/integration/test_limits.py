@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
+import json
 import threading
 import time
 
@@ -14,6 +15,7 @@ from lambdas.api.provisioning.bounds import Limits
 from lambdas.decisions.abuse import BAN_AFTER
 from scripts.fleet import SIP, Account, Host
 from scripts.processes import wait_for
+from tests.integration.test_bulk import in_the_directory
 from tests.integration.test_provisioning import ask, tenant
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 
@@ -335,14 +337,43 @@ def test_nothing_is_taken_from_a_banned_network(office):
     wait_for("both edges to hear it", lambda: all(one.register() == 200 for one in phones), 10)
 
 
+_CHARGED = """
+import json, sys, time
+from lambdas.contract import CallAnswered, CallEnded
+from lambdas.repositories.calls import Calls
+from lambdas.repositories.usage import Usage
+
+tenant, order = sys.argv[1:]
+usage, now = Usage(), time.time()
+scope = f"{tenant} {order}"
+told = dict(tenant=tenant, call=f"{order:0<16}", started=int(now) - 70)
+report = CallAnswered(
+    **told, call_id=order, caller="a", called="b", answered=now - 60, edges=("", ""), counted=[scope]
+)
+for kind in order:
+    if kind == "a":
+        Calls(usage).answered(report, 0.6)
+    else:
+        Calls(usage).ended(CallEnded(**told, ended=now - 1))
+print(json.dumps(usage.sums(scope, now)))
+"""
+
+
+@pytest.mark.parametrize("order", ["ae", "aeae", "aaee", "ea", "eaea", "aea"])
+def test_a_call_is_charged_once_however_often_and_in_whatever_order_it_is_reported(fleet, tenant, order):
+    owner, _, _ = tenant
+    found = json.loads(in_the_directory(fleet, _CHARGED, owner, order))
+    assert (round(found["spent_today"], 2), found["calls"]) == (0.59, 0)
+
+
 def test_a_change_of_one_limit_leaves_the_others(office):
     office.limit("a", concurrent_calls=2, blocked_prefixes=["+449"])
     assert office.limit("a", daily_spend=1.5)["limits"] == {
         **dict.fromkeys(Limits.model_fields), "concurrent_calls": 2, "blocked_prefixes": ["+449"], "daily_spend": 1.5,
     }  # fmt: skip
     assert office.limit("a", concurrent_calls=None)["limits"]["concurrent_calls"] is None
-    left = office.api("PATCH", f"/v1/accounts/{office.aor('a')}", {"limits": None})["limits"]
-    assert set(left.values()) == {None}
+    kept = office.api("PATCH", f"/v1/accounts/{office.aor('a')}", {"limits": None})["limits"]
+    assert kept["daily_spend"] == 1.5  # as if it were left out
     tenant = f"/v1/tenants/{office.tenant}"
     office.api("PATCH", tenant, {"suspension_rules": {"failures": 7}})
     rules = office.api("PATCH", tenant, {"suspension_rules": {"premium_prefixes": ["+449"]}})["suspension_rules"]

@@ -35,7 +35,7 @@ def fleet(tmp_path_factory, names):
     made = loopback_fleet(tmp_path_factory.mktemp("fleet"), fresh_base(), 2)
     made.environment |= {
         "MAIL_FROM": SENDER, "SIGN_UP": "on", "DOMAIN_NAMESERVERS": names.address, "DOMAIN_PROOF": "required",
-        "API_RATE": "200", "REFUSED_RATE": "50", "PUBLIC_URL": "https://sip.people.example/",
+        "API_RATE": "200", "REFUSED_RATE": "50", "PUBLIC_URL": "https://sip.people.example",
     }  # fmt: skip
     try:
         made.start()
@@ -92,6 +92,21 @@ def test_from_an_address_to_a_call_in_under_a_minute(fleet):
         assert open_(fleet, "POST", "/v1/signup/confirm", {"token": bad, "username": "eve"})[0] == 403
     assert open_(fleet, "POST", "/v1/login/confirm", {"token": token})[0] == 403  # for something else
     assert open_(fleet, "POST", "/v1/signup", {"email": "nobody"})[0] == 422
+
+
+def test_nobody_learns_which_names_another_tenant_has(fleet):
+    """In the domain that those share who sign up; a name may look like a number."""
+    assert open_(fleet, "POST", "/v1/signup", {"email": "num@people.example"})[0] == 202
+    token = token_for(fleet, "num@people.example")
+    assert open_(fleet, "POST", "/v1/signup/confirm", {"token": token, "username": "12345"})[0] == 201
+    edge = fleet.edges[0]
+    with SocketPhone(fleet.accounts["alice"], DOMAIN, Host(edge.host.address), (edge.address, SIP)) as alice:
+        heard = set()
+        for name in ("12345", "54321"):
+            invite = alice.invite(f"sip:{name}@{DOMAIN}")
+            final = alice.wait(lambda invite=invite: alice.agent.final(invite))
+            heard.add((final.status, final.reason))
+        assert heard == {(404, "Not Found: no outbound route for this number")}
 
 
 def test_mails_are_asked_for_slowly(fleet):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import secrets
 import time
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -70,6 +72,24 @@ def test_the_accounts_of_edges_are_nobodys_to_make(fleet, tenant):
     _, key, domain = tenant
     status, problem = ask(fleet, key, "POST", "/v1/accounts", {"username": "Probe-edge-a", "domain": domain})
     assert (status, "the service's own" in problem["errors"][0]["fault"]) == (422, True)
+
+
+def test_what_a_body_is_has_to_be_said(fleet, tenant):
+    _, key, _ = tenant
+    parts = urlsplit(fleet.api_url)
+    for kind, body, says in (
+        ("application/json", "{", "isn't JSON"),
+        ("application/json", '"x"', "can't be used as they are: body"),
+        (None, "{}", "send it with 'Content-Type: application/json'"),
+        ("text/plain", "{}", "send it with 'Content-Type: application/json'"),
+    ):
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+        headers = {"Authorization": f"Bearer {key}"} | ({"Content-Type": kind} if kind else {})
+        connection.request("POST", "/v1/accounts", body, headers)
+        response = connection.getresponse()
+        problem = json.loads(response.read())
+        connection.close()
+        assert (response.status, says in problem["detail"]) == (422, True), problem
 
 
 def test_a_body_is_no_longer_than_lambda_takes(fleet, tenant):

@@ -186,7 +186,7 @@ def change_account(aor: str, body: AccountChange, services: ServicesDep, who: Ca
     """Enable, disable or rename. Fields left out stay as they are."""
     item = _account(aor, services, who)
     changes = body.model_dump(exclude_none=True, exclude={"limits"})
-    if "limits" in body.model_fields_set:
+    if body.limits is not None:
         changes["limits"] = bounds.merged(item.limits, body.limits)
         item.guarded = True  # of two changes at once one mustn't undo the other
     check_plan(item.tenant, body.plan, services)

@@ -84,9 +84,10 @@ def usage(scope: str, services: Services) -> Usage:
     return Usage(**services.usage.sums(scope, now))
 
 
-def merged(before: dict[str, Any], given: Limits | SuspensionRules | None) -> dict[str, Any]:
-    """As an item keeps them: what is given replaces what was, null takes it away, what is left out stays (RFC 7396)."""
-    changes = given.model_dump(exclude_unset=True) if given is not None else dict.fromkeys(before)
+def merged(before: dict[str, Any], given: Limits | SuspensionRules) -> dict[str, Any]:
+    """As an item keeps them: what is given replaces what was, a limit of null is taken away, what is left out stays
+    (RFC 7396)."""
+    changes = given.model_dump(exclude_unset=True)
     return {name: value for name, value in {**before, **changes}.items() if value is not None}
 
 

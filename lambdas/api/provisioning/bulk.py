@@ -174,7 +174,7 @@ def _rows(kind: str, body: bytes) -> list[tuple[int, Any]]:
         rows: list[tuple[int, Any]] = []
         for row in reader:
             # What is left empty is left out; what is too much is said to be so.
-            named = {name or "(a column without a name)": _value(value) for name, value in row.items() if value}
+            named = {name or "(a column without a name)": _value(name, value) for name, value in row.items() if value}
             rows.append((reader.line_num, named))
         return rows
     except (UnicodeError, csv.Error) as error:
@@ -221,5 +221,7 @@ def _cell(column: str, value: object) -> object:
     return f"'{text}" if text.startswith(_FORMULA) and column != "caller_id" else value
 
 
-def _value(cell: object) -> object:
+def _value(column: str | None, cell: object) -> object:
+    if column == "password":
+        return cell  # none was exported, so nothing was added
     return cell[1:] if isinstance(cell, str) and cell[:1] == "'" and cell[1:].startswith(_FORMULA) else cell

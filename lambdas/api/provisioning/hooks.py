@@ -58,7 +58,7 @@ def _shown(item: HookItem) -> Hook:
     return Hook(name=item.name, tenant=item.tenant, url=item.url, events=list(item.events))
 
 
-@router.post("", status_code=201, responses=responses(400, 401, 404, 409, 422))
+@router.post("", status_code=201, responses=responses(400, 401, 404, 409, 412, 422))
 def add_hook(body: NewHook, services: ServicesDep, who: CallerDep) -> HookWithSecret:
     """Have events told to a URL: each is a POST of JSON, signed, repeated for most of a day until the answer is 2xx."""
     tenant = chosen_tenant(body.tenant, who, services)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api import letters
-from lambdas.api.audit import AuditedRoute
+from lambdas.api.audit import AuditedRoute, note
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
     Input,
@@ -25,7 +25,6 @@ from lambdas.api.security import CallerDep, OwnerDep, Role, ServicesDep, new_key
 from lambdas.api.services import Services
 from lambdas.lookups.mail import MailError
 from lambdas.repositories.directory import Missing, Taken
-from lambdas.repositories.events import Event
 from lambdas.repositories.members import LastOwner
 from lambdas.repositories.models import MemberItem
 
@@ -162,8 +161,7 @@ def have_a_key_made(body: Confirmation, services: ServicesDep) -> KeyWithSecret:
         raise Problem(403, "You aren't a member any more.")
     letters.use_up(letter, services)
     made, text = new_key(services, item.tenant, f"{item.email}'s", cast(Role, item.role), item.email)
-    what = f"POST /v1/login/confirm: API key {made.id} of {item.email}"
-    services.events.add(item.tenant, Event("audit", services.clock(), what, made.id))
+    note(services, item.tenant, made.id, f"POST /v1/login/confirm: API key {made.id} of {item.email}")
     return KeyWithSecret(**key_shown(made).model_dump(), key=text)
 
 

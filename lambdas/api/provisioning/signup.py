@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from lambdas.api import letters
-from lambdas.api.audit import AuditedRoute
+from lambdas.api.audit import AuditedRoute, note
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.accounts import AccountWithPassword, NewAccount, new_account_item, with_password
 from lambdas.api.provisioning.common import Input, Username, new_password
@@ -17,7 +17,6 @@ from lambdas.api.provisioning.members import Email, Token, slow_down
 from lambdas.api.security import ServicesDep, new_key, source
 from lambdas.api.services import Services
 from lambdas.repositories.directory import Taken
-from lambdas.repositories.events import Event
 from lambdas.repositories.items import tenant_item
 from lambdas.repositories.models import DomainItem
 
@@ -82,8 +81,8 @@ def confirm(body: Confirmed, services: ServicesDep) -> Welcome:
     services.directory.create(tenant)
     services.members.create(tenant.id, letter.to, "owner")
     made, key = new_key(services, tenant.id, f"{letter.to}'s", "owner", letter.to)
-    text = f"POST /v1/signup/confirm: {letter.to} has signed up as {account.aor}, with API key {made.id}"
-    services.events.add(tenant.id, Event("audit", services.clock(), text, made.id))
+    what = f"POST /v1/signup/confirm: {letter.to} has signed up as {account.aor}, with API key {made.id}"
+    note(services, tenant.id, made.id, what)
     return Welcome(tenant=tenant.id, key=key, account=with_password(account, password))
 
 

@@ -154,8 +154,9 @@ def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: C
     item = _tenant(tenant, services, who)
     changes = body.model_dump(exclude_none=True, exclude={"account_limits", "suspension_rules"})
     for name in ("account_limits", "suspension_rules"):
-        if name in body.model_fields_set:
-            changes[name] = bounds.merged(getattr(item, name), getattr(body, name))
+        given = getattr(body, name)
+        if given is not None:
+            changes[name] = bounds.merged(getattr(item, name), given)
             item.guarded = True  # of two changes at once one mustn't undo the other
     check_plan(tenant, body.outgoing_plan, services)
     named = {
@@ -170,12 +171,12 @@ def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: C
     return _shown(item)
 
 
-@router.patch("/{tenant}/bounds", responses=responses(401, 403, 404, 422))
+@router.patch("/{tenant}/bounds", responses=responses(401, 403, 404, 412, 422))
 def bound_tenant(tenant: str, body: TenantBounds, services: ServicesDep, who: AdminDep) -> Tenant:
     """Set what the tenant as a whole may do, and what its calls cost. Needs an administration key."""
     item = _tenant(tenant, services, who)
     changes: dict[str, Any] = {}
-    if "limits" in body.model_fields_set:
+    if body.limits is not None:
         changes["limits"] = bounds.merged(item.limits, body.limits)
         item.guarded = True  # of two changes at once one mustn't undo the other
     if body.rates is not None:
