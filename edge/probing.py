@@ -48,9 +48,9 @@ class Probing:
             for edge in reply.fleet:
                 for held in edge.held:
                     if edge.id != self._edge and held.placed:
-                        await self._try(held.address, probe)
+                        await self._try(held.address, edge.region, probe)
 
-    async def _try(self, address: str, probe: Probe) -> None:
+    async def _try(self, address: str, region: str, probe: Probe) -> None:
         begun = time.time()
         results: dict[str, Result] = {}
         with contextlib.suppress(OSError):
@@ -67,6 +67,7 @@ class Probing:
                 register_status=register.status,
                 call_seconds=call.seconds,
                 call_status=call.status,
+                region=region,
             )
         )
 

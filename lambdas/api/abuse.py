@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def suspend_account(item: AccountItem, reason: str, services: Services) -> None:
     """``reason`` "" lifts it. Calls in progress end within seconds. Raises Missing, Stale."""
     now = services.clock()
-    services.directory.change_account(item, now, suspended=reason)
+    services.accounts.change(item, now, suspended=reason)
     _tell(item.tenant, item.aor, reason, services)
     if reason:
         services.calls.hang_up(services.addresses_known(), item.tenant, item.aor, now)
@@ -28,15 +28,17 @@ def suspend_tenant(item: TenantItem, reason: str, services: Services) -> None:
     """``reason`` "" lifts it. Raises Missing, Stale."""
     now = services.clock()
     services.directory.suspend_tenant(item, reason, now)
-    _tell(item.id, "the tenant", reason, services)
+    _tell(item.id, "", reason, services)
     if reason:
         services.calls.hang_up(services.addresses_known(), item.id, "", now)
 
 
-def _tell(tenant: str, who: str, reason: str, services: Services) -> None:
-    """The owner."""
+def _tell(tenant: str, account: str, reason: str, services: Services) -> None:
+    """The owners, of an account or ("") all of them."""
+    now, who = services.clock(), account or "the tenant"
     text = f"{who} is suspended: {reason}" if reason else f"{who} is suspended no longer"
-    services.events.add(tenant, Event("abuse", services.clock(), text, who))
+    services.events.add(tenant, Event("abuse", now, text, who))
+    services.notices.suspended(tenant, account, reason, services.members.owners(tenant), now)
 
 
 def watch(question: RegisterQuestion | RouteQuestion, decision: Decision, services: Services) -> None:

@@ -13,18 +13,27 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from lambdas.api.services import Services
+from lambdas.lookups.mail import MailError
 from lambdas.lookups.outside import Outside, OutsideError
 from lambdas.repositories.events import Event
-from lambdas.repositories.hooks import Hook, Notice, read
+from lambdas.repositories.hooks import AT_ONCE, Hook, Notice, read
 
 log = logging.getLogger(__name__)
 
 TIMEOUT = 5.0
 """Seconds for an endpoint to answer."""
-AT_ONCE = 10
-"""Messages; the queue gives no more of them in a batch."""
 DELAYS = (10, 60, 300, 1800, 7200, 21_600, 42_600)
 """Seconds before each further attempt; some 20 hours in all."""
+
+_SUSPENDED = """Since {since} {who} may neither register nor call, and its calls have been ended:
+
+    {reason}
+
+What led to it: scripts/sipwizard events --kind abuse (GET /v1/events).
+{lifted}
+"""
+_LIFT_ACCOUNT = "To lift it, once its password is another one: scripts/sipwizard account lift {account}"
+_LIFT_TENANT = "To have it lifted ask whoever runs the service."
 
 
 class Undeliverable(Exception):
@@ -61,11 +70,15 @@ class Delivery:
             if received <= len(DELAYS):
                 self._services.hooks.later(receipt, DELAYS[received - 1])
                 return False
-            text = f"webhook {notice.hook} has not taken {notice.kind} {notice.id}: {error}"
+            who = f"webhook {notice.hook}" if notice.hook else notice.to
+            text = f"{who} has not taken {notice.kind} {notice.id}: {error}"
             self._services.events.add(notice.tenant, Event("hook", time.time(), text, notice.hook))
         return True
 
     def _deliver(self, notice: Notice) -> None:
+        if notice.to:
+            self._write(notice)
+            return
         hook = self._services.hooks.get(f"{notice.tenant}/{notice.hook}")
         if hook is None:
             return  # it has been removed
@@ -84,6 +97,21 @@ class Delivery:
             raise Undeliverable(str(error)) from error
         if not 200 <= status < 300:
             raise Undeliverable(f"it answers with status {status}")
+
+    def _write(self, notice: Notice) -> None:
+        """A mail, where the installation sends any."""
+        mail = self._services.mail
+        if not mail.available:
+            return
+        account, reason = notice.data["account"], notice.data["suspended"]
+        who, lifted = account or f"tenant {notice.tenant}", _LIFT_TENANT
+        if account:
+            lifted = _LIFT_ACCOUNT.format(account=account)
+        text = _SUSPENDED.format(who=who, reason=reason, since=_moment(notice.at), lifted=lifted)
+        try:
+            mail.send(notice.to, f"{who} is suspended", text)
+        except MailError as error:
+            raise Undeliverable("the mail couldn't be sent") from error
 
 
 def check(url: str, outside: Outside) -> str:

@@ -88,7 +88,13 @@ def heartbeat(beat: Heartbeat, edge: EdgeDep, services: ServicesDep) -> Heartbea
 
 def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> tuple[list[Lease], dict[str, str]]:
     asking = rules.Edge(
-        edge.id, beat.boot, beat.mesh, beat.certificate, beat.driver != "none", beat.driver in ("hook", "ec2")
+        edge.id,
+        beat.boot,
+        beat.mesh,
+        beat.certificate,
+        moves=beat.driver != "none",
+        confirms=beat.driver in ("hook", "ec2"),
+        region=services.region,
     )
     held: list[Lease] = []
     refused: dict[str, str] = {}
@@ -192,5 +198,6 @@ def _fleet(leases: list[Lease], present: list[Presence], now: float) -> list[Fle
                 certificate=lease.certificate,
                 held=[*others, _held(lease, now)],
                 boot=lease.boot,
+                region=lease.region,
             )
     return list(edges.values())

@@ -6,19 +6,21 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from lambdas.contract import CallAnswered, CallEnded, CallFailed, IncomingQuestion, RouteQuestion
 from lambdas.decisions.values import Account, Put, StoredBinding, present, written
 from lambdas.repositories.directory import Directory
-from lambdas.repositories.hooks import Hooks, Notice
+from lambdas.repositories.hooks import AT_ONCE, Hooks, Notice
 
 log = logging.getLogger(__name__)
 
 _KNOWN, _MOST_KNOWN = 5.0, 10_000  # seconds and tenants for which it is remembered who wants to hear of what
 
-Kind = Literal["call.started", "call.answered", "call.failed", "call.ended", "registration.changed", "ping"]
+Kind = Literal[
+    "call.started", "call.answered", "call.failed", "call.ended", "registration.changed", "suspension.changed"
+]
 
 
 class Notices:
@@ -99,6 +101,21 @@ class Notices:
             self.tell(account.tenant, "registration.changed", f"{account.aor} {puts[0].binding.revision}", now, data)
         except Exception:
             log.exception("a webhook of %s can't be told", account.tenant)
+
+    def suspended(self, tenant: str, account: str, reason: str, owners: Iterable[str], now: float) -> None:
+        """An account, or the whole tenant (""), is suspended, or isn't any more (``reason`` ""). It is so, whatever
+        comes of this. ``owners`` are the addresses of those who get a mail that they are out."""
+        data = {"account": account or None, "suspended": reason}
+        try:
+            self.tell(tenant, "suspension.changed", f"{account} {now}", now, data)
+            mails = [
+                Notice(tenant, "", "suspension.changed", f"msg_{secrets.token_hex(12)}", int(now), data, to)
+                for to in (owners if reason and self._hooks.available else ())
+            ]
+            for begin in range(0, len(mails), AT_ONCE):
+                self._hooks.tell(mails[begin : begin + AT_ONCE])
+        except Exception:
+            log.exception("nobody at %s can be told of a suspension", tenant)
 
 
 def _with_id(data: dict[str, Any]) -> dict[str, Any]:

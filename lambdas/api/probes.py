@@ -29,7 +29,7 @@ def prepare(edge: str, services: Services) -> None:
     username = aor.rpartition("@")[0]
     md5, sha256 = (ha1(algorithm, username, name, password) for algorithm in ("MD5", "SHA-256"))
     try:
-        services.directory.create_account(account_item(aor, PROBES, md5, sha256, "Probe"), domain)
+        services.accounts.create(account_item(aor, PROBES, md5, sha256, "Probe"), domain)
     except Taken:
         return  # it is there already
 

@@ -25,6 +25,7 @@ from lambdas.lookups.mail import Mail
 from lambdas.lookups.pages import Pages
 from lambdas.lookups.proof import Proof
 from lambdas.repositories.abuse import Abuse
+from lambdas.repositories.accounts import Accounts
 from lambdas.repositories.addresses import Addresses
 from lambdas.repositories.assignments import Assignments
 from lambdas.repositories.bindings import Bindings
@@ -35,7 +36,7 @@ from lambdas.repositories.hooks import Hooks
 from lambdas.repositories.idempotency import Idempotency
 from lambdas.repositories.leases import Leases, Presence
 from lambdas.repositories.members import Members
-from lambdas.repositories.models import PROBES, AccountItem, EdgeItem
+from lambdas.repositories.models import PROBES, AccountItem, Common, EdgeItem
 from lambdas.repositories.plans import Plans
 from lambdas.repositories.probes import Probes
 from lambdas.repositories.providers import Providers
@@ -90,8 +91,10 @@ class Services:
 
     def __init__(self, clock: Callable[[], float] = time.time, limits: Limits | None = None) -> None:
         self.clock = clock
+        self.region = Common.region
         self.limits = limits or Limits()
         self.directory = Directory()
+        self.accounts = Accounts(self.directory)
         self.bindings = Bindings()
         self.leases = Leases()
         self.assignments = Assignments()

@@ -14,7 +14,7 @@ from typing import Any
 import pygal
 from pygal.style import Style
 
-from lambdas.decisions.status import HOUR, Bucket, Incident, buckets, incidents, uptime
+from lambdas.decisions.status import HOUR, Bucket, Incident, buckets, by_region, incidents, uptime, wider
 from lambdas.repositories.probes import Probes
 
 _DAY = 86_400
@@ -45,7 +45,7 @@ h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}
 figure{margin:1rem 0;background:#fff;color:#222;border-radius:6px;padding:.5rem;max-width:36rem}
 svg{width:100%;height:auto;display:block}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .5rem;border-bottom:1px solid #8884}
-details{margin:.5rem 0}
+details{margin:.5rem 0}.wide{overflow-x:auto}
 """
 
 
@@ -61,37 +61,13 @@ def refresh(probes: Probes, now: float) -> dict[str, Any]:
     for name, seconds, step in _SPANS:
         since = now - seconds
         fine = buckets((point for point in points if point.at >= since), step)
-        spans[name] = fine if step < HOUR else _wider([bucket for bucket in hours if bucket.begin >= since], step)
+        spans[name] = fine if step < HOUR else wider((bucket for bucket in hours if bucket.begin >= since), step)
     return {
         "at": int(now),
         "spans": {name: [asdict(bucket) for bucket in found] for name, found in spans.items()},
         "uptime": {name: uptime(found) for name, found in spans.items()},
         "incidents": [asdict(incident) for incident in probes.incidents(_INCIDENTS)],
     }
-
-
-def _wider(hours: Sequence[Bucket], step: int) -> list[Bucket]:
-    """Several hours as one, weighed by their probes."""
-    grouped: dict[tuple[str, int], list[Bucket]] = {}
-    for bucket in hours:
-        grouped.setdefault((bucket.address, bucket.begin // step * step), []).append(bucket)
-    return [
-        Bucket(
-            address,
-            begin,
-            sum(bucket.probes for bucket in found),
-            sum(bucket.good for bucket in found),
-            _mean(found, lambda bucket: bucket.register),
-            _mean(found, lambda bucket: bucket.call),
-        )
-        for (address, begin), found in sorted(grouped.items())
-    ]
-
-
-def _mean(found: Sequence[Bucket], value: Callable[[Bucket], float | None]) -> float | None:
-    known = [(value_, bucket.good) for bucket in found if (value_ := value(bucket)) is not None and bucket.good]
-    weight = sum(good for _, good in known)
-    return sum(value_ * good for value_, good in known) / weight if weight else None
 
 
 def render(state: dict[str, Any]) -> str:
@@ -107,10 +83,11 @@ def render(state: dict[str, Any]) -> str:
         "<h1>Status of the SIP service</h1>",
         _headline(spans, going_on),
         f"<p>As of {_time(now)}. Each edge is tried out by the others: a registration and a call, all the way.</p>",
-        _uptimes(state["uptime"]),
+        _uptimes(spans, state["uptime"]),
     ]
+    regions = _regions(spans)
     for name, seconds, _ in _SPANS:
-        parts.append(_span(name, spans.get(name, []), seconds, now))
+        parts.append(_span(name, spans.get(name, []), regions.get(name, []), seconds))
     parts += [_incidents(last), "</main></body></html>"]
     return "".join(parts)
 
@@ -124,30 +101,51 @@ def _headline(spans: dict[str, list[Bucket]], going_on: Sequence[Incident]) -> s
     return '<p class="good"><strong>All edges work.</strong></p>'
 
 
-def _uptimes(uptimes: dict[str, float | None]) -> str:
-    cells = "".join(
-        f"<tr><th scope=row>{name}</th><td>{f'{100 * value:.2f} %' if value is not None else '-'}</td></tr>"
-        for name, value in uptimes.items()
+def _uptimes(spans: dict[str, list[Bucket]], whole: dict[str, float | None]) -> str:
+    """Of everything, of each Region and of each edge, in each span."""
+    rows = [("All", list(whole.values()))]
+    for parts in (_regions(spans), spans):
+        names = sorted({bucket.name for found in parts.values() for bucket in found})
+        rows += [
+            (name, [uptime(bucket for bucket in found if bucket.name == name) for found in parts.values()])
+            for name in names
+        ]
+    head = "".join(f"<th scope=col>{name}</th>" for name in whole)
+    body = "".join(
+        f"<tr><th scope=row>{html.escape(name)}</th>"
+        + "".join(f"<td>{f'{100 * value:.2f} %' if value is not None else '-'}</td>" for value in values)
+        + "</tr>"
+        for name, values in rows
     )
-    return f"<h2>Uptime</h2><table><caption>Probes that were good</caption>{cells}</table>"
+    return (
+        "<h2>Uptime</h2><div class=wide><table><caption>Probes that were good</caption>"
+        f"<tr><td></td>{head}</tr>{body}</table></div>"
+    )
 
 
-def _span(name: str, found: Sequence[Bucket], seconds: int, now: int) -> str:
+def _regions(spans: dict[str, list[Bucket]]) -> dict[str, list[Bucket]]:
+    """The same by Region, where there are several."""
+    found = {name: by_region(those) for name, those in spans.items()}
+    several = len({bucket.region for those in found.values() for bucket in those}) > 1
+    return found if several else {}
+
+
+def _span(name: str, edges: Sequence[Bucket], regions: Sequence[Bucket], seconds: int) -> str:
     return f"<h2>{name}</h2>" + "".join(
-        _figure(f"{what}: {name.lower()}", found, value, seconds, now)
+        _figure(f"{what} by {whose}, ms: {name.lower()}", found, value, seconds)
+        for whose, found in (("Region", regions), ("edge", edges))
+        if found or whose == "edge"
         for what, value in (
-            ("Registration, ms", lambda bucket: bucket.register),
-            ("Call setup, ms", lambda bucket: bucket.call),
+            ("Registration", lambda bucket: bucket.register),
+            ("Call setup", lambda bucket: bucket.call),
         )
     )
 
 
-def _figure(
-    title: str, found: Sequence[Bucket], value: Callable[[Bucket], float | None], seconds: int, now: int
-) -> str:
+def _figure(title: str, found: Sequence[Bucket], value: Callable[[Bucket], float | None], seconds: int) -> str:
     times = sorted({bucket.begin for bucket in found})
-    addresses = sorted({bucket.address for bucket in found})
-    by_place = {(bucket.address, bucket.begin): bucket for bucket in found}
+    names = sorted({bucket.name for bucket in found})
+    by_place = {(bucket.name, bucket.begin): bucket for bucket in found}
     chart = pygal.Line(
         js=[],
         disable_xml_declaration=True,
@@ -169,27 +167,27 @@ def _figure(
         include_x_axis=True,
     )
     rows = []
-    for address in addresses:
+    for name in names:
         values = []
         for begin in times:
-            bucket = by_place.get((address, begin))
+            bucket = by_place.get((name, begin))
             measured = value(bucket) if bucket is not None else None
             values.append(round(1000 * measured, 1) if measured is not None else None)
-        chart.add(address, values)
-        rows.append((address, values))
+        chart.add(name, values)
+        rows.append((name, values))
     head = "".join(f"<th scope=col>{_label(begin, seconds)}</th>" for begin in times)
     body = "".join(
-        f"<tr><th scope=row>{html.escape(address)}</th>"
+        f"<tr><th scope=row>{html.escape(name)}</th>"
         + "".join(f"<td>{one if one is not None else '-'}</td>" for one in values)
         + "</tr>"
-        for address, values in rows
+        for name, values in rows
     )
     label = html.escape(f"{title}. {_summary(rows)}")
     drawn = _SCRIPT.sub("", chart.render(is_unicode=True))
     picture = drawn.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     return (
         f"<figure><figcaption>{title}</figcaption>{picture}</figure><details><summary>As a table</summary>"
-        f'<div style="overflow-x:auto"><table><tr><td></td>{head}</tr>{body}</table></div></details>'
+        f"<div class=wide><table><tr><td></td>{head}</tr>{body}</table></div></details>"
     )
 
 

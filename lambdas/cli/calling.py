@@ -16,7 +16,7 @@ providers, plans, hooks = (
     for text in ("Accounts with VoIP providers.", "Dial plans.", "Webhooks: your own server hears of calls.")
 )
 
-_EVENTS = ["call.started", "call.answered", "call.failed", "call.ended", "registration.changed"]
+_Events = Annotated[list[str] | None, typer.Option(help="Like call.ended or registration.changed.")]
 _Incoming = Annotated[list[str] | None, typer.Option(help="An account that its calls ring.")]
 
 
@@ -152,10 +152,16 @@ def list_hooks() -> None:
 def add_hook(
     name: str,
     url: str,
-    event: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(_EVENTS)}; all, if left out.")] = None,
+    event: _Events = None,
 ) -> None:
-    """Have events told to a URL. The secret that signs them is shown this once."""
-    state.make("/v1/hooks", name=name, url=url, events=event or _EVENTS)
+    """Have events told to a URL, all of them if none is named. The secret that signs them is shown this once."""
+    state.make("/v1/hooks", name=name, url=url, events=event or None)
+
+
+@hooks.command("set")
+def set_hook(name: str, url: str | None = None, event: _Events = None) -> None:
+    """Change what is given. The secret stays."""
+    state.output.one(state.call("PATCH", path_of("hooks", name), something(given(url=url, events=event or None))))
 
 
 @hooks.command("ping")

@@ -48,7 +48,7 @@ def fetch(
             items = ({**item, "tenant": state.client.tenant or ""} for item in state.owned(f"/v1/{table}", day=day))
             found[table] += tables.write(table, items, data, day)
         if attempts:
-            found["attempts"] += tables.write("attempts", state.client.call("GET", "/v1/attempts", day=day), data, day)
+            found["attempts"] += tables.write("attempts", state.client.pages("/v1/attempts", day=day), data, day)
     _tell(found, data)
 
 

@@ -61,7 +61,7 @@ class HeldAddress(Wire):
 
 class FleetEdge(Wire):
     """An edge that lives: where the mesh reaches it and which certificate it must show there. One that ``held``
-    nothing ``wants`` addresses that others hold."""
+    nothing ``wants`` addresses that others hold. ``region`` is the one that it was heard in ("": not told)."""
 
     id: str
     mesh: str
@@ -69,6 +69,7 @@ class FleetEdge(Wire):
     held: list[HeldAddress]
     wants: list[str] = []
     boot: str = ""
+    region: str = ""
 
 
 class FleetKey(Wire):

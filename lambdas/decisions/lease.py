@@ -18,7 +18,8 @@ SILENCE = 3.0
 @dataclass(frozen=True, slots=True)
 class Lease:
     """Who holds an edge address. Times are seconds of the control plane's clock. ``placed``: the address's packets go
-    to the holder. ``exclusive_at``: when every earlier holder's lease is surely over."""
+    to the holder. ``exclusive_at``: when every earlier holder's lease is surely over. ``region``: where the holder was
+    heard last."""
 
     address: str
     holder: str
@@ -29,6 +30,7 @@ class Lease:
     certificate: str
     placed: bool = True
     exclusive_at: float = 0.0
+    region: str = ""
 
     @property
     def renewed_at(self) -> float:
@@ -38,7 +40,7 @@ class Lease:
 @dataclass(frozen=True, slots=True)
 class Edge:
     """Who asks. ``moves``: it has a driver that moves addresses. ``confirms``: the driver tells when an address has
-    moved, and the old machine's packets are dropped from then on."""
+    moved, and the old machine's packets are dropped from then on. ``region`` is the one that it asks in."""
 
     id: str
     boot: str
@@ -46,6 +48,7 @@ class Edge:
     certificate: str
     moves: bool = False
     confirms: bool = False
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,9 @@ def hold(address: str, old: Lease | None, edge: Edge, now: float) -> Lease | Ref
 
 
 def renew(old: Lease, edge: Edge, now: float) -> Lease:
-    return replace(old, expires_at=now + LEASE_SECONDS, mesh=edge.mesh, certificate=edge.certificate)
+    return replace(
+        old, expires_at=now + LEASE_SECONDS, mesh=edge.mesh, certificate=edge.certificate, region=edge.region
+    )
 
 
 def take(old: Lease, edge: Edge, seen_epoch: int, link_dead: bool, consents: bool, now: float) -> Lease | Refused:
@@ -116,5 +121,14 @@ def _next(address: str, old: Lease | None, edge: Edge, now: float, placed: bool)
     epoch = max(old.epoch + 1 if old is not None else 0, int(now))
     exclusive_at = max(now, old.expires_at + SKEW, old.exclusive_at) if old is not None else now
     return Lease(
-        address, edge.id, edge.boot, epoch, now + LEASE_SECONDS, edge.mesh, edge.certificate, placed, exclusive_at
+        address,
+        edge.id,
+        edge.boot,
+        epoch,
+        now + LEASE_SECONDS,
+        edge.mesh,
+        edge.certificate,
+        placed,
+        exclusive_at,
+        edge.region,
     )

@@ -3,7 +3,7 @@ didn't."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -13,12 +13,14 @@ _INCIDENT = 2  # bad probes; one alone may be a packet lost
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One probe of an edge address. Seconds, None where it didn't work; ``at`` is Unix time."""
+    """One probe of an edge address. Seconds, None where it didn't work; ``at`` is Unix time; ``region`` the edge's, ""
+    where that isn't known."""
 
     address: str
     at: float
     register: float | None
     call: float | None
+    region: str = ""
 
     @property
     def good(self) -> bool:
@@ -27,7 +29,8 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The probes of an address from ``begin`` on (Unix time). Medians in seconds, None where nothing worked."""
+    """The probes of an address, or of a Region's, from ``begin`` on (Unix time). Medians in seconds, None where nothing
+    worked."""
 
     address: str
     begin: int
@@ -35,6 +38,12 @@ class Bucket:
     good: int
     register: float | None
     call: float | None
+    region: str = ""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.address} ({self.region})" if self.region and self.address else self.address or self.region
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +69,45 @@ def buckets(points: Iterable[Point], seconds: int) -> list[Bucket]:
             sum(point.good for point in found),
             _median(point.register for point in found),
             _median(point.call for point in found),
+            found[-1].region,
         )
         for (address, begin), found in sorted(grouped.items())
     ]
+
+
+def wider(found: Iterable[Bucket], seconds: int) -> list[Bucket]:
+    """Several of an address as one, weighed by what was good."""
+    return _together(found, lambda bucket: (bucket.address, bucket.region, bucket.begin // seconds * seconds))
+
+
+def by_region(found: Iterable[Bucket]) -> list[Bucket]:
+    """Those of a Region's addresses as one, likewise; without those of no known Region."""
+    known = (bucket for bucket in found if bucket.region)
+    return _together(known, lambda bucket: ("", bucket.region, bucket.begin))
+
+
+def _together(found: Iterable[Bucket], place: Callable[[Bucket], tuple[str, str, int]]) -> list[Bucket]:
+    grouped: dict[tuple[str, str, int], list[Bucket]] = {}
+    for bucket in found:
+        grouped.setdefault(place(bucket), []).append(bucket)
+    return [
+        Bucket(
+            address,
+            begin,
+            sum(bucket.probes for bucket in those),
+            sum(bucket.good for bucket in those),
+            _mean((bucket.register, bucket.good) for bucket in those),
+            _mean((bucket.call, bucket.good) for bucket in those),
+            region,
+        )
+        for (address, region, begin), those in sorted(grouped.items())
+    ]
+
+
+def _mean(values: Iterable[tuple[float | None, int]]) -> float | None:
+    known = [(value, weight) for value, weight in values if value is not None and weight]
+    weight = sum(weight for _, weight in known)
+    return sum(value * weight for value, weight in known) / weight if weight else None
 
 
 def _median(values: Iterable[float | None]) -> float | None:

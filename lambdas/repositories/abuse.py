@@ -12,6 +12,7 @@ from lambdas.repositories.call_models import AbuseItem
 
 _KEEP = 30 * 86_400
 _KNOWN = "known#"
+_THEN = " "  # between the two parts of a cursor, the first of which has none
 _REGION = AbuseItem.Meta.region
 
 
@@ -58,14 +59,27 @@ class Abuse:
         times, prefixes = self._add(f"premium#{account}", prefix, now)
         return times, sorted(prefixes)
 
-    def of(self, day: str, limit: int) -> list[Attempts]:
-        """Those of one day (YYYY-MM-DD, UTC), by time."""
-        found = []
-        for item in AbuseItem.by_day.query(f"abuse#{day}", limit=limit):
-            _, kind, name = item.pk.split("#", 2)
+    def of(
+        self, day: str, limit: int, after: str | None, kind: Kind | None = None, name: str = ""
+    ) -> tuple[list[Attempts], str | None]:
+        """Those of one day (YYYY-MM-DD, UTC), by time, and where to go on; of one ``kind`` and ``name``, or all."""
+        which = f"abuse#{day}"
+        sk, _, pk = (after or "").partition(_THEN)
+        if after and not (sk and pk.startswith("abuse#")):
+            return [], None  # a cursor of another list
+        start = {"account": {"S": which}, "sk": {"S": sk}, "pk": {"S": pk}} if after else None
+        found: list[Attempts] = []
+        last = after
+        for item in AbuseItem.by_day.query(which, last_evaluated_key=start):
+            _, its_kind, its_name = item.pk.split("#", 2)
+            if kind not in (None, its_kind) or name not in ("", its_name):
+                continue
+            if len(found) == limit:
+                return found, last
             others = sorted(item.others or ())
-            found.append(Attempts(cast(Kind, kind), name, int(item.sk[:10]), int(item.times or 0), others))
-        return found
+            found.append(Attempts(cast(Kind, its_kind), its_name, int(item.sk[:10]), int(item.times or 0), others))
+            last = f"{item.sk}{_THEN}{item.pk}"
+        return found, None
 
     def _add(self, what: str, other: str, now: float) -> tuple[int, set[str]]:
         """Once more; how often by now, and with which others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -22,9 +23,8 @@ from lambdas.decisions.limits import Limits, Rate
 from lambdas.decisions.provider import OutboundRoute, Settings
 from lambdas.decisions.values import Account
 from lambdas.repositories.feed import Conflict, Feed, Write
-from lambdas.repositories.items import guest_item, item_key
+from lambdas.repositories.items import item_key
 from lambdas.repositories.models import (
-    PROBES,
     AccountItem,
     AliasItem,
     BanItem,
@@ -39,8 +39,8 @@ from lambdas.repositories.models import (
 _Item = TypeVar("_Item", bound=DirectoryItem)
 
 
-_TRANSACTION = 100  # operations; DynamoDB takes no more
 _LONGEST_NAME = 1000  # octets; DynamoDB takes sort keys of 1,024
+_LAST = "\U0010ffff"  # sorts after whatever else a name may have there
 
 
 class Taken(Exception):
@@ -113,10 +113,24 @@ class Directory:
         except DeleteError as error:
             raise _translate(error, _gone(item)) from error
 
-    def page(self, listing: str, limit: int, after: str | None) -> Page:
-        """Up to ``limit`` items of a listing, in the order of their names, after the one called ``after``."""
-        condition = DirectoryItem.sk > after if after else None
-        found = list(DirectoryItem.listings.query(listing, condition, limit=limit + 1))
+    def page(
+        self,
+        listing: str,
+        limit: int,
+        after: str | None,
+        begins: str = "",
+        wanted: Callable[[Any], bool] | None = None,
+    ) -> Page:
+        """Up to ``limit`` items of a listing, in the order of their names, after the one whose sort key is ``after``;
+        only those whose sort keys begin so, and that are ``wanted``."""
+        begin, end = max(after or "", begins), begins + _LAST
+        if begin > end:
+            return Page([], None)
+        condition = DirectoryItem.sk.between(begin, end) if begin else None
+        size = limit + 2 if wanted is None else None  # as many at once as DynamoDB can, if not all are wanted
+        items = DirectoryItem.listings.query(listing, condition, page_size=size)
+        left = (item for item in items if item.sk != after and (wanted is None or wanted(item)))
+        found = list(itertools.islice(left, limit + 1))
         return Page(found[:limit], found[limit - 1].sk if len(found) > limit else None)
 
     def all(self, listing: str) -> Iterator[Any]:
@@ -156,50 +170,6 @@ class Directory:
         """While a domain is closing no account can be made in it, so that none is overlooked when it is deleted."""
         self.update(item, closing=closing)
 
-    def create_account(self, item: AccountItem, domain: DomainItem) -> None:
-        """Raises Taken if there is such an account, or the domain is about to go."""
-        try:
-            self._create_together([item], [domain])
-        except TransactWriteError as error:
-            raise _translate(error, Taken) from error
-
-    def create_accounts(self, items: list[AccountItem], domains: list[DomainItem]) -> None:
-        """All of them, or none: what was made is removed again if another one can't be. Raises Taken."""
-        size = _TRANSACTION - len(domains)
-        made = 0
-        try:
-            for begin in range(0, len(items), size):
-                self._create_together(items[begin : begin + size], domains)
-                made = begin + size
-        except BaseException as error:
-            with DirectoryItem.batch_write() as batch:
-                for item in items[:made]:
-                    batch.delete(item)
-            if isinstance(error, TransactWriteError):
-                raise _translate(error, Taken) from error
-            raise
-
-    def _create_together(self, items: list[AccountItem], domains: list[DomainItem]) -> None:
-        with TransactWrite(connection=connection()) as transaction:
-            for domain in domains:
-                open_ = (DomainItem.tenant == domain.tenant) & (DomainItem.closing == False)  # noqa: E712
-                transaction.condition_check(DomainItem, domain.pk, domain.sk, condition=open_)
-            for item in items:
-                item.created_at = int(time.time())
-                transaction.save(item, condition=DirectoryItem.pk.does_not_exist())
-                if item.tenant not in (PROBES, *(domain.tenant for domain in domains)):
-                    transaction.save(guest_item(item.aor))
-
-    def accounts_in(self, domain: DomainItem) -> bool:
-        """Whether there are any, guests' among them."""
-        own = any(item.aor.endswith(f"@{domain.name}") for item in self.all(f"accounts#{domain.tenant}"))
-        return own or bool(self.page(f"guests#{domain.name}", 1, None).items)
-
-    def change_account(self, item: AccountItem, now: float, **changes: Any) -> None:
-        """Set attributes; every edge learns of it. Raises Missing if the account is gone."""
-        version = round(now * 1000)
-        self.change(item, Change(aor=item.aor, version=version), now, **changes, version=version)
-
     def change_tenant(self, item: TenantItem, now: float, **changes: Any) -> None:
         """Set attributes; edges forget where its calls went. Raises Missing if the tenant is gone."""
         self.change(item, Change(version=0, tenant=item.id), now, **changes)
@@ -208,22 +178,12 @@ class Directory:
         """Nothing that was granted to its accounts holds any longer. Raises Missing if the tenant is gone."""
         self.change(item, Change(version=round(now * 1000), tenant=item.id), now, suspended=reason)
 
-    def delete_account(self, item: AccountItem, now: float) -> None:
-        """Every edge learns of it. Raises Missing if the account is gone already."""
-        unchanged = as_read(item)
-
-        def write(transaction: TransactWrite) -> None:
-            transaction.delete(item, condition=unchanged)
-            transaction.delete(guest_item(item.aor))
-
-        self._tell(item, Change(aor=item.aor, version=round(now * 1000)), now, write)
-
     def change(self, item: DirectoryItem, change: Change, now: float, **changes: Any) -> None:
         """Set attributes, and let every edge know. Raises Missing if it is gone, Stale if it is guarded and has
         changed."""
         changes["revision"] = new_revision()
         actions, unchanged = _actions(item, changes), as_read(item)
-        self._tell(item, change, now, lambda transaction: transaction.update(item, actions, condition=unchanged))
+        self.tell_of(item, change, now, lambda transaction: transaction.update(item, actions, condition=unchanged))
         for name, value in changes.items():
             setattr(item, name, value)
 
@@ -231,9 +191,11 @@ class Directory:
         """Delete, and let every edge know. Raises Missing if it is gone already, Stale if it is guarded and has
         changed."""
         unchanged = as_read(item)
-        self._tell(item, change, now, lambda transaction: transaction.delete(item, condition=unchanged))
+        self.tell_of(item, change, now, lambda transaction: transaction.delete(item, condition=unchanged))
 
-    def _tell(self, item: DirectoryItem, change: Change, now: float, write: Write) -> None:
+    def tell_of(self, item: DirectoryItem, change: Change, now: float, write: Write) -> None:
+        """Write, and let every edge know. Raises Missing if a condition of ``write`` fails, Stale if ``item`` is
+        guarded."""
         try:
             self.tell(change, now, write)
         except Missing as error:

@@ -44,13 +44,22 @@ class Events:
         ).save()
 
     def of(
-        self, tenant: str, day: str, limit: int, after: str | None, kind: Kind | None
+        self,
+        tenant: str,
+        day: str,
+        limit: int,
+        after: str | None,
+        kind: Kind | None = None,
+        about: str = "",
+        since: float | None = None,
     ) -> tuple[list[Event], str | None]:
-        """A tenant's events of ``day`` (YYYY-MM-DD, UTC), oldest first, and where to go on; of one ``kind`` or all."""
-        condition = EventItem.sk > after if after else None
-        wanted = EventItem.kind == kind if kind else None
-        query = EventItem.query(_partition(tenant, day), condition, wanted, page_size=limit + 1)
-        found = list(itertools.islice(query, limit + 1))
+        """A tenant's events of ``day`` (YYYY-MM-DD, UTC), oldest first, and where to go on; of one ``kind`` and about
+        one thing, or all."""
+        begin = f"{round((since or 0) * 1000):013d}"
+        size = limit + 2 if kind is None and not about else None  # as many at once as DynamoDB can, if not all count
+        query = EventItem.query(_partition(tenant, day), EventItem.sk >= max(begin, after or ""), page_size=size)
+        left = (item for item in query if item.sk != after and kind in (None, item.kind) and about in ("", item.about))
+        found = list(itertools.islice(left, limit + 1))
         events = [
             Event(cast(Kind, item.kind), float(item.at), item.text, item.about, item.call_id) for item in found[:limit]
         ]

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST = 10
 """Of one tenant."""
+AT_ONCE = 10
+"""Messages that the queue takes, or gives, at once."""
 _RACES = 8
 _LONGEST_DELAY = 12 * 3600 - 600  # seconds; SQS takes no more than 12 hours in all
 
@@ -45,7 +47,8 @@ class Full(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What has happened, for one hook. ``id`` is the same whenever it is told again; ``at`` is Unix time."""
+    """What has happened, for one hook, or for whom to mail it ``to``. ``id`` is the same whenever it is told again;
+    ``at`` is Unix time."""
 
     tenant: str
     hook: str
@@ -53,6 +56,7 @@ class Notice:
     id: str
     at: int
     data: dict[str, Any]
+    to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +117,35 @@ class Hooks:
         self._write(tenant, wanting, lambda transaction: transaction.save(item, condition=absent))
         return item
 
-    def delete(self, item: HookItem) -> None:
+    def change(self, item: HookItem, url: str, events: list[str]) -> None:
         """Raises Missing, Stale."""
+        revision = new_revision()
+        actions: list[Action] = [
+            HookItem.url.set(url), HookItem.events.set(events), HookItem.revision.set(revision)
+        ]  # fmt: skip
 
         def wanting(hooked: Hooked) -> Hooked:
-            if self.item(item.id) is None:
-                raise Missing
-            left = {kind: [name for name in names if name != item.name] for kind, names in hooked.items()}
-            return {kind: names for kind, names in left.items() if names}
+            left = self._others(item, hooked)
+            return left | {kind: [*left.get(kind, ()), item.name] for kind in events}
 
-        self._write(item.tenant, wanting, lambda transaction: transaction.delete(item, condition=as_read(item)))
+        unchanged = as_read(item)
+        self._write(item.tenant, wanting, lambda transaction: transaction.update(item, actions, condition=unchanged))
+        item.url, item.events, item.revision = url, events, revision
+
+    def delete(self, item: HookItem) -> None:
+        """Raises Missing, Stale."""
+        self._write(
+            item.tenant,
+            lambda hooked: self._others(item, hooked),
+            lambda transaction: transaction.delete(item, condition=as_read(item)),
+        )
+
+    def _others(self, item: HookItem, hooked: Hooked) -> Hooked:
+        """Without ``item``'s name. Raises Missing if there is no such hook any more."""
+        if self.item(item.id) is None:
+            raise Missing
+        left = {kind: [name for name in names if name != item.name] for kind, names in hooked.items()}
+        return {kind: names for kind, names in left.items() if names}
 
     def _existing(self, tenant: str, hooked: Hooked) -> Hooked:
         """Without the names of hooks that are gone."""
@@ -159,7 +182,7 @@ class Hooks:
         self._sqs  # noqa: B018
 
     def tell(self, notices: Sequence[Notice]) -> None:
-        """Have them, at most ten, delivered some time soon. The queue takes turns between tenants. Raises NotTold."""
+        """Have them, at most AT_ONCE, delivered soon. The queue takes turns between tenants. Raises NotTold."""
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
             {"Id": str(number), "MessageBody": json.dumps(asdict(notice)), "MessageGroupId": notice.tenant}
             for number, notice in enumerate(notices)
@@ -172,10 +195,10 @@ class Hooks:
             raise NotTold(f"{failed[0]['Code']}: {failed[0].get('Message', '')}")
 
     def receive(self, seconds: int) -> list[tuple[str, str, int]]:
-        """Up to ten messages, waiting for ``seconds``: each one's body, receipt, and how often it was received."""
+        """Up to AT_ONCE messages, waiting for ``seconds``: each one's body, receipt, and how often it was received."""
         reply = self._sqs.receive_message(
             QueueUrl=self._queue,
-            MaxNumberOfMessages=10,
+            MaxNumberOfMessages=AT_ONCE,
             WaitTimeSeconds=seconds,
             MessageSystemAttributeNames=["ApproximateReceiveCount"],
         )

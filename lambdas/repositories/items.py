@@ -13,6 +13,7 @@ from lambdas.repositories.models import (
     GuestItem,
     HookItem,
     IdempotencyItem,
+    ImportItem,
     MemberItem,
     PlanItem,
     ProviderItem,
@@ -29,6 +30,7 @@ _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
     AliasItem: ("DOMAIN#", "DOMAIN#"),  # the same key as a domain of that name: one of them only
     AccountItem: ("AOR#", "ACCOUNT#"),
     GuestItem: ("GUEST#", "GUEST#"),
+    ImportItem: ("IMPORT#", "IMPORT#"),
     ApiKeyItem: ("KEY#", "KEY#"),
     EdgeItem: ("EDGE#", "EDGE#"),
     BanItem: ("BAN#", "BAN#"),

@@ -47,7 +47,7 @@ class Leases:
     def renew(self, address: str, edge: Edge, placed: bool, now: float) -> Lease | None:
         """Renew in one write; None if the edge doesn't hold ``address``. ``placed``: it has told that the address has
         moved."""
-        update = "SET expires_at = :until, mesh = :mesh, certificate = :certificate"
+        update = "SET expires_at = :until, mesh = :mesh, certificate = :certificate, #region = :region"
         values: dict[str, Any] = {
             ":holder": {"S": edge.id},
             ":boot": {"S": edge.boot},
@@ -55,6 +55,7 @@ class Leases:
             ":until": {"N": str(now + LEASE_SECONDS)},
             ":mesh": {"S": edge.mesh},
             ":certificate": {"S": edge.certificate},
+            ":region": {"S": edge.region},
         }
         if placed:
             update += ", placed = :placed"
@@ -67,6 +68,7 @@ class Leases:
                     Key=_key(address),
                     UpdateExpression=update,
                     ConditionExpression="holder = :holder AND boot = :boot AND expires_at > :now",
+                    ExpressionAttributeNames={"#region": "region"},
                     ExpressionAttributeValues=values,
                     ReturnValues="ALL_NEW",
                 )
@@ -116,6 +118,7 @@ class Leases:
             "certificate": {"S": lease.certificate},
             "placed": {"BOOL": lease.placed},
             "exclusive_at": {"N": str(lease.exclusive_at)},
+            "region": {"S": lease.region},
         }
         return put_if(self._client, self._table, item, condition)
 
@@ -206,6 +209,7 @@ def _lease(item: Any) -> Lease:
         certificate=item["certificate"]["S"],
         placed=item.get("placed", {"BOOL": True})["BOOL"],
         exclusive_at=float(item.get("exclusive_at", {"N": "0"})["N"]),
+        region=item.get("region", {"S": ""})["S"],
     )
 
 

@@ -28,6 +28,10 @@ class Members:
     def get(self, tenant: str, email: str) -> MemberItem | None:
         return self._directory.get(MemberItem, f"{tenant}/{email}")
 
+    def owners(self, tenant: str) -> Iterator[str]:
+        """Their addresses."""
+        return (one.email for one in self._directory.all(f"members#{tenant}") if one.role == "owner")
+
     def create(self, tenant: str, email: str, role: str) -> MemberItem:
         """Raises Taken if there is such a member."""
         item = member_item(tenant, email, role)

@@ -99,6 +99,8 @@ class AliasItem(DirectoryItem, discriminator="alias"):
 
 
 class AccountItem(DirectoryItem, discriminator="account"):
+    """``made_by`` is the mark of the import that has made it."""
+
     aor = UnicodeAttribute()
     tenant = UnicodeAttribute()
     ha1_md5 = UnicodeAttribute()
@@ -111,6 +113,20 @@ class AccountItem(DirectoryItem, discriminator="account"):
     do_not_disturb = BooleanAttribute(default=False)
     limits = JSONAttribute(default=dict)
     suspended = UnicodeAttribute(default="")
+    made_by = UnicodeAttribute(null=True)
+
+    @property
+    def domain(self) -> str:
+        return self.aor.rpartition("@")[2]
+
+
+class ImportItem(DirectoryItem, discriminator="import"):
+    """An import of a tenant's that isn't finished, begun ``at`` (Unix time): the accounts that it makes have its
+    ``mark``."""
+
+    mark = UnicodeAttribute()
+    aors = ListAttribute[str]()
+    at = NumberAttribute()
 
 
 class GuestItem(DirectoryItem, discriminator="guest"):

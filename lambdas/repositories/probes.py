@@ -27,6 +27,7 @@ class Probes:
             at=report.at,
             register=register,
             call=call,
+            region=report.region,
             ttl=int(report.at) + _KEEP,
         ).save()
 
@@ -34,7 +35,7 @@ class Probes:
         """Those from ``begin`` on."""
         days = sorted({_day(begin), _day(now)} | {_day(at) for at in range(int(begin), int(now), _DAY)})
         return [
-            Point(item.address, float(item.at), _seconds(item.register), _seconds(item.call))
+            Point(item.address, float(item.at), _seconds(item.register), _seconds(item.call), item.region)
             for day in days
             for item in ProbeItem.query(f"probes#{day}", ProbeItem.sk >= f"{begin:016.3f}")
         ]
@@ -50,6 +51,7 @@ class Probes:
                 call=bucket.call,
                 probes=bucket.probes,
                 good=bucket.good,
+                region=bucket.region,
                 ttl=bucket.begin + _KEEP,
             ).save()
 
@@ -63,6 +65,7 @@ class Probes:
                 int(item.good or 0),
                 _seconds(item.register),
                 _seconds(item.call),
+                item.region,
             )
             for item in ProbeItem.query(_HOURS, ProbeItem.sk >= f"{int(begin):010d}")
         ]

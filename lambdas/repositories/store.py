@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.update import Action
 
-from lambdas.repositories.directory import Directory, Missing, Page
+from lambdas.repositories.directory import Directory, Missing
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, StoreItem
 
@@ -42,7 +42,7 @@ class Store:
 
     def get(self, tenant: str, key: str) -> Stored | None:
         item = self._directory.get(StoreItem, f"{tenant}/{key}")
-        return _stored(item) if item is not None else None
+        return stored(item) if item is not None else None
 
     def put(self, tenant: str, key: str, value: str) -> None:
         """Raises Full where it would be one value too many."""
@@ -68,10 +68,7 @@ class Store:
             raise Missing
         self._directory.delete(item)
 
-    def page(self, tenant: str, limit: int, after: str | None) -> Page:
-        page = self._directory.page(f"store#{tenant}", limit, after)
-        return Page([_stored(item) for item in page.items], page.following)
 
-
-def _stored(item: StoreItem) -> Stored:
+def stored(item: StoreItem) -> Stored:
+    """What an item says."""
     return Stored(item.key, item.value, int(item.changed_at))

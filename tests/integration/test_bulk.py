@@ -148,17 +148,19 @@ def test_accounts_of_another_tenants_domain_arent_made(fleet, tenant):
 
 _RACE = """
 import sys
+from lambdas.repositories.accounts import Accounts
 from lambdas.repositories.directory import Directory, Taken
 from lambdas.repositories.items import account_item
 from lambdas.repositories.models import AccountItem, DomainItem
 
 directory, (owner, name) = Directory(), sys.argv[1:]
+accounts = Accounts(directory)
 domain = directory.get(DomainItem, name)
 names = [f"u{number:03d}@{name}" for number in range(150)]
 items = [account_item(aor, owner, "0", "0", "") for aor in names]
-directory.create_account(account_item(names[120], owner, "0", "0", "mine"), domain)
+accounts.create(account_item(names[120], owner, "0", "0", "mine"), domain)
 try:
-    directory.create_accounts(items, [domain])
+    accounts.create_all(owner, items, [domain])
 except Taken:
     left = directory.existing(AccountItem, names)
     print(sorted(left) == [names[120]], directory.get(AccountItem, names[120]).display_name)
@@ -171,14 +173,62 @@ def test_an_account_that_somebody_made_meanwhile_takes_nothing_with_it(fleet, te
     assert in_the_directory(fleet, _RACE, owner, domain) == "True mine"
 
 
+_DEATH = """
+import sys, time
+from lambdas.repositories import accounts as module
+from lambdas.repositories.accounts import Accounts, UnderWay
+from lambdas.repositories.directory import Directory
+from lambdas.repositories.items import account_item
+from lambdas.repositories.models import AccountItem, DomainItem
+
+directory, (owner, name) = Directory(), sys.argv[1:]
+accounts, domain = Accounts(directory), directory.get(DomainItem, name)
+names = [f"u{number:03d}@{name}" for number in range(150)]
+
+def items():
+    return [account_item(aor, owner, "0", "0", "") for aor in names]
+
+class Dying(Accounts):
+    def _take_back(self, note):
+        pass
+
+    def _together(self, items, domains, note=None, last=False):
+        if last:
+            raise SystemError("killed")
+        super()._together(items, domains, note, last)
+
+try:
+    Dying(directory).create_all(owner, items(), [domain])
+except SystemError:
+    print(len(directory.existing(AccountItem, names)))
+try:
+    accounts.create_all(owner, items(), [domain])
+except UnderWay:
+    print("under way")
+module.UNFINISHED = -1
+accounts.create_all(owner, items(), [domain])
+print(len(directory.existing(AccountItem, names)))
+try:
+    accounts.create_all(owner, items(), [domain])
+except module.Taken:
+    print(len(directory.existing(AccountItem, names)))
+"""
+
+
+def test_what_an_import_has_made_that_died_is_taken_back_by_the_next_one(fleet, tenant):
+    owner, _, domain = tenant
+    assert in_the_directory(fleet, _DEATH, owner, domain).split("\n") == ["98", "under way", "150", "150"]
+
+
 _GUEST = """
 import sys
+from lambdas.repositories.accounts import Accounts
 from lambdas.repositories.directory import Directory
 from lambdas.repositories.items import account_item
 from lambdas.repositories.models import DomainItem
 
 directory, (guest, name) = Directory(), sys.argv[1:]
-directory.create_account(account_item(f"ann@{name}", guest, "0", "0", ""), directory.get(DomainItem, name))
+Accounts(directory).create(account_item(f"ann@{name}", guest, "0", "0", ""), directory.get(DomainItem, name))
 """
 
 

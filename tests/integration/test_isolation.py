@@ -89,6 +89,8 @@ def bodies(victim, own_domain):
         ("POST", "/v1/bans"): {"network": "192.0.2.7"},
         ("POST", "/v1/members"): {"tenant": victim.tenant, "email": "mallory@example.com"},
         ("PATCH", "/v1/members/{email}"): {"role": "read-only"},
+        ("PATCH", "/v1/edges/{edge}"): {"addresses": ["203.0.113.99"]},
+        ("PATCH", "/v1/hooks/{name}"): {"url": "https://192.0.2.7/"},
         ("POST", "/v1/hooks"): {
             "tenant": victim.tenant,
             "name": victim.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from lambdas.api import abuse
@@ -17,11 +17,11 @@ from lambdas.api.provisioning.common import (
     DomainName,
     Flag,
     Input,
+    ListingDep,
     ListPage,
-    Paging,
-    PagingDep,
     TenantQuery,
     Username,
+    alike,
     chosen_tenant,
     found_or_404,
     new_password,
@@ -155,7 +155,7 @@ def create_account(body: NewAccount, services: ServicesDep, who: CallerDep) -> A
     password = body.password or new_password()
     item = new_account_item(body, domain.tenant, password)
     try:
-        services.directory.create_account(item, domain)
+        services.accounts.create(item, domain)
     except Taken as error:
         detail = f"{aor} exists already (see /v1/accounts/{aor}/password), or its domain is being deleted."
         raise Problem(409, detail) from error
@@ -166,13 +166,17 @@ def create_account(body: NewAccount, services: ServicesDep, who: CallerDep) -> A
 def list_accounts(
     services: ServicesDep,
     who: CallerDep,
-    paging: PagingDep,
+    listing: ListingDep,
     tenant: TenantQuery = None,
+    domain: Annotated[str | None, Query(description="Only those of this domain.")] = None,
+    enabled: bool | None = None,
+    suspended: bool | None = None,
+    plan: Annotated[str | None, Query(description="Only those with this dial plan.")] = None,
 ) -> ListPage[Account]:
     """A tenant's accounts, by AOR."""
     owner = chosen_tenant(tenant, who, services)
-    page = services.directory.page(f"accounts#{owner}", paging.limit, paging.after)
-    return ListPage(items=[shown(item) for item in page.items], next=Paging.following(page))
+    wanted = alike(domain=domain, enabled=enabled, suspended=suspended, plan=plan)
+    return listing.page(services, AccountItem, f"accounts#{owner}", shown, wanted)
 
 
 @router.get("/{aor}", responses=responses(401, 404))
@@ -209,7 +213,7 @@ def delete_account(aor: str, services: ServicesDep, who: CallerDep) -> None:
     """Remove an account and its bindings."""
     item = _account(aor, services, who)
     try:
-        services.directory.delete_account(item, services.clock())
+        services.accounts.delete(item, services.clock())
     except Missing as error:
         raise Problem(404, f"There is no account {aor!r}.") from error
     _remove_bindings(item.aor, None, services)
@@ -269,7 +273,7 @@ def _suspend(item: AccountItem, reason: str, services: Services) -> None:
 
 def _update(services: Services, item: AccountItem, changes: dict[str, Any]) -> None:
     try:
-        services.directory.change_account(item, services.clock(), **changes)
+        services.accounts.change(item, services.clock(), **changes)
     except Missing as error:
         raise Problem(404, f"There is no account {item.aor!r}.") from error
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import responses
-from lambdas.api.provisioning.common import Day
+from lambdas.api.provisioning.common import Day, ListPage, Paging, PagingDep
 from lambdas.api.security import AdminDep, ServicesDep
+from lambdas.repositories.abuse import Kind
 
 router = APIRouter(prefix="/attempts", tags=["bans"], route_class=AuditedRoute)
-
-_MOST = 10_000
 
 
 class Attempts(BaseModel):
     kind: Annotated[
-        Literal["account", "source", "premium"],
+        Kind,
         Field(description="Failures as an account, failures from a source, or an account's calls to premium numbers."),
     ]
     name: Annotated[str, Field(description="The account, or the source's address.")]
@@ -29,7 +28,15 @@ class Attempts(BaseModel):
 
 
 @router.get("", responses=responses(400, 401, 403))
-def list_attempts(services: ServicesDep, _: AdminDep, day: Annotated[Day, Query(description="UTC.")]) -> list[Attempts]:
-    """A day's, in stretches of ten minutes; 10,000 at most. Needs an administration key."""
-    found = services.abuse.of(day.isoformat(), _MOST)
-    return [Attempts(kind=one.kind, name=one.name, at=one.at, times=one.times, others=one.others) for one in found]
+def list_attempts(
+    services: ServicesDep,
+    _: AdminDep,
+    paging: PagingDep,
+    day: Annotated[Day, Query(description="UTC.")],
+    kind: Annotated[Kind | None, Query(description="Only these.")] = None,
+    name: Annotated[str, Query(description="Only those of this account or source.")] = "",
+) -> ListPage[Attempts]:
+    """A day's, in stretches of ten minutes. Needs an administration key."""
+    found, following = services.abuse.of(day.isoformat(), paging.limit, paging.after, kind, name)
+    items = [Attempts(kind=one.kind, name=one.name, at=one.at, times=one.times, others=one.others) for one in found]
+    return ListPage(items=items, next=Paging.cursor(following))

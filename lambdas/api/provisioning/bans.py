@@ -12,8 +12,9 @@ from lambdas.api import abuse
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
-from lambdas.api.security import AdminDep, ServicesDep
+from lambdas.api.provisioning.common import Input, ListingDep, ListPage
+from lambdas.api.security import AdminDep, Caller, ServicesDep
+from lambdas.api.services import Services
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.models import BanItem
 
@@ -67,21 +68,31 @@ def add_ban(body: NewBan, services: ServicesDep, _: AdminDep) -> Ban:
 
 
 @router.get("", responses=responses(400, 401, 403))
-def list_bans(services: ServicesDep, _: AdminDep, paging: PagingDep) -> ListPage[Ban]:
+def list_bans(services: ServicesDep, _: AdminDep, listing: ListingDep) -> ListPage[Ban]:
     """The bans that haven't run out, those of the service's own among them."""
-    page = services.directory.page("bans", paging.limit, paging.after)
     now = services.clock()
-    return ListPage(items=[_shown(item) for item in page.items if item.until > now], next=Paging.following(page))
+    return listing.page(services, BanItem, "bans", _shown, lambda item: item.until > now)
+
+
+@router.get("/{network:path}", responses=responses(401, 403, 404))
+def read_ban(network: str, services: ServicesDep, who: AdminDep) -> Ban:
+    """One ban."""
+    return _shown(_ban(network, services, who))
 
 
 @router.delete("/{network:path}", status_code=204, responses=responses(401, 403, 404))
 def lift_ban(network: str, services: ServicesDep, who: AdminDep) -> None:
     """Take from that network again."""
-    item = services.directory.get(BanItem, network)
-    if item is None:
-        raise Problem(404, f"{network!r} isn't banned.")
-    check(item, who)
+    item = _ban(network, services, who)
     try:
         services.directory.delete(item)
     except Missing as error:
         raise Problem(404, f"{network!r} isn't banned.") from error
+
+
+def _ban(network: str, services: Services, who: Caller) -> BanItem:
+    item = services.directory.get(BanItem, network)
+    if item is None or item.until <= services.clock():
+        raise Problem(404, f"{network!r} isn't banned.")
+    check(item, who)
+    return item

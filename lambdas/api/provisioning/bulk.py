@@ -19,6 +19,7 @@ from lambdas.api.provisioning.accounts import Account, NewAccount, new_account_i
 from lambdas.api.provisioning.common import TenantQuery, chosen_tenant, new_password
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
+from lambdas.repositories.accounts import UNFINISHED, UnderWay
 from lambdas.repositories.directory import Taken
 from lambdas.repositories.models import AccountItem, DomainItem
 
@@ -144,7 +145,10 @@ def _make(wanted: list[NewAccount], tenant: str, domains: dict[str, DomainItem |
         items.append(item)
         made.append(Made(aor=item.aor, password=None if one.password else password))
     try:
-        services.directory.create_accounts(items, [domain for domain in domains.values() if domain is not None])
+        services.accounts.create_all(tenant, items, [domain for domain in domains.values() if domain is not None])
+    except UnderWay as error:
+        detail = f"Another import of this tenant is under way, or has died: try again in {UNFINISHED} s at the latest."
+        raise Problem(409, detail) from error
     except Taken as error:
         detail = "Nothing was imported: somebody else has made one of the accounts, or deleted a domain, just now."
         raise Problem(409, detail) from error

@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import responses
-from lambdas.api.provisioning.common import Day, ListPage, Paging, PagingDep, TenantQuery, chosen_tenant
+from lambdas.api.provisioning.common import Day, ListPage, Paging, PagingDep, Since, TenantQuery, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.repositories.calls import Call as StoredCall
+from lambdas.repositories.calls import Wanted
 
 router = APIRouter(prefix="/calls", tags=["calls"], route_class=AuditedRoute)
 
@@ -57,10 +58,18 @@ def list_calls(
     paging: PagingDep,
     day: Annotated[Day, Query(description="The day on which they were started, UTC.")],
     tenant: TenantQuery = None,
+    since: Since = None,
+    account: Annotated[str, Query(description="Only those that count to this account.")] = "",
+    caller: Annotated[str, Query(description="Only those by this caller, like `alice@example.com`.")] = "",
+    called: Annotated[str, Query(description="Only those to this, like `bob@example.com`.")] = "",
+    call_id: Annotated[str, Query(description="Only the one with this SIP Call-ID.")] = "",
+    answered: Annotated[bool | None, Query(description="Only those that somebody took, or nobody.")] = None,
 ) -> ListPage[Call]:
-    """A tenant's calls of a day, oldest first. They are here within seconds of being answered, or of failing."""
+    """A tenant's calls of a day, oldest first. They are here within seconds of being answered, or of failing. Where few
+    of many are asked for, a page may have fewer than `limit`: go on until `next` is null."""
     owner = chosen_tenant(tenant, who, services)
-    calls, following = services.calls.of(owner, day.isoformat(), paging.limit, paging.after)
+    wanted = Wanted(since, account, caller, called, call_id, answered)
+    calls, following = services.calls.of(owner, day, paging.limit, paging.after, wanted)
     return ListPage(items=[_shown(call) for call in calls], next=Paging.cursor(following))
 
 

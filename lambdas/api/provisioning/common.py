@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import secrets
+from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Query
@@ -15,7 +16,8 @@ from lambdas.api.problems import Problem
 from lambdas.api.security import Caller
 from lambdas.api.services import Services
 from lambdas.repositories.directory import Page
-from lambdas.repositories.models import TenantItem
+from lambdas.repositories.items import item_key
+from lambdas.repositories.models import DirectoryItem, TenantItem
 
 _Shown = TypeVar("_Shown")
 # Without 0 O o, 1 l I: passwords are read out, and typed on the keys of a phone. So none begins with 0x either,
@@ -62,6 +64,46 @@ class Paging:
 PagingDep = Annotated[Paging, Depends(Paging)]
 
 
+class Listing:
+    """Which things of a list: those of a page whose names begin with ``prefix``."""
+
+    def __init__(
+        self,
+        paging: PagingDep,
+        prefix: Annotated[str, Query(max_length=200, description="Only those whose names begin so.")] = "",
+    ) -> None:
+        self._paging = paging
+        self._prefix = prefix
+
+    def page(
+        self,
+        services: Services,
+        kind: type[DirectoryItem],
+        listing: str,
+        shown: Callable[[Any], _Shown],
+        wanted: Callable[[Any], bool] | None = None,
+        within: str = "",
+    ) -> ListPage[_Shown]:
+        """``within`` is what the directory's names have before those that people know."""
+        begins = item_key(kind, within + self._prefix)[1]
+        page = services.directory.page(listing, self._paging.limit, self._paging.after, begins, wanted)
+        return ListPage(items=[shown(item) for item in page.items], next=Paging.following(page))
+
+
+ListingDep = Annotated[Listing, Depends(Listing)]
+
+
+def alike(**values: str | bool | None) -> Callable[[Any], bool] | None:
+    """Whether a thing's attributes have these values, or (``true`` and ``false``) any at all. None is as it may be."""
+    given = {name: value for name, value in values.items() if value is not None}
+
+    def fits(item: Any) -> bool:
+        found = ((getattr(item, name), value) for name, value in given.items())
+        return all(bool(one) is value if isinstance(value, bool) else one == value for one, value in found)
+
+    return fits if given else None
+
+
 def new_password() -> str:
     """20 characters, 116 bits, for the one who wants no password of their own choice."""
     return "".join(secrets.choice(_LEGIBLE) for _ in range(20))
@@ -84,6 +126,11 @@ def _day(text: object) -> datetime.date:
 
 
 Day = Annotated[datetime.date, BeforeValidator(_day)]
+
+Since = Annotated[
+    float | None,
+    Query(ge=0, le=1e11, allow_inf_nan=False, description="Only what began then or later: Unix time in seconds."),
+]
 
 
 def _domain_name(text: str) -> str:

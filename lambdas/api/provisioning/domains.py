@@ -17,15 +17,15 @@ from lambdas.api.provisioning.common import (
     DomainName,
     Flag,
     Input,
+    ListingDep,
     ListPage,
-    Paging,
-    PagingDep,
+    alike,
     chosen_tenant,
     found_or_404,
 )
 from lambdas.api.security import Caller, CallerDep, ServicesDep
 from lambdas.api.services import Services
-from lambdas.repositories.directory import Page, Taken
+from lambdas.repositories.directory import Taken
 from lambdas.repositories.items import domain_item
 from lambdas.repositories.models import DomainItem
 
@@ -94,16 +94,12 @@ def create_domain(body: NewDomain, services: ServicesDep, who: CallerDep) -> Dom
 def list_domains(
     services: ServicesDep,
     who: CallerDep,
-    paging: PagingDep,
+    listing: ListingDep,
     tenant: Annotated[str | None, Query(description="Only this tenant's.")] = None,
 ) -> ListPage[Domain]:
     """The tenant's domains, by name; with an administration key, all."""
-    wanted = None if who.admin and tenant is None else chosen_tenant(tenant, who, services)
-    items = [item for item in services.directory.all("domains") if wanted is None or item.tenant == wanted]
-    rest = [item for item in items if paging.after is None or item.sk > paging.after]
-    shown = rest[: paging.limit]
-    page = Page(shown, shown[-1].sk if len(rest) > len(shown) else None)
-    return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
+    owner = None if who.admin and tenant is None else chosen_tenant(tenant, who, services)
+    return listing.page(services, DomainItem, "domains", _shown, alike(tenant=owner))
 
 
 @router.get("/{name}", responses=responses(401, 404))
@@ -132,7 +128,7 @@ def delete_domain(name: str, services: ServicesDep, who: CallerDep) -> None:
     if item.default and services.sign_up:
         raise Problem(409, f"{item.name} is where people sign up; switch that off first.")
     services.directory.close_domain(item, True)
-    if services.directory.accounts_in(item):
+    if services.accounts.any_in(item):
         services.directory.close_domain(item, False)
         raise Problem(409, f"{item.name} still has accounts; delete those first.")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Request
@@ -14,7 +15,7 @@ from lambdas.api.audit import AuditedRoute
 from lambdas.api.enrolment import Enrolled, PublicKey, become
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
+from lambdas.api.provisioning.common import Input, ListingDep, ListPage
 from lambdas.api.security import AdminDep, Caller, ServicesDep
 from lambdas.api.services import Services
 from lambdas.repositories.directory import Missing, Taken
@@ -46,6 +47,10 @@ class NewEdge(Input):
     addresses: EdgeAddresses
 
 
+class EdgeChange(Input):
+    addresses: EdgeAddresses
+
+
 class Edge(BaseModel):
     id: str
     public_key: str
@@ -61,7 +66,7 @@ def _shown(item: EdgeItem, services: Services) -> Edge:
 @router.post("", status_code=201, responses=responses(401, 403, 409, 422))
 def register_edge(body: NewEdge, services: ServicesDep, _: AdminDep) -> Edge:
     """Let an edge into the fleet. Needs an administration key."""
-    item = edge_item(body.id, body.public_key, sorted(set(body.addresses)))
+    item = edge_item(body.id, body.public_key, list(dict.fromkeys(body.addresses)))
     try:
         services.directory.create(item)
     except Taken as error:
@@ -89,7 +94,7 @@ class Enrolment(Input):
 def make_token(body: NewToken, services: ServicesDep, _: AdminDep) -> Token:
     """A token with which a machine enrols itself as an edge; with the name of one that is there already, in its place.
     Needs an administration key."""
-    addresses = tuple(sorted(set(body.addresses), key=body.addresses.index))
+    addresses = tuple(dict.fromkeys(body.addresses))
     return Token(token=letters.write("enrol", body.id, services, addresses=addresses, seconds=60 * body.minutes))
 
 
@@ -109,10 +114,9 @@ def enrol(body: Enrolment, request: Request, services: ServicesDep) -> Enrolled:
 
 
 @router.get("", responses=responses(400, 401, 403))
-def list_edges(services: ServicesDep, _: AdminDep, paging: PagingDep) -> ListPage[Edge]:
+def list_edges(services: ServicesDep, _: AdminDep, listing: ListingDep) -> ListPage[Edge]:
     """The fleet."""
-    page = services.directory.page("edges", paging.limit, paging.after)
-    return ListPage(items=[_shown(item, services) for item in page.items], next=Paging.following(page))
+    return listing.page(services, EdgeItem, "edges", lambda item: _shown(item, services))
 
 
 @router.get("/{edge}", responses=responses(401, 403, 404))
@@ -121,21 +125,39 @@ def read_edge(edge: str, services: ServicesDep, who: AdminDep) -> Edge:
     return _shown(_edge(edge, services, who), services)
 
 
+@router.patch("/{edge}", responses=responses(401, 403, 404, 409, 412, 422))
+def change_edge(edge: str, body: EdgeChange, services: ServicesDep, who: AdminDep) -> Edge:
+    """Let it hold other addresses. It gives up what it may hold no longer within 10 s. Needs an administration key."""
+    item = _edge(edge, services, who)
+    addresses = list(dict.fromkeys(body.addresses))
+    _check_accounts(edge, set(item.addresses) - set(addresses), services)
+    try:
+        services.directory.update(item, addresses=addresses)
+    except Missing as error:
+        raise Problem(404, f"There is no edge {edge!r}.") from error
+    return _shown(item, services)
+
+
 @router.delete("/{edge}", status_code=204, responses=responses(401, 403, 404, 409))
 def remove_edge(edge: str, services: ServicesDep, who: AdminDep) -> None:
     """Take an edge out of the fleet: within 10 s nothing that it says is accepted, and its leases run out."""
     item = _edge(edge, services, who)
-    for address in item.addresses:
+    _check_accounts(edge, item.addresses, services)
+    try:
+        services.directory.delete(item)
+    except Missing as error:
+        raise Problem(404, f"There is no edge {edge!r}.") from error
+
+
+def _check_accounts(edge: str, addresses: Iterable[str], services: Services) -> None:
+    """Raises Problem where provider accounts are registered from an address that nobody else may hold."""
+    for address in addresses:
         left = services.assignments.count(address) if services.edges_for(address) == [edge] else 0
         if left:
             detail = (
                 f"{left} provider accounts are registered from {address}; stop the edge, they move within a minute."
             )
             raise Problem(409, detail)
-    try:
-        services.directory.delete(item)
-    except Missing as error:
-        raise Problem(404, f"There is no edge {edge!r}.") from error
 
 
 def _edge(edge: str, services: Services, who: Caller) -> EdgeItem:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import responses
-from lambdas.api.provisioning.common import Day, ListPage, Paging, PagingDep, chosen_tenant
+from lambdas.api.provisioning.common import Day, ListPage, Paging, PagingDep, Since, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
 
 router = APIRouter(prefix="/events", tags=["events"], route_class=AuditedRoute)
@@ -39,10 +39,12 @@ def list_events(
     day: Annotated[Day, Query(description="UTC.")],
     tenant: Annotated[str | None, Query(description="With an administration key: whose, or the service's own.")] = None,
     kind: Annotated[Kind | None, Query(description="Only these.")] = None,
+    about: Annotated[str, Query(description="Only those about this, or with this key.")] = "",
+    since: Since = None,
 ) -> ListPage[Event]:
     """A tenant's events of a day, oldest first. They are kept for 30 days."""
     owner = "" if who.admin and tenant is None else chosen_tenant(tenant, who, services)
-    events, following = services.events.of(owner, day.isoformat(), paging.limit, paging.after, kind)
+    events, following = services.events.of(owner, day.isoformat(), paging.limit, paging.after, kind, about, since)
     items = [
         Event(kind=event.kind, at=event.at, about=event.about, call_id=event.call_id, text=event.text)
         for event in events

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import base64
 import secrets
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.delivering import TIMEOUT, check
+from lambdas.api.notices import Kind
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
     Input,
+    ListingDep,
     ListPage,
-    Paging,
-    PagingDep,
     TenantQuery,
     chosen_tenant,
     found_or_404,
@@ -30,15 +30,20 @@ from lambdas.repositories.models import HookItem
 
 router = APIRouter(prefix="/hooks", tags=["webhooks"], route_class=AuditedRoute)
 
-Wanted = Literal["call.started", "call.answered", "call.failed", "call.ended", "registration.changed"]
 Url = Annotated[str, Field(max_length=500, examples=["https://www.example.com/hook"])]
+Kinds = Annotated[list[Kind], Field(min_length=1, max_length=len(get_args(Kind)), description="What it hears of.")]
 
 
 class NewHook(Input):
     tenant: Annotated[str | None, Field(description="Needed with an administration key.")] = None
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", examples=["crm"])]
     url: Url
-    events: Annotated[list[Wanted], Field(min_length=1, max_length=5, description="What it hears of.")]
+    events: Annotated[Kinds, Field(description="What it hears of; all, if left out.")] = list(get_args(Kind))
+
+
+class HookChange(Input):
+    url: Url | None = None
+    events: Kinds | None = None
 
 
 class Hook(BaseModel):
@@ -64,11 +69,7 @@ def add_hook(body: NewHook, services: ServicesDep, who: CallerDep) -> HookWithSe
     tenant = chosen_tenant(body.tenant, who, services)
     if not services.hooks.available:
         raise Problem(409, "This installation has no queue for webhooks; whoever runs it has to set HOOKS_QUEUE.")
-    try:
-        outside = Outside(TIMEOUT)
-        outside.address(check(body.url, outside))
-    except OutsideError as error:
-        raise Problem(422, f"url: {error}.") from error
+    _reachable(body.url)
     secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
     try:
         item = services.hooks.create(tenant, body.name, body.url, sorted(set(body.events)), secret)
@@ -82,17 +83,40 @@ def add_hook(body: NewHook, services: ServicesDep, who: CallerDep) -> HookWithSe
 
 
 @router.get("", responses=responses(400, 401, 404))
-def list_hooks(services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: TenantQuery = None) -> ListPage[Hook]:
+def list_hooks(
+    services: ServicesDep,
+    who: CallerDep,
+    listing: ListingDep,
+    tenant: TenantQuery = None,
+    event: Annotated[Kind | None, Query(description="Only those that hear of this.")] = None,
+) -> ListPage[Hook]:
     """A tenant's webhooks, by name."""
     owner = chosen_tenant(tenant, who, services)
-    page = services.directory.page(f"hooks#{owner}", paging.limit, paging.after)
-    return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
+
+    def hears(item: HookItem) -> bool:
+        return event is None or event in item.events
+
+    return listing.page(services, HookItem, f"hooks#{owner}", _shown, hears, f"{owner}/")
 
 
 @router.get("/{name}", responses=responses(400, 401, 404))
 def read_hook(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> Hook:
     """One webhook."""
     return _shown(_hook(name, tenant, services, who))
+
+
+@router.patch("/{name}", responses=responses(400, 401, 404, 422))
+def change_hook(name: str, body: HookChange, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> Hook:
+    """Another URL, or other events; the secret stays."""
+    item = _hook(name, tenant, services, who)
+    if body.url is not None:
+        _reachable(body.url)
+    url, events = body.url or item.url, sorted(set(body.events or item.events))
+    try:
+        services.hooks.change(item, url, events)
+    except Missing as error:
+        raise Problem(404, f"There is no webhook {name!r}.") from error
+    return _shown(item)
 
 
 @router.post("/{name}/ping", status_code=202, responses=responses(400, 401, 404, 429, 503))
@@ -116,6 +140,15 @@ def remove_hook(name: str, services: ServicesDep, who: CallerDep, tenant: Tenant
         services.hooks.delete(_hook(name, tenant, services, who))
     except Missing as error:
         raise Problem(404, f"There is no webhook {name!r}.") from error
+
+
+def _reachable(url: str) -> None:
+    """Raises Problem if nothing may be delivered there."""
+    try:
+        outside = Outside(TIMEOUT)
+        outside.address(check(url, outside))
+    except OutsideError as error:
+        raise Problem(422, f"url: {error}.") from error
 
 
 def _hook(name: str, tenant: str | None, services: Services, who: CallerDep) -> HookItem:

@@ -9,8 +9,9 @@ from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import Flag, Input, ListPage, Paging, PagingDep, chosen_tenant, found_or_404
-from lambdas.api.security import CallerDep, OwnerDep, Role, ServicesDep, new_key
+from lambdas.api.provisioning.common import Flag, Input, ListingDep, ListPage, alike, chosen_tenant, found_or_404
+from lambdas.api.security import Caller, CallerDep, OwnerDep, Role, ServicesDep, new_key
+from lambdas.api.services import Services
 from lambdas.repositories.directory import Missing
 from lambdas.repositories.models import ApiKeyItem
 
@@ -66,22 +67,34 @@ def create_key(body: NewKey, services: ServicesDep, who: OwnerDep) -> KeyWithSec
 def list_keys(
     services: ServicesDep,
     who: CallerDep,
-    paging: PagingDep,
+    listing: ListingDep,
     tenant: Annotated[str | None, Query(description="With an administration key: whose, or its own kind.")] = None,
+    role: Role | None = None,
+    member: Annotated[str | None, Query(description="Only this member's own.")] = None,
 ) -> ListPage[Key]:
     """The keys of a tenant, without their secrets."""
     owner = "" if who.admin and tenant is None else chosen_tenant(tenant, who, services)
-    page = services.directory.page(f"keys#{owner}", paging.limit, paging.after)
-    return ListPage(items=[key_shown(item) for item in page.items], next=Paging.following(page))
+    return listing.page(services, ApiKeyItem, f"keys#{owner}", key_shown, alike(role=role, member=member))
+
+
+@router.get("/{key}", responses=responses(401, 404))
+def read_key(key: str, services: ServicesDep, who: CallerDep) -> Key:
+    """One key by its id, without its secret."""
+    return key_shown(_key(key, services, who))
 
 
 @router.delete("/{key}", status_code=204, responses=responses(401, 403, 404, 409))
 def delete_key(key: str, services: ServicesDep, who: OwnerDep) -> None:
     """Revoke a key, at once."""
-    item: ApiKeyItem = found_or_404(services.directory.get(ApiKeyItem, key), who, f"key {key!r}")
+    item = _key(key, services, who)
     if item.id == who.key:
         raise Problem(409, "This is the key you are using; revoke it with another one.")
     try:
         services.directory.delete(item)
     except Missing as error:
         raise Problem(404, f"There is no key {key!r}.") from error
+
+
+def _key(key: str, services: Services, who: Caller) -> ApiKeyItem:
+    item: ApiKeyItem = found_or_404(services.directory.get(ApiKeyItem, key), who, f"key {key!r}")
+    return item

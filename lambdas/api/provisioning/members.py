@@ -13,10 +13,10 @@ from lambdas.api.audit import AuditedRoute, note
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
     Input,
+    ListingDep,
     ListPage,
-    Paging,
-    PagingDep,
     TenantQuery,
+    alike,
     chosen_tenant,
     found_or_404,
 )
@@ -99,12 +99,11 @@ def add_member(body: NewMember, request: Request, services: ServicesDep, who: Ow
 
 @router.get("", responses=responses(400, 401, 404))
 def list_members(
-    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: TenantQuery = None
+    services: ServicesDep, who: CallerDep, listing: ListingDep, tenant: TenantQuery = None, role: Role | None = None
 ) -> ListPage[Member]:
     """A tenant's members, by address."""
     owner = chosen_tenant(tenant, who, services)
-    page = services.directory.page(f"members#{owner}", paging.limit, paging.after)
-    return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
+    return listing.page(services, MemberItem, f"members#{owner}", _shown, alike(role=role), f"{owner}/")
 
 
 @router.get("/{email}", responses=responses(400, 401, 404))

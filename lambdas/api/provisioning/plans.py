@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
@@ -13,10 +13,12 @@ from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
     Flag,
     Input,
+    ListingDep,
     ListPage,
     Paging,
     PagingDep,
     TenantQuery,
+    alike,
     chosen_tenant,
     found_or_404,
 )
@@ -127,12 +129,15 @@ class Simulated(BaseModel):
 
 @router.get("", responses=responses(400, 401, 404))
 def list_plans(
-    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: TenantQuery = None
+    services: ServicesDep,
+    who: CallerDep,
+    listing: ListingDep,
+    tenant: TenantQuery = None,
+    published: Annotated[bool | None, Query(description="Only those of which a version counts, or none.")] = None,
 ) -> ListPage[PlanShown]:
     """A tenant's dial plans, by name."""
     owner = chosen_tenant(tenant, who, services)
-    page = services.directory.page(f"plans#{owner}", paging.limit, paging.after)
-    return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
+    return listing.page(services, PlanItem, f"plans#{owner}", _shown, alike(published=published), f"{owner}/")
 
 
 @router.get("/{name}", responses=responses(400, 401, 404))

@@ -15,10 +15,10 @@ from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
     Flag,
     Input,
+    ListingDep,
     ListPage,
-    Paging,
-    PagingDep,
     TenantQuery,
+    alike,
     chosen_tenant,
     found_or_404,
 )
@@ -259,12 +259,15 @@ def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) ->
 
 @router.get("", responses=responses(400, 401, 404))
 def list_providers(
-    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: TenantQuery = None
+    services: ServicesDep, who: CallerDep, listing: ListingDep, tenant: TenantQuery = None, enabled: bool | None = None
 ) -> ListPage[Provider]:
     """A tenant's providers, by name."""
     owner = chosen_tenant(tenant, who, services)
-    page = services.directory.page(f"providers#{owner}", paging.limit, paging.after)
-    return ListPage(items=[_shown(item, services) for item in page.items], next=Paging.following(page))
+
+    def shown(item: ProviderItem) -> Provider:
+        return _shown(item, services)
+
+    return listing.page(services, ProviderItem, f"providers#{owner}", shown, alike(enabled=enabled), f"{owner}/")
 
 
 @router.get("/{name}", responses=responses(400, 401, 404))

@@ -70,13 +70,13 @@ def confirm(body: Confirmed, services: ServicesDep) -> Welcome:
     wanted = NewAccount(username=body.username, domain=domain.name)
     account = new_account_item(wanted, tenant.id, password)
     try:
-        services.directory.create_account(account, domain)
+        services.accounts.create(account, domain)
     except Taken as error:
         raise Problem(409, f"{account.aor} is somebody else's; choose another username.") from error
     try:
         letters.use_up(letter, services)
     except Problem:
-        services.directory.delete_account(account, services.clock())
+        services.accounts.delete(account, services.clock())
         raise
     services.directory.create(tenant)
     services.members.create(tenant.id, letter.to, "owner")

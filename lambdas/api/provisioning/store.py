@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep, TenantQuery, chosen_tenant
+from lambdas.api.provisioning.common import Input, ListingDep, ListPage, TenantQuery, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.repositories.directory import Missing
-from lambdas.repositories.store import KEY, LONGEST_VALUE, MOST_KEYS, Full, Stored
+from lambdas.repositories.models import StoreItem
+from lambdas.repositories.store import KEY, LONGEST_VALUE, MOST_KEYS, Full, Stored, stored
 
 router = APIRouter(prefix="/store", tags=["dial plans"], route_class=AuditedRoute)
 
@@ -31,21 +32,20 @@ class Value(BaseModel):
 
 @router.get("", responses=responses(400, 401, 404))
 def list_values(
-    services: ServicesDep, who: CallerDep, paging: PagingDep, tenant: TenantQuery = None
+    services: ServicesDep, who: CallerDep, listing: ListingDep, tenant: TenantQuery = None
 ) -> ListPage[Value]:
     """What is stored, by key."""
     owner = chosen_tenant(tenant, who, services)
-    page = services.store.page(owner, paging.limit, paging.after)
-    return ListPage(items=[_shown(stored) for stored in page.items], next=Paging.following(page))
+    return listing.page(services, StoreItem, f"store#{owner}", lambda item: _shown(stored(item)), within=f"{owner}/")
 
 
 @router.get("/{key}", responses=responses(400, 401, 404, 422))
 def read_value(key: _Key, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> Value:
     """One value, as scripts have it from `get(key)`."""
-    stored = services.store.get(chosen_tenant(tenant, who, services), key)
-    if stored is None:
+    found = services.store.get(chosen_tenant(tenant, who, services), key)
+    if found is None:
         raise _none(key)
-    return _shown(stored)
+    return _shown(found)
 
 
 @router.put("/{key}", status_code=204, responses=responses(400, 401, 404, 409, 422))
@@ -70,5 +70,5 @@ def _none(key: str) -> Problem:
     return Problem(404, f"Nothing is stored as {key!r}.")
 
 
-def _shown(stored: Stored) -> Value:
-    return Value(key=stored.key, value=stored.value, changed_at=stored.at)
+def _shown(found: Stored) -> Value:
+    return Value(key=found.key, value=found.value, changed_at=found.at)

@@ -6,7 +6,7 @@ import secrets
 from typing import Annotated, Any
 
 import phonenumbers
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api import abuse
@@ -14,7 +14,7 @@ from lambdas.api.audit import AuditedRoute
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning import bounds
-from lambdas.api.provisioning.common import Input, ListPage, Paging, PagingDep
+from lambdas.api.provisioning.common import Input, ListingDep, ListPage, alike
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import ProviderName
 from lambdas.api.security import AdminDep, Caller, CallerDep, ServicesDep
@@ -27,16 +27,19 @@ from lambdas.repositories.models import TenantItem
 router = APIRouter(prefix="/tenants", tags=["tenants"], route_class=AuditedRoute)
 
 
+TenantName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$",
+        examples=["Example Ltd"],
+    ),
+]
+
+
 class NewTenant(Input):
-    name: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=100,
-            pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$",
-            examples=["Example Ltd"],
-        ),
-    ]
+    name: TenantName
 
 
 class OutboundRoute(Input):
@@ -67,6 +70,7 @@ def _page_host(text: str) -> str:
 
 
 class TenantChange(Input):
+    name: TenantName | None = None
     country: Annotated[_Country | None, Field(description="Tells what national numbers mean.")] = None
     emergency_providers: Annotated[
         list[ProviderName] | None,
@@ -136,10 +140,15 @@ def create_tenant(body: NewTenant, services: ServicesDep, _: AdminDep) -> Tenant
 
 
 @router.get("", responses=responses(400, 401, 403))
-def list_tenants(services: ServicesDep, _: AdminDep, paging: PagingDep) -> ListPage[Tenant]:
-    """All tenants. Needs an administration key."""
-    page = services.directory.page("tenants", paging.limit, paging.after)
-    return ListPage(items=[_shown(item) for item in page.items], next=Paging.following(page))
+def list_tenants(
+    services: ServicesDep,
+    _: AdminDep,
+    listing: ListingDep,
+    name: Annotated[str | None, Query(description="Only those of this name.")] = None,
+    suspended: bool | None = None,
+) -> ListPage[Tenant]:
+    """All tenants, by id. Needs an administration key."""
+    return listing.page(services, TenantItem, "tenants", _shown, alike(name=name, suspended=suspended))
 
 
 @router.get("/{tenant}", responses=responses(401, 404))
