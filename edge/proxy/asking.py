@@ -96,5 +96,8 @@ class Asking:
 
     def resolved(self, ref: str, addresses: list[Address], fault: str, now: float) -> None:
         then = self._resolving.pop(ref, None)
-        if then is not None:
-            then(addresses, fault, now)
+        if then is None:
+            return
+        # A call that came back to us as a new one could go out again, and again.
+        others = [address for address in addresses if address[1] not in self.fleet_now.addresses]
+        then(others, fault if others == addresses else "that is this service itself", now)

@@ -142,7 +142,7 @@ class Branch:
         return True
 
     def cancel_transaction(self, transaction: ClientTransaction, now: float) -> None:
-        request = make_cancel(transaction.request)
+        request = make_cancel(transaction.request, self.context.why)
         self.core.begin(NonInviteClient(self.core, Nobody(), request, transaction.branch, transaction.flow), now)
 
     def hang_up(self, response: Response, now: float) -> None:

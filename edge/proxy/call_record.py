@@ -32,13 +32,23 @@ def leg(call_id: str, one: str, other: str) -> str:
 
 
 class CallRecord:
-    """One INVITE that isn't in a dialog. ``tenant`` pays for the call; ``provider`` is the one that it came from."""
+    """One INVITE that isn't in a dialog. ``attempt`` names it; ``tenant`` pays for the call; ``provider`` is the one
+    that it came from."""
 
     def __init__(
-        self, core: Core, incoming: Incoming, tenant: str, caller: str, called: str, provider: str, now: float
+        self,
+        core: Core,
+        incoming: Incoming,
+        attempt: str,
+        tenant: str,
+        caller: str,
+        called: str,
+        provider: str,
+        now: float,
     ) -> None:
         self._core = core
         self._incoming = incoming
+        self._attempt = attempt
         self._tenant = tenant
         self._caller = caller
         self._called = called
@@ -81,12 +91,15 @@ class CallRecord:
 
             self._core.journal(self._report(name, answer, response, branch, branches, now), written)
 
-    def failed(self, status: int, reason: str, branches: Sequence[Branch], now: float) -> None:
-        """Nobody has taken it."""
+    def failed(
+        self, status: int, reason: str, best: Branch | None, branches: Sequence[Branch], given_up: bool, now: float
+    ) -> None:
+        """Nobody has taken it. ``best`` is the branch whose answer goes back."""
+        answer = best.response if best is not None else None
         self._core.journal(
             CallFailed(
                 tenant=self._tenant,
-                call=leg(self._incoming.call_id, _tag(self._incoming.first["from"]), ""),
+                call=leg(self._attempt, "", ""),
                 call_id=_text(self._incoming.call_id),
                 caller=self._caller,
                 called=self._called,
@@ -101,6 +114,12 @@ class CallRecord:
                 user_agent=_text(self._incoming.value("user-agent") or "")[:_LONGEST],
                 legs=_legs(branches),
                 counted=sorted(self.counted),
+                attempt=self._attempt,
+                by="caller" if given_up else "",
+                account=best.target.account if best is not None else "",
+                called_address=best.flow.address if best is not None else "",
+                called_provider=best.provider if best is not None else "",
+                called_agent=_agent(answer) if answer is not None else "",
             )
         )
 
@@ -124,12 +143,17 @@ class CallRecord:
             providers=(self._provider, branch.provider),
             user_agents=(
                 _text(self._incoming.value("user-agent") or "")[:_LONGEST],
-                _text(response.get("user-agent") or response.get("server") or "")[:_LONGEST],
+                _agent(response),
             ),
             codecs=codecs(response.body) if (response.get("content-type") or "").startswith("application/sdp") else [],
             legs=_legs([branch, *(other for other in branches if other is not branch)]),
             counted=sorted(self.counted),
+            attempt=self._attempt,
         )
+
+
+def _agent(response: Response) -> str:
+    return _text(response.get("user-agent") or response.get("server") or "")[:_LONGEST]
 
 
 def _legs(branches: Sequence[Branch]) -> list[Leg]:

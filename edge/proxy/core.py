@@ -363,7 +363,7 @@ class Core(Answering, Asking, Hosting):
         self.respond(server, request, 200, now)
         context = self._contexts.get(invite)
         if context is not None:
-            context.cancel(now)
+            context.cancel(now, request.get("reason") or "")
 
     def _ack(self, incoming: Incoming, now: float) -> None:
         """The ACK of a 2xx: no transaction, forwarded by its flow token (§16.6 end, §17)."""

@@ -36,7 +36,7 @@ class HangingUp:
                 self._left[name] = len(call.sides)
                 self._core.counters["calls_ended"] += 1
                 for side in call.sides:
-                    self._send_bye(side, call.address, lambda at, call=call: self._told(call, at), now)  # type: ignore[misc]
+                    self._send_bye(side, call, lambda at, call=call: self._told(call, at), now)  # type: ignore[misc]
 
     def __bool__(self) -> bool:
         """Whether there is anything to forget."""
@@ -47,10 +47,17 @@ class HangingUp:
         if not self._left[call.call]:
             ended = self._core.wall(now)
             self._core.journal(
-                CallEnded(tenant=call.tenant, call=call.call, started=call.started, ended=ended, by="service")
+                CallEnded(
+                    tenant=call.tenant,
+                    call=call.call,
+                    started=call.started,
+                    ended=ended,
+                    by="service",
+                    reason=_reason(call.why),
+                )
             )
 
-    def _send_bye(self, side: Side, address: str, then: Callable[[float], None], now: float) -> None:
+    def _send_bye(self, side: Side, call: OpenCall, then: Callable[[float], None], now: float) -> None:
         core = self._core
         headers: list[Header] = [("route", f"Route: {route}") for route in side.routes]
         headers += [
@@ -59,10 +66,10 @@ class HangingUp:
             ("to", f"To: {side.receiver}"),
             ("call-id", f"Call-ID: {side.call_id}"),
             ("cseq", f"CSeq: {side.cseq} BYE"),
-            ("reason", 'Reason: SIP;cause=200;text="Ended by the service"'),
+            ("reason", f"Reason: {_reason(call.why)}"),
             ("content-length", "Content-Length: 0"),
         ]
-        flow = Flow(address, _PORT, "tcp", address, _PORT)  # from ourselves
+        flow = Flow(call.address, _PORT, "tcp", call.address, _PORT)  # from ourselves
         request = Request("BYE", side.uri, headers)
         server = NonInviteServer(_Nobody(core, then), (core.new_token(),), flow, "", now)
         try:
@@ -74,6 +81,11 @@ class HangingUp:
         except (Fault, ParseError):
             core.counters["calls_unreachable"] += 1  # the dialog is older than its tokens
             then(now)
+
+
+def _reason(why: str) -> str:
+    """A Reason value (RFC 3326)."""
+    return f'SIP;cause=200;text="Ended by the service{": " if why else ""}{why}"'
 
 
 class _Bye(ResponseContext):

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edge.providers.leg import phone_call_id
 from edge.providers.leg_token import ToPhone, ToProvider
 from edge.proxy.best import answer_of, best_of
 from edge.proxy.branch import Branch
-from edge.proxy.call_record import CallRecord, ended
+from edge.proxy.call_record import CallRecord
 from edge.proxy.early_media import ringing
 from edge.proxy.flow_token import CallReference, Destination
 from edge.proxy.provider_branch import make_branch
+from edge.proxy.recorded import Recorded
 from edge.proxy.stages import Stages
-from edge.proxy.surroundings import Surroundings
 from edge.proxy.validation import Incoming
 from edge.sip.message import Response
 from edge.sip.timers import TIMER_C
@@ -37,11 +36,12 @@ GIVE_UP = 20.0
 """Seconds after which a non-INVITE request is answered 480. Its sender stops waiting at 32 s, and a 408 may not be
 sent then (RFC 4320 §4.2)."""
 
+_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'  # so that phones don't show a call as missed
 _LAST_WORD = 2.0  # seconds for those that were cancelled to say so, before the caller hears that nobody answers
 _CANCEL_WAIT = 32.0  # §9.1: a branch that answers neither the CANCEL nor the INVITE is over after 64*T1
 
 
-class ResponseContext(Surroundings):
+class ResponseContext(Recorded):
     """From the request's arrival to its last response. ``timers`` is read by the TimerHeap."""
 
     def __init__(self, core: Core, incoming: Incoming, server: ServerTransaction, caller: str) -> None:
@@ -52,6 +52,7 @@ class ResponseContext(Surroundings):
         self.called = ""
         self.cancelled = False
         self.timers: dict[str, int] = {}
+        self.attempt = core.new_token() if self.invite and not incoming.to_tag else ""
         self._server = server
         self.ask_again: Callable[[str, list[int], float], None] | None = None
         """Puts the question once more, with what the decision says and the outcomes so far."""
@@ -61,6 +62,7 @@ class ResponseContext(Surroundings):
         self._stage_over = False
         self._delayed: list[Branch] = []
         self._given_up = False  # by the caller
+        self._why = ""  # as the caller's CANCEL says (RFC 3326)
         self._accepted = False  # by somebody called
         self._stage_from = 0  # the first of the present stage's branches
         self._located = False
@@ -72,8 +74,11 @@ class ResponseContext(Surroundings):
     # Deciding
 
     def on_decision(self, decision: Decision | None, now: float) -> None:
-        if self._server.answered or any(200 <= branch.status < 300 for branch in self._branches):
-            return  # cancelled, or taken, meanwhile
+        if any(200 <= branch.status < 300 for branch in self._branches):
+            return  # taken meanwhile
+        if self._server.answered:
+            self._too_late(decision, now)
+            return
         match decision:
             case Route():
                 self._follow(decision, now)
@@ -88,21 +93,21 @@ class ResponseContext(Surroundings):
             case _:
                 self._answer(500, now)
 
+    def _too_late(self, decision: Decision | None, now: float) -> None:
+        """The caller has given up meanwhile. The call is on record all the same, and counts no more."""
+        if isinstance(decision, Route | Reject):
+            self._recorded_for(decision.tenant, now)
+        if isinstance(decision, Route) and self._record is not None:
+            self._record.counted |= set(decision.counted)
+        if isinstance(decision, Route | Reject):
+            self._note_failure(487, self._why, now)
+
     def _reject(self, decision: Reject, now: float) -> None:
         self._recorded_for(decision.tenant, now)
-        said = f'SIP;cause={decision.status};text="{decision.reason}"' if decision.reason else ""
+        text = f"{decision.reason}: {decision.contact}" if decision.contact else decision.reason
+        said = f'SIP;cause={decision.status};text="{text}"' if text else ""
         self._note_failure(decision.status, said, now)
         self.core.reject(self._server, self.incoming, decision, now)
-
-    def _recorded_for(self, tenant: str, now: float) -> None:
-        if self.invite and tenant and self._record is None:
-            provider = self._from_provider.provider if self._from_provider is not None else ""
-            self._record = CallRecord(self.core, self.incoming, tenant, self.caller, self.called, provider, now)
-
-    def _note_failure(self, status: int, reason: str, now: float) -> None:
-        """The call ends with ``status``."""
-        if self._record is not None:
-            self._record.failed(status, reason, self._branches, now)
 
     def _follow(self, route: Route, now: float) -> None:
         self._recorded_for(route.tenant, now)
@@ -240,6 +245,7 @@ class ResponseContext(Surroundings):
                 self._record.answered(answer, response, branch, self._branches, self._forward_2xx, now)
             else:
                 self._forward_2xx(answer, now)
+            self._why = _ELSEWHERE
             self._cancel_all(now)
         else:
             if response.status >= 600:
@@ -264,14 +270,6 @@ class ResponseContext(Surroundings):
             self.forward([instead[0].model_copy(update={"instead": instead[1:]})], now)
         else:
             self._maybe_answer(now)
-
-    def note_end(self, status: int, now: float) -> None:
-        """The request was answered: if it is a BYE, its call is over."""
-        if self.incoming.request.method == "BYE":
-            call_id = self.incoming.call_id
-            if isinstance(self._destination, ToPhone):
-                call_id = phone_call_id(call_id, self._destination, self.core.fleet_now.tokens)
-            ended(self.core, self.incoming, call_id, self._call, status, now)
 
     def lost(self, branch: Branch, now: float) -> None:
         """§16.9. Inside a dialog the binding may have another flow by now: ask once."""
@@ -320,7 +318,7 @@ class ResponseContext(Surroundings):
     def _answer_best(self, now: float) -> None:
         best = best_of(self._branches)
         if self._given_up and best.status < 600:
-            self._answer(487, now)
+            self._answer(487, now, self._why)
         elif best.status == 408 and not self.invite:
             self._answer(480, now)
         else:
@@ -328,21 +326,22 @@ class ResponseContext(Surroundings):
             self._note_failure(answer.status, answer.get("reason") or "", now)
             self._server.respond(answer, now)
 
-    def _answer(self, status: int, now: float) -> None:
-        self._note_failure(status, "", now)
+    def _answer(self, status: int, now: float, reason: str = "") -> None:
+        self._note_failure(status, reason, now)
         self.core.respond(self._server, self.incoming.request, status, now)
 
     # Cancelling
 
-    def cancel(self, now: float) -> None:
-        """The caller's CANCEL (§16.10)."""
+    def cancel(self, now: float, why: str = "") -> None:
+        """The caller's CANCEL (§16.10); ``why`` is its Reason (RFC 3326)."""
         if self._server.answered or self._given_up:
             return
         self.cancelled = self._given_up = True
+        self._why = why
         if any(branch.response is None for branch in self._branches):
             self._cancel_all(now)
         elif all(branch.status >= 300 for branch in self._branches):
-            self._answer(487, now)  # nobody is rung: it is still being decided, or decided once more
+            self._answer(487, now, why)  # nobody is rung: it is still being decided, or decided once more
 
     def _cancel_all(self, now: float) -> None:
         delayed, self._delayed = self._delayed, []

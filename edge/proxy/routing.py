@@ -72,6 +72,7 @@ class Router:
             call_id=incoming.call_id,
             flow=incoming.flow,
             diversions=_diversions(incoming),
+            attempt=context.attempt,
         )
 
         def undecided(at: float) -> None:
@@ -158,6 +159,7 @@ class Router:
             core.unavailable(server, incoming, now)
             return
         caller = incoming.from_uri()
+        check_text(incoming.request, caller, incoming.to_uri())
         context = core.context(incoming, server, caller.address_of_record, now)
         context.called = incoming.to_uri().address_of_record
         context.came_from(provider)
@@ -171,6 +173,7 @@ class Router:
             call_id=incoming.call_id,
             flow=incoming.flow,
             diversions=_diversions(incoming),
+            attempt=context.attempt,
         )
 
         def undecided(at: float) -> None:

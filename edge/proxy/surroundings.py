@@ -28,6 +28,12 @@ class Surroundings:
     _stages: Stages
     _record: CallRecord | None
     _call: CallReference
+    _why: str
+
+    @property
+    def why(self) -> str:
+        """Why branches are cancelled, as a Reason value (RFC 3326), or ""."""
+        return self._why
 
     @property
     def invite(self) -> bool:

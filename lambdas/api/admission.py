@@ -13,6 +13,8 @@ from lambdas.decisions.provider import Settings
 from lambdas.decisions.values import Account
 from lambdas.repositories.usage import Busy
 
+BUSY = "too many calls are being set up at once; try again"
+
 _Stage = TypeVar("_Stage", bound=Stage)
 
 
@@ -54,13 +56,13 @@ class Admission:
             if not broken:
                 counted.append(scope)
             elif scope in (self._payer.aor, self._payer.tenant):
-                self._services.usage.withdraw(counted, self._question.call_id, self._services.clock())
+                self._services.usage.withdraw(counted, self._attempt, self._services.clock())
                 return _refusal(broken)
             else:  # only what is on that account
                 over.add(scope)
                 route = _without(route, lambda target: target.provider is not None and target.account in over)
                 if not any(_targets(route)) and not _ends(route):
-                    self._services.usage.withdraw(counted, self._question.call_id, self._services.clock())
+                    self._services.usage.withdraw(counted, self._attempt, self._services.clock())
                     return _refusal(broken)
         if not counted and route is decision and self._longest() is None:
             return route
@@ -98,9 +100,13 @@ class Admission:
 
     def _take(self, scope: str, limits: Limits) -> str:
         try:
-            return self._services.usage.admit(scope, limits, self._question.call_id, self._services.clock())
+            return self._services.usage.admit(scope, limits, self._attempt, self._services.clock())
         except Busy:
-            return "too many calls are being set up at once; try again"
+            return BUSY
+
+    @property
+    def _attempt(self) -> str:
+        return self._question.attempt or self._question.call_id
 
     def _longest(self) -> int | None:
         limits = (self._payer.limits.max_call_seconds, self._settings.limits.max_call_seconds)
@@ -114,6 +120,8 @@ class Admission:
 
 
 def _refusal(broken: str) -> Reject:
+    if broken == BUSY:
+        return Reject(status=503, reason=f"Service Unavailable: {BUSY}", retry_after=1)
     return Reject(status=403, reason=f"Forbidden: {broken}")
 
 

@@ -24,7 +24,7 @@ from lambdas.contract import (
 )
 from lambdas.decisions import report as decisions
 from lambdas.decisions.limits import NONE, rate_of
-from lambdas.repositories.calls import parties
+from lambdas.repositories.calls import SUSPENDED, parties
 from lambdas.repositories.hooks import NotTold
 
 router = APIRouter(prefix="/edge", tags=["edges"])
@@ -67,7 +67,7 @@ def _apply(report: Report, services: Services) -> None:
             rates = services.directory.settings(report.tenant).rates if report.counted and number else ()
             scopes = services.calls.answered(report, rate_of(number, rates))
             if report.sides and _is_suspended(report, services):
-                services.calls.end(report, services.clock())
+                services.calls.end(report, services.clock(), SUSPENDED)
             _spend(scopes, report.tenant, services)
         case CallFailed():
             services.calls.failed(report)
@@ -136,4 +136,4 @@ def _spend(scopes: list[str], tenant: str, services: Services) -> None:
             limits = account.limits if account is not None else NONE
         if limits.daily_spend is not None:
             for call in services.usage.deadlines(scope, limits, now):
-                services.calls.end_by(call.key, call.deadline)
+                services.calls.end_by(call.key, call.deadline, "daily_spend")

@@ -8,6 +8,8 @@
 4. Dial plans: asking again, targets instead of others, diversion, limits of duration, decisions to keep, open calls.
 5. Records of calls that nobody took, and of every leg; providers, codecs, user agents and reasons in records;
    who counts a call; networks that are banned; trying other edges out.
+6. The edge's own name for each INVITE; the called side and who gave up in records of calls that nobody took; why a
+   call is ended; Regions of edges.
 
 Both sides ignore fields they don't know, so either may be newer. A field is never removed or given another meaning;
 a decision of an unknown kind is answered to the phone as 500.
@@ -72,7 +74,7 @@ from lambdas.contract.report import (
 )
 from lambdas.contract.shared import HASHES, answers, binding_id, consent_text, signed_text
 
-VERSION = 5
+VERSION = 6
 
 __all__ = [
     "HASHES",

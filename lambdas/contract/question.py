@@ -75,8 +75,10 @@ class RegisterQuestion(Asked):
 class Tried(Wire):
     """What has become of a call so far. ``diversions``: how often it was diverted before it came here (RFC 5806).
     ``again``: what the decision before said to ask with, "" the first time; ``outcomes`` are the statuses of the stages
-    that have been tried."""
+    that have been tried. ``attempt`` is the edge's own name for the INVITE, which nobody else can choose: limits count
+    by it ("": an edge of before, or no INVITE)."""
 
+    attempt: str = Field(default="", max_length=64)
     diversions: int = 0
     again: str = Field(default="", max_length=1000)
     outcomes: list[int] = []

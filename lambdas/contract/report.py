@@ -44,13 +44,14 @@ class Side(Wire):
 
 class OpenCall(Wire):
     """An answered call that can be ended from outside: by both ``sides``, the caller's first. ``address`` is the edge
-    address that the caller is at."""
+    address that the caller is at; ``why`` it is ended, for people."""
 
     address: str
     tenant: str
     call: str
     started: int
     sides: list[Side]
+    why: str = ""
 
 
 class Leg(Wire):
@@ -72,7 +73,7 @@ class CallAnswered(Wire):
     one that it counts to; ``max_duration`` in seconds (0: no limit); ``sides`` as in an OpenCall, empty where they
     can't be told. ``providers`` are the ids of those that the call came from and went to ("": none); ``user_agents``
     the caller's and the callee's; ``codecs`` those of the answer, by medium; ``legs`` who was tried, the one that
-    answered first; ``counted`` is the decision's."""
+    answered first; ``counted`` is the decision's, ``attempt`` the question's."""
 
     kind: Literal["answered"] = "answered"
     tenant: str
@@ -93,11 +94,14 @@ class CallAnswered(Wire):
     codecs: list[str] = []
     legs: list[Leg] = []
     counted: list[str] = []
+    attempt: str = ""
 
 
 class CallFailed(Wire):
     """An INVITE was answered with ``status``, 300 or higher: nobody has taken the call. ``address`` is the caller's
-    edge address, ``reason`` a Reason value (RFC 3326) that says more, or ""; the rest as in CallAnswered."""
+    edge address, ``reason`` a Reason value (RFC 3326) that says more, or ""; ``by`` is "caller" for one who gave up.
+    ``called_address``, ``called_provider`` and ``called_agent`` are of the leg whose answer it is; the rest as in
+    CallAnswered."""
 
     kind: Literal["failed"] = "failed"
     tenant: str
@@ -116,6 +120,12 @@ class CallFailed(Wire):
     user_agent: str = ""
     legs: list[Leg] = []
     counted: list[str] = []
+    attempt: str = ""
+    by: str = ""
+    account: str = ""
+    called_address: str = ""
+    called_provider: str = ""
+    called_agent: str = ""
 
 
 class CallEnded(Wire):
@@ -152,7 +162,8 @@ class ProviderReport(Wire):
 
 class ProbeReport(Wire):
     """``edge`` has tried ``address`` out, ``at`` (Unix time): how long a REGISTER with its challenge took, and a call's
-    way to a 2xx, in seconds, and the statuses that ended them (0: none came, or it wasn't tried)."""
+    way to a 2xx, in seconds, and the statuses that ended them (0: none came, or it wasn't tried). ``region`` is the one
+    that the edge there was heard in."""
 
     kind: Literal["probe"] = "probe"
     edge: str
@@ -162,6 +173,7 @@ class ProbeReport(Wire):
     register_status: int
     call_seconds: float = 0.0
     call_status: int = 0
+    region: str = ""
 
 
 Report = BindingReport | CallAnswered | CallFailed | CallEnded | ProviderReport | ProbeReport

@@ -5,21 +5,28 @@ where two Regions write; and while it lasts a third one, with what ending it tak
 from __future__ import annotations
 
 import contextlib
+import datetime
+import itertools
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 from pynamodb.exceptions import DeleteError, PutError, UpdateError
+from pynamodb.expressions.update import Action
 
 from lambdas.contract import CallAnswered, CallEnded, CallFailed, Leg, OpenCall, Side
 from lambdas.repositories.call_models import CallItem
-from lambdas.repositories.usage import Usage
+from lambdas.repositories.usage import Key, Usage
 
 KEEP = 400 * 86_400  # seconds that a call's items are kept
 _ANSWERED, _ENDED, _FAILED, _OPEN = "answered", "ended", "failed", "open"  # in the order in which a query gives them
 _LONGEST = 7 * 86_400  # seconds: for so long a dialog's tokens are good
+SUSPENDED = "suspended"
+"""Why a call ends whose account or tenant is."""
+_ENDS_AT_ONCE = 50
+_MOST_LOOKED_AT = 20_000  # calls in one request, which has its time
 _SIDES = TypeAdapter(list[Side])
 _LEGS = TypeAdapter(list[Leg])
 
@@ -55,6 +62,32 @@ class Call:
     legs: tuple[Leg, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which calls; what is None or "" is as it may be. ``since`` is Unix time."""
+
+    since: float | None = None
+    account: str = ""
+    caller: str = ""
+    called: str = ""
+    call_id: str = ""
+    answered: bool | None = None
+
+    @property
+    def all(self) -> bool:
+        """Whether no call that began then or later isn't wanted."""
+        return replace(self, since=None) == Wanted()
+
+    def fits(self, item: CallItem) -> bool:
+        return (
+            self.account in ("", item.account)
+            and self.caller in ("", item.caller)
+            and self.called in ("", item.called)
+            and self.call_id in ("", item.call_id)
+            and self.answered in (None, item.answered is not None)
+        )
+
+
 class Calls:
     """Writes are idempotent: a report that comes twice changes nothing. Each gives the scopes whose use has changed."""
 
@@ -71,11 +104,12 @@ class Calls:
         for scope in report.counted:
             key = _partition(report.tenant, report.started), _sort(report.started, report.call, _OPEN)
             over = ended is not None
-            self._usage.answered(scope, report.call_id, rate, report.answered, report.max_duration, key, over)
+            self._usage.answered(scope, _attempt(report), rate, report.answered, report.max_duration, key, over)
         if ended is None and (report.sides or report.counted):
             ended = self._end_of(report)
         if ended is not None:
-            self._usage.release(report.counted, report.call_id, ended)
+            key = _partition(report.tenant, report.started), _sort(report.started, report.call, _OPEN)
+            self._usage.release(report.counted, _attempt(report), ended, key)
             self._close(report)
         return report.counted
 
@@ -105,11 +139,11 @@ class Calls:
 
     def failed(self, report: CallFailed) -> list[str]:
         """Nobody has taken it."""
-        self._usage.release(report.counted, report.call_id, report.ended)
+        self._usage.release(report.counted, _attempt(report), report.ended)
         CallItem(
             _partition(report.tenant, report.started),
             _sort(report.started, report.call, _FAILED),
-            account=report.caller,
+            account=report.account or report.caller,
             call=report.call,
             call_id=report.call_id,
             caller=report.caller,
@@ -118,11 +152,12 @@ class Calls:
             invited=report.invited or report.started,
             ringing=report.ringing,
             ended=report.ended,
-            edges=[report.address, ""],
+            ended_by=report.by or None,
+            edges=[report.address, report.called_address],
             status=report.status,
             reason=report.reason,
-            providers=[report.provider, ""],
-            user_agents=[report.user_agent, ""],
+            providers=[report.provider, report.called_provider],
+            user_agents=[report.user_agent, report.called_agent],
             legs=_LEGS.dump_json(report.legs, exclude_defaults=True).decode(),
             ttl=report.started + KEEP,
         ).save()
@@ -138,9 +173,11 @@ class Calls:
             tenant=report.tenant,
             address=report.edges[0] if report.sides else None,  # without it nobody can end the call
             call_id=report.call_id,
+            attempt=_attempt(report),
             counted=report.counted,
             parties=parties(report),
             deadline=deadline,
+            why="max_call_seconds" if report.max_duration else None,
             sides=_SIDES.dump_json(report.sides).decode(),
             ttl=int(report.answered) + _LONGEST,
         ).save()
@@ -174,19 +211,21 @@ class Calls:
                 call=item.call,
                 started=int(item.started),
                 sides=_SIDES.validate_json(item.sides),
+                why=item.why or "",
             )
             for item in found
         ]
 
-    def end(self, report: CallAnswered, now: float) -> None:
+    def end(self, report: CallAnswered, now: float, why: str) -> None:
         """Have it end at once, if it is still open."""
-        self.end_by((_partition(report.tenant, report.started), _sort(report.started, report.call, _OPEN)), now)
+        self.end_by((_partition(report.tenant, report.started), _sort(report.started, report.call, _OPEN)), now, why)
 
-    def end_by(self, key: tuple[str, str], deadline: float) -> None:
-        """Have an open call end then, if it is still open."""
+    def end_by(self, key: Key, deadline: float, why: str) -> None:
+        """Have an open call end then, if it is still open. ``why`` is for people."""
         item = CallItem(*key)
+        actions: list[Action] = [CallItem.deadline.set(math.ceil(deadline)), CallItem.why.set(why)]
         try:
-            item.update([CallItem.deadline.set(math.ceil(deadline))], condition=CallItem.pk.exists())
+            item.update(actions, condition=CallItem.pk.exists())
         except UpdateError as error:
             if error.cause_response_code != "ConditionalCheckFailedException":
                 raise
@@ -200,7 +239,7 @@ class Calls:
             if item.tenant == tenant and (not party or party in (item.parties or ()))
         ]
         for item in found:
-            self.end_by((item.pk, item.sk), now)
+            self.end_by((item.pk, item.sk), now, SUSPENDED)
         return len(found)
 
     def ended(self, report: CallEnded) -> list[str]:
@@ -219,41 +258,67 @@ class Calls:
         if opened is None:
             return []
         counted = list(opened.counted or ())
-        self._usage.release(counted, opened.call_id or "", report.ended)
+        self._usage.release(counted, opened.attempt or opened.call_id or "", report.ended, (opened.pk, opened.sk))
         self._close(report)
         return counted
 
-    def of(self, tenant: str, day: str, limit: int, after: str | None = None) -> tuple[list[Call], str | None]:
-        """A tenant's calls that were started on ``day`` (YYYY-MM-DD, UTC), oldest first, and where to go
-        on."""
-        condition = CallItem.sk > after if after else None
+    def of(
+        self, tenant: str, day: datetime.date, limit: int, after: str | None = None, wanted: Wanted | None = None
+    ) -> tuple[list[Call], str | None]:
+        """A tenant's calls that were started on ``day`` (UTC), oldest first, and where to go on. Where few of many are
+        wanted there may be fewer than ``limit``, and more to come."""
+        wanted = wanted or Wanted()
+        partition = f"{tenant}#{day}"
+        begin, end = _sorts_of(day)
+        begin = max(begin, f"{int(wanted.since or 0):010d}", after or "")
+        if begin > end:
+            return [], None
+        place = CallItem.sk.between(begin, end)
+        if wanted.account:
+            items = iter(CallItem.by_account.query(wanted.account, place, CallItem.pk == partition))
+            pairs = self._with_ends(item for item in items if wanted.fits(item))
+        else:
+            pairs = _merged(iter(CallItem.query(partition, place, page_size=2 * limit + 1 if wanted.all else None)))
         found: list[Call] = []
         last = after
-        for call, sk in _merged(iter(CallItem.query(f"{tenant}#{day}", condition, page_size=2 * limit))):
-            if len(found) == limit:
+        for looked_at, (item, ended) in enumerate(pairs):
+            if len(found) == limit or looked_at == _MOST_LOOKED_AT:
                 return found, last
-            found.append(call)
-            last = sk
+            last = _after(item)
+            if wanted.fits(item):
+                found.append(_call(item, ended))
         return found, None
 
+    def _with_ends(self, items: Iterator[CallItem]) -> Iterator[tuple[CallItem, CallItem | None]]:
+        while some := list(itertools.islice(items, _ENDS_AT_ONCE)):
+            keys = {(item.pk, _sort(int(item.started), item.call, _ENDED)): item for item in some}
+            ends = {(end.pk, end.sk): end for end in CallItem.batch_get(list(keys))}
+            yield from ((item, ends.get(key)) for key, item in keys.items())
 
-def _merged(items: Iterator[CallItem]) -> Iterator[tuple[Call, str]]:
+
+def _merged(items: Iterator[CallItem]) -> Iterator[tuple[CallItem, CallItem | None]]:
     """An answered call's item is followed by that of its end, if there is one: their keys differ in the last word."""
     answered: CallItem | None = None
     for item in items:
         if item.sk.endswith((_ANSWERED, _FAILED)):
             if answered is not None:
-                yield _call(answered, None), _after(answered)
+                yield answered, None
             answered = item
         elif item.sk.endswith(_ENDED) and answered is not None and answered.call == item.call:
-            yield _call(answered, item), _after(answered)
+            yield answered, item
             answered = None
     if answered is not None:
-        yield _call(answered, None), _after(answered)
+        yield answered, None
 
 
 def _after(item: CallItem) -> str:
     return _sort(int(item.started), item.call, _OPEN)
+
+
+def _sorts_of(day: datetime.date) -> tuple[str, str]:
+    """What the sort keys of a day's calls lie between."""
+    midnight = int(datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp())
+    return f"{midnight:010d}", f"{midnight + 86_400:010d}"
 
 
 def _call(item: CallItem, end: CallItem | None) -> Call:
@@ -288,6 +353,11 @@ def _saved(item: CallItem) -> bool:
             raise
         return False
     return True
+
+
+def _attempt(report: CallAnswered | CallFailed) -> str:
+    """Edges of before had no name of their own for an INVITE."""
+    return report.attempt or report.call_id
 
 
 def _pair(values: Sequence[str] | None) -> tuple[str, str]:

@@ -9,6 +9,7 @@ reads the count that an admission has written reads its slot, too. Another Regio
 from __future__ import annotations
 
 import hashlib
+import random
 import secrets
 import time
 from collections.abc import Iterable
@@ -22,16 +23,20 @@ from lambdas.decisions.limits import LONGEST, SETUP, Count, Limits, Slot, Used, 
 from lambdas.repositories.call_models import UsageItem
 from lambdas.repositories.directory import connection
 
-_RACES = 8
+_PATIENCE = 1.5  # seconds for which an admission gives way to others of its scope; the edge waits for 4.5
+_PAUSE = 0.05  # seconds at most, before it tries again
 _KEEP = 3 * 86_400  # seconds that counts and costs stay
 _COUNT, _SPENT, _SLOT = "0count#", "1spent#", "2slot#"  # in the order in which a query gives them
+
+
+Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
     """An answered call in ``scope`` and the key of its open-call item; it has to end at ``deadline``."""
 
-    key: tuple[str, str]
+    key: Key
     deadline: float
 
 
@@ -40,13 +45,14 @@ class Busy(Exception):
 
 
 class Usage:
-    """``scope`` is a tenant's id or an account's AOR."""
+    """``scope`` is a tenant's id or an account's AOR, ``attempt`` the edge's name for an INVITE."""
 
-    def admit(self, scope: str, limits: Limits, call_id: str, now: float) -> str:
+    def admit(self, scope: str, limits: Limits, attempt: str, now: float) -> str:
         """Take a slot for the call; "" or which limit that would break. Raises Busy."""
-        call = _name(call_id)
+        call = _name(attempt)
         region = UsageItem.Meta.region
-        for _ in range(_RACES):
+        end = time.monotonic() + _PATIENCE
+        while True:
             used, revision = self._used(scope, now)
             counted = admit(limits, used, call, now, _day(now))
             if isinstance(counted, str):
@@ -58,7 +64,9 @@ class Usage:
             if self._count(scope, region, counted, revision, now):
                 return ""
             slot.delete()
-        raise Busy
+            if time.monotonic() > end:
+                raise Busy
+            time.sleep(random.uniform(0, _PAUSE))  # noqa: S311 - so that those who race don't meet again
 
     def _count(self, scope: str, region: str, count: Count, revision: str | None, now: float) -> bool:
         """Write the Region's count, unless somebody else has since it was read."""
@@ -80,10 +88,10 @@ class Usage:
             raise
         return True
 
-    def withdraw(self, scopes: Iterable[str], call_id: str, now: float) -> None:
+    def withdraw(self, scopes: Iterable[str], attempt: str, now: float) -> None:
         """The call isn't made after all: another limit stands in its way."""
         for scope in scopes:
-            UsageItem(_pk(scope), _SLOT + _name(call_id)).delete()
+            UsageItem(_pk(scope), _SLOT + _name(attempt)).delete()
             count = UsageItem(_pk(scope), _COUNT + UsageItem.Meta.region)
             same = (UsageItem.minute == int(now) // 60) & (UsageItem.day == _day(now))
             try:
@@ -93,10 +101,11 @@ class Usage:
                     raise
 
     def answered(
-        self, scope: str, call_id: str, rate: float, answered: float, duration: int, key: tuple[str, str], over: bool
+        self, scope: str, attempt: str, rate: float, answered: float, duration: int, key: Key, over: bool
     ) -> None:
         """The call lasts now, for ``duration`` seconds at most (0: no limit). ``key`` is its open-call item's.
-        ``over``: that was known before, and its end; a slot that has been charged for isn't made again."""
+        ``over``: that was known before, and its end; a slot that has been charged for isn't made again. Of an attempt
+        that several have answered each has a slot of its own."""
         latest = answered + (duration or LONGEST)
         actions: list[Action] = [
             UsageItem.answered.set(answered),
@@ -107,21 +116,22 @@ class Usage:
             UsageItem.open_pk.set(key[0]),
             UsageItem.open_sk.set(key[1]),
         ]
-        try:
-            UsageItem(_pk(scope), _SLOT + _name(call_id)).update(
-                actions, condition=UsageItem.pk.exists() if over else None
-            )
-        except UpdateError as error:
-            if error.cause_response_code != "ConditionalCheckFailedException":
-                raise
-
-    def release(self, scopes: Iterable[str], call_id: str, now: float) -> None:
-        """The call has ended at ``now``, or wasn't answered. Doing it twice does it once."""
-        for scope in scopes:
-            slot = UsageItem(_pk(scope), _SLOT + _name(call_id))
+        free = UsageItem.open_sk.does_not_exist() | (UsageItem.open_sk == key[1])
+        for name, condition in ((_name(attempt), free), (_name(attempt, key[1]), None)):
+            if over:
+                condition = UsageItem.pk.exists() if condition is None else UsageItem.pk.exists() & condition
             try:
-                slot.refresh(consistent_read=True)
-            except UsageItem.DoesNotExist:
+                UsageItem(_pk(scope), _SLOT + name).update(actions, condition=condition)
+                return
+            except UpdateError as error:
+                if error.cause_response_code != "ConditionalCheckFailedException":
+                    raise
+
+    def release(self, scopes: Iterable[str], attempt: str, now: float, key: Key | None = None) -> None:
+        """The call has ended at ``now``, or (without ``key``) wasn't answered. Doing it twice does it once."""
+        for scope in scopes:
+            slot = self._slot_of(scope, attempt, key)
+            if slot is None:
                 continue
             cost = _slot(slot).cost(now)
             if not cost:
@@ -135,6 +145,18 @@ class Usage:
             except TransactWriteError as error:
                 if error.cause_response_code != "TransactionCanceledException":
                     raise
+
+    def _slot_of(self, scope: str, attempt: str, key: Key | None) -> UsageItem | None:
+        names = [_name(attempt)] if key is None else [_name(attempt), _name(attempt, key[1])]
+        for name in names:
+            slot = UsageItem(_pk(scope), _SLOT + name)
+            try:
+                slot.refresh(consistent_read=True)
+            except UsageItem.DoesNotExist:
+                continue
+            if slot.open_sk == (key[1] if key is not None else None):
+                return slot
+        return None
 
     def deadlines(self, scope: str, limits: Limits, now: float) -> list[Open]:
         """When each of the scope's answered calls has to end, so that no more than the day's money is spent."""
@@ -197,5 +219,5 @@ def _day(now: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(now))
 
 
-def _name(call_id: str) -> str:
-    return hashlib.sha256(call_id.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+def _name(*parts: str) -> str:
+    return hashlib.sha256(" ".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -188,6 +188,9 @@ def make_ack(request: Request, response: Response) -> Request:
     return _same_hop(request, "ACK", response.get("to"))
 
 
-def make_cancel(request: Request) -> Request:
-    """The CANCEL of ``request`` (§9.1)."""
-    return _same_hop(request, "CANCEL", None)
+def make_cancel(request: Request, why: str = "") -> Request:
+    """The CANCEL of ``request`` (§9.1); ``why`` is a Reason value (RFC 3326), or ""."""
+    cancel = _same_hop(request, "CANCEL", None)
+    if why:
+        cancel.headers.insert(-1, ("reason", f"Reason: {why}"))
+    return cancel
