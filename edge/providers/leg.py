@@ -101,6 +101,8 @@ def request_out(
             line = _rack(line, way.base, answered)
         elif key == "contact":
             line = f"Contact: <{contact_for(phone, flow, provider_call_id, keys, _contact(request))}>"
+        elif key == "diversion" and not phone.flow.internal:
+            continue  # a phone's own word, which providers might charge somebody else by
         elif key not in ("from", "to") and key not in _OUT and not (key == "route" and heard.to_tag):
             continue
         headers.append((key, line))

@@ -10,7 +10,7 @@ from lambdas.decisions.abuse import BAN_AFTER, BAN_SECONDS
 from lambdas.decisions.digest import WRONG
 from lambdas.repositories.events import Event
 from lambdas.repositories.items import ban_item
-from lambdas.repositories.models import AccountItem, BanItem, TenantItem
+from lambdas.repositories.models import PROBES, AccountItem, BanItem, TenantItem
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ def _tell(tenant: str, account: str, reason: str, services: Services) -> None:
 
 def watch(question: RegisterQuestion | RouteQuestion, decision: Decision, services: Services) -> None:
     """Note a failed authentication, and act if there are too many. The decision stands, whatever comes of this."""
-    if decision is not WRONG or not services.failure_rate.take(""):
-        return
     credentials = question.credentials
     account, source = f"{credentials.username}@{credentials.realm}"[:300], question.flow[3]
+    if decision is not WRONG or not services.failure_rate.take(source):
+        return
     try:
         failures, sources, of_source = services.abuse.failed(account, source, services.clock())
         _maybe_suspend(account, failures, sources, services)
@@ -60,19 +60,18 @@ def _maybe_suspend(aor: str, failures: int, sources: int, services: Services) ->
     if failures < 2 or sources < 2:
         return  # whatever the tenant's rules are
     item = services.directory.get(AccountItem, aor)
-    if item is None or item.suspended:
+    if item is None or item.suspended or item.tenant == PROBES:
         return
     reason = services.directory.settings(item.tenant).rules.guessed(failures, sources)
     if reason:
         suspend_account(item, reason, services)
 
 
-def too_premium(aor: str, number: str, services: Services) -> str:
-    """A call by ``aor`` to ``number`` is about to be made: why it isn't, or ""."""
+def too_premium(aor: str, prefix: str, services: Services) -> str:
+    """A call by ``aor`` to a premium number is about to be made, of that ``prefix``: why it isn't, or ""."""
     item = services.directory.get(AccountItem, aor)
     rules = services.directory.settings(item.tenant).rules if item is not None else None
-    prefix = rules.premium(number) if rules is not None and rules.premium_calls else ""
-    if item is None or rules is None or not prefix:
+    if item is None or rules is None or not rules.premium_calls:
         return ""
     reason = rules.burst(*services.abuse.called_premium(aor, prefix, services.clock()))
     if reason and not item.suspended:

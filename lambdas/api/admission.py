@@ -9,6 +9,7 @@ from lambdas.api.abuse import too_premium
 from lambdas.api.services import Services
 from lambdas.contract import Decision, IncomingQuestion, Reject, Route, RouteQuestion, Stage, Target
 from lambdas.decisions.limits import Limits
+from lambdas.decisions.numbers import LONGEST_SHORT
 from lambdas.decisions.provider import Settings
 from lambdas.decisions.values import Account
 from lambdas.repositories.usage import Busy
@@ -44,10 +45,8 @@ class Admission:
         route = _without(decision, lambda target: target in refused) if refused else decision
         if refused and not any(_targets(route)) and not _ends(route):
             return Reject(status=403, reason=f"Forbidden: calls to {_number(refused[0])} are not allowed")
-        for target in _targets(route) if not self._question.again else ():
-            payer = target.account or self._payer.aor
-            why = too_premium(payer, _number(target), self._services) if payer and self._premium(target) else ""
-            if why:
+        for payer, prefix in self._premium(route) if not self._question.again else ():
+            if too_premium(payer, prefix, self._services):
                 return _refusal("suspended; ask whoever runs the service")
         counted: list[str] = []
         over: set[str] = set()
@@ -84,10 +83,20 @@ class Admission:
         number = _number(target)
         if not number:
             return True
-        return self._settings.limits.permits(number) and self._limits(target.account).permits(number)
+        limits = (self._settings.limits, self._limits(target.account))
+        if self._settings.country and not number.startswith("+") and len(number) > LONGEST_SHORT:
+            # Nobody can tell where this leads, or what it costs.
+            rules, rates = self._settings.rules, self._settings.rates
+            return not (rates or rules.premium_prefixes or any(one.chooses for one in limits))
+        return all(one.permits(number) for one in limits)
 
-    def _premium(self, target: Target) -> bool:
-        return bool(self._settings.rules.premium(_number(target)))
+    def _premium(self, route: Route) -> list[tuple[str, str]]:
+        """Who calls premium numbers, and the prefixes of those: each once, in however many ways it is tried."""
+        found = (
+            (target.account or self._payer.aor, self._settings.rules.premium(_number(target)))
+            for target in _targets(route)
+        )
+        return list(dict.fromkeys((payer, prefix) for payer, prefix in found if payer and prefix))
 
     def _scopes(self, route: Route) -> dict[str, Limits]:
         """Who has to be asked whether one more call is allowed."""

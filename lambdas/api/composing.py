@@ -378,7 +378,8 @@ class Composing:
         if assigned is None or all(lease.address != assigned.address for lease in services.fleet.get()[0]):
             return Way(provider, self.question.address, {})
         state = services.providers.state(name)
-        known = state.routes if state is not None and state.state == "registered" else ()
+        is_there = state is not None and state.state == "registered" and state.address == assigned.address
+        known = state.routes if state is not None and is_there else ()
         return Way(provider, assigned.address, assigned.ports or {}, known)
 
 

@@ -77,6 +77,12 @@ def _register(question: RegisterQuestion, services: Services) -> Decision:
         facts = register.RegisterFacts(account, services.bindings.of(question.aor))
         outcome = register.decide(question, facts, services.clock(), services.limits)
         if services.bindings.write(outcome.puts):
+            if account is not None and account.limits.registrations is not None and outcome.puts:
+                now, bindings = services.clock(), services.bindings.of(question.aor)
+                too_many = register.crowd(question, facts, outcome.puts, bindings, now, services.limits)
+                if too_many:
+                    services.bindings.write(too_many)  # if it has been changed meanwhile, somebody else has seen to it
+                    return Reject(status=503, retry_after=1)
             if account is not None and outcome.puts:
                 services.notices.moved(account, facts.bindings, outcome.puts, services.clock())
             return outcome.decision

@@ -32,15 +32,17 @@ async def once(request: Request, handle: Callable[[Request], Awaitable[Response]
     )
     if item is None or item.role == "read-only":
         return await handle(request)  # which refuses it
+    if not services.api_rate.left(item.id):
+        raise too_many()
     secret = f"{authorization}\n{key}".encode()
     asked = f"{request.url.path}?{request.url.query}\n".encode() + await request.body()
     try:
         before = await run_in_threadpool(services.idempotency.begin, secret, asked)
     except Conflict as error:
+        services.api_rate.take(item.id)
         raise Problem(409, str(error)) from error
     if before is not None:
-        if not services.api_rate.take(item.id):
-            raise too_many()
+        services.api_rate.take(item.id)
         headers = {"Idempotency-Replayed": "true"}
         return Response(before.body, before.status, headers, before.media or None)
     answer: Answer | None = None

@@ -34,10 +34,11 @@ class Recent:
 
 
 class Rate:
-    """So many a minute for each; saved up for no longer than that."""
+    """So many in ``seconds`` for each; saved up for no longer than that."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, seconds: float = 60.0) -> None:
         self._most = most
+        self._seconds = seconds
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -46,14 +47,14 @@ class Rate:
         now = time.monotonic()
         with self._lock:
             left, at = self._left.get(whose, (float(self._most), now))
-            return left + (now - at) * self._most / 60 >= 1
+            return left + (now - at) * self._most / self._seconds >= 1
 
     def take(self, whose: str) -> bool:
         """Whether there is one left."""
         now = time.monotonic()
         with self._lock:
             left, at = self._left.pop(whose, (float(self._most), now))
-            left = min(self._most, left + (now - at) * self._most / 60)
+            left = min(self._most, left + (now - at) * self._most / self._seconds)
             self._left[whose] = (left - 1 if left >= 1 else left, now)
             if len(self._left) > _MOST:
                 self._left.popitem(last=False)

@@ -26,6 +26,7 @@ from lambdas.decisions import report as decisions
 from lambdas.decisions.limits import NONE, rate_of
 from lambdas.repositories.calls import SUSPENDED, parties
 from lambdas.repositories.hooks import NotTold
+from lambdas.repositories.models import EdgeItem
 
 router = APIRouter(prefix="/edge", tags=["edges"])
 log = logging.getLogger(__name__)
@@ -43,6 +44,10 @@ def take(envelope: ReportEnvelope, edge: EdgeDep, services: ServicesDep) -> Repo
         raise Problem(413, f"At most {MOST} reports fit in one request.")
     refused, untold, deaf = 0, False, False
     for report in envelope.reports:
+        if not _is_its_own(report, edge):
+            log.error("edge %s has no say in this: %s", edge.id, report.kind)
+            refused += 1
+            continue
         try:
             _apply(report, services)
             if not (deaf or _tell(report, services)):
@@ -58,6 +63,21 @@ def take(envelope: ReportEnvelope, edge: EdgeDep, services: ServicesDep) -> Repo
         detail = "The queue of webhooks doesn't take what is to be told; send the reports again."
         raise Problem(503, detail, {"Retry-After": "5"})
     return ReportReceipt(version=VERSION, refused=refused)
+
+
+def _is_its_own(report: Report, edge: EdgeItem) -> bool:
+    """Whether it is about an address that ``edge`` may hold. (A call's end may be seen by any edge; who names a call
+    has had a token of it.)"""
+    match report:
+        case ProbeReport():
+            return report.edge == edge.id
+        case BindingReport():
+            return report.flow[0] in edge.addresses
+        case CallAnswered():
+            return report.edges[0] in edge.addresses
+        case CallFailed() | ProviderReport():
+            return report.address in edge.addresses
+    return True
 
 
 def _apply(report: Report, services: Services) -> None:

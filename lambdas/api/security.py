@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import ipaddress
 import secrets
 from dataclasses import dataclass
 from typing import Annotated, Literal, cast
@@ -22,6 +23,7 @@ from lambdas.repositories.items import api_key_item
 from lambdas.repositories.models import ApiKeyItem, DirectoryItem, EdgeItem
 
 _LATER = {"Retry-After": "60"}
+_NETWORK = 64  # bits of an IPv6 address that whoever has it can't choose
 _TRIES = ":simulate"  # routes that are asked by POST, but change nothing
 _WINDOW = 60  # seconds that an edge's clock may be off, and in which a captured request could be sent again
 
@@ -121,8 +123,14 @@ def changes(request: Request) -> bool:
 
 
 def source(request: Request) -> str:
-    """Where it comes from."""
-    return request.client.host if request.client is not None else ""
+    """Where it comes from; of IPv6 the network, since anybody has many addresses in one."""
+    host = request.client.host if request.client is not None else ""
+    if ":" not in host:
+        return host
+    try:
+        return str(ipaddress.IPv6Network((host.partition("%")[0], _NETWORK), strict=False))
+    except ValueError:
+        return host
 
 
 def allowed(request: Request, found: Services, authorization: str) -> bool:

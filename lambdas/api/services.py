@@ -48,8 +48,10 @@ from lambdas.sandbox.client import Sandbox
 DAY = 86_400
 VERIFY_DAYS = 8  # a token of a day's last second verifies for 7 days more
 _TOKEN_KEY = 64
-_FAILURES_A_MINUTE = 600  # failed authentications that are noted, in this process; a flood isn't worth money
-_MAILS_TO_ONE, _MAILS_FROM_ONE = 3, 10  # a minute, to one address and for one source, in this process
+_FAILURES_A_MINUTE = 120  # failed authentications of a source that are noted, in this process; then it is banned
+_MAILS_TO_ONE, _MAILS_FROM_ONE = 5, 20  # an hour, to one address and for one source, in this process
+_HOUR = 3600.0
+_CONFIRMATIONS = 20  # tries of a token a minute, of one source, in this process
 _GOOD_KEYS = 1000
 _PINGS = 20  # a minute, of one tenant, in this process
 _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans, in this process
@@ -116,8 +118,9 @@ class Services:
         self.api_rate = Rate(int(os.environ.get("API_RATE", "6000")))
         self.good_keys = Recent(_GOOD_KEYS)
         self.refused_rate = Rate(int(os.environ.get("REFUSED_RATE", "600")))
-        self.mail_rate = Rate(_MAILS_TO_ONE)
-        self.source_rate = Rate(_MAILS_FROM_ONE)
+        self.mail_rate = Rate(_MAILS_TO_ONE, _HOUR)
+        self.source_rate = Rate(_MAILS_FROM_ONE, _HOUR)
+        self.confirm_rate = Rate(_CONFIRMATIONS)
         self.ping_rate = Rate(_PINGS)
         self.failure_rate = Rate(_FAILURES_A_MINUTE)
         self.bans: Cached[list[str]] = Cached(lambda: self.directory.bans(self.clock()), 2.0)

@@ -78,7 +78,7 @@ class Output:
             console.print(text.translate({**_CONTROLS, 0x0A: "\n"}), soft_wrap=True)
 
     def _json(self, value: Any) -> None:
-        console.print_json(json.dumps(value))
+        console.print_json(json.dumps(value), ensure_ascii=True)
 
 
 def moment(seconds: float | None) -> str:

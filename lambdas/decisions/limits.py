@@ -41,6 +41,11 @@ class Limits:
         counted = (self.concurrent_calls, self.calls_per_minute, self.calls_per_day, self.daily_spend)
         return any(limit is not None for limit in counted)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether it matters which number is called."""
+        return bool(self.blocked_prefixes) or self.allowed_prefixes is not None
+
     def permits(self, number: str) -> bool:
         """Whether ``number`` may be called. The longest prefix that is in one of the lists decides; one in both is
         blocked."""

@@ -11,16 +11,21 @@ from lambdas.decisions.provider import NumberFormat
 
 _SEPARATORS = str.maketrans("", "", "-.() ")
 _DIALLED = frozenset("0123456789*#")
+LONGEST_SHORT = 6
+"""Digits of numbers that aren't part of the world's plan: announcements, mailboxes, a provider's own services."""
 _EMERGENCY = frozenset(("112", "911", "999"))  # where the tenant has set no country; 112 everywhere
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """``dialled`` without separators; ``e164`` with its plus, "" where the number has no such form."""
+    """``dialled`` without separators; ``e164`` with its plus, "" where the number has no such form. ``charged`` is what
+    limits and rates go by: where providers may take what was dialled for a number, that number in its E.164 form, of
+    whatever length and whatever code stands before it; else as it was dialled."""
 
     dialled: str
     e164: str
     emergency: bool
+    charged: str = ""
 
 
 def read(user: str, country: str) -> Number | None:
@@ -32,16 +37,19 @@ def read(user: str, country: str) -> Number | None:
         return None
     # With a plus, or behind a code like *31#, it is one all the same.
     plain = digits.replace("#", "*").rpartition("*")[2]
+    code = digits[: len(digits) - len(plain)]
     if plain == "112" or (shortnumberinfo.is_emergency_number(plain, country) if country else plain in _EMERGENCY):
-        return Number(plain, "", True)
+        return Number(plain, "", True, plain)
     try:
-        parsed = phonenumbers.parse(text, country or None)
+        parsed = phonenumbers.parse(plain if code else text, country or None)
     except NumberParseException:
-        return Number(text, "", False)
+        return Number(text, "", False, text)
     possible = phonenumbers.is_possible_number(parsed)
-    e164 = phonenumbers.format_number(parsed, PhoneNumberFormat.E164) if possible else ""
+    written = phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
+    e164 = written if possible and not code else ""
     emergency = bool(country) and not e164 and shortnumberinfo.connects_to_emergency_number(text, country)
-    return Number(text, e164, emergency)
+    # Surplus digits are no hindrance to most providers; a short number is one of its own.
+    return Number(text, e164, emergency, written if possible or len(plain) > LONGEST_SHORT else text)
 
 
 def write(number: Number, form: NumberFormat) -> str:

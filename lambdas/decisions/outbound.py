@@ -99,6 +99,6 @@ def _target(way: Way, number: Number, account: Account) -> Target:
             headers=headers,
             routes=list(way.routes),
             transfers=provider.transfers,
-            number=number.e164 or number.dialled,
+            number=number.charged,
         ),
     )

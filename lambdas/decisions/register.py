@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lambdas.contract import Accept, ContactField, RegisterQuestion, Reject
@@ -45,13 +46,35 @@ def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, limits:
     except _Refused as refused:
         return Outcome(refused.reject)
     after = present(written(facts.bindings, puts), now)
-    most = limits.max_bindings
-    if facts.account is not None and facts.account.limits.registrations is not None:
-        most = min(most, facts.account.limits.registrations)
+    most = _most(facts.account, limits)
     if len(after) > most and len(after) > len(present(facts.bindings, now)):
         return Outcome(Reject(status=403, reason=f"Forbidden: more than {most} bindings"))
     grant = facts.account.grant if question.grants and facts.account is not None else None
     return Outcome(Accept(bindings=[item.as_binding(now) for item in after], grant=grant), tuple(puts))
+
+
+def crowd(
+    question: RegisterQuestion,
+    facts: RegisterFacts,
+    puts: Sequence[Put],
+    bindings: tuple[StoredBinding, ...],
+    now: float,
+    limits: Limits,
+) -> tuple[Put, ...]:
+    """What takes back the bindings that ``puts`` have added to ``facts``, if by now (``bindings``) there are too many:
+    others have registered at the same moment, and each found room."""
+    added = {item.key for item in present(written(facts.bindings, puts), now)}
+    added -= {item.key for item in present(facts.bindings, now)}
+    live = present(bindings, now)
+    if not added or len(live) <= _most(facts.account, limits):
+        return ()
+    mine = (item for item in live if item.key in added and item.revision == question.request)
+    return tuple(remove(item, f"{question.request}-", now) for item in mine)
+
+
+def _most(account: Account | None, limits: Limits) -> int:
+    own = account.limits.registrations if account is not None else None
+    return limits.max_bindings if own is None else min(limits.max_bindings, own)
 
 
 def _star(question: RegisterQuestion, facts: RegisterFacts, now: float) -> list[Put]:

@@ -14,7 +14,7 @@ from lambdas.repositories.models import BindingItem, DirectoryItem
 from scripts.tables import load_template, table_definitions
 
 RESOURCES = load_template()["Resources"]
-ENROLMENT = {"EnrolInstances": ["EDGE#*", "AOR#probe-*"], "WhileTheirDomainIsThere": ["DOMAIN#*"]}
+ENROLMENT = {"EnrolInstances": [{"Sub": "EDGE#${AWS::Region}-?"}, {"Sub": "AOR#probe-${AWS::Region}-?@*"}], "WhileTheirDomainIsThere": ["DOMAIN#*"]}
 
 
 def replicas(table):

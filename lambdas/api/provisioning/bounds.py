@@ -24,7 +24,7 @@ Money = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
 class Limits(Input):
     """Null is without limit. In a change what is left out stays as it is."""
 
-    concurrent_calls: Annotated[int, Field(strict=True, ge=0, le=500)] | None = None
+    concurrent_calls: Annotated[int, Field(strict=True, ge=0, le=2000)] | None = None
     calls_per_minute: Annotated[int, Field(strict=True, ge=0, le=100_000)] | None = None
     calls_per_day: Annotated[int, Field(strict=True, ge=0, le=10_000_000)] | None = None
     daily_spend: Money | None = Field(
@@ -51,8 +51,15 @@ class SuspensionRules(Input):
     """When the service itself suspends an account. 0 switches a rule off."""
 
     failures: Annotated[
-        int, Field(strict=True, ge=0, le=100_000, description="Failed authentications within ten minutes, ...")
-    ] = 50
+        int,
+        Field(
+            strict=True,
+            ge=0,
+            le=100_000,
+            description="Failed authentications within ten minutes, ... Whoever knows an account's name can bring them "
+            "about, so this is off unless you say otherwise.",
+        ),
+    ] = 0
     sources: Annotated[int, Field(strict=True, ge=2, le=500, description="... from so many addresses or more.")] = 3
     premium_prefixes: Prefixes = []
     premium_calls: Annotated[
@@ -61,7 +68,7 @@ class SuspensionRules(Input):
             strict=True,
             ge=0,
             le=10_000,
-            description="Calls within ten minutes to such numbers, first called within a day.",
+            description="Calls within ten minutes to numbers of such prefixes, first called within a day.",
         ),
     ] = 5
 

@@ -172,9 +172,10 @@ def send(item: MemberItem, request: Request, services: Services) -> None:
 
 
 def slow_down(whose: str, email: str, services: Services) -> None:
-    """So many mails may somebody have sent, and so many may come to one address. Raises Problem."""
-    if not (services.mail_rate.take(email.casefold()) and services.source_rate.take(whose)):
-        raise Problem(429, "Too many mails were asked for; wait a few minutes.", {"Retry-After": "300"})
+    """So many mails may somebody have sent, and so many may come to one address. Who has asked for too many uses up
+    nobody else's. Raises Problem."""
+    if not (services.source_rate.take(whose) and services.mail_rate.take(email.casefold())):
+        raise Problem(429, "Too many mails were asked for; wait an hour.", {"Retry-After": "3600"})
 
 
 def _sends_mail(services: Services) -> None:

@@ -59,11 +59,14 @@ def sign_up(body: SignUp, request: Request, services: ServicesDep) -> None:
     services.mail.send(body.email, "Your SIP account", text)
 
 
-@router.post("/confirm", status_code=201, responses=responses(403, 404, 409, 422))
-def confirm(body: Confirmed, services: ServicesDep) -> Welcome:
+@router.post("/confirm", status_code=201, responses=responses(403, 404, 409, 422, 429))
+def confirm(body: Confirmed, request: Request, services: ServicesDep) -> Welcome:
     """With the token out of the mail: a tenant, an account in the service's own domain, and an owner's API key."""
     domain = _domain(services)
     letter = letters.read(body.token, "signup", services)
+    if not services.confirm_rate.take(source(request)):
+        raise Problem(429, "Too many tries; wait a minute.", {"Retry-After": "60"})
+    letters.check_unused(letter, services)
     tenant = tenant_item(f"t{secrets.token_hex(6)}", letter.to)
     tenant.limits = _LIMITS
     password = new_password()
