@@ -12,7 +12,7 @@ from lambdas.decisions.limits import Limits
 from lambdas.decisions.numbers import LONGEST_SHORT
 from lambdas.decisions.provider import Settings
 from lambdas.decisions.values import Account
-from lambdas.repositories.usage import Busy
+from lambdas.repositories.transactions import Busy
 
 BUSY = "too many calls are being set up at once; try again"
 

@@ -84,6 +84,6 @@ def _register(question: RegisterQuestion, services: Services) -> Decision:
                     services.bindings.write(too_many)  # if it has been changed meanwhile, somebody else has seen to it
                     return Reject(status=503, retry_after=1)
             if account is not None and outcome.puts:
-                services.notices.moved(account, facts.bindings, outcome.puts, services.clock())
+                services.notices.moved(account.aor, account.tenant, facts.bindings, outcome.puts, services.clock())
             return outcome.decision
     return Reject(status=503, retry_after=1)

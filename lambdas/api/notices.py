@@ -6,11 +6,11 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from lambdas.contract import CallAnswered, CallEnded, CallFailed, IncomingQuestion, RouteQuestion
-from lambdas.decisions.values import Account, Put, StoredBinding, present, written
+from lambdas.decisions.values import Put, StoredBinding, present, written
 from lambdas.repositories.directory import Directory
 from lambdas.repositories.hooks import AT_ONCE, Hooks, Notice
 
@@ -22,6 +22,8 @@ Kind = Literal[
     "call.started", "call.answered", "call.failed", "call.ended", "registration.changed", "suspension.changed"
 ]
 
+Data = dict[str, Any]
+
 
 class Notices:
     """Notices that come twice have the same id."""
@@ -31,16 +33,17 @@ class Notices:
         self._hooks = hooks
         self._known: dict[str, tuple[float, Mapping[str, list[str]]]] = {}
 
-    def tell(self, tenant: str, kind: Kind, of: str, at: float, data: dict[str, Any]) -> None:
-        """``of`` tells this happening from others of its kind. Raises NotTold."""
-        if not self._hooks.available or not tenant:
+    def tell(self, tenant: str, kind: Kind, of: str, at: float, data: Callable[[], Data]) -> None:
+        """``of`` tells this happening from others of its kind; ``data`` is asked only where somebody wants to hear of
+        it. Raises NotTold."""
+        wanting = self._wanting(tenant).get(kind, ()) if self._hooks.available and tenant else ()
+        if not wanting:
             return
-        notices = []
-        for hook in self._wanting(tenant).get(kind, ()):
+        notices, told = [], data()
+        for hook in wanting:
             name = hashlib.sha256("\0".join((tenant, hook, kind, of)).encode("utf-8", "replace")).hexdigest()[:24]
-            notices.append(Notice(tenant, hook, kind, f"msg_{name}", int(at), data))
-        if notices:
-            self._hooks.tell(notices)
+            notices.append(Notice(tenant, hook, kind, f"msg_{name}", int(at), told))
+        self._hooks.tell(notices)
 
     def _wanting(self, tenant: str) -> Mapping[str, list[str]]:
         """Which hooks want to hear of what, as of a few seconds ago."""
@@ -63,51 +66,39 @@ class Notices:
         called = question.called if isinstance(question, RouteQuestion) else question.dialled
         data = {"call_id": question.call_id, "caller": question.caller, "called": called}
         try:
-            self.tell(tenant, "call.started", question.call_id, now, data)
+            self.tell(tenant, "call.started", question.attempt or question.call_id, now, lambda: data)
         except Exception:
             log.exception("a webhook of %s can't be told", tenant)
 
-    def answered(self, report: CallAnswered) -> None:
-        data = report.model_dump(
-            mode="json",
-            include={
-                "call", "call_id", "caller", "called", "started", "ringing", "answered", "account", "providers",
-                "user_agents", "codecs", "legs",
-            },
-        )  # fmt: skip
-        self.tell(report.tenant, "call.answered", report.call, report.answered, _with_id(data))
+    def call(self, report: CallAnswered | CallFailed | CallEnded, data: Callable[[], Data]) -> None:
+        """What was reported of a call; ``data`` is its record. Raises NotTold."""
+        kind: Kind
+        match report:
+            case CallAnswered():
+                kind, at = "call.answered", report.answered
+            case CallFailed():
+                kind, at = "call.failed", report.ended
+            case CallEnded():
+                kind, at = "call.ended", report.ended
+        self.tell(report.tenant, kind, report.call, at, data)
 
-    def failed(self, report: CallFailed) -> None:
-        data = report.model_dump(
-            mode="json",
-            include={
-                "call", "call_id", "caller", "called", "started", "ringing", "ended", "status", "reason", "provider",
-                "user_agent", "legs",
-            },
-        )  # fmt: skip
-        self.tell(report.tenant, "call.failed", report.call, report.ended, _with_id(data))
-
-    def ended(self, report: CallEnded) -> None:
-        data = report.model_dump(mode="json", include={"call", "started", "ended", "by", "reason"})
-        self.tell(report.tenant, "call.ended", report.call, report.ended, _with_id(data))
-
-    def moved(self, account: Account, bindings: Sequence[StoredBinding], puts: Sequence[Put], now: float) -> None:
+    def moved(self, aor: str, tenant: str, bindings: Sequence[StoredBinding], puts: Sequence[Put], now: float) -> None:
         """Perhaps an account has other phones now. They are what they are, whatever comes of this."""
         before, after = present(bindings, now), present(written(bindings, puts), now)
         if {(item.id, item.contact) for item in before} == {(item.id, item.contact) for item in after}:
             return
-        data = {"aor": account.aor, "registered": bool(after), "contacts": [item.contact for item in after]}
+        data = {"aor": aor, "registered": bool(after), "contacts": [item.contact for item in after]}
         try:
-            self.tell(account.tenant, "registration.changed", f"{account.aor} {puts[0].binding.revision}", now, data)
+            self.tell(tenant, "registration.changed", f"{aor} {puts[0].binding.revision}", now, lambda: data)
         except Exception:
-            log.exception("a webhook of %s can't be told", account.tenant)
+            log.exception("a webhook of %s can't be told", tenant)
 
     def suspended(self, tenant: str, account: str, reason: str, owners: Iterable[str], now: float) -> None:
         """An account, or the whole tenant (""), is suspended, or isn't any more (``reason`` ""). It is so, whatever
         comes of this. ``owners`` are the addresses of those who get a mail that they are out."""
         data = {"account": account or None, "suspended": reason}
         try:
-            self.tell(tenant, "suspension.changed", f"{account} {now}", now, data)
+            self.tell(tenant, "suspension.changed", f"{account} {now}", now, lambda: data)
             mails = [
                 Notice(tenant, "", "suspension.changed", f"msg_{secrets.token_hex(12)}", int(now), data, to)
                 for to in (owners if reason and self._hooks.available else ())
@@ -116,9 +107,3 @@ class Notices:
                 self._hooks.tell(mails[begin : begin + AT_ONCE])
         except Exception:
             log.exception("nobody at %s can be told of a suspension", tenant)
-
-
-def _with_id(data: dict[str, Any]) -> dict[str, Any]:
-    """The call's name as the API has it."""
-    data["id"] = data.pop("call")
-    return data

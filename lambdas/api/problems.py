@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from lambdas.lookups.mail import MailError
 from lambdas.repositories.directory import Stale
+from lambdas.repositories.transactions import Busy
 
 
 class ProblemDetails(BaseModel):
@@ -94,6 +95,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(MailError)
     async def unsent(_: Request, __: MailError) -> JSONResponse:
         return answer(503, "The mail couldn't be sent; try again later.", headers={"Retry-After": "60"})
+
+    @app.exception_handler(Busy)
+    async def busy(_: Request, __: Busy) -> JSONResponse:
+        return answer(503, "Too much is being changed at once; try again.", headers={"Retry-After": "1"})
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from fastapi import APIRouter
 from pynamodb.exceptions import PutError, TransactWriteError
 
+from lambdas.api.call_shown import shown
 from lambdas.api.problems import Problem
 from lambdas.api.security import EdgeDep, ServicesDep
 from lambdas.api.services import Services
@@ -104,7 +106,7 @@ def _apply(report: Report, services: Services) -> None:
                 puts = decisions.decide(report, account, bindings, services.clock(), services.limits)
                 if services.bindings.write(puts):
                     if account is not None and puts:
-                        services.notices.moved(account, bindings, puts, services.clock())
+                        services.notices.moved(account.aor, account.tenant, bindings, puts, services.clock())
                     return
             raise Problem(503, "A binding changes too often just now; send the reports again.", {"Retry-After": "1"})
 
@@ -112,17 +114,21 @@ def _apply(report: Report, services: Services) -> None:
 def _tell(report: Report, services: Services) -> bool:
     """Whether the webhooks' queue has taken what it has to be told of."""
     try:
-        match report:
-            case CallAnswered():
-                services.notices.answered(report)
-            case CallFailed():
-                services.notices.failed(report)
-            case CallEnded():
-                services.notices.ended(report)
+        if isinstance(report, CallAnswered | CallFailed | CallEnded):
+            services.notices.call(report, lambda: _record(report, services))
     except NotTold as error:
         log.warning("webhooks can't be told just now: %s", error)
         return False
     return True
+
+
+def _record(report: CallAnswered | CallFailed | CallEnded, services: Services) -> dict[str, Any]:
+    """The call's record as it is by now; of an end that comes first what it says."""
+    found = services.calls.one(report.tenant, report.started, report.call)
+    if found is not None:
+        return shown(found).model_dump(mode="json")
+    end = report.model_dump(mode="json", include={"started", "ended", "reason"})
+    return {"id": report.call, **end, "ended_by": getattr(report, "by", "")}
 
 
 def _is_given_up(report: Report, services: Services) -> bool:

@@ -178,7 +178,7 @@ CallerDep = Annotated[Caller, Depends(caller)]
 def owner(who: CallerDep) -> Caller:
     """For what only owners may do: saying who else may do what."""
     if who.role != "owner":
-        raise Problem(403, "Only an owner's key may make or revoke API keys.")
+        raise Problem(403, "Only an owner's key may say who else may do what: keys and members.")
     return who
 
 

@@ -7,8 +7,9 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.progress import track
@@ -21,6 +22,7 @@ from lambdas.cli.values import Settings, parsed
 
 accounts = typer.Typer(no_args_is_help=True, help="SIP accounts.")
 
+_Row = TypeVar("_Row")
 _IMPORT = 1000  # accounts in one request
 _Plan = Annotated[str | None, typer.Option(help="The dial plan of calls to it; empty for none.")]
 
@@ -30,10 +32,17 @@ def add_to(app: typer.Typer) -> None:
 
 
 @accounts.command("list")
-def list_accounts() -> None:
+def list_accounts(
+    prefix: Annotated[str | None, typer.Option(help="Only those whose names begin so.")] = None,
+    domain: Annotated[str | None, typer.Option(help="Only those of this domain.")] = None,
+    suspended: bool | None = None,
+    enabled: bool | None = None,
+    plan: Annotated[str | None, typer.Option(help="Only those with this dial plan.")] = None,
+) -> None:
     """A tenant's accounts."""
     columns = ("aor", "display_name", "enabled", "do_not_disturb", "plan", "caller_id", "suspended")
-    state.output.table(state.owned("/v1/accounts"), columns)
+    found = state.owned("/v1/accounts", prefix=prefix, domain=domain, suspended=suspended, enabled=enabled, plan=plan)
+    state.output.table(found, columns)
 
 
 @accounts.command("add")
@@ -123,27 +132,21 @@ def import_accounts(
     file: Annotated[
         str, typer.Argument(help="CSV with a first line that names columns, or JSON; - for the standard input.")
     ],
+    skip: Annotated[int, typer.Option(min=0, help="So many at the beginning are there already.")] = 0,
 ) -> None:
     """Make many accounts; of each thousand all or none. The passwords made come out as CSV (--json: JSON)."""
     data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     try:
         text = data.decode("utf-8-sig")
-        parts = list(_of_json(text) if text.lstrip()[:1] in ("[", "{") else _of_csv(text))
+        parts = list(_of_json(text, skip) if text.lstrip()[:1] in ("[", "{") else _of_csv(text, skip))
     except (UnicodeDecodeError, csv.Error, ValueError) as error:
         raise ApiError(f"{file} isn't CSV in UTF-8, or JSON: {error}") from error
     if not parts:
         raise ApiError(f"There is nothing to import in {file}.")
     made: list[dict[str, Any]] = []
-    begun = done = 0
     try:
-        for media, number, part in track(parts, "Importing", console=errors):
-            begun, done = done, done + number
-            answer = state.client.call(
-                "POST", "/v1/accounts:import", data=part.encode(), media=media, tenant=state.client.tenant
-            )
-            made += answer["accounts"]
-    except ApiError as error:
-        raise ApiError(f"accounts {begun + 1} to {done} weren't imported: {error}") from error
+        for part in track(parts, "Importing", console=errors):
+            made += _import(part, skip + len(made))
     finally:  # passwords that were made are shown this once
         if state.output.as_json:
             state.output.table(made, ())
@@ -153,24 +156,59 @@ def import_accounts(
             writer.writerows((one["aor"], one["password"] or "") for one in made)
 
 
-def _of_csv(text: str) -> Iterator[tuple[str, int, str]]:
-    """Media type, number of accounts and body of each request."""
-    rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    for part in _parts(rows[1:]):
+@dataclass(frozen=True)
+class _Part:
+    """One request: ``lines`` are where its accounts stand in the file, by where they stand in ``body``."""
+
+    media: str
+    body: str
+    lines: dict[int, int]
+
+
+def _import(part: _Part, before: int) -> list[dict[str, Any]]:
+    tenant = state.client.tenant
+    try:
+        answer = state.client.call(
+            "POST", "/v1/accounts:import", data=part.body.encode(), media=part.media, tenant=tenant
+        )
+    except ApiError as error:
+        places = [
+            {**fault, "line": str(part.lines.get(int(fault["line"]), fault["line"]))} if "line" in fault else fault
+            for fault in error.faults
+        ]
+        rest = f"Mend it, then go on with --skip {before}." if before else ""
+        text = f"accounts {before + 1} to {before + len(part.lines)} weren't imported: {error.args[0]} {rest}".strip()
+        raise ApiError(text, error.status, places) from error
+    found: list[dict[str, Any]] = answer["accounts"]
+    return found
+
+
+def _of_csv(text: str, skip: int) -> Iterator[_Part]:
+    head, *rows = _rows(text)
+    for some in _parts(rows[skip:]):
         buffer = io.StringIO()
-        csv.writer(buffer).writerows([rows[0], *part])
-        yield "text/csv", len(part), buffer.getvalue()
+        csv.writer(buffer).writerows([head[1], *(row for _, row in some)])
+        body = buffer.getvalue()
+        there = [line for line, _ in _rows(body)][1:]
+        yield _Part("text/csv", body, dict(zip(there, (line for line, _ in some), strict=True)))
 
 
-def _of_json(text: str) -> Iterator[tuple[str, int, str]]:
+def _rows(text: str) -> list[tuple[int, list[str]]]:
+    """Each row, and the line that it ends in."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    return [(reader.line_num, row) for row in reader if row]
+
+
+def _of_json(text: str, skip: int) -> Iterator[_Part]:
     rows = json.loads(text)
     if not isinstance(rows, list):
         raise ValueError("a list of accounts is wanted")
-    for part in _parts(rows):
-        yield "application/json", len(part), json.dumps(part)
+    for some in _parts(list(enumerate(rows, 1))[skip:]):
+        lines = {place: line for place, (line, _) in enumerate(some, 1)}
+        yield _Part("application/json", json.dumps([row for _, row in some]), lines)
 
 
-def _parts(rows: list[Any]) -> Iterator[list[Any]]:
+def _parts(rows: list[_Row]) -> Iterator[list[_Row]]:
     for begin in range(0, len(rows), _IMPORT):
         yield rows[begin : begin + _IMPORT]
 
@@ -178,9 +216,19 @@ def _parts(rows: list[Any]) -> Iterator[list[Any]]:
 @accounts.command("export")
 def export_accounts() -> None:
     """All accounts as CSV (--json: JSON) that can be imported again, without passwords and limits."""
-    form = "json" if state.output.as_json else "csv"
-    found = state.client.call("GET", "/v1/accounts:export", tenant=state.client.tenant, format=form)
     if state.output.as_json:
+        found = (one for page in _exported("json") for one in page)
         state.output.table(found, ())
-    else:
-        sys.stdout.write(found)
+        return
+    for number, page in enumerate(_exported("csv")):
+        sys.stdout.write(page if not number else page.partition("\n")[2])
+
+
+def _exported(form: str) -> Iterator[Any]:
+    """Its pages."""
+    cursor = None
+    while True:
+        yield state.client.call("GET", "/v1/accounts:export", tenant=state.client.tenant, format=form, cursor=cursor)
+        cursor = state.client.following
+        if cursor is None:
+            return

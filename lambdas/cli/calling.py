@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from lambdas.cli.client import ApiError, path_of
+from lambdas.cli.shown import moment
 from lambdas.cli.state import given, state
-from lambdas.cli.tenants import something
+from lambdas.cli.tenants import listed, something
 
 providers, plans, hooks = (
     typer.Typer(no_args_is_help=True, help=text)
@@ -72,7 +73,7 @@ def set_provider(
     plan: Annotated[str | None, typer.Option(help="The dial plan of its calls; empty for none.")] = None,
 ) -> None:
     """Change what is given."""
-    body = given(host=host, password=password, enabled=enabled, incoming=incoming or None, caller_id=caller_id)
+    body = given(host=host, password=password, enabled=enabled, incoming=listed(incoming), caller_id=caller_id)
     state.output.one(state.call("PATCH", path_of("providers", name), something(body | given(plan=plan))))
 
 
@@ -103,6 +104,27 @@ def publish_plan(
     data = f"publish: true\nnote: {_quoted(note)}\nplan:\n{text}\n".encode()
     where = f"{path_of('plans', name)}/versions"
     state.output.one(state.client.call("POST", where, data=data, media="application/yaml", tenant=state.client.tenant))
+
+
+@plans.command("show")
+def show_plan(
+    name: str, version: Annotated[int | None, typer.Option(help="The one that counts, if left out.")] = None
+) -> None:
+    """One version of a plan, as it can be published again."""
+    number = version or state.call("GET", path_of("plans", name))["published"]
+    if not number:
+        raise ApiError(f"No version of {name!r} is published; say which one with --version.")
+    found = state.call("GET", f"{path_of('plans', name)}/versions/{number}")
+    state.output.json(found if state.output.as_json else found["plan"])
+
+
+@plans.command("versions")
+def list_versions(name: str) -> None:
+    """All versions of a plan: who stored one when, and why."""
+    rows = state.owned(f"{path_of('plans', name)}/versions")
+    if not state.output.as_json:
+        rows = ({**one, "at": moment(one["at"])} for one in rows)
+    state.output.table(rows, ("version", "at", "author", "note"))
 
 
 @plans.command("rollback")

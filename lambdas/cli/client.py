@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -16,7 +16,16 @@ _UP = Path(".local/up.json")
 
 
 class ApiError(Exception):
-    """The API said no, or nothing; the text says why and what to do."""
+    """The API said no, or nothing; the text says why and what to do. ``status`` is 0 where it said nothing; ``faults``
+    are those of single fields or lines."""
+
+    def __init__(self, text: str, status: int = 0, faults: Sequence[dict[str, str]] = ()) -> None:
+        super().__init__(text)
+        self.status = status
+        self.faults = faults
+
+    def __str__(self) -> str:
+        return "\n".join([super().__str__(), *(_said(fault) for fault in self.faults)])
 
 
 class Unreachable(ApiError):
@@ -24,11 +33,14 @@ class Unreachable(ApiError):
 
 
 class Client:
-    """``tenant`` goes along with every request that may name one."""
+    """``tenant`` goes along with every request that may name one; ``etag`` is that of the last answer, and
+    ``following`` where to go on after it."""
 
     def __init__(self, url: str, key: str, tenant: str | None) -> None:
         self.url = url.rstrip("/")
         self.tenant = tenant
+        self.etag = ""
+        self.following: str | None = None
         self._key = key
         self._pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(total=_TIMEOUT))
 
@@ -53,7 +65,14 @@ class Client:
         return cls(url, key, tenant)
 
     def call(
-        self, method: str, path: str, body: Any = None, data: bytes | None = None, media: str = "", **query: Any
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        data: bytes | None = None,
+        media: str = "",
+        if_match: str = "",
+        **query: Any,
     ) -> Any:
         """The answer's JSON, or its text if it isn't JSON. ``media`` is the type of ``data``. Raises ApiError."""
         asked = {name: value for name, value in query.items() if value is not None}
@@ -63,15 +82,16 @@ class Client:
             data, media = json.dumps(body).encode(), "application/json"
         if data is not None:
             headers["Content-Type"] = media
+        if if_match:
+            headers["If-Match"] = if_match
         try:
             reply = self._pool.request(method, url, body=data, headers=headers)
         except urllib3.exceptions.HTTPError as error:
             raise Unreachable(f"{self.url} can't be had: {str(error).rpartition(': ')[2]}") from error
         text = reply.data.decode("utf-8", "replace")
-        if reply.status >= 500:
-            raise Unreachable(_why(reply.status, text))
         if reply.status >= 300:
-            raise ApiError(_why(reply.status, text))
+            raise _error(reply.status, text)
+        self.etag, self.following = reply.headers.get("ETag", ""), reply.headers.get("Next-Cursor")
         if "json" not in reply.headers.get("Content-Type", ""):
             return text
         return json.loads(text) if text else None
@@ -95,14 +115,17 @@ def path_of(*parts: str) -> str:
     return "/v1/" + "/".join(quote(part, safe="@:") for part in parts)
 
 
-def _why(status: int, text: str) -> str:
+def _error(status: int, text: str) -> ApiError:
+    kind = Unreachable if status >= 500 else ApiError
     try:
         problem = json.loads(text)
-        lines = [f"{problem['detail']} ({status})".replace(" See `errors`.", "")]
-        for fault in problem.get("errors") or ():
-            where = [f"line {fault['line']}"] if "line" in fault else []
-            field = fault.get("field", "").removeprefix("body.")
-            lines.append(f"  {', '.join([*where, *([field] if field else [])])}: {fault.get('fault', '')}")
-        return "\n".join(lines)
+        detail = f"{problem['detail']} ({status})".replace(" See `errors`.", "")
+        return kind(detail, status, problem.get("errors") or ())
     except (ValueError, KeyError, TypeError):
-        return f"status {status}: {text[:300]}"
+        return kind(f"status {status}: {text[:300]}", status)
+
+
+def _said(fault: dict[str, str]) -> str:
+    where = [f"line {fault['line']}"] if "line" in fault else []
+    field = fault.get("field", "").removeprefix("body.")
+    return f"  {', '.join([*where, *([field] if field else [])])}: {fault.get('fault', '')}"

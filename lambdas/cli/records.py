@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,6 +42,8 @@ def fetch(
 ) -> None:
     """A tenant's calls and events by the API, a file for each day."""
     first, last = _day(since), _day(until) if until else datetime.datetime.now(datetime.UTC).date()
+    if last < first:
+        raise RecordsError(f"--until {last} is before --since {first}")
     days = [(first + datetime.timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
     found = {"calls": 0, "events": 0} | ({"attempts": 0} if attempts else {})
     for day in track(days, "Fetching", console=errors):
@@ -108,7 +111,13 @@ def _show(data: str, query: Any) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime.datetime):
         return value.isoformat(sep=" ")
-    return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def _day(text: str) -> datetime.date:

@@ -37,7 +37,7 @@ class Output:
     def table(self, items: Iterable[dict[str, Any]], columns: Sequence[str]) -> None:
         rows = list(items)
         if self.as_json:
-            self._json(rows)
+            self.json(rows)
             return
         if len(columns) * _NARROWEST > console.width:
             for item in rows:
@@ -54,7 +54,7 @@ class Output:
     def one(self, item: dict[str, Any]) -> None:
         """Nothing of it is cut off or broken up: it may be a key that is shown once."""
         if self.as_json:
-            self._json(item)
+            self.json(item)
         else:
             self._lines(item)
 
@@ -77,7 +77,8 @@ class Output:
         if not self.as_json:
             console.print(text.translate({**_CONTROLS, 0x0A: "\n"}), soft_wrap=True)
 
-    def _json(self, value: Any) -> None:
+    def json(self, value: Any) -> None:
+        """Whatever is wanted."""
         console.print_json(json.dumps(value), ensure_ascii=True)
 
 
@@ -100,5 +101,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_cell(one) for one in value) or "-"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_cell(one)}" for name, one in value.items() if one not in (None, "", 0)) or "-"
+        return ", ".join(f"{name} {_cell(one)}" for name, one in value.items() if one not in (None, "", [])) or "-"
     return str(value).translate(_CONTROLS)

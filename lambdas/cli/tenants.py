@@ -14,6 +14,8 @@ tenants, domains, keys, routes = (
     typer.Typer(no_args_is_help=True, help=text)
     for text in ("Tenants.", "SIP domains.", "API keys.", "Which providers calls go out by.")
 )
+_RACES = 8
+_CHANGED = 412
 PREFIXES = ("allowed_prefixes", "blocked_prefixes")
 
 
@@ -46,10 +48,17 @@ def set_tenant(
     tenant: str,
     country: Annotated[str | None, typer.Option(help="Tells what national numbers mean, like GB.")] = None,
     outgoing_plan: Annotated[str | None, typer.Option(help="The dial plan of its calls; empty for none.")] = None,
-    emergency: Annotated[list[str] | None, typer.Option(help="A provider that emergency calls go to.")] = None,
+    emergency: Annotated[
+        list[str] | None, typer.Option(help="A provider that emergency calls go to; '' for none.")
+    ] = None,
+    name: str | None = None,
+    script_host: Annotated[
+        list[str] | None, typer.Option(help="A host that scripts may get pages of; '' for none.")
+    ] = None,
 ) -> None:
     """Change what is given."""
-    body = given(country=country, outgoing_plan=outgoing_plan, emergency_providers=emergency or None)
+    body = given(country=country, outgoing_plan=outgoing_plan, name=name)
+    body |= given(emergency_providers=listed(emergency), script_hosts=listed(script_host))
     state.output.one(state.client.call("PATCH", path_of("tenants", tenant), something(body)))
 
 
@@ -65,6 +74,20 @@ def limit_tenant(
         state.output.one(state.client.call("PATCH", path_of("tenants", tenant), {"account_limits": limits}))
     else:
         state.output.one(state.client.call("PATCH", path_of("tenants", tenant, "bounds"), {"limits": limits}))
+
+
+@tenants.command("rate")
+def rate_tenant(tenant: str, settings: Annotated[list[str], typer.Argument(metavar="PREFIX=PER-MINUTE...")]) -> None:
+    """Say what a minute costs of calls to numbers that begin so, like +44=0.02 +449=1.5; all rates at once."""
+    rates = [{"prefix": prefix, "per_minute": float(value or 0)} for prefix, value in parsed(settings).items()]
+    state.output.one(state.client.call("PATCH", path_of("tenants", tenant, "bounds"), {"rates": rates}))
+
+
+@tenants.command("rules")
+def rule_tenant(tenant: str, settings: Settings) -> None:
+    """Say when accounts are suspended, like failures=50 sources=3 premium_prefixes=+449,+44870 premium_calls=5."""
+    rules = parsed(settings, ("premium_prefixes",))
+    state.output.one(state.client.call("PATCH", path_of("tenants", tenant), {"suspension_rules": rules}))
 
 
 @tenants.command("suspend")
@@ -102,6 +125,12 @@ def add_domain(
 ) -> None:
     """Make a domain."""
     state.make("/v1/domains", name=name, aliases=alias or [], default=default or None)
+
+
+@domains.command("alias")
+def set_aliases(name: str, alias: Annotated[list[str], typer.Argument(help="All of them; '' for none.")]) -> None:
+    """Say which other names mean a domain."""
+    state.output.one(state.client.call("PATCH", path_of("domains", name), {"aliases": listed(alias) or []}))
 
 
 @domains.command("remove")
@@ -142,13 +171,13 @@ def set_route(
     provider: Annotated[list[str], typer.Argument(help="In the order in which they are tried.")],
 ) -> None:
     """Have numbers that begin so go out by these providers."""
-    _change([*_others(prefix), {"prefix": prefix, "providers": provider}])
+    _change(prefix, {"prefix": prefix, "providers": provider})
 
 
 @routes.command("remove")
 def remove_route(prefix: str) -> None:
     """Let it be as if there weren't this one."""
-    _change(_others(prefix))
+    _change(prefix)
 
 
 def _routes() -> list[dict[str, Any]]:
@@ -156,14 +185,20 @@ def _routes() -> list[dict[str, Any]]:
     return routes_
 
 
-def _others(prefix: str) -> list[dict[str, Any]]:
-    return [route for route in _routes() if route["prefix"] != prefix]
-
-
-def _change(routes_: list[dict[str, Any]]) -> None:
-    state.output.table(
-        state.client.call("PATCH", _own(), {"outbound_routes": routes_})["outbound_routes"], ("prefix", "providers")
-    )
+def _change(prefix: str, *instead: dict[str, Any]) -> None:
+    """Leave the routes of other prefixes as they are, whoever changes them meanwhile."""
+    for _ in range(_RACES):
+        others = [route for route in _routes() if route["prefix"] != prefix]
+        try:
+            body = {"outbound_routes": [*others, *instead]}
+            made = state.client.call("PATCH", _own(), body, if_match=state.client.etag)
+        except ApiError as error:
+            if error.status != _CHANGED:
+                raise
+            continue
+        state.output.table(made["outbound_routes"], ("prefix", "providers"))
+        return
+    raise ApiError("The tenant is being changed by others just now; try again.")
 
 
 def _own() -> str:
@@ -181,3 +216,8 @@ def something(body: dict[str, Any]) -> dict[str, Any]:
     if not body:
         raise ApiError("Say what to change; --help lists it.")
     return body
+
+
+def listed(values: list[str] | None) -> list[str] | None:
+    """Of an option that may be given several times: None if it wasn't, nothing if it was empty."""
+    return [one for one in values if one] if values else None

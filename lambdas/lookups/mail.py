@@ -46,4 +46,6 @@ class Mail:
 
     @cached_property
     def _ses(self) -> SESV2Client:
-        return boto3.client("sesv2", config=Config(connect_timeout=2, read_timeout=5))
+        return boto3.client(
+            "sesv2", config=Config(connect_timeout=2, read_timeout=4, retries={"total_max_attempts": 1})
+        )

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pynamodb.exceptions import DeleteError, TransactWriteError
+from pynamodb.exceptions import DeleteError
+from pynamodb.expressions.condition import Condition
 from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
-from lambdas.repositories.directory import Directory, Taken, as_read, connection
+from lambdas.repositories.directory import Directory, Taken, as_read
 from lambdas.repositories.items import guest_item, item_key
 from lambdas.repositories.models import PROBES, AccountItem, DirectoryItem, DomainItem, ImportItem
+from lambdas.repositories.transactions import transact
 
 UNFINISHED = 60
 """Seconds after which whoever has begun an import isn't expected to finish it."""
@@ -34,12 +36,12 @@ class Accounts:
         self._directory = directory
 
     def create(self, item: AccountItem, domain: DomainItem) -> None:
-        """Raises Taken if there is such an account, or the domain is about to go."""
+        """Raises Taken if there is such an account, or the domain is about to go; Busy."""
         self._together([item], [domain])
 
     def create_all(self, tenant: str, items: Sequence[AccountItem], domains: Sequence[DomainItem]) -> None:
         """All of them or none, though they are more than one transaction: what was made is removed again if another one
-        can't be, and if we die before that, by the tenant's next import. Raises Taken, UnderWay."""
+        can't be, and if we die before that, by the tenant's next import. Raises Taken, UnderWay, Busy."""
         self._take_back_unfinished(tenant)
         mark = secrets.token_hex(8)
         names = [item.aor for item in items]
@@ -67,26 +69,25 @@ class Accounts:
         last: bool = False,
     ) -> None:
         """One transaction. With the ``last`` ones the import is done, and its ``note`` goes."""
-        try:
-            with TransactWrite(connection=connection()) as transaction:
-                for domain in domains:
-                    open_ = (DomainItem.tenant == domain.tenant) & (DomainItem.closing == False)  # noqa: E712
-                    transaction.condition_check(DomainItem, domain.pk, domain.sk, condition=open_)
-                if note is not None:
-                    ours = ImportItem.mark == note.mark
-                    if last:
-                        transaction.delete(note, condition=ours)
-                    else:
-                        transaction.condition_check(ImportItem, note.pk, note.sk, condition=ours)
-                for item in items:
-                    item.created_at = int(time.time())
-                    transaction.save(item, condition=DirectoryItem.pk.does_not_exist())
-                    if item.tenant not in (PROBES, *(domain.tenant for domain in domains)):
-                        transaction.save(guest_item(item.aor))
-        except TransactWriteError as error:
-            if error.cause_response_code == "TransactionCanceledException":
-                raise Taken from error
-            raise
+
+        def write(transaction: TransactWrite) -> None:
+            for domain in domains:
+                open_ = (DomainItem.tenant == domain.tenant) & (DomainItem.closing == False)  # noqa: E712
+                transaction.condition_check(DomainItem, domain.pk, domain.sk, condition=open_)
+            if note is not None:
+                ours = ImportItem.mark == note.mark
+                if last:
+                    transaction.delete(note, condition=ours)
+                else:
+                    transaction.condition_check(ImportItem, note.pk, note.sk, condition=ours)
+            for item in items:
+                item.created_at = int(time.time())
+                transaction.save(item, condition=DirectoryItem.pk.does_not_exist())
+                if item.tenant not in (PROBES, *(domain.tenant for domain in domains)):
+                    transaction.save(guest_item(item.aor))
+
+        if not transact(write):
+            raise Taken
 
     def _take_back_unfinished(self, tenant: str) -> None:
         note = self._directory.get(ImportItem, tenant)
@@ -124,5 +125,11 @@ class Accounts:
 
     def any_in(self, domain: DomainItem) -> bool:
         """Whether there are any in the domain, guests' among them."""
-        own = any(item.domain == domain.name for item in self._directory.all(f"accounts#{domain.tenant}"))
-        return own or bool(self._directory.page(f"guests#{domain.name}", 1, None).items)
+        own = DirectoryItem.listings.query(f"accounts#{domain.tenant}", filter_condition=self.in_domain(domain.name))
+        guests = self._directory.page(f"guests#{domain.name}", 1, None).items
+        return bool(guests) or any(isinstance(item, AccountItem) and item.domain == domain.name for item in own)
+
+    @staticmethod
+    def in_domain(name: str) -> Condition:
+        """Holds for accounts of a domain, and of those whose names begin like its."""
+        return AccountItem.aor.contains(f"@{name}")

@@ -11,8 +11,9 @@ from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
 from lambdas.decisions.values import Put, StoredBinding
-from lambdas.repositories.feed import Conflict, Feed, Write
+from lambdas.repositories.feed import Conflict, Feed
 from lambdas.repositories.models import BindingItem
+from lambdas.repositories.transactions import Write
 
 KEEP_REMOVED = 3600  # seconds that a removed or expired item stays, to win over a REGISTER that is still under way
 _LATE = 10_000  # milliseconds: how far apart the control plane's clocks and the index's delay may bring two changes

@@ -289,6 +289,12 @@ class Calls:
                 found.append(_call(item, ended))
         return found, None
 
+    def one(self, tenant: str, started: int, call: str) -> Call | None:
+        """A call by its name, as it is just now."""
+        place = CallItem.sk.startswith(f"{started:010d}#{call}#")
+        items = CallItem.query(_partition(tenant, started), place, consistent_read=True)
+        return next((_call(item, end) for item, end in _merged(iter(items))), None)
+
     def _with_ends(self, items: Iterator[CallItem]) -> Iterator[tuple[CallItem, CallItem | None]]:
         while some := list(itertools.islice(items, _ENDS_AT_ONCE)):
             keys = {(item.pk, _sort(int(item.started), item.call, _ENDED)): item for item in some}

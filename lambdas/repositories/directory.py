@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from pynamodb.connection import Connection
-from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
+from pynamodb.exceptions import DeleteError, PutError, UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
@@ -22,7 +21,7 @@ from lambdas.decisions.abuse import Rules
 from lambdas.decisions.limits import Limits, Rate
 from lambdas.decisions.provider import OutboundRoute, Settings
 from lambdas.decisions.values import Account
-from lambdas.repositories.feed import Conflict, Feed, Write
+from lambdas.repositories.feed import Conflict, Feed
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import (
     AccountItem,
@@ -35,11 +34,13 @@ from lambdas.repositories.models import (
     UsedItem,
     new_revision,
 )
+from lambdas.repositories.transactions import Write, transact
 
 _Item = TypeVar("_Item", bound=DirectoryItem)
 
 
-_LONGEST_NAME = 1000  # octets; DynamoDB takes sort keys of 1,024
+LONGEST_NAME = 1000
+"""Octets; DynamoDB takes sort keys of 1,024."""
 _LAST = "\U0010ffff"  # sorts after whatever else a name may have there
 
 
@@ -73,7 +74,7 @@ class Directory:
 
     def get(self, kind: type[_Item], name: str) -> _Item | None:
         """The item of ``kind`` called ``name``."""
-        if len(name.encode("utf-8", "replace")) > _LONGEST_NAME:
+        if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
             return None
         pk, sk = item_key(kind, name)
         try:
@@ -119,16 +120,18 @@ class Directory:
         limit: int,
         after: str | None,
         begins: str = "",
+        where: Condition | None = None,
         wanted: Callable[[Any], bool] | None = None,
     ) -> Page:
         """Up to ``limit`` items of a listing, in the order of their names, after the one whose sort key is ``after``;
-        only those whose sort keys begin so, and that are ``wanted``."""
+        only those whose sort keys begin so, for whom ``where`` holds, and that are ``wanted``."""
         begin, end = max(after or "", begins), begins + _LAST
         if begin > end:
             return Page([], None)
         condition = DirectoryItem.sk.between(begin, end) if begin else None
-        size = limit + 2 if wanted is None else None  # as many at once as DynamoDB can, if not all are wanted
-        items = DirectoryItem.listings.query(listing, condition, page_size=size)
+        all_ = where is None and wanted is None
+        size = limit + 2 if all_ else None  # as many at once as DynamoDB can, if not all are wanted
+        items = DirectoryItem.listings.query(listing, condition, where, page_size=size)
         left = (item for item in items if item.sk != after and (wanted is None or wanted(item)))
         found = list(itertools.islice(left, limit + 1))
         return Page(found[:limit], found[limit - 1].sk if len(found) > limit else None)
@@ -155,16 +158,15 @@ class Directory:
 
     def delete_domain(self, item: DomainItem) -> None:
         """Raises Taken if its aliases have changed since ``item`` was read."""
-        try:
-            with TransactWrite(connection=connection()) as transaction:
-                for alias in item.aliases:
-                    transaction.delete(
-                        AliasItem(*item_key(AliasItem, alias)), condition=AliasItem.canonical == item.name
-                    )
-                unchanged = (DomainItem.aliases == list(item.aliases)) & as_read(item)
-                transaction.delete(item, condition=unchanged)
-        except TransactWriteError as error:
-            raise _translate(error, Taken) from error
+        unchanged = (DomainItem.aliases == list(item.aliases)) & as_read(item)
+
+        def write(transaction: TransactWrite) -> None:
+            for alias in item.aliases:
+                transaction.delete(AliasItem(*item_key(AliasItem, alias)), condition=AliasItem.canonical == item.name)
+            transaction.delete(item, condition=unchanged)
+
+        if not transact(write):
+            raise Taken
 
     def close_domain(self, item: DomainItem, closing: bool) -> None:
         """While a domain is closing no account can be made in it, so that none is overlooked when it is deleted."""
@@ -210,18 +212,16 @@ class Directory:
 
     def _write(self, item: DomainItem, added: list[str], dropped: list[str] | tuple[()], condition: Condition) -> None:
         absent = DirectoryItem.pk.does_not_exist()
-        try:
-            with TransactWrite(connection=connection()) as transaction:
-                transaction.save(item, condition=condition)
-                for alias in added:
-                    pk, sk = item_key(AliasItem, alias)
-                    transaction.save(AliasItem(pk, sk, canonical=item.name), condition=absent)
-                for alias in dropped:
-                    transaction.delete(
-                        AliasItem(*item_key(AliasItem, alias)), condition=AliasItem.canonical == item.name
-                    )
-        except TransactWriteError as error:
-            raise _translate(error, Taken) from error
+
+        def write(transaction: TransactWrite) -> None:
+            transaction.save(item, condition=condition)
+            for alias in added:
+                transaction.save(AliasItem(*item_key(AliasItem, alias), canonical=item.name), condition=absent)
+            for alias in dropped:
+                transaction.delete(AliasItem(*item_key(AliasItem, alias)), condition=AliasItem.canonical == item.name)
+
+        if not transact(write):
+            raise Taken
 
     def use_once(self, name: str, until: float) -> None:
         """Raises Taken if it has been used before."""
@@ -320,10 +320,6 @@ def _values(stored: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(one) if isinstance(one, list) else one for name, one in stored.items()}
 
 
-def connection() -> Connection:
-    return Connection(region=DirectoryItem.Meta.region)
-
-
 def as_read(item: DirectoryItem) -> Condition:
     """That it is still there, and if it is guarded, as it was read."""
     if not item.guarded:
@@ -342,7 +338,5 @@ def _actions(item: DirectoryItem, changes: dict[str, Any]) -> list[Action]:
     return [attributes[name].set(value) for name, value in changes.items()]
 
 
-def _translate(error: PutError | UpdateError | DeleteError | TransactWriteError, kind: type[Exception]) -> Exception:
-    if error.cause_response_code in ("ConditionalCheckFailedException", "TransactionCanceledException"):
-        return kind()
-    return error
+def _translate(error: PutError | UpdateError | DeleteError, kind: type[Exception]) -> Exception:
+    return kind() if error.cause_response_code == "ConditionalCheckFailedException" else error

@@ -6,9 +6,7 @@ entries to another one out of order, so a reader takes what follows its cursor w
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from pynamodb.connection import Connection
@@ -17,13 +15,12 @@ from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
 from lambdas.repositories.models import ChangeItem, DirectoryItem, FeedItem
+from lambdas.repositories.transactions import Busy, Write, pause, reasons_of
 
 KEEP = 25 * 3600  # seconds that an entry is kept
 _OVERDUE = 3600  # seconds after which a gap isn't replication's delay any more
-_TRIES = 12  # changes made at once in one Region take turns
+_PATIENCE = 3.0  # seconds: changes made at once in one Region take turns
 _HEADS = "FEEDS"
-
-Write = Callable[[TransactWrite], None]
 
 
 class Conflict(Exception):
@@ -47,9 +44,11 @@ class Feed:
         self._region = DirectoryItem.Meta.region
 
     def append(self, change: Change, now: float, writes: list[Write]) -> None:
-        """Do ``writes`` and record ``change``, all or nothing. Raises Conflict if a condition of ``writes`` fails."""
+        """Do ``writes`` and record ``change``, all or nothing. Raises Conflict if a condition of ``writes`` fails, Busy
+        if there are too many others."""
         last = self._head()
-        for attempt in range(_TRIES):
+        end = time.monotonic() + _PATIENCE
+        while True:
             number = last + 1
             head = FeedItem(_HEADS, self._region, number=number, at=int(now))
             entry = ChangeItem(
@@ -78,14 +77,13 @@ class Feed:
             except TransactWriteError as error:
                 if error.cause_response_code != "TransactionCanceledException":
                     raise
-                reasons = {reason.code for reason in error.cancellation_reasons if reason is not None}
-                if attempt == _TRIES - 1:
-                    raise
                 # PynamoDB orders a transaction's parts by kind, so which condition failed is told by the head.
-                before, last = last, self._head()
-                if before == last and "ConditionalCheckFailed" in reasons:
+                if "ConditionalCheckFailed" in reasons_of(error) and last == self._head():
                     raise Conflict from error
-            time.sleep(random.uniform(0.0, 0.02 * (attempt + 1)))  # noqa: S311 - spreads writers, hides nothing
+                if time.monotonic() > end:
+                    raise Busy from error
+            pause()
+            last = self._head()
 
     def _head(self) -> int:
         try:

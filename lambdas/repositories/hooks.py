@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from pynamodb.exceptions import TransactWriteError
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from lambdas.repositories.directory import Directory, Missing, Stale, Taken, as_read, connection
-from lambdas.repositories.feed import Write
+from lambdas.repositories.directory import Directory, Missing, Stale, Taken, as_read
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, HookItem, TenantItem, new_revision
+from lambdas.repositories.transactions import Write, pause, transact
 from lambdas.repositories.vault import Vault
 
 if TYPE_CHECKING:
@@ -164,14 +163,14 @@ class Hooks:
                 TenantItem.hooked.set(wanting(dict(owner.hooked))),
                 TenantItem.revision.set(new_revision()),
             ]
-            try:
-                with TransactWrite(connection=connection()) as transaction:
-                    write(transaction)
-                    transaction.update(owner, actions, condition=as_read(owner))
+
+            def both(transaction: TransactWrite, owner: TenantItem = owner, actions: list[Action] = actions) -> None:
+                write(transaction)
+                transaction.update(owner, actions, condition=as_read(owner))
+
+            if transact(both):
                 return
-            except TransactWriteError as error:
-                if error.cause_response_code != "TransactionCanceledException":
-                    raise
+            pause()
         raise Stale
 
     # The queue

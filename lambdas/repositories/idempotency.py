@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import time
+import zlib
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -23,8 +24,8 @@ from lambdas.repositories.models import IdempotencyItem
 
 KEEP = 86_400  # seconds
 _UNDER_WAY = 60  # seconds after which a request that has no answer was lost
-LONGEST = 250_000
-"""Octets of an answer that is kept."""
+LONGEST = 600_000
+"""Octets of an answer that is kept: more than an import of the most accounts has."""
 _NONCE = 12
 
 
@@ -67,7 +68,7 @@ class Idempotency:
             if known.status:
                 sealed = base64.b64decode(known.answer)
                 opened = _cipher(secret).decrypt(sealed[:_NONCE], sealed[_NONCE:], None)
-                return Answer(int(known.status), opened, known.media)
+                return Answer(int(known.status), zlib.decompress(opened), known.media)
             break
         raise Conflict("The request with this Idempotency-Key is still under way; try again in a moment.")
 
@@ -79,7 +80,8 @@ class Idempotency:
                 self._directory.delete(item)
                 return
             nonce = os.urandom(_NONCE)
-            sealed = base64.b64encode(nonce + _cipher(secret).encrypt(nonce, answer.body, None)).decode()
+            body = zlib.compress(answer.body)  # an item has 400 KB at most
+            sealed = base64.b64encode(nonce + _cipher(secret).encrypt(nonce, body, None)).decode()
             self._directory.update(item, status=answer.status, answer=sealed, media=answer.media)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from pynamodb.exceptions import TransactWriteError
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from lambdas.repositories.directory import Directory, Missing, Stale, as_read, connection
-from lambdas.repositories.feed import Write
+from lambdas.repositories.directory import Directory, Missing, Stale, as_read
 from lambdas.repositories.items import member_item
 from lambdas.repositories.models import ApiKeyItem, MemberItem, new_revision
+from lambdas.repositories.transactions import Write, transact
 
 
 class LastOwner(Exception):
@@ -38,41 +37,42 @@ class Members:
         self._directory.create(item)
         return item
 
-    def change(self, item: MemberItem, role: str) -> None:
-        """Give the member another role. Raises Missing, Stale, LastOwner."""
+    def change(self, item: MemberItem, role: str, last: bool = False) -> None:
+        """Give the member another role; of the ``last`` owner, too. Raises Missing, Stale, LastOwner."""
         actions: list[Action] = [MemberItem.role.set(role), MemberItem.revision.set(new_revision())]
         unchanged = as_read(item) & (MemberItem.role == item.role)
-        self._write(item, role, lambda transaction: transaction.update(item, actions, condition=unchanged))
+        self._write(
+            item, last or role == "owner", lambda transaction: transaction.update(item, actions, condition=unchanged)
+        )
         item.role = role
         for key in self._keys(item):  # for those who read the list of keys: what counts is the member's role
             with contextlib.suppress(Missing):
                 self._directory.update(key, role=role)
 
-    def remove(self, item: MemberItem) -> None:
-        """From now on their keys are good for nothing. Raises Missing, Stale, LastOwner."""
+    def remove(self, item: MemberItem, last: bool = False) -> None:
+        """From now on their keys are good for nothing; the ``last`` owner's, too. Raises Missing, Stale, LastOwner."""
         unchanged = as_read(item) & (MemberItem.role == item.role)
-        self._write(item, "", lambda transaction: transaction.delete(item, condition=unchanged))
+        self._write(item, last, lambda transaction: transaction.delete(item, condition=unchanged))
         for key in self._keys(item):
             with contextlib.suppress(Missing):
                 self._directory.delete(key)
 
-    def _write(self, item: MemberItem, role: str, write: Write) -> None:
-        """If this member is an owner no longer, another one has to be, and still be when it is written."""
+    def _write(self, item: MemberItem, alone: bool, write: Write) -> None:
+        """Unless it may be ``alone``, another owner has to be there, and still be when it is written."""
         other = None
-        if item.role == "owner" and role != "owner":
+        if item.role == "owner" and not alone:
             others = self._directory.all(f"members#{item.tenant}")
             other = next((one for one in others if one.role == "owner" and one.email != item.email), None)
             if other is None:
                 raise LastOwner
-        try:
-            with TransactWrite(connection=connection()) as transaction:
-                write(transaction)
-                if other is not None:
-                    transaction.condition_check(MemberItem, other.pk, other.sk, condition=MemberItem.role == "owner")
-        except TransactWriteError as error:
-            if error.cause_response_code != "TransactionCanceledException":
-                raise
-            raise (Stale if self.get(item.tenant, item.email) else Missing) from error
+
+        def both(transaction: TransactWrite) -> None:
+            write(transaction)
+            if other is not None:
+                transaction.condition_check(MemberItem, other.pk, other.sk, condition=MemberItem.role == "owner")
+
+        if not transact(both):
+            raise Stale if self.get(item.tenant, item.email) else Missing
 
     def _keys(self, item: MemberItem) -> Iterator[ApiKeyItem]:
         return (key for key in self._directory.all(f"keys#{item.tenant}") if key.member == item.email)

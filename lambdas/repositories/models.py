@@ -117,6 +117,7 @@ class AccountItem(DirectoryItem, discriminator="account"):
 
     @property
     def domain(self) -> str:
+        """Of its AOR."""
         return self.aor.rpartition("@")[2]
 
 

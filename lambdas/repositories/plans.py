@@ -8,15 +8,15 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from pynamodb.exceptions import TransactWriteError
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
 from lambdas.decisions.rules import Plan
-from lambdas.repositories.directory import Directory, Page, Stale, Taken, connection
+from lambdas.repositories.directory import Directory, Page, Stale, Taken
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, PlanItem, PlanVersionItem, new_revision
+from lambdas.repositories.transactions import transact
 
 _KEPT = 4_000_000  # octets of JSON whose parsed plans are kept; they take ten times as much
 
@@ -103,27 +103,26 @@ class Plans:
             note=note,
             created_at=int(time.time()),
         )
-        try:
-            with TransactWrite(connection=connection()) as transaction:
-                transaction.save(version)  # over what a deleted plan of that name may have left
-                if item is None:
-                    head = PlanItem(
-                        *item_key(PlanItem, full),
-                        id=full,
-                        uid=secrets.token_hex(8),
-                        tenant=tenant,
-                        name=name,
-                        latest=1,
-                        listing=f"plans#{tenant}",
-                    )
-                    transaction.save(head, condition=DirectoryItem.pk.does_not_exist())
-                else:
-                    actions: list[Action] = [PlanItem.latest.set(number), PlanItem.revision.set(new_revision())]
-                    transaction.update(item, actions, condition=PlanItem.latest == number - 1)
-        except TransactWriteError as error:
-            if error.cause_response_code == "TransactionCanceledException":
-                raise Taken from error
-            raise
+        head = PlanItem(
+            *item_key(PlanItem, full),
+            id=full,
+            uid=secrets.token_hex(8),
+            tenant=tenant,
+            name=name,
+            latest=1,
+            listing=f"plans#{tenant}",
+        )
+
+        def write(transaction: TransactWrite) -> None:
+            transaction.save(version)  # over what a deleted plan of that name may have left
+            if item is None:
+                transaction.save(head, condition=DirectoryItem.pk.does_not_exist())
+            else:
+                actions: list[Action] = [PlanItem.latest.set(number), PlanItem.revision.set(new_revision())]
+                transaction.update(item, actions, condition=PlanItem.latest == number - 1)
+
+        if not transact(write):
+            raise Taken
         return number
 
     def publish(self, item: PlanItem, number: int, author: str, now: float) -> None:

@@ -9,22 +9,20 @@ reads the count that an admission has written reads its slot, too. Another Regio
 from __future__ import annotations
 
 import hashlib
-import random
 import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pynamodb.exceptions import TransactWriteError, UpdateError
+from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from lambdas.decisions.limits import LONGEST, SETUP, Count, Limits, Slot, Used, admit, money_lasts_until, sums
 from lambdas.repositories.call_models import UsageItem
-from lambdas.repositories.directory import connection
+from lambdas.repositories.transactions import Busy, pause, transact
 
 _PATIENCE = 1.5  # seconds for which an admission gives way to others of its scope; the edge waits for 4.5
-_PAUSE = 0.05  # seconds at most, before it tries again
 _KEEP = 3 * 86_400  # seconds that counts and costs stay
 _COUNT, _SPENT, _SLOT = "0count#", "1spent#", "2slot#"  # in the order in which a query gives them
 
@@ -38,10 +36,6 @@ class Open:
 
     key: Key
     deadline: float
-
-
-class Busy(Exception):
-    """Too many calls of one scope are being decided at once."""
 
 
 class Usage:
@@ -66,7 +60,7 @@ class Usage:
             slot.delete()
             if time.monotonic() > end:
                 raise Busy
-            time.sleep(random.uniform(0, _PAUSE))  # noqa: S311 - so that those who race don't meet again
+            pause()
 
     def _count(self, scope: str, region: str, count: Count, revision: str | None, now: float) -> bool:
         """Write the Region's count, unless somebody else has since it was read."""
@@ -134,17 +128,20 @@ class Usage:
             if slot is None:
                 continue
             cost = _slot(slot).cost(now)
-            if not cost:
+            if cost:
+                self._charge(scope, slot, cost, now)
+            else:
                 slot.delete()
-                continue
-            spent = UsageItem(_pk(scope), f"{_SPENT}{_day(now)}#{UsageItem.Meta.region}")
-            try:
-                with TransactWrite(connection=connection()) as transaction:
-                    transaction.delete(slot, condition=UsageItem.pk.exists())
-                    transaction.update(spent, [UsageItem.spent.add(cost), UsageItem.ttl.set(int(now) + _KEEP)])
-            except TransactWriteError as error:
-                if error.cause_response_code != "TransactionCanceledException":
-                    raise
+
+    def _charge(self, scope: str, slot: UsageItem, cost: float, now: float) -> None:
+        """Unless somebody has done it before."""
+        spent = UsageItem(_pk(scope), f"{_SPENT}{_day(now)}#{UsageItem.Meta.region}")
+
+        def write(transaction: TransactWrite) -> None:
+            transaction.delete(slot, condition=UsageItem.pk.exists())
+            transaction.update(spent, [UsageItem.spent.add(cost), UsageItem.ttl.set(int(now) + _KEEP)])
+
+        transact(write)
 
     def _slot_of(self, scope: str, attempt: str, key: Key | None) -> UsageItem | None:
         names = [_name(attempt)] if key is None else [_name(attempt), _name(attempt, key[1])]

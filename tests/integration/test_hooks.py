@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import hmac
 import http.server
@@ -22,8 +23,6 @@ from tests.integration.test_plan_scripts import phones
 from tests.support.socket_phone import call, in_dialog
 
 pytestmark = pytest.mark.integration
-
-ALL = ["call.started", "call.answered", "call.failed", "call.ended", "registration.changed"]
 
 
 class Server:
@@ -91,7 +90,7 @@ def server(fleet):
 
 @pytest.fixture
 def hook(fleet, owner, server):
-    body = {"tenant": owner, "name": "crm", "url": server.url, "events": ALL}
+    body = {"tenant": owner, "name": "crm", "url": server.url}
     made = fleet.api("POST", "/v1/hooks", body)
     fleet.api("POST", f"/v1/hooks/crm/ping?tenant={owner}")
     wait_for("the ping", lambda: server.events("ping") == [{}], 15)
@@ -102,6 +101,11 @@ def hook(fleet, owner, server):
 def test_calls_and_registrations_are_told(fleet, owner, server, hook):
     assert set(hook) == {"name", "tenant", "url", "events", "secret"}
     assert "secret" not in fleet.api("GET", f"/v1/hooks/crm?tenant={owner}")
+
+    def registered(user):
+        told = [one for one in server.events("registration.changed") if one["aor"] == f"{user}@{DOMAIN}"]
+        return [one["registered"] for one in told]
+
     # Who wants to hear of what is known within seconds.
     with phones(fleet, "carol"):
         pass
@@ -125,8 +129,17 @@ def test_calls_and_registrations_are_told(fleet, owner, server, hook):
     started, answered = server.events("call.started")[0], server.events("call.answered")[0]
     assert started == {"call_id": dialog.call_id, "caller": f"alice@{DOMAIN}", "called": f"bob@{DOMAIN}"}
     assert (answered["call_id"], answered["id"]) == (dialog.call_id, ended["id"])
-    assert ended["by"] == "caller"
+    assert ended["ended_by"] == "caller"
+    day = datetime.datetime.now(datetime.UTC).date()
+    shown = fleet.api("GET", f"/v1/calls?tenant={owner}&day={day}&call_id={dialog.call_id}")["items"]
+    assert shown == [ended]  # as the API has it
+    assert answered == {**ended, "ended": None, "ended_by": "", "reason": ""}
     assert (failed["status"], failed["called"]) == (404, f"nobody@{DOMAIN}")
+    with phones(fleet, "bob"):
+        wait_for("bob's return", lambda: registered("bob")[-1], 15)
+        (phone,) = fleet.api("GET", f"/v1/accounts/bob@{DOMAIN}/bindings")
+        fleet.api("DELETE", f"/v1/accounts/bob@{DOMAIN}/bindings/{phone['id']}")
+        wait_for("bob's removal", lambda: not registered("bob")[-1], 15)
     wait_for(
         "bob's departure",
         lambda: [

@@ -36,6 +36,8 @@ def test_a_provider_from_birth_to_death(fleet, tenant):
     assert (status, shown["country"], shown["outbound_routes"]) == (200, "GB", routes["outbound_routes"])
     assert ask(fleet, key, "GET", f"/v1/tenants/{owner}")[1] == shown
     assert ask(fleet, key, "DELETE", "/v1/providers/voip1")[0] == 204
+    shown = ask(fleet, key, "GET", f"/v1/tenants/{owner}")[1]
+    assert (shown["outbound_routes"], shown["emergency_providers"]) == ([], [])
     assert ask(fleet, key, "GET", "/v1/providers/voip1")[0] == 404
     assert ask(fleet, key, "POST", "/v1/providers", VOIP)[0] == 201  # the name is free again
     assert ask(fleet, fleet.key, "DELETE", f"/v1/providers/voip1?tenant={owner}")[0] == 204

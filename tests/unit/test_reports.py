@@ -25,7 +25,7 @@ class Doubles:
         self.notices = self
         self.asked = 0
 
-    def ended(self, report):
+    def call(self, report, data):
         self.asked += 1
         if self._fails:
             raise NotTold("QueueDoesNotExist")

@@ -14,7 +14,10 @@ from lambdas.repositories.models import BindingItem, DirectoryItem
 from scripts.tables import load_template, table_definitions
 
 RESOURCES = load_template()["Resources"]
-ENROLMENT = {"EnrolInstances": [{"Sub": "EDGE#${AWS::Region}-?"}, {"Sub": "AOR#probe-${AWS::Region}-?@*"}], "WhileTheirDomainIsThere": ["DOMAIN#*"]}
+ENROLMENT = {
+    "EnrolInstances": [{"Sub": "EDGE#${AWS::Region}-?"}, {"Sub": "AOR#probe-${AWS::Region}-?@*"}],
+    "WhileTheirDomainIsThere": ["DOMAIN#*"],
+}
 
 
 def replicas(table):

@@ -21,7 +21,6 @@ from lambdas.api.provisioning.common import (
     ListPage,
     TenantQuery,
     Username,
-    alike,
     chosen_tenant,
     found_or_404,
     new_password,
@@ -34,6 +33,7 @@ from lambdas.contract import Change
 from lambdas.decisions.digest import ha1
 from lambdas.decisions.values import StoredBinding, present, remove
 from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.filters import alike
 from lambdas.repositories.items import account_item
 from lambdas.repositories.models import AccountItem, DomainItem
 
@@ -175,8 +175,18 @@ def list_accounts(
 ) -> ListPage[Account]:
     """A tenant's accounts, by AOR."""
     owner = chosen_tenant(tenant, who, services)
-    wanted = alike(domain=domain, enabled=enabled, suspended=suspended, plan=plan)
-    return listing.page(services, AccountItem, f"accounts#{owner}", shown, wanted)
+    where = alike(AccountItem, enabled=enabled, suspended=suspended, plan=plan)
+    if domain is None:
+        return listing.page(services, AccountItem, f"accounts#{owner}", shown, where)
+    inside = services.accounts.in_domain(domain)
+    return listing.page(
+        services,
+        AccountItem,
+        f"accounts#{owner}",
+        shown,
+        inside if where is None else inside & where,
+        wanted=lambda item: item.domain == domain,
+    )
 
 
 @router.get("/{aor}", responses=responses(401, 404))
@@ -216,7 +226,7 @@ def delete_account(aor: str, services: ServicesDep, who: CallerDep) -> None:
         services.accounts.delete(item, services.clock())
     except Missing as error:
         raise Problem(404, f"There is no account {aor!r}.") from error
-    _remove_bindings(item.aor, None, services)
+    _remove_bindings(item, None, services)
 
 
 @router.get("/{aor}/usage", responses=responses(401, 404))
@@ -253,7 +263,7 @@ def list_bindings(aor: str, services: ServicesDep, who: CallerDep) -> list[Accou
 def delete_binding(aor: str, binding: str, services: ServicesDep, who: CallerDep) -> None:
     """Remove a binding: calls stop going there at once, keep-alives within seconds. The phone may register again."""
     item = _account(aor, services, who)
-    if not _remove_bindings(item.aor, binding, services):
+    if not _remove_bindings(item, binding, services):
         raise Problem(404, f"{aor} has no binding {binding!r}.")
 
 
@@ -278,8 +288,9 @@ def _update(services: Services, item: AccountItem, changes: dict[str, Any]) -> N
         raise Problem(404, f"There is no account {item.aor!r}.") from error
 
 
-def _remove_bindings(aor: str, binding: str | None, services: Services) -> bool:
+def _remove_bindings(account: AccountItem, binding: str | None, services: Services) -> bool:
     """Remove one binding or all, at every edge; whether there was one."""
+    aor = account.aor
     for _ in range(_RACES):
         now = services.clock()
         items = services.bindings.of(aor)
@@ -287,7 +298,10 @@ def _remove_bindings(aor: str, binding: str | None, services: Services) -> bool:
         revision = f"api-{secrets.token_hex(8)}"
         puts = [remove(item, revision, now) for item in items if item.id in ids and item.live(now)]
         change = Change(aor=aor, version=round(now * 1000), binding=binding or "*")
-        if not puts or services.bindings.remove(puts, services.directory.feed, change, now):
+        if not puts:
+            return bool(ids)
+        if services.bindings.remove(puts, services.directory.feed, change, now):
+            services.notices.moved(aor, account.tenant, items, puts, now)
             return bool(ids)
     raise Problem(503, "The account's phones are registering too often just now; try again.", {"Retry-After": "1"})
 

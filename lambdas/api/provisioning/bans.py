@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from typing import Annotated
 
@@ -71,7 +72,7 @@ def add_ban(body: NewBan, services: ServicesDep, _: AdminDep) -> Ban:
 def list_bans(services: ServicesDep, _: AdminDep, listing: ListingDep) -> ListPage[Ban]:
     """The bans that haven't run out, those of the service's own among them."""
     now = services.clock()
-    return listing.page(services, BanItem, "bans", _shown, lambda item: item.until > now)
+    return listing.page(services, BanItem, "bans", _shown, BanItem.until > int(now))
 
 
 @router.get("/{network:path}", responses=responses(401, 403, 404))
@@ -91,6 +92,8 @@ def lift_ban(network: str, services: ServicesDep, who: AdminDep) -> None:
 
 
 def _ban(network: str, services: Services, who: Caller) -> BanItem:
+    with contextlib.suppress(ValueError):
+        network = _network(network)
     item = services.directory.get(BanItem, network)
     if item is None or item.until <= services.clock():
         raise Problem(404, f"{network!r} isn't banned.")

@@ -5,18 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, ValidationError
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses, said
 from lambdas.api.provisioning.accounts import Account, NewAccount, new_account_item, shown
-from lambdas.api.provisioning.common import TenantQuery, chosen_tenant, new_password
+from lambdas.api.provisioning.common import Paging, TenantQuery, chosen_tenant, new_password
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
 from lambdas.repositories.accounts import UNFINISHED, UnderWay
@@ -29,7 +28,8 @@ MOST = 1000
 """Accounts in one import."""
 _LONGEST = 1_000_000  # octets
 _MOST_DOMAINS = 20
-_PAGE = 200
+_MOST_EXPORTED = 10_000  # accounts in one answer: Lambda's may have 6 MB, and has its time
+_NEXT = "Next-Cursor"
 _COLUMNS = tuple(NewAccount.model_fields)
 _EXPORTED = tuple(name for name in _COLUMNS if name != "password")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")  # what a spreadsheet would take for one, or for a quotation
@@ -80,19 +80,29 @@ async def import_accounts(
     return await run_in_threadpool(_import, kind, body, chosen_tenant(tenant, who, services), services)
 
 
-@router.get(":export", responses=responses(400, 401, 404, 422), response_class=StreamingResponse)
+@router.get(
+    ":export",
+    responses={**responses(400, 401, 404, 422), 200: {"headers": {_NEXT: {"schema": {"type": "string"}}}}},
+    response_class=Response,
+)
 def export_accounts(
     services: ServicesDep,
     who: CallerDep,
     tenant: TenantQuery = None,
     format: Annotated[Literal["csv", "json"], Query()] = "csv",
-) -> StreamingResponse:
-    """All accounts of a tenant, by AOR, as they can be imported again: without passwords, which aren't known, and
-    without limits and suspensions, which the list of accounts has."""
+    limit: Annotated[int, Query(ge=1, le=_MOST_EXPORTED, description="Accounts in one answer.")] = _MOST_EXPORTED,
+    cursor: Annotated[str | None, Query(max_length=2048, description="`Next-Cursor` of the answer before.")] = None,
+) -> Response:
+    """A tenant's accounts, by AOR, as they can be imported again: without passwords, which aren't known, and without
+    limits and suspensions, which the list of accounts has. Where there are more, `Next-Cursor` says where to go on."""
     owner = chosen_tenant(tenant, who, services)
+    page = services.directory.page(f"accounts#{owner}", limit, Paging(1, cursor).after)
+    accounts = [shown(item) for item in page.items]
+    following = Paging.following(page)
+    headers = {_NEXT: following} if following is not None else {}
     if format == "json":
-        return StreamingResponse(_json(_all(owner, services)), media_type="application/json")
-    return StreamingResponse(_csv(_all(owner, services)), media_type="text/csv; charset=utf-8")
+        return Response(_json(accounts), headers=headers, media_type="application/json")
+    return Response(_csv(accounts), headers=headers, media_type="text/csv; charset=utf-8")
 
 
 def _import(kind: str, body: bytes, tenant: str, services: Services) -> Imported:
@@ -160,8 +170,8 @@ def _rows(kind: str, body: bytes) -> list[tuple[int, Any]]:
     if kind == "application/json":
         try:
             value = json.loads(body)
-        except ValueError as error:
-            raise Problem(400, f"The body isn't JSON: {error}.") from error
+        except (ValueError, RecursionError) as error:
+            raise Problem(400, f"The body isn't JSON: {str(error)[:200]}.") from error
         if not isinstance(value, list):
             raise Problem(422, "A list of accounts is wanted.")
         return list(enumerate(value, 1))
@@ -169,12 +179,11 @@ def _rows(kind: str, body: bytes) -> list[tuple[int, Any]]:
         raise Problem(415, "Send text/csv or application/json.")
     try:
         reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
-        unknown = sorted(set(reader.fieldnames or ()) - set(_COLUMNS))
-        if unknown or not reader.fieldnames:
-            detail = (
-                f"The first line has to name columns: {', '.join(_COLUMNS)}; not {', '.join(unknown) or 'nothing'}."
-            )
-            raise Problem(422, detail)
+        names = list(reader.fieldnames or ())
+        wrong = [name or "(nothing)" for name in names if name not in _COLUMNS or names.count(name) > 1]
+        if wrong or not names:
+            said_ = ", ".join(dict.fromkeys(wrong)) or "nothing"
+            raise Problem(422, f"The first line has to name columns, each once: {', '.join(_COLUMNS)}; not {said_}.")
         rows: list[tuple[int, Any]] = []
         for row in reader:
             # What is left empty is left out; what is too much is said to be so.
@@ -189,34 +198,16 @@ def _fault(line: int, field: str, fault: str) -> dict[str, str]:
     return {"line": str(line), "field": field, "fault": fault}
 
 
-def _all(tenant: str, services: Services) -> Iterator[Account]:
-    after: str | None = None
-    while True:
-        page = services.directory.page(f"accounts#{tenant}", _PAGE, after)
-        yield from (shown(item) for item in page.items)
-        after = page.following
-        if after is None:
-            return
+def _json(accounts: Iterable[Account]) -> str:
+    return "[\n" + ",\n".join(one.model_dump_json(include=set(_EXPORTED)) for one in accounts) + "\n]\n"
 
 
-def _json(accounts: Iterable[Account]) -> Iterator[str]:
-    yield "["
-    for number, account in enumerate(accounts):
-        yield (",\n" if number else "\n") + account.model_dump_json(include=set(_EXPORTED))
-    yield "\n]\n"
-
-
-def _csv(accounts: Iterable[Account]) -> Iterator[str]:
+def _csv(accounts: Iterable[Account]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(_EXPORTED)
-    for account in accounts:
-        writer.writerow([_cell(name, getattr(account, name)) for name in _EXPORTED])
-        if buffer.tell() > 32_768:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue()
+    writer.writerows([_cell(name, getattr(account, name)) for name in _EXPORTED] for account in accounts)
+    return buffer.getvalue()
 
 
 def _cell(column: str, value: object) -> object:

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pynamodb.expressions.condition import Condition
 
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem
 from lambdas.api.security import Caller
 from lambdas.api.services import Services
-from lambdas.repositories.directory import Page
+from lambdas.repositories.directory import LONGEST_NAME, Page
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, TenantItem
 
@@ -49,6 +50,8 @@ class Paging:
         self.limit = limit
         try:
             self.after = base64.b64decode(cursor, b"-_", validate=True).decode() if cursor else None
+            if self.after is not None and len(self.after.encode()) > LONGEST_NAME:
+                raise ValueError
         except ValueError as error:
             raise Problem(400, "cursor isn't one that this API gave; leave it out to begin at the start.") from error
 
@@ -81,27 +84,18 @@ class Listing:
         kind: type[DirectoryItem],
         listing: str,
         shown: Callable[[Any], _Shown],
-        wanted: Callable[[Any], bool] | None = None,
+        where: Condition | None = None,
         within: str = "",
+        wanted: Callable[[Any], bool] | None = None,
     ) -> ListPage[_Shown]:
-        """``within`` is what the directory's names have before those that people know."""
+        """``within`` is what the directory's names have before those that people know; ``where`` and ``wanted`` say
+        which things are."""
         begins = item_key(kind, within + self._prefix)[1]
-        page = services.directory.page(listing, self._paging.limit, self._paging.after, begins, wanted)
+        page = services.directory.page(listing, self._paging.limit, self._paging.after, begins, where, wanted)
         return ListPage(items=[shown(item) for item in page.items], next=Paging.following(page))
 
 
 ListingDep = Annotated[Listing, Depends(Listing)]
-
-
-def alike(**values: str | bool | None) -> Callable[[Any], bool] | None:
-    """Whether a thing's attributes have these values, or (``true`` and ``false``) any at all. None is as it may be."""
-    given = {name: value for name, value in values.items() if value is not None}
-
-    def fits(item: Any) -> bool:
-        found = ((getattr(item, name), value) for name, value in given.items())
-        return all(bool(one) is value if isinstance(value, bool) else one == value for one, value in found)
-
-    return fits if given else None
 
 
 def new_password() -> str:
@@ -120,9 +114,10 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
 def _day(text: object) -> datetime.date:
-    if not isinstance(text, str) or len(text) != 10:
-        raise ValueError("not a day like 2026-01-31")
-    return datetime.date.fromisoformat(text)
+    try:
+        return datetime.datetime.strptime(str(text), "%Y-%m-%d").date()
+    except ValueError as error:
+        raise ValueError("not a day like 2026-01-31") from error
 
 
 Day = Annotated[datetime.date, BeforeValidator(_day)]

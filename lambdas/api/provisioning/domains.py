@@ -19,13 +19,13 @@ from lambdas.api.provisioning.common import (
     Input,
     ListingDep,
     ListPage,
-    alike,
     chosen_tenant,
     found_or_404,
 )
 from lambdas.api.security import Caller, CallerDep, ServicesDep
 from lambdas.api.services import Services
-from lambdas.repositories.directory import Taken
+from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.filters import alike
 from lambdas.repositories.items import domain_item
 from lambdas.repositories.models import DomainItem
 
@@ -99,7 +99,7 @@ def list_domains(
 ) -> ListPage[Domain]:
     """The tenant's domains, by name; with an administration key, all."""
     owner = None if who.admin and tenant is None else chosen_tenant(tenant, who, services)
-    return listing.page(services, DomainItem, "domains", _shown, alike(tenant=owner))
+    return listing.page(services, DomainItem, "domains", _shown, alike(DomainItem, tenant=owner))
 
 
 @router.get("/{name}", responses=responses(401, 404))
@@ -127,15 +127,21 @@ def delete_domain(name: str, services: ServicesDep, who: CallerDep) -> None:
     item = _domain(name, services, who)
     if item.default and services.sign_up:
         raise Problem(409, f"{item.name} is where people sign up; switch that off first.")
-    services.directory.close_domain(item, True)
+    still = Problem(409, f"{item.name} still has accounts; delete those first.")
     if services.accounts.any_in(item):
-        services.directory.close_domain(item, False)
-        raise Problem(409, f"{item.name} still has accounts; delete those first.")
+        raise still
     try:
-        services.directory.delete_domain(item)
-    except Taken as error:
-        services.directory.close_domain(item, False)
-        raise Problem(409, "Somebody has changed the domain meanwhile; try again.") from error
+        services.directory.close_domain(item, True)
+        if services.accounts.any_in(item):  # made just before
+            services.directory.close_domain(item, False)
+            raise still
+        try:
+            services.directory.delete_domain(item)
+        except Taken as error:
+            services.directory.close_domain(item, False)
+            raise Problem(409, "Somebody has changed the domain meanwhile; try again.") from error
+    except Missing as error:
+        raise Problem(404, f"There is no domain {name!r}.") from error
 
 
 def _prove(names: list[str], tenant: str, services: Services, who: Caller) -> None:

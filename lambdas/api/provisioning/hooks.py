@@ -92,11 +92,8 @@ def list_hooks(
 ) -> ListPage[Hook]:
     """A tenant's webhooks, by name."""
     owner = chosen_tenant(tenant, who, services)
-
-    def hears(item: HookItem) -> bool:
-        return event is None or event in item.events
-
-    return listing.page(services, HookItem, f"hooks#{owner}", _shown, hears, f"{owner}/")
+    where = HookItem.events.contains(event) if event is not None else None
+    return listing.page(services, HookItem, f"hooks#{owner}", _shown, where, f"{owner}/")
 
 
 @router.get("/{name}", responses=responses(400, 401, 404))

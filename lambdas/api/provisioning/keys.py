@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import Flag, Input, ListingDep, ListPage, alike, chosen_tenant, found_or_404
+from lambdas.api.provisioning.common import Flag, Input, ListingDep, ListPage, chosen_tenant, found_or_404
 from lambdas.api.security import Caller, CallerDep, OwnerDep, Role, ServicesDep, new_key
 from lambdas.api.services import Services
 from lambdas.repositories.directory import Missing
+from lambdas.repositories.filters import alike
 from lambdas.repositories.models import ApiKeyItem
 
 router = APIRouter(prefix="/keys", tags=["API keys"], route_class=AuditedRoute)
@@ -74,7 +75,7 @@ def list_keys(
 ) -> ListPage[Key]:
     """The keys of a tenant, without their secrets."""
     owner = "" if who.admin and tenant is None else chosen_tenant(tenant, who, services)
-    return listing.page(services, ApiKeyItem, f"keys#{owner}", key_shown, alike(role=role, member=member))
+    return listing.page(services, ApiKeyItem, f"keys#{owner}", key_shown, alike(ApiKeyItem, role=role, member=member))
 
 
 @router.get("/{key}", responses=responses(401, 404))

@@ -16,7 +16,6 @@ from lambdas.api.provisioning.common import (
     ListingDep,
     ListPage,
     TenantQuery,
-    alike,
     chosen_tenant,
     found_or_404,
 )
@@ -25,6 +24,7 @@ from lambdas.api.security import CallerDep, OwnerDep, Role, ServicesDep, new_key
 from lambdas.api.services import Services
 from lambdas.lookups.mail import MailError
 from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.filters import alike
 from lambdas.repositories.members import LastOwner
 from lambdas.repositories.models import MemberItem
 
@@ -44,10 +44,11 @@ or: scripts/sipwizard login --token {token}
 
 def _email(text: str) -> str:
     local, at, domain = text.strip().rpartition("@")
-    fine = at and local and domain.isascii() and "." in domain.strip(".") and _LOCAL.issuperset(local)
-    if not fine or not domain.replace("-", "").replace(".", "").isalnum():
+    labels = domain.split(".")
+    fine = at and local and domain.isascii() and len(labels) > 1 and _LOCAL.issuperset(local)
+    if not fine or not all(label.replace("-", "").isalnum() for label in labels):
         raise ValueError("not an e-mail address")
-    return f"{local}@{domain.lower()}"
+    return f"{local}@{domain}".lower()  # nobody has two that differ in this
 
 
 Email = Annotated[str, AfterValidator(_email), Field(max_length=200, examples=["ann@example.com"])]
@@ -93,7 +94,11 @@ def add_member(body: NewMember, request: Request, services: ServicesDep, who: Ow
         item = services.members.create(tenant, body.email, body.role)
     except Taken as error:
         raise Problem(409, f"{body.email} is a member already.") from error
-    send(item, request, services)
+    try:
+        send(item, request, services)
+    except MailError:
+        services.members.remove(item, last=True)  # so that it can be tried again
+        raise
     return _shown(item)
 
 
@@ -103,7 +108,7 @@ def list_members(
 ) -> ListPage[Member]:
     """A tenant's members, by address."""
     owner = chosen_tenant(tenant, who, services)
-    return listing.page(services, MemberItem, f"members#{owner}", _shown, alike(role=role), f"{owner}/")
+    return listing.page(services, MemberItem, f"members#{owner}", _shown, alike(MemberItem, role=role), f"{owner}/")
 
 
 @router.get("/{email}", responses=responses(400, 401, 404))
@@ -119,7 +124,7 @@ def change_member(
     """Give somebody another role; the keys that they have get it, too."""
     item = _member(email, tenant, services, who)
     try:
-        services.members.change(item, body.role)
+        services.members.change(item, body.role, last=who.admin)
     except Missing as error:
         raise Problem(404, f"There is no member {email!r}.") from error
     except LastOwner as error:
@@ -132,7 +137,7 @@ def remove_member(email: str, services: ServicesDep, who: OwnerDep, tenant: Tena
     """Remove somebody, and their keys with them."""
     item = _member(email, tenant, services, who)
     try:
-        services.members.remove(item)
+        services.members.remove(item, last=who.admin)
     except Missing as error:
         raise Problem(404, f"There is no member {email!r}.") from error
     except LastOwner as error:
@@ -190,5 +195,5 @@ def _last_owner(item: MemberItem) -> Problem:
 
 def _member(email: str, tenant: str | None, services: Services, who: CallerDep) -> MemberItem:
     owner = chosen_tenant(tenant, who, services)
-    item: MemberItem = found_or_404(services.members.get(owner, email), who, f"member {email!r}")
+    item: MemberItem = found_or_404(services.members.get(owner, email.lower()), who, f"member {email!r}")
     return item

@@ -18,7 +18,6 @@ from lambdas.api.provisioning.common import (
     Paging,
     PagingDep,
     TenantQuery,
-    alike,
     chosen_tenant,
     found_or_404,
 )
@@ -29,6 +28,7 @@ from lambdas.decisions import wizard
 from lambdas.decisions.rules import Moment, Plan
 from lambdas.decisions.wizard import Call, Step
 from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.filters import alike
 from lambdas.repositories.models import PlanItem
 from lambdas.repositories.plans import Version
 
@@ -137,7 +137,7 @@ def list_plans(
 ) -> ListPage[PlanShown]:
     """A tenant's dial plans, by name."""
     owner = chosen_tenant(tenant, who, services)
-    return listing.page(services, PlanItem, f"plans#{owner}", _shown, alike(published=published), f"{owner}/")
+    return listing.page(services, PlanItem, f"plans#{owner}", _shown, alike(PlanItem, published=published), f"{owner}/")
 
 
 @router.get("/{name}", responses=responses(400, 401, 404))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import secrets
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import phonenumbers
@@ -18,7 +20,6 @@ from lambdas.api.provisioning.common import (
     ListingDep,
     ListPage,
     TenantQuery,
-    alike,
     chosen_tenant,
     found_or_404,
 )
@@ -29,14 +30,16 @@ from lambdas.api.services import Services
 from lambdas.decisions.assignment import Assignment
 from lambdas.decisions.provider import CallerIdIn, NumberFormat
 from lambdas.decisions.uris import hostport
-from lambdas.repositories.directory import Missing, Taken
+from lambdas.repositories.directory import Missing, Stale, Taken
+from lambdas.repositories.filters import alike
 from lambdas.repositories.items import item_key
-from lambdas.repositories.models import AccountItem, ProviderItem
+from lambdas.repositories.models import AccountItem, ProviderItem, TenantItem
 from lambdas.repositories.providers import State
 from lambdas.repositories.vault import Unsealed
 
 router = APIRouter(prefix="/providers", tags=["providers"], route_class=AuditedRoute)
 
+_RACES = 8
 _PRINTABLE = r"^[\x20-\x7e]*$"
 _RESERVED = frozenset(
     (
@@ -267,7 +270,9 @@ def list_providers(
     def shown(item: ProviderItem) -> Provider:
         return _shown(item, services)
 
-    return listing.page(services, ProviderItem, f"providers#{owner}", shown, alike(enabled=enabled), f"{owner}/")
+    return listing.page(
+        services, ProviderItem, f"providers#{owner}", shown, alike(ProviderItem, enabled=enabled), f"{owner}/"
+    )
 
 
 @router.get("/{name}", responses=responses(400, 401, 404))
@@ -297,7 +302,7 @@ def change_provider(
 
 @router.delete("/{name}", status_code=204, responses=responses(400, 401, 404))
 def delete_provider(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
-    """Remove an account; it is unregistered."""
+    """Remove an account; it is unregistered. The tenant's routes and emergency calls don't go by it any more."""
     item = _provider(name, tenant, services, who)
     address = _address(item, services)
     # First, so that one made again under this name gets an assignment of its own.
@@ -306,6 +311,31 @@ def delete_provider(name: str, services: ServicesDep, who: CallerDep, tenant: Te
         services.providers.delete(item, address, services.clock())
     except Missing as error:
         raise Problem(404, f"There is no provider {name!r}.") from error
+    _take_out_of_routes(item, services)
+
+
+def _take_out_of_routes(item: ProviderItem, services: Services) -> None:
+    """Of the tenant's: nothing leads there any more. A route without providers goes."""
+    for _ in range(_RACES):
+        owner = services.directory.get(TenantItem, item.tenant)
+        if owner is None or item.name not in named_by(owner.outbound_routes, owner.emergency_providers):
+            return
+        owner.guarded = True
+        left = [
+            {**route, "providers": [name for name in route["providers"] if name != item.name]}
+            for route in owner.outbound_routes
+        ]
+        changes = {
+            "outbound_routes": [route for route in left if route["providers"]],
+            "emergency_providers": [name for name in owner.emergency_providers if name != item.name],
+        }
+        with contextlib.suppress(Stale):  # somebody has changed them meanwhile
+            services.directory.change_tenant(owner, services.clock(), **changes)
+
+
+def named_by(routes: Iterable[dict[str, Any]], emergency: Iterable[str]) -> set[str]:
+    """The providers that a tenant's calls go by."""
+    return {*emergency, *(name for route in routes for name in route["providers"])}
 
 
 def _provider(name: str, tenant: str | None, services: Services, who: CallerDep) -> ProviderItem:

@@ -14,13 +14,14 @@ from lambdas.api.audit import AuditedRoute
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning import bounds
-from lambdas.api.provisioning.common import Input, ListingDep, ListPage, alike
+from lambdas.api.provisioning.common import Input, ListingDep, ListPage
 from lambdas.api.provisioning.plans import check_plan
-from lambdas.api.provisioning.providers import ProviderName
+from lambdas.api.provisioning.providers import ProviderName, named_by
 from lambdas.api.security import AdminDep, Caller, CallerDep, ServicesDep
 from lambdas.api.services import Services
 from lambdas.decisions.uris import hostport
 from lambdas.repositories.directory import Missing
+from lambdas.repositories.filters import alike
 from lambdas.repositories.items import tenant_item
 from lambdas.repositories.models import TenantItem
 
@@ -69,6 +70,14 @@ def _page_host(text: str) -> str:
     return host + (f":{port}" if port else "")
 
 
+def _one_each(routes: list[OutboundRoute] | None) -> list[OutboundRoute] | None:
+    prefixes = [route.prefix for route in routes or ()]
+    twice = next((prefix for prefix in prefixes if prefixes.count(prefix) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two routes of prefix {twice!r}: name all providers in one")
+    return routes
+
+
 class TenantChange(Input):
     name: TenantName | None = None
     country: Annotated[_Country | None, Field(description="Tells what national numbers mean.")] = None
@@ -76,7 +85,7 @@ class TenantChange(Input):
         list[ProviderName] | None,
         Field(max_length=4, description="Where emergency calls go; without any they are refused."),
     ] = None
-    outbound_routes: Annotated[list[OutboundRoute] | None, Field(max_length=100)] = None
+    outbound_routes: Annotated[list[OutboundRoute] | None, AfterValidator(_one_each), Field(max_length=100)] = None
     outgoing_plan: Annotated[
         str | None, Field(max_length=32, description="The dial plan of calls by its accounts; empty for none.")
     ] = None
@@ -148,7 +157,7 @@ def list_tenants(
     suspended: bool | None = None,
 ) -> ListPage[Tenant]:
     """All tenants, by id. Needs an administration key."""
-    return listing.page(services, TenantItem, "tenants", _shown, alike(name=name, suspended=suspended))
+    return listing.page(services, TenantItem, "tenants", _shown, alike(TenantItem, name=name, suspended=suspended))
 
 
 @router.get("/{tenant}", responses=responses(401, 404))
@@ -168,11 +177,9 @@ def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: C
             changes[name] = bounds.merged(getattr(item, name), given)
             item.guarded = True  # of two changes at once one mustn't undo the other
     check_plan(tenant, body.outgoing_plan, services)
-    named = {
-        *(body.emergency_providers or ()),
-        *(name for route in body.outbound_routes or () for name in route.providers),
-    }
-    for name in sorted(named):
+    named = named_by([route.model_dump() for route in body.outbound_routes or ()], body.emergency_providers or ())
+    before = named_by(item.outbound_routes, item.emergency_providers)
+    for name in sorted(named - before):
         if services.providers.item(f"{tenant}/{name}") is None:
             raise Problem(404, f"There is no provider {name!r}; add it under /v1/providers first.")
     if changes:
@@ -228,7 +235,11 @@ def delete_tenant(tenant: str, services: ServicesDep, who: AdminDep) -> None:
         left.append("domains")
     if left:
         raise Problem(409, f"Tenant {tenant} still has {' and '.join(sorted(left))}; delete those first.")
-    directory.delete(item)
+    try:
+        directory.delete(item)
+    except Missing as error:
+        raise Problem(404, f"There is no tenant {tenant!r}.") from error
+    who.about = ""  # the trail of what is gone is the service's
 
 
 def _change(item: TenantItem, services: Services, changes: dict[str, Any]) -> None:

@@ -1,0 +1,77 @@
+"""A call's record as people and their programs see it: in the API's lists, and in what webhooks are told."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from lambdas.repositories.calls import Call as StoredCall
+
+Time = Annotated[float, Field(description="Unix time in seconds.")]
+
+
+class Leg(BaseModel):
+    to: Annotated[str, Field(description="The account, or the URI at the provider.")]
+    provider: str
+    edge: Annotated[str, Field(description="The edge address that it left from.")]
+    number: Annotated[str, Field(description="What was called there, in E.164 form if it has one.")]
+    status: Annotated[int, Field(description="Of its final response; 0 if there was none, or it was never tried.")]
+
+
+class Call(BaseModel):
+    id: str
+    call_id: Annotated[str, Field(description="The SIP Call-ID.")]
+    caller: str
+    called: str
+    started: Time
+    ringing: Time | None
+    answered: Annotated[float | None, Field(description="Unix time in seconds; null if nobody took the call.")]
+    ended: Annotated[float | None, Field(description="Null while the call lasts, or if nobody saw its end.")]
+    status: Annotated[int, Field(description="Of the final response: 200, or why nobody took the call.")]
+    reason: Annotated[str, Field(description="What was said of its end (a Reason value, RFC 3326).")]
+    ended_by: Annotated[
+        str, Field(description='"caller", "called", "service" (a limit was reached), or "" if it isn\'t known.')
+    ]
+    edges: Annotated[tuple[str, str], Field(description="The edge addresses of the caller and of the called phone.")]
+    account: Annotated[str, Field(description="The account that it counts to: who called, or had it sent on.")]
+    providers: Annotated[
+        tuple[str, str], Field(description="The provider accounts that it came from and went to; empty for none.")
+    ]
+    user_agents: Annotated[tuple[str, str], Field(description="The caller's and the called phone's.")]
+    codecs: Annotated[list[str], Field(description="As answered, by medium, like `audio PCMA/8000`.")]
+    legs: Annotated[list[Leg], Field(description="Who was tried; first whoever answered.")]
+
+
+def shown(call: StoredCall) -> Call:
+    return Call(
+        id=call.id,
+        call_id=call.call_id,
+        caller=call.caller,
+        called=call.called,
+        started=call.started,
+        ringing=call.ringing,
+        answered=call.answered,
+        ended=call.ended,
+        ended_by=call.ended_by,
+        edges=call.edges,
+        account=call.account,
+        status=call.status,
+        reason=call.reason,
+        providers=_names(call.providers),
+        user_agents=call.user_agents,
+        codecs=list(call.codecs),
+        legs=[
+            Leg(to=leg.to, provider=_name(leg.provider), edge=leg.address, number=leg.number, status=leg.status)
+            for leg in call.legs
+        ],
+    )
+
+
+def _name(provider: str) -> str:
+    return provider.rpartition("/")[2]
+
+
+def _names(providers: tuple[str, str]) -> tuple[str, str]:
+    one, other = providers
+    return _name(one), _name(other)

@@ -1,0 +1,53 @@
+"""Writing several items together, all or none."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+from pynamodb.connection import Connection
+from pynamodb.exceptions import TransactWriteError
+from pynamodb.transactions import TransactWrite
+
+from lambdas.repositories.models import DirectoryItem
+
+Write = Callable[[TransactWrite], None]
+
+_PATIENCE = 1.5  # seconds
+_PAUSE = 0.05  # seconds at most
+_IN_THE_WAY = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+
+
+class Busy(Exception):
+    """Too many are writing at once; nothing was written."""
+
+
+def transact(write: Write) -> bool:
+    """Do what ``write`` adds to a transaction, again while others are in its way. False if a condition of it doesn't
+    hold. Raises Busy."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            with TransactWrite(connection=Connection(region=DirectoryItem.Meta.region)) as transaction:
+                write(transaction)
+            return True
+        except TransactWriteError as error:
+            if error.cause_response_code != "TransactionCanceledException":
+                raise
+            reasons = reasons_of(error)
+            if "ConditionalCheckFailed" in reasons or not reasons & _IN_THE_WAY:
+                return False
+            if time.monotonic() > end:
+                raise Busy from error
+        pause()
+
+
+def reasons_of(error: TransactWriteError) -> set[str]:
+    """Why a transaction was cancelled."""
+    return {reason.code for reason in error.cancellation_reasons if reason is not None}
+
+
+def pause() -> None:
+    """Before trying again, so that those who met don't meet again."""
+    time.sleep(random.uniform(0.0, _PAUSE))  # noqa: S311
