@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from lambdas.api import preconditions
@@ -32,10 +33,12 @@ class AuditedRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        known = _queries(self.dependant)
 
         async def audited(request: Request) -> Response:
-            if "if-match" in request.headers and "{" not in self.path and request.method != "GET":
+            if "if-match" in request.headers and not preconditions.takes(self.path) and request.method != "GET":
                 raise Problem(400, "If-Match is for changing or deleting one thing: leave it out here.")
+            _check_query(request, known)
             response = await once(request, handle)
             who: Caller | None = getattr(request.state, "caller", None)
             thing = who.thing if who is not None else None
@@ -49,6 +52,24 @@ class AuditedRoute(APIRoute):
             return response
 
         return audited
+
+
+def _queries(dependant: Dependant) -> set[str]:
+    """The query parameters that a route, and what it depends on, know."""
+    found = {field.alias for field in dependant.query_params}
+    return found.union(*(_queries(one) for one in dependant.dependencies))
+
+
+def _check_query(request: Request, known: set[str]) -> None:
+    """What is asked for and not known would be left out without a word. Raises Problem."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        possible = f"there are {', '.join(sorted(known))}" if known else "there are none"
+        raise Problem(422, f"There is no query parameter {unknown!r} here; {possible}.")
+    twice = next((name for name in given if given.count(name) > 1), None)
+    if twice is not None:
+        raise Problem(422, f"{twice!r} stands in the query more than once; which one counts can't be told.")
 
 
 def note(services: Services, tenant: str, key: str, text: str) -> None:
@@ -65,6 +86,8 @@ def _made(response: Response, path: str) -> str:
         value = json.loads(bytes(response.body))
     except (AttributeError, ValueError):
         return ""
+    if isinstance(value, dict) and "created" in value:
+        return f": {value['created']} {path.rpartition('/')[2].partition(':')[0]}"
     name = next((value[name] for name in _NAMES if name in value), "") if isinstance(value, dict) else ""
     return f" {name}" if name and str(name) not in path else ""
 

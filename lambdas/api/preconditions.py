@@ -9,8 +9,17 @@ from lambdas.api.security import Caller
 from lambdas.repositories.directory import Stale
 from lambdas.repositories.models import DirectoryItem
 
-_CHANGES = {"PATCH", "PUT", "DELETE"}
-_PARAMETER = {
+_CHANGES = {"PATCH", "PUT", "DELETE", "POST"}
+_WITHOUT = ("/store/{key}", "/bindings/{binding}", ":simulate")  # scripts write the one, phones the other
+_SENT_AGAIN = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[ -~]+$"},
+    "description": "Of your choice: sent again with it within a day, the request isn't done again, but answered as the "
+    "first time.",
+}
+_IF_MATCH = {
     "name": "If-Match",
     "in": "header",
     "required": False,
@@ -37,17 +46,25 @@ def check(item: DirectoryItem, who: Caller) -> None:
 
 def one_thing(path: str) -> bool:
     """Whether ``path``, as routes are written, is that of a single thing."""
-    return path.endswith("}")
+    return path.endswith("}") and takes(path)
+
+
+def takes(path: str) -> bool:
+    """Whether ``If-Match`` means anything there: it is about a thing that has an ``ETag``."""
+    return "{" in path and not path.endswith(_WITHOUT)
 
 
 def documented(path: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """A route's settings, with what they have to say of preconditions."""
+    """A route's settings, with what they have to say of preconditions and of sending again."""
+    methods = set(settings.get("methods") or ())
     extra = settings.get("openapi_extra") or {}
-    if (
-        not one_thing(path)
-        or not _CHANGES & set(settings.get("methods") or ())
-        or _PARAMETER in extra.get("parameters", ())
-    ):
+    known = extra.get("parameters", ())
+    added = [_IF_MATCH] if methods & _CHANGES and takes(path) else []
+    added += [_SENT_AGAIN] if "POST" in methods else []
+    added = [one for one in added if one not in known]
+    if not added:
         return settings
-    more = {**extra, "parameters": [*extra.get("parameters", ()), _PARAMETER]}
-    return {**settings, "openapi_extra": more, "responses": {**(settings.get("responses") or {}), **responses(412)}}
+    more = {**extra, "parameters": [*known, *added]}
+    statuses = ((412,) if _IF_MATCH in added else ()) + ((409,) if _SENT_AGAIN in added else ())
+    said = {**responses(*statuses), **(settings.get("responses") or {})}
+    return {**settings, "openapi_extra": more, "responses": said}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 import pygal
 from pygal.style import Style
 
-from lambdas.decisions.status import HOUR, Bucket, Incident, buckets, by_region, incidents, uptime, wider
+from lambdas.decisions.status import HOUR, Bucket, Incident, buckets, by_region, incidents, silent, uptime, wider
 from lambdas.repositories.probes import Probes
 
 _DAY = 86_400
@@ -23,7 +24,7 @@ _SPANS: tuple[tuple[str, int, int], ...] = (  # name, seconds, seconds of one po
     ("Last day", _DAY, HOUR),
     ("Last week", 7 * _DAY, 6 * HOUR),
 )
-_INCIDENTS = 20
+_INCIDENTS, _KNOWN_INCIDENTS = 20, 200
 _SCRIPT = re.compile(r"<script.*?</script>", re.DOTALL)  # pygal's settings for a script that isn't there
 _STYLE = Style(
     background="transparent",
@@ -35,13 +36,27 @@ _STYLE = Style(
     label_font_size=13,
     legend_font_size=14,
     title_font_size=16,
-    colors=("#0a5ea8", "#c2410c", "#15803d", "#7e22ce", "#a16207", "#be123c"),
+    colors=(
+        "#0a5ea8",
+        "#c2410c",
+        "#15803d",
+        "#7e22ce",
+        "#a16207",
+        "#be123c",
+        "#0f766e",
+        "#334155",
+        "#db2777",
+        "#65a30d",
+        "#4f46e5",
+        "#78350f",
+    ),
 )
 _CSS = """
 :root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem}
 h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}
 .good{color:#15803d}.bad{color:#be123c}
+@media(prefers-color-scheme:dark){.good{color:#4ade80}.bad{color:#fb7185}}
 figure{margin:1rem 0;background:#fff;color:#222;border-radius:6px;padding:.5rem;max-width:36rem}
 svg{width:100%;height:auto;display:block}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .5rem;border-bottom:1px solid #8884}
@@ -55,7 +70,7 @@ def refresh(probes: Probes, now: float) -> dict[str, Any]:
     this_hour = int(now) // HOUR * HOUR
     # The last hour once more: probes come late from an edge that couldn't report them.
     probes.keep_hours(buckets((point for point in points if point.at >= this_hour - HOUR), HOUR))
-    probes.keep_incidents(incidents(points))
+    probes.keep_incidents(incidents(points, probes.incidents(_KNOWN_INCIDENTS)))
     hours = probes.hours(now - 7 * _DAY)
     spans = {}
     for name, seconds, step in _SPANS:
@@ -67,7 +82,14 @@ def refresh(probes: Probes, now: float) -> dict[str, Any]:
         "spans": {name: [asdict(bucket) for bucket in found] for name, found in spans.items()},
         "uptime": {name: uptime(found) for name, found in spans.items()},
         "incidents": [asdict(incident) for incident in probes.incidents(_INCIDENTS)],
+        "silent": silent(points, now, _silence()),
+        "last": max((point.at for point in points), default=max((hour.begin for hour in hours), default=None)),
     }
+
+
+def _silence() -> float:
+    """Seconds after which it is known that an address isn't tried out any more."""
+    return max(600.0, 5 * float(os.environ.get("PROBE_SECONDS", "0")))
 
 
 def render(state: dict[str, Any]) -> str:
@@ -75,14 +97,15 @@ def render(state: dict[str, Any]) -> str:
     spans = {name: [Bucket(**bucket) for bucket in found] for name, found in state["spans"].items()}
     last = [Incident(**incident) for incident in state["incidents"]]
     now = state["at"]
-    going_on = [incident for incident in last if incident.ended is None and incident.begun > now - HOUR]
+    going_on = [incident for incident in last if incident.ended is None and incident.address not in state["silent"]]
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width,initial-scale=1"><meta http-equiv="refresh" content="60">',
+        '<meta name="viewport" content="width=device-width,initial-scale=1">',
         f"<title>Status of the SIP service</title><style>{_CSS}</style></head><body><main>",
         "<h1>Status of the SIP service</h1>",
-        _headline(spans, going_on),
-        f"<p>As of {_time(now)}. Each edge is tried out by the others: a registration and a call, all the way.</p>",
+        _headline(state, going_on),
+        f"<p>As of {_time(now)}; made anew every minute. "
+        "Each edge is tried out by the others: a registration and a call, all the way.</p>",
         _uptimes(spans, state["uptime"]),
     ]
     regions = _regions(spans)
@@ -92,13 +115,23 @@ def render(state: dict[str, Any]) -> str:
     return "".join(parts)
 
 
-def _headline(spans: dict[str, list[Bucket]], going_on: Sequence[Incident]) -> str:
+def _headline(state: dict[str, Any], going_on: Sequence[Incident]) -> str:
+    last, quiet = state["last"], state["silent"]
+    if last is None:
+        return "<p><strong>Nothing has been measured yet.</strong></p>"
+    if last < state["at"] - _silence():
+        return (
+            f'<p class="bad"><strong>Nothing has been measured since {_time(last)}: no edge tries another one '
+            "out, or none can report.</strong></p>"
+        )
+    said = ""
     if going_on:
         places = ", ".join(sorted({html.escape(incident.address) for incident in going_on}))
-        return f'<p class="bad"><strong>There is trouble at {places}.</strong></p>'
-    if not any(spans.values()):
-        return "<p><strong>Nothing has been measured yet.</strong></p>"
-    return '<p class="good"><strong>All edges work.</strong></p>'
+        said = f'<p class="bad"><strong>There is trouble at {places}.</strong></p>'
+    if quiet:
+        places = ", ".join(f"{html.escape(address)} (since {_time(at)})" for address, at in quiet.items())
+        said += f'<p class="bad"><strong>Not tried out any more: {places}.</strong></p>'
+    return said or '<p class="good"><strong>All edges work.</strong></p>'
 
 
 def _uptimes(spans: dict[str, list[Bucket]], whole: dict[str, float | None]) -> str:
@@ -175,7 +208,7 @@ def _figure(title: str, found: Sequence[Bucket], value: Callable[[Bucket], float
             values.append(round(1000 * measured, 1) if measured is not None else None)
         chart.add(name, values)
         rows.append((name, values))
-    head = "".join(f"<th scope=col>{_label(begin, seconds)}</th>" for begin in times)
+    head = "".join(f"<th scope=col>{_time(begin)}</th>" for begin in times)
     body = "".join(
         f"<tr><th scope=row>{html.escape(name)}</th>"
         + "".join(f"<td>{one if one is not None else '-'}</td>" for one in values)
@@ -214,7 +247,7 @@ def _incidents(last: Sequence[Incident]) -> str:
 
 
 def _label(begin: int, seconds: int) -> str:
-    return time.strftime("%H:%M" if seconds <= _DAY else "%d %b %H h", time.gmtime(begin))
+    return time.strftime("%H:%M" if seconds <= _DAY else "%d %b", time.gmtime(begin))
 
 
 def _time(at: float) -> str:

@@ -184,10 +184,10 @@ def _import(part: _Part, before: int) -> list[dict[str, Any]]:
 
 
 def _of_csv(text: str, skip: int) -> Iterator[_Part]:
-    head, *rows = _rows(text)
-    for some in _parts(rows[skip:]):
+    rows = _rows(text)
+    for some in _parts(rows[1 + skip :]):
         buffer = io.StringIO()
-        csv.writer(buffer).writerows([head[1], *(row for _, row in some)])
+        csv.writer(buffer).writerows([rows[0][1], *(row for _, row in some)])
         body = buffer.getvalue()
         there = [line for line, _ in _rows(body)][1:]
         yield _Part("text/csv", body, dict(zip(there, (line for line, _ in some), strict=True)))

@@ -41,8 +41,7 @@ class _Kind:
 
 
 _CALLS = _Kind(
-    "/v1/calls", _CALL, ("started", "answered", "ended"), _ENDS = 15  # looks, of which one is for the ends of calls that began long ago, too
-_CALLS_LATE, lambda item: (item["id"], item["ended"])
+    "/v1/calls", _CALL, ("started", "answered", "ended"), _CALLS_LATE, lambda item: (item["id"], item["ended"])
 )
 _EVENTS = _Kind("/v1/events", _EVENT, ("at",), _EVENTS_LATE, lambda item: (item["at"], item["text"]))
 

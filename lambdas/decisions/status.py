@@ -4,7 +4,7 @@ didn't."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 HOUR = 3600
@@ -115,24 +115,43 @@ def _median(values: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def incidents(points: Sequence[Point]) -> list[Incident]:
-    """Two or more bad probes of an address in a row, whoever made them; over with the next good one."""
-    found: list[Incident] = []
+def incidents(points: Sequence[Point], known: Iterable[Incident] = ()) -> list[Incident]:
+    """Two or more bad probes of an address in a row, whoever made them; over with the next good one. ``known`` are
+    those of before: one that lasts goes on, and what came before the end of another isn't looked at again."""
+    last: dict[str, Incident] = {}
+    for incident in known:
+        if incident.address not in last or incident.begun > last[incident.address].begun:
+            last[incident.address] = incident
     by_address: dict[str, list[Point]] = {}
     for point in sorted(points, key=lambda point: point.at):
-        by_address.setdefault(point.address, []).append(point)
+        before = last.get(point.address)
+        if before is None or point.at > (before.begun if before.ended is None else before.ended):
+            by_address.setdefault(point.address, []).append(point)
+    found: list[Incident] = []
     for address, those in by_address.items():
+        before = last.get(address)
+        going_on = before if before is not None and before.ended is None else None
         bad: list[Point] = []
         for point in those:
-            if point.good:
-                if len(bad) >= _INCIDENT:
-                    found.append(Incident(address, bad[0].at, point.at, len(bad)))
-                bad = []
-            else:
+            if not point.good:
                 bad.append(point)
-        if len(bad) >= _INCIDENT:
+                continue
+            if going_on is not None:
+                found.append(replace(going_on, ended=point.at, bad=going_on.bad + len(bad)))
+            elif len(bad) >= _INCIDENT:
+                found.append(Incident(address, bad[0].at, point.at, len(bad)))
+            going_on, bad = None, []
+        if going_on is None and len(bad) >= _INCIDENT:
             found.append(Incident(address, bad[0].at, None, len(bad)))
     return sorted(found, key=lambda incident: incident.begun)
+
+
+def silent(points: Iterable[Point], now: float, seconds: float) -> dict[str, float]:
+    """The addresses that nobody has tried out for so long, and when they last were."""
+    last: dict[str, float] = {}
+    for point in points:
+        last[point.address] = max(point.at, last.get(point.address, 0.0))
+    return {address: at for address, at in sorted(last.items()) if at < now - seconds}
 
 
 def uptime(found: Iterable[Bucket]) -> float | None:

@@ -55,6 +55,51 @@ def test_two_bad_probes_in_a_row_are_an_incident():
     assert incidents([bad(A, 0), bad(B, 1)]) == []
 
 
+def test_an_outage_is_one_incident_however_often_it_is_looked_at():
+    """The points of which the page is made are those of the last hours only."""
+    begin, end = NOW - 5 * 3600, NOW - 1800
+    points = [bad(A, at) if begin <= at < end else good(A, at) for at in range(NOW - 8 * 3600, NOW + 3600, 120)]
+    points += [good(B, at + 30) for at in range(NOW - 8 * 3600, NOW + 3600, 120)]
+    kept = Kept(points)
+    for now in range(NOW - 8 * 3600, NOW + 3600, 600):
+        text = status_page.render(status_page.refresh(kept, now))
+        assert (f"There is trouble at {A}" in text) == (begin + 120 <= now < end), now - NOW
+    (incident,) = kept.incidents(10)
+    assert (incident.address, incident.begun) == (A, begin)
+    assert end <= incident.ended < end + 120
+
+
+def test_what_nobody_tries_out_is_said():
+    points = [good(A, at) for at in range(NOW - 7200, NOW - 3000, 60)]
+    text = status_page.render(status_page.refresh(Kept(points), NOW))
+    assert "Nothing has been measured since" in text
+    points += [good(B, at) for at in range(NOW - 7200, NOW, 60)]
+    text = status_page.render(status_page.refresh(Kept(points), NOW))
+    assert f"Not tried out any more: {A} (since" in text
+    assert "All edges work" not in text
+    days_later = status_page.render(status_page.refresh(Kept(points), NOW + 3 * 86_400))
+    assert "Nothing has been measured" in days_later
+
+
+def test_regions_where_there_are_several():
+    def points(other):
+        for at in range(NOW - 7200, NOW, 60):
+            yield Point(A, at, 0.01, 0.02, "eu-west-1")
+            yield Point("203.0.113.13", at, 0.03, 0.04, "eu-west-1") if at % 120 else bad("203.0.113.13", at)
+            yield Point(B, at, 0.09, 0.1, other)
+
+    state = status_page.refresh(Kept(list(points("eu-central-1"))), NOW)
+    text = status_page.render(state)
+    assert text.count("<svg ") == 12
+    assert "Registration by Region, ms: last 3 hours" in text
+    assert f"{A} (eu-west-1)" in text
+    (central,) = {one["region"] for one in state["spans"]["Last day"] if one["address"] == B}
+    assert central == "eu-central-1"
+    assert re.search(r"<th scope=row>eu-central-1</th><td>100.00 %</td>", text)
+    assert re.search(rf"<th scope=row>{B} \(eu-central-1\)</th><td>100.00 %</td>", text)
+    assert status_page.render(status_page.refresh(Kept(list(points("eu-west-1"))), NOW)).count("<svg ") == 6
+
+
 class Kept:
     """A repository in memory."""
 

@@ -32,7 +32,7 @@ def list_calls(
 ) -> ListPage[Call]:
     """A tenant's calls of a day, oldest first. They are here within seconds of being answered, or of failing. Where few
     of many are asked for, a page may have fewer than `limit`: go on until `next` is null."""
-    owner = chosen_tenant(tenant, who, services)
+    owner = chosen_tenant(tenant, who, services, gone=True)
     wanted = Wanted(since, account, caller, called, call_id, answered)
     calls, following = services.calls.of(owner, day, paging.limit, paging.after, wanted)
     return ListPage(items=[shown(call) for call in calls], next=Paging.cursor(following))

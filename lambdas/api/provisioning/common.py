@@ -174,15 +174,16 @@ Username = Annotated[
 TenantQuery = Annotated[str | None, Query(description="Whose; needed with an administration key.")]
 
 
-def chosen_tenant(named: str | None, who: Caller, services: Services) -> str:
-    """The tenant that a request is about: a tenant key's own, or the one that an administrator names."""
+def chosen_tenant(named: str | None, who: Caller, services: Services, gone: bool = False) -> str:
+    """The tenant that a request is about: a tenant key's own, or the one that an administrator names; one that is
+    ``gone`` by now will do, if you say so."""
     if not who.admin:
         if named not in (None, who.tenant):
             raise Problem(404, f"There is no tenant {named!r}.")
         return who.tenant
     if named is None:
         raise Problem(400, "An administration key has no tenant of its own: say which one with `tenant`.")
-    if services.directory.get(TenantItem, named) is None:
+    if not gone and services.directory.get(TenantItem, named) is None:
         raise Problem(404, f"There is no tenant {named!r}.")
     who.about = named
     return named

@@ -70,8 +70,8 @@ def _page_host(text: str) -> str:
     return host + (f":{port}" if port else "")
 
 
-def _one_each(routes: list[OutboundRoute] | None) -> list[OutboundRoute] | None:
-    prefixes = [route.prefix for route in routes or ()]
+def _one_each(routes: list[OutboundRoute]) -> list[OutboundRoute]:
+    prefixes = [route.prefix for route in routes]
     twice = next((prefix for prefix in prefixes if prefixes.count(prefix) > 1), None)
     if twice is not None:
         raise ValueError(f"two routes of prefix {twice!r}: name all providers in one")
@@ -85,7 +85,7 @@ class TenantChange(Input):
         list[ProviderName] | None,
         Field(max_length=4, description="Where emergency calls go; without any they are refused."),
     ] = None
-    outbound_routes: Annotated[list[OutboundRoute] | None, AfterValidator(_one_each), Field(max_length=100)] = None
+    outbound_routes: Annotated[list[OutboundRoute], Field(max_length=100), AfterValidator(_one_each)] | None = None
     outgoing_plan: Annotated[
         str | None, Field(max_length=32, description="The dial plan of calls by its accounts; empty for none.")
     ] = None
