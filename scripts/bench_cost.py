@@ -23,7 +23,7 @@ _HEADERS = 28  # octets of IP and UDP
 
 
 def cost(say: Callable[..., None], save: bool) -> None:
-    """For each kind of event: invocations, read and write units, milliseconds of Lambda. Heartbeats are subtracted."""
+    """For each kind of event: invocations, read and write units. Heartbeats are subtracted."""
     base = f"127.{1 + secrets.randbelow(250)}.{secrets.randbelow(250)}.1"
     with tempfile.TemporaryDirectory() as directory:
         fleet = loopback_fleet(Path(directory), base, 1)

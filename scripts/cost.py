@@ -17,8 +17,14 @@ _MONTH = _DAYS * 86_400
 _DURABLE = 3400  # seconds after which a phone that stays has to be decided anew: an hour less what is kept in reserve
 _HEARTBEAT = 2
 _PING = 15  # seconds between keep-alives of a phone behind a NAT
-_LAMBDA_SECONDS, _LAMBDA_GIGABYTES = 0.030, 0.5  # of one invocation, warm
+_LAMBDA_GIGABYTES = 0.5
+_LOGGED = 300  # octets that Lambda itself logs of an invocation
 _RECORD = 2.0  # KB that a call leaves, with its indexes
+_PAGE_SECONDS, _PAGE_EVERY, _PAGE_FILES = 0.5, 60, 2  # of making the status page: how long, how often, how much
+_PROBE = 150  # octets that a probe leaves
+_SHOWN = 3 * 3600  # seconds of probes that are read each time
+_UNIT = 4096 * 2  # octets in a read unit, eventually consistent
+_POLLS = 5 * 3  # a minute: Lambda's five pollers of the webhooks' queue wait 20 s each
 _MILLION = 1e6
 
 
@@ -43,6 +49,7 @@ def cost(
     moves: Annotated[float, typer.Option(min=0, help="How often a day a phone comes with another address.")] = 2.0,
     limits: Annotated[bool, typer.Option(help="Whether accounts have limits that count calls.")] = False,
     probes: Annotated[int, typer.Option(min=0, help="Seconds between probes of an edge; 0 for none.")] = 120,
+    milliseconds: Annotated[float, typer.Option(min=1, help="Of one invocation, warm: assumed, not measured.")] = 30,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """What a month costs. Without free tiers, taxes and what providers charge."""
@@ -60,15 +67,21 @@ def cost(
         "calls": call.times(calls * _DAYS),
         "probes": Use(
             *(
-                2 * getattr(events["registration that changes something"], part) + getattr(call, part) + extra
+                2 * getattr(events["registration that changes something"], part)
+                + getattr(events["answered call"], part)
+                + extra
                 for part, extra in (("invocations", 0.0), ("read", 0.0), ("written", 2.0))
             )
         ).times(probed),
     }
-    bill = {f"{name}: Lambda and DynamoDB": _priced(use, prices, regions) for name, use in lines.items()}
+    seconds = milliseconds / 1000
+    bill = {f"{name}: Lambda and DynamoDB": _priced(use, seconds, prices, regions) for name, use in lines.items()}
+    if probes:
+        bill["the status page"] = regions * _status_page(edges, probed, prices, regions)
     sizes = measured["octets"]
     octets = phones * _MONTH * (sizes["ping"] / _PING + sizes["refresh"] / refresh) + calls * _DAYS * sizes["call"]
-    bill |= _fixed(prices, edges, calls, phones, regions, octets)
+    invocations = sum(use.invocations for use in lines.values())
+    bill |= _fixed(prices, edges, calls, phones, regions, octets, invocations)
     total = sum(bill.values())
     if as_json:
         print(json.dumps({"total": round(total, 2), "items": {name: round(one, 2) for name, one in bill.items()}}))
@@ -79,10 +92,18 @@ def cost(
     print(f"  {total:9.2f}  a month")
 
 
-def _priced(use: Use, prices: dict[str, Any], regions: int) -> float:
+def _status_page(edges: int, probed: float, prices: dict[str, Any], regions: int) -> float:
+    """Of one Region: reading the last probes, writing the sums of two hours, and the page."""
+    times = _MONTH / _PAGE_EVERY
+    read = 3 + probed * _PROBE * _SHOWN / _MONTH / _UNIT
+    work = _priced(Use(1, read, 2 * edges).times(times), _PAGE_SECONDS, prices, regions)
+    return float(work + times * _PAGE_FILES / _MILLION * prices["other"]["million_files_written"])
+
+
+def _priced(use: Use, seconds_each: float, prices: dict[str, Any], regions: int) -> float:
     dynamodb, functions = prices["dynamodb"], prices["lambda"]
     replicated = dynamodb["million_replicated_write_units"] * (regions - 1)
-    seconds = use.invocations * _LAMBDA_SECONDS * _LAMBDA_GIGABYTES
+    seconds = use.invocations * seconds_each * _LAMBDA_GIGABYTES
     millions = (
         use.read * dynamodb["million_read_units"]
         + use.written * (dynamodb["million_write_units"] + replicated)
@@ -93,17 +114,20 @@ def _priced(use: Use, prices: dict[str, Any], regions: int) -> float:
 
 
 def _fixed(
-    prices: dict[str, Any], edges: int, calls: int, phones: int, regions: int, octets: float
+    prices: dict[str, Any], edges: int, calls: int, phones: int, regions: int, octets: float, invocations: float
 ) -> dict[str, float]:
-    edge = prices["edge"]
+    edge, other = prices["edge"], prices["other"]
+    polls = _MONTH / 60 * _POLLS * regions
     stored = (calls * 400 * _RECORD + phones * 3) / _MILLION * regions  # gigabytes: records stay for 400 days
     table = prices["dynamodb"]
     return {
         "edges: machines and disks": edges * (edge["t4g_nano_month"] + edge["disk_month"]),
         "edges: public addresses": edges * edge["public_address_month"],
         "stored records and bindings": stored * (table["gigabyte_month"] + table["gigabyte_month_of_recovery"]),
-        "keys, logs, the status page": regions * prices["other"]["kms_key_month"] + 0.50,
-        "traffic to phones": octets / 1e9 * prices["other"]["gigabyte_out"],
+        "the key for providers' passwords": regions * other["kms_key_month"],
+        "looking into the queue of webhooks": polls / _MILLION * other["million_queue_requests"],
+        "logs": invocations * _LOGGED / 1e9 * other["gigabyte_of_log"],
+        "traffic to phones": octets / 1e9 * other["gigabyte_out"],
     }
 
 

@@ -62,3 +62,39 @@ def test_calls_that_nobody_took_are_on_record(fleet, owner):
         taken = wait_for("its end", lambda: new(True), 10)[0]
         assert (taken["status"], taken["ended_by"], taken["answered"] <= taken["ended"]) == (200, "caller", True)
         assert [(leg["to"], leg["status"]) for leg in taken["legs"]] == [(f"bob@{DOMAIN}", 200)]
+
+
+def test_filters(fleet, owner):
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    with phones(fleet, "alice", "bob", "carol") as (alice, bob, carol):
+        before = time.time()
+        ids = []
+        for _ in range(3):
+            dialog, theirs = call(alice, bob, f"sip:bob@{DOMAIN}")
+            in_dialog(bob, theirs, "BYE", alice)
+            ids.append(dialog.call_id)
+        invite = carol.invite(f"sip:nobody@{DOMAIN}")
+        assert carol.wait(lambda: carol.agent.final(invite)).status == 404
+
+    def found(query, limit=2):
+        items, cursor = [], ""
+        while cursor is not None:
+            page = fleet.api(
+                "GET",
+                f"/v1/calls?tenant={owner}&day={day}&limit={limit}&since={int(before)}&{query}{cursor and f'&cursor={cursor}'}",
+            )
+            items += page["items"]
+            cursor = page["next"]
+        return items
+
+    wait_for("the records", lambda: len([one for one in found("") if one["ended"]]) == 4, 15)
+    assert [one["call_id"] for one in found(f"account=alice@{DOMAIN}")] == ids
+    assert all(one["ended_by"] == "called" for one in found(f"account=alice@{DOMAIN}"))
+    assert [one["call_id"] for one in found(f"called=bob@{DOMAIN}&answered=true")] == ids
+    assert [one["status"] for one in found("answered=false")] == [404]
+    assert [one["caller"] for one in found(f"caller=carol@{DOMAIN}")] == [f"carol@{DOMAIN}"]
+    assert [one["call_id"] for one in found(f"call_id={ids[1]}")] == ids[1:2]
+    assert found(f"account=bob@{DOMAIN}") == []
+    assert fleet.api("GET", f"/v1/calls?tenant={owner}&day={day}&since={int(before) + 7200}")["items"] == []
+    noted = fleet.api("GET", f"/v1/events?tenant={owner}&day={day}&about={fleet.key.split('_')[1]}&limit=2")["items"]
+    assert all(one["about"] == fleet.key.split("_")[1] for one in noted)

@@ -187,6 +187,31 @@ def test_an_endpoint_that_is_silent_delays_nobody(fleet, owner, server, hook):
         other.close()
 
 
+def test_a_hook_is_changed_and_hears_of_suspensions(fleet, owner, server, hook):
+    other = Server(f"{fleet.control.address.rpartition('.')[0]}.76")
+    path = f"/v1/hooks/crm?tenant={owner}"
+    try:
+        assert fleet.request("PATCH", path, {"url": "https://127.0.0.1/"})[0] == 422
+        changed = fleet.api("PATCH", path, {"url": other.url, "events": ["suspension.changed"]})
+        assert (changed["url"], changed["events"]) == (other.url, ["suspension.changed"])
+        assert _noted(fleet, owner) == {"suspension.changed": {"crm"}}
+        aor = f"dave@{DOMAIN}"
+
+        def told(reason):
+            if reason:
+                fleet.api("PUT", f"/v1/accounts/{aor}/suspension", {"reason": reason})
+            else:
+                fleet.api("DELETE", f"/v1/accounts/{aor}/suspension")
+            return {"account": aor, "suspended": reason} in other.events("suspension.changed")
+
+        wait_for("the suspension", lambda: told("late"), 20)
+        wait_for("its end", lambda: told(""), 20)
+        assert not server.events("suspension.changed")
+    finally:
+        fleet.request("DELETE", f"/v1/accounts/dave@{DOMAIN}/suspension")
+        other.close()
+
+
 def test_pings_are_rationed(fleet, owner, hook):
     status = 202
     for _ in range(30):

@@ -8,9 +8,11 @@ import itertools
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from edge.sip.transaction.client import make_cancel
 from lambdas.api.provisioning.bounds import Limits
 from lambdas.decisions.abuse import BAN_AFTER
 from scripts.fleet import SIP, Account, Host
@@ -141,6 +143,62 @@ def test_calls_at_once_are_counted_at_both_edges_together(office):
     in_dialog(callers[0], dialog, "BYE", callee)
 
 
+def test_calls_of_one_call_id_count_each(office):
+    """The caller chooses it; the end of one frees the room of none but itself."""
+    with Out(office) as out:
+        office.limit("a", concurrent_calls=2, calls_per_day=3)
+        callee = office.phone("b", 1)
+        one, other, third = office.phone("a", 0), office.phone("a", 1), office.phone("a", 0)
+        uri = f"sip:02079460000@{office.domain}"
+        phones = []
+        for phone in (one, other):
+            out.phone.agent.received.clear()
+            phone.agent.fixed_call_id = "the-same-call"
+            phones.append(call(phone, out.phone, uri)[0])
+        assert office.usage("a")["calls"] == 2
+        third.agent.fixed_call_id = "the-same-call"
+        third.agent.received.clear()
+        assert "2 calls at once" in refused(third, f"sip:{office.aor('b')}")
+        assert office.usage("a")["calls"] == 2
+        in_dialog(one, phones[0], "BYE", out.phone)
+        wait_for("one to be over", lambda: office.usage("a")["calls"] == 1, 15)
+        # One that fails frees its own room, and not that of the other one.
+        third.agent.received.clear()
+        invite = third.invite(f"sip:{office.aor('b')}")
+        got = callee.wait(lambda: next(iter(callee.agent.requests("INVITE")), None))
+        callee.send(callee.agent.response(got, 486).to_bytes())
+        assert third.wait(lambda: third.agent.final(invite)).status == 486
+        wait_for("it to be over", lambda: office.usage("a")["calls"] == 1, 15)
+        third.agent.received.clear()
+        assert "calls_per_day" in refused(third, f"sip:{office.aor('b')}")
+        in_dialog(other, phones[1], "BYE", out.phone)
+        office.free("a")
+
+
+def test_a_call_given_up_at_once_counts_no_more(office):
+    office.limit("a", concurrent_calls=2)
+    alice, bob = office.phone("a", 0), office.phone("b", 1)
+    for _ in range(4):
+        invite = alice.invite(f"sip:{office.aor('b')}")
+        alice.send(make_cancel(invite).to_bytes())
+        assert alice.wait(lambda invite=invite: alice.agent.final(invite)).status == 487
+        for got in bob.agent.requests("INVITE"):
+            bob.send(bob.agent.response(got, 487).to_bytes())
+        office.free("a")
+    dialog, _ = call(alice, bob, f"sip:{office.aor('b')}")
+    in_dialog(alice, dialog, "BYE", bob)
+
+
+def test_many_calls_at_once_take_turns(office):
+    """An admission that meets others waits for them; a limit that isn't reached refuses nobody."""
+    office.as_administrator("PATCH", f"/v1/tenants/{office.tenant}/bounds", {"limits": {"concurrent_calls": 100}})
+    callers = [office.phone("a", n % 2, register=not n) for n in range(12)]
+    invites = {one: one.agent.invite_request(f"sip:{office.aor('b')}") for one in callers}
+    with ThreadPoolExecutor(len(callers)) as pool:
+        finals = list(pool.map(lambda one: one.transact(invites[one], 20).status, callers))
+    assert finals == [480] * 12  # nobody is there; but nobody was refused
+
+
 def test_calls_in_a_minute_and_in_a_day(office):
     if time.time() % 60 > 45:
         time.sleep(61 - time.time() % 60)  # all of it has to happen within one
@@ -170,6 +228,16 @@ def test_a_phone_too_many(office):
     office.phone("a", 0)
     other = office.phone("a", 1, register=False)
     assert other.register() == 403
+
+
+def test_phones_too_many_at_the_same_moment(office):
+    office.limit("a", registrations=2)
+    phones = [office.phone("a", n % 2, register=False) for n in range(8)]
+    with ThreadPoolExecutor(len(phones)) as pool:
+        statuses = list(pool.map(lambda one: one.register(), phones))
+    assert set(statuses) <= {200, 403, 503}
+    there = office.api("GET", f"/v1/accounts/{office.aor('a')}/bindings")
+    assert len(there) == statuses.count(200) <= 2
 
 
 class Out:
@@ -202,7 +270,10 @@ def test_numbers_that_may_be_called(office):
         assert refused(alice, f"sip:+33123456789@{office.domain}") == (
             "Forbidden: calls to +33123456789 are not allowed"
         )
-        assert "+449098790000" in refused(alice, f"sip:09098790000@{office.domain}")
+        # However it is dialled: carriers pay no heed to surplus digits, and know codes like *31#.
+        for dialled in ("09098790000", "004490987900009999", "090987900009999999", "*31%2300449098790000"):
+            assert "+449098790000" in refused(alice, f"sip:{dialled}@{office.domain}")
+        assert "are not allowed" in refused(alice, f"sip:00000000000000@{office.domain}")
         call(alice, out.phone, f"sip:02079460000@{office.domain}")
 
 

@@ -143,6 +143,33 @@ def test_members_their_roles_and_their_keys(fleet):
     assert ask(fleet, key, "GET", path)[0] == 404
 
 
+def test_owners_get_a_mail_when_somebody_is_suspended(fleet):
+    tenant = fleet.api("POST", "/v1/tenants", {"name": "Notices"})["id"]
+    for email, role in (
+        ("first@people.example", "owner"),
+        ("second@people.example", "owner"),
+        ("x@people.example", "admin"),
+    ):
+        fleet.api("POST", "/v1/members", {"tenant": tenant, "email": email, "role": role})
+    fleet.api("POST", "/v1/domains", {"tenant": tenant, "name": "notices.example"})
+    fleet.api("POST", "/v1/accounts", {"username": "gus", "domain": "notices.example"})
+    path = "/v1/accounts/gus@notices.example/suspension"
+    fleet.api("PUT", path, {"reason": "calls to nowhere"})
+
+    def told(to):
+        return [mail for mail in mails(fleet, to) if "suspended" in mail["Subject"]]
+
+    for to in ("first@people.example", "second@people.example"):
+        (mail,) = wait_for("the mail", lambda to=to: told(to), 15)
+        assert mail["Subject"] == "gus@notices.example is suspended"
+        assert "calls to nowhere" in mail["BodyText"]
+        assert "account lift gus@notices.example" in mail["BodyText"]
+    fleet.api("DELETE", path)
+    fleet.api("PUT", f"/v1/tenants/{tenant}/suspension", {"reason": "unpaid"})
+    wait_for("the other mail", lambda: len(told("first@people.example")) == 2, 15)
+    assert not told("x@people.example")
+
+
 def test_what_a_member_may_do_is_asked_each_time(fleet):
     """Keys may be missing in the list of keys, which comes late: so their copies of the role count for nothing."""
     tenant = fleet.api("POST", "/v1/tenants", {"name": "Roles"})["id"]

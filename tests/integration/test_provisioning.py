@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
@@ -119,6 +121,115 @@ def test_paging(fleet, tenant):
         found += [account["username"] for account in page["items"]]
         cursor, pages = page["next"], pages + 1
     assert (found, pages) == (names, 3)
+
+
+def all_of(fleet, key, path):
+    """Every item of a list, a few at a time."""
+    found, cursor = [], ""
+    while cursor is not None:
+        status, page = ask(
+            fleet, key, "GET", f"{path}{'&' if '?' in path else '?'}limit=3{cursor and f'&cursor={cursor}'}"
+        )
+        assert status == 200, page
+        found += page["items"]
+        cursor = page["next"]
+    return found
+
+
+def test_filters(fleet, tenant):
+    owner, key, domain = tenant
+    other = f"{domain}.au"  # begins like the first one
+    fleet.api("POST", "/v1/domains", {"tenant": owner, "name": other})
+    assert (
+        ask(fleet, key, "POST", "/v1/plans/office/versions", {"plan": {"rules": [{"name": "x", "as_dialled": True}]}})[
+            0
+        ]
+        == 201
+    )
+    for number in range(8):
+        body = {"username": f"u{number}", "domain": domain if number % 2 else other, "enabled": number < 6}
+        body |= {"plan": "office"} if number == 3 else {}
+        assert ask(fleet, key, "POST", "/v1/accounts", body)[0] == 201
+    ask(fleet, key, "PUT", f"/v1/accounts/u1@{domain}/suspension", {"reason": "x"})
+
+    def users(query):
+        return [one["username"] for one in all_of(fleet, key, f"/v1/accounts?{query}")]
+
+    assert users(f"domain={domain}") == ["u1", "u3", "u5", "u7"]
+    assert users(f"domain={other}&enabled=false") == ["u6"]
+    assert users("enabled=true&prefix=u") == [f"u{number}" for number in range(6)]
+    assert users("suspended=true") == ["u1"]
+    assert users("suspended=false&plan=") == ["u0", "u2", "u4", "u5", "u6", "u7"]
+    assert users("plan=office") == ["u3"]
+    assert users("prefix=u1@") == ["u1"]
+    assert users("prefix=v") == []
+    assert [one["name"] for one in all_of(fleet, key, "/v1/plans?published=false")] == ["office"]
+    assert all_of(fleet, key, "/v1/plans?published=true&prefix=off") == []
+    ask(fleet, key, "POST", "/v1/keys", {"note": "r", "role": "read-only"})
+    assert [one["note"] for one in all_of(fleet, key, "/v1/keys?role=read-only")] == ["r"]
+    for name in ("night", "nobody", "x"):
+        ask(fleet, key, "PUT", f"/v1/store/{name}", {"value": name})
+    assert [one["key"] for one in all_of(fleet, key, "/v1/store?prefix=n")] == ["night", "nobody"]
+    assert [one["id"] for one in all_of(fleet, fleet.key, f"/v1/tenants?prefix={owner}")] == [owner]
+    assert owner not in [one["id"] for one in all_of(fleet, fleet.key, "/v1/tenants?suspended=true")]
+    cursor = ask(fleet, key, "GET", "/v1/store?limit=1")[1]["next"]  # of another list
+    assert ask(fleet, key, "GET", f"/v1/accounts?prefix=a&cursor={cursor}")[1] == {"items": [], "next": None}
+
+
+def test_what_isnt_known_or_stands_there_twice_in_a_query_is_said(fleet, tenant):
+    _, key, _ = tenant
+    for query, says in (("enabld=false", "'enabld'"), ("limit=1&limit=2", "more than once")):
+        status, problem = ask(fleet, key, "GET", f"/v1/accounts?{query}")
+        assert (status, says in problem["detail"]) == (422, True)
+    for day in ("20260101xx", "2026-W01-1", "2026-1-1x"):
+        assert ask(fleet, key, "GET", f"/v1/calls?day={day}")[0] == 422
+    long = base64.urlsafe_b64encode(b"A" * 1400).decode()
+    assert ask(fleet, key, "GET", f"/v1/accounts?cursor={long}")[0] == 400
+
+
+def test_changes_at_once_wait_for_each_other(fleet, tenant):
+    _, key, domain = tenant
+    names = [f"at-once-{number}@{domain}" for number in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        made = list(
+            pool.map(
+                lambda aor: ask(
+                    fleet, key, "POST", "/v1/accounts", {"username": aor.partition("@")[0], "domain": domain}
+                )[0],
+                names,
+            )
+        )
+        assert made == [201] * 12
+        for name in ("first", "second"):
+            body = {"display_name": name}
+            changed = list(
+                pool.map(lambda aor, body=body: ask(fleet, key, "PATCH", f"/v1/accounts/{aor}", body)[0], names)
+            )
+            assert changed == [200] * 12
+        gone = list(pool.map(lambda aor: ask(fleet, key, "DELETE", f"/v1/accounts/{aor}")[0], names))
+        assert gone == [204] * 12
+        gone = sorted(pool.map(lambda _: ask(fleet, key, "DELETE", f"/v1/domains/{domain}")[0], range(4)))
+    assert gone[0] == 204
+    assert set(gone[1:]) <= {404, 409, 412}
+
+
+def test_single_things_can_be_read_and_changed(fleet, tenant):
+    owner, key, _ = tenant
+    made = ask(fleet, key, "POST", "/v1/keys", {"note": "one"})[1]
+    shown = ask(fleet, key, "GET", f"/v1/keys/{made['id']}")[1]
+    assert shown == {name: value for name, value in made.items() if name != "key"}
+    fleet.api("POST", "/v1/bans", {"network": "198.51.100.200/32", "reason": "x"})
+    for name in ("198.51.100.200", "198.51.100.200/32"):
+        assert fleet.api("GET", f"/v1/bans/{name}")["reason"] == "x"
+    fleet.api("DELETE", "/v1/bans/198.51.100.200/32")
+    assert fleet.request("GET", "/v1/bans/198.51.100.200")[0] == 404
+    assert ask(fleet, key, "PATCH", f"/v1/tenants/{owner}", {"name": "Renamed"})[1]["name"] == "Renamed"
+    edge = {"id": "edge-change", "public_key": base64.b64encode(b"k" * 32).decode()}
+    fleet.api("POST", "/v1/edges", {**edge, "addresses": ["203.0.113.9", "203.0.113.8"]})
+    assert fleet.api("GET", "/v1/edges/edge-change")["addresses"] == ["203.0.113.9", "203.0.113.8"]
+    changed = fleet.api("PATCH", "/v1/edges/edge-change", {"addresses": ["203.0.113.7"]})
+    assert changed["addresses"] == ["203.0.113.7"]
+    fleet.api("DELETE", "/v1/edges/edge-change")
 
 
 @pytest.mark.parametrize(

@@ -75,11 +75,56 @@ def test_a_caller_who_gives_up(world, phones):
     got = rings(world, phones["bob"])
     answer(phones["bob"], got, 180)
     world.run(1)
-    phones["alice"].send(make_cancel(invite).to_bytes())
-    world.wait(lambda: phones["bob"].agent.requests("CANCEL"))
-    answer(phones["bob"], got, 487)
+    why = 'SIP;cause=487;text="too late"'
+    phones["alice"].send(make_cancel(invite, why).to_bytes())
+    cancel = world.wait(lambda: phones["bob"].agent.requests("CANCEL"))[0]
+    assert cancel.get("reason") == why
+    answer(phones["bob"], got, 487, headers=["User-Agent: Desk 2"])
     report = refused(world, phones["alice"], invite, 487)
     assert [leg.status for leg in report.legs] == [487, 487]
+    assert (report.by, report.reason) == ("caller", why)
+    assert (report.called_address, report.called_agent) == ("203.0.113.12", "Desk 2")
+
+
+def test_who_gives_up_while_it_is_being_decided_is_on_record_and_counts_no_more(world, phones):
+    decides(world, {"targets": [phone_target(world, "bob")], "counted": ["t0123456789ab"]})
+    world.decision_time = 1.0
+    invite = phones["alice"].start_call(f"sip:x@{DOMAIN}")
+    world.run(0.1)
+    phones["alice"].send(make_cancel(invite).to_bytes())
+    assert world.wait(lambda: phones["alice"].agent.final(invite)).status == 487
+    world.run(2)
+    (report,) = reports(world, CallFailed)
+    assert (report.status, report.by, report.counted) == (487, "caller", ["t0123456789ab"])
+    assert report.attempt
+    assert not phones["bob"].agent.requests("INVITE")
+
+
+def test_two_calls_of_one_call_id_are_two(world, phones):
+    """The caller chooses the Call-ID; limits and records go by a name that it can't choose."""
+    asked = decides(world, {"targets": [phone_target(world, "bob")], "counted": ["t0123456789ab"]})
+    alice = phones["alice"].agent
+    alice.fixed_call_id = "the-same"
+    for number in range(2):
+        alice.received.clear()
+        invite = phones["alice"].start_call(f"sip:x@{DOMAIN}")
+        answer(phones["bob"], rings(world, phones["bob"], number), 486)
+        assert world.wait(lambda invite=invite: alice.final(invite)).status == 486
+    one, other_ = reports(world, CallFailed)
+    assert one.call_id == other_.call_id == "the-same"
+    assert one.call != other_.call
+    assert [one.attempt, other_.attempt] == [question.attempt for question in asked]
+    assert one.attempt != other_.attempt
+
+
+def test_a_phone_isnt_shown_a_call_as_missed_that_another_one_took(world, phones):
+    decides(world, {"targets": [phone_target(world, "bob"), phone_target(world, "carol")]})
+    phones["alice"].start_call(f"sip:x@{DOMAIN}")
+    bob, carol = rings(world, phones["bob"]), rings(world, phones["carol"])
+    answer(phones["bob"], bob, 180)
+    answer(phones["carol"], carol, 200)
+    cancel = world.wait(lambda: phones["bob"].agent.requests("CANCEL"))[0]
+    assert cancel.get("reason") == 'SIP;cause=200;text="Call completed elsewhere"'
 
 
 def test_all_legs_of_an_answered_call(world, phones):

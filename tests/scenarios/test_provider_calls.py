@@ -260,6 +260,22 @@ def test_a_wrong_password_is_not_the_phones_to_answer(world, provider, alice):
     assert not final.values("proxy-authenticate")
 
 
+def test_a_provider_is_never_this_service_itself(world, provider, alice):
+    """A call would come back as a new one, and go out again."""
+    for address in ("203.0.113.11", "203.0.113.12"):
+        world.servers["sip.voip.test"] = [("udp", address, 5060)]
+        invite = dial(world, alice)
+        final = world.wait(lambda invite=invite: alice.agent.final(invite))
+        assert (final.status, "this service itself" in final.reason) == (500, True)
+    world.servers["sip.voip.test"] = [("udp", "203.0.113.11", 5060), ("udp", "198.51.100.1", 5060)]
+    answered(world, alice, provider)
+
+
+def test_what_a_phone_says_of_diversions_is_its_own_word(world, provider, alice):
+    dial(world, alice, headers=["Diversion: <sip:+442079460001@voip.test>;reason=unconditional"])
+    assert arrives(world, provider).get("diversion") is None
+
+
 @pytest.mark.parametrize(("status", "tried"), [(503, True), (500, True), (408, True), (486, False), (404, False)])
 def test_failover_to_the_next_provider(world, provider, alice, status, tried):
     second = ProviderDouble(world, "198.51.100.2", "sip.second.test")
@@ -325,7 +341,7 @@ def test_numbers_providers_by_name_and_emergency_calls(world, provider, alice):
 # Calls in
 
 
-def call_in(world, provider, edge="edge-a", user="contactvoip", source=None):
+def call_in(world, provider, edge="edge-a", user="contactvoip", source=None, octets=b""):
     invite = provider.agent.request(
         "INVITE",
         f"sip:{user}@{world.nodes[edge].address}:5060",
@@ -338,8 +354,16 @@ def call_in(world, provider, edge="edge-a", user="contactvoip", source=None):
         SDP,
         from_="<sip:+4930123@sip.voip.test>;tag=theirs",
     )
-    provider.send(invite.to_bytes(), edge)
+    more = b"\r\n" + octets + b"\r\n\r\n" if octets else b"\r\n\r\n"
+    provider.send(invite.to_bytes().replace(b"\r\n\r\n", more, 1), edge)
     return invite
+
+
+@pytest.mark.parametrize("octets", [b"X-Name: \xff", b"User-Agent: \xc3("])
+def test_octets_that_are_no_text_are_refused(world, provider, octets):
+    """Questions are text: one that can't be put isn't the control plane's failure."""
+    invite = call_in(world, provider, octets=octets)
+    assert world.wait(lambda: provider.agent.final(invite)).status == 400
 
 
 def test_a_call_in_rings_the_accounts_phones_and_both_sides_go_on(world, provider):

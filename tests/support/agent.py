@@ -49,6 +49,7 @@ class Agent:
     instance: str = ""
     register_cseq: int = 0
     nonce_count: int = 0
+    fixed_call_id: str = ""  # of all its calls, instead of one for each
 
     def __post_init__(self) -> None:
         self.call_id = unique(f"reg-{self.username}-")
@@ -167,7 +168,8 @@ class Agent:
         )
 
     def invite_request(self, uri: str, headers: list[str] | None = None) -> Request:
-        return self.request("INVITE", uri, headers=[f"Contact: {self.contact}", *(headers or [])], body=SDP)
+        contact = f"Contact: {self.contact}"
+        return self.request("INVITE", uri, headers=[contact, *(headers or [])], body=SDP, call_id=self.fixed_call_id)
 
     def response(
         self, request: Request, status: int, tag: str = "", headers: list[str] | None = None, body: bytes = b""

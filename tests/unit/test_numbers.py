@@ -35,6 +35,25 @@ def test_numbers_in_their_country(dialled, country, e164):
     assert (number.e164, number.emergency) == (e164, False)
 
 
+@pytest.mark.parametrize(
+    ("dialled", "country", "charged"),
+    [
+        ("09098790000", "GB", "+449098790000"),
+        ("090987900009999999", "GB", "+4490987900009999999"),
+        ("004490987900009999", "GB", "+4490987900009999"),
+        ("*31#00449098790000", "GB", "+449098790000"),
+        ("*31#09098790000", "GB", "+449098790000"),
+        ("#31#+449098790000", "GB", "#31#+449098790000"),
+        ("100", "GB", "100"),
+        ("*97", "GB", "*97"),
+        ("02079460000", "", "02079460000"),
+    ],
+)
+def test_limits_go_by_what_providers_take_a_number_for(dialled, country, charged):
+    number = read(dialled, country)
+    assert (number.charged if number is not None else dialled) == charged
+
+
 @pytest.mark.parametrize("text", ["", "+", "alice", "12a", "1" * 33, "sip:1", "１２３"])
 def test_what_is_no_number(text):
     assert read(text, "GB") is None

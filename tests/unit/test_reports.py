@@ -8,12 +8,21 @@ import pytest
 
 from lambdas.api import reports
 from lambdas.api.problems import Problem
-from lambdas.contract import VERSION, CallEnded, ReportEnvelope
+from lambdas.contract import (
+    VERSION,
+    BindingReport,
+    CallAnswered,
+    CallEnded,
+    CallFailed,
+    ProbeReport,
+    ProviderReport,
+    ReportEnvelope,
+)  # fmt: skip
 from lambdas.repositories.hooks import NotTold
 
 ENDED = CallEnded(tenant="t1", call="c1", started=1000, ended=1010.0, by="caller")
 BATCH = ReportEnvelope(version=VERSION, reports=[ENDED] * 5)
-EDGE = SimpleNamespace(id="edge-a")
+EDGE = SimpleNamespace(id="edge-a", addresses=["203.0.113.11"])
 
 
 class Doubles:
@@ -56,3 +65,24 @@ def test_what_it_takes_is_done_with(applied):
     doubles = Doubles(1011.0, fails=False)
     assert reports.take(BATCH, EDGE, doubles).refused == 0
     assert (len(applied), doubles.asked) == (5, 5)
+
+
+def _all_about(address, edge):
+    flow = (address, 5060, "udp", "198.51.100.7", 41000, 0)
+    call = {"tenant": "t1", "call": "c1", "call_id": "x", "caller": "a@b", "called": "c@d", "started": 1000}
+    return [
+        BindingReport(
+            aor="a@b", key="k", contact="sip:a@c", flow=flow, call_id="x", cseq=1, at=1.0, expires=60, tenant="t1"
+        ),
+        CallAnswered(**call, answered=1001.0, edges=(address, "203.0.113.99")),
+        CallFailed(**call, ended=1001.0, status=486, address=address),
+        ProviderReport(provider="t1/voip", address=address, state="registered", at=1.0),
+        ProbeReport(edge=edge, address="203.0.113.99", at=1.0, register_seconds=0.1, register_status=200),
+    ]
+
+
+@pytest.mark.parametrize(("address", "edge", "taken"), [("203.0.113.11", "edge-a", 5), ("203.0.113.12", "edge-b", 0)])
+def test_an_edge_speaks_for_itself_only(applied, address, edge, taken):
+    found = _all_about(address, edge)
+    receipt = reports.take(ReportEnvelope(version=VERSION, reports=found), EDGE, Doubles(1011.0, fails=False))
+    assert (len(applied), receipt.refused) == (taken, 5 - taken)
