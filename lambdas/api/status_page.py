@@ -146,12 +146,12 @@ def _uptimes(spans: dict[str, list[Bucket]], whole: dict[str, float | None]) -> 
     head = "".join(f"<th scope=col>{name}</th>" for name in whole)
     body = "".join(
         f"<tr><th scope=row>{html.escape(name)}</th>"
-        + "".join(f"<td>{f'{100 * value:.2f} %' if value is not None else '-'}</td>" for value in values)
+        + "".join(f"<td>{f'{100 * value:.2f}' if value is not None else '-'}</td>" for value in values)
         + "</tr>"
         for name, values in rows
     )
     return (
-        "<h2>Uptime</h2><div class=wide><table><caption>Probes that were good</caption>"
+        "<h2>Uptime</h2><div class=wide><table><caption>Good probes, in per cent</caption>"
         f"<tr><td></td>{head}</tr>{body}</table></div>"
     )
 
@@ -183,7 +183,7 @@ def _figure(title: str, found: Sequence[Bucket], value: Callable[[Bucket], float
         js=[],
         disable_xml_declaration=True,
         style=_STYLE,
-        height=260,
+        height=210 + 25 * max(1, len(names)),
         width=420,
         margin=8,
         dots_size=1.5,
@@ -193,6 +193,7 @@ def _figure(title: str, found: Sequence[Bucket], value: Callable[[Bucket], float
         min_scale=3,
         max_scale=5,
         legend_at_bottom=True,
+        legend_at_bottom_columns=1,
         no_data_text="nothing was measured",
         x_labels=[_label(begin, seconds) for begin in times],
         x_labels_major_count=5,

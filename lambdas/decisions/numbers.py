@@ -48,8 +48,10 @@ def read(user: str, country: str) -> Number | None:
     written = phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
     e164 = written if possible and not code else ""
     emergency = bool(country) and not e164 and shortnumberinfo.connects_to_emergency_number(text, country)
-    # Surplus digits are no hindrance to most providers; a short number is one of its own.
-    return Number(text, e164, emergency, written if possible or len(plain) > LONGEST_SHORT else text)
+    # Surplus digits are no hindrance to most providers; a short number is one of its own; what begins with more zeros
+    # than any number leads nobody knows where.
+    readable = possible or (len(plain) > LONGEST_SHORT and not parsed.italian_leading_zero)
+    return Number(text, e164, emergency, written if readable else text)
 
 
 def write(number: Number, form: NumberFormat) -> str:

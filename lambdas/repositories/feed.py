@@ -6,6 +6,7 @@ entries to another one out of order, so a reader takes what follows its cursor w
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 
@@ -42,12 +43,18 @@ class Feed:
 
     def __init__(self) -> None:
         self._region = DirectoryItem.Meta.region
+        self._turn = threading.Lock()
 
     def append(self, change: Change, now: float, writes: list[Write]) -> None:
         """Do ``writes`` and record ``change``, all or nothing. Raises Conflict if a condition of ``writes`` fails, Busy
         if there are too many others."""
+        with self._turn:  # of this process's writers; those of others may come between
+            self._append(change, now, writes)
+
+    def _append(self, change: Change, now: float, writes: list[Write]) -> None:
         last = self._head()
         end = time.monotonic() + _PATIENCE
+        tries = 0
         while True:
             number = last + 1
             head = FeedItem(_HEADS, self._region, number=number, at=int(now))
@@ -82,7 +89,8 @@ class Feed:
                     raise Conflict from error
                 if time.monotonic() > end:
                     raise Busy from error
-            pause()
+            pause(tries)
+            tries += 1
             last = self._head()
 
     def _head(self) -> int:

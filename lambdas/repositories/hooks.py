@@ -154,7 +154,7 @@ class Hooks:
 
     def _write(self, tenant: str, wanting: Callable[[Hooked], Hooked], write: Write) -> None:
         """Both or neither: ``write``, and the note with the tenant of which hooks want to hear of what."""
-        for _ in range(_RACES):
+        for tries in range(_RACES):
             owner = self._directory.get(TenantItem, tenant)
             if owner is None:
                 raise Missing
@@ -170,7 +170,7 @@ class Hooks:
 
             if transact(both):
                 return
-            pause()
+            pause(tries)
         raise Stale
 
     # The queue

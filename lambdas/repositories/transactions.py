@@ -15,7 +15,7 @@ from lambdas.repositories.models import DirectoryItem
 Write = Callable[[TransactWrite], None]
 
 _PATIENCE = 1.5  # seconds
-_PAUSE = 0.05  # seconds at most
+_PAUSE, _LONGEST_PAUSE = 0.02, 0.3  # seconds at most: the first time, and ever
 _IN_THE_WAY = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 
 
@@ -27,6 +27,7 @@ def transact(write: Write) -> bool:
     """Do what ``write`` adds to a transaction, again while others are in its way. False if a condition of it doesn't
     hold. Raises Busy."""
     end = time.monotonic() + _PATIENCE
+    tries = 0
     while True:
         try:
             with TransactWrite(connection=Connection(region=DirectoryItem.Meta.region)) as transaction:
@@ -40,7 +41,8 @@ def transact(write: Write) -> bool:
                 return False
             if time.monotonic() > end:
                 raise Busy from error
-        pause()
+        pause(tries)
+        tries += 1
 
 
 def reasons_of(error: TransactWriteError) -> set[str]:
@@ -48,6 +50,6 @@ def reasons_of(error: TransactWriteError) -> set[str]:
     return {reason.code for reason in error.cancellation_reasons if reason is not None}
 
 
-def pause() -> None:
-    """Before trying again, so that those who met don't meet again."""
-    time.sleep(random.uniform(0.0, _PAUSE))  # noqa: S311
+def pause(tries: int) -> None:
+    """Before trying again, longer each time, so that those who met don't meet again."""
+    time.sleep(random.uniform(0.0, min(_PAUSE * 2**tries, _LONGEST_PAUSE)))  # noqa: S311

@@ -46,6 +46,7 @@ class Usage:
         call = _name(attempt)
         region = UsageItem.Meta.region
         end = time.monotonic() + _PATIENCE
+        tries = 0
         while True:
             used, revision = self._used(scope, now)
             counted = admit(limits, used, call, now, _day(now))
@@ -60,7 +61,8 @@ class Usage:
             slot.delete()
             if time.monotonic() > end:
                 raise Busy
-            pause()
+            pause(tries)
+            tries += 1
 
     def _count(self, scope: str, region: str, count: Count, revision: str | None, now: float) -> bool:
         """Write the Region's count, unless somebody else has since it was read."""

@@ -108,7 +108,13 @@ def test_an_import_that_fails_in_its_second_part_shows_the_passwords_of_the_firs
     text = "\n".join(["username,domain", *lines]) + "\n"
     done = cli("account", "import", "-", stdin=text, fails=True)
     assert "accounts 1001 to 1001 weren't imported" in done
+    assert f"line 1002, username: p0@{domain} exists already" in done  # the file's own line
+    assert "go on with --skip 1000" in done
     assert cli.shown.count("\n") == 1001
+    mended = text.replace(f"p0,{domain}\n", f"p-last,{domain}\n").replace(f"p-last,{domain}\n", f"p0,{domain}\n", 1)
+    assert cli("account", "import", "-", "--skip", "1000", stdin=mended).count("\n") == 2
+    assert len(list(csv.DictReader(io.StringIO(cli("account", "export"))))) == 1001
+    assert len(json.loads(cli("account", "list", "--prefix", "p99", "--json"))) == 11
 
 
 def test_limits_suspensions_and_who_is_banned(cli, fleet, tenant):
