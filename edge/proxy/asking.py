@@ -100,4 +100,4 @@ class Asking:
             return
         # A call that came back to us as a new one could go out again, and again.
         others = [address for address in addresses if address[1] not in self.fleet_now.addresses]
-        then(others, fault if others == addresses else "that is this service itself", now)
+        then(others, fault if others or not addresses else "that is this service itself", now)

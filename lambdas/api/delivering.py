@@ -32,7 +32,8 @@ _SUSPENDED = """Since {since} {who} may neither register nor call, and its calls
 What led to it: scripts/sipwizard events --kind abuse (GET /v1/events).
 {lifted}
 """
-_LIFT_ACCOUNT = "To lift it, once its password is another one: scripts/sipwizard account lift {account}"
+_LIFT_ACCOUNT = """To lift it: scripts/sipwizard account lift {account}
+If somebody was guessing its password, choose another one first."""
 _LIFT_TENANT = "To have it lifted ask whoever runs the service."
 
 

@@ -143,17 +143,8 @@ def _uptimes(spans: dict[str, list[Bucket]], whole: dict[str, float | None]) -> 
             (name, [uptime(bucket for bucket in found if bucket.name == name) for found in parts.values()])
             for name in names
         ]
-    head = "".join(f"<th scope=col>{name}</th>" for name in whole)
-    body = "".join(
-        f"<tr><th scope=row>{html.escape(name)}</th>"
-        + "".join(f"<td>{f'{100 * value:.2f}' if value is not None else '-'}</td>" for value in values)
-        + "</tr>"
-        for name, values in rows
-    )
-    return (
-        "<h2>Uptime</h2><div class=wide><table><caption>Good probes, in per cent</caption>"
-        f"<tr><td></td>{head}</tr>{body}</table></div>"
-    )
+    said = [(name, [f"{100 * value:.2f}" if value is not None else "-" for value in values]) for name, values in rows]
+    return "<h2>Uptime</h2>" + _table(list(whole), said, "Good probes, in per cent")
 
 
 def _regions(spans: dict[str, list[Bucket]]) -> dict[str, list[Bucket]]:
@@ -209,20 +200,25 @@ def _figure(title: str, found: Sequence[Bucket], value: Callable[[Bucket], float
             values.append(round(1000 * measured, 1) if measured is not None else None)
         chart.add(name, values)
         rows.append((name, values))
-    head = "".join(f"<th scope=col>{_time(begin)}</th>" for begin in times)
-    body = "".join(
-        f"<tr><th scope=row>{html.escape(name)}</th>"
-        + "".join(f"<td>{one if one is not None else '-'}</td>" for one in values)
-        + "</tr>"
-        for name, values in rows
-    )
+    said = [(name, [str(one) if one is not None else "-" for one in values]) for name, values in rows]
     label = html.escape(f"{title}. {_summary(rows)}")
     drawn = _SCRIPT.sub("", chart.render(is_unicode=True))
     picture = drawn.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     return (
         f"<figure><figcaption>{title}</figcaption>{picture}</figure><details><summary>As a table</summary>"
-        f"<div class=wide><table><tr><td></td>{head}</tr>{body}</table></div></details>"
+        f"{_table([_time(begin) for begin in times], said)}</details>"
     )
+
+
+def _table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], caption: str = "") -> str:
+    """Each row with its name first."""
+    head = "".join(f"<th scope=col>{html.escape(name)}</th>" for name in columns)
+    body = "".join(
+        f"<tr><th scope=row>{html.escape(name)}</th>{''.join(f'<td>{html.escape(one)}</td>' for one in values)}</tr>"
+        for name, values in rows
+    )
+    said = f"<caption>{caption}</caption>" if caption else ""
+    return f"<div class=wide><table>{said}<tr><td></td>{head}</tr>{body}</table></div>"
 
 
 def _summary(rows: Sequence[tuple[str, Sequence[float | None]]]) -> str:
@@ -238,13 +234,8 @@ def _summary(rows: Sequence[tuple[str, Sequence[float | None]]]) -> str:
 def _incidents(last: Sequence[Incident]) -> str:
     if not last:
         return "<h2>Incidents</h2><p>None in the last 90 days.</p>"
-    rows = "".join(
-        f"<tr><td>{html.escape(one.address)}</td><td>{_time(one.begun)}</td>"
-        f"<td>{_time(one.ended) if one.ended is not None else 'not yet'}</td></tr>"
-        for one in last
-    )
-    head = "<tr><th scope=col>Edge</th><th scope=col>From</th><th scope=col>Until</th></tr>"
-    return f"<h2>Incidents</h2><table>{head}{rows}</table>"
+    rows = [(one.address, [_time(one.begun), _time(one.ended) if one.ended is not None else "not yet"]) for one in last]
+    return "<h2>Incidents</h2>" + _table(["From", "Until"], rows)
 
 
 def _label(begin: int, seconds: int) -> str:

@@ -83,7 +83,7 @@ def test_filters(fleet, owner):
                 "GET",
                 f"/v1/calls?tenant={owner}&day={day}&limit={limit}&since={int(before)}&{query}{cursor and f'&cursor={cursor}'}",
             )
-            items += page["items"]
+            items += [one for one in page["items"] if one["started"] >= before]  # `since` is of whole seconds
             cursor = page["next"]
         return items
 
