@@ -44,10 +44,11 @@ def test_edges_are_tried_out_and_a_dead_one_is_an_incident(fleet):
     for bucket in state["spans"]["Last 3 hours"]:
         assert 0 < bucket["register"] < 5
         assert 0 < bucket["call"] < 5
+        assert bucket["region"] == "us-east-1"  # MiniStack's
     assert not state["incidents"]
     text, headers = fetched(fleet, "/status")
     assert "All edges work" in text
-    assert all(place in text for place in places)
+    assert all(f"{place} (us-east-1)" in text for place in places)
     assert (headers["content-type"], headers["cache-control"]) == ("text/html; charset=utf-8", "public, max-age=10")
     # Nobody else's business: neither among calls nor as accounts of a tenant.
     tenants = [tenant["id"] for tenant in fleet.api("GET", "/v1/tenants")["items"]]
