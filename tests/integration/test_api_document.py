@@ -36,4 +36,6 @@ def test_schemathesis_finds_nothing_with_a_tenants_key(fleet, tmp_path):
 
 
 def test_schemathesis_finds_nothing_where_only_an_administrator_may(fleet, tmp_path):
-    run(fleet, fleet.key, tmp_path, "--include-path-regex", "^/v1/(tenants|edges)", "--exclude-method", "DELETE")
+    # The edges of the fleet are to stay, with their addresses: other tests go on with them.
+    edges = ("--exclude-method", "DELETE", "--exclude-name", "PATCH /v1/edges/{edge}")
+    run(fleet, fleet.key, tmp_path, "--include-path-regex", "^/v1/(tenants|edges)", *edges)

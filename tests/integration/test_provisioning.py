@@ -123,12 +123,12 @@ def test_paging(fleet, tenant):
     assert (found, pages) == (names, 3)
 
 
-def all_of(fleet, key, path):
+def all_of(fleet, key, path, limit=3):
     """Every item of a list, a few at a time."""
     found, cursor = [], ""
     while cursor is not None:
         status, page = ask(
-            fleet, key, "GET", f"{path}{'&' if '?' in path else '?'}limit=3{cursor and f'&cursor={cursor}'}"
+            fleet, key, "GET", f"{path}{'&' if '?' in path else '?'}limit={limit}{cursor and f'&cursor={cursor}'}"
         )
         assert status == 200, page
         found += page["items"]

@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from tests.integration.test_provisioning import ask, tenant
+from tests.integration.test_provisioning import all_of, ask, tenant
 
 pytestmark = pytest.mark.integration
 
@@ -15,8 +15,8 @@ __all__ = ["tenant"]  # the fixture
 
 def trail(fleet, key, owner=""):
     today = datetime.datetime.now(datetime.UTC).date()
-    query = f"day={today}&kind=audit&limit=200" + (f"&tenant={owner}" if owner else "")
-    return [(event["about"], event["text"]) for event in ask(fleet, key, "GET", f"/v1/events?{query}")[1]["items"]]
+    path = f"/v1/events?day={today}&kind=audit" + (f"&tenant={owner}" if owner else "")
+    return [(event["about"], event["text"]) for event in all_of(fleet, key, path, 200)]
 
 
 def test_a_key_may_do_what_its_role_says(fleet, tenant):
