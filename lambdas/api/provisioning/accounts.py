@@ -178,14 +178,14 @@ def list_accounts(
     where = alike(AccountItem, enabled=enabled, suspended=suspended, plan=plan)
     if domain is None:
         return listing.page(services, AccountItem, f"accounts#{owner}", shown, where)
-    inside = services.accounts.in_domain(domain)
+    inside = services.accounts.in_domain(domain.lower())
     return listing.page(
         services,
         AccountItem,
         f"accounts#{owner}",
         shown,
         inside if where is None else inside & where,
-        wanted=lambda item: item.domain == domain,
+        wanted=lambda item: item.domain == domain.lower(),
     )
 
 
