@@ -24,7 +24,10 @@ from lambdas.contract import (
     RouteQuestion,
 )
 from lambdas.decisions import register, route
+from lambdas.decisions.digest import refuse
+from lambdas.decisions.values import Account
 from lambdas.repositories.models import EdgeItem
+from lambdas.repositories.transactions import pause
 
 router = APIRouter(prefix="/edge", tags=["edges"])
 
@@ -73,7 +76,15 @@ def _register(question: RegisterQuestion, services: Services) -> Decision:
     """Decide, write, and where another REGISTER came between, read and decide again."""
     credentials = question.credentials
     account, _ = services.directory.member(f"{credentials.username}@{credentials.realm}")
-    for _ in range(_RACES):
+    refusal = refuse(credentials, "REGISTER", account, question.aor)
+    if refusal is not None:  # strangers don't hold up those who may
+        return refusal
+    with services.turns.of(question.aor):
+        return _registered(question, account, services)
+
+
+def _registered(question: RegisterQuestion, account: Account | None, services: Services) -> Decision:
+    for tries in range(_RACES):
         facts = register.RegisterFacts(account, services.bindings.of(question.aor))
         outcome = register.decide(question, facts, services.clock(), services.limits)
         if services.bindings.write(outcome.puts):
@@ -86,4 +97,5 @@ def _register(question: RegisterQuestion, services: Services) -> Decision:
             if account is not None and outcome.puts:
                 services.notices.moved(account.aor, account.tenant, facts.bindings, outcome.puts, services.clock())
             return outcome.decision
+        pause(tries)
     return Reject(status=503, retry_after=1)

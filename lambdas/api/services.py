@@ -41,6 +41,7 @@ from lambdas.repositories.plans import Plans
 from lambdas.repositories.probes import Probes
 from lambdas.repositories.providers import Providers
 from lambdas.repositories.store import Store
+from lambdas.repositories.transactions import Turns
 from lambdas.repositories.usage import Usage
 from lambdas.repositories.vault import Vault
 from lambdas.sandbox.client import Sandbox
@@ -98,6 +99,7 @@ class Services:
         self.directory = Directory()
         self.accounts = Accounts(self.directory)
         self.bindings = Bindings()
+        self.turns = Turns()
         self.leases = Leases()
         self.assignments = Assignments()
         vault = Vault()

@@ -6,7 +6,6 @@ entries to another one out of order, so a reader takes what follows its cursor w
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
 from lambdas.repositories.models import ChangeItem, DirectoryItem, FeedItem
-from lambdas.repositories.transactions import Busy, Write, pause, reasons_of
+from lambdas.repositories.transactions import Busy, Turns, Write, pause, reasons_of
 
 KEEP = 25 * 3600  # seconds that an entry is kept
 _OVERDUE = 3600  # seconds after which a gap isn't replication's delay any more
@@ -43,12 +42,12 @@ class Feed:
 
     def __init__(self) -> None:
         self._region = DirectoryItem.Meta.region
-        self._turn = threading.Lock()
+        self._turns = Turns()
 
     def append(self, change: Change, now: float, writes: list[Write]) -> None:
         """Do ``writes`` and record ``change``, all or nothing. Raises Conflict if a condition of ``writes`` fails, Busy
         if there are too many others."""
-        with self._turn:  # of this process's writers; those of others may come between
+        with self._turns.of(self._region):
             self._append(change, now, writes)
 
     def _append(self, change: Change, now: float, writes: list[Write]) -> None:

@@ -18,7 +18,7 @@ from pynamodb.transactions import TransactWrite
 from lambdas.repositories.directory import Directory, Missing, Stale, Taken, as_read
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, HookItem, TenantItem, new_revision
-from lambdas.repositories.transactions import Write, pause, transact
+from lambdas.repositories.transactions import Turns, Write, pause, transact
 from lambdas.repositories.vault import Vault
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Hooks:
         self._directory = directory
         self._vault = vault
         self._queue = os.environ.get("HOOKS_QUEUE", "")
+        self._turns = Turns()
 
     @property
     def available(self) -> bool:
@@ -154,6 +155,10 @@ class Hooks:
 
     def _write(self, tenant: str, wanting: Callable[[Hooked], Hooked], write: Write) -> None:
         """Both or neither: ``write``, and the note with the tenant of which hooks want to hear of what."""
+        with self._turns.of(tenant):
+            self._write_both(tenant, wanting, write)
+
+    def _write_both(self, tenant: str, wanting: Callable[[Hooked], Hooked], write: Write) -> None:
         for tries in range(_RACES):
             owner = self._directory.get(TenantItem, tenant)
             if owner is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from lambdas.repositories.models import DirectoryItem
 
 Write = Callable[[TransactWrite], None]
 
+_LOCKS = 64
 _PATIENCE = 1.5  # seconds
 _PAUSE, _LONGEST_PAUSE = 0.02, 0.3  # seconds at most: the first time, and ever
 _IN_THE_WAY = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
@@ -21,6 +23,18 @@ _IN_THE_WAY = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputE
 
 class Busy(Exception):
     """Too many are writing at once; nothing was written."""
+
+
+class Turns:
+    """Has those in this process who write the same thing do it one after the other. Else they would meet at the table,
+    and all but one of them begin anew; those in other processes still may."""
+
+    def __init__(self) -> None:
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+
+    def of(self, name: str) -> threading.Lock:
+        """To be held while it is written."""
+        return self._locks[hash(name) % _LOCKS]
 
 
 def transact(write: Write) -> bool:

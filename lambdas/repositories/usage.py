@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,9 +20,8 @@ from pynamodb.transactions import TransactWrite
 
 from lambdas.decisions.limits import LONGEST, SETUP, Count, Limits, Slot, Used, admit, money_lasts_until, sums
 from lambdas.repositories.call_models import UsageItem
-from lambdas.repositories.transactions import Busy, pause, transact
+from lambdas.repositories.transactions import Busy, Turns, pause, transact
 
-_TURNS = 64
 _PATIENCE = 1.5  # seconds for which an admission gives way to others of its scope; the edge waits for 4.5
 _KEEP = 3 * 86_400  # seconds that counts and costs stay
 _COUNT, _SPENT, _SLOT = "0count#", "1spent#", "2slot#"  # in the order in which a query gives them
@@ -44,12 +42,12 @@ class Usage:
     """``scope`` is a tenant's id or an account's AOR, ``attempt`` the edge's name for an INVITE."""
 
     def __init__(self) -> None:
-        self._turns = [threading.Lock() for _ in range(_TURNS)]
+        self._turns = Turns()
 
     def admit(self, scope: str, limits: Limits, attempt: str, now: float) -> str:
         """Take a slot for the call; "" or which limit that would break. Raises Busy."""
         end = time.monotonic() + _PATIENCE
-        with self._turns[hash(scope) % len(self._turns)]:  # of this process's; those of others may come between
+        with self._turns.of(scope):
             return self._admit(scope, limits, _name(attempt), now, end)
 
     def _admit(self, scope: str, limits: Limits, call: str, now: float, end: float) -> str:
