@@ -95,12 +95,12 @@ class ResponseContext(Recorded):
 
     def _too_late(self, decision: Decision | None, now: float) -> None:
         """The caller has given up meanwhile. The call is on record all the same, and counts no more."""
-        if isinstance(decision, Route | Reject):
-            self._recorded_for(decision.tenant, now)
+        if not isinstance(decision, Route | Reject):
+            return
+        self._recorded_for(decision.tenant, now)
         if isinstance(decision, Route) and self._record is not None:
             self._record.counted |= set(decision.counted)
-        if isinstance(decision, Route | Reject):
-            self._note_failure(487, self._why, now)
+        self._note_failure(487, self._why, now)
 
     def _reject(self, decision: Reject, now: float) -> None:
         self._recorded_for(decision.tenant, now)

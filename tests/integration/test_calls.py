@@ -53,7 +53,7 @@ def test_calls_that_nobody_took_are_on_record(fleet, owner):
         busy = wait_for("the record", lambda: new(False), 10)[0]
         assert (busy["status"], busy["answered"]) == (486, None)
         assert busy["edges"] == [edge.host.address for edge in fleet.edges]
-        assert busy["user_agents"] == ["sipwizard test phone", "sipwizard test phone"] or busy["user_agents"]
+        assert busy["user_agents"] == ["", ""]  # neither phone says what it is
         assert [(leg["to"], leg["status"]) for leg in busy["legs"]] == [(f"bob@{DOMAIN}", 486)]
         assert busy["legs"][0]["edge"] == fleet.edges[1].host.address
 
