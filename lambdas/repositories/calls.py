@@ -101,14 +101,12 @@ class Calls:
         ended = self._end_of(report) if again else None
         if report.sides or report.counted:
             self._open(report)
+        key, over = _key(report, _OPEN), ended is not None
         for scope in report.counted:
-            key = _partition(report.tenant, report.started), _sort(report.started, report.call, _OPEN)
-            over = ended is not None
             self._usage.answered(scope, _attempt(report), rate, report.answered, report.max_duration, key, over)
         if ended is None and (report.sides or report.counted):
             ended = self._end_of(report)
         if ended is not None:
-            key = _partition(report.tenant, report.started), _sort(report.started, report.call, _OPEN)
             self._usage.release(report.counted, _attempt(report), ended, key)
             self._close(report)
         return report.counted
@@ -116,8 +114,7 @@ class Calls:
     def _record(self, report: CallAnswered) -> bool:
         """Whether it wasn't there before."""
         item = CallItem(
-            _partition(report.tenant, report.started),
-            _sort(report.started, report.call, _ANSWERED),
+            *_key(report, _ANSWERED),
             account=report.account or report.caller,
             call=report.call,
             call_id=report.call_id,
@@ -141,8 +138,7 @@ class Calls:
         """Nobody has taken it."""
         self._usage.release(report.counted, _attempt(report), report.ended)
         CallItem(
-            _partition(report.tenant, report.started),
-            _sort(report.started, report.call, _FAILED),
+            *_key(report, _FAILED),
             account=report.account or report.caller,
             call=report.call,
             call_id=report.call_id,
@@ -166,8 +162,7 @@ class Calls:
     def _open(self, report: CallAnswered) -> None:
         deadline = math.ceil(report.answered) + (report.max_duration or _LONGEST)
         CallItem(
-            _partition(report.tenant, report.started),
-            _sort(report.started, report.call, _OPEN),
+            *_key(report, _OPEN),
             call=report.call,
             started=report.started,
             tenant=report.tenant,
@@ -189,15 +184,14 @@ class Calls:
     def _item(self, report: CallAnswered | CallEnded, what: str) -> CallItem | None:
         try:
             return CallItem.get(
-                _partition(report.tenant, report.started),
-                _sort(report.started, report.call, what),
+                *_key(report, what),
                 consistent_read=True,
             )
         except CallItem.DoesNotExist:
             return None
 
     def _close(self, report: CallAnswered | CallEnded) -> None:
-        item = CallItem(_partition(report.tenant, report.started), _sort(report.started, report.call, _OPEN))
+        item = CallItem(*_key(report, _OPEN))
         with contextlib.suppress(DeleteError):  # it is cleaned up some day, and ending it twice hurts nobody
             item.delete()
 
@@ -218,7 +212,7 @@ class Calls:
 
     def end(self, report: CallAnswered, now: float, why: str) -> None:
         """Have it end at once, if it is still open."""
-        self.end_by((_partition(report.tenant, report.started), _sort(report.started, report.call, _OPEN)), now, why)
+        self.end_by(_key(report, _OPEN), now, why)
 
     def end_by(self, key: Key, deadline: float, why: str) -> None:
         """Have an open call end then, if it is still open. ``why`` is for people."""
@@ -245,8 +239,7 @@ class Calls:
     def ended(self, report: CallEnded) -> list[str]:
         """The first end counts."""
         item = CallItem(
-            _partition(report.tenant, report.started),
-            _sort(report.started, report.call, _ENDED),
+            *_key(report, _ENDED),
             call=report.call,
             ended=report.ended,
             ended_by=report.by,
@@ -359,6 +352,11 @@ def _saved(item: CallItem) -> bool:
             raise
         return False
     return True
+
+
+def _key(report: CallAnswered | CallFailed | CallEnded, what: str) -> Key:
+    """Of one of the call's items."""
+    return _partition(report.tenant, report.started), _sort(report.started, report.call, what)
 
 
 def _attempt(report: CallAnswered | CallFailed) -> str:
