@@ -20,8 +20,6 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
-from edge import admin, metrics
-from edge.addresses import Addresses
 from edge.config import Config, ConfigError, load
 from edge.control.client import ControlClient
 from edge.control.heartbeat import HeartbeatLoop
@@ -29,16 +27,18 @@ from edge.control.holdings import Holdings
 from edge.control.identity import Identity, IdentityError
 from edge.control.journal import Journal, JournalError
 from edge.control.store import Store
-from edge.enrol import EnrolError, enrol, enrol_instance
-from edge.handing import Handing
-from edge.instance import InstanceError
-from edge.keeper import Keeper
 from edge.mesh.peers import Mesh
-from edge.probing import Probing
 from edge.proxy.core import Core
-from edge.registrations import Registrations
-from edge.runtime import RandomIds, Runtime
-from edge.trace import Trace
+from edge.runtime import admin, metrics
+from edge.runtime.addresses import Addresses
+from edge.runtime.draining import Handing
+from edge.runtime.enrol import EnrolError, enrol, enrol_instance
+from edge.runtime.instance import InstanceError
+from edge.runtime.loop import RandomIds, Runtime
+from edge.runtime.probing import Probing
+from edge.runtime.provider_accounts import Registrations
+from edge.runtime.restart import Keeper
+from edge.runtime.trace import Trace
 from edge.transport.resolver import Resolver
 from edge.transport.sockets import ListenError, Sockets
 

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from edge.proxy.core import Core
-from edge.proxy.events import Ask, Decided, Event, FleetChanged, Received, Send
-from edge.proxy.fleet import Fleet
-from edge.proxy.flow_token import CallReference, TokenKeys
+from edge.proxy.stack.events import Ask, Decided, Event, FleetChanged, Received, Send
+from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.flow_token import CallReference, TokenKeys
 from edge.sip.flow import Flow
 from edge.sip.headers import parse_digest
 from edge.sip.message import Response

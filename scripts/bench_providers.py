@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from edge.proxy.core import Core
-from edge.proxy.events import FleetChanged, ProvidersAssigned, Received, Resolve, Resolved, Send, Tick
+from edge.proxy.stack.events import FleetChanged, ProvidersAssigned, Received, Resolve, Resolved, Send, Tick
 from edge.sip.message import Header, Request, make_response
 from edge.sip.parser import parse
 from lambdas.contract import ProviderAccount, Secret, Server

@@ -10,12 +10,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from edge.providers.agent import Agent
-from edge.proxy.acknowledgement import Acknowledgement
-from edge.proxy.answering import Answering
-from edge.proxy.asking import Asking
-from edge.proxy.authentication import Authenticator
-from edge.proxy.bindings import HeldBindings
-from edge.proxy.events import (
+from edge.proxy.forwarding.ack import Acknowledgement
+from edge.proxy.forwarding.messages import drop_private
+from edge.proxy.forwarding.record_route import destination_of
+from edge.proxy.forwarding.response_context import ResponseContext
+from edge.proxy.forwarding.spirals import Spirals
+from edge.proxy.location.bindings import HeldBindings
+from edge.proxy.location.keepalive import Keepalive
+from edge.proxy.registrar.disk_records import Memory
+from edge.proxy.registrar.housekeeping import Housekeeping
+from edge.proxy.registrar.pinger import Pinger
+from edge.proxy.registrar.registrar import Registrar
+from edge.proxy.routing.hanging_up import HangingUp
+from edge.proxy.routing.kept_routes import KeptRoutes
+from edge.proxy.routing.router import Router
+from edge.proxy.stack.answers import Answering
+from edge.proxy.stack.authentication import Authenticator
+from edge.proxy.stack.events import (
     Action,
     BindingsChanged,
     Decided,
@@ -37,23 +48,12 @@ from edge.proxy.events import (
     Tick,
     Written,
 )
-from edge.proxy.fleet import Fleet
-from edge.proxy.flow_token import Destination
-from edge.proxy.forwarding import drop_private
-from edge.proxy.handover import Handover
-from edge.proxy.hanging_up import HangingUp
-from edge.proxy.hosting import Hosting
-from edge.proxy.housekeeping import Housekeeping
-from edge.proxy.keepalive import Keepalive
-from edge.proxy.kept import KeptRoutes
-from edge.proxy.memory import Memory
-from edge.proxy.pinger import Pinger
-from edge.proxy.record_route import destination_of
-from edge.proxy.registrar import Registrar
-from edge.proxy.response_context import ResponseContext
-from edge.proxy.routing import Router
-from edge.proxy.spirals import Spirals
-from edge.proxy.validation import Fault, Incoming, check_loop, examine, note_source, top_via
+from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.flow_token import Destination
+from edge.proxy.stack.handover import Handover
+from edge.proxy.stack.questions import Asking
+from edge.proxy.stack.stack import Hosting
+from edge.proxy.stack.validation import Fault, Incoming, check_loop, examine, note_source, top_via
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import Via, parse_cseq

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from edge.proxy.events import FleetChanged
-from edge.proxy.keepalive import Keepalive
+from edge.proxy.location.keepalive import Keepalive
+from edge.proxy.stack.events import FleetChanged
 from edge.sip.flow import Flow
 from tests.scenarios.test_calls import answered_call, hang_up
 from tests.support.world import DOMAIN, World

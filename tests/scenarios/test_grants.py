@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge.proxy.registration import GRACE, SHORT, SHORT_SPREAD
+from edge.proxy.registrar.registration import GRACE, SHORT, SHORT_SPREAD
 from lambdas.contract import BindingReport, CallAnswered, CallEnded, Change, RegisterQuestion
 from lambdas.decisions.register import Limits
 from tests.support.world import DOMAIN, World

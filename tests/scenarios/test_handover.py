@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from edge.proxy.events import Entrust, Entrusted, FleetChanged, Leaving, Received, Relay, Send
+from edge.proxy.stack.events import Entrust, Entrusted, FleetChanged, Leaving, Received, Relay, Send
+from edge.runtime.waiting import Waiting
 from edge.sip.flow import Flow
 from edge.sip.transaction.client import make_cancel
-from edge.waiting import Waiting
 from tests.support.world import DOMAIN, World
 
 

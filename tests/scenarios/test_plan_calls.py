@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge.proxy.events import Fed, HangUp
-from edge.proxy.kept import KeptRoutes, with_phones
+from edge.proxy.routing.kept_routes import KeptRoutes, with_phones
+from edge.proxy.stack.events import Fed, HangUp
 from edge.sip.headers import NameAddr
 from edge.sip.transaction.client import make_cancel
 from lambdas.contract import (

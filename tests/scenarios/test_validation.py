@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from edge.proxy.asking import MAX_QUESTIONS
 from edge.proxy.core import Core
-from edge.proxy.events import Received
+from edge.proxy.stack.events import Received
+from edge.proxy.stack.questions import MAX_QUESTIONS
 from edge.sip.flow import Flow
 from edge.sip.message import Response
 from edge.sip.parser import parse

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edge.proxy.core import Core
-from edge.proxy.events import (
+from edge.proxy.stack.events import (
     Action,
     Ask,
     BindingsChanged,
@@ -31,8 +31,8 @@ from edge.proxy.events import (
     Tick,
     Written,
 )
-from edge.proxy.fleet import Fleet
-from edge.proxy.flow_token import TokenKeys
+from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.flow_token import TokenKeys
 from edge.sip.digest import ALGORITHMS
 from edge.sip.flow import Flow
 from lambdas.contract import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from edge.addresses import Addresses
 from edge.control import drivers
 from edge.control.holdings import Holdings
+from edge.runtime.addresses import Addresses
 from lambdas.contract import HeartbeatReply, HeldAddress
 
 X = "203.0.113.11"

@@ -1,0 +1,199 @@
+"""What is reported of calls: that one was answered, before its 2xx goes on; that nobody took it; that it has ended."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from edge.proxy.forwarding.branch import Branch
+from edge.proxy.forwarding.dialog_sides import sides
+from edge.proxy.stack.flow_token import CallReference
+from edge.proxy.stack.validation import Incoming
+from edge.sip.errors import ParseError
+from edge.sip.headers import NameAddr
+from edge.sip.message import Response
+from edge.sip.sdp import codecs
+from lambdas.contract import CallAnswered, CallEnded, CallFailed, Leg
+
+if TYPE_CHECKING:
+    from edge.proxy.core import Core
+
+
+_OVER = frozenset((404, 408, 410, 430, 480, 481))  # 430 is ours: there is no way to the phone any more
+_MOST_LEGS = 16  # answers of one INVITE that are recorded; nobody has more phones
+_LONGEST = 200  # characters of what others have written
+
+
+def leg(call_id: str, one: str, other: str) -> str:
+    """Names a dialog in 16 hexadecimal digits, the same from both of its ends."""
+    text = "\0".join((call_id, *sorted((one, other))))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+class CallRecord:
+    """One INVITE that isn't in a dialog. ``attempt`` names it; ``tenant`` pays for the call; ``provider`` is the one
+    that it came from."""
+
+    def __init__(
+        self,
+        core: Core,
+        incoming: Incoming,
+        attempt: str,
+        tenant: str,
+        caller: str,
+        called: str,
+        provider: str,
+        now: float,
+    ) -> None:
+        self._core = core
+        self._incoming = incoming
+        self._attempt = attempt
+        self._tenant = tenant
+        self._caller = caller
+        self._called = called
+        self._provider = provider
+        self._invited = core.wall(now)
+        self._started = int(self._invited)
+        self._ringing: float | None = None
+        self.counted: set[str] = set()  # as the decisions say
+        self._safe: dict[str, bool] = {}  # leg -> whether its report is safe
+
+    def reference(self, to_caller: bool) -> CallReference:
+        return CallReference(self._tenant, self._started, to_caller)
+
+    def rings(self, now: float) -> None:
+        if self._ringing is None:
+            self._ringing = self._core.wall(now)
+
+    def answered(
+        self,
+        answer: Response,
+        response: Response,
+        branch: Branch,
+        branches: Sequence[Branch],
+        forward: Callable[[Response, float], None],
+        now: float,
+    ) -> None:
+        """``forward`` the 2xx ``answer``, which came on ``branch`` as ``response``, once the call is in the journal."""
+        name = leg(self._incoming.call_id, _tag(self._incoming.first["from"]), _tag(f"To:{answer.get('to')}"))
+        safe = self._safe.get(name)
+        if safe:
+            forward(answer, now)  # a retransmission (RFC 3261 §13.3.1.4)
+        elif safe is None and len(self._safe) >= _MOST_LEGS:
+            self._core.counters["excess_answers"] += 1
+        elif safe is None:
+            self._safe[name] = False
+
+            def written(at: float) -> None:
+                self._safe[name] = True
+                forward(answer, at)
+
+            self._core.journal(self._report(name, answer, response, branch, branches, now), written)
+
+    def failed(
+        self, status: int, reason: str, best: Branch | None, branches: Sequence[Branch], given_up: bool, now: float
+    ) -> None:
+        """Nobody has taken it. ``best`` is the branch whose answer goes back."""
+        answer = best.response if best is not None else None
+        self._core.journal(
+            CallFailed(
+                tenant=self._tenant,
+                call=leg(self._attempt, "", ""),
+                call_id=_text(self._incoming.call_id),
+                caller=self._caller,
+                called=self._called,
+                started=self._started,
+                invited=self._invited,
+                ringing=self._ringing,
+                ended=self._core.wall(now),
+                status=status,
+                reason=_text(reason)[:_LONGEST],
+                address=self._incoming.flow.address,
+                provider=self._provider,
+                user_agent=_text(self._incoming.value("user-agent") or "")[:_LONGEST],
+                legs=_legs(branches),
+                counted=sorted(self.counted),
+                attempt=self._attempt,
+                by="caller" if given_up else "",
+                account=best.target.account if best is not None else "",
+                called_address=best.flow.address if best is not None else "",
+                called_provider=best.provider if best is not None else "",
+                called_agent=_agent(answer) if answer is not None else "",
+            )
+        )
+
+    def _report(
+        self, name: str, answer: Response, response: Response, branch: Branch, branches: Sequence[Branch], now: float
+    ) -> CallAnswered:
+        return CallAnswered(
+            tenant=self._tenant,
+            call=name,
+            call_id=_text(self._incoming.call_id),
+            caller=self._caller,
+            called=self._called,
+            started=self._started,
+            invited=self._invited,
+            ringing=self._ringing,
+            answered=self._core.wall(now),
+            edges=(self._incoming.flow.address, branch.flow.address),
+            account=branch.target.account,
+            max_duration=branch.stage.max_duration,
+            sides=sides(self._incoming, answer, branch, response),
+            providers=(self._provider, branch.provider),
+            user_agents=(
+                _text(self._incoming.value("user-agent") or "")[:_LONGEST],
+                _agent(response),
+            ),
+            codecs=codecs(response.body) if (response.get("content-type") or "").startswith("application/sdp") else [],
+            legs=_legs([branch, *(other for other in branches if other is not branch)]),
+            counted=sorted(self.counted),
+            attempt=self._attempt,
+        )
+
+
+def _agent(response: Response) -> str:
+    return _text(response.get("user-agent") or response.get("server") or "")[:_LONGEST]
+
+
+def _legs(branches: Sequence[Branch]) -> list[Leg]:
+    return [
+        Leg(
+            to=_text(branch.wanted.aor or branch.wanted.uri),
+            provider=branch.provider,
+            address=branch.target.flow[0],
+            status=branch.status,
+            number=branch.wanted.provider.number if branch.wanted.provider is not None else "",
+        )
+        for branch in branches[:_MOST_LEGS]
+    ]
+
+
+def ended(core: Core, incoming: Incoming, call_id: str, call: CallReference, status: int, now: float) -> None:
+    """A BYE was answered with ``status``. Others than these leave the dialog as it was (RFC 5057 §5.1). ``call_id`` is
+    the caller's for the call."""
+    if not call.tenant or (status >= 300 and status not in _OVER):
+        return
+    name = leg(call_id, _tag(incoming.first["from"]), incoming.to_tag)
+    core.journal(
+        CallEnded(
+            tenant=call.tenant,
+            call=name,
+            started=call.started,
+            ended=core.wall(now),
+            by="called" if call.to_caller else "caller",
+            reason=_text(incoming.value("reason") or "")[:_LONGEST],
+        )
+    )
+
+
+def _tag(line: str) -> str:
+    try:
+        return NameAddr.parse(line[line.index(":") + 1 :].strip()).tag
+    except ParseError:
+        return ""
+
+
+def _text(value: str) -> str:
+    """What came as octets that aren't UTF-8, readable and storable."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
