@@ -91,7 +91,11 @@ class Holdings:
         self._resting: dict[str, float] = {}
         self._releases: set[str] = set()
         self._hosts: dict[str, str] = {}
-        self.leaving = False
+        self._leaving = False
+
+    def leave(self, leaving: bool) -> None:
+        """Whether this edge is being drained: it asks for no address then."""
+        self._leaving = leaving
 
     # What to ask
 
@@ -100,7 +104,7 @@ class Holdings:
         takes = self._takes(linked, now)
         addresses = [address for address in self._held if address not in self._releases]
         taken = {take.address for take in takes}
-        if not self.leaving and self.home not in self._held and self.home not in taken:
+        if not self._leaving and self.home not in self._held and self.home not in taken:
             addresses.append(self.home)
         self._hosts = {address: held.host for address, held in self._held.items()}
         for address in [*addresses, *taken]:
@@ -120,7 +124,7 @@ class Holdings:
         return bool(moving or self._releases or self._takes(linked, now))
 
     def _takes(self, linked: Collection[str], now: float) -> list[Take]:
-        if self.driver == "none" or self.leaving:
+        if self.driver == "none" or self._leaving:
             return []
         for address, (epoch, consent, until) in self._consents.items():
             if address not in self._held and now < until:
@@ -153,7 +157,7 @@ class Holdings:
         """The holder hands ``address`` over; why it can't be taken, "" if it can."""
         if self.driver == "none":
             return "no driver moves addresses here"
-        if self.leaving:
+        if self._leaving:
             return "this edge is being drained itself"
         if address not in self._allowed:
             return "this edge is not registered for it; see /v1/edges"

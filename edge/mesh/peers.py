@@ -69,14 +69,12 @@ class MeshUser(Protocol):
 class Mesh:
     """Both sides of the mesh at one edge."""
 
-    def __init__(
-        self, edge: str, boot: str, key: Ed25519PrivateKey, certificate: x509.Certificate, user: MeshUser
-    ) -> None:
+    def __init__(self, edge: str, boot: str, key: Ed25519PrivateKey, certificate: x509.Certificate) -> None:
         self._edge = edge
         self._boot = boot
         self._key = key
         self._certificate = certificate
-        self._user = user
+        self._opened: MeshUser | None = None
         self._server: QuicServer | None = None
         self._local = ""
         self._peers: dict[str, Peer] = {}
@@ -85,9 +83,10 @@ class Mesh:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._boots: dict[str, str] = {}
 
-    async def open(self, host: str, port: int) -> None:
-        """Listen for peers. Raises OSError."""
+    async def open(self, host: str, port: int, user: MeshUser) -> None:
+        """Listen for peers, and reach them from now on; ``user`` gets what they say. Raises OSError."""
         self._local = host
+        self._opened = user
         self._server = await serve(
             host,
             port,
@@ -100,6 +99,11 @@ class Mesh:
                 on_frame=self._from_client,
             ),
         )
+
+    @property
+    def _user(self) -> MeshUser:
+        assert self._opened is not None, "peers are only reached once the mesh is open"
+        return self._opened
 
     async def close(self) -> None:
         tasks = list(self._tasks.values())

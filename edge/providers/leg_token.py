@@ -13,11 +13,11 @@ route set and the Contact: the ``r.`` token then carries them itself, and stands
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from edge.sip import base64url
 from edge.sip.flow import Flow
 
 MAX_TOKEN = 2000  # characters
@@ -143,27 +143,27 @@ def open_contact(user: str, call_id: str, keys: Sealer) -> tuple[str, int] | Non
 
 def seal_call_id(call_id: str, keys: Sealer) -> str:
     """The Call-ID that the provider sees: the phone's may name its private address."""
-    return _text(keys.seal_data(call_id.encode("utf-8", "surrogateescape"), b"call-id"))
+    return base64url.encode(keys.seal_data(call_id.encode("utf-8", "surrogateescape"), b"call-id"))
 
 
 def open_call_id(text: str, keys: Sealer) -> str:
     """Raises BadLegToken."""
     try:
-        return keys.open_data(_octets(text), b"call-id").decode("utf-8", "surrogateescape")
+        return keys.open_data(base64url.decode(text), b"call-id").decode("utf-8", "surrogateescape")
     except ValueError as error:
         raise BadLegToken("a Call-ID that isn't ours") from error
 
 
 def _seal(kind: str, values: list[Any], call_id: str, keys: Sealer) -> str:
     plain = json.dumps(values, separators=(",", ":")).encode()
-    return kind + _text(keys.seal_data(plain, _associated(kind, call_id)))
+    return kind + base64url.encode(keys.seal_data(plain, _associated(kind, call_id)))
 
 
 def _open(kind: str, user: str, call_id: str, keys: Sealer, counts: tuple[int, ...]) -> list[Any]:
     try:
         if len(user) > MAX_TOKEN:
             raise BadLegToken("longer than any of ours")
-        values = json.loads(keys.open_data(_octets(user[len(kind) :]), _associated(kind, call_id)))
+        values = json.loads(keys.open_data(base64url.decode(user[len(kind) :]), _associated(kind, call_id)))
     except ValueError as error:
         raise BadLegToken("not for this call") from error
     if not isinstance(values, list) or len(values) not in counts:
@@ -174,11 +174,3 @@ def _open(kind: str, user: str, call_id: str, keys: Sealer, counts: tuple[int, .
 def _associated(kind: str, call_id: str) -> bytes:
     """One kind of URI is of no use as another, nor one call's in another."""
     return f"{kind} {call_id}".encode("utf-8", "surrogateescape")
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _octets(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -163,9 +163,9 @@ class Registrant:
         if not since <= now < until:
             self._arm(now + _WAIT)
             return
-        self.flow = flow = Flow(self.address, host.provider_port(transport), transport, ip, port, 0)
+        self.flow = flow = Flow(self.address, host.port(transport), transport, ip, port, 0)
         self._cseq = max(self._cseq + 1, int(host.wall(now)) - CSEQ_ZERO)
-        branch = host.provider_branch()
+        branch = host.new_branch()
         seconds = 0 if self._leaving else self._expires
         credentials = self._authorizer.headers("REGISTER", self.account.registrar, host.new_token())
         request = register(

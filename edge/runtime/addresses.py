@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable
 from edge.config import Config
 from edge.control import drivers
 from edge.control.holdings import Gained, Holdings, Lost, Place, Step
-from edge.transport.sockets import ListenError, Sockets
-from edge.transport.sockets import Place as Socket
+from edge.transport.sockets import Listener, ListenError, Sockets
 
 log = logging.getLogger(__name__)
 
@@ -22,17 +21,25 @@ _LAST_WORDS = 0.5  # seconds in which what had arrived before an address moved i
 
 
 class Addresses:
-    """Carries out what Holdings says. ``changed`` is called whenever the addresses served are others."""
+    """Carries out what Holdings says. ``gained`` is called with an address that has come and its epoch, ``changed``
+    whenever the addresses served are others."""
 
-    def __init__(self, config: Config, holdings: Holdings, sockets: Sockets) -> None:
+    def __init__(
+        self,
+        config: Config,
+        holdings: Holdings,
+        sockets: Sockets,
+        gained: Callable[[str, int], None],
+        changed: Callable[[], None],
+    ) -> None:
         self._config = config
-        self.holdings = holdings
+        self._holdings = holdings
         self._sockets = sockets
         self._moving: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._until = _NEVER
-        self.changed: Callable[[], None] = lambda: None
-        self.gained: Callable[[str, int], None] = lambda address, epoch: None
+        self._gained = gained
+        self._changed = changed
 
     async def open_home(self) -> None:
         """Without a driver the own address is here, lease or not. Raises ListenError."""
@@ -50,7 +57,7 @@ class Addresses:
         self._watch()
 
     def _watch(self) -> None:
-        until = self.holdings.until()
+        until = self._holdings.until()
         if until == self._until:
             return
         self._until = until
@@ -64,16 +71,16 @@ class Addresses:
     def _expire(self) -> None:
         """A lease may be over. The heartbeat doesn't see to it in time: it may wait for its answer just then."""
         self._until = _NEVER
-        self.follow(self.holdings.due(time.monotonic()))
-        self.changed()
+        self.follow(self._holdings.due(time.monotonic()))
+        self._changed()
 
     def over(self, address: str) -> bool:
         """To be asked right before each send, since the process may have been stopped for a while: whether the lease on
         ``address`` has just run out, and nothing else fences it."""
-        if self._until == _NEVER or time.monotonic() < self._until or address not in self.holdings.held():
+        if self._until == _NEVER or time.monotonic() < self._until or address not in self._holdings.held():
             return False
         self._expire()
-        return address not in self.holdings.held()
+        return address not in self._holdings.held()
 
     async def _follow(self, step: Step, before: asyncio.Task[None] | None) -> None:
         if before is not None:
@@ -82,21 +89,21 @@ class Addresses:
             case Place():
                 if await self._move(step):
                     # Not through follow(), which would wait for this very task.
-                    for gained in self.holdings.moved(step.address, step.epoch):
+                    for gained in self._holdings.moved(step.address, step.epoch):
                         await self._follow(gained, None)
             case Gained(address, epoch, host):
                 try:
                     await self._sockets.open(self._sockets_for(address, host))
                 except ListenError as error:
                     log.error("%s; giving %s up", error, address)
-                    self.holdings.release(address)
+                    self._holdings.release(address)
                     return
                 log.info("serving %s in epoch %d", address, epoch)
-                self.gained(address, epoch)
-                self.changed()
+                self._gained(address, epoch)
+                self._changed()
             case Lost(address, why):
                 log.warning("%s is not ours any more: %s", address, why)
-                self.changed()
+                self._changed()
                 if self._config.takeover == "l2":
                     await drivers.remove_from_interface(address, self._config.takeover_interface)
                 if self._config.takeover != "none":
@@ -116,21 +123,15 @@ class Addresses:
 
     def reopen(self, address: str) -> None:
         """It stays after all: take new streams again."""
-        self.follow(self.holdings.again(address))
+        self.follow(self._holdings.again(address))
 
-    def _sockets_for(self, address: str, host: str) -> list[Socket]:
+    def _sockets_for(self, address: str, host: str) -> list[Listener]:
         config = self._config
         if address == config.address:
-            return [Socket(at.transport, at.host, at.port, address) for at in config.listens]
+            return [Listener(at.transport, at.host, at.port, address) for at in config.listens]
         if host:
-            return [Socket(at.transport, at.host, at.port, address) for at in config.spare_listens if at.host == host]
-        return [Socket(at.transport, address, at.port, address) for at in config.listens]
-
-    def served(self, now: float) -> dict[str, int]:
-        """The addresses whose packets arrive here, with their epochs."""
-        return {
-            address: epoch for address, epoch in self.holdings.served(now).items() if self._sockets.listens(address)
-        }
+            return [Listener(at.transport, at.host, at.port, address) for at in config.spare_listens if at.host == host]
+        return [Listener(at.transport, address, at.port, address) for at in config.listens]
 
     async def close(self) -> None:
         if self._timer is not None:
@@ -139,3 +140,8 @@ class Addresses:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def served_here(holdings: Holdings, sockets: Sockets, now: float) -> dict[str, int]:
+    """The addresses whose packets arrive here, with their epochs."""
+    return {address: epoch for address, epoch in holdings.served(now).items() if sockets.listens(address)}

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from edge.runtime.draining import Handing
+from edge.runtime.draining import Draining
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class AdminError(Exception):
     """The edge can't be reached or won't do it; the text says why."""
 
 
-async def serve(state: Path, handing: Handing, stop: Callable[[], None]) -> web.AppRunner:
+async def serve(state: Path, draining: Draining, stop: Callable[[], None]) -> web.AppRunner:
     """``POST /drain`` drains the edge, tells how it goes in JSON lines, and ends the process."""
 
     async def drain(request: web.Request) -> web.StreamResponse:
@@ -36,7 +36,7 @@ async def serve(state: Path, handing: Handing, stop: Callable[[], None]) -> web.
                 await response.write(json.dumps(line).encode() + b"\n")
 
         try:
-            async for line in handing.drain():
+            async for line in draining.drain():
                 await say(say=line)
         except Exception as error:
             log.exception("draining failed")

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from edge.control.journal import Journal
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
-from edge.runtime.loop import Runtime
+from edge.runtime.follower import Follower
 from edge.runtime.trace import Trace
 
 
@@ -26,7 +26,7 @@ class _Numbers(Collector):
 
     def collect(self) -> Iterator[Metric]:
         events = CounterMetricFamily("sipwizard_events", "What happened, by kind.", labels=["kind"])
-        for kind, count in sorted(self._core.counters.items()):
+        for kind, count in sorted(self._core.stack.counters.items()):
             events.add_metric([kind], count)
         for kind, count in sorted(self._journal.counters.items()):
             events.add_metric([f"journal_{kind}"], count)
@@ -40,7 +40,7 @@ class _Numbers(Collector):
 
 
 async def serve(
-    host: str, port: int, core: Core, mesh: Mesh, runtime: Runtime, journal: Journal, trace: Trace
+    host: str, port: int, core: Core, mesh: Mesh, follower: Follower, journal: Journal, trace: Trace
 ) -> web.AppRunner:
     """Start serving /metrics, /health and /trace. Raises OSError."""
     registry = CollectorRegistry()
@@ -51,15 +51,15 @@ async def serve(
 
     async def health(_: web.Request) -> web.Response:
         """200 once the edge holds an address and has read its bindings."""
-        epochs = core.fleet.epochs if core.fleet is not None else {}
+        epochs = core.stack.fleet.epochs
         state = {
-            "ready": runtime.ready.is_set(),
+            "ready": follower.ready.is_set(),
             "addresses": epochs,
             "mesh": mesh.connected(),
             "journal": len(journal),
             **core.gauges(),
         }
-        return web.json_response(state, status=200 if runtime.ready.is_set() else 503)
+        return web.json_response(state, status=200 if follower.ready.is_set() else 503)
 
     async def watch(request: web.Request) -> web.StreamResponse:
         """JSON lines of SIP messages, while the connection lasts. No bodies, no credentials."""

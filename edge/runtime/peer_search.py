@@ -29,7 +29,7 @@ class _Question:
     timer: asyncio.TimerHandle
 
 
-class Finding:
+class PeerSearch:
     """``done`` gets each question's name and what was found."""
 
     def __init__(self, done: Callable[[str, list[Target]], None]) -> None:

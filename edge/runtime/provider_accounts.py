@@ -17,7 +17,7 @@ _MOST = 50  # accounts in one request
 _OVERDUE = 60.0  # seconds after which a change that replication hasn't brought is no longer waited for
 
 
-class Registrations:
+class ProviderAccounts:
     """``served`` gives the addresses here with their epochs; what comes goes to ``assigned``."""
 
     def __init__(

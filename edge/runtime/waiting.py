@@ -11,13 +11,24 @@ Message = tuple[Flow, bytes]
 
 
 class Waiting:
-    """``arriving`` and ``leaving`` are the addresses. Streams don't move along, so what comes on them doesn't wait for
-    an address to leave."""
+    """Streams don't move along, so what comes on them doesn't wait for an address to leave."""
 
     def __init__(self) -> None:
-        self.arriving: frozenset[str] = frozenset()
-        self.leaving: set[str] = set()
+        self._arriving: frozenset[str] = frozenset()
+        self._leaving: set[str] = set()
         self._messages: list[Message] = []
+
+    def arrive(self, addresses: frozenset[str]) -> None:
+        """These are all that are on their way here."""
+        self._arriving = addresses
+
+    def leave(self, address: str) -> None:
+        """It is on its way to another edge."""
+        self._leaving.add(address)
+
+    def settle(self, address: str) -> None:
+        """It has left, or stays."""
+        self._leaving.discard(address)
 
     def keep(self, flow: Flow, data: bytes) -> bool:
         """Whether the message has to wait; it is kept then."""
@@ -37,4 +48,4 @@ class Waiting:
         return due
 
     def _waits(self, flow: Flow) -> bool:
-        return flow.address in self.arriving or (flow.address in self.leaving and not flow.reliable)
+        return flow.address in self._arriving or (flow.address in self._leaving and not flow.reliable)

@@ -91,7 +91,7 @@ class Member:
         self.identity = Identity(edge, key or Ed25519PrivateKey.generate())
         self.host = host
         self.user = User()
-        self.mesh = Mesh(edge, boot, self.identity.key, self.identity.certificate, self.user)
+        self.mesh = Mesh(edge, boot, self.identity.key, self.identity.certificate)
 
     @property
     def certificate(self) -> str:
@@ -120,7 +120,7 @@ def pair(work: Callable[[Member, Member], Awaitable[None]], link: bool = True) -
         base = fresh_base()
         one, two = Member("edge-a", base), Member("edge-b", base[:-1] + "2")
         for member in (one, two):
-            await member.mesh.open(member.host, 5070)
+            await member.mesh.open(member.host, 5070, member.user)
         try:
             fleet = [one.peer("203.0.113.11"), two.peer("203.0.113.12")]
             for member in (one, two):
@@ -289,7 +289,7 @@ def test_a_server_with_another_certificate_is_not_talked_to():
         impostor = Member("edge-b", two.host)
         await two.mesh.close()
         await asyncio.sleep(0.01)  # for its socket to close
-        await impostor.mesh.open(two.host, 5070)
+        await impostor.mesh.open(two.host, 5070, impostor.user)
         impostor.mesh.update([one.peer(), impostor.peer()])
         try:
             await until(lambda: not one.mesh.connected())
@@ -326,7 +326,7 @@ def test_a_dead_peer_is_noticed_within_3_s_and_reached_again():
         took = await until(lambda: not one.mesh.connected())
         assert took <= 3
         again = Member("edge-b", two.host, "b2", two.identity.key)
-        await again.mesh.open(two.host, 5070)
+        await again.mesh.open(two.host, 5070, again.user)
         again.mesh.update([one.peer("203.0.113.11"), again.peer("203.0.113.12")])
         await until(lambda: one.mesh.connected() == ["edge-b"])
         await again.mesh.close()

@@ -221,7 +221,7 @@ class Node:
                     target
                     for node in world.nodes.values()
                     if node is not self and node.alive
-                    for target in node.core.router.find(aor, tenant)
+                    for target in node.core.phones_here(aor, tenant)
                 ]
                 world.after(2 * LATENCY, lambda: self.handle(Found(ask, found)))
             case Entrust(to, _, keys):
@@ -252,7 +252,7 @@ class Node:
 
     def transmit(self, flow: Flow, data: bytes) -> bool:
         """Put on the wire; False if the flow is known to be dead."""
-        if self.core.bindings.retired(flow):
+        if self.core.stack.bindings.retired(flow):
             return False
         if flow.internal:
             self.world.after(0, lambda: self.handle(Received(flow, data)))
@@ -386,7 +386,7 @@ class World:
         """kill -9 and start again: a new core, bindings read back, connections gone."""
         old = self.nodes[edge]
         old.alive = False
-        node = self.nodes[edge] = Node(self, edge, old.address, f"{old.core._owner.split('.')[1]}x")
+        node = self.nodes[edge] = Node(self, edge, old.address, f"{old.core.stack.transactions.owner.split('.')[1]}x")
         self.inform(node)
         wall = self.control.clock()
         changes = [

@@ -3,65 +3,64 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from edge.providers.leg import Heard, provider_uri, request_in, request_out
+from edge.providers.leg import provider_uri, request_in, request_out
 from edge.providers.leg_token import ToPhone, ToProvider
 from edge.proxy.forwarding.messages import forward_request
 from edge.proxy.stack.flow_token import Destination
-from edge.proxy.stack.validation import Incoming
+from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
+from edge.sip.incoming import Incoming
 from edge.sip.message import Request
 from lambdas.contract import Decision, Route
-
-if TYPE_CHECKING:
-    from edge.proxy.core import Core
 
 _WAIT = 5.0  # seconds in which a failure may be reported
 
 
-class Acknowledgement:
-    """Sent on the flow of its token, or once more on the binding's present flow if that is dead."""
+class Ack:
+    """Sent on the flow of its token, or once more on the binding's present flow if that is dead. ``timers`` is read by
+    the TimerHeap."""
 
-    def __init__(self, core: Core, incoming: Incoming, destination: Destination | ToProvider | ToPhone) -> None:
-        self._core = core
+    def __init__(self, stack: Stack, incoming: Incoming, destination: Destination | ToProvider | ToPhone) -> None:
+        self._stack = stack
         self._incoming = incoming
         self._destination = destination
         self._binding = "" if isinstance(destination, ToProvider) else destination.binding
-        self.flow = core.bindings.present_flow(self._binding) or destination.flow
+        self.flow = stack.bindings.present_flow(self._binding) or destination.flow
         self.key: tuple[str, ...] = ()
         self.timers: dict[str, int] = {}
 
     def send(self, now: float) -> None:
-        core, incoming = self._core, self._incoming
-        branch = core.new_branch(incoming)
+        stack = self._stack
+        branch = stack.transactions.branch(self._incoming.mark)
         data = self._request(branch).to_bytes()
         self.key = (branch, "ACK")
-        core.clients[self.key] = self
-        core.timers.start(self, "forget", now + _WAIT)
-        core.transmit(self.flow, data, " ".join(self.key))
+        stack.transactions.watch(self)
+        stack.timers.start(self, "forget", now + _WAIT)
+        stack.transmit(self.flow, data, " ".join(self.key))
 
     def _request(self, branch: str) -> Request:
         incoming, destination = self._incoming, self._destination
         request = incoming.request
         if isinstance(destination, Destination):
             return forward_request(request, request.uri, self.flow, branch, incoming.max_forwards, [])
-        keys = self._core.fleet_now.tokens
-        heard = Heard(request, incoming.call_id, incoming.cseq, incoming.max_forwards, incoming.to_tag)
+        keys = self._stack.fleet.tokens
         if isinstance(destination, ToPhone):
             way = ToProvider(destination.provider, incoming.flow, 0, "", 0, False)
-            return request_in(heard, way, replace(destination, flow=self.flow), destination.contact, branch, keys)
+            return request_in(incoming, way, replace(destination, flow=self.flow), destination.contact, branch, keys)
         uri = destination.contact or provider_uri(incoming.uri.user, incoming.call_id, keys)
         routes = [("route", f"Route: {route}") for route in destination.routes]
         phone = ToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)
-        return request_out(heard, destination, phone, uri, branch, 0, routes, keys)
+        return request_out(incoming, destination, phone, uri, branch, 0, routes, keys)
 
-    def fire(self, event: str, now: float) -> None:
+    def fail(self, now: float) -> None:
         """The flow is dead."""
-        self.on_timer(event, now)
+        self._forget()
         if self._binding:
             binding, self._binding = self._binding, ""
-            self._core.locate(binding, self._incoming.flow, self._located, now)
+            address = self._incoming.flow.address
+            epoch = self._stack.fleet.epoch(address)
+            self._stack.questions.locate(binding, address, epoch, self._located, now)
 
     def _located(self, decision: Decision | None, now: float) -> None:
         if isinstance(decision, Route) and decision.targets:
@@ -69,5 +68,8 @@ class Acknowledgement:
             self.send(now)
 
     def on_timer(self, name: str, now: float) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
         self.timers.clear()
-        self._core.clients.pop(self.key, None)
+        self._stack.transactions.forget(self)

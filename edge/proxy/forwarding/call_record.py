@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from edge.proxy.forwarding.branch import Branch
 from edge.proxy.forwarding.dialog_sides import sides
 from edge.proxy.stack.flow_token import CallReference
-from edge.proxy.stack.validation import Incoming
+from edge.proxy.stack.stack import Stack
 from edge.sip.errors import ParseError
-from edge.sip.headers import NameAddr
+from edge.sip.headers import NameAddr, value_of
+from edge.sip.incoming import Incoming
 from edge.sip.message import Response
 from edge.sip.sdp import codecs
 from lambdas.contract import CallAnswered, CallEnded, CallFailed, Leg
-
-if TYPE_CHECKING:
-    from edge.proxy.core import Core
-
 
 _OVER = frozenset((404, 408, 410, 430, 480, 481))  # 430 is ours: there is no way to the phone any more
 _MOST_LEGS = 16  # answers of one INVITE that are recorded; nobody has more phones
@@ -31,40 +28,50 @@ def leg(call_id: str, one: str, other: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+class Parties(NamedTuple):
+    """Who calls whom, as AORs, and the provider account that the call came by, or ""; all "" inside a dialog."""
+
+    caller: str = ""
+    called: str = ""
+    provider: str = ""
+
+
 class CallRecord:
-    """One INVITE that isn't in a dialog. ``attempt`` names it; ``tenant`` pays for the call; ``provider`` is the one
-    that it came from."""
+    """One INVITE that isn't in a dialog.
+
+    Theory of operation. There is a record from the first decision on, which says who pays for the call. Nothing is
+    reported before the call is answered or over, however many phones it rings. A 2xx waits until its report is in the
+    journal, so that no answered call lacks a record, and each dialog that the INVITE makes (a fork may make several)
+    has a report of its own, once. A refusal is reported when it goes back, and doesn't wait. Limits count the call from
+    the decision on, and count it no more once either report, or that of the call's end, has arrived.
+    """
 
     def __init__(
-        self,
-        core: Core,
-        incoming: Incoming,
-        attempt: str,
-        tenant: str,
-        caller: str,
-        called: str,
-        provider: str,
-        now: float,
+        self, stack: Stack, incoming: Incoming, attempt: str, tenant: str, parties: Parties, now: float
     ) -> None:
-        self._core = core
+        """``attempt`` is this edge's own name for the INVITE: limits count by it, since the caller chooses the Call-ID,
+        and may choose the same again. ``tenant`` pays for the call."""
+        self._stack = stack
         self._incoming = incoming
         self._attempt = attempt
         self._tenant = tenant
-        self._caller = caller
-        self._called = called
-        self._provider = provider
-        self._invited = core.wall(now)
+        self._parties = parties
+        self._invited = stack.wall(now)
         self._started = int(self._invited)
         self._ringing: float | None = None
-        self.counted: set[str] = set()  # as the decisions say
+        self._counted: set[str] = set()
         self._safe: dict[str, bool] = {}  # leg -> whether its report is safe
+
+    def count(self, accounts: Iterable[str]) -> None:
+        """Whose calls this is one of, as a decision says."""
+        self._counted.update(accounts)
 
     def reference(self, to_caller: bool) -> CallReference:
         return CallReference(self._tenant, self._started, to_caller)
 
     def rings(self, now: float) -> None:
         if self._ringing is None:
-            self._ringing = self._core.wall(now)
+            self._ringing = self._stack.wall(now)
 
     def answered(
         self,
@@ -81,7 +88,7 @@ class CallRecord:
         if safe:
             forward(answer, now)  # a retransmission (RFC 3261 §13.3.1.4)
         elif safe is None and len(self._safe) >= _MOST_LEGS:
-            self._core.counters["excess_answers"] += 1
+            self._stack.counters["excess_answers"] += 1
         elif safe is None:
             self._safe[name] = False
 
@@ -89,31 +96,31 @@ class CallRecord:
                 self._safe[name] = True
                 forward(answer, at)
 
-            self._core.journal(self._report(name, answer, response, branch, branches, now), written)
+            self._stack.questions.journal(self._report(name, answer, response, branch, branches, now), written)
 
     def failed(
         self, status: int, reason: str, best: Branch | None, branches: Sequence[Branch], given_up: bool, now: float
     ) -> None:
         """Nobody has taken it. ``best`` is the branch whose answer goes back."""
         answer = best.response if best is not None else None
-        self._core.journal(
+        self._stack.questions.journal(
             CallFailed(
                 tenant=self._tenant,
                 call=leg(self._attempt, "", ""),
                 call_id=_text(self._incoming.call_id),
-                caller=self._caller,
-                called=self._called,
+                caller=self._parties.caller,
+                called=self._parties.called,
                 started=self._started,
                 invited=self._invited,
                 ringing=self._ringing,
-                ended=self._core.wall(now),
+                ended=self._stack.wall(now),
                 status=status,
                 reason=_text(reason)[:_LONGEST],
                 address=self._incoming.flow.address,
-                provider=self._provider,
+                provider=self._parties.provider,
                 user_agent=_text(self._incoming.value("user-agent") or "")[:_LONGEST],
                 legs=_legs(branches),
-                counted=sorted(self.counted),
+                counted=sorted(self._counted),
                 attempt=self._attempt,
                 by="caller" if given_up else "",
                 account=best.target.account if best is not None else "",
@@ -130,24 +137,24 @@ class CallRecord:
             tenant=self._tenant,
             call=name,
             call_id=_text(self._incoming.call_id),
-            caller=self._caller,
-            called=self._called,
+            caller=self._parties.caller,
+            called=self._parties.called,
             started=self._started,
             invited=self._invited,
             ringing=self._ringing,
-            answered=self._core.wall(now),
+            answered=self._stack.wall(now),
             edges=(self._incoming.flow.address, branch.flow.address),
             account=branch.target.account,
             max_duration=branch.stage.max_duration,
             sides=sides(self._incoming, answer, branch, response),
-            providers=(self._provider, branch.provider),
+            providers=(self._parties.provider, branch.provider),
             user_agents=(
                 _text(self._incoming.value("user-agent") or "")[:_LONGEST],
                 _agent(response),
             ),
             codecs=codecs(response.body) if (response.get("content-type") or "").startswith("application/sdp") else [],
             legs=_legs([branch, *(other for other in branches if other is not branch)]),
-            counted=sorted(self.counted),
+            counted=sorted(self._counted),
             attempt=self._attempt,
         )
 
@@ -169,18 +176,18 @@ def _legs(branches: Sequence[Branch]) -> list[Leg]:
     ]
 
 
-def ended(core: Core, incoming: Incoming, call_id: str, call: CallReference, status: int, now: float) -> None:
+def report_end(stack: Stack, incoming: Incoming, call_id: str, call: CallReference, status: int, now: float) -> None:
     """A BYE was answered with ``status``. Others than these leave the dialog as it was (RFC 5057 §5.1). ``call_id`` is
     the caller's for the call."""
     if not call.tenant or (status >= 300 and status not in _OVER):
         return
     name = leg(call_id, _tag(incoming.first["from"]), incoming.to_tag)
-    core.journal(
+    stack.questions.journal(
         CallEnded(
             tenant=call.tenant,
             call=name,
             started=call.started,
-            ended=core.wall(now),
+            ended=stack.wall(now),
             by="called" if call.to_caller else "caller",
             reason=_text(incoming.value("reason") or "")[:_LONGEST],
         )
@@ -189,7 +196,7 @@ def ended(core: Core, incoming: Incoming, call_id: str, call: CallReference, sta
 
 def _tag(line: str) -> str:
     try:
-        return NameAddr.parse(line[line.index(":") + 1 :].strip()).tag
+        return NameAddr.parse(value_of(line)).tag
     except ParseError:
         return ""
 

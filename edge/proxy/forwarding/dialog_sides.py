@@ -4,9 +4,9 @@ outside."""
 from __future__ import annotations
 
 from edge.proxy.forwarding.branch import Branch
-from edge.proxy.stack.validation import Incoming
 from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr, split_list
+from edge.sip.incoming import Incoming
 from edge.sip.message import Request, Response
 from lambdas.contract import Side
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr, parse_params, split_list, values_of
+from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request
 from lambdas.contract import OUTCOMES
 
@@ -14,10 +15,10 @@ _REASON = {0: "unconditional"} | {
 _MOST = 100
 
 
-def diversions(request: Request) -> int:
+def diversions(incoming: Incoming) -> int:
     """How often the call has been diverted already: the sum of all counters (RFC 5806 §9.1)."""
     found = 0
-    for line in request.values("diversion"):
+    for line in incoming.request.values("diversion") if "diversion" in incoming.first else ():
         try:
             for value in split_list(line):
                 counter = parse_params(NameAddr.parse(value).params).get("counter", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge.sip.headers import value_of
 from edge.sip.message import Request, Response
 
 _BODY = frozenset(("content-type", "content-disposition", "content-encoding", "content-language"))
@@ -21,5 +22,5 @@ def unreliable(request: Request) -> None:
     """Ask for provisional responses that needn't be acknowledged, unless the caller insists on them."""
     for index, (key, line) in enumerate(request.headers):
         if key == "supported" and "100rel" in line:
-            tags = [tag.strip() for tag in line[line.index(":") + 1 :].split(",")]
+            tags = [tag.strip() for tag in value_of(line).split(",")]
             request.headers[index] = (key, f"Supported: {', '.join(tag for tag in tags if tag != '100rel')}")

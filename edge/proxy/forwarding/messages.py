@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge.proxy.stack.fleet import Fleet
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import parse_digest
+from edge.sip.headers import parse_digest, value_of
 from edge.sip.message import Header, Request, Response
 
 
@@ -13,7 +13,7 @@ def forward_request(
     request: Request, uri: str, flow: Flow, branch: str, max_forwards: int, record_routes: list[Header]
 ) -> Request:
     """A copy of ``request`` for ``flow``: our Via and Record-Route on top, Max-Forwards one lower."""
-    headers: list[Header] = [("via", f"Via: SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={branch}")]
+    headers: list[Header] = [("via", flow.via(branch))]
     headers += record_routes
     headers.append(("max-forwards", f"Max-Forwards: {max_forwards - 1}"))
     headers += [header for header in request.headers if header[0] != "max-forwards"]
@@ -33,7 +33,7 @@ def drop_private(request: Request, fleet: Fleet) -> None:
 
 def _realm(line: str) -> str | None:
     try:
-        params = parse_digest(line[line.index(":") + 1 :].strip())
+        params = parse_digest(value_of(line))
     except ParseError:
         return None  # somebody else's, and theirs to refuse
     return params.get("realm") if params else None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from edge.providers.agent import Agent
 from edge.providers.credentials import Authorizer
 from edge.providers.host import Address
 from edge.providers.leg import (
@@ -17,16 +17,15 @@ from edge.providers.leg import (
     routes_of,
 )
 from edge.providers.leg_token import ToPhone, ToProvider
-from edge.proxy.forwarding.branch import Branch
+from edge.proxy.forwarding.branch import Branch, BranchContext
+from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.stack.flow_token import Destination, TokenKeys
+from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
 from edge.sip.message import Header, Request, Response, header_of
 from edge.sip.timers import T1
 from edge.sip.transaction import ClientTransaction
 from lambdas.contract import Access, AccessQuestion, Decision, Secret, Target
-
-if TYPE_CHECKING:
-    from edge.proxy.forwarding.response_context import ResponseContext
 
 _PATIENCE = 8 * T1  # for a first word from a server, where there is another one to try
 _HOPELESS = 500
@@ -35,22 +34,24 @@ _HOPELESS = 500
 class ProviderBranch(Branch):
     """From a phone to a provider: a new call with ``target.provider``, or with ``way`` a request in one."""
 
-    def __init__(self, context: ResponseContext, target: Target, name: str, way: ToProvider | None) -> None:
-        super().__init__(context, target, name)
+    def __init__(
+        self, stack: Stack, context: BranchContext, target: Target, agent: Agent, way: ToProvider | None
+    ) -> None:
+        super().__init__(stack, context, target)
+        self._agent = agent
         self._way = way
         self._servers: list[Address] = []
         self._attempt = 0
         self._authorizer: Authorizer | None = None
         self._sent: dict[ClientTransaction, int] = {}
-        self.timers: dict[str, int] = {}
         leg = target.provider
         if leg is not None and leg.secret is not None:
             self._authorizer = Authorizer(leg.secret)
 
-    def begin(self, now: float) -> None:
+    def _try(self, now: float) -> None:
         leg = self.target.provider
         if leg is None:
-            self._try(now)
+            self._try_server(now)
             return
 
         def resolved(addresses: list[Address], fault: str, at: float) -> None:
@@ -63,14 +64,14 @@ class ProviderBranch(Branch):
                 self.fail(_HOPELESS, at, f"Server Internal Error: {leg.server.host}: {fault}")
                 return
             self._servers = list(addresses)
-            self._try(at)
+            self._try_server(at)
 
-        self.core.resolve(leg.server, resolved)
+        self.stack.questions.resolve(leg.server, resolved)
 
-    def _try(self, now: float) -> None:
+    def _try_server(self, now: float) -> None:
         leg, way = self.target.provider, self._way
         context = self.context
-        self.ringing = False
+        self.proceeding = False
         incoming = context.incoming
         if leg is not None:
             transport, ip, port = self._servers[0]
@@ -89,19 +90,26 @@ class ProviderBranch(Branch):
                 leg.to_uri,
             )
         assert way is not None
-        branch = self.core.new_branch(incoming)
+        branch = self.stack.transactions.branch(incoming.mark)
         request = request_out(
-            context.heard, way, context.phone_side(way), self._uri(), branch, self._attempt, self._added(), self._keys
+            incoming, way, self._phone_side(way), self._uri(), branch, self._attempt, self._added(), self._keys
         )
         self._send(request, branch, way.flow, now)
         assert self.transaction is not None
         self._sent[self.transaction] = self._attempt
         if len(self._servers) > 1 or (leg is not None and (context.has_more or self.target.instead)):
-            self.core.timers.start(self, "patience", now + _PATIENCE)
+            self.stack.timers.start(self, "patience", now + _PATIENCE)
+
+    def _phone_side(self, way: ToProvider) -> ToPhone:
+        """Where the provider's requests in this call go."""
+        flow = self.context.incoming.flow
+        binding = self.stack.bindings.first_on(flow)
+        back = replace(way, contact="") if flow.internal else None
+        return ToPhone(way.provider, flow, binding, "", way.tenant, way.started, way.transfers, way.translated, back)
 
     @property
     def _keys(self) -> TokenKeys:
-        return self.core.fleet_now.tokens
+        return self.stack.fleet.tokens
 
     def _uri(self) -> str:
         if self.target.provider is not None:
@@ -121,7 +129,7 @@ class ProviderBranch(Branch):
         elif self._way is not None:
             added += [("route", f"Route: {route}") for route in self._way.routes]
         if self._authorizer is not None:
-            added += self._authorizer.headers(self.context.incoming.request.method, self._uri(), self.core.new_token())
+            added += self._authorizer.headers(self.context.incoming.request.method, self._uri(), self.stack.ids.token())
         return added
 
     # What comes back
@@ -152,7 +160,7 @@ class ProviderBranch(Branch):
         """Some providers ask for them in a BYE, too."""
         if self._authorizer is None or method == "ACK":
             return []
-        return self._authorizer.headers(method, uri, self.core.new_token())
+        return self._authorizer.headers(method, uri, self.stack.ids.token())
 
     def on_timeout(self, transaction: ClientTransaction, now: float) -> None:
         if transaction is self.transaction:
@@ -163,9 +171,10 @@ class ProviderBranch(Branch):
             self._failed_server(_HOPELESS, now)
 
     def on_timer(self, name: str, now: float) -> None:
-        """Not a word from this server, and there are others."""
-        if self.response is None and not self.ringing and not self.context.cancelled:
-            self._failed_server(408, now)
+        if name != "patience":
+            super().on_timer(name, now)
+        elif self.response is None and not self.proceeding and not self.context.cancelled:
+            self._failed_server(408, now)  # not a word from this server, and there are others
 
     def _failed_server(self, status: int, now: float) -> None:
         self.timers.pop("patience", None)
@@ -180,12 +189,12 @@ class ProviderBranch(Branch):
         del self._servers[0]
         if self._authorizer is not None:
             self._authorizer.forget()
-        self._try(now)
+        self._try_server(now)
 
     def _challenged(self, response: Response, now: float) -> None:
         """The provider's challenge is ours to answer; the phone never hears of it."""
         if self._authorizer is None:
-            secret = self.core.agent.secret(self._provider)
+            secret = self._agent.secret(self._provider)
             if secret is not None:
                 self._authorizer = Authorizer(secret)
             else:
@@ -193,7 +202,7 @@ class ProviderBranch(Branch):
                 return
         if self._attempt + 1 < ATTEMPTS and self._authorizer.challenged(response):
             self._attempt += 1
-            self._try(now)
+            self._try_server(now)
         else:
             self.fail(_HOPELESS, now, "Server Internal Error: the provider refuses our user name or password")
 
@@ -210,11 +219,10 @@ class ProviderBranch(Branch):
                 self._trust(decision.secret)
                 self._challenged(response, at)
 
-        self.core.ask(
-            lambda ask, address, epoch: AccessQuestion(
-                request=ask, address=address, epoch=epoch, provider=self._provider
-            ),
-            self.context.incoming.flow,
+        flow = self.context.incoming.flow
+        epoch = self.stack.fleet.epoch(flow.address)
+        self.stack.questions.ask(
+            lambda ask: AccessQuestion(request=ask, address=flow.address, epoch=epoch, provider=self._provider),
             decided,
             now,
         )
@@ -225,18 +233,24 @@ class ProviderBranch(Branch):
     def answer(self, response: Response) -> Response:
         if self._made or self._way is None or self.transaction is None:
             return super().answer(response)
-        context = self.context
+        incoming = self.context.incoming
         attempt = self._sent[self.transaction]
-        return response_in(response, context.heard, self._way, context.incoming.flow, attempt, self._keys)
+        return response_in(response, incoming, self._way, incoming.flow, attempt, self._keys)
 
 
 class PhoneBranch(Branch):
     """From a provider to a phone: ``way`` leads back to the provider, ``phone`` is set inside a dialog."""
 
     def __init__(
-        self, context: ResponseContext, target: Target, name: str, way: ToProvider, phone: ToPhone | None
+        self,
+        stack: Stack,
+        context: BranchContext,
+        target: Target,
+        way: ToProvider,
+        phone: ToPhone | None = None,
+        wanted: Target | None = None,
     ) -> None:
-        super().__init__(context, target, name)
+        super().__init__(stack, context, target, wanted)
         self._way = way
         self._phone = phone
 
@@ -251,38 +265,45 @@ class PhoneBranch(Branch):
                 replace(way, routes=tuple(routes)) if flow.internal else None,
             )  # fmt: skip
         self._phone = phone
-        branch = self.core.new_branch(context.incoming)
-        tokens = self.core.fleet_now.tokens
-        return request_in(context.heard, way, phone, target.uri, branch, tokens), branch
+        branch = self.stack.transactions.branch(context.incoming.mark)
+        return request_in(context.incoming, way, phone, target.uri, branch, self.stack.fleet.tokens), branch
 
     def answer(self, response: Response) -> Response:
         if self._made or self._phone is None:
             return super().answer(response)
-        context = self.context
-        return response_out(response, context.heard, self._phone, context.incoming.flow, self.core.fleet_now.tokens)
+        incoming = self.context.incoming
+        return response_out(response, incoming, self._phone, incoming.flow, self.stack.fleet.tokens)
 
 
-def make_branch(
-    context: ResponseContext,
-    target: Target,
-    name: str,
-    destination: Destination | ToProvider | ToPhone | None,
-    from_provider: ToProvider | None,
-) -> Branch:
-    """The branch for ``target``: across a border or not. ``destination`` is where a request in a dialog goes;
-    ``from_provider`` leads back to the provider that a call came from."""
-    if isinstance(destination, ToPhone):
-        way = ToProvider(destination.provider, context.incoming.flow, 0, "", 0, destination.transfers)
-        return PhoneBranch(context, target, name, way, destination)
-    if from_provider is not None:
-        around = target
-        if target.provider is not None:
-            around = context.core.spirals.around(target, context.incoming.flow, context.outcome)
-        back = context.references()[1]
-        way = replace(from_provider, tenant=back.tenant, started=back.started)
-        branch = PhoneBranch(context, around, name, way, None)
-        branch.wanted = target
-        return branch
-    if target.provider is not None or isinstance(destination, ToProvider):
-        return ProviderBranch(context, target, name, destination if isinstance(destination, ToProvider) else None)
-    return Branch(context, target, name)
+class BranchMaker:
+    """Makes the branch for a target: across a border or not."""
+
+    def __init__(self, stack: Stack, agent: Agent, spirals: Spirals) -> None:
+        self._stack = stack
+        self._agent = agent
+        self._spirals = spirals
+
+    def make(
+        self,
+        context: BranchContext,
+        target: Target,
+        destination: Destination | ToProvider | ToPhone | None,
+        from_provider: ToProvider | None,
+    ) -> Branch:
+        """``destination`` is where a request in a dialog goes; ``from_provider`` leads back to the provider that a call
+        came from."""
+        stack, flow = self._stack, context.incoming.flow
+        if isinstance(destination, ToPhone):
+            way = ToProvider(destination.provider, flow, 0, "", 0, destination.transfers)
+            return PhoneBranch(stack, context, target, way, destination)
+        if from_provider is not None:
+            around = target
+            if target.provider is not None:
+                around = self._spirals.around(target, flow, context.outcome)
+            back = context.references()[1]
+            way = replace(from_provider, tenant=back.tenant, started=back.started)
+            return PhoneBranch(stack, context, around, way, wanted=target)
+        if target.provider is not None or isinstance(destination, ToProvider):
+            way_out = destination if isinstance(destination, ToProvider) else None
+            return ProviderBranch(stack, context, target, self._agent, way_out)
+        return Branch(stack, context, target)

@@ -6,21 +6,19 @@ from edge.providers.leg import provider_uri
 from edge.providers.leg_token import BadLegToken, ToPhone, ToProvider, open_way
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import BadToken, Destination
-from edge.proxy.stack.validation import Fault, Incoming
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import NameAddr, split_list
+from edge.sip.headers import NameAddr, split_list, value_of
+from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Header, Request
-from edge.sip.uri import Uri
+from edge.sip.uri import DEFAULT_PORT, Uri
 
-DEFAULT_PORT = 5060
 _IN_CALLS = frozenset(("INVITE", "ACK", "BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY"))
 
 
 def record_route(flow: Flow, token: str) -> Header:
     """The URI by which the user agent at the other end of ``flow`` reaches us, and by which others reach it."""
-    transport = "" if flow.transport == "udp" else f";transport={flow.transport}"
-    return ("record-route", f"Record-Route: <sip:{token}@{flow.sent_by}{transport};lr>")
+    return ("record-route", f"Record-Route: <sip:{token}@{flow.sent_by}{flow.uri_transport};lr>")
 
 
 def destination_of(incoming: Incoming, fleet: Fleet) -> Destination | ToProvider | ToPhone | None:
@@ -88,7 +86,7 @@ def take_routes(incoming: Incoming, fleet: Fleet) -> Destination | ToProvider | 
 
 def _read(line: str) -> tuple[list[str], list[Uri]]:
     try:
-        values = split_list(line[line.index(":") + 1 :].strip())
+        values = split_list(value_of(line))
         return values, [Uri.parse(NameAddr.parse(value).uri) for value in values]
     except ParseError as error:
         raise Fault(400, f"Bad Request: {error}") from error

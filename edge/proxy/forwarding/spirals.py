@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from edge.proxy.stack.events import Ids
-from edge.proxy.stack.validation import Incoming
 from edge.sip.flow import Flow
+from edge.sip.ids import Ids
+from edge.sip.incoming import Incoming
 from lambdas.contract import Target
 
 _MOST = 1000  # under way; each takes no longer than it takes to be handed on

@@ -3,53 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 from edge.proxy.location.keepalive import Keepalive
 from edge.sip.flow import Flow
 
 _RETIRED_LIMIT = 10_000
-Extras = tuple[int, str, int]
-"""(q in thousandths, instance, reg-id): what few phones send."""
-PLAIN: Extras = (1000, "", 0)
 
 
-def extras(q: int, instance: str, reg_id: int) -> Extras:
+class ContactParams(NamedTuple):
+    """What few phones say of a Contact: ``q`` in thousandths, instance and reg-id (RFC 5626 §4.1)."""
+
+    q: int = 1000
+    instance: str = ""
+    reg_id: int = 0
+
+
+PLAIN = ContactParams()
+
+
+def contact_params(q: int, instance: str, reg_id: int) -> ContactParams:
     """One and the same for most phones. A reg-id counts only along with an instance (RFC 5626 §6)."""
-    return PLAIN if q == 1000 and not instance else (q, instance, reg_id if instance else 0)
+    return PLAIN if q == 1000 and not instance else ContactParams(q, instance, reg_id if instance else 0)
 
 
+@dataclass(slots=True)
 class HeldBinding:
     """``granted_until`` is when the phone has to be heard again, ``wanted_until`` what it has asked for at most,
     ``durable_until`` what the control plane has; all in the core's time. ``cseq`` is the last REGISTER's of
-    ``call_id``."""
+    ``call_id``. ``heard``: by this process."""
 
-    __slots__ = (
-        "aor",
-        "call_id",
-        "contact",
-        "cseq",
-        "durable_until",
-        "extras",
-        "flow",
-        "granted_until",
-        "heard",
-        "tenant",
-        "wanted_until",
-    )
+    aor: str
+    contact: str
+    flow: Flow
+    granted_until: float
+    durable_until: float
+    wanted_until: float
+    call_id: str = ""
+    cseq: int = 0
+    tenant: str = ""
+    params: ContactParams = PLAIN
+    heard: bool = False
 
-    def __init__(self, aor: str, contact: str, flow: Flow, granted_until: float, durable_until: float) -> None:
-        self.aor = aor
-        self.contact = contact
-        self.flow = flow
-        self.granted_until = granted_until
-        self.durable_until = durable_until
-        self.wanted_until = durable_until
-        self.call_id = ""
-        self.cseq = 0
-        self.tenant = ""
-        self.extras = PLAIN
-        self.heard = False  # by this process
+    def renewed_by(self, contact: str, flow: Flow, call_id: str, params: ContactParams) -> bool:
+        """Whether a REGISTER with these is about this very binding, from the same phone in the same life."""
+        return self.flow == flow and self.contact == contact and self.call_id == call_id and self.params == params
 
 
 class HeldBindings:
@@ -160,8 +159,8 @@ class HeldBindings:
         for binding in self._by_flow.get(flow, ()):
             self.remove(binding)
 
-    def leave(self, addresses: Collection[str]) -> None:
-        """Forget what belongs to addresses that are no longer held here."""
+    def keep_addresses(self, addresses: Collection[str]) -> None:
+        """Forget what belongs to addresses other than ``addresses``: they are held here no longer."""
         for binding in [key for key, held in self._by_id.items() if held.flow.address not in addresses]:
             self.remove(binding)
 

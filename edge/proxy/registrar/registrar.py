@@ -4,9 +4,8 @@ can be had, from the grant again."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from edge.proxy.location.bindings import HeldBinding, extras
+from edge.proxy.location.bindings import HeldBinding, contact_params
 from edge.proxy.location.grants import Grants, HeldGrant
 from edge.proxy.registrar.registration import (
     DURABLE,
@@ -23,8 +22,10 @@ from edge.proxy.registrar.registration import (
     realm_of,
     report,
 )
-from edge.proxy.stack.validation import Incoming
+from edge.proxy.stack.answers import refuse, reject, respond, unavailable
+from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
+from edge.sip.incoming import Incoming
 from edge.sip.transaction import ServerTransaction
 from lambdas.contract import (
     Accept,
@@ -39,9 +40,6 @@ from lambdas.contract import (
     binding_id,
 )
 
-if TYPE_CHECKING:
-    from edge.proxy.core import Core
-
 _STEPS = 2  # of CSeq in a refresh with its challenge; more, and the phone may have registered elsewhere meanwhile
 _MARGIN = 60.0  # seconds of durable expiry that must be left after a grant
 
@@ -49,20 +47,21 @@ _MARGIN = 60.0  # seconds of durable expiry that must be left after a grant
 class Registrar:
     """The registrar's front end at this edge."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self.grants = Grants()
+    def __init__(self, stack: Stack, grants: Grants) -> None:
+        self._stack = stack
+        self._grants = grants
         self._elsewhere: dict[str, tuple[tuple[Binding, float], ...]] = {}
 
-    def register(self, incoming: Incoming, server: ServerTransaction, now: float) -> None:
+    def register(self, incoming: Incoming, now: float) -> None:
         """Answer, at once or once it is decided. Raises Fault."""
-        core = self._core
-        fleet = core.fleet_now
+        stack = self._stack
+        fleet = stack.fleet
         realm = realm_of(incoming, fleet)
-        credentials = core.authenticator.credentials(incoming, realm, fleet, now)
+        credentials = stack.authenticator.credentials(incoming, realm, fleet, now)
         asked = read(incoming, realm)
+        server = stack.serve(incoming, now)
         if self._refresh(asked, credentials, now):
-            core.counters["refreshes"] += 1
+            stack.counters["refreshes"] += 1
             self._answer(asked, server, now)
             return
 
@@ -72,41 +71,43 @@ class Registrar:
                     self._keep(decision, asked, at)
                     self._answer(asked, server, at)
                 case Reject():
-                    core.reject(server, incoming, decision, at)
+                    reject(server, incoming.request, decision, at)
                 case Challenge():
-                    core.challenge(server, incoming, realm, at)
+                    fault = stack.authenticator.fault(incoming, realm, stack.fleet, at)
+                    refuse(server, incoming.request, fault, at)
                 case None:
                     self._undecided(asked, credentials, server, at)
                 case _:
-                    core.respond(server, incoming.request, 500, at)
+                    respond(server, incoming.request, 500, at)
 
-        token = core.new_token()
-        core.put_question(token, asked.question(token, credentials, fleet), decided, now)
+        stack.questions.ask(lambda ask: asked.question(ask, credentials, fleet), decided, now)
 
-    def read_back(self, changes: Iterable[BindingChange], now: float) -> None:
-        """What the control plane has for our addresses: read back after a start or takeover, or changed elsewhere."""
-        bindings = self._core.bindings
+    def update(self, changes: Iterable[BindingChange], now: float) -> None:
+        """What the location service has for our addresses: read after a start or takeover, or changed elsewhere."""
+        bindings = self._stack.bindings
         for change in changes:
             flow = Flow(*change.flow)
             if change.expires:
                 until = now + patience(change.contact, flow, change.expires)
-                new = HeldBinding(change.aor, change.contact, flow, until, now + change.expires)
-                new.tenant, new.call_id, new.cseq = change.tenant, change.call_id, change.cseq
-                new.extras = extras(change.q, change.instance, change.reg_id)
+                durable = now + change.expires
+                new = HeldBinding(
+                    change.aor, change.contact, flow, until, durable, durable, change.call_id, change.cseq,
+                    change.tenant, contact_params(change.q, change.instance, change.reg_id),
+                )  # fmt: skip
                 bindings.put(change.id, new, now, fresh=False)
             elif bindings.present_flow(change.id) == flow:
                 bindings.remove(change.id)
 
-    def fed(self, change: Change, now: float) -> None:
+    def changed(self, change: Change, now: float) -> None:
         """The change feed says that an account, or where one of its phones is, has changed, or that all of a tenant's
         grants are void."""
-        bindings = self._core.bindings
+        bindings = self._stack.bindings
         if change.tenant and change.version:
-            bindings.changed.update(self.grants.revoke_tenant(change.tenant, now))
+            bindings.changed.update(self._grants.revoke_tenant(change.tenant, now))
         if not change.aor:
             return
         if not change.binding:
-            self.grants.revoke(change.aor, change.version)
+            self._grants.revoke(change.aor, change.version)
             bindings.changed.add(change.aor)
             return
         for known, _ in bindings.of(change.aor):
@@ -116,14 +117,14 @@ class Registrar:
     def revalidate(self) -> None:
         """Something that the change feed said is lost: each phone's next refresh has to be decided, and nothing is made
         from grants before."""
-        self.grants.clear()
-        for _, held in self._core.bindings.all():
+        self._grants.clear()
+        for _, held in self._stack.bindings.all():
             held.durable_until = min(held.durable_until, 0.0)
 
     def _answer(self, asked: Registration, server: ServerTransaction, now: float) -> None:
-        here = [held for _, held in self._core.bindings.of(asked.aor)]
+        here = [held for _, held in self._stack.bindings.of(asked.aor)]
         headers = contact_headers(here, self._elsewhere.get(asked.aor, ()), now)
-        self._core.respond(server, asked.incoming.request, 200, now, headers)
+        respond(server, asked.incoming.request, 200, now, headers)
 
     # From a grant
 
@@ -137,22 +138,18 @@ class Registrar:
         if wanted is not None and wanted < SHORTEST:
             return False
         binding = binding_id(asked.aor, contact.key)
-        held = self._core.bindings.get(binding)
+        held = self._stack.bindings.get(binding)
         incoming = asked.incoming
-        if (
-            held is None
-            or held.flow != incoming.flow
-            or held.contact != contact.uri
-            or held.call_id != incoming.call_id
-            or not held.cseq < incoming.cseq <= held.cseq + _STEPS
-            or held.extras != extras(contact.q, contact.instance, contact.reg_id)
-        ):
+        params = contact_params(contact.q, contact.instance, contact.reg_id)
+        if held is None or not held.renewed_by(contact.uri, incoming.flow, incoming.call_id, params):
+            return False
+        if not held.cseq < incoming.cseq <= held.cseq + _STEPS:
             return False
         left = int(held.durable_until - now - GRACE - _MARGIN)
         seconds = min(granted(wanted, contact.uri, incoming.flow, binding), left)
         if seconds < min(SHORT, SHORT if wanted is None else wanted):
             return False
-        if self.grants.get(asked.aor, credentials, "REGISTER", now) is None:
+        if self._grants.get(asked.aor, credentials, "REGISTER", now) is None:
             return False  # perhaps the password has just been changed: that is for the control plane to say
         held.cseq = incoming.cseq
         held.granted_until = now + seconds
@@ -163,31 +160,18 @@ class Registrar:
 
     def _keep(self, accepted: Accept, asked: Registration, now: float) -> None:
         """Bring what this edge holds in line with a registrar's answer."""
-        core, aor = self._core, asked.aor
-        addresses = core.fleet_now.epochs
+        aor, flow_now = asked.aor, asked.incoming.flow
+        stack = self._stack
+        addresses = stack.fleet.epochs
         here = [binding for binding in accepted.bindings if binding.flow[0] in addresses]
-        core.bindings.keep_only(aor, [binding.id for binding in here])
+        stack.bindings.keep_only(aor, [binding.id for binding in here])
         contacts = {binding_id(aor, contact.key): contact for contact in asked.contacts}
         for binding in here:
             contact = contacts.get(binding.id)
-            flow = Flow(*binding.flow)
-            fresh = contact is not None and flow == asked.incoming.flow
-            durable = now + binding.expires
-            if accepted.grant is None:
-                until = durable
-            elif contact is not None and fresh:
-                seconds = granted(asked.wanted(contact), binding.contact, flow, binding.id)
-                until = now + min(seconds, binding.expires)
-            else:
-                until = now + patience(binding.contact, flow, binding.expires)
-            new = HeldBinding(aor, binding.contact, flow, until, durable)
-            new.tenant = accepted.grant.tenant if accepted.grant is not None else ""
-            new.extras = extras(binding.q, binding.instance, binding.reg_id)
-            if fresh:
-                new.call_id, new.cseq = asked.incoming.call_id, asked.incoming.cseq
-                wanted = asked.wanted(contact) if contact is not None else None
-                new.wanted_until = min(durable, now + (DURABLE if wanted is None else wanted))
-            core.bindings.put(binding.id, new, now, fresh)
+            fresh = contact is not None and Flow(*binding.flow) == flow_now
+            stack.bindings.put(
+                binding.id, self._held(binding, accepted, asked, contact if fresh else None, now), now, fresh
+            )
         elsewhere = tuple(
             (binding, now + binding.expires) for binding in accepted.bindings if binding.flow[0] not in addresses
         )
@@ -196,63 +180,91 @@ class Registrar:
         else:
             self._elsewhere.pop(aor, None)
         if accepted.grant is not None:
-            self.grants.keep(aor, accepted.grant, now)
+            self._grants.keep(aor, accepted.grant, now)
+
+    def _held(
+        self, binding: Binding, accepted: Accept, asked: Registration, contact: ContactField | None, now: float
+    ) -> HeldBinding:
+        """``binding`` of ``accepted`` as it is held here; ``contact`` asked for it, on this flow, if any did."""
+        flow, durable = Flow(*binding.flow), now + binding.expires
+        wanted = asked.wanted(contact) if contact is not None else None
+        if accepted.grant is None:
+            until = durable
+        elif contact is not None:
+            until = now + min(granted(wanted, binding.contact, flow, binding.id), binding.expires)
+        else:
+            until = now + patience(binding.contact, flow, binding.expires)
+        held = HeldBinding(
+            asked.aor, binding.contact, flow, until, durable, durable,
+            tenant=accepted.grant.tenant if accepted.grant is not None else "",
+            params=contact_params(binding.q, binding.instance, binding.reg_id),
+        )  # fmt: skip
+        if contact is not None:
+            held.call_id, held.cseq = asked.incoming.call_id, asked.incoming.cseq
+            held.wanted_until = min(durable, now + (DURABLE if wanted is None else wanted))
+        return held
 
     # Without one
 
     def _undecided(self, asked: Registration, credentials: Credentials, server: ServerTransaction, now: float) -> None:
         """The control plane is out of reach. Known accounts go on (static stability); the rest has to wait."""
-        core = self._core
-        grant = self.grants.get(asked.aor, credentials, "REGISTER", now)
-        if grant is None or not core.informed_lately(now):
-            core.unavailable(server, asked.incoming, now)
+        stack = self._stack
+        grant = self._grants.get(asked.aor, credentials, "REGISTER", now)
+        if grant is None or not stack.informed_lately(now):
+            unavailable(server, asked.incoming.request, stack.counters, now)
             return
-        wanted = [asked.wanted(contact) for contact in asked.contacts]
-        if any(seconds is not None and 0 < seconds < SHORTEST for seconds in wanted):
-            core.reject(server, asked.incoming, Reject(status=423, min_expires=SHORTEST), now)
+        refusal = self._refusal(asked)
+        if refusal is not None:
+            reject(server, asked.incoming.request, refusal, now)
             return
-        ids = [binding_id(asked.aor, contact.key) for contact in asked.contacts]
-        if asked.star:
-            ids = [binding for binding, _ in core.bindings.of(asked.aor)]
-        for binding in ids:
-            held = core.bindings.get(binding)
-            if held is not None and held.call_id == asked.incoming.call_id and asked.incoming.cseq <= held.cseq:
-                reason = "Server Internal Error: CSeq is not higher than the last one's"
-                core.reject(server, asked.incoming, Reject(status=500, reason=reason), now)
-                return
-        known = {binding for binding, _ in core.bindings.of(asked.aor)}
-        if not asked.star and len(known | set(ids)) > max(MOST_CONTACTS, len(known)):
-            reason = f"Forbidden: more than {MOST_CONTACTS} bindings"
-            core.reject(server, asked.incoming, Reject(status=403, reason=reason), now)
-            return
-        core.counters["undecided_registrations"] += 1
-        for binding, contact in zip(ids, asked.contacts, strict=False):
+        stack.counters["undecided_registrations"] += 1
+        for contact in asked.contacts:
+            binding = binding_id(asked.aor, contact.key)
             if asked.wanted(contact) != 0:
                 self._bind(binding, contact, asked, grant, now)
-        for binding, seconds in zip(ids, [0] * len(ids) if asked.star else wanted, strict=True):
-            if seconds == 0:
+            else:
+                self._unbind(binding, asked, now)
+        if asked.star:
+            for binding, _ in stack.bindings.of(asked.aor):
                 self._unbind(binding, asked, now)
         self._answer(asked, server, now)
 
+    def _refusal(self, asked: Registration) -> Reject | None:
+        """Why the registrar wouldn't do it, as the control plane would say."""
+        bindings = self._stack.bindings
+        wanted = [asked.wanted(contact) for contact in asked.contacts]
+        if any(seconds is not None and 0 < seconds < SHORTEST for seconds in wanted):
+            return Reject(status=423, min_expires=SHORTEST)
+        known = {binding for binding, _ in bindings.of(asked.aor)}
+        ids = known if asked.star else {binding_id(asked.aor, contact.key) for contact in asked.contacts}
+        for binding in ids:
+            held = bindings.get(binding)
+            if held is not None and held.call_id == asked.incoming.call_id and asked.incoming.cseq <= held.cseq:
+                return Reject(status=500, reason="Server Internal Error: CSeq is not higher than the last one's")
+        if not asked.star and len(known | ids) > max(MOST_CONTACTS, len(known)):
+            return Reject(status=403, reason=f"Forbidden: more than {MOST_CONTACTS} bindings")
+        return None
+
     def _bind(self, binding: str, contact: ContactField, asked: Registration, grant: HeldGrant, now: float) -> None:
-        core, incoming = self._core, asked.incoming
-        held = core.bindings.get(binding)
-        seconds = min(granted(asked.wanted(contact), contact.uri, incoming.flow, binding), SHORT + SHORT_SPREAD)
+        stack, incoming = self._stack, asked.incoming
+        held = stack.bindings.get(binding)
+        wanted = asked.wanted(contact)
+        seconds = min(granted(wanted, contact.uri, incoming.flow, binding), SHORT + SHORT_SPREAD)
         same = held is not None and held.flow == incoming.flow and held.contact == contact.uri
-        durable = held.durable_until if held is not None and same else 0.0
-        new = HeldBinding(asked.aor, contact.uri, incoming.flow, now + seconds, durable)
-        new.call_id, new.cseq, new.tenant = incoming.call_id, incoming.cseq, grant.tenant
-        new.wanted_until = now + min(DURABLE, asked.wanted(contact) or DURABLE)
-        new.extras = extras(contact.q, contact.instance, contact.reg_id)
-        core.bindings.put(binding, new, now, fresh=True)
+        durable = held.durable_until if held is not None and same else now + DURABLE  # as far as anybody will know
+        new = HeldBinding(
+            asked.aor, contact.uri, incoming.flow, now + seconds, durable, now + min(DURABLE, wanted or DURABLE),
+            incoming.call_id, incoming.cseq, grant.tenant,
+            contact_params(contact.q, contact.instance, contact.reg_id),
+        )  # fmt: skip
+        stack.bindings.put(binding, new, now, fresh=True)
         if not same:
-            core.journal(report(new, core.wall(now), DURABLE))
-            new.durable_until = now + DURABLE  # as far as anybody will know
+            stack.questions.journal(report(new, stack.wall(now), DURABLE))
 
     def _unbind(self, binding: str, asked: Registration, now: float) -> None:
-        core = self._core
-        held = core.bindings.get(binding)
+        stack = self._stack
+        held = stack.bindings.get(binding)
         if held is not None:
-            core.bindings.remove(binding)
+            stack.bindings.remove(binding)
             held.call_id, held.cseq = asked.incoming.call_id, asked.incoming.cseq
-            core.journal(report(held, core.wall(now), 0))
+            stack.questions.journal(report(held, stack.wall(now), 0))

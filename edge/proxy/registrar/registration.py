@@ -6,12 +6,13 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edge.proxy.location.bindings import HeldBinding
+from edge.proxy.location.bindings import ContactParams, HeldBinding
 from edge.proxy.stack.fleet import Fleet
-from edge.proxy.stack.validation import Fault, Incoming, check_text
+from edge.proxy.stack.validation import check_text
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import NameAddr, parse_params, split_list
+from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Header, Request
 from edge.sip.uri import Uri
 from lambdas.contract import Binding, BindingReport, ContactField, Credentials, RegisterQuestion
@@ -106,17 +107,20 @@ def patience(contact: str, flow: Flow, durable: float) -> float:
     return SILENCE if flow.reliable or behind_nat(contact, flow) else durable
 
 
-def key_of(contact: str, instance: str, reg_id: int) -> str:
+def key_of(contact: str, params: ContactParams) -> str:
     """What tells bindings of an AOR apart: RFC 5626 §6 where the phone gave both, else the comparable Contact URI."""
-    return f"{instance} {reg_id}" if instance and reg_id else _comparable(Uri.parse(contact))
+    return _key(Uri.parse(contact), params.instance, params.reg_id)
+
+
+def _key(uri: Uri, instance: str, reg_id: int) -> str:
+    return f"{instance} {reg_id}" if instance and reg_id else _comparable(uri)
 
 
 def report(held: HeldBinding, at: float, expires: int) -> BindingReport:
     """What became of ``held``; ``at`` is Unix time."""
-    q, instance, reg_id = held.extras
     return BindingReport(
         aor=held.aor,
-        key=key_of(held.contact, instance, reg_id),
+        key=key_of(held.contact, held.params),
         contact=held.contact,
         flow=held.flow,
         call_id=held.call_id,
@@ -124,9 +128,9 @@ def report(held: HeldBinding, at: float, expires: int) -> BindingReport:
         at=at,
         expires=expires,
         tenant=held.tenant,
-        q=q,
-        instance=instance,
-        reg_id=reg_id,
+        q=held.params.q,
+        instance=held.params.instance,
+        reg_id=held.params.reg_id,
     )
 
 
@@ -146,7 +150,7 @@ def contact_headers(
     here: Iterable[HeldBinding], elsewhere: Iterable[tuple[Binding, float]], now: float
 ) -> list[Header]:
     """All bindings of an AOR; ``elsewhere`` with when they run out."""
-    headers = [contact_header(held.contact, max(0.0, held.granted_until - now), *held.extras) for held in here]
+    headers = [contact_header(held.contact, max(0.0, held.granted_until - now), *held.params) for held in here]
     headers += [
         contact_header(binding.contact, until - now, binding.q, binding.instance, binding.reg_id)
         for binding, until in elsewhere
@@ -191,7 +195,7 @@ def _contact(value: str) -> ContactField:
     text = params.get("reg-id", "")
     reg_id = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
     return ContactField(
-        key=f"{instance} {reg_id}" if instance and reg_id else _comparable(uri),
+        key=_key(uri, instance, reg_id),
         uri=address.uri,
         expires=_seconds(params.get("expires")),
         q=_thousandths(params.get("q", "")),

@@ -4,28 +4,26 @@ takes, through whatever borders, and so reach phones that have moved, or are at 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
+from edge.proxy.forwarding.forwarder import Forwarder
 from edge.proxy.forwarding.record_route import destination_of
-from edge.proxy.forwarding.response_context import ResponseContext
-from edge.proxy.stack.validation import MAX_FORWARDS, Fault, examine
+from edge.proxy.stack.stack import Stack
+from edge.proxy.stack.validation import MAX_FORWARDS, examine
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.message import Header, Request
-from edge.sip.transaction import NonInviteServer
+from edge.sip.incoming import Fault
+from edge.sip.message import Header, Request, Response
+from edge.sip.uri import DEFAULT_PORT
 from lambdas.contract import CallEnded, OpenCall, Side
-
-if TYPE_CHECKING:
-    from edge.proxy.core import Core
-
-_PORT = 5060
 
 
 class HangingUp:
     """``end_all`` gets the whole list of calls to end every time: one that isn't in it any more is known to be over."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, stack: Stack, forwarder: Forwarder) -> None:
+        self._stack = stack
+        self._forwarder = forwarder
         self._left: dict[str, int] = {}  # call -> sides that haven't been told yet
 
     def end_all(self, calls: Iterable[OpenCall], now: float) -> None:
@@ -34,9 +32,9 @@ class HangingUp:
         for name, call in wanted.items():
             if name not in self._left:
                 self._left[name] = len(call.sides)
-                self._core.counters["calls_ended"] += 1
+                self._stack.counters["calls_ended"] += 1
                 for side in call.sides:
-                    self._send_bye(side, call, lambda at, call=call: self._told(call, at), now)  # type: ignore[misc]
+                    self._send_bye(side, call, partial(self._told, call), now)
 
     def __bool__(self) -> bool:
         """Whether there is anything to forget."""
@@ -45,8 +43,8 @@ class HangingUp:
     def _told(self, call: OpenCall, now: float) -> None:
         self._left[call.call] -= 1
         if not self._left[call.call]:
-            ended = self._core.wall(now)
-            self._core.journal(
+            ended = self._stack.wall(now)
+            self._stack.questions.journal(
                 CallEnded(
                     tenant=call.tenant,
                     call=call.call,
@@ -58,7 +56,7 @@ class HangingUp:
             )
 
     def _send_bye(self, side: Side, call: OpenCall, then: Callable[[float], None], now: float) -> None:
-        core = self._core
+        stack = self._stack
         headers: list[Header] = [("route", f"Route: {route}") for route in side.routes]
         headers += [
             ("max-forwards", f"Max-Forwards: {MAX_FORWARDS}"),
@@ -69,17 +67,16 @@ class HangingUp:
             ("reason", f"Reason: {_reason(call.why)}"),
             ("content-length", "Content-Length: 0"),
         ]
-        flow = Flow(call.address, _PORT, "tcp", call.address, _PORT)  # from ourselves
+        flow = Flow(call.address, DEFAULT_PORT, "tcp", call.address, DEFAULT_PORT)  # from ourselves
         request = Request("BYE", side.uri, headers)
-        server = NonInviteServer(_Nobody(core, then), (core.new_token(),), flow, "", now)
         try:
-            incoming = examine(flow, request)
-            destination = destination_of(incoming, core.fleet_now)
+            incoming = examine(flow, request, (stack.ids.token(),))
+            destination = destination_of(incoming, stack.fleet)
             if destination is None:
                 raise Fault(481)
-            _Bye(core, incoming, server, "").forward_in_dialog(destination, now)
+            self._forwarder.own(incoming, _Sender(then), destination, now)
         except (Fault, ParseError):
-            core.counters["calls_unreachable"] += 1  # the dialog is older than its tokens
+            stack.counters["calls_unreachable"] += 1  # the dialog is older than its tokens
             then(now)
 
 
@@ -88,22 +85,13 @@ def _reason(why: str) -> str:
     return f'SIP;cause=200;text="Ended by the service{": " if why else ""}{why}"'
 
 
-class _Bye(ResponseContext):
-    """A BYE of ours: that the call is over is reported once both sides know."""
+class _Sender:
+    """Gets the responses to a BYE of ours: ``then`` is called at the final one, whatever it says."""
 
-    def note_end(self, status: int, now: float) -> None:
-        pass
-
-
-class _Nobody:
-    """Stands where the request of somebody else would have come from."""
-
-    def __init__(self, core: Core, then: Callable[[float], None]) -> None:
-        self.timers = core.timers
+    def __init__(self, then: Callable[[float], None]) -> None:
+        self.to_tag = ""
         self._then = then
 
-    def transmit(self, flow: Flow, data: bytes, ref: str) -> None:
-        """The answer is of no use to anybody."""
-
-    def terminated(self, transaction: Any) -> None:
-        self._then(transaction.now)
+    def respond(self, response: Response, now: float) -> None:
+        if response.status >= 200:
+            self._then(now)

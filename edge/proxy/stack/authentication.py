@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge.proxy.stack.events import Ids
 from edge.proxy.stack.fleet import Fleet
-from edge.proxy.stack.validation import Fault, Incoming
 from edge.sip.digest import NONCE_LIFE, SpentNonces, challenge, make_nonce, nonce_age
 from edge.sip.errors import ParseError
 from edge.sip.headers import parse_digest
+from edge.sip.ids import Ids
+from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Header
 from edge.sip.uri import Uri
 from lambdas.contract import Credentials

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.records import AccountRecord, KeptRoute, RouteKey
 from edge.sip.flow import Flow
 from lambdas.contract import (
     BindingChange,
@@ -84,11 +85,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What this edge kept on its disk when it last ran: (AOR, record) as ``Memory`` made them, and (name, route) as
+    """What this edge kept on its disk when it last ran: (AOR, record) as ``DiskRecords`` made them, and (key, route) as
     ``KeptRoutes`` did. ``bindings``: these too, not the grants only."""
 
-    records: list[tuple[str, bytes]]
-    routes: list[tuple[str, bytes]]
+    records: list[tuple[str, AccountRecord]]
+    routes: list[tuple[RouteKey, KeptRoute]]
     bindings: bool
 
 
@@ -134,28 +135,21 @@ class Resolved(NamedTuple):
     fault: str
 
 
+class JournalChanged(NamedTuple):
+    """Whether reports can be written from now on. While they can't, no calls are begun."""
+
+    possible: bool
+
+
 class Tick(NamedTuple):
     """``Core.deadline`` has been reached."""
 
 
-Event = (
-    Received
-    | Decided
-    | SendFailed
-    | FlowClosed
-    | FleetChanged
-    | BindingsChanged
-    | Fed
-    | HangUp
-    | Found
-    | Entrusted
-    | Leaving
-    | Written
-    | Remembered
-    | ProvidersAssigned
-    | Resolved
-    | Tick
-)
+Answer = Decided | Resolved | Found | Written
+"""To something that was asked."""
+News = FleetChanged | BindingsChanged | Fed | HangUp | ProvidersAssigned | JournalChanged | Remembered
+"""From whoever runs the core."""
+Event = Received | Tick | SendFailed | FlowClosed | Entrusted | Leaving | Answer | News
 
 
 class Send(NamedTuple):
@@ -217,13 +211,3 @@ class Journal(NamedTuple):
 
 
 Action = Send | Resolve | Relay | Ask | Find | Entrust | Journal
-
-
-class Ids(Protocol):
-    """Where unguessable identifiers come from."""
-
-    def token(self) -> str:
-        """A fresh token (RFC 3261 §25.1) without dots, of at least 64 random bits."""
-
-    def salt(self) -> bytes:
-        """Four random octets."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edge.providers.host import Address
 from edge.proxy.stack.flow_token import TokenKeys
 
 
@@ -13,7 +14,8 @@ class Fleet:
     fleet, of edges that are down too; ``domains`` maps our domains and aliases to canonical names; ``clock`` is
     wall-clock time minus the core's ``now``; ``informed_at`` is when the control plane said all this, in the core's
     time; ``arriving`` are addresses that are on their way here; ``exclusive`` tells from when until when (in the core's
-    time) nobody else may register with providers from an address held here."""
+    time) nobody else may register with providers from an address held here. Nothing
+    is ``known`` before the first heartbeat."""
 
     epochs: dict[str, int]
     addresses: frozenset[str]
@@ -26,10 +28,15 @@ class Fleet:
     informed_at: float = 0.0
     arriving: frozenset[str] = frozenset()
     exclusive: dict[str, tuple[float, float]] = field(default_factory=dict)
+    known: bool = True
 
     def epoch(self, address: str) -> int:
         """The epoch in which this edge holds ``address``; 0, which the control plane refuses, if it doesn't."""
         return self.epochs.get(address, 0)
+
+    def outside(self, addresses: list[Address]) -> list[Address]:
+        """Those of ``addresses`` that aren't the fleet's own."""
+        return [address for address in addresses if address[1] not in self.addresses]
 
     def canonical(self, host: str) -> str | None:
         """The canonical name of the domain that ``host`` stands for; None if it isn't ours. The default domain
@@ -37,3 +44,7 @@ class Fleet:
         if host in self.addresses:
             return self.default_domain or None
         return self.domains.get(host)
+
+
+NOTHING_KNOWN = Fleet({}, frozenset(), {}, "", {}, 0, TokenKeys({}, 0), 0.0, known=False)
+"""Before the first heartbeat."""

@@ -7,7 +7,6 @@ another edge address. AES-SIV (RFC 5297) is deterministic, so the same call gets
 
 from __future__ import annotations
 
-import base64
 import struct
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+from edge.sip import base64url
 from edge.sip.flow import Flow
 
 MAX_TOKEN = 80  # characters
@@ -52,11 +52,10 @@ class TokenKeys:
         """``keys`` maps key ids (0 to 255) to keys of 64 octets."""
         self._ciphers = {key_id: AESSIV(key) for key_id, key in keys.items()}
         self._current = current
-        self._seal = self._ciphers[current]
 
     def seal_data(self, plain: bytes, associated: bytes) -> bytes:
         """Key id and ciphertext: the same for the same text."""
-        return bytes((self._current,)) + self._seal.encrypt(plain, [associated])
+        return bytes((self._current,)) + self._ciphers[self._current].encrypt(plain, [associated])
 
     def open_data(self, sealed: bytes, associated: bytes) -> bytes:
         """Raises BadToken."""
@@ -66,21 +65,21 @@ class TokenKeys:
             raise BadToken("not sealed by the fleet for this") from error
 
     def seal(self, flow: Flow, binding: str, call_id: str, call: CallReference) -> str:
-        plain = flow.pack_remote() + (_unpad(binding) if binding else _NO_BINDING) + _pack(call)
+        plain = flow.pack_remote() + (base64url.decode(binding) if binding else _NO_BINDING) + _pack(call)
         sealed = self.seal_data(plain, _associated(call_id, flow.address, flow.port))
-        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+        return base64url.encode(sealed)
 
     def open(self, token: str, call_id: str, address: str, port: int) -> Destination:
         """The destination of a token found in a URI with ``address`` and ``port``; BadToken if it isn't valid there."""
         try:
             if len(token) > MAX_TOKEN:
                 raise BadToken("longer than any token of ours")
-            plain = self.open_data(_unpad(token), _associated(call_id, address, port))
+            plain = self.open_data(base64url.decode(token), _associated(call_id, address, port))
             flow, rest = Flow.unpack_remote(plain, address, port)
         except (ValueError, IndexError) as error:
             raise BadToken("not a flow token for this call and address") from error
         held = rest[:_BINDING]
-        binding = "" if held == _NO_BINDING else base64.urlsafe_b64encode(held).rstrip(b"=").decode()
+        binding = "" if held == _NO_BINDING else base64url.encode(held)
         return Destination(flow, binding, _unpack(rest[_BINDING:]))
 
 
@@ -103,7 +102,3 @@ def _unpack(data: bytes) -> CallReference:
 
 def _associated(call_id: str, address: str, port: int) -> bytes:
     return f"{address}:{port} {call_id}".encode("utf-8", "surrogateescape")
-
-
-def _unpad(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,103 +1,110 @@
-"""What the core asks of others, and who waits for the answer."""
+"""What is asked of others, and who waits for the answer."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from edge.providers.host import Address, Resolved
-from edge.proxy.stack.events import Action, Ask, Find, Ids, Journal, Resolve
-from edge.proxy.stack.fleet import Fleet
-from edge.sip.flow import Flow
+from edge.providers.host import Address, OnResolved
+from edge.proxy.stack.events import Action, Ask, Find, Journal, Resolve
+from edge.sip.ids import Ids
 from lambdas.contract import Decision, LocateQuestion, Question, Report, Server, Target
 
 MAX_QUESTIONS = 2000
 """Questions under way at once; past that requests are answered 503 at once instead of all being answered late."""
 
-Continuation = Callable[[Decision | None, float], None]
-MakeQuestion = Callable[[str, str, int], Question]
+OnDecision = Callable[[Decision | None, float], None]
+OnFound = Callable[[list[Target], float], None]
+OnWritten = Callable[[float], None]
+Then = TypeVar("Then")
 
 
-class Asking:
-    """What the core has of it: questions to the control plane and to peers, and reports."""
-
-    counters: Counter[str]
-    fleet_now: Fleet
+class Pending(Generic[Then]):
+    """Who waits for what, by unguessable names."""
 
     def __init__(self, ids: Ids) -> None:
         self._ids = ids
-        self._actions: list[Action] = []
-        self._questions: dict[str, Continuation] = {}
-        self._finding: dict[str, Callable[[list[Target], float], None]] = {}
-        self._writing: dict[str, Callable[[float], None]] = {}
-        self._resolving: dict[str, Resolved] = {}
+        self._waiting: dict[str, Then] = {}
 
-    @property
-    def questions(self) -> int:
-        """How many are under way."""
-        return len(self._questions)
+    def put(self, then: Then) -> str:
+        """The name under which ``then`` waits."""
+        name = self._ids.token()
+        self._waiting[name] = then
+        return name
 
-    def ask(self, make: MakeQuestion, flow: Flow, continuation: Continuation, now: float) -> None:
-        """Put the question that ``make(ask, address, epoch)`` gives."""
-        token = self._ids.token()
-        self.put_question(token, make(token, flow.address, self.fleet_now.epoch(flow.address)), continuation, now)
+    def take(self, name: str) -> Then | None:
+        """Who waited; None if nobody does any more."""
+        return self._waiting.pop(name, None)
 
-    def locate(self, binding: str, flow: Flow, continuation: Continuation, now: float) -> None:
-        """Where is ``binding`` now?"""
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+
+class Questions:
+    """To the control plane, to peers and to the resolver; and reports, which are answered once they are safe."""
+
+    def __init__(self, ids: Ids, counters: Counter[str], actions: list[Action]) -> None:
+        self._counters = counters
+        self._actions = actions
+        self._asking: Pending[OnDecision] = Pending(ids)
+        self._finding: Pending[OnFound] = Pending(ids)
+        self._writing: Pending[OnWritten] = Pending(ids)
+        self._resolving: Pending[OnResolved] = Pending(ids)
+
+    def __len__(self) -> int:
+        """How many the control plane has still to answer."""
+        return len(self._asking)
+
+    # To the control plane
+
+    def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
+        """Put the question that ``make(its name)`` gives. ``then`` gets the decision; None if it can't be had."""
+        if len(self._asking) >= MAX_QUESTIONS:
+            self._counters["overload"] += 1
+            then(None, now)
+            return
+        ask = self._asking.put(then)
+        self._actions.append(Ask(ask, make(ask)))
+
+    def locate(self, binding: str, address: str, epoch: int, then: OnDecision, now: float) -> None:
+        """Where is ``binding`` now? ``address`` and its ``epoch`` say who asks."""
         self.ask(
-            lambda ask, address, epoch: LocateQuestion(request=ask, address=address, epoch=epoch, binding=binding),
-            flow,
-            continuation,
+            lambda ask: LocateQuestion(request=ask, address=address, epoch=epoch, binding=binding),
+            then,
             now,
         )
 
-    def put_question(self, ask: str, question: Question, continuation: Continuation, now: float) -> None:
-        if len(self._questions) >= MAX_QUESTIONS:
-            self.counters["overload"] += 1
-            continuation(None, now)
-            return
-        self._questions[ask] = continuation
-        self._actions.append(Ask(ask, question))
-
     def decided(self, ask: str, decision: Decision | None, now: float) -> None:
-        continuation = self._questions.pop(ask, None)
-        if continuation is not None:
-            continuation(decision, now)
-
-    def journal(self, report: Report, then: Callable[[float], None] | None = None) -> None:
-        """Report to the control plane some time; ``then`` is called once the report can't be lost."""
-        ref = ""
+        then = self._asking.take(ask)
         if then is not None:
-            ref = self._ids.token()
-            self._writing[ref] = then
-        self._actions.append(Journal(report, ref))
+            then(decision, now)
+
+    def journal(self, report: Report, then: OnWritten | None = None) -> None:
+        """Report to the control plane some time; ``then`` is called once the report can't be lost."""
+        self._actions.append(Journal(report, self._writing.put(then) if then is not None else ""))
 
     def written(self, ref: str, now: float) -> None:
-        then = self._writing.pop(ref, None)
+        then = self._writing.take(ref)
         if then is not None:
             then(now)
 
-    def find(self, aor: str, tenant: str, then: Callable[[list[Target], float], None]) -> None:
+    # To others
+
+    def find(self, aor: str, tenant: str, then: OnFound) -> None:
         """Ask the other edges where ``aor`` is."""
-        ask = self._ids.token()
-        self._finding[ask] = then
-        self._actions.append(Find(ask, aor, tenant))
+        self._actions.append(Find(self._finding.put(then), aor, tenant))
 
     def found(self, ask: str, targets: list[Target], now: float) -> None:
-        then = self._finding.pop(ask, None)
+        then = self._finding.take(ask)
         if then is not None:
             then(targets, now)
 
-    def resolve(self, server: Server, then: Resolved) -> None:
-        """Find a provider's server."""
-        ref = self._ids.token()
-        self._resolving[ref] = then
-        self._actions.append(Resolve(ref, server))
+    def resolve(self, server: Server, then: OnResolved) -> None:
+        """Find a provider's server (RFC 3263 §4)."""
+        self._actions.append(Resolve(self._resolving.put(then), server))
 
     def resolved(self, ref: str, addresses: list[Address], fault: str, now: float) -> None:
-        then = self._resolving.pop(ref, None)
-        if then is None:
-            return
-        # A call that came back to us as a new one could go out again, and again.
-        others = [address for address in addresses if address[1] not in self.fleet_now.addresses]
-        then(others, fault if others or not addresses else "that is this service itself", now)
+        then = self._resolving.take(ref)
+        if then is not None:
+            then(addresses, fault, now)

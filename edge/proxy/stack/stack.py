@@ -1,49 +1,106 @@
-"""What the registration agent finds at the core."""
+"""The ground of the proxy: what every part of it stands on. It knows none of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Sequence
 
-from edge.proxy.forwarding.ack import Acknowledgement
-from edge.proxy.forwarding.record_route import DEFAULT_PORT
-from edge.proxy.stack.events import Action, Ids, Send
-from edge.proxy.stack.fleet import Fleet
+from edge.proxy.location.bindings import HeldBindings
+from edge.proxy.location.keepalive import Keepalive
+from edge.proxy.location.pinger import Pinger
+from edge.proxy.stack.authentication import Authenticator
+from edge.proxy.stack.events import Action, Send
+from edge.proxy.stack.fleet import NOTHING_KNOWN, Fleet
+from edge.proxy.stack.handover import Handover
+from edge.proxy.stack.questions import Questions
 from edge.sip.flow import Flow
-from edge.sip.transaction import ClientTransaction
+from edge.sip.ids import Ids
+from edge.sip.incoming import Incoming
+from edge.sip.message import Request
+from edge.sip.timers import TimerHeap
+from edge.sip.transaction import ClientTransaction, ServerTransaction
+from edge.sip.transaction.layer import Key, TransactionLayer
 
-_NOBODYS_TIME = (float("inf"), float("-inf"))
+STATIC = 24 * 3600.0
+"""Seconds for which grants are good without a word from the control plane."""
 
 
-class Hosting:
-    """What the core has of it. ``ports`` are those of our addresses for each transport."""
+class Stack:
+    """``fleet`` is the newest snapshot; ``recording`` is False while calls can't be recorded: no new ones are made
+    then. ``actions`` are what has to be done so far, in order."""
 
-    fleet_now: Fleet
-    clients: dict[tuple[str, ...], ClientTransaction | Acknowledgement]
-    _actions: list[Action]
-    _ids: Ids
-    _owner: str
+    def __init__(
+        self,
+        edge: str,
+        boot: str,
+        ids: Ids,
+        keepalive_interval: float = 15.0,
+        digest_algorithms: Sequence[str] = ("MD5",),
+        static_seconds: float = STATIC,
+    ) -> None:
+        """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner."""
+        self.ids = ids
+        self.timers = TimerHeap()
+        self.counters: Counter[str] = Counter()
+        self.actions: list[Action] = []
+        self.transactions = TransactionLayer(edge, boot, ids)
+        self.questions = Questions(ids, self.counters, self.actions)
+        self.authenticator = Authenticator(ids, digest_algorithms)
+        self.handover = Handover()
+        self.keepalive = Keepalive(keepalive_interval)
+        self.pinger = Pinger(self.transactions.owner, ids)
+        self.bindings = HeldBindings(self.keepalive)
+        self.fleet = NOTHING_KNOWN
+        self.static_seconds = static_seconds
+        self.recording = True
+        self._informed_at = float("-inf")
 
-    def __init__(self, ports: Mapping[str, int]) -> None:
-        self._ports = dict(ports)
+    # What is known
+
+    def inform(self, fleet: Fleet) -> float:
+        """Take a new snapshot; seconds since the control plane spoke last, before this."""
+        silence = fleet.informed_at - self._informed_at
+        self.fleet = fleet
+        self._informed_at = fleet.informed_at
+        return silence
+
+    def note_journal(self, possible: bool) -> None:
+        """Whether calls can be recorded."""
+        self.recording = possible
+
+    def informed_lately(self, now: float) -> bool:
+        """Whether what the control plane said last is still good without it."""
+        return now - self._informed_at < self.static_seconds
+
+    def wall(self, now: float) -> float:
+        """Unix time."""
+        return now + self.fleet.clock
+
+    # For transactions
 
     def transmit(self, flow: Flow, data: bytes, ref: str, until: float = 0.0) -> None:
-        self._actions.append(Send(flow, data, ref, until))
+        self.actions.append(Send(flow, data, ref, until))
 
-    def begin(self, transaction: ClientTransaction, now: float) -> None:
-        """Send a client transaction's request, and give it what comes back."""
-        self.clients[transaction.key] = transaction
-        transaction.begin(now)
+    def terminated(self, transaction: ClientTransaction | ServerTransaction) -> None:
+        if isinstance(transaction, ServerTransaction):
+            self.transactions.close(transaction)
+        else:
+            self.transactions.forget(transaction)
 
-    def new_token(self) -> str:
-        return self._ids.token()
+    def serve(self, incoming: Incoming, now: float) -> ServerTransaction:
+        """The server transaction of a request, made if there is none yet."""
+        server = self.transactions.servers.get(incoming.key)
+        return server if server is not None else self.open(incoming.request, incoming.key, incoming.flow, now)
 
-    def provider_branch(self) -> str:
-        """A branch that names this process as its owner."""
-        return f"{self._owner}{self._ids.token()}"
+    def open(self, request: Request, key: Key, flow: Flow, now: float) -> ServerTransaction:
+        """A server transaction for a request that matches none. Whoever takes the address over learns of it."""
+        server = self.transactions.open(self, request.method, key, flow, now)
+        if self.handover.leaving:
+            self.actions += self.handover.opened(flow.address, key)
+        return server
 
-    def exclusive(self, address: str) -> tuple[float, float]:
-        """From when until when (exclusive) nobody else may register from ``address``."""
-        return self.fleet_now.exclusive.get(address, _NOBODYS_TIME)
-
-    def provider_port(self, transport: str) -> int:
-        return self._ports.get(transport, DEFAULT_PORT)
+    def take_actions(self) -> list[Action]:
+        """The actions so far."""
+        actions = self.actions[:]
+        self.actions.clear()
+        return actions

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import NameAddr, Via, parse_cseq, split_list
-from edge.sip.message import Header, Request
+from edge.sip.headers import NameAddr, Via, parse_cseq, split_list, value_of
+from edge.sip.incoming import Fault, Incoming
+from edge.sip.message import Request
 from edge.sip.transaction import BRANCH_COOKIE
 from edge.sip.uri import Uri
 
@@ -17,56 +17,6 @@ MAX_FORWARDS = 70
 MAX_USER = 256  # characters
 MAX_LINE = 4096
 EXTENSIONS = frozenset(("path", "outbound"))  # option tags that a Require to us may name
-
-
-class Fault(Exception):
-    """The request is to be answered with ``status``, ``reason`` and ``headers``."""
-
-    def __init__(self, status: int, reason: str = "", headers: tuple[Header, ...] = ()) -> None:
-        super().__init__(status, reason)
-        self.status = status
-        self.reason = reason
-        self.headers = headers
-
-
-@dataclass(slots=True)
-class Incoming:
-    """A request that passed, with the parts that everybody reads. ``to_tag`` is "" outside a dialog; ``mark``
-    stands for where it was to go when it came, ``first`` has the first line of each header field;
-    ``forwarded`` tells that it has passed other proxies."""
-
-    flow: Flow
-    request: Request
-    uri: Uri
-    call_id: str
-    cseq: int
-    to: NameAddr
-    to_tag: str
-    max_forwards: int
-    mark: str
-    first: dict[str, str]
-    forwarded: bool
-
-    def value(self, key: str) -> str | None:
-        """The value of the first header field named ``key``, as the request came."""
-        line = self.first.get(key)
-        return None if line is None else _value(line)
-
-    def from_uri(self) -> Uri:
-        try:
-            return _address(NameAddr.parse(_value(self.first["from"])))
-        except ParseError as error:
-            raise Fault(400, f"Bad Request: {error}") from error
-
-    def to_uri(self) -> Uri:
-        return _address(self.to)  # Uri.parse remembers, so asking again costs nothing
-
-
-def _address(value: NameAddr) -> Uri:
-    try:
-        return Uri.parse(value.uri)
-    except ParseError as error:
-        raise Fault(400, f"Bad Request: {error}") from error
 
 
 def top_via(request: Request) -> tuple[Via, str, str]:
@@ -104,21 +54,22 @@ def note_source(request: Request, via: Via, text: str, rest: str, flow: Flow) ->
             return
 
 
-def examine(flow: Flow, request: Request) -> Incoming:
-    """Check ``request``; raises Fault with the response that §16.3 or §8.2 asks for."""
+def examine(flow: Flow, request: Request, key: tuple[str, ...]) -> Incoming:
+    """Check ``request``; raises Fault with the response that §16.3 or §8.2 asks for. ``key`` is that of its server
+    transaction."""
     first: dict[str, str] = {}
     forwarded = False
-    for key, line in request.headers:
-        if key not in first:
-            first[key] = line
-        elif key == "via":
+    for name, line in request.headers:
+        if name not in first:
+            first[name] = line
+        elif name == "via":
             forwarded = True
-        elif key in _SINGLE:
-            raise Fault(400, f"Bad Request: more than one {key}")
+        elif name in _SINGLE:
+            raise Fault(400, f"Bad Request: more than one {name}")
     try:
-        call_id = _value(first["call-id"])
-        cseq, method = parse_cseq(_value(first["cseq"]))
-        to = NameAddr.parse(_value(first["to"]))
+        call_id = value_of(first["call-id"])
+        cseq, method = parse_cseq(value_of(first["cseq"]))
+        to = NameAddr.parse(value_of(first["to"]))
         to_tag = to.tag
         uri = Uri.parse(request.uri)
         first["from"]
@@ -138,7 +89,7 @@ def examine(flow: Flow, request: Request) -> Incoming:
     if "require" in first or "proxy-require" in first:
         _check_extensions(request)
     mark = _mark(request, "route" in first)
-    return Incoming(flow, request, uri, call_id, cseq, to, to_tag, max_forwards, mark, first, forwarded)
+    return Incoming(flow, request, key, uri, call_id, cseq, to, to_tag, max_forwards, mark, first, forwarded)
 
 
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards"))
@@ -157,7 +108,7 @@ def _check_extensions(request: Request) -> None:
     ends_here = request.method == "REGISTER"
     for key, line in request.headers:
         if key == "proxy-require" or (ends_here and key == "require"):
-            tags = {tag.strip().lower() for tag in line[line.index(":") + 1 :].split(",")}
+            tags = {tag.strip().lower() for tag in value_of(line).split(",")}
             unknown = sorted(tags - EXTENSIONS if ends_here else tags)
             if unknown:
                 raise Fault(420, "", (("unsupported", f"Unsupported: {', '.join(unknown)}"),))
@@ -166,7 +117,7 @@ def _check_extensions(request: Request) -> None:
 def _max_forwards(line: str | None) -> int:
     if line is None:
         return MAX_FORWARDS
-    text = _value(line)
+    text = value_of(line)
     if not (text.isascii() and text.isdecimal()) or len(text) > 3 or int(text) > 255:
         raise Fault(400, "Bad Request: bad Max-Forwards")
     return int(text)
@@ -179,10 +130,6 @@ def _mark(request: Request, routed: bool) -> str:
     if routed:
         deciding += "".join(line for key, line in request.headers if key == "route")
     return f"{zlib.crc32(deciding.encode('utf-8', 'surrogateescape')):08x}"
-
-
-def _value(line: str) -> str:
-    return line[line.index(":") + 1 :].strip()
 
 
 def check_loop(incoming: Incoming, addresses: Collection[str]) -> None:

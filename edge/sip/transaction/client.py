@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import ClassVar, Protocol
 
 from edge.sip.flow import Flow
+from edge.sip.headers import value_of
 from edge.sip.message import Header, Request, Response
 from edge.sip.timers import T1, T2, T4, TIMER_B, TIMER_D, TIMER_F, TIMER_M
 from edge.sip.transaction.machine import Machine, State, Table, TransactionUser
 
 
 class ResponseTarget(Protocol):
-    """Who gets a client transaction's responses. ``timed_out`` and ``failed`` stand for a 408 and a 503 (§16.9)."""
+    """Who gets a client transaction's responses. ``on_timeout`` and ``on_transport_error`` stand for a 408 and a
+    503 (§16.9)."""
 
     def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None: ...
 
@@ -49,6 +51,10 @@ class ClientTransaction(Machine):
         """A response that matched this transaction (§17.1.3)."""
         status = response.status
         self.fire("1xx" if status < 200 else "2xx" if status < 300 else "final", now, response)
+
+    def fail(self, now: float) -> None:
+        """Its flow is dead, or what it sent is lost."""
+        self.fire("error", now)
 
     def send(self) -> None:
         self.user.transmit(self.flow, self.data, " ".join(self.key))
@@ -178,7 +184,7 @@ def _same_hop(request: Request, method: str, to: str | None) -> Request:
         elif key == "to":
             headers.append((key, line if to is None else f"To: {to}"))
         elif key == "cseq":
-            headers.append((key, f"CSeq: {line[line.index(':') + 1 :].split()[0]} {method}"))
+            headers.append((key, f"CSeq: {value_of(line).split()[0]} {method}"))
     headers.append(("content-length", "Content-Length: 0"))
     return Request(method, request.uri, headers)
 

@@ -3,8 +3,8 @@ and every final answer counts, since it refreshes even the NATs that look at pac
 
 from __future__ import annotations
 
-from edge.proxy.stack.events import Ids
 from edge.sip.flow import Flow
+from edge.sip.ids import Ids
 
 
 class Pinger:
@@ -18,7 +18,7 @@ class Pinger:
         token = self._ids.token()
         return (
             f"OPTIONS {contact} SIP/2.0\r\n"
-            f"Via: SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={self._prefix}{token}\r\n"
+            f"{flow.via(self._prefix + token)}\r\n"
             "Max-Forwards: 1\r\n"
             f"From: <sip:keepalive@{flow.sent_by}>;tag={token}\r\n"
             f"To: <{contact}>\r\n"
