@@ -27,12 +27,12 @@ from edge.control.heartbeat import HeartbeatLoop
 from edge.control.holdings import Holdings
 from edge.control.identity import Identity, IdentityError
 from edge.control.journal import Journal, JournalError
-from edge.control.store import Store
+from edge.control.store import StateStore
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
 from edge.proxy.stack.events import Found
 from edge.runtime import admin, metrics, restart
-from edge.runtime.addresses import Addresses, served_here
+from edge.runtime.addresses import EdgeAddresses, served_here
 from edge.runtime.bans import Bans
 from edge.runtime.draining import Draining
 from edge.runtime.enrol import EnrolError, enrol, enrol_instance
@@ -92,7 +92,7 @@ async def _start(
     control = ControlClient(identity, config.control, config.control_auth)
     journal = Journal(config.state, control.report)
     stack.push_async_callback(journal.close)
-    store = Store(config.state / "kept.sqlite", identity.state_key())
+    store = StateStore(config.state / "kept.sqlite", identity.state_key())
     stack.callback(store.close)
     kept = restart.load(store, static_seconds, counters)
     trace, bans, waiting = Trace(config.id), Bans(), Waiting()
@@ -108,7 +108,7 @@ async def _start(
 
     accounts = ProviderAccounts(control, config.ports, served, core.agent.known, loop.post)
     follower = Follower(core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts)
-    addresses = Addresses(config, holdings, sockets, mesh.announce, follower.addresses_changed)
+    addresses = EdgeAddresses(config, holdings, sockets, mesh.announce, follower.addresses_changed)
     beats = HeartbeatLoop(
         control,
         identity,

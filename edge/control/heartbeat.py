@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from edge.control.client import ControlClient
-from edge.control.holdings import Holdings, Step
+from edge.control.holdings import AddressStep, Holdings
 from edge.control.identity import Identity
 from lambdas.contract import VERSION, Heartbeat, HeartbeatReply
 
@@ -43,7 +43,7 @@ class HeartbeatLoop:
         interface: str,
         linked: Callable[[], Collection[str]],
         on_news: Callable[[News], None],
-        on_steps: Callable[[Iterable[Step]], None],
+        on_steps: Callable[[Iterable[AddressStep]], None],
         feed: dict[str, int] | None = None,
     ) -> None:
         """``feed``: the cursor into the change feed up to which all is known already."""

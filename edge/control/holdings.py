@@ -61,7 +61,7 @@ class Lost:
     why: str
 
 
-Step = Place | Gained | Lost
+AddressStep = Place | Gained | Lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +169,9 @@ class Holdings:
 
     # What came of it
 
-    def learn(self, reply: HeartbeatReply, sent_at: float, now: float) -> list[Step]:
+    def learn(self, reply: HeartbeatReply, sent_at: float, now: float) -> list[AddressStep]:
         """A heartbeat was answered; it had left at ``sent_at``."""
-        steps: list[Step] = []
+        steps: list[AddressStep] = []
         self._allowed = reply.allowed
         self._holders.update((address, ("", epoch)) for address, epoch in reply.unheld.items())
         for edge in reply.fleet:
@@ -200,9 +200,9 @@ class Holdings:
                 steps.append(Gained(address, lease.epoch, host))
         return steps + self.due(now)
 
-    def due(self, now: float) -> list[Step]:
+    def due(self, now: float) -> list[AddressStep]:
         """What has to be done by now: addresses to move here, and those whose time is over."""
-        steps: list[Step] = []
+        steps: list[AddressStep] = []
         for address, held in list(self._held.items()):
             if self.driver == "l2" and now >= held.deadline:
                 # Nothing but this deadline keeps the next holder and us apart.
@@ -223,7 +223,7 @@ class Holdings:
             return float("inf")
         return min((held.deadline for held in self._held.values()), default=float("inf"))
 
-    def moved(self, address: str, epoch: int) -> list[Step]:
+    def moved(self, address: str, epoch: int) -> list[AddressStep]:
         """The driver has confirmed that the address's packets arrive here."""
         held = self._held.get(address)
         if held is None or held.epoch != epoch or held.placed:
@@ -231,12 +231,12 @@ class Holdings:
         held.placed = True
         return [Gained(address, epoch, held.host)]
 
-    def again(self, address: str) -> list[Step]:
+    def again(self, address: str) -> list[AddressStep]:
         """As when the address came, if it is here."""
         held = self._held.get(address)
         return [Gained(address, held.epoch, held.host)] if held is not None and held.placed else []
 
-    def announced(self, edge: str, address: str, epoch: int) -> list[Step]:
+    def announced(self, edge: str, address: str, epoch: int) -> list[AddressStep]:
         """Another edge says that it holds ``address`` in ``epoch``: the highest epoch wins."""
         held = self._held.get(address)
         if held is not None and held.epoch >= epoch:
@@ -277,11 +277,11 @@ class Holdings:
         since, until = self.exclusive().get(address, (float("inf"), 0.0))
         return since <= now < until
 
-    def resume(self, epochs: dict[str, int], now: float) -> list[Step]:
+    def resume(self, epochs: dict[str, int], now: float) -> list[AddressStep]:
         """Started in the dark: what this machine held when it last heard from the control plane, it goes on serving."""
         if self.driver == "l2":
             return []  # the lease may be over, and nothing would tell
-        steps: list[Step] = []
+        steps: list[AddressStep] = []
         for address, epoch in epochs.items():
             host = self._free_host(address)
             if host is not None:

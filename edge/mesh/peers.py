@@ -17,7 +17,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge.mesh.frames import Announce, Decline, Find, Found, Frame, Keys, NotSent, Offer, ReceivedFor, SendOn
+from edge.mesh.frames import (
+    Announce,
+    Decline,
+    FindPhones,
+    Frame,
+    Keys,
+    NotSent,
+    Offer,
+    PhonesFound,
+    ReceivedFor,
+    SendOn,
+)
 from edge.mesh.link import HANDSHAKE, ClientLink, ServerLink, client_configuration, server_configuration
 from edge.sip.flow import Flow
 
@@ -182,7 +193,7 @@ class Mesh:
         """Ask every peer where ``aor`` is; how many were asked. Answers come as ``found_by_peer``."""
         links = [link for link in self._links.values() if link.up]
         for link in links:
-            link.send(Find(ref, aor, tenant))
+            link.send(FindPhones(ref, aor, tenant))
         return len(links)
 
     def connected(self) -> list[str]:
@@ -243,7 +254,7 @@ class Mesh:
     def _from_server(self, edge: str, frame: Frame) -> None:
         if isinstance(frame, NotSent):
             self._user.not_sent(frame.ref)
-        elif isinstance(frame, Found):
+        elif isinstance(frame, PhonesFound):
             self._user.found_by_peer(frame.ref, frame.data)
         elif isinstance(frame, Decline):
             self._user.declined(frame.address, frame.why)
@@ -256,8 +267,8 @@ class Mesh:
                 link.send(NotSent(frame.ref))
         elif isinstance(frame, ReceivedFor):
             self._user.message_from_peer(frame.flow, frame.data)
-        elif isinstance(frame, Find):
-            link.send(Found(frame.ref, self._user.find_for_peer(frame.aor, frame.tenant)))
+        elif isinstance(frame, FindPhones):
+            link.send(PhonesFound(frame.ref, self._user.find_for_peer(frame.aor, frame.tenant)))
         elif isinstance(frame, Announce):
             self._note(link.peer, frame.address, frame.epoch)
             self._user.announced(link.peer, frame.address, frame.epoch)

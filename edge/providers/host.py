@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from edge.sip.flow import Flow
+from edge.sip.flow import Flow, ServerAddress
 from edge.sip.timers import TimerHeap
 from edge.sip.transaction import ClientTransaction
 from lambdas.contract import ProviderReport, Server
 
-Address = tuple[str, str, int]
-"""(transport, IP address, port)"""
-OnResolved = Callable[[list[Address], str, float], None]
+OnResolved = Callable[[list[ServerAddress], str, float], None]
 """Gets a server's addresses in the order in which to try them, or none and why."""
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Literal
 
 from edge.providers.credentials import Authorizer
-from edge.providers.host import Address, ProviderHost
+from edge.providers.host import ProviderHost
 from edge.providers.register import MOST_ROUTES, clean, granted, register, retry_after, seconds_of
 from edge.sip.errors import ParseError
-from edge.sip.flow import Flow
+from edge.sip.flow import Flow, ServerAddress
 from edge.sip.headers import NameAddr, values_of
 from edge.sip.message import Response
 from edge.sip.transaction import NonInviteClient
@@ -29,7 +29,7 @@ _LONGEST_EXPIRES = 86_400
 _MOST_ANSWERS = 6  # challenges, 423 and 3xx in a row
 _LONGEST_LOSS = 300.0  # seconds before a lost connection is made again, if that happens all the time
 _WAIT = 1.0  # seconds until the lease is looked at again
-State = Literal["registered", "failing", "stopped", "unregistered"]
+RegistrationState = Literal["registered", "failing", "stopped", "unregistered"]
 
 
 class Registrant:
@@ -57,7 +57,7 @@ class Registrant:
         self._tag = host.new_token()
         self._cseq = 0
         self._expires = account.expires
-        self._servers: list[Address] = []
+        self._servers: list[ServerAddress] = []
         self._redirected: Server | None = None
         self._answers = 0
         self._failures = 0
@@ -137,7 +137,7 @@ class Registrant:
         self._asking += 1
         asking = self._asking
 
-        def resolved(addresses: list[Address], fault: str, at: float) -> None:
+        def resolved(addresses: list[ServerAddress], fault: str, at: float) -> None:
             if asking != self._asking:
                 return  # overtaken by a change
             if not addresses:
@@ -153,7 +153,7 @@ class Registrant:
 
         self._host.resolve(server, resolved)
 
-    def _note_sources(self, addresses: list[Address], fault: str, now: float) -> None:
+    def _note_sources(self, addresses: list[ServerAddress], fault: str, now: float) -> None:
         self.sources |= {address[1] for address in addresses}
 
     def _send(self, now: float) -> None:
@@ -171,7 +171,7 @@ class Registrant:
         request = register(
             self.account, flow, branch, self._tag, self._cseq, seconds, self._redirected is None, credentials
         )
-        self._transaction = NonInviteClient(_Sender(host), self, request, branch, flow)
+        self._transaction = NonInviteClient(_DeadlineSender(host), self, request, branch, flow)
         host.begin(self._transaction, now)
 
     # What came of it
@@ -287,7 +287,7 @@ class Registrant:
 
     def _tell(
         self,
-        state: State,
+        state: RegistrationState,
         now: float,
         status: int = 0,
         reason: str = "",
@@ -325,7 +325,7 @@ class Registrant:
         self._host.timers.start(self, "register", at)
 
 
-class _Sender:
+class _DeadlineSender:
     """Sends REGISTERs, each with its deadline."""
 
     def __init__(self, host: ProviderHost) -> None:

@@ -24,7 +24,7 @@ from edge.proxy.routing.router import Router
 from edge.proxy.stack.answers import refuse, respond, unavailable
 from edge.proxy.stack.events import (
     Action,
-    Answer,
+    Answered,
     BindingsChanged,
     Decided,
     Entrusted,
@@ -36,13 +36,13 @@ from edge.proxy.stack.events import (
     HangUp,
     JournalChanged,
     Leaving,
-    News,
     ProvidersAssigned,
     Received,
     Remembered,
     Resolved,
     SendFailed,
     Tick,
+    Told,
     Written,
 )
 from edge.proxy.stack.fleet import Fleet
@@ -114,7 +114,7 @@ class Core:
                 self._told(event, now)
         return stack.take_actions()
 
-    def _answered(self, answer: Answer, now: float) -> None:
+    def _answered(self, answer: Answered, now: float) -> None:
         questions = self.stack.questions
         match answer:
             case Decided(ask, decision):
@@ -130,7 +130,7 @@ class Core:
             case Written(ref):
                 questions.written(ref, now)
 
-    def _told(self, news: News, now: float) -> None:
+    def _told(self, news: Told, now: float) -> None:
         match news:
             case FleetChanged(fleet):
                 self._fleet_changed(fleet, now)

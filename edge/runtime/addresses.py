@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from edge.config import Config
 from edge.control import drivers
-from edge.control.holdings import Gained, Holdings, Lost, Place, Step
+from edge.control.holdings import AddressStep, Gained, Holdings, Lost, Place
 from edge.transport.sockets import Listener, ListenError, Sockets
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ _NEVER = float("inf")
 _LAST_WORDS = 0.5  # seconds in which what had arrived before an address moved is still read
 
 
-class Addresses:
+class EdgeAddresses:
     """Carries out what Holdings says. ``gained`` is called with an address that has come and its epoch, ``changed``
     whenever the addresses served are others."""
 
@@ -46,7 +46,7 @@ class Addresses:
         if self._config.takeover == "none":
             await self._sockets.open(self._sockets_for(self._config.address, ""))
 
-    def follow(self, steps: Iterable[Step]) -> None:
+    def follow(self, steps: Iterable[AddressStep]) -> None:
         """Start what the steps say, in order for each address."""
         for step in steps:
             before = self._moving.get(step.address)
@@ -82,7 +82,7 @@ class Addresses:
         self._expire()
         return address not in self._holdings.held()
 
-    async def _follow(self, step: Step, before: asyncio.Task[None] | None) -> None:
+    async def _follow(self, step: AddressStep, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
         match step:

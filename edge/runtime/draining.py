@@ -16,7 +16,7 @@ from edge.mesh.frames import Offer
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
 from edge.proxy.stack.events import Event, Leaving
-from edge.runtime.addresses import Addresses
+from edge.runtime.addresses import EdgeAddresses
 from edge.runtime.follower import Follower
 from edge.runtime.inbound import Inbound
 from edge.runtime.outbound import Outbound
@@ -43,7 +43,7 @@ class Draining:
         post: Callable[[Event], None],
         follower: Follower,
         holdings: Holdings,
-        addresses: Addresses,
+        addresses: EdgeAddresses,
         sockets: Sockets,
         mesh: Mesh,
         inbound: Inbound,

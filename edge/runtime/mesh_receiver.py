@@ -9,7 +9,7 @@ from collections.abc import Callable
 from edge.control.holdings import Holdings
 from edge.proxy.core import Core
 from edge.proxy.stack.events import Entrusted, Event, SendFailed
-from edge.runtime.addresses import Addresses
+from edge.runtime.addresses import EdgeAddresses
 from edge.runtime.inbound import Inbound
 from edge.runtime.peer_search import PeerSearch, write
 from edge.runtime.trace import Trace
@@ -30,7 +30,7 @@ class MeshReceiver:
         inbound: Inbound,
         sockets: Sockets,
         holdings: Holdings,
-        addresses: Addresses,
+        addresses: EdgeAddresses,
         peers: PeerSearch,
         trace: Trace,
         nudge: Callable[[], None],

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 
 from edge.control.client import ControlClient
-from edge.control.journal import Journal as JournalFile
+from edge.control.journal import Journal
 from edge.mesh.frames import Keys
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
@@ -20,15 +20,15 @@ from edge.proxy.stack.events import (
     Entrust,
     Event,
     Find,
-    Journal,
     Relay,
     Resolve,
     Resolved,
     Send,
     SendFailed,
+    WriteReport,
     Written,
 )
-from edge.runtime.addresses import Addresses
+from edge.runtime.addresses import EdgeAddresses
 from edge.runtime.peer_search import PeerSearch
 from edge.runtime.trace import Trace
 from edge.sip.flow import Flow
@@ -46,12 +46,12 @@ class Outbound:
         self,
         core: Core,
         post: Callable[[Event], None],
-        addresses: Addresses,
+        addresses: EdgeAddresses,
         sockets: Sockets,
         mesh: Mesh,
         control: ControlClient,
         resolver: Resolver,
-        journal: JournalFile,
+        journal: Journal,
         peers: PeerSearch,
         trace: Trace,
     ) -> None:
@@ -83,7 +83,7 @@ class Outbound:
                     self._trace.crossing(owner, flow, data)
                 if not self._mesh.pass_on(owner, flow, data):
                     self._core.stack.counters["ownerless_responses"] += 1
-            case Journal(report, ref):
+            case WriteReport(report, ref):
                 data = report.model_dump_json().encode()
                 self._journal.add(data, partial(self._post, Written(ref)) if ref else None)
             case Find(ask, aor, tenant):

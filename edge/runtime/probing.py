@@ -77,7 +77,7 @@ async def measure(host: str, to: tuple[str, int], probe: Probe) -> dict[str, Res
     OSError."""
     loop = asyncio.get_running_loop()
     received: asyncio.Queue[bytes] = asyncio.Queue()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(received), (host, 0), to)
+    transport, _ = await loop.create_datagram_endpoint(lambda: _ProbeSocket(received), (host, 0), to)
     try:
         name, port, *_ = cast(tuple[str, int], transport.get_extra_info("sockname"))
         secret = Secret(username=probe.aor.rpartition("@")[0], password=probe.password)
@@ -99,7 +99,7 @@ async def measure(host: str, to: tuple[str, int], probe: Probe) -> dict[str, Res
         transport.close()
 
 
-class _Datagrams(asyncio.DatagramProtocol):
+class _ProbeSocket(asyncio.DatagramProtocol):
     def __init__(self, received: asyncio.Queue[bytes]) -> None:
         self._received = received
 

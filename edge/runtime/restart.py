@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from edge.control.heartbeat import HeartbeatLoop, News
 from edge.control.holdings import Holdings
-from edge.control.store import Store
+from edge.control.store import StateStore
 from edge.proxy.core import Core
 from edge.proxy.stack.events import Event, Remembered
 from edge.proxy.stack.records import AccountRecord, KeptRoute, RouteKey
-from edge.runtime.addresses import Addresses
+from edge.runtime.addresses import EdgeAddresses
 from edge.runtime.disk_format import read_account, read_route, route_key, route_name, write_account, write_route
 from edge.runtime.follower import Follower
 from lambdas.contract import HeartbeatReply
@@ -37,7 +37,7 @@ class Kept(NamedTuple):
     routes: list[tuple[RouteKey, KeptRoute]]
 
 
-def load(store: Store, static_seconds: float, counters: Counter[str]) -> Kept:
+def load(store: StateStore, static_seconds: float, counters: Counter[str]) -> Kept:
     """What is in ``store``; nothing, and all of it is deleted, if its heartbeat is older than ``static_seconds``."""
     news = _load_news(store)
     records, routes = store.load("record"), store.load("route")
@@ -60,7 +60,7 @@ def load(store: Store, static_seconds: float, counters: Counter[str]) -> Kept:
     return kept
 
 
-def _load_news(store: Store) -> News | None:
+def _load_news(store: StateStore) -> News | None:
     for _, data in store.load("news"):
         try:
             kept = json.loads(data)
@@ -77,12 +77,12 @@ class Restart:
 
     def __init__(
         self,
-        store: Store,
+        store: StateStore,
         core: Core,
         post: Callable[[Event], None],
         follower: Follower,
         holdings: Holdings,
-        addresses: Addresses,
+        addresses: EdgeAddresses,
         beats: HeartbeatLoop,
         kept: Kept,
     ) -> None:

@@ -3,11 +3,10 @@ them. Whoever holds the address in the end handles them, so that no question is 
 
 from __future__ import annotations
 
+from edge.proxy.stack.events import Received
 from edge.sip.flow import Flow
 
 _MOST = 1000  # messages; further ones are handled at once
-
-Message = tuple[Flow, bytes]
 
 
 class Waiting:
@@ -16,7 +15,7 @@ class Waiting:
     def __init__(self) -> None:
         self._arriving: frozenset[str] = frozenset()
         self._leaving: set[str] = set()
-        self._messages: list[Message] = []
+        self._messages: list[Received] = []
 
     def arrive(self, addresses: frozenset[str]) -> None:
         """These are all that are on their way here."""
@@ -34,17 +33,17 @@ class Waiting:
         """Whether the message has to wait; it is kept then."""
         if not self._waits(flow) or len(self._messages) >= _MOST:
             return False
-        self._messages.append((flow, data))
+        self._messages.append(Received(flow, data))
         return True
 
-    def due(self) -> list[Message]:
+    def due(self) -> list[Received]:
         """Those that needn't wait any longer, in the order in which they came."""
         if not self._messages:
             return []
         messages, self._messages = self._messages, []
-        due: list[Message] = []
+        due: list[Received] = []
         for message in messages:
-            (self._messages if self._waits(message[0]) else due).append(message)
+            (self._messages if self._waits(message.flow) else due).append(message)
         return due
 
     def _waits(self, flow: Flow) -> bool:

@@ -10,6 +10,10 @@ _TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 _IPV6 = 0x80
 
 
+ServerAddress = tuple[str, str, int]
+"""Where a server is: (transport, IP address, port), as RFC 3263 finds it."""
+
+
 class Flow(NamedTuple):
     """``(edge address, its port, transport, remote address, remote port, connection)``.
 

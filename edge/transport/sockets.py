@@ -24,7 +24,7 @@ _DIAL = 4.0  # seconds for a connection of ours to be made
 _IP_FREEBIND = 15  # ip(7): bind an address that this machine doesn't have yet
 
 
-class Receiver(Protocol):
+class SocketUser(Protocol):
     """Who gets what comes in."""
 
     def message(self, flow: Flow, data: bytes) -> None: ...
@@ -51,7 +51,7 @@ class ListenError(Exception):
 class Sockets:
     """All sockets of the edge addresses held here."""
 
-    def __init__(self, receiver: Receiver, movable: bool = False) -> None:
+    def __init__(self, receiver: SocketUser, movable: bool = False) -> None:
         """``movable``: addresses come and go, so they may not be on this machine yet, and on one machine two edges may
         bind one for the moment of a handover (the one that bound it last gets the packets)."""
         self._receiver = receiver
@@ -207,7 +207,7 @@ class Sockets:
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, listener: Listener, receiver: Receiver) -> None:
+    def __init__(self, listener: Listener, receiver: SocketUser) -> None:
         self._listener = listener
         self._message = receiver.message
 
@@ -219,7 +219,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 class _Stream(asyncio.Protocol):
     def __init__(
-        self, listener: Listener, receiver: Receiver, streams: dict[Flow, asyncio.Transport], flow: Flow | None = None
+        self, listener: Listener, receiver: SocketUser, streams: dict[Flow, asyncio.Transport], flow: Flow | None = None
     ) -> None:
         """``flow`` is that of a connection which we make; others get one with a number of its own."""
         self._listener = listener

@@ -21,7 +21,6 @@ from edge.proxy.stack.events import (
     FleetChanged,
     FlowClosed,
     Found,
-    Journal,
     Received,
     Relay,
     Resolve,
@@ -29,6 +28,7 @@ from edge.proxy.stack.events import (
     Send,
     SendFailed,
     Tick,
+    WriteReport,
     Written,
 )
 from edge.proxy.stack.fleet import Fleet
@@ -211,7 +211,7 @@ class Node:
                 node = world.nodes.get(owner)
                 if node is not None:
                     world.after(LATENCY, lambda: node.handle(Received(flow, data)))
-            case Journal(item, ref):
+            case WriteReport(item, ref):
                 self.journal.append(item)
                 if ref and self.disk:
                     world.after(0.002, lambda: self.handle(Written(ref)))

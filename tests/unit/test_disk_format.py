@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from edge.control.store import Store
+from edge.control.store import StateStore
 from edge.proxy.location.bindings import ContactParams
 from edge.proxy.stack.records import AccountRecord, BindingRecord, KeptRoute, RouteKey
 from edge.runtime.disk_format import read_account, read_route, route_key, route_name, write_account, write_route
@@ -46,7 +46,7 @@ def test_the_key_of_a_route_comes_back(key):
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store(tmp_path / "kept.sqlite", bytes(32))
+    store = StateStore(tmp_path / "kept.sqlite", bytes(32))
     yield store
     store.close()
 

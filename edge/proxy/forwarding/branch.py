@@ -15,7 +15,7 @@ from edge.sip.flow import Flow
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, header_of, make_response
 from edge.sip.timers import TIMER_C
-from edge.sip.transaction import ClientTransaction, InviteClient, NonInviteClient, State
+from edge.sip.transaction import ClientTransaction, InviteClient, NonInviteClient, TransactionState
 from edge.sip.transaction.client import make_cancel
 from lambdas.contract import Stage, Target
 
@@ -197,11 +197,16 @@ class Branch:
         """Its delay is over; Timer C (§16.8), or nobody honours its CANCEL."""
         if name == "delay":
             self.begin(now)
-        elif name == "timer C" and self.transaction is not None and self.transaction.state is State.PROCEEDING:
+        elif (
+            name == "timer C" and self.transaction is not None and self.transaction.state is TransactionState.PROCEEDING
+        ):
             self.cancel(now)
         else:
             self.fail(408, now)
             self.abandon()
+
+    def _rings(self) -> bool:
+        return self.transaction is not None and self.transaction.state is TransactionState.PROCEEDING
 
     def fail(self, status: int, now: float, reason: str = "") -> None:
         """It ends without a response of its own; one is made for it."""

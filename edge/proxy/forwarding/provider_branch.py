@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from edge.providers.agent import Agent
 from edge.providers.credentials import Authorizer
-from edge.providers.host import Address
 from edge.providers.leg import (
     ATTEMPTS,
     provider_uri,
@@ -21,7 +20,7 @@ from edge.proxy.forwarding.branch import Branch, BranchContext
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.stack.flow_token import Destination, TokenKeys
 from edge.proxy.stack.stack import Stack
-from edge.sip.flow import Flow
+from edge.sip.flow import Flow, ServerAddress
 from edge.sip.message import Header, Request, Response, header_of
 from edge.sip.timers import T1
 from edge.sip.transaction import ClientTransaction
@@ -40,7 +39,7 @@ class ProviderBranch(Branch):
         super().__init__(stack, context, target)
         self._agent = agent
         self._way = way
-        self._servers: list[Address] = []
+        self._servers: list[ServerAddress] = []
         self._attempt = 0
         self._authorizer: Authorizer | None = None
         self._sent: dict[ClientTransaction, int] = {}
@@ -54,7 +53,7 @@ class ProviderBranch(Branch):
             self._try_server(now)
             return
 
-        def resolved(addresses: list[Address], fault: str, at: float) -> None:
+        def resolved(addresses: list[ServerAddress], fault: str, at: float) -> None:
             if self.response is not None or self.context.over:
                 return
             if self.context.cancelled:

@@ -1,8 +1,8 @@
 """The response context of RFC 3261 §16: one request, the branches it was forwarded on, and the one best answer.
 
-Theory of operation. A context is in the middle of one thing at a time, and that has a name (``State``); what may follow
-is in one table, as for the transactions beside it. It begins by waiting for a decision (or, inside a dialog, with a
-target at once), tries the targets of a stage, and then either
+Theory of operation. A context is in the middle of one thing at a time, and that has a name (``ContextState``); what may
+follow is in one table, as for the transactions beside it. It begins by waiting for a decision, or, inside a dialog,
+with a target at once. Then the targets of a stage are tried, and either
 
 - somebody takes it: the 2xx is *taken* when it comes, all others are cancelled, and it is *accepted* when it goes back,
   which for a call is once its record is safe. 2xx of other branches follow it (§16.7 step 5);
@@ -45,7 +45,7 @@ _ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'  # so that phones d
 _LAST_WORD = 2.0  # seconds for those that were cancelled to say so, before the caller hears that nobody answers
 
 
-class State(Enum):
+class ContextState(Enum):
     DECIDING = "deciding"
     """A question is under way, and nobody is tried."""
     TRYING = "trying"
@@ -63,47 +63,47 @@ class State(Enum):
     """Another final response has gone back."""
 
 
-Event = Literal["try", "ask", "decline", "time out", "give up", "take", "accept", "refuse"]
+ContextEvent = Literal["try", "ask", "decline", "time out", "give up", "take", "accept", "refuse"]
 
-_TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
-    State.DECIDING: {
-        "try": State.TRYING,
-        "ask": State.DECIDING,  # nobody was to be tried
-        "give up": State.GIVEN_UP,
-        "take": State.TAKEN,  # somebody of an earlier stage, late
-        "refuse": State.REFUSED,
+_TRANSITIONS: Mapping[ContextState, Mapping[ContextEvent, ContextState]] = {
+    ContextState.DECIDING: {
+        "try": ContextState.TRYING,
+        "ask": ContextState.DECIDING,  # nobody was to be tried
+        "give up": ContextState.GIVEN_UP,
+        "take": ContextState.TAKEN,  # somebody of an earlier stage, late
+        "refuse": ContextState.REFUSED,
     },
-    State.TRYING: {
-        "try": State.TRYING,  # the next stage
-        "ask": State.DECIDING,
-        "decline": State.DECLINED,
-        "time out": State.LAST_WORD,
-        "give up": State.GIVEN_UP,
-        "take": State.TAKEN,
-        "refuse": State.REFUSED,
+    ContextState.TRYING: {
+        "try": ContextState.TRYING,  # the next stage
+        "ask": ContextState.DECIDING,
+        "decline": ContextState.DECLINED,
+        "time out": ContextState.LAST_WORD,
+        "give up": ContextState.GIVEN_UP,
+        "take": ContextState.TAKEN,
+        "refuse": ContextState.REFUSED,
     },
-    State.DECLINED: {
-        "try": State.TRYING,  # a plan may go on after a 6xx
-        "ask": State.DECIDING,
-        "time out": State.LAST_WORD,
-        "give up": State.GIVEN_UP,
-        "take": State.TAKEN,
-        "refuse": State.REFUSED,
+    ContextState.DECLINED: {
+        "try": ContextState.TRYING,  # a plan may go on after a 6xx
+        "ask": ContextState.DECIDING,
+        "time out": ContextState.LAST_WORD,
+        "give up": ContextState.GIVEN_UP,
+        "take": ContextState.TAKEN,
+        "refuse": ContextState.REFUSED,
     },
-    State.LAST_WORD: {
-        "try": State.TRYING,
-        "ask": State.DECIDING,
-        "give up": State.GIVEN_UP,
-        "take": State.TAKEN,
-        "refuse": State.REFUSED,
+    ContextState.LAST_WORD: {
+        "try": ContextState.TRYING,
+        "ask": ContextState.DECIDING,
+        "give up": ContextState.GIVEN_UP,
+        "take": ContextState.TAKEN,
+        "refuse": ContextState.REFUSED,
     },
-    State.GIVEN_UP: {"take": State.TAKEN, "refuse": State.REFUSED},
-    State.TAKEN: {"accept": State.ACCEPTED},
-    State.ACCEPTED: {},
-    State.REFUSED: {},
+    ContextState.GIVEN_UP: {"take": ContextState.TAKEN, "refuse": ContextState.REFUSED},
+    ContextState.TAKEN: {"accept": ContextState.ACCEPTED},
+    ContextState.ACCEPTED: {},
+    ContextState.REFUSED: {},
 }
-_CANCELLING = frozenset((State.DECLINED, State.GIVEN_UP, State.TAKEN, State.ACCEPTED))
-_OVER = frozenset((State.ACCEPTED, State.REFUSED))
+_CANCELLING = frozenset((ContextState.DECLINED, ContextState.GIVEN_UP, ContextState.TAKEN, ContextState.ACCEPTED))
+_OVER = frozenset((ContextState.ACCEPTED, ContextState.REFUSED))
 
 
 class Decider(Protocol):
@@ -144,7 +144,7 @@ class ResponseContext:
         self.attempt = stack.ids.token() if self.invite and not incoming.to_tag else ""
         self.timers: dict[str, int] = {}
         self.why = ""
-        self._state = State.DECIDING
+        self._state = ContextState.DECIDING
         self._targets = TargetSet(outcome)
         self._branches: list[Branch] = []
         self._stage_from = 0  # the first of the present stage's branches
@@ -184,7 +184,7 @@ class ResponseContext:
             return self._call, self._call
         return self._record.reference(False), self._record.reference(True)
 
-    def _move(self, event: Event) -> bool:
+    def _move(self, event: ContextEvent) -> bool:
         """Let ``event`` happen; whether it means anything now."""
         following = _TRANSITIONS[self._state].get(event)
         if following is None:
@@ -195,9 +195,9 @@ class ResponseContext:
     # Deciding
 
     def on_decision(self, decision: Decision | None, now: float) -> None:
-        if self._state in (State.TAKEN, State.ACCEPTED):
+        if self._state in (ContextState.TAKEN, ContextState.ACCEPTED):
             return
-        if self._state is State.REFUSED:
+        if self._state is ContextState.REFUSED:
             self._too_late(decision, now)
             return
         match decision:
@@ -231,7 +231,7 @@ class ResponseContext:
 
     def _try_next(self, now: float) -> bool:
         """Try what is to be tried after the last outcome; whether there is anything."""
-        if self._state is State.GIVEN_UP or not self._targets.next():
+        if self._state is ContextState.GIVEN_UP or not self._targets.next():
             return False
         self._stage_from = len(self._branches)
         self._try(self.stage.targets, now)
@@ -244,7 +244,7 @@ class ResponseContext:
         targets = self._targets
         if targets.again and self._decider is not None and self._move("ask"):
             self._decider.ask(self, targets.again, targets.outcomes, now)
-        elif targets.end is not None and self._state is not State.GIVEN_UP:
+        elif targets.end is not None and self._state is not ContextState.GIVEN_UP:
             self._reject(targets.end, now)
         elif self._branches:
             self._answer_best(now)
@@ -331,7 +331,7 @@ class ResponseContext:
         self._note_end(response.status, now)
         if response.status < 300:
             self._taken(branch, response, now)
-        elif response.status == 487 and self._state is State.LAST_WORD:
+        elif response.status == 487 and self._state is ContextState.LAST_WORD:
             branch.time_out(now)  # we have cancelled it, since it didn't answer
         else:
             if response.status >= 600 and self.invite:
@@ -340,7 +340,7 @@ class ResponseContext:
             self._branch_over(branch, now)
 
     def _taken(self, branch: Branch, response: Response, now: float) -> None:
-        if self._state is State.REFUSED:
+        if self._state is ContextState.REFUSED:
             if self.invite:
                 branch.hang_up(response, now)  # the caller was told that nobody answers
             return
@@ -363,7 +363,7 @@ class ResponseContext:
 
     def _branch_over(self, branch: Branch, now: float) -> None:
         """It has failed: somebody may be tried instead."""
-        other = instead(branch.target, branch.status) if self._state is State.TRYING else None
+        other = instead(branch.target, branch.status) if self._state is ContextState.TRYING else None
         if other is not None:
             self._try([other], now)
         else:
@@ -404,7 +404,7 @@ class ResponseContext:
             self._hurry(now)
             return
         self.timers.pop("stage", None)
-        if self._state is State.TAKEN:
+        if self._state is ContextState.TAKEN:
             return  # that goes on once its record is safe
         self._targets.failed(best_of(self._branches[self._stage_from :]).status)
         if not self._try_next(now):
@@ -414,7 +414,7 @@ class ResponseContext:
 
     def _answer_best(self, now: float) -> None:
         best = best_of(self._branches)
-        if self._state is State.GIVEN_UP and best.status < 600:
+        if self._state is ContextState.GIVEN_UP and best.status < 600:
             self._refuse(487, now, self.why)
         elif best.status == 408 and not self.invite:
             self._refuse(480, now)
@@ -467,7 +467,7 @@ class ResponseContext:
 
     def _note_refusal(self, status: int, now: float, reason: str = "") -> None:
         """The request ends with ``status``."""
-        self._note_failure(status, reason, now, self._state is State.GIVEN_UP)
+        self._note_failure(status, reason, now, self._state is ContextState.GIVEN_UP)
         self._move("refuse")
 
     def _note_failure(self, status: int, reason: str, now: float, given_up: bool) -> None:

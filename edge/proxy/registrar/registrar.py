@@ -14,7 +14,7 @@ from edge.proxy.registrar.registration import (
     SHORT,
     SHORT_SPREAD,
     SHORTEST,
-    Registration,
+    RegisterRequest,
     contact_headers,
     granted,
     patience,
@@ -121,14 +121,14 @@ class Registrar:
         for _, held in self._stack.bindings.all():
             held.durable_until = min(held.durable_until, 0.0)
 
-    def _answer(self, asked: Registration, server: ServerTransaction, now: float) -> None:
+    def _answer(self, asked: RegisterRequest, server: ServerTransaction, now: float) -> None:
         here = [held for _, held in self._stack.bindings.of(asked.aor)]
         headers = contact_headers(here, self._elsewhere.get(asked.aor, ()), now)
         respond(server, asked.incoming.request, 200, now, headers)
 
     # From a grant
 
-    def _refresh(self, asked: Registration, credentials: Credentials, now: float) -> bool:
+    def _refresh(self, asked: RegisterRequest, credentials: Credentials, now: float) -> bool:
         """Whether this REGISTER only refreshes what was decided: the same Contact on the same flow, in order, and
         known to the control plane for long enough."""
         if asked.star or len(asked.contacts) != 1:
@@ -158,7 +158,7 @@ class Registrar:
 
     # By a decision
 
-    def _keep(self, accepted: Accept, asked: Registration, now: float) -> None:
+    def _keep(self, accepted: Accept, asked: RegisterRequest, now: float) -> None:
         """Bring what this edge holds in line with a registrar's answer."""
         aor, flow_now = asked.aor, asked.incoming.flow
         stack = self._stack
@@ -183,7 +183,7 @@ class Registrar:
             self._grants.keep(aor, accepted.grant, now)
 
     def _held(
-        self, binding: Binding, accepted: Accept, asked: Registration, contact: ContactField | None, now: float
+        self, binding: Binding, accepted: Accept, asked: RegisterRequest, contact: ContactField | None, now: float
     ) -> HeldBinding:
         """``binding`` of ``accepted`` as it is held here; ``contact`` asked for it, on this flow, if any did."""
         flow, durable = Flow(*binding.flow), now + binding.expires
@@ -206,7 +206,9 @@ class Registrar:
 
     # Without one
 
-    def _undecided(self, asked: Registration, credentials: Credentials, server: ServerTransaction, now: float) -> None:
+    def _undecided(
+        self, asked: RegisterRequest, credentials: Credentials, server: ServerTransaction, now: float
+    ) -> None:
         """The control plane is out of reach. Known accounts go on (static stability); the rest has to wait."""
         stack = self._stack
         grant = self._grants.get(asked.aor, credentials, "REGISTER", now)
@@ -229,7 +231,7 @@ class Registrar:
                 self._unbind(binding, asked, now)
         self._answer(asked, server, now)
 
-    def _refusal(self, asked: Registration) -> Reject | None:
+    def _refusal(self, asked: RegisterRequest) -> Reject | None:
         """Why the registrar wouldn't do it, as the control plane would say."""
         bindings = self._stack.bindings
         wanted = [asked.wanted(contact) for contact in asked.contacts]
@@ -245,7 +247,7 @@ class Registrar:
             return Reject(status=403, reason=f"Forbidden: more than {MOST_CONTACTS} bindings")
         return None
 
-    def _bind(self, binding: str, contact: ContactField, asked: Registration, grant: HeldGrant, now: float) -> None:
+    def _bind(self, binding: str, contact: ContactField, asked: RegisterRequest, grant: HeldGrant, now: float) -> None:
         stack, incoming = self._stack, asked.incoming
         held = stack.bindings.get(binding)
         wanted = asked.wanted(contact)
@@ -261,7 +263,7 @@ class Registrar:
         if not same:
             stack.questions.journal(report(new, stack.wall(now), DURABLE))
 
-    def _unbind(self, binding: str, asked: Registration, now: float) -> None:
+    def _unbind(self, binding: str, asked: RegisterRequest, now: float) -> None:
         stack = self._stack
         held = stack.bindings.get(binding)
         if held is not None:

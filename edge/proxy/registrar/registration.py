@@ -32,7 +32,7 @@ _LONGEST = 2**32 - 1  # RFC 3261 §20.19
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
+class RegisterRequest:
     """A REGISTER, read. ``star`` stands for ``Contact: *``; ``expires`` is the Expires header field."""
 
     incoming: Incoming
@@ -73,7 +73,7 @@ def realm_of(incoming: Incoming, fleet: Fleet) -> str:
     return realm
 
 
-def read(incoming: Incoming, realm: str) -> Registration:
+def read(incoming: Incoming, realm: str) -> RegisterRequest:
     """Raises Fault 400 for a Contact or To that can't be used."""
     contacts, star = _contacts(incoming.request)
     if len(contacts) > MOST_CONTACTS:
@@ -84,7 +84,7 @@ def read(incoming: Incoming, realm: str) -> Registration:
     to = incoming.to_uri()
     if not to.user:
         raise Fault(400, "Bad Request: To names no user")
-    return Registration(incoming, to.at(realm), contacts, star, expires)
+    return RegisterRequest(incoming, to.at(realm), contacts, star, expires)
 
 
 def granted(wanted: int | None, contact: str, flow: Flow, binding: str) -> int:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from edge.proxy.forwarding.response_context import ResponseContext
-from edge.proxy.routing.callers import Caller
+from edge.proxy.routing.callers import CallOrigin
 from edge.proxy.routing.kept_routes import KeptRoutes, all_targets, aors, with_phones
 from edge.proxy.stack.stack import Stack
 from lambdas.contract import Decision, Reject, Route, Target
@@ -16,7 +16,7 @@ _ENDLESS = Reject(status=500, reason="Server Internal Error: the dial plan has n
 class Asking:
     """Decides for one caller's request; the response context is told."""
 
-    def __init__(self, stack: Stack, kept: KeptRoutes, caller: Caller) -> None:
+    def __init__(self, stack: Stack, kept: KeptRoutes, caller: CallOrigin) -> None:
         self._stack = stack
         self._kept = kept
         self._caller = caller

@@ -12,7 +12,7 @@ from edge.sip.incoming import Incoming
 from lambdas.contract import Credentials, IncomingQuestion, Route, RouteQuestion, stand_in
 
 
-class Caller(Protocol):
+class CallOrigin(Protocol):
     """``called`` is what decisions for such calls are kept under."""
 
     parties: Parties

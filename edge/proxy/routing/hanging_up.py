@@ -74,7 +74,7 @@ class HangingUp:
             destination = destination_of(incoming, stack.fleet)
             if destination is None:
                 raise Fault(481)
-            self._forwarder.own(incoming, _Sender(then), destination, now)
+            self._forwarder.own(incoming, _ByeSender(then), destination, now)
         except (Fault, ParseError):
             stack.counters["calls_unreachable"] += 1  # the dialog is older than its tokens
             then(now)
@@ -85,7 +85,7 @@ def _reason(why: str) -> str:
     return f'SIP;cause=200;text="Ended by the service{": " if why else ""}{why}"'
 
 
-class _Sender:
+class _ByeSender:
     """Gets the responses to a BYE of ours: ``then`` is called at the final one, whatever it says."""
 
     def __init__(self, then: Callable[[float], None]) -> None:

@@ -10,7 +10,7 @@ from edge.proxy.forwarding.messages import drop_private
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.location.grants import Grants
 from edge.proxy.routing.asking import Asking
-from edge.proxy.routing.callers import AccountCaller, Caller, ProviderCaller
+from edge.proxy.routing.callers import AccountCaller, CallOrigin, ProviderCaller
 from edge.proxy.routing.kept_routes import KeptRoutes
 from edge.proxy.stack.answers import refuse, respond, unavailable
 from edge.proxy.stack.stack import Stack
@@ -87,7 +87,7 @@ class Router:
         parties = Parties(caller.address_of_record, called.address_of_record, provider)
         self._call(ProviderCaller(incoming, parties), incoming, now)
 
-    def _call(self, caller: Caller, incoming: Incoming, now: float) -> None:
+    def _call(self, caller: CallOrigin, incoming: Incoming, now: float) -> None:
         """Ask whom to call, and call them."""
         stack = self._stack
         if incoming.request.method == "INVITE" and not stack.recording:

@@ -110,7 +110,7 @@ class Leaving:
 
 
 class Written(NamedTuple):
-    """The report of the ``Journal`` with this ``ref`` won't be lost any more."""
+    """The report of the ``WriteReport`` with this ``ref`` won't be lost any more."""
 
     ref: str
 
@@ -145,11 +145,11 @@ class Tick(NamedTuple):
     """``Core.deadline`` has been reached."""
 
 
-Answer = Decided | Resolved | Found | Written
+Answered = Decided | Resolved | Found | Written
 """To something that was asked."""
-News = FleetChanged | BindingsChanged | Fed | HangUp | ProvidersAssigned | JournalChanged | Remembered
+Told = FleetChanged | BindingsChanged | Fed | HangUp | ProvidersAssigned | JournalChanged | Remembered
 """From whoever runs the core."""
-Event = Received | Tick | SendFailed | FlowClosed | Entrusted | Leaving | Answer | News
+Event = Received | Tick | SendFailed | FlowClosed | Entrusted | Leaving | Answered | Told
 
 
 class Send(NamedTuple):
@@ -202,7 +202,7 @@ class Entrust(NamedTuple):
     keys: list[tuple[str, ...]]
 
 
-class Journal(NamedTuple):
+class WriteReport(NamedTuple):
     """Report to the control plane, at some time. If ``ref`` isn't empty, ``Written`` must follow once the report is
     safe."""
 
@@ -210,4 +210,4 @@ class Journal(NamedTuple):
     ref: str
 
 
-Action = Send | Resolve | Relay | Ask | Find | Entrust | Journal
+Action = Send | Resolve | Relay | Ask | Find | Entrust | WriteReport

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from edge.providers.host import Address
 from edge.proxy.stack.flow_token import TokenKeys
+from edge.sip.flow import ServerAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Fleet:
         """The epoch in which this edge holds ``address``; 0, which the control plane refuses, if it doesn't."""
         return self.epochs.get(address, 0)
 
-    def outside(self, addresses: list[Address]) -> list[Address]:
+    def outside(self, addresses: list[ServerAddress]) -> list[ServerAddress]:
         """Those of ``addresses`` that aren't the fleet's own."""
         return [address for address in addresses if address[1] not in self.addresses]
 

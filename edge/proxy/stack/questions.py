@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from edge.providers.host import Address, OnResolved
-from edge.proxy.stack.events import Action, Ask, Find, Journal, Resolve
+from edge.providers.host import OnResolved
+from edge.proxy.stack.events import Action, Ask, Find, Resolve, WriteReport
+from edge.sip.flow import ServerAddress
 from edge.sip.ids import Ids
 from lambdas.contract import Decision, LocateQuestion, Question, Report, Server, Target
 
@@ -82,7 +83,7 @@ class Questions:
 
     def journal(self, report: Report, then: OnWritten | None = None) -> None:
         """Report to the control plane some time; ``then`` is called once the report can't be lost."""
-        self._actions.append(Journal(report, self._writing.put(then) if then is not None else ""))
+        self._actions.append(WriteReport(report, self._writing.put(then) if then is not None else ""))
 
     def written(self, ref: str, now: float) -> None:
         then = self._writing.take(ref)
@@ -104,7 +105,7 @@ class Questions:
         """Find a provider's server (RFC 3263 §4)."""
         self._actions.append(Resolve(self._resolving.put(then), server))
 
-    def resolved(self, ref: str, addresses: list[Address], fault: str, now: float) -> None:
+    def resolved(self, ref: str, addresses: list[ServerAddress], fault: str, now: float) -> None:
         then = self._resolving.take(ref)
         if then is not None:
             then(addresses, fault, now)

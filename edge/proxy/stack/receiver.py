@@ -14,7 +14,7 @@ from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import MalformedMessage, Request, Response, make_response
 from edge.sip.parser import parse
 from edge.sip.transaction import BRANCH_COOKIE, server_key
-from edge.sip.transaction.layer import Key
+from edge.sip.transaction.layer import TransactionKey
 
 _PONGS = 3  # pings that a phone may leave unanswered before it counts as gone
 _ANSWERED_BY = ("from", "to", "call-id", "cseq")  # without these no response can be made
@@ -107,7 +107,7 @@ class Receiver:
             return None
         return incoming
 
-    def _matched(self, request: Request, key: Key, now: float) -> bool:
+    def _matched(self, request: Request, key: TransactionKey, now: float) -> bool:
         """§17.2.3: a retransmission, or the ACK of a refusal."""
         server = self._stack.transactions.servers.get(key)
         if server is None or (request.method == "ACK" and not server.refused):
@@ -115,7 +115,9 @@ class Receiver:
         server.receive(request, now)
         return True
 
-    def _elsewhere(self, request: Request, key: Key, invite: Key, flow: Flow, data: bytes) -> bool:
+    def _elsewhere(
+        self, request: Request, key: TransactionKey, invite: TransactionKey, flow: Flow, data: bytes
+    ) -> bool:
         """Whether it is for another edge: the owner of its transaction, or whoever holds the address by now."""
         stack = self._stack
         servers = stack.transactions.servers
@@ -130,7 +132,7 @@ class Receiver:
         stack.counters["not_held"] += 1  # whoever holds the address will hear it again
         return True
 
-    def _cancel(self, incoming: Incoming, invite: Key, now: float) -> None:
+    def _cancel(self, incoming: Incoming, invite: TransactionKey, now: float) -> None:
         """§9.2 and §16.10."""
         stack = self._stack
         request = incoming.request

@@ -19,7 +19,7 @@ from edge.sip.incoming import Incoming
 from edge.sip.message import Request
 from edge.sip.timers import TimerHeap
 from edge.sip.transaction import ClientTransaction, ServerTransaction
-from edge.sip.transaction.layer import Key, TransactionLayer
+from edge.sip.transaction.layer import TransactionKey, TransactionLayer
 
 STATIC = 24 * 3600.0
 """Seconds for which grants are good without a word from the control plane."""
@@ -92,7 +92,7 @@ class Stack:
         server = self.transactions.servers.get(incoming.key)
         return server if server is not None else self.open(incoming.request, incoming.key, incoming.flow, now)
 
-    def open(self, request: Request, key: Key, flow: Flow, now: float) -> ServerTransaction:
+    def open(self, request: Request, key: TransactionKey, flow: Flow, now: float) -> ServerTransaction:
         """A server transaction for a request that matches none. Whoever takes the address over learns of it."""
         server = self.transactions.open(self, request.method, key, flow, now)
         if self.handover.leaving:

@@ -15,14 +15,14 @@ from edge.sip.transaction.machine import TransactionUser
 from edge.sip.transaction.matching import BRANCH_COOKIE
 from edge.sip.transaction.server import InviteServer, NonInviteServer, ServerTransaction
 
-Key = tuple[str, ...]
+TransactionKey = tuple[str, ...]
 """(branch, method) of a client transaction (§17.1.3); of a server transaction as ``server_key`` gives it."""
 
 
 class Outgoing(Protocol):
     """A request on its way: a client transaction, or an ACK, which has none."""
 
-    key: Key
+    key: TransactionKey
     flow: Flow
 
     def fail(self, now: float) -> None:
@@ -42,9 +42,9 @@ class TransactionLayer:
     def __init__(self, edge: str, boot: str, ids: Ids) -> None:
         """``edge`` and ``boot`` are tokens (§25.1) without dots."""
         self.owner = f"{BRANCH_COOKIE}{edge}.{boot}."
-        self.servers: dict[Key, ServerTransaction] = {}
-        self.clients: dict[Key, Outgoing] = {}
-        self._cancel_targets: dict[Key, CancelTarget] = {}
+        self.servers: dict[TransactionKey, ServerTransaction] = {}
+        self.clients: dict[TransactionKey, Outgoing] = {}
+        self._cancel_targets: dict[TransactionKey, CancelTarget] = {}
         self._ids = ids
 
     # Branches
@@ -91,7 +91,7 @@ class TransactionLayer:
     # Server transactions
 
     def open(
-        self, user: TransactionUser, method: str, key: Key, flow: Flow, now: float, to_tag: str = ""
+        self, user: TransactionUser, method: str, key: TransactionKey, flow: Flow, now: float, to_tag: str = ""
     ) -> ServerTransaction:
         """A new one, for a request that matches none."""
         kind = InviteServer if method == "INVITE" else NonInviteServer

@@ -14,7 +14,7 @@ from edge.sip.flow import Flow
 from edge.sip.timers import TimerHeap
 
 
-class State(Enum):
+class TransactionState(Enum):
     CALLING = "calling"
     TRYING = "trying"
     PROCEEDING = "proceeding"
@@ -28,13 +28,15 @@ Timer = Literal[
     "timer_a", "timer_b", "timer_d", "timer_e", "timer_f", "timer_g", "timer_h", "timer_i", "timer_j", "timer_k",
     "timer_l", "timer_m",
 ]  # fmt: skip
-Event = Literal["1xx", "2xx", "final", "error", "request", "ack", "send_1xx", "send_2xx", "send_final"] | Timer
-Step = Literal[
+TransactionEvent = (
+    Literal["1xx", "2xx", "final", "error", "request", "ack", "send_1xx", "send_2xx", "send_final"] | Timer
+)
+TransactionStep = Literal[
     "send", "resend", "pass_up", "ack", "inform_timeout", "inform_error", "double_a", "start_m", "start_d", "keep_f",
     "double_e", "start_e_slow", "start_k", "start_g", "double_g", "start_h", "start_i", "start_l", "start_j",
 ]  # fmt: skip
 """The name of a method to call."""
-Table = Mapping[State, Mapping[Event, tuple[State, tuple[Step, ...]]]]
+Table = Mapping[TransactionState, Mapping[TransactionEvent, tuple[TransactionState, tuple[TransactionStep, ...]]]]
 """state -> event -> (next state, steps on the way)."""
 
 
@@ -57,7 +59,9 @@ class Machine:
     table: ClassVar[Table]
     __slots__ = ("_message", "flow", "key", "now", "state", "timers", "user")
 
-    def __init__(self, user: TransactionUser, key: tuple[str, ...], flow: Flow, state: State, now: float) -> None:
+    def __init__(
+        self, user: TransactionUser, key: tuple[str, ...], flow: Flow, state: TransactionState, now: float
+    ) -> None:
         self.user = user
         self.key = key
         self.flow = flow
@@ -66,7 +70,7 @@ class Machine:
         self.timers: dict[str, int] = {}
         self._message: Any = None
 
-    def fire(self, event: Event, now: float, message: Any = None) -> None:
+    def fire(self, event: TransactionEvent, now: float, message: Any = None) -> None:
         """Let ``event`` happen; ``message`` is what the steps send or pass up."""
         transition = self.table[self.state].get(event)
         if transition is None:
@@ -79,17 +83,17 @@ class Machine:
             self.timers.clear()  # no timer outlives the state that set it, unless a step sets it again
         for step in steps:
             getattr(self, step)()
-        if state is State.TERMINATED:
+        if state is TransactionState.TERMINATED:
             self.user.terminated(self)
 
     def abandon(self) -> None:
         """End it from outside: nobody waits for it any more (§16.8, §9.1)."""
-        self.state = State.TERMINATED
+        self.state = TransactionState.TERMINATED
         self.timers.clear()
         self.user.terminated(self)
 
     def on_timer(self, name: str, now: float) -> None:
-        self.fire(cast(Event, name), now)
+        self.fire(cast(TransactionEvent, name), now)
 
     def start(self, timer: Timer, delay: float) -> None:
         self.user.timers.start(self, timer, self.now + delay)
