@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from edge.providers.leg_token import (
     BadLegToken,
+    LegToPhone,
+    LegToProvider,
     Sealer,
-    ToPhone,
-    ToProvider,
     open_call_id,
     open_contact,
     seal_call_id,
@@ -56,8 +56,8 @@ def number(cseq: int, base: int, attempt: int) -> int:
 
 def request_out(
     incoming: Incoming,
-    way: ToProvider,
-    phone: ToPhone,
+    way: LegToProvider,
+    phone: LegToPhone,
     uri: str,
     branch: str,
     attempt: int,
@@ -102,7 +102,7 @@ def request_out(
 
 
 def response_in(
-    response: Response, incoming: Incoming, way: ToProvider, phone_flow: Flow, attempt: int, keys: Sealer
+    response: Response, incoming: Incoming, way: LegToProvider, phone_flow: Flow, attempt: int, keys: Sealer
 ) -> Response:
     """The provider's answer as the phone gets it."""
     headers = _answered(response, incoming)
@@ -125,7 +125,7 @@ def response_in(
     return Response(status, response.reason, [*headers, *ours, *rest], response.body)
 
 
-def route_for(way: ToProvider, phone_flow: Flow, call_id: str, keys: Sealer, tag: str) -> Header:
+def route_for(way: LegToProvider, phone_flow: Flow, call_id: str, keys: Sealer, tag: str) -> Header:
     """The Record-Route by which the phone's later requests find the provider, whose tag is ``tag``."""
     user = seal_way(way, call_id, keys, tag)
     return ("record-route", f"Record-Route: <sip:{user}@{phone_flow.sent_by}{phone_flow.uri_transport};lr>")
@@ -166,7 +166,9 @@ def routes_of(response: Response) -> list[Header]:
 # From the provider to the phone
 
 
-def request_in(incoming: Incoming, way: ToProvider, phone: ToPhone, uri: str, branch: str, keys: Sealer) -> Request:
+def request_in(
+    incoming: Incoming, way: LegToProvider, phone: LegToPhone, uri: str, branch: str, keys: Sealer
+) -> Request:
     """What the phone gets of a provider's request. ``way`` is where the phone's own requests shall go."""
     request = incoming.request
     flow = phone.flow
@@ -191,7 +193,9 @@ def request_in(incoming: Incoming, way: ToProvider, phone: ToPhone, uri: str, br
     return Request(request.method, uri, _sized(headers, request.body), request.body)
 
 
-def response_out(response: Response, incoming: Incoming, phone: ToPhone, provider_flow: Flow, keys: Sealer) -> Response:
+def response_out(
+    response: Response, incoming: Incoming, phone: LegToPhone, provider_flow: Flow, keys: Sealer
+) -> Response:
     """The phone's answer as the provider gets it."""
     headers = _answered(response, incoming)
     if 100 < response.status < 300 and (contact := _contact(response)):
@@ -210,7 +214,7 @@ def _published(message: Request | Response, phone_flow: Flow) -> bytes:
     return published(message.body, message.get("content-type") or "", phone_flow.host)
 
 
-def _seen_contact(way: ToProvider, phone_flow: Flow, call_id: str, keys: Sealer, tag: str) -> str:
+def _seen_contact(way: LegToProvider, phone_flow: Flow, call_id: str, keys: Sealer, tag: str) -> str:
     """The Contact that the phone gets for the provider's. Where the next provider stands in its place, the URI has to
     be enough by itself."""
     if phone_flow.internal:
@@ -218,14 +222,14 @@ def _seen_contact(way: ToProvider, phone_flow: Flow, call_id: str, keys: Sealer,
     return _uri(seal_contact(way.contact, way.attempt, call_id, keys), phone_flow)
 
 
-def contact_for(phone: ToPhone, provider_flow: Flow, call_id: str, keys: Sealer, contact: str = "") -> str:
+def contact_for(phone: LegToPhone, provider_flow: Flow, call_id: str, keys: Sealer, contact: str = "") -> str:
     """The Contact URI that a provider gets for a phone; ``contact`` is the phone's own."""
     if contact:
         phone = replace(phone, contact=contact)
     return _uri(seal_way(phone, call_id, keys), provider_flow)
 
 
-def phone_call_id(call_id: str, phone: ToPhone, keys: Sealer) -> str:
+def phone_call_id(call_id: str, phone: LegToPhone, keys: Sealer) -> str:
     """The Call-ID by which the phone knows the call. Raises BadLegToken."""
     return open_call_id(call_id, keys) if phone.translated else call_id
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edge.providers.leg import provider_uri, request_in, request_out
-from edge.providers.leg_token import ToPhone, ToProvider
+from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.messages import forward_request
+from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.stack.flow_token import Destination
 from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
@@ -21,11 +22,11 @@ class Ack:
     """Sent on the flow of its token, or once more on the binding's present flow if that is dead. ``timers`` is read by
     the TimerHeap."""
 
-    def __init__(self, stack: Stack, incoming: Incoming, destination: Destination | ToProvider | ToPhone) -> None:
+    def __init__(self, stack: Stack, incoming: Incoming, destination: DialogTarget) -> None:
         self._stack = stack
         self._incoming = incoming
         self._destination = destination
-        self._binding = "" if isinstance(destination, ToProvider) else destination.binding
+        self._binding = "" if isinstance(destination, LegToProvider) else destination.binding
         self.flow = stack.bindings.present_flow(self._binding) or destination.flow
         self.key: tuple[str, ...] = ()
         self.timers: dict[str, int] = {}
@@ -45,12 +46,12 @@ class Ack:
         if isinstance(destination, Destination):
             return forward_request(request, request.uri, self.flow, branch, incoming.max_forwards, [])
         keys = self._stack.fleet.tokens
-        if isinstance(destination, ToPhone):
-            way = ToProvider(destination.provider, incoming.flow, 0, "", 0, False)
+        if isinstance(destination, LegToPhone):
+            way = LegToProvider(destination.provider, incoming.flow, 0, "", 0, False)
             return request_in(incoming, way, replace(destination, flow=self.flow), destination.contact, branch, keys)
         uri = destination.contact or provider_uri(incoming.uri.user, incoming.call_id, keys)
         routes = [("route", f"Route: {route}") for route in destination.routes]
-        phone = ToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)
+        phone = LegToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)
         return request_out(incoming, destination, phone, uri, branch, 0, routes, keys)
 
     def fail(self, now: float) -> None:

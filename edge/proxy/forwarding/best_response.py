@@ -11,12 +11,12 @@ _CHALLENGES = ("www-authenticate", "proxy-authenticate")
 _PREFERRED = (401, 407, 415, 420, 484)  # these tell the caller what to do
 
 
-def best_of(branches: Sequence[Branch]) -> Branch:
+def best_branch(branches: Sequence[Branch]) -> Branch:
     """Of those that have a final response."""
     return min((branch for branch in branches if branch.response is not None), key=_rank)
 
 
-def answer_of(best: Branch, branches: Sequence[Branch]) -> Response:
+def best_response(best: Branch, branches: Sequence[Branch]) -> Response:
     """What the caller gets of ``best``, and of the others' challenges."""
     assert best.response is not None
     answer = best.answer(best.response)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from edge.providers.agent import Agent
-from edge.providers.leg_token import ToPhone, ToProvider
 from edge.proxy.forwarding.ack import Ack
 from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.forwarding.messages import drop_private
 from edge.proxy.forwarding.provider_branch import BranchMaker
+from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.forwarding.response_context import Decider, ResponseContext
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.stack.answers import Upstream, respond
@@ -37,7 +37,7 @@ class Forwarder:
         self._attend(incoming, context, now)
         return context
 
-    def in_dialog(self, incoming: Incoming, destination: Destination | ToProvider | ToPhone | None, now: float) -> None:
+    def in_dialog(self, incoming: Incoming, destination: DialogTarget | None, now: float) -> None:
         """Send a request on in its dialog. Raises Fault."""
         if any(key in incoming.first for key in _PRIVATE):
             drop_private(incoming.request, self._stack.fleet)
@@ -54,9 +54,7 @@ class Forwarder:
         self._attend(incoming, context, now)
         context.forward_in_dialog(now)
 
-    def own(
-        self, incoming: Incoming, upstream: Upstream, destination: Destination | ToProvider | ToPhone, now: float
-    ) -> None:
+    def own(self, incoming: Incoming, upstream: Upstream, destination: DialogTarget, now: float) -> None:
         """Send a request of ours on in a dialog of others; ``upstream`` gets its responses, and reports what came of
         it."""
         context = ResponseContext(
@@ -64,7 +62,7 @@ class Forwarder:
         )
         context.forward_in_dialog(now)
 
-    def ack(self, incoming: Incoming, destination: Destination | ToProvider | ToPhone, now: float) -> None:
+    def ack(self, incoming: Incoming, destination: DialogTarget, now: float) -> None:
         """Send the ACK of a 2xx on: no transaction, no answer (§16.6 end, §17)."""
         drop_private(incoming.request, self._stack.fleet)
         Ack(self._stack, incoming, destination).send(now)

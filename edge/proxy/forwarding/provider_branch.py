@@ -15,10 +15,11 @@ from edge.providers.leg import (
     response_out,
     routes_of,
 )
-from edge.providers.leg_token import ToPhone, ToProvider
+from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.branch import Branch, BranchContext
+from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.forwarding.spirals import Spirals
-from edge.proxy.stack.flow_token import Destination, TokenKeys
+from edge.proxy.stack.flow_token import TokenKeys
 from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow, ServerAddress
 from edge.sip.message import Header, Request, Response, header_of
@@ -34,7 +35,7 @@ class ProviderBranch(Branch):
     """From a phone to a provider: a new call with ``target.provider``, or with ``way`` a request in one."""
 
     def __init__(
-        self, stack: Stack, context: BranchContext, target: Target, agent: Agent, way: ToProvider | None
+        self, stack: Stack, context: BranchContext, target: Target, agent: Agent, way: LegToProvider | None
     ) -> None:
         super().__init__(stack, context, target)
         self._agent = agent
@@ -78,7 +79,7 @@ class ProviderBranch(Branch):
             flow = Flow(address, local, transport, ip, port, 0)
             there = context.references()[0]
             # Of a call that comes back from a challenge the numbers go on.
-            way = self._way = ToProvider(
+            way = self._way = LegToProvider(
                 leg.id,
                 flow,
                 incoming.cseq - 1,
@@ -99,12 +100,12 @@ class ProviderBranch(Branch):
         if len(self._servers) > 1 or (leg is not None and (context.has_more or self.target.instead)):
             self.stack.timers.start(self, "patience", now + _PATIENCE)
 
-    def _phone_side(self, way: ToProvider) -> ToPhone:
+    def _phone_side(self, way: LegToProvider) -> LegToPhone:
         """Where the provider's requests in this call go."""
         flow = self.context.incoming.flow
         binding = self.stack.bindings.first_on(flow)
         back = replace(way, contact="") if flow.internal else None
-        return ToPhone(way.provider, flow, binding, "", way.tenant, way.started, way.transfers, way.translated, back)
+        return LegToPhone(way.provider, flow, binding, "", way.tenant, way.started, way.transfers, way.translated, back)
 
     @property
     def _keys(self) -> TokenKeys:
@@ -245,8 +246,8 @@ class PhoneBranch(Branch):
         stack: Stack,
         context: BranchContext,
         target: Target,
-        way: ToProvider,
-        phone: ToPhone | None = None,
+        way: LegToProvider,
+        phone: LegToPhone | None = None,
         wanted: Target | None = None,
     ) -> None:
         super().__init__(stack, context, target, wanted)
@@ -259,7 +260,7 @@ class PhoneBranch(Branch):
             phone = replace(self._phone, flow=flow)
         else:
             routes = context.incoming.request.split_values("record-route")
-            phone = ToPhone(
+            phone = LegToPhone(
                 way.provider, flow, target.binding, target.uri, way.tenant, way.started, way.transfers, False,
                 replace(way, routes=tuple(routes)) if flow.internal else None,
             )  # fmt: skip
@@ -286,14 +287,14 @@ class BranchMaker:
         self,
         context: BranchContext,
         target: Target,
-        destination: Destination | ToProvider | ToPhone | None,
-        from_provider: ToProvider | None,
+        destination: DialogTarget | None,
+        from_provider: LegToProvider | None,
     ) -> Branch:
         """``destination`` is where a request in a dialog goes; ``from_provider`` leads back to the provider that a call
         came from."""
         stack, flow = self._stack, context.incoming.flow
-        if isinstance(destination, ToPhone):
-            way = ToProvider(destination.provider, flow, 0, "", 0, destination.transfers)
+        if isinstance(destination, LegToPhone):
+            way = LegToProvider(destination.provider, flow, 0, "", 0, destination.transfers)
             return PhoneBranch(stack, context, target, way, destination)
         if from_provider is not None:
             around = target
@@ -302,7 +303,7 @@ class BranchMaker:
             back = context.references()[1]
             way = replace(from_provider, tenant=back.tenant, started=back.started)
             return PhoneBranch(stack, context, around, way, wanted=target)
-        if target.provider is not None or isinstance(destination, ToProvider):
-            way_out = destination if isinstance(destination, ToProvider) else None
+        if target.provider is not None or isinstance(destination, LegToProvider):
+            way_out = destination if isinstance(destination, LegToProvider) else None
             return ProviderBranch(stack, context, target, self._agent, way_out)
         return Branch(stack, context, target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge.providers.leg import provider_uri
-from edge.providers.leg_token import BadLegToken, ToPhone, ToProvider, open_way
+from edge.providers.leg_token import BadLegToken, LegToPhone, LegToProvider, open_way
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import BadToken, Destination
 from edge.sip.errors import ParseError
@@ -13,6 +13,8 @@ from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Header, Request
 from edge.sip.uri import DEFAULT_PORT, Uri
 
+DialogTarget = Destination | LegToProvider | LegToPhone
+"""Where a request in a dialog goes, as a token says: to a flow, or across a border to a provider or a phone."""
 _IN_CALLS = frozenset(("INVITE", "ACK", "BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY"))
 
 
@@ -21,17 +23,17 @@ def record_route(flow: Flow, token: str) -> Header:
     return ("record-route", f"Record-Route: <sip:{token}@{flow.sent_by}{flow.uri_transport};lr>")
 
 
-def destination_of(incoming: Incoming, fleet: Fleet) -> Destination | ToProvider | ToPhone | None:
+def destination_of(incoming: Incoming, fleet: Fleet) -> DialogTarget | None:
     """Where the tokens in a request's Route or Request-URI lead; None without any. Raises Fault."""
     found = take_routes(incoming, fleet) if "route" in incoming.first else None
-    if isinstance(found, ToProvider):
+    if isinstance(found, LegToProvider):
         _check_contact(incoming, fleet)
     if found is None and incoming.to_tag and incoming.uri.host in fleet.addresses:
         try:
             found = open_way(incoming.uri.user, incoming.call_id, fleet.tokens, incoming.to_tag)
         except BadLegToken:
             raise Fault(481) from None
-        if isinstance(found, ToProvider):
+        if isinstance(found, LegToProvider):
             if not (found.contact and incoming.flow.internal):
                 raise Fault(481)
             _check_method(incoming)
@@ -52,7 +54,7 @@ def _check_method(incoming: Incoming) -> None:
         raise Fault(405, "Method Not Allowed: not in a call through a provider")
 
 
-def take_routes(incoming: Incoming, fleet: Fleet) -> Destination | ToProvider | ToPhone | None:
+def take_routes(incoming: Incoming, fleet: Fleet) -> DialogTarget | None:
     """Strip the Route values that are ours off the front, and give the flow that the last of them names.
 
     A token counts only in a request with a To tag. None where no token was found. Raises Fault: 403 for a token that
@@ -60,7 +62,7 @@ def take_routes(incoming: Incoming, fleet: Fleet) -> Destination | ToProvider | 
     """
     request = incoming.request
     _undo_strict_routing(incoming, fleet)
-    destination: Destination | ToProvider | ToPhone | None = None
+    destination: DialogTarget | None = None
     index = 0
     headers = request.headers
     while index < len(headers):
@@ -92,7 +94,7 @@ def _read(line: str) -> tuple[list[str], list[Uri]]:
         raise Fault(400, f"Bad Request: {error}") from error
 
 
-def _open(uri: Uri, incoming: Incoming, fleet: Fleet) -> Destination | ToProvider | ToPhone:
+def _open(uri: Uri, incoming: Incoming, fleet: Fleet) -> DialogTarget:
     call_id = incoming.call_id
     try:
         way = open_way(uri.user, call_id, fleet.tokens, incoming.to_tag)

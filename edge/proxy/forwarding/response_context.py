@@ -23,12 +23,13 @@ from enum import Enum
 from typing import Literal, Protocol
 
 from edge.providers.leg import phone_call_id
-from edge.providers.leg_token import ToPhone, ToProvider
-from edge.proxy.forwarding.best_response import answer_of, best_of
+from edge.providers.leg_token import LegToPhone, LegToProvider
+from edge.proxy.forwarding.best_response import best_branch, best_response
 from edge.proxy.forwarding.branch import Branch
 from edge.proxy.forwarding.call_record import CallRecord, Parties, report_end
 from edge.proxy.forwarding.early_media import ringing
 from edge.proxy.forwarding.provider_branch import BranchMaker
+from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.forwarding.target_set import TargetSet, instead
 from edge.proxy.stack.answers import Upstream, refuse, reject, respond, unavailable
 from edge.proxy.stack.flow_token import CallReference, Destination
@@ -125,7 +126,7 @@ class ResponseContext:
         upstream: Upstream,
         parties: Parties = Parties(),  # noqa: B008 - immutable
         decider: Decider | None = None,
-        destination: Destination | ToProvider | ToPhone | None = None,
+        destination: DialogTarget | None = None,
         outcome: int = 0,
         reports: bool = True,
     ) -> None:
@@ -149,7 +150,9 @@ class ResponseContext:
         self._branches: list[Branch] = []
         self._stage_from = 0  # the first of the present stage's branches
         self._located = False  # whether the binding's present flow has been asked for
-        self._from_provider = ToProvider(parties.provider, incoming.flow, 0, "", 0, False) if parties.provider else None
+        self._from_provider = (
+            LegToProvider(parties.provider, incoming.flow, 0, "", 0, False) if parties.provider else None
+        )
         self._call = _reference(destination)
         self._record: CallRecord | None = None
 
@@ -260,7 +263,7 @@ class ResponseContext:
         uri, binding = self.incoming.request.uri, ""
         if isinstance(destination, Destination):
             binding = destination.binding
-        elif isinstance(destination, ToPhone):
+        elif isinstance(destination, LegToPhone):
             binding, uri = destination.binding, destination.contact
         self._try([Target(uri=uri, flow=destination.flow, binding=binding)], now)
 
@@ -406,20 +409,20 @@ class ResponseContext:
         self.timers.pop("stage", None)
         if self._state is ContextState.TAKEN:
             return  # that goes on once its record is safe
-        self._targets.failed(best_of(self._branches[self._stage_from :]).status)
+        self._targets.failed(best_branch(self._branches[self._stage_from :]).status)
         if not self._try_next(now):
             self._conclude(now)
 
     # Answering
 
     def _answer_best(self, now: float) -> None:
-        best = best_of(self._branches)
+        best = best_branch(self._branches)
         if self._state is ContextState.GIVEN_UP and best.status < 600:
             self._refuse(487, now, self.why)
         elif best.status == 408 and not self.invite:
             self._refuse(480, now)
         else:
-            answer = answer_of(best, self._branches)
+            answer = best_response(best, self._branches)
             self._note_refusal(answer.status, now, answer.get("reason") or "")
             self._upstream.respond(answer, now)
 
@@ -473,26 +476,26 @@ class ResponseContext:
     def _note_failure(self, status: int, reason: str, now: float, given_up: bool) -> None:
         if self._record is not None:
             over = [branch for branch in self._branches if branch.response is not None]
-            best = best_of(over) if over else None
+            best = best_branch(over) if over else None
             self._record.failed(status, reason, best, self._branches, given_up, now)
 
     def _note_end(self, status: int, now: float) -> None:
         """The request was answered: if it is a BYE, its call is over."""
         if self._reports and self.incoming.request.method == "BYE":
             call_id = self.incoming.call_id
-            if isinstance(self._destination, ToPhone):
+            if isinstance(self._destination, LegToPhone):
                 call_id = phone_call_id(call_id, self._destination, self._stack.fleet.tokens)
             report_end(self._stack, self.incoming, call_id, self._call, status, now)
 
 
-def _reference(destination: Destination | ToProvider | ToPhone | None) -> CallReference:
+def _reference(destination: DialogTarget | None) -> CallReference:
     """The call that a token's request is of."""
     match destination:
         case Destination():
             return destination.call
-        case ToPhone():
+        case LegToPhone():
             return CallReference(destination.tenant, destination.started, destination.translated)
-        case ToProvider():
+        case LegToProvider():
             return CallReference(destination.tenant, destination.started, not destination.translated)
         case _:
             return CallReference()
