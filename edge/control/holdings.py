@@ -2,6 +2,23 @@
 
 Times are monotonic seconds. A lease lasts here from the *sending* of the heartbeat that renewed it, less a margin for
 clocks that run at different rates; the control plane counts from when that heartbeat arrived. So it ends here first.
+
+Theory of operation. Having a lease and having the address's packets are two things. An edge asks for an address in a
+heartbeat (``asks``) and gets a lease with an epoch (``learn``); the address then has to be moved here: by the control
+plane (driver "ec2"), or by this machine (``Place``, for "hook" and "l2", tried again until it works or somebody else
+shall try). Once it is here it is ``Gained``, and served. It is ``Lost`` when the control plane or a peer with a
+higher epoch says that somebody else has it. What keeps two edges from serving one address at once depends on what it
+fences:
+
+- packets of phones go where the IP is, so with "ec2" and "hook" the IP's place is the fence, and an edge that can't
+  renew its lease goes on serving, even started anew in the dark (``resume``). With "l2" nothing tells the two apart
+  but the deadline: past it the address is given up (``due``, ``until``);
+- REGISTERs to providers are fenced by nothing outside, so they go out only between ``exclusive_at``, when no lease of
+  before can last any longer, and the deadline.
+
+An address is asked for if it is the edge's own, if its holder hands it over (with a consent that stands for a while),
+or if its holder is neither linked nor renews: the control plane decides whether that is so. One at a time, so that
+several survivors get some each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,20 @@
-"""Grants: what lets this edge verify an account's credentials by itself."""
+"""Grants: what lets this edge verify an account's credentials by itself.
+
+Theory of operation. The first REGISTER of a phone is decided by the control plane. Its acceptance brings a grant: the
+account's HA1 hashes, as of a version of the account. From then on the edge answers refreshes itself, and, while the
+control plane can't be reached, lets the account register and call. So a grant must not outlive what it rests on:
+
+- the change feed names accounts that have changed, with their version: a grant of an older version goes. It may not
+  have come yet (it was decided in a Region that the change hadn't reached), so revocations are remembered, and a
+  grant that is older than the last one for its AOR isn't taken;
+- a tenant that is suspended loses all its grants, and gets none for as long as a decision from before may be under
+  way;
+- where the feed has a gap, all of them go: each phone is decided once more;
+- a grant that nobody has used for as long as the edge may go on in the dark is dropped.
+
+Whether the control plane has been heard lately enough for a grant to count at all is the stack's to say
+(``informed_lately``). On disk a grant is encrypted: its hashes are as good as the password.
+"""
 
 from __future__ import annotations
 
