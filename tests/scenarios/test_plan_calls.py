@@ -213,10 +213,9 @@ def test_phones_then_the_other_provider_then_a_refusal(world, voip, other, phone
     answer(phones["bob"], bob, 180)
     answer(phones["carol"], carol, 486)
     out = rings(world, other)
-    assert out.get("diversion") == "<sip:4420@sip.voip.test>;reason=user-busy;counter=1" or "no-answer" in out.get(
-        "diversion"
-    )
-    assert out.get("history-info").startswith("<sip:4420@sip.voip.test?Reason=SIP%3Bcause%3D4")
+    # Of the two phones the busy one's refusal is the better response: somebody has made it (RFC 3261 §16.7 step 6).
+    assert out.get("diversion") == "<sip:4420@sip.voip.test>;reason=user-busy;counter=1"
+    assert out.get("history-info").startswith("<sip:4420@sip.voip.test?Reason=SIP%3Bcause%3D486>")
     assert out.get("x-why") == "night"
     answer(other, out, 486)
     final = world.wait(lambda: voip.agent.final(invite))
@@ -231,7 +230,7 @@ def test_a_made_up_name_gets_nobody_around(world, voip, other):
         "INVITE", f"sip:whoever@{node.address}:5060", headers=[f"Contact: {voip.agent.contact}"]
     )
     voip.send(invite.to_bytes())
-    assert world.wait(lambda: voip.agent.final(invite)).status in (403, 404)
+    assert world.wait(lambda: voip.agent.final(invite)).status == 404
 
 
 @pytest.mark.parametrize("status", [486, 503])
