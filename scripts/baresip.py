@@ -13,7 +13,7 @@ import wave
 from pathlib import Path
 from typing import Any
 
-from scripts.fleet import Account, Host
+from scripts.fleet_parts import Account, Host
 from scripts.processes import Processes, StartError, in_namespace, wait_for
 
 _MODULES = ("/usr/lib/baresip/modules", "/usr/lib/x86_64-linux-gnu/baresip/modules")

@@ -22,7 +22,7 @@ from edge.sip.headers import parse_digest
 from edge.sip.message import Response
 from edge.sip.parser import parse
 from lambdas.contract import Accept, Binding, Grant, RegisterQuestion, Route, Target, binding_id
-from scripts import bench_cost, bench_plans, bench_providers, bench_records, bench_refresh
+from scripts import bench_cost, bench_plans, bench_providers, bench_records, bench_refresh, bench_versus
 
 _PHONES = 5000  # enough that tables of Python's own are not what is measured
 ADDRESS, DOMAIN = "203.0.113.11", "example.com"
@@ -291,6 +291,17 @@ def cost(save: Annotated[bool, typer.Option(help="For scripts/cost to reckon wit
 def records(number: Annotated[int, typer.Option(help="Calls.")] = 10_000_000) -> None:
     """SQL over many records, and who stands out."""
     bench_records.records(_say, number)
+
+
+@app.command()
+def versus(
+    rev: Annotated[str, typer.Argument(help="The older commit.")],
+    cases: Annotated[
+        list[str] | None, typer.Argument(help="Cases, with their options in quotes; core if none.")
+    ] = None,
+) -> None:
+    """Other cases here and on an older commit in turn: is this tree as fast?"""
+    bench_versus.versus(rev, cases or ["core"])
 
 
 if __name__ == "__main__":

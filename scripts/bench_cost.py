@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import json
-import secrets
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scripts.fleet import DOMAIN, SIP, Account, Host, loopback_fleet
+from scripts.bench_fleet import tallied_fleet
+from scripts.fleet import DevelopmentFleet
+from scripts.fleet_parts import DOMAIN, SIP, Account, Host
 from scripts.processes import wait_for
 from scripts.tally import Tally
 from tests.support.socket_phone import SocketPhone, call, in_dialog
@@ -24,18 +24,8 @@ _HEADERS = 28  # octets of IP and UDP
 
 def cost(say: Callable[..., None], save: bool) -> None:
     """For each kind of event: invocations, read and write units. Heartbeats are subtracted."""
-    base = f"127.{1 + secrets.randbelow(250)}.{secrets.randbelow(250)}.1"
-    with tempfile.TemporaryDirectory() as directory:
-        fleet = loopback_fleet(Path(directory), base, 1)
-        tables, control = Tally(base, fleet.endpoint), Tally(base, fleet.api_url)
-        fleet.control_endpoint = tables.url
-        fleet.edges[0].settings["control"] = [control.url]
-        try:
-            fleet.start()
-            found, octets = _events(fleet, tables, control)
-        finally:
-            fleet.stop()
-            tables.stop(), control.stop()
+    with tallied_fleet() as (fleet, tables, control):
+        found, octets = _events(fleet, tables, control)
     for name, one in found.items():
         for unit, value in one.items():
             say(name, value, unit)
@@ -46,7 +36,9 @@ def cost(say: Callable[..., None], save: bool) -> None:
         MEASURED.write_text(json.dumps(measured, indent=1) + "\n")
 
 
-def _events(fleet: Any, tables: Tally, control: Tally) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+def _events(
+    fleet: DevelopmentFleet, tables: Tally, control: Tally
+) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
     tables.take_units(), control.take()
     time.sleep(10)
     beats = _sum(control.take(), "/edge/heartbeat")
@@ -58,7 +50,7 @@ def _events(fleet: Any, tables: Tally, control: Tally) -> tuple[dict[str, dict[s
         tables.take_units(), control.take()
         for _ in range(_TIMES):
             work()
-        wait_for("the reports to be delivered", lambda: fleet.health(fleet.edges[0])["journal"] == 0, 30)
+        wait_for("the reports to be delivered", lambda: fleet.client.health(fleet.edges[0])["journal"] == 0, 30)
         asked, units = control.take(), tables.take_units()
         beats = _sum(asked, "/edge/heartbeat")
         found[name] = {
@@ -96,14 +88,14 @@ def _events(fleet: Any, tables: Tally, control: Tally) -> tuple[dict[str, dict[s
     measure("refresh", lambda: _is(alice.register(), 200))
     measure("answered call", answered)
     measure("call that nobody takes", busy)
-    fleet.api("PATCH", f"/v1/accounts/alice@{DOMAIN}", {"limits": {"concurrent_calls": 100}})
+    fleet.client.api("PATCH", f"/v1/accounts/alice@{DOMAIN}", {"limits": {"concurrent_calls": 100}})
     measure("answered call of an account with limits", answered)
     for phone in (alice, bob):
         phone.socket.close()
     return found, octets
 
 
-def _phone(fleet: Any, user: str) -> SocketPhone:
+def _phone(fleet: DevelopmentFleet, user: str) -> SocketPhone:
     edge = fleet.edges[0]
     account: Account = fleet.accounts[user]
     made = SocketPhone(account, DOMAIN, Host(edge.host.address), (edge.address, SIP))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import resource
-import secrets
 import statistics
 import tempfile
 import time
@@ -17,7 +16,9 @@ from lambdas.api.judging import judge
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.wizard import Call, evaluate
 from lambdas.sandbox.client import Sandbox
-from scripts.fleet import DOMAIN, SIP, Account, Host, loopback_fleet
+from scripts.bench_fleet import random_base
+from scripts.fleet import loopback_fleet
+from scripts.fleet_parts import DOMAIN, SIP, Account, Host
 from tests.support.socket_phone import SocketPhone
 
 _AT = 1_772_452_800.0
@@ -82,21 +83,21 @@ def _children() -> float:
 
 def _decisions(say: Callable[..., None], rules: int, calls: int) -> None:
     """Calls to accounts that differ in their plan only, in turn: from INVITE to refusal."""
-    base = f"127.{1 + secrets.randbelow(250)}.{secrets.randbelow(250)}.1"
+    base = random_base()
     with tempfile.TemporaryDirectory() as directory:
         fleet = loopback_fleet(Path(directory), base, 1)
         try:
             fleet.start()
-            owner = fleet.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
+            owner = fleet.client.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
             example = {"caller": "+1", "called": f"x@{DOMAIN}", "at": "2026-03-02T12:00:00Z"}
             script = _SCRIPT.replace('return then(ring("desk"', 'return as_dialled()\n    return then(ring("desk"')
             for name, plan in (
                 ("rules", _rules(rules, {"as_dialled": True}).model_dump(mode="json", exclude_defaults=True)),
                 ("script", {"script": script, "lists": {"pests": ["+44*"]}, "examples": [example]}),
             ):
-                fleet.api("POST", f"/v1/plans/{name}/versions?tenant={owner}", {"plan": plan, "publish": True})
-            for user, plan in (("bob", ""), ("carol", "rules"), ("dave", "script")):
-                fleet.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": plan})
+                fleet.client.api("POST", f"/v1/plans/{name}/versions?tenant={owner}", {"plan": plan, "publish": True})
+            for user, name in (("bob", ""), ("carol", "rules"), ("dave", "script")):
+                fleet.client.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": name})
             account: Account = fleet.accounts["alice"]
             with SocketPhone(account, DOMAIN, Host(base), (fleet.edges[0].address, SIP)) as alice:
                 taken: dict[str, list[float]] = {"bob": [], "carol": [], "dave": []}

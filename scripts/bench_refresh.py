@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from scripts.fleet import DOMAIN, SIP, Account, Host, loopback_fleet
+from scripts.bench_fleet import tallied_fleet
+from scripts.fleet import DevelopmentFleet
+from scripts.fleet_parts import DOMAIN, SIP, Account, Edge
 from scripts.tally import Tally
 from tests.support.socket_phone import SocketPhone
 
@@ -26,33 +26,21 @@ def refresh(
     refreshes: Annotated[int, typer.Option(help="Refreshes, all phones together.")] = 1000,
 ) -> None:
     """Refreshes of unchanged bindings, and for comparison registrations that have to be decided."""
-    base = f"127.{1 + secrets.randbelow(250)}.{secrets.randbelow(250)}.1"
-    with tempfile.TemporaryDirectory() as directory:
-        fleet = loopback_fleet(Path(directory), base, 1)
+    with tallied_fleet() as (fleet, tables, control):
         edge = fleet.edges[0]
-        tables = Tally(base, fleet.endpoint)
-        control = Tally(base, fleet.api_url)
-        fleet.control_endpoint = tables.url
-        edge.settings["control"] = [control.url]
-        try:
-            fleet.start()
-            ready = [_phone(fleet, edge, base, number) for number in range(phones)]
-            for phone in ready:
-                assert phone.register() == 200
-            for case, prepare in (("unchanged", lambda phone: None), ("moved", _move)):
-                _measure(say, fleet, edge, ready, refreshes, tables, control, case, prepare)
-            for phone in ready:
-                phone.socket.close()
-        finally:
-            fleet.stop()
-            for tally in (tables, control):
-                tally.stop()
+        ready = [_phone(fleet, edge, number) for number in range(phones)]
+        for phone in ready:
+            assert phone.register() == 200
+        for case, prepare in (("unchanged", lambda phone: None), ("moved", _move)):
+            _measure(say, fleet, edge, ready, refreshes, tables, control, case, prepare)
+        for phone in ready:
+            phone.socket.close()
 
 
-def _phone(fleet: Any, edge: Any, base: str, number: int) -> SocketPhone:
-    made = fleet.api("POST", "/v1/accounts", {"username": f"u{number}", "domain": DOMAIN})
+def _phone(fleet: DevelopmentFleet, edge: Edge, number: int) -> SocketPhone:
+    made = fleet.client.api("POST", "/v1/accounts", {"username": f"u{number}", "domain": DOMAIN})
     account = Account(made["aor"], made["username"], made["password"])
-    phone = SocketPhone(account, DOMAIN, Host(base), (edge.address, SIP))
+    phone = SocketPhone(account, DOMAIN, edge.host, (edge.address, SIP))
     phone.agent.host = "10.0.0.9"  # its Contact: it believes itself behind a NAT
     phone.agent.instance = f"urn:uuid:{number}"
     return phone
@@ -64,8 +52,8 @@ def _move(phone: SocketPhone) -> None:
 
 def _measure(
     say: Callable[..., None],
-    fleet: Any,
-    edge: Any,
+    fleet: DevelopmentFleet,
+    edge: Edge,
     phones: list[SocketPhone],
     refreshes: int,
     tables: Tally,

@@ -21,12 +21,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from scripts.fleet import DOMAIN, PREFIX, SIP, DevelopmentFleet, Edge, development_client
+from scripts.fleet import DevelopmentFleet
+from scripts.fleet_parts import DOMAIN, PREFIX, SIP, Edge, development_client
 from scripts.processes import StartError, in_namespace, wait_for
 from tests.support.cloudlab import CloudLab
 from tests.support.socket_phone import SocketPhone, call, in_dialog
@@ -217,7 +219,7 @@ def _provision(fleet: DevelopmentFleet, ledger: Ledger, stop: threading.Event) -
     while not stop.wait(2):
         name = f"new-{secrets.token_hex(4)}"
         try:
-            status, _ = fleet.request("POST", "/v1/accounts", {"username": name, "domain": DOMAIN})
+            status, _ = fleet.client.request("POST", "/v1/accounts", {"username": name, "domain": DOMAIN})
         except (OSError, ValueError):
             ledger.did("provision", "no answer")
             continue
@@ -240,7 +242,7 @@ def chaos(
             disk = Path(scratch) / f"disk-{edge.id}"
             disk.mkdir()
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", disk], check=True)
-            stack.callback(subprocess.run, ["umount", "--lazy", disk], check=False)
+            stack.callback(partial(subprocess.run, ["umount", "--lazy", disk], check=False))
             edge.settings["state_dir"] = str(disk)
         stack.callback(fleet.stop)
         fleet.start()
@@ -286,17 +288,22 @@ def _records(endpoint: str) -> Counter[str]:
     return Counter(item["call_id"]["S"] for item in items if item["sk"]["S"].endswith("#answered"))
 
 
+def _delivered(fleet: DevelopmentFleet, edge: Edge) -> bool:
+    """Whether nothing is left in an edge's journal."""
+    return (fleet.client.health(edge) or {}).get("journal") == 0
+
+
 def _lost(fleet: DevelopmentFleet, ledger: Ledger, phones: dict[str, SocketPhone]) -> dict[str, int]:
     """What was acknowledged and can't be found. The phones registered within the last seconds, so all are bound."""
     for edge in fleet.edges:
         with contextlib.suppress(StartError):
-            wait_for(f"{edge.id}'s journal", lambda edge=edge: (fleet.health(edge) or {}).get("journal") == 0, 60)  # type: ignore[misc]
+            wait_for(f"{edge.id}'s journal", partial(_delivered, fleet, edge), 60)
     bound = 0
     for user in phones:
-        bindings = fleet.api("GET", f"/v1/accounts/{user}@{DOMAIN}/bindings")
+        bindings = fleet.client.api("GET", f"/v1/accounts/{user}@{DOMAIN}/bindings")
         bound += bool(bindings)
     records = in_namespace(fleet.control.namespace, lambda: _records(fleet.endpoint))
-    missing = [account for account in ledger.accounts if fleet.request("GET", f"/v1/accounts/{account}")[0] != 200]
+    missing = [name for name in ledger.accounts if fleet.client.request("GET", f"/v1/accounts/{name}")[0] != 200]
     for phone in phones.values():
         phone.socket.close()
     return {

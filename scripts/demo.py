@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.baresip import Baresip
-from scripts.fleet import ROOT, Account, Host
+from scripts.fleet_parts import ROOT, Account, Host
 from scripts.processes import StartError
 
 

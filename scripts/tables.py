@@ -19,15 +19,26 @@ def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.ScalarNode):
         return {suffix: loader.construct_scalar(node)}
     if isinstance(node, yaml.SequenceNode):
-        return {suffix: loader.construct_sequence(node, deep=True)}
+        parts = loader.construct_sequence(node, deep=True)
+        return {suffix: _filled(*parts) if suffix == "Sub" else parts}
+    assert isinstance(node, yaml.MappingNode)
     return {suffix: loader.construct_mapping(node, deep=True)}
+
+
+def _filled(text: str, names: dict[str, Any]) -> str | list[Any]:
+    """What ``!Sub [text, names]`` stands for; names that aren't themselves a text are left as they are."""
+    for name, value in names.items():
+        if not isinstance(value.get("Sub"), str):
+            return [text, names]
+        text = text.replace(f"${{{name}}}", value["Sub"])
+    return text
 
 
 _Loader.add_multi_constructor("!", _short_form)
 
 
 def load_template() -> dict[str, Any]:
-    """``template.yaml`` with its short forms unresolved."""
+    """``template.yaml`` with its short forms unresolved, but for names within a ``!Sub``."""
     template: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - a SafeLoader with tags
     return template
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import http.server
 import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,8 +51,8 @@ ROOT = Path(__file__).parent.parent.parent
 SAM = ROOT / ".venv" / "tools" / "bin" / "sam"
 LINT = ROOT / ".venv" / "tools" / "bin" / "cfn-lint"
 STACK = "sipwizard-test"
-EDGES = [
-    "Edges=2", "EdgeProgram=https://example.com/sipwizard.tar.gz", "EdgeAddressA=203.0.113.21", "EdgeAddressB=203.0.113.22",
+OVERRIDES = [
+    "ProvisioningConcurrency=0", "Edges=2", "EdgeProgram=https://example.com/sipwizard.tar.gz", "EdgeAddressA=203.0.113.21", "EdgeAddressB=203.0.113.22",
 ]  # fmt: skip
 
 
@@ -112,8 +114,8 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """Copied, built and deployed with nothing changed but the host's architecture and Python, and with two edges; their
-    addresses are given since MiniStack makes no Elastic IPs."""
+    """Copied, built and deployed with nothing changed but the host's architecture and Python, as in a new account, and
+    with two edges; their addresses are given since MiniStack makes no Elastic IPs."""
     scratch = tmp_path_factory.mktemp("deploy")
     for name in ("template.yaml", "samconfig.toml"):
         shutil.copy(ROOT / name, scratch)
@@ -150,7 +152,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         processes.wait_until("ministack", answers, 30)
         architecture = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
         runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        overrides = ["--parameter-overrides", f"Architecture={architecture}", f"Runtime={runtime}", *EDGES]
+        overrides = ["--parameter-overrides", f"Architecture={architecture}", f"Runtime={runtime}", *OVERRIDES]
         _sam("build", *overrides, cwd=scratch)
         _sam("deploy", "--stack-name", STACK, *overrides, cwd=scratch, AWS_ENDPOINT_URL=endpoint)
         made = Deployed(endpoint, {})
@@ -170,6 +172,11 @@ def test_tables_are_made_as_the_template_says(deployed):
         assert table["KeySchema"] == definition["KeySchema"]
         made = {index["IndexName"] for index in table.get("GlobalSecondaryIndexes", [])}
         assert made == {index["IndexName"] for index in definition.get("GlobalSecondaryIndexes", [])}
+
+
+def test_an_account_that_has_nothing_to_reserve_can_have_it(deployed):
+    name = deployed.function("ProvisioningFunction")
+    assert "ReservedConcurrentExecutions" not in deployed.client("lambda").get_function_concurrency(FunctionName=name)
 
 
 def _edge_headers(identity: Identity, path: str, body: str) -> dict[str, str]:
@@ -385,3 +392,46 @@ def _enrol_as(deployed: Deployed, caller: str, key: str) -> tuple[int, dict[str,
     answer = json.loads(done["Payload"].read())
     body = base64.b64decode(answer["body"]) if answer["isBase64Encoded"] else answer["body"]
     return answer["statusCode"], json.loads(body)
+
+
+def test_deleting_the_stack_takes_the_status_page_away_first(deployed):
+    """MiniStack's stacks delete a bucket whatever is in it, so the function is also asked as CloudFormation asks it."""
+    answers: list[dict[str, Any]] = []
+
+    class Answered(http.server.BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            answers.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    store, formation = deployed.client("s3"), deployed.client("cloudformation")
+    (bucket,) = [one["Name"] for one in store.list_buckets()["Buckets"] if "status" in one["Name"].lower()]
+    for key in ("index.html", "status.json"):
+        store.put_object(Bucket=bucket, Key=key, Body=b"x")
+    with http.server.HTTPServer((fresh_base(), 0), Answered) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        asked = {"StackId": "s", "RequestId": "r", "LogicalResourceId": "StatusBucketContent", "RequestType": "Delete"}
+        asked["ResponseURL"] = f"http://{server.server_address[0]}:{server.server_port}/"
+        event = {**asked, "ResourceProperties": {"Bucket": bucket}}
+        done = deployed.client("lambda").invoke(
+            FunctionName=deployed.function("EmptyingFunction"), Payload=json.dumps(event).encode()
+        )
+        server.shutdown()
+    assert "FunctionError" not in done, done["Payload"].read()
+    assert [answer["Status"] for answer in answers] == ["SUCCESS"]
+    assert store.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    (stack,) = [one["StackId"] for one in formation.describe_stacks(StackName=STACK)["Stacks"]]
+    formation.delete_stack(StackName=STACK)
+
+    def gone() -> bool:
+        status = str(formation.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"])
+        assert "FAILED" not in status
+        return status == "DELETE_COMPLETE"
+
+    wait_for("the stack to be deleted", gone, 60)
+    events = formation.describe_stack_events(StackName=stack)["StackEvents"]
+    ended = [one["LogicalResourceId"] for one in events if one["ResourceStatus"] == "DELETE_COMPLETE"][::-1]
+    order = [ended.index(name) for name in ("StatusFunction", "StatusBucketContent", "StatusBucket")]
+    assert order == sorted(order)

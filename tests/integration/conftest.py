@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.fleet import CONTROL, DevelopmentFleet, loopback_fleet
+from scripts.fleet import DevelopmentFleet, loopback_fleet
+from scripts.fleet_parts import CONTROL
 from tests.support import permissions
 
 DevelopmentFleet.control_module = permissions.__name__

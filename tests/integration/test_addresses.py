@@ -10,7 +10,7 @@ import pytest
 from botocore.stub import Stubber
 
 from lambdas.repositories.addresses import Addresses
-from scripts.fleet import MINISTACK
+from scripts.fleet_parts import MINISTACK
 from scripts.processes import Processes
 from tests.integration.conftest import fresh_base
 

@@ -10,7 +10,8 @@ import threading
 import pytest
 
 from edge.sip.transaction.client import make_ack
-from scripts.fleet import DOMAIN, SIP, Account, Host, loopback_fleet
+from scripts.fleet import loopback_fleet
+from scripts.fleet_parts import DOMAIN, SIP, Account, Host
 from scripts.processes import wait_for
 from tests.integration.conftest import fresh_base
 from tests.support.dns_server import DnsServer
@@ -55,17 +56,17 @@ def fleet(tmp_path_factory, names):
 
 @pytest.fixture
 def owner(fleet):
-    return fleet.api("GET", f"/v1/accounts/bob@{DOMAIN}")["tenant"]
+    return fleet.client.api("GET", f"/v1/accounts/bob@{DOMAIN}")["tenant"]
 
 
 @pytest.fixture
 def bobs_plan(fleet, owner):
     def store(plan):
-        fleet.api("POST", f"/v1/plans/bobs/versions?tenant={owner}", {"plan": plan, "publish": True})
-        fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "bobs"})
+        fleet.client.api("POST", f"/v1/plans/bobs/versions?tenant={owner}", {"plan": plan, "publish": True})
+        fleet.client.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "bobs"})
 
     yield store
-    fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
+    fleet.client.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
 
 
 @pytest.fixture
@@ -108,7 +109,9 @@ def test_a_number_is_called_at_the_address_that_enum_has_for_it(fleet, owner, na
         in_dialog(alice, dialog, "INVITE", front)
         in_dialog(front, other, "BYE", alice)
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
-    record = wait_for("the call on record", lambda: [one for one in fleet.calls(owner, day) if one["ended"]], 10)[-1]
+    record = wait_for(
+        "the call on record", lambda: [one for one in fleet.client.calls(owner, day) if one["ended"]], 10
+    )[-1]
     # bob's plan has had it sent on: it counts to bob.
     assert (record["caller"], record["account"], record["ended_by"]) == (f"alice@{DOMAIN}", f"bob@{DOMAIN}", "called")
 
@@ -137,7 +140,7 @@ def test_a_page_says_who_rings(fleet, owner, bobs_plan):
     try:
         place = f"{host}:{server.server_address[1]}"
         url = f"http://{place}/duty"
-        fleet.api("PATCH", f"/v1/tenants/{owner}", {"script_hosts": [place]})
+        fleet.client.api("PATCH", f"/v1/tenants/{owner}", {"script_hosts": [place]})
         script = f'def incoming(call):\n    page = http_get("{url}")\n    return ring(page["text"]) if page["status"] == 200 else reject(480)'
         example = {"caller": "a", "called": f"bob@{DOMAIN}", "at": "2026-03-02T12:00:00Z", "pages": {url: "dave"}}
         bobs_plan({"script": script, "examples": [{**example, "rings": [f"dave@{DOMAIN}"]}]})

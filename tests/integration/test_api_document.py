@@ -30,12 +30,12 @@ def run(fleet, key, directory, *more):
 
 
 def test_schemathesis_finds_nothing_with_a_tenants_key(fleet, tmp_path):
-    tenant = fleet.api("POST", "/v1/tenants", {"name": "Fuzz"})["id"]
-    fleet.api("POST", "/v1/domains", {"tenant": tenant, "name": "fuzz.example.com"})
-    run(fleet, fleet.api("POST", "/v1/keys", {"tenant": tenant, "note": "fuzz"})["key"], tmp_path)
+    tenant = fleet.client.api("POST", "/v1/tenants", {"name": "Fuzz"})["id"]
+    fleet.client.api("POST", "/v1/domains", {"tenant": tenant, "name": "fuzz.example.com"})
+    run(fleet, fleet.client.api("POST", "/v1/keys", {"tenant": tenant, "note": "fuzz"})["key"], tmp_path)
 
 
 def test_schemathesis_finds_nothing_where_only_an_administrator_may(fleet, tmp_path):
     # The edges of the fleet are to stay, with their addresses: other tests go on with them.
     edges = ("--exclude-method", "DELETE", "--exclude-name", "PATCH /v1/edges/{edge}")
-    run(fleet, fleet.key, tmp_path, "--include-path-regex", "^/v1/(tenants|edges)", *edges)
+    run(fleet, fleet.client.key, tmp_path, "--include-path-regex", "^/v1/(tenants|edges)", *edges)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.fleet import DEVELOPMENT_CREDENTIALS, SIP, Account, Host
+from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS, SIP, Account, Host
 from scripts.processes import wait_for
 from tests.integration.test_provisioning import ask, tenant
 from tests.support.socket_phone import SocketPhone
@@ -71,12 +71,12 @@ def test_in_and_out_again(fleet, tenant):
     assert [len(page) for page in pages] == [50, 50, 20]
     assert [one for page in pages for one in page] == exported
     day = datetime.datetime.now(datetime.UTC).date()
-    noted = fleet.api("GET", f"/v1/events?tenant={owner}&day={day}&kind=audit&limit=200")["items"]
+    noted = fleet.client.api("GET", f"/v1/events?tenant={owner}&day={day}&kind=audit&limit=200")["items"]
     assert "POST /v1/accounts:import: 120 accounts" in [one["text"] for one in noted]
     # What came out goes in again, in either form.
     for number, (body, kind) in enumerate(((text, "text/csv"), (json.dumps(exported), "application/json"))):
         elsewhere = f"again-{number}.{domain}"
-        fleet.api("POST", "/v1/domains", {"tenant": owner, "name": elsewhere})
+        fleet.client.api("POST", "/v1/domains", {"tenant": owner, "name": elsewhere})
         assert send(fleet, key, "POST", "/v1/accounts:import", body.replace(domain, elsewhere), kind)[0] == 201
         found = json.loads(send(fleet, key, "GET", "/v1/accounts:export?format=json")[1])
         assert [one for one in found if one["domain"] == elsewhere] == [
@@ -158,8 +158,8 @@ def test_what_cant_be_imported_says_why(fleet, tenant, body, kind, status, says)
 
 def test_accounts_of_another_tenants_domain_arent_made(fleet, tenant):
     _, _, domain = tenant
-    other = fleet.api("POST", "/v1/tenants", {"name": "Other"})["id"]
-    theirs = fleet.api("POST", "/v1/keys", {"tenant": other})["key"]
+    other = fleet.client.api("POST", "/v1/tenants", {"name": "Other"})["id"]
+    theirs = fleet.client.api("POST", "/v1/keys", {"tenant": other})["key"]
     status, answer = send(fleet, theirs, "POST", "/v1/accounts:import", f"username,domain\nmallory,{domain}\n")
     assert (status, json.loads(answer)["errors"][0]["field"]) == (422, "domain")
 
@@ -253,11 +253,11 @@ Accounts(directory).create(account_item(f"ann@{name}", guest, "0", "0", ""), dir
 def test_a_domain_stays_while_other_tenants_have_accounts_in_it(fleet, tenant):
     """As those have who signed up, once nobody may sign up any more."""
     _, key, domain = tenant
-    guest = fleet.api("POST", "/v1/tenants", {"name": "Guest"})["id"]
+    guest = fleet.client.api("POST", "/v1/tenants", {"name": "Guest"})["id"]
     in_the_directory(fleet, _GUEST, guest, domain)
     status, problem = ask(fleet, key, "DELETE", f"/v1/domains/{domain}")
     assert (status, "still has accounts" in problem["detail"]) == (409, True)
-    fleet.api("DELETE", f"/v1/accounts/ann@{domain}")
+    fleet.client.api("DELETE", f"/v1/accounts/ann@{domain}")
     assert ask(fleet, key, "DELETE", f"/v1/domains/{domain}")[0] == 204
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from scripts.fleet import DOMAIN
+from scripts.fleet_parts import DOMAIN
 from scripts.processes import wait_for
 from tests.integration.test_plan_scripts import owner, phones
 from tests.support.socket_phone import call, in_dialog
@@ -21,7 +21,7 @@ def records(fleet, tenant, called):
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     items, cursor = [], ""
     while True:
-        page = fleet.api("GET", f"/v1/calls?tenant={tenant}&day={day}&limit=200{cursor}")
+        page = fleet.client.api("GET", f"/v1/calls?tenant={tenant}&day={day}&limit=200{cursor}")
         items += [item for item in page["items"] if item["called"] == called]
         if page["next"] is None:
             return items
@@ -79,7 +79,7 @@ def test_filters(fleet, owner):
     def found(query, limit=2):
         items, cursor = [], ""
         while cursor is not None:
-            page = fleet.api(
+            page = fleet.client.api(
                 "GET",
                 f"/v1/calls?tenant={owner}&day={day}&limit={limit}&since={int(before)}&{query}{cursor and f'&cursor={cursor}'}",
             )
@@ -95,6 +95,8 @@ def test_filters(fleet, owner):
     assert [one["caller"] for one in found(f"caller=carol@{DOMAIN}")] == [f"carol@{DOMAIN}"]
     assert [one["call_id"] for one in found(f"call_id={ids[1]}")] == ids[1:2]
     assert found(f"account=bob@{DOMAIN}") == []
-    assert fleet.api("GET", f"/v1/calls?tenant={owner}&day={day}&since={int(before) + 7200}")["items"] == []
-    noted = fleet.api("GET", f"/v1/events?tenant={owner}&day={day}&about={fleet.key.split('_')[1]}&limit=2")["items"]
-    assert all(one["about"] == fleet.key.split("_")[1] for one in noted)
+    assert fleet.client.api("GET", f"/v1/calls?tenant={owner}&day={day}&since={int(before) + 7200}")["items"] == []
+    noted = fleet.client.api(
+        "GET", f"/v1/events?tenant={owner}&day={day}&about={fleet.client.key.split('_')[1]}&limit=2"
+    )["items"]
+    assert all(one["about"] == fleet.client.key.split("_")[1] for one in noted)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.fleet import development_client
+from scripts.fleet_parts import development_client
 from scripts.processes import wait_for
 from tests.integration.test_plan_scripts import phones
 from tests.integration.test_provisioning import tenant
@@ -119,7 +119,7 @@ def test_an_import_that_fails_in_its_second_part_shows_the_passwords_of_the_firs
 
 def test_limits_suspensions_and_who_is_banned(cli, fleet, tenant):
     owner, _, domain = tenant
-    admin = {"SIPWIZARD_KEY": fleet.key}
+    admin = {"SIPWIZARD_KEY": fleet.client.key}
     cli("account", "add", f"alice@{domain}")
     cli("account", "limit", f"alice@{domain}", "concurrent_calls=2", "blocked_prefixes=+449,+44870")
     shown = json.loads(cli("account", "limit", f"alice@{domain}", "daily_spend=1.5", "concurrent_calls=", "--json"))
@@ -152,7 +152,7 @@ def test_routes_hooks_and_providers(cli, fleet, tenant):
     ]  # fmt: skip
     cli("route", "remove", "")
     assert json.loads(cli("route", "list", "--json")) == [{"prefix": "+44", "providers": ["two"]}]
-    assert "--tenant" in cli("route", "list", fails=True, SIPWIZARD_KEY=fleet.key)
+    assert "--tenant" in cli("route", "list", fails=True, SIPWIZARD_KEY=fleet.client.key)
     assert not json.loads(cli("provider", "set", "one", "--no-enabled", "--json"))["enabled"]
     assert "Say what to change" in cli("provider", "set", "one", fails=True)
     made = json.loads(cli("hook", "add", "crm", "https://192.88.99.1/hook", "--event", "call.ended", "--json"))
@@ -214,8 +214,8 @@ def test_mistakes_say_what_to_do(cli, tmp_path):
 
 def test_domains(cli, fleet, tenant):
     _, _, domain = tenant
-    owner = fleet.api("GET", f"/v1/domains/{domain}")["tenant"]
-    admin = {"SIPWIZARD_KEY": fleet.key}
+    owner = fleet.client.api("GET", f"/v1/domains/{domain}")["tenant"]
+    admin = {"SIPWIZARD_KEY": fleet.client.key}
     made = json.loads(
         cli("--json", "--tenant", owner, "domain", "add", f"a.{domain}", "--alias", f"b.{domain}", **admin)
     )
@@ -225,9 +225,9 @@ def test_domains(cli, fleet, tenant):
 
 
 def test_following_calls(fleet, tmp_path):
-    owner = fleet.api("GET", "/v1/accounts/alice@sipwizard.test")["tenant"]
+    owner = fleet.client.api("GET", "/v1/accounts/alice@sipwizard.test")["tenant"]
     environment = {
-        **os.environ, "SIPWIZARD_API": fleet.api_url, "SIPWIZARD_KEY": fleet.key, "SIPWIZARD_TENANT": owner,
+        **os.environ, "SIPWIZARD_API": fleet.api_url, "SIPWIZARD_KEY": fleet.client.key, "SIPWIZARD_TENANT": owner,
         "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1",
     }  # fmt: skip
     output = tmp_path / "calls"
@@ -268,8 +268,8 @@ def test_following_goes_on_after_a_failure(tmp_path):
 
 
 def test_records_and_who_stands_out(cli, fleet, tmp_path):
-    owner = fleet.api("GET", "/v1/accounts/alice@sipwizard.test")["tenant"]
-    admin = {"SIPWIZARD_KEY": fleet.key, "SIPWIZARD_TENANT": owner}
+    owner = fleet.client.api("GET", "/v1/accounts/alice@sipwizard.test")["tenant"]
+    admin = {"SIPWIZARD_KEY": fleet.client.key, "SIPWIZARD_TENANT": owner}
     with phones(fleet, "alice", "bob") as (alice, bob):
         dialog, _ = call(alice, bob, "sip:bob@sipwizard.test")
         in_dialog(alice, dialog, "BYE", bob)
@@ -280,7 +280,9 @@ def test_records_and_who_stands_out(cli, fleet, tmp_path):
     call_id = dialog.call_id
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     wait_for(
-        "the record", lambda: any(one["call_id"] == call_id and one["ended"] for one in fleet.calls(owner, today)), 10
+        "the record",
+        lambda: any(one["call_id"] == call_id and one["ended"] for one in fleet.client.calls(owner, today)),
+        10,
     )
     said = cli("records", "fetch", "--since", today, "--attempts", **admin)
     assert "are in records" in said.replace("\n", " ")

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from scripts.fleet import DOMAIN, SIP, Host, loopback_fleet
+from scripts.fleet import loopback_fleet
+from scripts.fleet_parts import DOMAIN, SIP, Host
 from scripts.processes import wait_for
 from tests.integration.conftest import fresh_base
 from tests.support.socket_phone import SocketPhone, call, in_dialog
@@ -42,10 +43,10 @@ def test_without_control_plane_known_phones_go_on_and_strangers_get_503(own_flee
         for known in (alice, bob, dave):
             assert known.register() == 200
         dialog, other = call(alice, bob, f"sip:bob@{DOMAIN}")
-        tenant = fleet.api("GET", f"/v1/accounts/carol@{DOMAIN}")["tenant"]
+        tenant = fleet.client.api("GET", f"/v1/accounts/carol@{DOMAIN}")["tenant"]
         plan = {"rules": [{"name": "away", "ring": {"legs": [{"account": f"dave@{DOMAIN}"}]}}]}
-        fleet.api("POST", f"/v1/plans/away/versions?tenant={tenant}", {"plan": plan, "publish": True})
-        fleet.api("PATCH", f"/v1/accounts/carol@{DOMAIN}", {"plan": "away"})
+        fleet.client.api("POST", f"/v1/plans/away/versions?tenant={tenant}", {"plan": plan, "publish": True})
+        fleet.client.api("PATCH", f"/v1/accounts/carol@{DOMAIN}", {"plan": "away"})
         call(alice, dave, f"sip:carol@{DOMAIN}")
         fleet.processes.stop("control")
         begun = time.monotonic()
@@ -71,14 +72,14 @@ def test_without_control_plane_known_phones_go_on_and_strangers_get_503(own_flee
         call(bob, dave, f"sip:dave@{DOMAIN}")
         call(alice, dave, f"sip:carol@{DOMAIN}")  # by her plan, from the disk
         in_dialog(bob, other, "BYE", alice)
-        assert fleet.health(fleet.edges[0])["journal"] >= 2
+        assert fleet.client.health(fleet.edges[0])["journal"] >= 2
         fleet.start_control()
         begun = time.monotonic()
         while carol.register() != 200:
             assert time.monotonic() - begun < 10
-        fleet.api("PATCH", f"/v1/accounts/carol@{DOMAIN}", {"plan": ""})
+        fleet.client.api("PATCH", f"/v1/accounts/carol@{DOMAIN}", {"plan": ""})
         call(alice, carol, f"sip:carol@{DOMAIN}")
-        calls = fleet.wait_for_calls(tenant, today, 10, ended=2)
+        calls = fleet.client.wait_for_calls(tenant, today, 10, ended=2)
         assert sum(item["ended"] is not None for item in calls) == 2
         assert {item["caller"] for item in calls} == {f"alice@{DOMAIN}", f"bob@{DOMAIN}"}
 
@@ -89,25 +90,25 @@ def test_what_is_changed_is_refused_within_ten_seconds_at_every_edge(own_fleet):
         for one in (alice, bob, carol):
             assert one.register() == 200
             assert one.register() == 200
-        assert fleet.events(fleet.edges[1])["refreshes"] == 2
-        fleet.api("POST", f"/v1/accounts/alice@{DOMAIN}/password", {})
-        fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"enabled": False})
-        fleet.api("DELETE", f"/v1/accounts/carol@{DOMAIN}")
+        assert fleet.client.events(fleet.edges[1])["refreshes"] == 2
+        fleet.client.api("POST", f"/v1/accounts/alice@{DOMAIN}/password", {})
+        fleet.client.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"enabled": False})
+        fleet.client.api("DELETE", f"/v1/accounts/carol@{DOMAIN}")
         begun = time.monotonic()
         for one in (alice, bob, carol):
             while one.register() != 403:
                 assert time.monotonic() - begun < 10
-        assert fleet.request("GET", f"/v1/accounts/bob@{DOMAIN}/bindings")[1] != []  # disabled, not removed
+        assert fleet.client.request("GET", f"/v1/accounts/bob@{DOMAIN}/bindings")[1] != []  # disabled, not removed
 
 
 def test_a_phone_that_goes_missing_is_unregistered(own_fleet):
     fleet = own_fleet
     with phone(fleet, "alice", 0) as alice:
         assert alice.transact(alice.agent.register_request(60)).status == 200
-        assert fleet.api("GET", f"/v1/accounts/alice@{DOMAIN}/bindings")
+        assert fleet.client.api("GET", f"/v1/accounts/alice@{DOMAIN}/bindings")
     wait_for(
         "alice's binding to go",
-        lambda: fleet.api("GET", f"/v1/accounts/alice@{DOMAIN}/bindings") == [],
+        lambda: fleet.client.api("GET", f"/v1/accounts/alice@{DOMAIN}/bindings") == [],
         60 + 20 + 10 + 5,
     )
 
@@ -153,7 +154,7 @@ def test_two_edges_race_with_one_binding(own_fleet):
             for thread in threads:
                 thread.join()
             assert sorted(statuses) in ([200, 200], [200, 500]), statuses
-            bindings = fleet.api("GET", f"/v1/accounts/carol@{DOMAIN}/bindings")
+            bindings = fleet.client.api("GET", f"/v1/accounts/carol@{DOMAIN}/bindings")
             assert [item["edge_address"] for item in bindings] == [fleet.edges[1].host.address]
 
 
@@ -175,11 +176,11 @@ def test_an_edge_without_its_lease_says_so(own_fleet):
     first, second = fleet.edges
     body = {"id": "edge-z", "public_key": "", "addresses": [first.host.address]}
     from edge.control.identity import Identity
-    from scripts.fleet import Edge
+    from scripts.fleet_parts import Edge
 
     key = fleet.directory / "edge-z.key"
     body["public_key"] = Identity.load_or_make("edge-z", key).public_key
-    fleet.api("POST", "/v1/edges", body)
+    fleet.client.api("POST", "/v1/edges", body)
     place = Host(second.host.address.rpartition(".")[0] + ".77")
     listen = [f"udp://{place.address}:{SIP}"]
     intruder = Edge("edge-z", place, {"address": first.host.address, "listen": listen})
@@ -187,4 +188,4 @@ def test_an_edge_without_its_lease_says_so(own_fleet):
     fleet.processes.wait_until(
         "edge-z", lambda: f"{first.host.address} is held by edge edge-a" in fleet.processes.last_words("edge-z")
     )
-    assert fleet.health(intruder)["ready"] is False
+    assert fleet.client.health(intruder)["ready"] is False

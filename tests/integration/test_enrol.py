@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.fleet import DEVELOPMENT_CREDENTIALS, PREFIX
+from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS, PREFIX
 from scripts.processes import Processes, wait_for
 from tests.integration.test_provisioning import ask, tenant
 from tests.support import instance_metadata
@@ -37,7 +37,9 @@ UNIT = ROOT / "scripts" / "sipwizard-edge.service"
 def test_a_token_is_good_for_one_edge_and_once(fleet, tenant):
     assert ask(fleet, tenant[1], "POST", "/v1/edges/tokens", {"id": "x", "addresses": ["203.0.113.5"]})[0] == 403
     name = f"edge-{secrets.token_hex(3)}"
-    token = fleet.api("POST", "/v1/edges/tokens", {"id": name, "addresses": ["203.0.113.6", "203.0.113.5"]})["token"]
+    token = fleet.client.api("POST", "/v1/edges/tokens", {"id": name, "addresses": ["203.0.113.6", "203.0.113.5"]})[
+        "token"
+    ]
     body = {"token": token, "public_key": "A" * 43 + "="}
     status, made = ask(fleet, "", "POST", "/v1/edges/enrol", body)
     assert (status, made) == (201, {
@@ -47,11 +49,11 @@ def test_a_token_is_good_for_one_edge_and_once(fleet, tenant):
     assert (status, "used already" in problem["detail"]) == (403, True)
     assert ask(fleet, "", "POST", "/v1/edges/enrol", {**body, "token": "x.y"})[0] == 403
     # A machine in the place of another one.
-    token = fleet.api("POST", "/v1/edges/tokens", {"id": name, "addresses": ["203.0.113.6"]})["token"]
+    token = fleet.client.api("POST", "/v1/edges/tokens", {"id": name, "addresses": ["203.0.113.6"]})["token"]
     assert ask(fleet, "", "POST", "/v1/edges/enrol", {"token": token, "public_key": "B" * 43 + "="})[0] == 201
-    shown = fleet.api("GET", f"/v1/edges/{name}")
+    shown = fleet.client.api("GET", f"/v1/edges/{name}")
     assert (shown["public_key"], shown["addresses"]) == ("B" * 43 + "=", ["203.0.113.6"])
-    fleet.request("DELETE", f"/v1/edges/{name}")
+    fleet.client.request("DELETE", f"/v1/edges/{name}")
 
 
 def _deny_write_execute():
@@ -109,7 +111,7 @@ def _started(place: Path, address: str, **environment: str) -> Iterator[None]:
 def test_one_command_makes_an_edge(fleet, place):
     address = f"{fleet.control.address.rpartition('.')[0]}.55"
     name = f"edge-{secrets.token_hex(3)}"
-    token = fleet.api("POST", "/v1/edges/tokens", {"id": name, "addresses": [address]})["token"]
+    token = fleet.client.api("POST", "/v1/edges/tokens", {"id": name, "addresses": [address]})["token"]
     try:
         done = _enrol(place, "--api", fleet.api_url, "--token", token)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -122,9 +124,11 @@ def test_one_command_makes_an_edge(fleet, place):
         again = _enrol(place, "--api", fleet.api_url, "--token", token)
         assert (again.returncode, "an edge already" in again.stderr) == (1, True)
         with _started(place, address):
-            wait_for("it to be in the fleet", lambda: fleet.api("GET", f"/v1/edges/{name}")["holds"] == [address], 30)
+            wait_for(
+                "it to be in the fleet", lambda: fleet.client.api("GET", f"/v1/edges/{name}")["holds"] == [address], 30
+            )
     finally:
-        fleet.request("DELETE", f"/v1/edges/{name}")
+        fleet.client.request("DELETE", f"/v1/edges/{name}")
 
 
 def test_an_instance_of_the_stack_enrols_itself(fleet, place, tmp_path):
@@ -166,12 +170,14 @@ def test_an_instance_of_the_stack_enrols_itself(fleet, place, tmp_path):
         added = (place / "etc/systemd/system/sipwizard-edge.service.d/address.conf").read_text()
         assert f"ip address replace {second}/32 dev " in added
         with _started(place, primary, **environment):
-            wait_for("it to be in the fleet", lambda: fleet.api("GET", f"/v1/edges/{name}")["holds"] == [address], 30)
+            wait_for(
+                "it to be in the fleet", lambda: fleet.client.api("GET", f"/v1/edges/{name}")["holds"] == [address], 30
+            )
     finally:
         functions.stop_all()
         metadata.shutdown()
         metadata.server_close()
-        fleet.request("DELETE", f"/v1/edges/{name}")
+        fleet.client.request("DELETE", f"/v1/edges/{name}")
 
 
 def _listens(host: str, port: int) -> bool:

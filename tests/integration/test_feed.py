@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.fleet import DEVELOPMENT_CREDENTIALS
+from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS
 
 pytestmark = pytest.mark.integration
 

@@ -16,7 +16,8 @@ import pytest
 from lambdas.api import delivering
 from lambdas.repositories.hooks import MOST
 from lambdas.repositories.vault import Unsealed
-from scripts.fleet import DOMAIN, PREFIX, development_client, loopback_fleet
+from scripts.fleet import loopback_fleet
+from scripts.fleet_parts import DOMAIN, PREFIX, development_client
 from scripts.processes import wait_for
 from tests.integration.conftest import fresh_base
 from tests.integration.test_plan_scripts import phones
@@ -78,7 +79,7 @@ def fleet(tmp_path_factory):
 
 @pytest.fixture
 def owner(fleet):
-    return fleet.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
+    return fleet.client.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
 
 
 @pytest.fixture
@@ -91,16 +92,16 @@ def server(fleet):
 @pytest.fixture
 def hook(fleet, owner, server):
     body = {"tenant": owner, "name": "crm", "url": server.url}
-    made = fleet.api("POST", "/v1/hooks", body)
-    fleet.api("POST", f"/v1/hooks/crm/ping?tenant={owner}")
+    made = fleet.client.api("POST", "/v1/hooks", body)
+    fleet.client.api("POST", f"/v1/hooks/crm/ping?tenant={owner}")
     wait_for("the ping", lambda: server.events("ping") == [{}], 15)
     yield made
-    fleet.request("DELETE", f"/v1/hooks/crm?tenant={owner}")
+    fleet.client.request("DELETE", f"/v1/hooks/crm?tenant={owner}")
 
 
 def test_calls_and_registrations_are_told(fleet, owner, server, hook):
     assert set(hook) == {"name", "tenant", "url", "events", "secret"}
-    assert "secret" not in fleet.api("GET", f"/v1/hooks/crm?tenant={owner}")
+    assert "secret" not in fleet.client.api("GET", f"/v1/hooks/crm?tenant={owner}")
 
     def registered(user):
         told = [one for one in server.events("registration.changed") if one["aor"] == f"{user}@{DOMAIN}"]
@@ -131,14 +132,14 @@ def test_calls_and_registrations_are_told(fleet, owner, server, hook):
     assert (answered["call_id"], answered["id"]) == (dialog.call_id, ended["id"])
     assert ended["ended_by"] == "caller"
     day = datetime.datetime.now(datetime.UTC).date()
-    shown = fleet.api("GET", f"/v1/calls?tenant={owner}&day={day}&call_id={dialog.call_id}")["items"]
+    shown = fleet.client.api("GET", f"/v1/calls?tenant={owner}&day={day}&call_id={dialog.call_id}")["items"]
     assert shown == [ended]  # as the API has it
     assert answered == {**ended, "ended": None, "ended_by": "", "reason": ""}
     assert (failed["status"], failed["called"]) == (404, f"nobody@{DOMAIN}")
     with phones(fleet, "bob"):
         wait_for("bob's return", lambda: registered("bob")[-1], 15)
-        (phone,) = fleet.api("GET", f"/v1/accounts/bob@{DOMAIN}/bindings")
-        fleet.api("DELETE", f"/v1/accounts/bob@{DOMAIN}/bindings/{phone['id']}")
+        (phone,) = fleet.client.api("GET", f"/v1/accounts/bob@{DOMAIN}/bindings")
+        fleet.client.api("DELETE", f"/v1/accounts/bob@{DOMAIN}/bindings/{phone['id']}")
         wait_for("bob's removal", lambda: not registered("bob")[-1], 15)
     wait_for(
         "bob's departure",
@@ -164,7 +165,7 @@ def _registers(fleet, server):
 def test_what_isnt_taken_comes_again(fleet, owner, server, hook):
     server.got.clear()
     server.refuse = [500]
-    fleet.api("POST", f"/v1/hooks/crm/ping?tenant={owner}")
+    fleet.client.api("POST", f"/v1/hooks/crm/ping?tenant={owner}")
     wait_for("the second attempt", lambda: server.events("ping"), delivering.DELAYS[0] + 15)
     (first, second) = server.got
     assert [first[2], second[2]] == [500, 204]
@@ -176,14 +177,16 @@ def test_an_endpoint_that_is_silent_delays_nobody(fleet, owner, server, hook):
     """Ten messages for it, of five seconds each, and one for the other."""
     other = Server(f"{fleet.control.address.rpartition('.')[0]}.78", silent=True)
     try:
-        fleet.api("POST", "/v1/hooks", {"tenant": owner, "name": "slow", "url": other.url, "events": ["call.ended"]})
+        fleet.client.api(
+            "POST", "/v1/hooks", {"tenant": owner, "name": "slow", "url": other.url, "events": ["call.ended"]}
+        )
         for _ in range(10):
-            fleet.api("POST", f"/v1/hooks/slow/ping?tenant={owner}")
+            fleet.client.api("POST", f"/v1/hooks/slow/ping?tenant={owner}")
         server.got.clear()
-        fleet.api("POST", f"/v1/hooks/crm/ping?tenant={owner}")
+        fleet.client.api("POST", f"/v1/hooks/crm/ping?tenant={owner}")
         wait_for("the ping", lambda: server.events("ping"), 20)
     finally:
-        fleet.request("DELETE", f"/v1/hooks/slow?tenant={owner}")
+        fleet.client.request("DELETE", f"/v1/hooks/slow?tenant={owner}")
         other.close()
 
 
@@ -191,44 +194,44 @@ def test_a_hook_is_changed_and_hears_of_suspensions(fleet, owner, server, hook):
     other = Server(f"{fleet.control.address.rpartition('.')[0]}.76")
     path = f"/v1/hooks/crm?tenant={owner}"
     try:
-        assert fleet.request("PATCH", path, {"url": "https://127.0.0.1/"})[0] == 422
-        changed = fleet.api("PATCH", path, {"url": other.url, "events": ["suspension.changed"]})
+        assert fleet.client.request("PATCH", path, {"url": "https://127.0.0.1/"})[0] == 422
+        changed = fleet.client.api("PATCH", path, {"url": other.url, "events": ["suspension.changed"]})
         assert (changed["url"], changed["events"]) == (other.url, ["suspension.changed"])
         assert _noted(fleet, owner) == {"suspension.changed": {"crm"}}
         aor = f"dave@{DOMAIN}"
 
         def told(reason):
             if reason:
-                fleet.api("PUT", f"/v1/accounts/{aor}/suspension", {"reason": reason})
+                fleet.client.api("PUT", f"/v1/accounts/{aor}/suspension", {"reason": reason})
             else:
-                fleet.api("DELETE", f"/v1/accounts/{aor}/suspension")
+                fleet.client.api("DELETE", f"/v1/accounts/{aor}/suspension")
             return {"account": aor, "suspended": reason} in other.events("suspension.changed")
 
         wait_for("the suspension", lambda: told("late"), 20)
         wait_for("its end", lambda: told(""), 20)
         assert not server.events("suspension.changed")
     finally:
-        fleet.request("DELETE", f"/v1/accounts/dave@{DOMAIN}/suspension")
+        fleet.client.request("DELETE", f"/v1/accounts/dave@{DOMAIN}/suspension")
         other.close()
 
 
 def test_pings_are_rationed(fleet, owner, hook):
     status = 202
     for _ in range(30):
-        status, problem = fleet.request("POST", f"/v1/hooks/crm/ping?tenant={owner}")
+        status, problem = fleet.client.request("POST", f"/v1/hooks/crm/ping?tenant={owner}")
         if status != 202:
             break
     assert (status, problem["detail"]) == (429, "Too many pings; wait a minute.")
 
 
 def test_the_tenant_knows_its_hooks_however_many_are_made_at_once(fleet):
-    tenant = fleet.api("POST", "/v1/tenants", {"name": "Hooks"})["id"]
+    tenant = fleet.client.api("POST", "/v1/tenants", {"name": "Hooks"})["id"]
     url = f"http://{fleet.control.address.rpartition('.')[0]}.79/"
     names = [f"h{number}" for number in range(MOST)]
 
     def make(name):
         body = {"tenant": tenant, "name": name, "url": url, "events": ["call.ended"]}
-        return fleet.request("POST", "/v1/hooks", body)
+        return fleet.client.request("POST", "/v1/hooks", body)
 
     with ThreadPoolExecutor(4) as pool:
         assert {status for status, _ in pool.map(make, names)} <= {201, 412}
@@ -239,8 +242,8 @@ def test_the_tenant_knows_its_hooks_however_many_are_made_at_once(fleet):
     assert make("h3")[0] == 409
     assert _noted(fleet, tenant) == {"call.ended": set(names)}
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda name: fleet.request("DELETE", f"/v1/hooks/{name}?tenant={tenant}"), names))
-    left = [one["name"] for one in fleet.api("GET", f"/v1/hooks?tenant={tenant}")["items"]]
+        list(pool.map(lambda name: fleet.client.request("DELETE", f"/v1/hooks/{name}?tenant={tenant}"), names))
+    left = [one["name"] for one in fleet.client.api("GET", f"/v1/hooks?tenant={tenant}")["items"]]
     assert _noted(fleet, tenant) == ({"call.ended": set(left)} if left else {})
 
 
@@ -261,7 +264,7 @@ def test_where_nothing_is_delivered_to(fleet, owner):
         "https://user:secret@example.com/": "is not like",
         "https://[::1/": "is not a URL",
     }.items():
-        status, problem = fleet.request(
+        status, problem = fleet.client.request(
             "POST", "/v1/hooks", {"tenant": owner, "name": "x", "url": url, "events": ["call.ended"]}
         )
         assert (status, says in problem["detail"]) == (422, True), (url, problem)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.fleet import development_client
+from scripts.fleet_parts import development_client
 from tests.integration.test_provisioning import ask, tenant
 
 pytestmark = pytest.mark.integration
@@ -59,7 +59,7 @@ def test_one_key_is_for_one_request(fleet, tenant):
     status, problem, _ = post(fleet, key, "/v1/accounts", {"username": "bob", "domain": domain}, "k")
     assert (status, "another request" in problem["detail"]) == (409, True)
     assert post(fleet, key, "/v1/keys", {"note": "x"}, "k")[0] == 409
-    mine = fleet.api("POST", "/v1/keys", {"tenant": tenant[0]})["key"]
+    mine = fleet.client.api("POST", "/v1/keys", {"tenant": tenant[0]})["key"]
     assert post(fleet, mine, "/v1/accounts", {"username": "bob", "domain": domain}, "k")[0] == 201  # another sender's
 
 
@@ -105,7 +105,7 @@ def test_of_two_retries_of_one_that_was_lost_only_one_is_done(fleet, tenant):
             thread.start()
         for thread in threads:
             thread.join()
-        notes = [one["note"] for one in fleet.api("GET", f"/v1/keys?tenant={owner}")["items"]]
+        notes = [one["note"] for one in fleet.client.api("GET", f"/v1/keys?tenant={owner}")["items"]]
         assert notes.count(f"n{number}") == 2, results
     table.close()
 

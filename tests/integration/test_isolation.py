@@ -22,18 +22,18 @@ class Victim:
     def __init__(self, fleet):
         self.fleet = fleet
         mark = secrets.token_hex(4)
-        self.tenant = fleet.api("POST", "/v1/tenants", {"name": f"Victim {mark}"})["id"]
+        self.tenant = fleet.client.api("POST", "/v1/tenants", {"name": f"Victim {mark}"})["id"]
         self.domain = f"victim-{mark}.example.com"
-        fleet.api("POST", "/v1/domains", {"tenant": self.tenant, "name": self.domain})
-        self.aor = fleet.api("POST", "/v1/accounts", {"username": "alice", "domain": self.domain})["aor"]
-        key = fleet.api("POST", "/v1/keys", {"tenant": self.tenant, "note": f"key of {mark}"})
+        fleet.client.api("POST", "/v1/domains", {"tenant": self.tenant, "name": self.domain})
+        self.aor = fleet.client.api("POST", "/v1/accounts", {"username": "alice", "domain": self.domain})["aor"]
+        key = fleet.client.api("POST", "/v1/keys", {"tenant": self.tenant, "note": f"key of {mark}"})
         self.key, self.key_id = key["key"], key["id"]
         self.name = f"voip-{mark}"
         provider = {"name": self.name, "host": "198.51.100.7", "username": f"user-{mark}", "password": "secret-of-it"}
-        fleet.api("POST", "/v1/providers", {"tenant": self.tenant, "registers": False, **provider})
+        fleet.client.api("POST", "/v1/providers", {"tenant": self.tenant, "registers": False, **provider})
         body = {"plan": PLAN, "note": f"note of {mark}", "publish": True}
-        fleet.api("POST", f"/v1/plans/{self.name}/versions?tenant={self.tenant}", body)
-        fleet.api("PUT", f"/v1/store/{self.name}?tenant={self.tenant}", {"value": f"value of {mark}"})
+        fleet.client.api("POST", f"/v1/plans/{self.name}/versions?tenant={self.tenant}", body)
+        fleet.client.api("PUT", f"/v1/store/{self.name}?tenant={self.tenant}", {"value": f"value of {mark}"})
         self.marks = (mark, self.tenant)
 
     def state(self):
@@ -45,7 +45,7 @@ class Victim:
             f"/v1/plans/{self.name}/versions?{query}",
             f"/v1/accounts/{self.aor}/bindings",
         ]
-        return json.dumps([self.fleet.api("GET", path) for path in (*lists, *ones)], sort_keys=True)
+        return json.dumps([self.fleet.client.api("GET", path) for path in (*lists, *ones)], sort_keys=True)
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ def victim(fleet):
 @pytest.fixture
 def thief(fleet):
     """Another tenant's key, and a domain of its own."""
-    tenant = fleet.api("POST", "/v1/tenants", {"name": "Thief"})["id"]
+    tenant = fleet.client.api("POST", "/v1/tenants", {"name": "Thief"})["id"]
     domain = f"thief-{secrets.token_hex(4)}.example.com"
-    fleet.api("POST", "/v1/domains", {"tenant": tenant, "name": domain})
-    return fleet.api("POST", "/v1/keys", {"tenant": tenant, "note": "thief"})["key"], domain
+    fleet.client.api("POST", "/v1/domains", {"tenant": tenant, "name": domain})
+    return fleet.client.api("POST", "/v1/keys", {"tenant": tenant, "note": "thief"})["key"], domain
 
 
 def bodies(victim, own_domain):
@@ -106,7 +106,7 @@ PUBLIC = {"/v1/edges/enrol", "/v1/login", "/v1/login/confirm", "/v1/signup", "/v
 def test_every_route_with_anothers_key(fleet, victim, thief):
     key, own_domain = thief
     before = victim.state()
-    document = fleet.request("GET", "/v1/openapi.json")[1]
+    document = fleet.client.request("GET", "/v1/openapi.json")[1]
     wanted = bodies(victim, own_domain)
     walked = set()
     names = {
@@ -148,7 +148,10 @@ def test_every_route_with_anothers_key(fleet, victim, thief):
                 else:
                     assert status in (200, 403), (place, one, status, text)
                 if template == "/v1/events" and status == 200:  # what was done to the thief's own things
-                    assert {event["about"] for event in answer["items"]} <= {key.split("_")[1], fleet.key.split("_")[1]}
+                    assert {event["about"] for event in answer["items"]} <= {
+                        key.split("_")[1],
+                        fleet.client.key.split("_")[1],
+                    }
                     walked.add(place)
                     continue
                 told = [mark for mark in victim.marks if mark in text and mark not in f"{one} {wanted.get(place)}"]
@@ -197,7 +200,7 @@ def test_names_of_others_in_plans_lead_nowhere(fleet, victim, thief):
         shown = ask(fleet, key, "POST", "/v1/plans/spy:simulate", {"caller": "a", "called": f"mallory@{own_domain}"})[1]
         if "when" in rule:
             assert shown["rules"][0]["outcome"] == f"{victim.aor} has no phone registered"
-    fleet.api("PATCH", f"/v1/accounts/{victim.aor}", {"do_not_disturb": True})
+    fleet.client.api("PATCH", f"/v1/accounts/{victim.aor}", {"do_not_disturb": True})
     plan = {"rules": [{"name": "x", "when": {"do_not_disturb": victim.aor}, "reject": {}}]}
     ask(fleet, key, "POST", "/v1/plans/spy/versions", {"plan": plan, "publish": True})
     shown = ask(fleet, key, "POST", "/v1/plans/spy:simulate", {"caller": "a", "called": "b"})[1]

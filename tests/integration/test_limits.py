@@ -15,7 +15,7 @@ import pytest
 from edge.sip.transaction.client import make_cancel
 from lambdas.api.provisioning.bounds import Limits
 from lambdas.decisions.abuse import BAN_AFTER
-from scripts.fleet import SIP, Account, Host
+from scripts.fleet_parts import SIP, Account, Host
 from scripts.processes import wait_for
 from tests.integration.test_bulk import in_the_directory
 from tests.integration.test_provisioning import ask, tenant
@@ -49,7 +49,7 @@ class Office:
         return answer
 
     def as_administrator(self, method, path, body=None):
-        return self.fleet.api(method, path, body)
+        return self.fleet.client.api(method, path, body)
 
     def limit(self, user, **limits):
         return self.api("PATCH", f"/v1/accounts/{self.aor(user)}", {"limits": limits})
@@ -400,10 +400,10 @@ def test_nothing_is_taken_from_a_banned_network(office):
 
     wait_for("both edges to drop it", lambda: all(silent(one) for one in phones), 10)
     assert office.phone("b", 0).register() == 200  # others aren't
-    status, problem = office.fleet.request("POST", "/v1/bans", {"network": office.fleet.edges[0].host.address})
+    status, problem = office.fleet.client.request("POST", "/v1/bans", {"network": office.fleet.edges[0].host.address})
     assert (status, "edge's own address" in problem["detail"]) == (409, True)
-    assert office.fleet.request("POST", "/v1/bans", {"network": "0.0.0.0/0"})[0] == 422
-    assert [one["network"] for one in office.fleet.api("GET", "/v1/bans")["items"]] == [host]
+    assert office.fleet.client.request("POST", "/v1/bans", {"network": "0.0.0.0/0"})[0] == 422
+    assert [one["network"] for one in office.fleet.client.api("GET", "/v1/bans")["items"]] == [host]
     office.as_administrator("DELETE", f"/v1/bans/{host}")
     wait_for("both edges to hear it", lambda: all(one.register() == 200 for one in phones), 10)
 
@@ -458,10 +458,10 @@ def test_a_change_of_one_limit_leaves_the_others(office):
 def test_what_was_banned_once_can_be_banned_again(office):
     body = {"network": office.fresh_host(), "reason": "once", "seconds": 1}
     made = office.as_administrator("POST", "/v1/bans", body)
-    assert office.fleet.request("POST", "/v1/bans", body)[0] == 409
+    assert office.fleet.client.request("POST", "/v1/bans", body)[0] == 409
     wait_for("it to run out", lambda: time.time() > made["until"], 5)
     again = office.as_administrator("POST", "/v1/bans", {**body, "reason": "again"})
-    assert [one["reason"] for one in office.fleet.api("GET", "/v1/bans")["items"]] == ["again"]
+    assert [one["reason"] for one in office.fleet.client.api("GET", "/v1/bans")["items"]] == ["again"]
     assert again["until"] > made["until"]
     office.as_administrator("DELETE", f"/v1/bans/{body['network']}")
 
@@ -472,6 +472,6 @@ def test_a_source_that_guesses_a_lot_is_banned(office):
     guesser = office.phone("nobody", 0, host, "x" * 10, register=False)
     for _ in range(BAN_AFTER):
         assert guesser.register() == 403
-    bans = {one["network"]: one["reason"] for one in office.fleet.api("GET", "/v1/bans")["items"]}
+    bans = {one["network"]: one["reason"] for one in office.fleet.client.api("GET", "/v1/bans")["items"]}
     assert bans[host] == f"{BAN_AFTER} failed authentications"
     office.as_administrator("DELETE", f"/v1/bans/{host}")

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scripts.fleet import DOMAIN, PREFIX, SIP, Account, Host, development_client, loopback_fleet
+from scripts.fleet import loopback_fleet
+from scripts.fleet_parts import DOMAIN, PREFIX, SIP, Account, Host, development_client
 from scripts.processes import wait_for
 from tests.integration.conftest import fresh_base
 from tests.integration.test_provisioning import ask
@@ -87,7 +88,7 @@ def test_from_an_address_to_a_call_in_under_a_minute(fleet):
     # A token is good once, and only as it was sent.
     status, problem = open_(fleet, "POST", "/v1/signup/confirm", {"token": token, "username": "ann-b"})
     assert (status, "used already" in problem["detail"]) == (403, True)
-    assert fleet.request("GET", f"/v1/accounts/ann-b@{DOMAIN}")[0] == 404
+    assert fleet.client.request("GET", f"/v1/accounts/ann-b@{DOMAIN}")[0] == 404
     for bad in (token[:-1] + ("0" if token[-1] != "0" else "1"), "x", "x.y", "é.é", token.replace(".", "")):
         assert open_(fleet, "POST", "/v1/signup/confirm", {"token": bad, "username": "eve"})[0] == 403
     assert open_(fleet, "POST", "/v1/login/confirm", {"token": token})[0] == 403  # for something else
@@ -115,8 +116,10 @@ def test_mails_are_asked_for_slowly(fleet):
 
 
 def test_members_their_roles_and_their_keys(fleet):
-    tenant = fleet.api("POST", "/v1/tenants", {"name": "Members"})["id"]
-    owner = fleet.api("POST", "/v1/members", {"tenant": tenant, "email": "owner@people.example", "role": "owner"})
+    tenant = fleet.client.api("POST", "/v1/tenants", {"name": "Members"})["id"]
+    owner = fleet.client.api(
+        "POST", "/v1/members", {"tenant": tenant, "email": "owner@people.example", "role": "owner"}
+    )
     assert owner == {"email": "owner@people.example", "tenant": tenant, "role": "owner"}
     made = open_(fleet, "POST", "/v1/login/confirm", {"token": token_for(fleet, "owner@people.example")})[1]
     key = made["key"]
@@ -144,17 +147,17 @@ def test_members_their_roles_and_their_keys(fleet):
 
 
 def test_owners_get_a_mail_when_somebody_is_suspended(fleet):
-    tenant = fleet.api("POST", "/v1/tenants", {"name": "Notices"})["id"]
+    tenant = fleet.client.api("POST", "/v1/tenants", {"name": "Notices"})["id"]
     for email, role in (
         ("first@people.example", "owner"),
         ("second@people.example", "owner"),
         ("x@people.example", "admin"),
     ):
-        fleet.api("POST", "/v1/members", {"tenant": tenant, "email": email, "role": role})
-    fleet.api("POST", "/v1/domains", {"tenant": tenant, "name": "notices.example"})
-    fleet.api("POST", "/v1/accounts", {"username": "gus", "domain": "notices.example"})
+        fleet.client.api("POST", "/v1/members", {"tenant": tenant, "email": email, "role": role})
+    fleet.client.api("POST", "/v1/domains", {"tenant": tenant, "name": "notices.example"})
+    fleet.client.api("POST", "/v1/accounts", {"username": "gus", "domain": "notices.example"})
     path = "/v1/accounts/gus@notices.example/suspension"
-    fleet.api("PUT", path, {"reason": "calls to nowhere"})
+    fleet.client.api("PUT", path, {"reason": "calls to nowhere"})
 
     def told(to):
         return [mail for mail in mails(fleet, to) if "suspended" in mail["Subject"]]
@@ -164,16 +167,16 @@ def test_owners_get_a_mail_when_somebody_is_suspended(fleet):
         assert mail["Subject"] == "gus@notices.example is suspended"
         assert "calls to nowhere" in mail["BodyText"]
         assert "account lift gus@notices.example" in mail["BodyText"]
-    fleet.api("DELETE", path)
-    fleet.api("PUT", f"/v1/tenants/{tenant}/suspension", {"reason": "unpaid"})
+    fleet.client.api("DELETE", path)
+    fleet.client.api("PUT", f"/v1/tenants/{tenant}/suspension", {"reason": "unpaid"})
     wait_for("the other mail", lambda: len(told("first@people.example")) == 2, 15)
     assert not told("x@people.example")
 
 
 def test_what_a_member_may_do_is_asked_each_time(fleet):
     """Keys may be missing in the list of keys, which comes late: so their copies of the role count for nothing."""
-    tenant = fleet.api("POST", "/v1/tenants", {"name": "Roles"})["id"]
-    fleet.api("POST", "/v1/members", {"tenant": tenant, "email": "cy@people.example", "role": "owner"})
+    tenant = fleet.client.api("POST", "/v1/tenants", {"name": "Roles"})["id"]
+    fleet.client.api("POST", "/v1/members", {"tenant": tenant, "email": "cy@people.example", "role": "owner"})
     made = open_(fleet, "POST", "/v1/login/confirm", {"token": token_for(fleet, "cy@people.example")})[1]
     assert made["role"] == "owner"
     today = time.strftime("%Y-%m-%d", time.gmtime())
@@ -195,43 +198,45 @@ def test_what_a_member_may_do_is_asked_each_time(fleet):
 
 def test_two_owners_cant_remove_each_other(fleet):
     for number in range(4):
-        tenant = fleet.api("POST", "/v1/tenants", {"name": "Duel"})["id"]
+        tenant = fleet.client.api("POST", "/v1/tenants", {"name": "Duel"})["id"]
         emails = [f"dan{number}@people.example", f"dora{number}@people.example"]
         for email in emails:
-            fleet.api("POST", "/v1/members", {"tenant": tenant, "email": email, "role": "owner"})
-        key = fleet.api("POST", "/v1/keys", {"tenant": tenant})["key"]
+            fleet.client.api("POST", "/v1/members", {"tenant": tenant, "email": email, "role": "owner"})
+        key = fleet.client.api("POST", "/v1/keys", {"tenant": tenant})["key"]
         paths = [f"/v1/members/{email}" for email in emails]
         with ThreadPoolExecutor(2) as pool:
             statuses = sorted(pool.map(lambda path, key=key: ask(fleet, key, "DELETE", path)[0], paths))
         assert statuses in ([204, 409], [204, 412], [412, 412])
-        assert fleet.api("GET", f"/v1/members?tenant={tenant}")["items"]
+        assert fleet.client.api("GET", f"/v1/members?tenant={tenant}")["items"]
 
 
 def test_an_administrator_can_close_a_tenant(fleet):
     """Whose last owner is gone, or never was: their address was mistyped."""
-    tenant = fleet.api("POST", "/v1/tenants", {"name": "Closing"})["id"]
-    member = fleet.api("POST", "/v1/members", {"tenant": tenant, "email": "Tpyo@People.example", "role": "owner"})
+    tenant = fleet.client.api("POST", "/v1/tenants", {"name": "Closing"})["id"]
+    member = fleet.client.api(
+        "POST", "/v1/members", {"tenant": tenant, "email": "Tpyo@People.example", "role": "owner"}
+    )
     assert member["email"] == "tpyo@people.example"
-    assert fleet.request("DELETE", f"/v1/tenants/{tenant}")[0] == 409
-    fleet.api("DELETE", f"/v1/members/tpyo@people.example?tenant={tenant}")
+    assert fleet.client.request("DELETE", f"/v1/tenants/{tenant}")[0] == 409
+    fleet.client.api("DELETE", f"/v1/members/tpyo@people.example?tenant={tenant}")
     with ThreadPoolExecutor(4) as pool:
-        gone = sorted(pool.map(lambda _: fleet.request("DELETE", f"/v1/tenants/{tenant}")[0], range(4)))
+        gone = sorted(pool.map(lambda _: fleet.client.request("DELETE", f"/v1/tenants/{tenant}")[0], range(4)))
     assert gone == [204, 404, 404, 404]
 
 
 def test_an_owner_cant_flood_somebody_with_mail(fleet):
-    tenant = fleet.api("POST", "/v1/tenants", {"name": "Flood"})["id"]
+    tenant = fleet.client.api("POST", "/v1/tenants", {"name": "Flood"})["id"]
     statuses = []
     for number in range(7):
         email = "Victim@people.example" if number % 2 else "victim@people.example"
-        statuses.append(fleet.request("POST", "/v1/members", {"tenant": tenant, "email": email})[0])
-        fleet.request("DELETE", f"/v1/members/{email}?tenant={tenant}")
+        statuses.append(fleet.client.request("POST", "/v1/members", {"tenant": tenant, "email": email})[0])
+        fleet.client.request("DELETE", f"/v1/members/{email}?tenant={tenant}")
     assert statuses == [201] * 5 + [429] * 2
 
 
 def test_a_tenants_domain_has_to_be_its_own(fleet, names):
-    tenant = fleet.api("POST", "/v1/tenants", {"name": "Proof"})["id"]
-    key = fleet.api("POST", "/v1/keys", {"tenant": tenant})["key"]
+    tenant = fleet.client.api("POST", "/v1/tenants", {"name": "Proof"})["id"]
+    key = fleet.client.api("POST", "/v1/keys", {"tenant": tenant})["key"]
     body = {"name": "own.example", "aliases": ["alias.example"]}
     status, problem = ask(fleet, key, "POST", "/v1/domains", body)
     assert (status, len(problem["errors"])) == (403, 2)
@@ -245,21 +250,23 @@ def test_a_tenants_domain_has_to_be_its_own(fleet, names):
     names.records["_sipwizard.alias.example", "TXT"] = [f'"{wanted["_sipwizard.alias.example"]}"']
     assert ask(fleet, key, "PATCH", "/v1/domains/own.example", {"aliases": ["alias.example"]})[0] == 200
     # What proves it for one tenant proves nothing for another.
-    other = fleet.api("POST", "/v1/tenants", {"name": "Thief"})["id"]
-    thief = fleet.api("POST", "/v1/keys", {"tenant": other})["key"]
+    other = fleet.client.api("POST", "/v1/tenants", {"name": "Thief"})["id"]
+    thief = fleet.client.api("POST", "/v1/keys", {"tenant": other})["key"]
     assert ask(fleet, key, "DELETE", "/v1/domains/own.example")[0] == 204
     assert ask(fleet, thief, "POST", "/v1/domains", {"name": "own.example"})[0] == 403
-    assert fleet.request("POST", "/v1/domains", {"tenant": other, "name": "own.example"})[0] == 201  # an administrator
+    assert (
+        fleet.client.request("POST", "/v1/domains", {"tenant": other, "name": "own.example"})[0] == 201
+    )  # an administrator
 
 
 def test_the_domain_of_those_who_sign_up_stays(fleet):
-    status, problem = fleet.request("DELETE", f"/v1/domains/{DOMAIN}")
+    status, problem = fleet.client.request("DELETE", f"/v1/domains/{DOMAIN}")
     assert (status, "sign up" in problem["detail"]) == (409, True)
 
 
 def test_requests_come_slowly_enough(fleet):
-    tenant = fleet.api("POST", "/v1/tenants", {"name": "Busy"})["id"]
-    busy, calm = (fleet.api("POST", "/v1/keys", {"tenant": tenant})["key"] for _ in range(2))
+    tenant = fleet.client.api("POST", "/v1/tenants", {"name": "Busy"})["id"]
+    busy, calm = (fleet.client.api("POST", "/v1/keys", {"tenant": tenant})["key"] for _ in range(2))
     statuses = [ask(fleet, busy, "GET", "/v1/keys")[0] for _ in range(260)]
     assert set(statuses) == {200, 429}
     assert statuses[:190] == [200] * 190

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.fleet import DOMAIN, SIP, Host
+from scripts.fleet_parts import DOMAIN, SIP, Host
 from scripts.processes import wait_for
 from tests.integration.test_plans import outcome
 from tests.integration.test_provisioning import ask, tenant
@@ -41,14 +41,14 @@ def phones(fleet, *users):
 
 @pytest.fixture
 def owner(fleet):
-    return fleet.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
+    return fleet.client.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
 
 
 def post_yaml(fleet, path, text):
     parts = urlsplit(fleet.api_url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
     try:
-        headers = {"Authorization": f"Bearer {fleet.key}", "Content-Type": "application/yaml; charset=utf-8"}
+        headers = {"Authorization": f"Bearer {fleet.client.key}", "Content-Type": "application/yaml; charset=utf-8"}
         connection.request("POST", path, text, headers)
         response = connection.getresponse()
         return response.status, json.loads(response.read())
@@ -65,17 +65,17 @@ def scripted(fleet, owner):
         text = f"publish: true\nplan:\n  script: |\n{body}\n  examples: [{EXAMPLE}]\n{more}"
         status, made = post_yaml(fleet, f"/v1/plans/scripted/versions?tenant={owner}", text)
         assert status == 201, made
-        fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "scripted"})
+        fleet.client.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "scripted"})
         return made
 
     yield store
-    fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
-    fleet.request("DELETE", f"/v1/plans/scripted?tenant={owner}")
+    fleet.client.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
+    fleet.client.request("DELETE", f"/v1/plans/scripted?tenant={owner}")
 
 
 def events(fleet, owner):
     today = datetime.datetime.now(datetime.UTC).date()
-    return fleet.api("GET", f"/v1/events?tenant={owner}&day={today}&limit=200")["items"]
+    return fleet.client.api("GET", f"/v1/events?tenant={owner}&day={today}&limit=200")["items"]
 
 
 LATER = """
@@ -93,16 +93,16 @@ def later(call):
 
 def test_a_script_is_asked_again_when_a_stage_has_failed(fleet, owner, scripted):
     scripted(LATER)
-    fleet.api("PUT", f"/v1/store/calls?tenant={owner}", {"value": "41"})
+    fleet.client.api("PUT", f"/v1/store/calls?tenant={owner}", {"value": "41"})
     with phones(fleet, "alice", "bob", "carol") as (alice, bob, carol):
         final, rung = outcome(alice, f"sip:bob@{DOMAIN}", (bob, carol))
         assert (final.status, final.reason, rung) == (480, "Try later", [bob, carol])
-    assert fleet.api("GET", f"/v1/store/calls?tenant={owner}")["value"] == "42"
+    assert fleet.client.api("GET", f"/v1/store/calls?tenant={owner}")["value"] == "42"
     texts = [event["text"] for event in events(fleet, owner)]
     assert f"from alice@{DOMAIN}" in texts
     assert "bob was no-answer for the time 42" in texts
-    assert fleet.request("DELETE", f"/v1/store/calls?tenant={owner}")[0] == 204
-    assert fleet.request("GET", f"/v1/store/calls?tenant={owner}")[0] == 404
+    assert fleet.client.request("DELETE", f"/v1/store/calls?tenant={owner}")[0] == 204
+    assert fleet.client.request("GET", f"/v1/store/calls?tenant={owner}")[0] == 404
 
 
 def test_a_script_that_fails_says_so_to_the_caller_and_in_the_log(fleet, owner, scripted):
@@ -110,14 +110,14 @@ def test_a_script_that_fails_says_so_to_the_caller_and_in_the_log(fleet, owner, 
         "latest"
     ]
     scripted('def incoming(call):\n    for i in range(100000000 if get("hang") else 1): pass\n    return reject(480)')
-    fleet.api("PUT", f"/v1/store/hang?tenant={owner}", {"value": "yes"})
+    fleet.client.api("PUT", f"/v1/store/hang?tenant={owner}", {"value": "yes"})
     with phones(fleet, "alice") as (alice,):
         begun = time.monotonic()
         final, _ = outcome(alice, f"sip:bob@{DOMAIN}", ())
         assert time.monotonic() - begun < 3
         assert final.status == 500
         assert "dial plan scripted v2: it took more than 80 ms of processor time" in final.reason
-        fleet.api("DELETE", f"/v1/store/hang?tenant={owner}")
+        fleet.client.api("DELETE", f"/v1/store/hang?tenant={owner}")
         assert outcome(alice, f"sip:bob@{DOMAIN}", ())[0].status == 480
     (event,) = [event for event in events(fleet, owner) if "processor time" in event["text"]]
     assert (event["kind"], event["about"], version) == ("plan", "scripted v2", 1)
@@ -169,8 +169,8 @@ def test_yaml_that_cant_be_read(fleet, owner):
 
 def test_the_store_is_each_tenants_own_and_bounded(fleet, tenant):
     _, key, _ = tenant
-    other = fleet.api("POST", "/v1/tenants", {"name": "Other"})["id"]
-    theirs = fleet.api("POST", "/v1/keys", {"tenant": other, "note": "x"})["key"]
+    other = fleet.client.api("POST", "/v1/tenants", {"name": "Other"})["id"]
+    theirs = fleet.client.api("POST", "/v1/keys", {"tenant": other, "note": "x"})["key"]
     assert ask(fleet, key, "PUT", "/v1/store/a%20b", {"value": "1"})[0] == 204
     assert ask(fleet, key, "GET", "/v1/store/a%20b")[1]["value"] == "1"
     assert ask(fleet, theirs, "GET", "/v1/store/a%20b")[0] == 404
@@ -183,14 +183,14 @@ def test_the_store_is_each_tenants_own_and_bounded(fleet, tenant):
     assert [item["key"] for item in page["items"]] == ["a b", "key0"]
     rest = ask(fleet, key, "GET", f"/v1/store?limit=2&cursor={page['next']}")[1]
     assert [item["key"] for item in rest["items"]] == ["key1", "key2"]
-    status, problem = fleet.request(
+    status, problem = fleet.client.request(
         "DELETE", f"/v1/tenants/{ask(fleet, key, 'GET', '/v1/keys')[1]['items'][0]['tenant']}"
     )
     assert (status, "store" in problem["detail"]) == (409, True)
 
 
 def test_do_not_disturb(fleet):
-    fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"do_not_disturb": True})
+    fleet.client.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"do_not_disturb": True})
     try:
         with phones(fleet, "alice", "bob") as (alice, bob):
             final, rung = outcome(alice, f"sip:bob@{DOMAIN}", (bob,))
@@ -202,7 +202,7 @@ def test_do_not_disturb(fleet):
             alice.send(again.to_bytes())
             bob.wait(lambda: bob.agent.requests("MESSAGE"))  # what doesn't ring passes
     finally:
-        fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"do_not_disturb": False})
+        fleet.client.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"do_not_disturb": False})
 
 
 def test_forwarding_in_circles_ends(fleet, owner):
@@ -210,13 +210,13 @@ def test_forwarding_in_circles_ends(fleet, owner):
     circle = {"bob": "carol", "carol": "dave", "dave": "bob"}
     for user, to in circle.items():
         plan = {"rules": [{"name": "on", "forward": f"{to}@{DOMAIN}"}]}
-        fleet.api("POST", f"/v1/plans/to-{to}/versions?tenant={owner}", {"plan": plan, "publish": True})
-        fleet.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": f"to-{to}"})
+        fleet.client.api("POST", f"/v1/plans/to-{to}/versions?tenant={owner}", {"plan": plan, "publish": True})
+        fleet.client.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": f"to-{to}"})
     try:
         with phones(fleet, "alice", "dave") as (alice, dave):
             final, _ = outcome(alice, f"sip:bob@{DOMAIN}", ())
             assert (final.status, "was called before" in final.reason) == (482, True)
-            fleet.api("PATCH", f"/v1/accounts/dave@{DOMAIN}", {"plan": ""})
+            fleet.client.api("PATCH", f"/v1/accounts/dave@{DOMAIN}", {"plan": ""})
             alice.invite(f"sip:bob@{DOMAIN}")
             got = dave.wait(lambda: dave.agent.requests("INVITE"))[0]
             # Whoever diverted it last: bob's plan led to carol, and carol's to dave.
@@ -224,15 +224,15 @@ def test_forwarding_in_circles_ends(fleet, owner):
             dave.send(dave.agent.response(got, 486).to_bytes())
     finally:
         for user, to in circle.items():
-            fleet.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": ""})
-            fleet.request("DELETE", f"/v1/plans/to-{to}?tenant={owner}")
+            fleet.client.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": ""})
+            fleet.client.request("DELETE", f"/v1/plans/to-{to}?tenant={owner}")
 
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_call_is_ended_at_its_limit_even_by_another_life_of_the_edge(fleet, owner, killed):
     plan = {"rules": [{"name": "short", "max_duration": 3, "as_dialled": True}]}
-    fleet.api("POST", f"/v1/plans/short/versions?tenant={owner}", {"plan": plan, "publish": True})
-    fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "short"})
+    fleet.client.api("POST", f"/v1/plans/short/versions?tenant={owner}", {"plan": plan, "publish": True})
+    fleet.client.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "short"})
     try:
         with phones(fleet, "alice", "bob") as (alice, bob):
             begun = time.monotonic()
@@ -249,15 +249,15 @@ def test_a_call_is_ended_at_its_limit_even_by_another_life_of_the_edge(fleet, ow
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
 
         def ended():
-            found = [item for item in fleet.calls(owner, today) if item["ended_by"] == "service"]
+            found = [item for item in fleet.client.calls(owner, today) if item["ended_by"] == "service"]
             return found[-1] if found else None
 
         record = wait_for("the call's end to be recorded", ended, 10)
         assert (record["account"], record["caller"]) == (f"alice@{DOMAIN}", f"alice@{DOMAIN}")
         assert 3 <= record["ended"] - record["answered"] < 10
     finally:
-        fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
-        fleet.request("DELETE", f"/v1/plans/short?tenant={owner}")
+        fleet.client.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
+        fleet.client.request("DELETE", f"/v1/plans/short?tenant={owner}")
 
 
 # Plans that would take everybody down with them
@@ -269,12 +269,12 @@ def bobs_plan(fleet, owner):
 
     def store(plan):
         body = {"plan": plan, "publish": True}
-        fleet.api("POST", f"/v1/plans/bobs/versions?tenant={owner}", body)
-        fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "bobs"})
+        fleet.client.api("POST", f"/v1/plans/bobs/versions?tenant={owner}", body)
+        fleet.client.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "bobs"})
 
     yield store
-    fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
-    fleet.request("DELETE", f"/v1/plans/bobs?tenant={owner}")
+    fleet.client.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
+    fleet.client.request("DELETE", f"/v1/plans/bobs?tenant={owner}")
 
 
 @pytest.mark.parametrize(
@@ -352,30 +352,30 @@ def test_two_accounts_scripts_cant_play_ball_for_ever(fleet, owner):
         script = f'def incoming(call):\n    return then(ring("nobody"), go)\ndef go(call):\n    return forward("{to}@{DOMAIN}")'
         example = {"caller": "a", "called": f"{user}@{DOMAIN}", "at": "2026-03-02T12:00:00Z"}
         body = {"plan": {"script": script, "examples": [example]}, "publish": True}
-        fleet.api("POST", f"/v1/plans/ball-{user}/versions?tenant={owner}", body)
-        fleet.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": f"ball-{user}"})
+        fleet.client.api("POST", f"/v1/plans/ball-{user}/versions?tenant={owner}", body)
+        fleet.client.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": f"ball-{user}"})
     try:
         with phones(fleet, "alice") as (alice,):
             final, _ = outcome(alice, f"sip:bob@{DOMAIN}", ())
             assert (final.status, "asked again more than 5 times" in final.reason) == (500, True), final.reason
     finally:
         for user in ("bob", "carol"):
-            fleet.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": ""})
-            fleet.request("DELETE", f"/v1/plans/ball-{user}?tenant={owner}")
+            fleet.client.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": ""})
+            fleet.client.request("DELETE", f"/v1/plans/ball-{user}?tenant={owner}")
 
 
 def test_the_longest_names_can_be_asked_again(fleet, owner):
-    account = fleet.api("POST", "/v1/accounts", {"username": "l" * 64, "domain": DOMAIN})["aor"]
+    account = fleet.client.api("POST", "/v1/accounts", {"username": "l" * 64, "domain": DOMAIN})["aor"]
     name, function = "p" * 32, "f" * 100
     script = f"def incoming(call):\n    return then(ring('nobody'), {function})\ndef {function}(call):\n    return reject(486)"
     example = {"caller": "a", "called": account, "at": "2026-03-02T12:00:00Z"}
     body = {"plan": {"script": script, "examples": [example]}, "publish": True}
-    fleet.api("POST", f"/v1/plans/{name}/versions?tenant={owner}", body)
-    fleet.api("PATCH", f"/v1/accounts/{account}", {"plan": name})
+    fleet.client.api("POST", f"/v1/plans/{name}/versions?tenant={owner}", body)
+    fleet.client.api("PATCH", f"/v1/accounts/{account}", {"plan": name})
     with phones(fleet, "alice") as (alice,):
         assert outcome(alice, f"sip:{account}", ())[0].status == 486
-    fleet.api("DELETE", f"/v1/accounts/{account}")
-    fleet.api("DELETE", f"/v1/plans/{name}?tenant={owner}")
+    fleet.client.api("DELETE", f"/v1/accounts/{account}")
+    fleet.client.api("DELETE", f"/v1/plans/{name}?tenant={owner}")
 
 
 def test_the_reason_of_a_failure_stands_first_in_the_log(fleet, owner, scripted):
@@ -397,7 +397,7 @@ def test_yaml_without_a_key_keeps_nobody_waiting(fleet):
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
     begun = time.monotonic()
     connection.request("POST", "/v1/plans/x/versions", body, {"Content-Type": "application/yaml"})
-    fleet.api("GET", "/v1/tenants")
+    fleet.client.api("GET", "/v1/tenants")
     assert time.monotonic() - begun < 3
     assert connection.getresponse().status == 401
     connection.close()

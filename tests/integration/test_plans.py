@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.fleet import DOMAIN, PREFIX, SIP, Host, development_client
+from scripts.fleet_parts import DOMAIN, PREFIX, SIP, Host, development_client
 from tests.integration.test_provisioning import ask, tenant
 from tests.support.socket_phone import SocketPhone
 
@@ -43,15 +43,15 @@ def phone(fleet, user, index):
 @pytest.fixture
 def office(fleet):
     """The development tenant, and what makes a plan of it count for bob."""
-    owner = fleet.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
+    owner = fleet.client.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
 
     def store(plan):
-        fleet.api("POST", f"/v1/plans/office/versions?tenant={owner}", {"plan": plan, "publish": True})
-        fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "office"})
+        fleet.client.api("POST", f"/v1/plans/office/versions?tenant={owner}", {"plan": plan, "publish": True})
+        fleet.client.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": "office"})
 
     yield store
-    fleet.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
-    fleet.request("DELETE", f"/v1/plans/office?tenant={owner}")
+    fleet.client.api("PATCH", f"/v1/accounts/bob@{DOMAIN}", {"plan": ""})
+    fleet.client.request("DELETE", f"/v1/plans/office?tenant={owner}")
 
 
 def outcome(caller, uri, ringing):
@@ -95,18 +95,18 @@ def test_ring_all_then_another_then_refuse(fleet, office):
 
 def test_blocked_callers_hear_so_and_a_roll_back_lets_them_in(fleet, office):
     office(BLOCKED)
-    owner = fleet.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
+    owner = fleet.client.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
     with phone(fleet, "alice", 0) as alice, phone(fleet, "bob", 1) as bob:
         assert alice.register() == bob.register() == 200
         final, rung = outcome(alice, f"sip:bob@{DOMAIN}", (bob,))
         assert (final.status, final.reason, rung) == (603, "Not welcome", [])
         open_plan = {"rules": [{"name": "all", "as_dialled": True}]}
-        fleet.api("POST", f"/v1/plans/office/versions?tenant={owner}", {"plan": open_plan, "publish": True})
+        fleet.client.api("POST", f"/v1/plans/office/versions?tenant={owner}", {"plan": open_plan, "publish": True})
         invite = alice.invite(f"sip:bob@{DOMAIN}")
         got = bob.wait(lambda: bob.agent.requests("INVITE"))[0]
         bob.send(bob.agent.response(got, 486).to_bytes())
         assert alice.wait(lambda: alice.agent.final(invite)).status == 486
-        fleet.api("POST", f"/v1/plans/office/publish?tenant={owner}", {"version": 1})
+        fleet.client.api("POST", f"/v1/plans/office/publish?tenant={owner}", {"version": 1})
         assert outcome(alice, f"sip:bob@{DOMAIN}", (bob,))[0].status == 603
         bob.transact(bob.agent.register_request(0))
 
@@ -172,8 +172,8 @@ def test_another_tenants_plans_look_like_none(fleet, tenant):
     owner, key, domain = tenant
     plan = {"plan": {"rules": [{"name": "all", "as_dialled": True}]}, "publish": True}
     assert ask(fleet, key, "POST", "/v1/plans/mine/versions", plan)[0] == 201
-    other = fleet.api("POST", "/v1/tenants", {"name": "Other"})["id"]
-    theirs = fleet.api("POST", "/v1/keys", {"tenant": other, "note": "x"})["key"]
+    other = fleet.client.api("POST", "/v1/tenants", {"name": "Other"})["id"]
+    theirs = fleet.client.api("POST", "/v1/keys", {"tenant": other, "note": "x"})["key"]
     for method, path, body in (
         ("GET", "/v1/plans/mine", None),
         ("GET", f"/v1/plans/mine?tenant={owner}", None),

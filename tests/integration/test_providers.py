@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from edge.sip.headers import NameAddr
-from scripts.fleet import DOMAIN, SIP, Account, Host, loopback_fleet
+from scripts.fleet import loopback_fleet
+from scripts.fleet_parts import DOMAIN, SIP, Account, Host
 from scripts.processes import Processes, wait_for
 from tests.integration.conftest import fresh_base
 from tests.support.dns_server import DnsServer
@@ -47,14 +48,14 @@ class Set:
             "incoming": [f"bob@{DOMAIN}"],
             **kwargs,
         }
-        return self.fleet.api("POST", "/v1/providers", body)
+        return self.fleet.client.api("POST", "/v1/providers", body)
 
     @property
     def tenant(self):
-        return self.fleet.api("GET", "/v1/tenants")["items"][0]["id"]
+        return self.fleet.client.api("GET", "/v1/tenants")["items"][0]["id"]
 
     def state(self, name="voip"):
-        return self.fleet.api("GET", f"/v1/providers/{name}?tenant={self.tenant}")["registration"]
+        return self.fleet.client.api("GET", f"/v1/providers/{name}?tenant={self.tenant}")["registration"]
 
     def registered(self, name="voip", seconds=15):
         def ready():
@@ -105,7 +106,7 @@ def test_a_provider_registered_called_in_and_called_out(made, tmp_path, account,
         assert 3000 < state["expires"] - time.time() <= 3600
         (first,) = provider.registrations("4420")
         assert state["edge_address"] in first.contact
-        made.fleet.api(
+        made.fleet.client.api(
             "PATCH", f"/v1/tenants/{made.tenant}", {"country": "GB", "outbound_routes": [{"providers": ["voip"]}]}
         )
         subscriber = Account("442079460001@sip.voip.test", "442079460001", "secret")
@@ -129,10 +130,10 @@ def test_a_provider_registered_called_in_and_called_out(made, tmp_path, account,
                 in_dialog(far, theirs, "INVITE", alice)
                 in_dialog(*((far, theirs, "BYE", alice) if turn else (alice, mine, "BYE", far)))
             assert any("from=4420 to=+442079460001" in line and "vias=1" in line for line in provider.calls())
-            calls = made.fleet.wait_for_calls(made.tenant, time.strftime("%Y-%m-%d", time.gmtime()), 4, ended=4)
+            calls = made.fleet.client.wait_for_calls(made.tenant, time.strftime("%Y-%m-%d", time.gmtime()), 4, ended=4)
             assert {item["called"] for item in calls} == {f"4420@{NAME}", f"02079460001@{DOMAIN}"}
             # A disabled account is taken back within 10 s.
-            made.fleet.api("PATCH", f"/v1/providers/voip?tenant={made.tenant}", {"enabled": False})
+            made.fleet.client.api("PATCH", f"/v1/providers/voip?tenant={made.tenant}", {"enabled": False})
             gone = wait_for("the account to be unregistered", lambda: provider.registrations("4420")[1:], 10)[-1]
             assert gone.contact.endswith("expires=0")
             assert gone.call_id == first.call_id
@@ -190,9 +191,9 @@ def test_a_changed_password_acts_and_wrong_ones_are_shown(made, tmp_path):
         assert state["last_status"] == 401
         assert "refuses the user name or password" in state["reason"]
         assert state["next_attempt"] > time.time() + 60
-        made.fleet.api("PATCH", f"/v1/providers/voip?tenant={made.tenant}", {"password": "secret"})
+        made.fleet.client.api("PATCH", f"/v1/providers/voip?tenant={made.tenant}", {"password": "secret"})
         made.registered(seconds=10)
-        made.fleet.api("DELETE", f"/v1/providers/voip?tenant={made.tenant}")
+        made.fleet.client.api("DELETE", f"/v1/providers/voip?tenant={made.tenant}")
         wait_for("the deleted account to be unregistered", lambda: provider.registrations("4420")[1:], 10)
     finally:
         provider.stop()

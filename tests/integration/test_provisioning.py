@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.fleet import DOMAIN, SIP
+from scripts.fleet_client import http_request
+from scripts.fleet_parts import DOMAIN, SIP
 from tests.support.socket_phone import SocketPhone
 
 pytestmark = pytest.mark.integration
@@ -21,15 +22,15 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def tenant(fleet):
     """A tenant of its own: (id, a key of it, a domain of it)."""
-    tenant = fleet.api("POST", "/v1/tenants", {"name": "Test"})["id"]
-    key = fleet.api("POST", "/v1/keys", {"tenant": tenant, "note": "test"})["key"]
+    tenant = fleet.client.api("POST", "/v1/tenants", {"name": "Test"})["id"]
+    key = fleet.client.api("POST", "/v1/keys", {"tenant": tenant, "note": "test"})["key"]
     domain = f"{secrets.token_hex(4)}.example"
-    fleet.api("POST", "/v1/domains", {"tenant": tenant, "name": domain})
+    fleet.client.api("POST", "/v1/domains", {"tenant": tenant, "name": domain})
     return tenant, key, domain
 
 
 def ask(fleet, key, method, path, body=None):
-    return fleet.request(method, path, body, key)
+    return fleet.client.request(method, path, body, key)
 
 
 def test_openapi_is_public_and_explains_itself(fleet):
@@ -139,7 +140,7 @@ def all_of(fleet, key, path, limit=3):
 def test_filters(fleet, tenant):
     owner, key, domain = tenant
     other = f"{domain}.au"  # begins like the first one
-    fleet.api("POST", "/v1/domains", {"tenant": owner, "name": other})
+    fleet.client.api("POST", "/v1/domains", {"tenant": owner, "name": other})
     assert (
         ask(fleet, key, "POST", "/v1/plans/office/versions", {"plan": {"rules": [{"name": "x", "as_dialled": True}]}})[
             0
@@ -170,8 +171,8 @@ def test_filters(fleet, tenant):
     for name in ("night", "nobody", "x"):
         ask(fleet, key, "PUT", f"/v1/store/{name}", {"value": name})
     assert [one["key"] for one in all_of(fleet, key, "/v1/store?prefix=n")] == ["night", "nobody"]
-    assert [one["id"] for one in all_of(fleet, fleet.key, f"/v1/tenants?prefix={owner}")] == [owner]
-    assert owner not in [one["id"] for one in all_of(fleet, fleet.key, "/v1/tenants?suspended=true")]
+    assert [one["id"] for one in all_of(fleet, fleet.client.key, f"/v1/tenants?prefix={owner}")] == [owner]
+    assert owner not in [one["id"] for one in all_of(fleet, fleet.client.key, "/v1/tenants?suspended=true")]
     cursor = ask(fleet, key, "GET", "/v1/store?limit=1")[1]["next"]  # of another list
     assert ask(fleet, key, "GET", f"/v1/accounts?prefix=a&cursor={cursor}")[1] == {"items": [], "next": None}
 
@@ -218,18 +219,18 @@ def test_single_things_can_be_read_and_changed(fleet, tenant):
     made = ask(fleet, key, "POST", "/v1/keys", {"note": "one"})[1]
     shown = ask(fleet, key, "GET", f"/v1/keys/{made['id']}")[1]
     assert shown == {name: value for name, value in made.items() if name != "key"}
-    fleet.api("POST", "/v1/bans", {"network": "198.51.100.200/32", "reason": "x"})
+    fleet.client.api("POST", "/v1/bans", {"network": "198.51.100.200/32", "reason": "x"})
     for name in ("198.51.100.200", "198.51.100.200/32"):
-        assert fleet.api("GET", f"/v1/bans/{name}")["reason"] == "x"
-    fleet.api("DELETE", "/v1/bans/198.51.100.200/32")
-    assert fleet.request("GET", "/v1/bans/198.51.100.200")[0] == 404
+        assert fleet.client.api("GET", f"/v1/bans/{name}")["reason"] == "x"
+    fleet.client.api("DELETE", "/v1/bans/198.51.100.200/32")
+    assert fleet.client.request("GET", "/v1/bans/198.51.100.200")[0] == 404
     assert ask(fleet, key, "PATCH", f"/v1/tenants/{owner}", {"name": "Renamed"})[1]["name"] == "Renamed"
     edge = {"id": "edge-change", "public_key": base64.b64encode(b"k" * 32).decode()}
-    fleet.api("POST", "/v1/edges", {**edge, "addresses": ["203.0.113.9", "203.0.113.8"]})
-    assert fleet.api("GET", "/v1/edges/edge-change")["addresses"] == ["203.0.113.9", "203.0.113.8"]
-    changed = fleet.api("PATCH", "/v1/edges/edge-change", {"addresses": ["203.0.113.7"]})
+    fleet.client.api("POST", "/v1/edges", {**edge, "addresses": ["203.0.113.9", "203.0.113.8"]})
+    assert fleet.client.api("GET", "/v1/edges/edge-change")["addresses"] == ["203.0.113.9", "203.0.113.8"]
+    changed = fleet.client.api("PATCH", "/v1/edges/edge-change", {"addresses": ["203.0.113.7"]})
     assert changed["addresses"] == ["203.0.113.7"]
-    fleet.api("DELETE", "/v1/edges/edge-change")
+    fleet.client.api("DELETE", "/v1/edges/edge-change")
 
 
 @pytest.mark.parametrize(
@@ -261,10 +262,10 @@ def test_bad_requests_say_what_is_wrong(fleet, tenant, method, path, body, statu
 def test_tenants_cant_see_each_other(fleet, tenant):
     _, key, domain = tenant
     ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})
-    other = fleet.api("POST", "/v1/tenants", {"name": "Other"})["id"]
-    made = fleet.api("POST", "/v1/keys", {"tenant": other})
+    other = fleet.client.api("POST", "/v1/tenants", {"name": "Other"})["id"]
+    made = fleet.client.api("POST", "/v1/keys", {"tenant": other})
     theirs = made["key"]
-    own_key = fleet.api("GET", f"/v1/keys?tenant={tenant[0]}")["items"][0]["id"]
+    own_key = fleet.client.api("GET", f"/v1/keys?tenant={tenant[0]}")["items"][0]["id"]
     for method, path, body in (
         ("GET", f"/v1/tenants/{tenant[0]}", None),
         ("GET", f"/v1/domains/{domain}", None),
@@ -300,7 +301,7 @@ def test_domains_and_aliases_are_taken_once(fleet, tenant):
     assert ask(fleet, key, "DELETE", f"/v1/domains/{alias}")[0] == 204
     ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})
     assert ask(fleet, key, "DELETE", f"/v1/domains/{domain}")[0] == 409
-    assert fleet.request("DELETE", f"/v1/tenants/{tenant_id}")[0] == 409
+    assert fleet.client.request("DELETE", f"/v1/tenants/{tenant_id}")[0] == 409
 
 
 @pytest.mark.parametrize("name", ["127.0.0.2", "localhost", "203.0.113.1", "::1"])
@@ -340,7 +341,7 @@ def test_names_too_long_for_a_key(fleet, tenant):
 
 @pytest.mark.parametrize("name", ["", "   ", "a\0b", "a\r\nb", "x" * 101])
 def test_tenants_have_names_that_can_be_read(fleet, name):
-    assert fleet.request("POST", "/v1/tenants", {"name": name})[0] == 422
+    assert fleet.client.request("POST", "/v1/tenants", {"name": name})[0] == 422
 
 
 def test_keys_are_revoked_at_once(fleet, tenant):
@@ -354,15 +355,15 @@ def test_keys_are_revoked_at_once(fleet, tenant):
 
 def test_edges_are_registered_listed_and_removed(fleet):
     body = {"id": "edge-x", "public_key": "A" * 43 + "=", "addresses": ["203.0.113.99"]}
-    assert fleet.request("POST", "/v1/edges", body)[0] == 201
-    assert fleet.request("POST", "/v1/edges", body)[0] == 409
-    listed = {edge["id"]: edge for edge in fleet.api("GET", "/v1/edges")["items"]}
+    assert fleet.client.request("POST", "/v1/edges", body)[0] == 201
+    assert fleet.client.request("POST", "/v1/edges", body)[0] == 409
+    listed = {edge["id"]: edge for edge in fleet.client.api("GET", "/v1/edges")["items"]}
     assert listed["edge-x"]["holds"] == []
     assert listed["edge-a"]["holds"] == [fleet.edges[0].host.address]
-    assert fleet.request("DELETE", "/v1/edges/edge-x")[0] == 204
-    assert fleet.request("GET", "/v1/edges/edge-x")[0] == 404
+    assert fleet.client.request("DELETE", "/v1/edges/edge-x")[0] == 204
+    assert fleet.client.request("GET", "/v1/edges/edge-x")[0] == 404
     bad = {"id": "a.b", "public_key": "short", "addresses": ["here"]}
-    status, problem = fleet.request("POST", "/v1/edges", bad)
+    status, problem = fleet.client.request("POST", "/v1/edges", bad)
     assert status == 422
     assert {item["field"] for item in problem["errors"]} == {"body.id", "body.public_key", "body.addresses.0"}
 
@@ -372,15 +373,15 @@ def test_edges_are_registered_listed_and_removed(fleet):
 )
 def test_edge_routes_want_a_signature(fleet, headers):
     url = fleet.api_url + "/edge/heartbeat"
-    status, answer = fleet._http(fleet.control, "POST", url, "{}", {"Content-Type": "application/json", **headers})
+    status, text = http_request(fleet.control, "POST", url, "{}", {"Content-Type": "application/json", **headers})
     assert status == 401
-    assert "signed" in answer["detail"]
+    assert "signed" in json.loads(text)["detail"]
 
 
 def test_a_new_domain_and_account_work_at_every_edge_within_seconds(fleet, tenant):
     _, key, domain = tenant
     account = ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})[1]
-    from scripts.fleet import Account, Host
+    from scripts.fleet_parts import Account, Host
 
     made = Account(account["aor"], account["username"], account["password"])
     begun = time.monotonic()
@@ -397,25 +398,25 @@ def test_a_new_domain_and_account_work_at_every_edge_within_seconds(fleet, tenan
 
 def test_a_removed_binding_gets_no_calls_and_no_pings(fleet):
     edge = fleet.edges[0]
-    from scripts.fleet import Host
+    from scripts.fleet_parts import Host
 
     with SocketPhone(fleet.accounts["dave"], DOMAIN, Host(edge.host.address), (edge.host.address, SIP)) as phone:
         assert phone.register() == 200
         path = f"/v1/accounts/dave@{DOMAIN}/bindings"
-        (binding,) = [item for item in fleet.api("GET", path) if str(phone.agent.port) in item["contact"]]
+        (binding,) = [item for item in fleet.client.api("GET", path) if str(phone.agent.port) in item["contact"]]
         phone.idle(5)
         assert phone.agent.pings >= 1
-        before = fleet.health(edge)["kept_flows"]
-        assert fleet.request("DELETE", f"{path}/{binding['id']}")[0] == 204
-        assert fleet.request("DELETE", f"{path}/{binding['id']}")[0] == 404
-        assert all(item["id"] != binding["id"] for item in fleet.api("GET", path))
+        before = fleet.client.health(edge)["kept_flows"]
+        assert fleet.client.request("DELETE", f"{path}/{binding['id']}")[0] == 204
+        assert fleet.client.request("DELETE", f"{path}/{binding['id']}")[0] == 404
+        assert all(item["id"] != binding["id"] for item in fleet.client.api("GET", path))
         begun = time.monotonic()
-        while fleet.health(edge)["kept_flows"] >= before:
+        while fleet.client.health(edge)["kept_flows"] >= before:
             assert time.monotonic() - begun < 10
             time.sleep(0.1)
 
 
 def test_secrets_are_in_no_log(fleet):
     logs = "".join(path.read_text(errors="replace") for path in fleet.directory.glob("*.log"))
-    for secret in (fleet.key, *(account.password for account in fleet.accounts.values())):
+    for secret in (fleet.client.key, *(account.password for account in fleet.accounts.values())):
         assert secret not in logs

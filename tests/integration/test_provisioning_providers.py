@@ -40,7 +40,7 @@ def test_a_provider_from_birth_to_death(fleet, tenant):
     assert (shown["outbound_routes"], shown["emergency_providers"]) == ([], [])
     assert ask(fleet, key, "GET", "/v1/providers/voip1")[0] == 404
     assert ask(fleet, key, "POST", "/v1/providers", VOIP)[0] == 201  # the name is free again
-    assert ask(fleet, fleet.key, "DELETE", f"/v1/providers/voip1?tenant={owner}")[0] == 204
+    assert ask(fleet, fleet.client.key, "DELETE", f"/v1/providers/voip1?tenant={owner}")[0] == 204
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_bad_ways_out_say_what_is_wrong(fleet, tenant, body, status, says):
 def test_another_tenants_providers_look_like_none(fleet, tenant):
     owner, key, domain = tenant
     assert ask(fleet, key, "POST", "/v1/providers", VOIP)[0] == 201
-    other = fleet.api("POST", "/v1/tenants", {"name": "Other"})["id"]
-    theirs = fleet.api("POST", "/v1/keys", {"tenant": other, "note": "x"})["key"]
+    other = fleet.client.api("POST", "/v1/tenants", {"name": "Other"})["id"]
+    theirs = fleet.client.api("POST", "/v1/keys", {"tenant": other, "note": "x"})["key"]
     for method, path, body in (
         ("GET", "/v1/providers/voip1", None),
         ("GET", f"/v1/providers/voip1?tenant={owner}", None),
@@ -108,4 +108,4 @@ def test_another_tenants_providers_look_like_none(fleet, tenant):
         assert ask(fleet, theirs, method, path, body)[0] == 404, (method, path)
     assert ask(fleet, theirs, "GET", "/v1/providers")[1]["items"] == []
     assert ask(fleet, theirs, "POST", "/v1/providers", VOIP)[0] == 201  # names are each tenant's own
-    assert ask(fleet, fleet.key, "DELETE", f"/v1/tenants/{other}")[0] == 409
+    assert ask(fleet, fleet.client.key, "DELETE", f"/v1/tenants/{other}")[0] == 409

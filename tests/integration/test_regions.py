@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from scripts.fleet import DEVELOPMENT_CREDENTIALS, DOMAIN, MINISTACK, PREFIX, ROOT, SIP, Host, development_client
+from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS, DOMAIN, MINISTACK, PREFIX, ROOT, SIP, Host, development_client
 from scripts.processes import wait_for
 from tests.integration.conftest import fresh_base
 from tests.support.kamailio import Kamailio
@@ -40,7 +40,7 @@ def phone(regions, user, index):
 
 
 def change_password(regions, user):
-    made = regions.fleet.api("POST", f"/v1/accounts/{user}@{DOMAIN}/password", {})
+    made = regions.fleet.client.api("POST", f"/v1/accounts/{user}@{DOMAIN}/password", {})
     return made["password"]
 
 
@@ -99,11 +99,13 @@ def test_parted_regions_never_register_an_account_twice(regions, tmp_path):
     prefix = fleet.edges[0].address.rpartition(".")[0]
     provider = Kamailio(tmp_path, Host(f"{prefix}.20"), "sip.voip.test")
     users = [f"44{number}" for number in range(6)]
-    tenant = fleet.api("GET", "/v1/tenants")["items"][0]["id"]
+    tenant = fleet.client.api("GET", "/v1/tenants")["items"][0]["id"]
     try:
         for user in users:
             login = {"username": user, "password": "secret", "from_domain": "sip.voip.test", "expires": 60}
-            fleet.api("POST", "/v1/providers", {"tenant": tenant, "name": f"p{user}", "host": f"{prefix}.20", **login})
+            fleet.client.api(
+                "POST", "/v1/providers", {"tenant": tenant, "name": f"p{user}", "host": f"{prefix}.20", **login}
+            )
         wait_for("all to be registered", lambda: all(provider.registrations(user) for user in users), 30)
         sources = {user: provider.registrations(user)[-1].source for user in users}
         assert len(set(sources.values())) == 2  # spread over both
@@ -132,7 +134,7 @@ def test_parted_regions_never_register_an_account_twice(regions, tmp_path):
             assert [item.cseq for item in registrations] == sorted({item.cseq for item in registrations})
     finally:
         for user in users:
-            fleet.request("DELETE", f"/v1/providers/p{user}?tenant={tenant}")
+            fleet.client.request("DELETE", f"/v1/providers/p{user}?tenant={tenant}")
         provider.stop()
 
 
@@ -202,10 +204,12 @@ def test_a_regions_death_loses_no_call(regions):
         assert alice.register() == 200  # decided by the other Region
         regions.start_control(0)
         regions.settle()
-        tenant = regions.fleet.api("GET", "/v1/tenants")["items"][0]["id"]
+        tenant = regions.fleet.client.api("GET", "/v1/tenants")["items"][0]["id"]
         today = time.strftime("%Y-%m-%d", time.gmtime())
         wait_for(
             "every call's record, once",
-            lambda: len([c for c in regions.fleet.calls(tenant, today) if c["called"] == f"dave@{DOMAIN}"]) == 11,
+            lambda: (
+                len([c for c in regions.fleet.client.calls(tenant, today) if c["called"] == f"dave@{DOMAIN}"]) == 11
+            ),
             20,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.fleet import DEVELOPMENT_CREDENTIALS, development_client
+from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS, development_client
 from scripts.processes import wait_for
 
 pytestmark = pytest.mark.integration

@@ -56,18 +56,18 @@ def test_changes_leave_a_trail_without_their_values(fleet, tenant):
     ask(fleet, key, "GET", f"/v1/accounts/alice@{domain}")
     ask(fleet, key, "PATCH", f"/v1/accounts/alice@{domain}", {"colour": "red"})
     ask(fleet, key, "PATCH", f"/v1/accounts/alice@{domain}", {"enabled": False, "display_name": "Alice"})
-    fleet.api("POST", f"/v1/accounts/alice@{domain}/password", {"password": "very-secret-2"})
+    fleet.client.api("POST", f"/v1/accounts/alice@{domain}/password", {"password": "very-secret-2"})
     ask(fleet, key, "DELETE", f"/v1/accounts/alice@{domain}")
     found = trail(fleet, key)
     assert found[-4:] == [
         (name, f"POST /v1/accounts alice@{domain}: domain, password, username"),
         (name, f"PATCH /v1/accounts/alice@{domain}: display_name, enabled"),
-        (fleet.key.split("_")[1], f"POST /v1/accounts/alice@{domain}/password: password"),
+        (fleet.client.key.split("_")[1], f"POST /v1/accounts/alice@{domain}/password: password"),
         (name, f"DELETE /v1/accounts/alice@{domain}"),
     ]
     assert "very-secret" not in str(found)
-    assert trail(fleet, fleet.key, owner) == found
-    other = fleet.api("POST", "/v1/tenants", {"name": "Other"})["id"]
-    theirs = fleet.api("POST", "/v1/keys", {"tenant": other})["key"]
+    assert trail(fleet, fleet.client.key, owner) == found
+    other = fleet.client.api("POST", "/v1/tenants", {"name": "Other"})["id"]
+    theirs = fleet.client.api("POST", "/v1/keys", {"tenant": other})["key"]
     assert all("alice" not in text for _, text in trail(fleet, theirs))
-    assert (fleet.key.split("_")[1], f"POST /v1/tenants {other}: name") in trail(fleet, fleet.key)
+    assert (fleet.client.key.split("_")[1], f"POST /v1/tenants {other}: name") in trail(fleet, fleet.client.key)

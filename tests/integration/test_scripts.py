@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.fleet import CONTROL, DOMAIN, SIP
+from scripts.fleet_parts import CONTROL, DOMAIN, SIP
 from tests.integration.conftest import fresh_base
 
 pytestmark = pytest.mark.integration
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 def start(address, local, *more):
     return subprocess.Popen(
-        [sys.executable, "-m", "scripts.fleet", "--address", address, "--local", str(local), *more],
+        [sys.executable, "-m", "scripts.up", "--address", address, "--local", str(local), *more],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 

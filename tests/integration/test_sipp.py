@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.fleet import DOMAIN, SIP
+from scripts.fleet_parts import DOMAIN, SIP
 from scripts.processes import Processes
 
 pytestmark = pytest.mark.integration
@@ -60,11 +60,11 @@ def test_many_registrations(fleet, tmp_path):
     users = tmp_path / "users.csv"
     rows = []
     for number in range(50):
-        made = fleet.api("POST", "/v1/accounts", {"username": f"load{number}", "domain": DOMAIN})
+        made = fleet.client.api("POST", "/v1/accounts", {"username": f"load{number}", "domain": DOMAIN})
         rows.append(
             f"{made['username']};{DOMAIN};[authentication username={made['username']} password={made['password']}]"
         )
     users.write_text("SEQUENTIAL\n" + "\n".join(rows) + "\n")
     address = f"127.{1 + secrets.randbelow(250)}.{secrets.randbelow(250)}.9"
     run(command("register", fleet.edges[0], address, 7000, users, "u1", 200, 40), tmp_path)
-    assert all(fleet.api("GET", f"/v1/accounts/load{number}@{DOMAIN}/bindings") for number in range(50))
+    assert all(fleet.client.api("GET", f"/v1/accounts/load{number}@{DOMAIN}/bindings") for number in range(50))

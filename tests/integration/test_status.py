@@ -51,11 +51,11 @@ def test_edges_are_tried_out_and_a_dead_one_is_an_incident(fleet):
     assert all(f"{place} (us-east-1)" in text for place in places)
     assert (headers["content-type"], headers["cache-control"]) == ("text/html; charset=utf-8", "public, max-age=10")
     # Nobody else's business: neither among calls nor as accounts of a tenant.
-    tenants = [tenant["id"] for tenant in fleet.api("GET", "/v1/tenants")["items"]]
+    tenants = [tenant["id"] for tenant in fleet.client.api("GET", "/v1/tenants")["items"]]
     assert all(
         not one["aor"].startswith("probe-")
         for name in tenants
-        for one in fleet.api("GET", f"/v1/accounts?tenant={name}")["items"]
+        for one in fleet.client.api("GET", f"/v1/accounts?tenant={name}")["items"]
     )
 
     dead = fleet.edges[1]

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from scripts.baresip import Baresip
-from scripts.fleet import DOMAIN, SIP
+from scripts.fleet_parts import DOMAIN, SIP
 from scripts.processes import in_namespace
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 
@@ -51,10 +51,10 @@ def test_calls_through_the_other_edge_at_once_and_after_two_minutes(lab, fleet):
     ):
         for one in (alice, bob, carol):
             assert one.register() == 200
-        before = fleet.events(fleet.edges[0]).get("sent_for_peers", 0)
+        before = fleet.client.events(fleet.edges[0]).get("sent_for_peers", 0)
         for callee, user in ((bob, "bob"), (carol, "carol")):  # two phones behind one NAT
             hang_up_from_both_sides(alice, callee, f"sip:{user}@{DOMAIN}")
-        assert fleet.events(fleet.edges[0])["sent_for_peers"] > before
+        assert fleet.client.events(fleet.edges[0])["sent_for_peers"] > before
         hang_up_from_both_sides(carol, bob, f"sip:bob@{DOMAIN}")
         dialog, _ = call(alice, bob, f"sip:bob@{DOMAIN}")
         # 120 s in which the phones only answer keep-alives.

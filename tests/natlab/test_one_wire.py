@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from scripts.fleet import DOMAIN, MESH, METRICS, SIP, DevelopmentFleet, Edge
+from scripts.fleet import DevelopmentFleet
+from scripts.fleet_parts import DOMAIN, MESH, METRICS, SIP, Edge
 from scripts.processes import wait_for
 from tests.natlab.conftest import laboratory
 from tests.support.natlab import NatLab
@@ -68,7 +69,7 @@ def test_an_address_moves_on_the_wire_and_is_dropped_at_the_deadline(tmp_path):
                 assert took > 8
                 wait_for(
                     "edge-b to serve it",
-                    lambda: ADDRESSES["edge-a"] in ((fleet.health(fleet.edges[1]) or {}).get("addresses") or {}),
+                    lambda: ADDRESSES["edge-a"] in ((fleet.client.health(fleet.edges[1]) or {}).get("addresses") or {}),
                     5,
                 )
                 bob.idle(1.0)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from scripts.baresip import Baresip
-from scripts.fleet import DOMAIN, SIP, Account
+from scripts.fleet_parts import DOMAIN, SIP, Account
 from scripts.processes import wait_for
 from tests.natlab.test_provider import FAR, NAME, cloud, fleet, provider
 from tests.natlab.test_takeover import home_again
@@ -59,14 +59,14 @@ def outside(cloud, provider):
 @pytest.fixture
 def office(fleet, provider):
     """Has a plan decide the provider's calls."""
-    owner = fleet.api("GET", f"/v1/accounts/{BOB}")["tenant"]
+    owner = fleet.client.api("GET", f"/v1/accounts/{BOB}")["tenant"]
 
     def store(**plan):
-        fleet.api("POST", f"/v1/plans/office/versions?tenant={owner}", {"plan": plan, "publish": True})
-        fleet.api("PATCH", f"/v1/providers/voip?tenant={owner}", {"plan": "office"})
+        fleet.client.api("POST", f"/v1/plans/office/versions?tenant={owner}", {"plan": plan, "publish": True})
+        fleet.client.api("PATCH", f"/v1/providers/voip?tenant={owner}", {"plan": "office"})
 
     yield store
-    fleet.api("PATCH", f"/v1/providers/voip?tenant={owner}", {"plan": ""})
+    fleet.client.api("PATCH", f"/v1/providers/voip?tenant={owner}", {"plan": ""})
 
 
 def ring(*accounts, timeout=4.0, **kwargs):
@@ -227,10 +227,10 @@ def in_dialog_bye(outside, dialog, phone):
 def test_a_call_is_ended_at_its_limit_though_the_edge_that_made_it_is_dead(cloud, fleet, phones, office):
     """carol calls bob through edge A, which is killed for good in the call: whoever takes its address ends the call."""
     bob, carol, _ = phones
-    owner = fleet.api("GET", f"/v1/accounts/{BOB}")["tenant"]
+    owner = fleet.client.api("GET", f"/v1/accounts/{BOB}")["tenant"]
     rules = [{"name": "short", "max_duration": 12, "as_dialled": True}]
-    fleet.api("POST", f"/v1/plans/short/versions?tenant={owner}", {"plan": {"rules": rules}, "publish": True})
-    fleet.api("PATCH", f"/v1/accounts/{BOB}", {"plan": "short"})
+    fleet.client.api("POST", f"/v1/plans/short/versions?tenant={owner}", {"plan": {"rules": rules}, "publish": True})
+    fleet.client.api("PATCH", f"/v1/accounts/{BOB}", {"plan": "short"})
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     try:
         carol.command("dial", f"sip:{BOB}")
@@ -239,16 +239,20 @@ def test_a_call_is_ended_at_its_limit_though_the_edge_that_made_it_is_dead(cloud
         for one in (bob, carol):
             one.wait("CALL_ESTABLISHED")
         answered = time.monotonic()
-        wait_for("the call to be on record", lambda: [c for c in fleet.calls(owner, today) if c["ended"] is None], 10)
+        wait_for(
+            "the call to be on record", lambda: [c for c in fleet.client.calls(owner, today) if c["ended"] is None], 10
+        )
         fleet.processes.kill("edge-a")
         for one in (bob, carol):
             one.wait("CALL_CLOSED", 25)
         assert 12 <= time.monotonic() - answered < 22
         record = wait_for(
-            "its end to be on record", lambda: [c for c in fleet.calls(owner, today) if c["ended_by"] == "service"], 10
+            "its end to be on record",
+            lambda: [c for c in fleet.client.calls(owner, today) if c["ended_by"] == "service"],
+            10,
         )[-1]
         print(f"a limit of 12 s ended the call after {record['ended'] - record['answered']:.1f} s, its edge killed")
         assert record["account"] == CAROL
     finally:
-        fleet.api("PATCH", f"/v1/accounts/{BOB}", {"plan": ""})
+        fleet.client.api("PATCH", f"/v1/accounts/{BOB}", {"plan": ""})
         home_again(fleet, cloud, "edge-a")

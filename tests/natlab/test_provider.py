@@ -7,7 +7,7 @@ import time
 import pytest
 
 from scripts.baresip import Baresip
-from scripts.fleet import DOMAIN, SIP, Account
+from scripts.fleet_parts import DOMAIN, SIP, Account
 from scripts.processes import wait_for
 from tests.natlab.conftest import laboratory
 from tests.natlab.test_takeover import home_again, phone, rings
@@ -44,11 +44,13 @@ def provider(cloud, fleet, tmp_path_factory):
     """Kamailio, with an account that is registered there, for calls in to bob and out from everybody."""
     made = Kamailio(tmp_path_factory.mktemp("provider"), cloud.host("control"), NAME)
     try:
-        tenant = fleet.api("GET", "/v1/tenants")["items"][0]["id"]
+        tenant = fleet.client.api("GET", "/v1/tenants")["items"][0]["id"]
         account = {"name": "voip", "host": cloud.host("control").address, "from_domain": NAME, "expires": 3600}
         login = {"username": "4420", "password": "secret", "incoming": [f"bob@{DOMAIN}"]}
-        fleet.api("POST", "/v1/providers", {"tenant": tenant, **account, **login})
-        fleet.api("PATCH", f"/v1/tenants/{tenant}", {"country": "GB", "outbound_routes": [{"providers": ["voip"]}]})
+        fleet.client.api("POST", "/v1/providers", {"tenant": tenant, **account, **login})
+        fleet.client.api(
+            "PATCH", f"/v1/tenants/{tenant}", {"country": "GB", "outbound_routes": [{"providers": ["voip"]}]}
+        )
         wait_for("the account to be registered", lambda: made.registrations("4420"), 15)
         yield made
     finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge.sip.transaction.client import make_ack, make_cancel
-from scripts.fleet import DOMAIN, SIP
+from scripts.fleet_parts import DOMAIN, SIP
 from scripts.processes import Processes, wait_for
 from tests.natlab.conftest import laboratory
 from tests.support.cloudlab import CloudLab
@@ -45,8 +45,8 @@ def forgotten(fleet):
     """No phone of an earlier test is called along with a later one's: a fork that never answers delays refusals."""
     yield
     for account in fleet.accounts:
-        for binding in fleet.api("GET", f"/v1/accounts/{account}@{DOMAIN}/bindings"):
-            fleet.request("DELETE", f"/v1/accounts/{account}@{DOMAIN}/bindings/{binding['id']}")
+        for binding in fleet.client.api("GET", f"/v1/accounts/{account}@{DOMAIN}/bindings"):
+            fleet.client.request("DELETE", f"/v1/accounts/{account}@{DOMAIN}/bindings/{binding['id']}")
 
 
 def phone(cloud, fleet, user, place, edge, transport="UDP"):
@@ -91,7 +91,7 @@ def home_again(fleet, cloud, name):
     fleet.start_edge(edge)
     wait_for(
         f"{name} to hold its address again",
-        lambda: cloud.address(name) in ((fleet.health(edge) or {}).get("addresses") or {}),
+        lambda: cloud.address(name) in ((fleet.client.health(edge) or {}).get("addresses") or {}),
         40,
     )
 
@@ -186,7 +186,7 @@ def test_a_stopped_process_that_wakes_up_reaches_no_phone(cloud, fleet):
         home = fleet.edges[0]
         wait_for(
             "edge-a to get its address back",
-            lambda: cloud.address("edge-a") in ((fleet.health(home) or {}).get("addresses") or {}),
+            lambda: cloud.address("edge-a") in ((fleet.client.health(home) or {}).get("addresses") or {}),
             40,
         )
         call(alice, bob, f"sip:bob@{DOMAIN}")

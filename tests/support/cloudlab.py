@@ -10,7 +10,8 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.fleet import MESH, METRICS, SIP, DevelopmentFleet, Edge, Host
+from scripts.fleet import DevelopmentFleet
+from scripts.fleet_parts import MESH, METRICS, SIP, Edge, Host
 from tests.support.natlab import _INSIDE, _OUTSIDE, WAN, NatLab, _run
 
 _CLOUD = """

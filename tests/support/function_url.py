@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from lambdas.handlers.decisions import handler
-from scripts.fleet import DEVELOPMENT_CREDENTIALS
+from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS
 
 _CREDENTIALS = Credentials(
     DEVELOPMENT_CREDENTIALS["AWS_ACCESS_KEY_ID"], DEVELOPMENT_CREDENTIALS["AWS_SECRET_ACCESS_KEY"]

@@ -7,7 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
-from scripts.fleet import DEVELOPMENT_CREDENTIALS
+from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS
 
 _MAC = "0a:1b:2c:3d:4e:5f"
 _ROLE = "edge"

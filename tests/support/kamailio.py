@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.fleet import Host
+from scripts.fleet_parts import Host
 from scripts.processes import Processes, in_namespace, wait_for
 
 CONFIG = Path(__file__).parent.parent / "kamailio" / "provider.cfg"

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from scripts.fleet import DevelopmentFleet, Edge, Host
+from scripts.fleet import DevelopmentFleet
+from scripts.fleet_parts import Edge, Host
 
 WAN, LAN = "203.0.113", "10.77.0"
 _OUTSIDE = {"nat": 10, "edge-a": 11, "edge-b": 12, "caller": 20, "control": 30}

@@ -23,7 +23,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 from lambdas import __main__ as served
-from scripts.fleet import PREFIX
+from scripts.fleet_parts import PREFIX
 from scripts.tables import load_template, table_definitions
 
 REFUSED = "is not authorized to perform"

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scripts.fleet import CONTROL, MINISTACK, PREFIX, DevelopmentFleet, Edge, Host, development_client
+from scripts.fleet import DevelopmentFleet
+from scripts.fleet_parts import CONTROL, MINISTACK, PREFIX, Edge, Host, development_client
 from scripts.tables import create_tables, table_definitions
 
 REGIONS = ("us-east-1", "eu-west-1")

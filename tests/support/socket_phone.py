@@ -6,12 +6,13 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from edge.sip.framing import StreamFramer
 from edge.sip.message import Message, Request, Response
 from edge.sip.transaction.client import make_ack
-from scripts.fleet import Account, Host
+from scripts.fleet_parts import Account, Host
 from scripts.processes import in_namespace
 from tests.support.agent import Agent, Dialog
 
@@ -107,7 +108,7 @@ class SocketPhone:
         for _ in range(3):
             wire = request.to_bytes()
             self.send(wire)
-            response: Response = self.wait(lambda request=request: self.agent.final(request), seconds, wire)
+            response: Response = self.wait(partial(self.agent.final, request), seconds, wire)
             if response.status not in (401, 407):
                 break
             if request.method == "INVITE":
@@ -136,11 +137,12 @@ def call(caller: SocketPhone, callee: SocketPhone, uri: str, seconds: float = 8)
     for phone in (caller, callee):
         phone.agent.received.clear()
     invite = caller.invite(uri)
-    incoming = callee.wait(
-        lambda: next(iter(callee.agent.requests("INVITE")), None),
-        seconds,
-        also=lambda: caller.agent.transport == "UDP" and caller.send(invite.to_bytes()),
-    )
+
+    def again() -> None:
+        if caller.agent.transport == "UDP":
+            caller.send(invite.to_bytes())
+
+    incoming = callee.wait(lambda: next(iter(callee.agent.requests("INVITE")), None), seconds, also=again)
     # UDP may lose any of these: they are sent again, as user agents do.
     ringing = callee.agent.response(incoming, 180).to_bytes()
     callee.send(ringing)

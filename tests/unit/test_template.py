@@ -6,12 +6,15 @@ import hashlib
 import json
 import re
 import subprocess
+import urllib.request
+from typing import Any
 
+import boto3
 import pytest
 
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.models import BindingItem, DirectoryItem
-from scripts.tables import load_template, table_definitions
+from scripts.tables import TEMPLATE, load_template, table_definitions
 
 RESOURCES = load_template()["Resources"]
 ENROLMENT = {
@@ -40,8 +43,19 @@ def test_leases_are_strongly_consistent_with_a_witness_where_there_are_two_regio
     assert "TimeToLiveSpecification" not in properties
 
 
+def test_an_arn_of_tables_stands_once():
+    assert TEMPLATE.read_text().count(":dynamodb:") == 1
+
+
+def test_each_parameter_is_documented():
+    documented = (TEMPLATE.parent / "docs" / "deploy.md").read_text()
+    for name in load_template()["Parameters"]:
+        assert re.search(rf"^\| [^|]*`{name}`[^|]* \|", documented, re.MULTILINE), name
+
+
 def test_functions_may_do_only_what_they_need():
-    for name in ("DecisionsFunction", "ProvisioningFunction", "HooksFunction", "StatusFunction"):
+    functions = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Serverless::Function"]
+    for name in functions:
         for policy in RESOURCES[name]["Properties"]["Policies"]:
             for statement in policy["Statement"]:
                 statement = statement["If"][1] if "If" in statement else statement
@@ -62,6 +76,11 @@ def test_functions_may_do_only_what_they_need():
                     assert resources == [{"If": ["MakesKey", {"GetAtt": "SecretsKeyMade.Arn"}, {"Ref": "SecretsKey"}]}]
                 elif statement["Sid"] == "WriteThePage":
                     assert (actions, resources) == (["s3:PutObject"], [{"Sub": "${StatusBucket.Arn}/*"}])
+                elif name == "EmptyingFunction":
+                    assert (actions, resources) in (
+                        (["s3:ListBucket"], [{"GetAtt": "StatusBucket.Arn"}]),
+                        (["s3:DeleteObject"], [{"Sub": "${StatusBucket.Arn}/*"}]),
+                    )
                 elif statement["Sid"] == "WriteToPeople":
                     assert name in ("ProvisioningFunction", "HooksFunction")
                     assert actions == ["ses:SendEmail"]
@@ -76,7 +95,81 @@ def test_functions_may_do_only_what_they_need():
                         "dynamodb:LeadingKeys": ENROLMENT[statement["Sid"]]
                     }
     assert RESOURCES["DecisionsFunction"]["Properties"]["FunctionUrlConfig"]["AuthType"] == "AWS_IAM"
-    assert "ReservedConcurrentExecutions" in RESOURCES["ProvisioningFunction"]["Properties"]
+
+
+def test_what_strangers_can_cost_is_bounded_except_where_an_account_has_nothing_to_reserve():
+    reserved = RESOURCES["ProvisioningFunction"]["Properties"]["ReservedConcurrentExecutions"]
+    assert reserved == {"If": ["BoundsProvisioning", {"Ref": "ProvisioningConcurrency"}, {"Ref": "AWS::NoValue"}]}
+    template = load_template()
+    bounds = template["Conditions"]["BoundsProvisioning"]
+    assert bounds == {"Not": [{"Equals": [{"Ref": "ProvisioningConcurrency"}, 0]}]}
+    assert template["Parameters"]["ProvisioningConcurrency"]["Default"] == 10
+
+
+class Bucket:
+    """S3 with one bucket of two pages, as far as a function asks for it."""
+
+    def __init__(self, objects: list[str], fault: Exception | None = None) -> None:
+        self.objects = objects
+        self.fault = fault
+        self.exceptions = type("Exceptions", (), {"NoSuchBucket": KeyError})
+
+    def get_paginator(self, operation: str) -> Any:
+        assert operation == "list_objects_v2"
+        return self
+
+    def paginate(self, **named: str) -> Any:
+        assert named == {"Bucket": "page"}
+        if self.fault:
+            raise self.fault
+        return iter([{"Contents": [{"Key": key}]} for key in self.objects] + [{}])
+
+    def delete_object(self, **named: str) -> None:
+        assert named["Bucket"] == "page"
+        self.objects.remove(named["Key"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault", "answered", "left"),
+    [
+        ("Create", None, "SUCCESS", ["index.html", "status.json"]),
+        ("Update", None, "SUCCESS", ["index.html", "status.json"]),
+        ("Delete", None, "SUCCESS", []),
+        ("Delete", KeyError("gone"), "SUCCESS", ["index.html", "status.json"]),
+        ("Delete", OSError("denied"), "FAILED", ["index.html", "status.json"]),
+    ],
+)
+def test_the_status_page_is_taken_away_before_its_bucket(monkeypatch, kind, fault, answered, left):
+    bucket = Bucket(["index.html", "status.json"], fault)
+    sent = []
+
+    def urlopen(request, timeout):
+        sent.append(request)
+        return open("/dev/null")
+
+    monkeypatch.setattr(boto3, "client", lambda service: bucket)
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    function: dict[str, Any] = {}
+    exec(RESOURCES["EmptyingFunction"]["Properties"]["InlineCode"], function)
+    asked = {"StackId": "s", "RequestId": "r", "LogicalResourceId": "StatusBucketContent"}
+    function["handler"](
+        {**asked, "RequestType": kind, "ResponseURL": "https://a.example/", "ResourceProperties": {"Bucket": "page"}},
+        None,
+    )
+    (request,) = sent
+    assert (request.method, request.full_url, request.get_header("Content-type")) == ("PUT", "https://a.example/", "")
+    answer = json.loads(request.data)
+    assert answer.pop("Reason", None) == ("denied" if answered == "FAILED" else None)
+    assert answer == {**asked, "PhysicalResourceId": "StatusBucketContent", "Status": answered}
+    assert bucket.objects == left
+
+
+def test_nobody_writes_the_status_page_while_it_is_taken_away():
+    """What depends on a resource is deleted before it."""
+    assert RESOURCES["StatusFunction"]["DependsOn"] == "StatusBucketContent"
+    properties = RESOURCES["StatusBucketContent"]["Properties"]
+    assert properties["Bucket"] == {"Ref": "StatusBucket"}
+    assert properties["ServiceToken"] == {"GetAtt": "EmptyingFunction.Arn"}
 
 
 def test_an_edge_may_call_its_function_url_and_nothing_else():

@@ -1,0 +1,74 @@
+"""What a development fleet consists of: hosts, edges and accounts, and the names and ports that all of them have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+ROOT = Path(__file__).parent.parent
+PREFIX = "sipwizard"
+DOMAIN = "sipwizard.test"
+USERS = ("alice", "bob", "carol", "dave")
+SIP, MESH, METRICS, CONTROL, MINISTACK = 5060, 5070, 9090, 8080, 4566
+
+_REGION, _DEVELOPMENT = "us-east-1", "development"  # MiniStack takes any credentials
+DEVELOPMENT_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": _DEVELOPMENT,
+    "AWS_SECRET_ACCESS_KEY": _DEVELOPMENT,
+    "AWS_DEFAULT_REGION": _REGION,
+}
+
+
+def development_client(service: str, endpoint: str, region: str = _REGION, **config: Any) -> Any:
+    """A boto3 client of a MiniStack."""
+    client: Any = boto3.client  # its types know each service by its literal name
+    return client(
+        service,
+        endpoint_url=endpoint,
+        region_name=region,
+        aws_access_key_id=_DEVELOPMENT,
+        aws_secret_access_key=_DEVELOPMENT,
+        config=Config(**config),
+    )
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where something runs: an address, and a network namespace if it isn't this one."""
+
+    address: str
+    namespace: str | None = None
+
+
+@dataclass
+class Edge:
+    """``settings`` go into its configuration; ``may_hold`` are the edge addresses it is registered for, its own if
+    empty."""
+
+    id: str
+    host: Host
+    settings: dict[str, Any] = field(default_factory=dict)
+    may_hold: list[str] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return str(self.settings.get("address", self.host.address))
+
+    @property
+    def sip(self) -> str:
+        return f"{self.address}:{SIP}"
+
+    @property
+    def metrics(self) -> str:
+        return f"{self.host.address}:{METRICS}"
+
+
+@dataclass(frozen=True)
+class Account:
+    aor: str
+    username: str
+    password: str

@@ -1,0 +1,104 @@
+"""``scripts/up``: a development fleet in the foreground."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import shutil
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scripts.fleet import DevelopmentFleet, loopback_fleet
+from scripts.fleet_parts import DOMAIN, ROOT
+from scripts.processes import StartError
+
+
+def up(
+    edges: Annotated[int, typer.Option(min=1, max=20, help="How many edges.")] = 2,
+    endpoint: Annotated[str | None, typer.Option(help="A DynamoDB-compatible endpoint instead of MiniStack.")] = None,
+    address: Annotated[str, typer.Option(help="The first edge's address; the others follow it.")] = "127.0.0.1",
+    local: Annotated[Path, typer.Option(help="Where up.json, logs and keys go.")] = ROOT / ".local",
+) -> None:
+    """Run a development fleet until Ctrl-C."""
+    try:
+        first = ipaddress.IPv4Address(address)
+    except ValueError as error:
+        raise typer.BadParameter(f"--address {address} isn't an IPv4 address") from error
+    if not first.is_loopback or int(first) % 256 + edges > 255:
+        raise typer.BadParameter(f"--address has to be on the loopback network, with room for {edges} edges after it")
+    begun = time.monotonic()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+
+    def say(text: str) -> None:
+        if stop.is_set():
+            raise StartError("stopped while starting")
+        print(f"[{time.monotonic() - begun:5.1f} s] {text}", flush=True)
+
+    fleet = loopback_fleet(local / "fleet", address, edges, endpoint, say, environment={"PROBE_SECONDS": "30"})
+    path = local / "up.json"
+    code = 0
+    mine = False
+    try:
+        fleet.check_ports()  # before anything of a fleet that runs here is touched
+        mine = True
+        shutil.rmtree(local / "fleet", ignore_errors=True)
+        fleet.directory.mkdir(parents=True)
+        fleet.start()
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(_description(fleet), indent=1) + "\n")
+        _explain(fleet)
+        ended = None
+        while not stop.wait(0.5) and ended is None:
+            ended = fleet.processes.ended()
+        if ended:
+            raise StartError(f"{ended} has ended: {fleet.processes.last_words(ended)}")
+    except StartError as error:
+        if not stop.is_set():
+            print(f"up: {error}", file=sys.stderr)
+            code = 1
+    finally:
+        if mine:
+            path.unlink(missing_ok=True)
+        fleet.stop()
+    print("Stopped.")
+    raise typer.Exit(code)
+
+
+def _description(fleet: DevelopmentFleet) -> dict[str, Any]:
+    """What ``.local/up.json`` holds."""
+    return {
+        "api": fleet.api_url,
+        "key": fleet.client.key,
+        "domain": DOMAIN,
+        "tenant": fleet.tenant,
+        "edges": [
+            {"id": edge.id, "udp": edge.sip, "tcp": edge.sip, "tls": None, "wss": None, "metrics": edge.metrics}
+            for edge in fleet.edges
+        ],
+        "accounts": [vars(account) for account in fleet.accounts.values()],
+    }
+
+
+def _explain(fleet: DevelopmentFleet) -> None:
+    print("\nReady. Point a softphone at it:")
+    print(f"  domain    {DOMAIN}")
+    for account in list(fleet.accounts.values())[:2]:
+        print(f"  user      {account.username}    password  {account.password}")
+    proxies = ", ".join(edge.sip for edge in fleet.edges)
+    print(f"  address   {proxies}   (as outbound proxy, UDP or TCP; or as the domain itself)")
+    print(f"  status    {fleet.api_url}/status")
+    print(
+        "Watch two phones do it with scripts/demo; everything else is in .local/up.json. Ctrl-C stops it.", flush=True
+    )
+
+
+if __name__ == "__main__":
+    typer.run(up)
