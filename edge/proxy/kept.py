@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from lambdas.contract import Route, Stage, Target, q_delays
-from lambdas.contract.question import Wire
+from lambdas.contract import Route, Stage, Target, Wire, q_delays
 
 _MOST, _MOST_OF_ONE = 10_000, 1_000  # in all, and of one owner: nobody drives out what others rely on
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from edge.proxy.bindings import HeldBinding
 from edge.proxy.registration import key_of, patience
 from edge.sip.flow import Flow
-from lambdas.contract import Grant, WireFlow, binding_id
-from lambdas.contract.question import Wire
+from lambdas.contract import Grant, Wire, WireFlow, binding_id
 
 if TYPE_CHECKING:
     from edge.proxy.core import Core
