@@ -59,17 +59,22 @@ class Side(Wire):
     """Higher than any that the other end has seen."""
 
 
-class OpenCall(Wire):
+class CallName(Wire):
+    """What tells a call from all others."""
+
+    tenant: str
+    """Whose call it is."""
+    call: str
+    """Names the call and, once somebody has, the leg that answered."""
+    started: int
+    """When the INVITE came: Unix time in whole seconds."""
+
+
+class OpenCall(CallName):
     """An answered call that can be ended from outside. Since version 4."""
 
     address: str
     """The edge address that the caller is at."""
-    tenant: str
-    """Whose call it is."""
-    call: str
-    """Its name, as in CallAnswered."""
-    started: int
-    """As in CallAnswered."""
     sides: list[Side]
     """Both, the caller's first."""
     why: str = ""
@@ -91,26 +96,31 @@ class Leg(Wire):
     """The one that was called there, as in a ProviderLeg. Since version 5."""
 
 
-class CallAnswered(Wire):
-    """A 2xx to an INVITE is about to be forwarded. Since version 2."""
+class CallOutline(CallName):
+    """What is told of every call, whatever became of it."""
 
-    kind: Literal["answered"] = "answered"
-    tenant: str
-    """Whose call it is."""
-    call: str
-    """Names the call and the leg that answered."""
     call_id: str
     """The caller's Call-ID."""
     caller: str
     """An AOR, or what a provider's From says."""
     called: str
     """What was called, as in the question."""
-    started: int
-    """When the INVITE came: Unix time in whole seconds, and part of the call's name."""
     invited: float = 0.0
-    """The same exactly; 0: not told, ``started`` it is. Since version 5."""
+    """``started`` exactly; 0: not told. Since version 5."""
     ringing: float | None = None
     """When the first provisional response beyond 100 came, Unix time; None: none did."""
+    legs: list[Leg] = []
+    """Who was tried; the one that answered first. Since version 5."""
+    counted: list[str] = []
+    """The decision's: who is counting the call. Since version 5."""
+    attempt: str = ""
+    """The question's; "": an edge of before, whose calls count by ``call_id``. Since version 6."""
+
+
+class CallAnswered(CallOutline):
+    """A 2xx to an INVITE is about to be forwarded. Since version 2."""
+
+    kind: Literal["answered"] = "answered"
     answered: float
     """When the 2xx came, Unix time."""
     edges: tuple[str, str]
@@ -127,34 +137,12 @@ class CallAnswered(Wire):
     """The caller's and the callee's; "": not told. Since version 5."""
     codecs: list[str] = []
     """Those of the answer, by medium. Since version 5."""
-    legs: list[Leg] = []
-    """Who was tried, the one that answered first. Since version 5."""
-    counted: list[str] = []
-    """The decision's: who is counting the call. Since version 5."""
-    attempt: str = ""
-    """The question's; "": an edge of before, the call counts by ``call_id``. Since version 6."""
 
 
-class CallFailed(Wire):
+class CallFailed(CallOutline):
     """An INVITE was answered with a status of 300 or higher: nobody has taken the call. Since version 5."""
 
     kind: Literal["failed"] = "failed"
-    tenant: str
-    """Whose call it is."""
-    call: str
-    """Its name."""
-    call_id: str
-    """The caller's Call-ID."""
-    caller: str
-    """An AOR, or what a provider's From says."""
-    called: str
-    """What was called, as in the question."""
-    started: int
-    """When the INVITE came: Unix time in whole seconds, and part of the call's name."""
-    invited: float = 0.0
-    """The same exactly; 0: not told, ``started`` it is. Since version 5."""
-    ringing: float | None = None
-    """When the first provisional response beyond 100 came, Unix time; None: none did."""
     ended: float
     """When it was answered, Unix time."""
     status: int
@@ -167,12 +155,6 @@ class CallFailed(Wire):
     """The id of the one that the call came from; "": none."""
     user_agent: str = ""
     """The caller's; "": not told."""
-    legs: list[Leg] = []
-    """Who was tried."""
-    counted: list[str] = []
-    """The decision's: who is counting the call. Since version 5."""
-    attempt: str = ""
-    """The question's; "": an edge of before, the call counts by ``call_id``. Since version 6."""
     by: str = ""
     """"caller" for one who gave up; "": it was refused. Since version 6."""
     account: str = ""
@@ -185,16 +167,10 @@ class CallFailed(Wire):
     """That leg's User-Agent or Server; "": not told. Since version 6."""
 
 
-class CallEnded(Wire):
+class CallEnded(CallName):
     """A BYE was answered, or the dialog is known to be gone. Since version 2."""
 
     kind: Literal["ended"] = "ended"
-    tenant: str
-    """As in CallAnswered."""
-    call: str
-    """As in CallAnswered."""
-    started: int
-    """As in CallAnswered."""
     ended: float
     """Unix time."""
     by: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pynamodb.connection import Connection
-from pynamodb.exceptions import PutError, TransactWriteError
+from pynamodb.exceptions import TransactWriteError
 from pynamodb.expressions.condition import Condition
 from pynamodb.transactions import TransactWrite
 
@@ -13,7 +13,7 @@ from lambdas.contract import Change
 from lambdas.decisions.values import Put, StoredBinding
 from lambdas.repositories.feed import Conflict, Feed
 from lambdas.repositories.models import BindingItem
-from lambdas.repositories.transactions import Write
+from lambdas.repositories.transactions import Write, conditional
 
 KEEP_REMOVED = 3600  # seconds that a removed or expired item stays, to win over a REGISTER that is still under way
 _LATE = 10_000  # milliseconds: how far apart the control plane's clocks and the index's delay may bring two changes
@@ -51,13 +51,7 @@ class Bindings:
         if not puts:
             return True
         if len(puts) == 1:
-            try:
-                _item(puts[0].binding).save(condition=_unchanged(puts[0]))
-            except PutError as error:
-                if error.cause_response_code == "ConditionalCheckFailedException":
-                    return False
-                raise
-            return True
+            return conditional(lambda: _item(puts[0].binding).save(condition=_unchanged(puts[0])))
         try:
             with TransactWrite(connection=Connection(region=BindingItem.Meta.region)) as transaction:
                 for put in puts:
