@@ -18,6 +18,7 @@ Both sides ignore fields they don't know, and have a default for each that came 
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
 """
 
+from lambdas.contract.binding import ContactBinding
 from lambdas.contract.decision import (
     NOBODYS_ANSWER,
     OUTCOMES,
@@ -100,6 +101,7 @@ __all__ = [
     "CallOutline",
     "Challenge",
     "Change",
+    "ContactBinding",
     "ContactField",
     "Credentials",
     "Decision",

@@ -7,29 +7,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lambdas.contract.binding import ContactBinding
 from lambdas.contract.provider import ProviderLeg, Secret
 from lambdas.contract.wire import Envelope, Wire, WireFlow
 
 
-class Binding(Wire):
+class Binding(ContactBinding):
     """A binding as registered."""
 
     id: str
     """11 characters, 8 octets in base64url: see ``binding_id``. It names the binding in flow tokens."""
-    aor: str
-    """With the canonical domain."""
-    contact: str
-    """The Contact URI."""
     expires: int
     """Seconds from now."""
-    flow: WireFlow
-    """The flow to the phone."""
-    q: int = 1000
-    """In thousandths."""
-    instance: str = ""
-    """RFC 5626 §4.1; "" if absent."""
-    reg_id: int = 0
-    """RFC 5626 §4.2; 0 if absent."""
 
 
 class Challenge(Wire):

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from lambdas.contract.binding import ContactBinding
 from lambdas.contract.report import OpenCall
-from lambdas.contract.wire import Envelope, Wire, WireFlow
+from lambdas.contract.wire import Envelope, Wire
 
 
 class Take(Wire):
@@ -105,31 +106,19 @@ class FleetKey(Wire):
     """The day's keys; the others only verify (earlier days) or wait (tomorrow's, there before its first use)."""
 
 
-class BindingChange(Wire):
-    """A binding of an address that the edge holds, as it is now."""
+class BindingChange(ContactBinding):
+    """A binding of an address that the edge holds, as it is now. Since version 2: ``q``, ``instance``, ``reg_id``."""
 
     id: str
     """As in a Binding."""
-    aor: str
-    """With the canonical domain."""
-    contact: str
-    """The Contact URI."""
     expires: int
     """Seconds from now; 0: it is gone."""
-    flow: WireFlow
-    """The flow to the phone."""
     tenant: str = ""
     """Whose account it is; "": not told. Since version 2."""
     call_id: str = ""
     """That of its last REGISTER; "": not told. Since version 2."""
     cseq: int = 0
     """That of its last REGISTER. Since version 2."""
-    q: int = 1000
-    """In thousandths. Since version 2."""
-    instance: str = ""
-    """RFC 5626 §4.1; "" if absent. Since version 2."""
-    reg_id: int = 0
-    """RFC 5626 §4.2; 0 if absent. Since version 2."""
 
 
 class Change(Wire):

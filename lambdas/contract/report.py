@@ -7,21 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lambdas.contract.wire import Envelope, Wire, WireFlow
+from lambdas.contract.binding import ContactBinding
+from lambdas.contract.wire import Envelope, Wire
 
 
-class BindingReport(Wire):
+class BindingReport(ContactBinding):
     """What became of a binding since it was last written. Since version 2."""
 
     kind: Literal["binding"] = "binding"
-    aor: str
-    """With the canonical domain."""
     key: str
     """What tells bindings of an AOR apart: see ``binding_key``."""
-    contact: str
-    """The Contact URI."""
-    flow: WireFlow
-    """The flow to the phone."""
     call_id: str
     """That of its last REGISTER."""
     cseq: int
@@ -33,12 +28,6 @@ class BindingReport(Wire):
     stayed away, or unregistered meanwhile."""
     tenant: str
     """Whose account it is."""
-    q: int = 1000
-    """In thousandths."""
-    instance: str = ""
-    """RFC 5626 §4.1; "" if absent."""
-    reg_id: int = 0
-    """RFC 5626 §4.2; 0 if absent."""
 
 
 class Side(Wire):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lambdas.contract import Accept, ContactField, RegisterQuestion, Reject
 from lambdas.decisions.digest import refuse
@@ -100,7 +100,7 @@ def _contacts(question: RegisterQuestion, facts: RegisterFacts, now: float, limi
         elif (
             len(facts.bindings) < _MOST_ITEMS
         ):  # an older REGISTER of it may still be under way, and must find that it has been overtaken
-            puts.append(Put(replace(_binding(question, facts, contact, now, 0), removed=True), None))
+            puts.append(Put(_binding(question, facts, contact, now, 0).model_copy(update={"removed": True}), None))
     return puts
 
 
@@ -145,22 +145,15 @@ def _binding(
 ) -> StoredBinding:
     assert facts.account is not None
     stamp = round(now * 1000)
-    return StoredBinding(
-        aor=question.aor,
-        key=contact.key,
-        flow=question.flow,
+    return StoredBinding.of(
+        question,
+        contact,
         contact=contact.uri,
-        call_id=question.call_id,
-        cseq=question.cseq,
         registered_at=stamp,
         changed_at=stamp,
         expires_at=now + expires,
         revision=question.request,
         tenant=facts.account.tenant,
-        q=contact.q,
-        instance=contact.instance,
-        reg_id=contact.reg_id,
-        user_agent=question.user_agent,
     )
 
 
@@ -171,6 +164,6 @@ def _removal(question: RegisterQuestion, facts: RegisterFacts, item: StoredBindi
         if other.key == item.key and (other is item or other.live(now)):
             put = remove(other, question.request, now)
             stamp = put.binding.changed_at
-            gone = replace(put.binding, call_id=question.call_id, cseq=question.cseq, registered_at=stamp)
-            puts.append(Put(gone, put.seen))
+            gone = {"call_id": question.call_id, "cseq": question.cseq, "registered_at": stamp}
+            puts.append(Put(put.binding.model_copy(update=gone), put.seen))
     return puts

@@ -24,21 +24,13 @@ def decide(
     if mine is None and len(present(bindings, now)) >= limits.max_bindings:
         return []
     moved = [remove(item, _revision(report), now) for item in others if item.live(now)]
-    binding = StoredBinding(
-        aor=report.aor,
-        key=report.key,
-        flow=report.flow,
-        contact=report.contact,
-        call_id=report.call_id,
-        cseq=report.cseq,
+    binding = StoredBinding.of(
+        report,
         registered_at=stamp,
         changed_at=round(now * 1000),
         expires_at=stamp / 1000 + report.expires,
         revision=_revision(report),
         tenant=account.tenant,
-        q=report.q,
-        instance=report.instance,
-        reg_id=report.reg_id,
         user_agent=mine.user_agent if mine is not None else "",
     )
     return [Put(binding, mine.revision if mine is not None else None), *moved]
