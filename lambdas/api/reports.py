@@ -104,7 +104,7 @@ def _apply(report: Report, services: Services) -> None:
             for _ in range(_RACES):
                 account = services.directory.account(report.aor)
                 bindings = services.bindings.of(report.aor)
-                puts = decisions.decide(report, account, bindings, services.clock(), services.limits)
+                puts = decisions.decide(report, account, bindings, services.clock())
                 if services.bindings.write(puts):
                     if account is not None and puts:
                         services.notices.moved(account.aor, account.tenant, bindings, puts, services.clock())

@@ -61,6 +61,7 @@ from lambdas.contract.question import (
     RegisterQuestion,
     RouteQuestion,
 )
+from lambdas.contract.registration import MOST_CONTACTS, SHORTEST, Order, refusal, wanted
 from lambdas.contract.report import (
     BindingReport,
     CallAnswered,
@@ -84,9 +85,11 @@ VERSION = 6
 
 __all__ = [
     "HASHES",
+    "MOST_CONTACTS",
     "NOBODYS_ANSWER",
     "OUTCOMES",
     "Q_STEP",
+    "SHORTEST",
     "VERSION",
     "Accept",
     "Access",
@@ -117,6 +120,7 @@ __all__ = [
     "Leg",
     "LocateQuestion",
     "OpenCall",
+    "Order",
     "Probe",
     "ProbeReport",
     "ProviderAccount",
@@ -145,6 +149,8 @@ __all__ = [
     "binding_id",
     "consent_text",
     "q_delays",
+    "refusal",
     "signed_text",
     "stand_in",
+    "wanted",
 ]

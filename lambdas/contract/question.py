@@ -37,7 +37,8 @@ class ContactField(Wire):
     """One Contact of a REGISTER."""
 
     key: str = Field(min_length=1, max_length=600)
-    """What tells bindings of an AOR apart: see ``binding_key``."""
+    """What tells bindings of an AOR apart: instance and reg-id where both are given (RFC 5626 §6), else the Contact URI
+    in a form that compares as RFC 3261 §19.1.4 does. The edge makes it: it has the parser."""
     uri: str
     """The Contact URI, unparsed."""
     expires: int | None = None

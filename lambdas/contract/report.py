@@ -16,7 +16,7 @@ class BindingReport(ContactBinding):
 
     kind: Literal["binding"] = "binding"
     key: str
-    """What tells bindings of an AOR apart: see ``binding_key``."""
+    """What tells bindings of an AOR apart: as in a ContactField."""
     call_id: str
     """That of its last REGISTER."""
     cseq: int
