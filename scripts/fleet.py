@@ -64,12 +64,13 @@ class Host:
 @dataclass
 class Edge:
     """``settings`` go into its configuration; ``may_hold`` are the edge addresses it is registered for, its own if
-    empty."""
+    empty; ``environment`` is for its processes, beside what all have."""
 
     id: str
     host: Host
     settings: dict[str, Any] = field(default_factory=dict)
     may_hold: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -279,7 +280,7 @@ class DevelopmentFleet:
                 self.api("DELETE", f"/v1/edges/{edge.id}")
             body = {"id": edge.id, "public_key": public_key, "addresses": edge.may_hold or [edge.address]}
             self.api("POST", "/v1/edges", body)
-        self._run(edge.id, ["-m", "edge", "--config", str(path)], {}, edge.host)
+        self._run(edge.id, ["-m", "edge", "--config", str(path)], edge.environment, edge.host)
 
     def wait_ready(self, edge: Edge) -> None:
         """Until it holds its address and has a mesh link to every other running edge."""
@@ -296,7 +297,7 @@ class DevelopmentFleet:
         self._run(
             f"drain-{edge.id}",
             ["-m", "edge", "drain", "--config", str(self.directory / f"{edge.id}.toml")],
-            {},
+            edge.environment,
             edge.host,
         )
         status = self.processes.wait(f"drain-{edge.id}", 300)
