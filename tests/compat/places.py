@@ -14,7 +14,6 @@ __all__ = [
     "CallReference",
     "Flow",
     "Journal",
-    "Remembered",
     "Store",
     "ToPhone",
     "ToProvider",
@@ -23,10 +22,16 @@ __all__ = [
     "open_contact",
     "open_way",
     "records",
+    "remembered",
     "seal_way",
 ]
 
 
+def remembered(store: Store) -> Remembered:
+    """What an edge that starts takes back from its disk, where its phones are included."""
+    return Remembered(store.load("record"), store.load("route"), True)
+
+
 def records(core: Core, now: float) -> dict[str, bytes]:
-    """What the edge would keep on its disk now."""
+    """What the edge would keep on its disk now, of each AOR."""
     return dict(core.memory.take_changed(1000, now))

@@ -22,7 +22,6 @@ from tests.compat.places import (
     CallReference,
     Flow,
     Journal,
-    Remembered,
     Store,
     TokenKeys,
     ToPhone,
@@ -31,6 +30,7 @@ from tests.compat.places import (
     open_contact,
     open_way,
     records,
+    remembered,
     seal_way,
 )
 from tests.compat.write_fixtures import COMMIT, HERE, INSTANCE, PHONES, STATE_KEY, TENANT
@@ -50,7 +50,7 @@ def keys():
 
 @pytest.fixture
 def kept(tmp_path):
-    """What is on the disk: records and routes, as they come out of the store."""
+    """What is on the disk."""
     shutil.copy(THEN / "kept.sqlite", tmp_path)
     store = Store(tmp_path / "kept.sqlite", STATE_KEY)
     yield store
@@ -65,7 +65,7 @@ def world(kept):
     made.control.dark = True
     for node in made.nodes.values():
         made.inform(node)
-    made.nodes["edge-a"].handle(Remembered(kept.load("record"), kept.load("route"), True))
+    made.nodes["edge-a"].handle(remembered(kept))
     return made
 
 
