@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edge.control.journal import Journal
 from edge.control.store import Store
 from edge.providers.leg_token import ToPhone, ToProvider, open_call_id, open_contact, open_way, seal_way
@@ -9,22 +11,27 @@ from edge.proxy.core import Core
 from edge.proxy.events import Remembered
 from edge.proxy.flow_token import CallReference, TokenKeys
 from edge.sip.flow import Flow
+from tests.compat.write_fixtures import STATE_KEY
 
 __all__ = [
     "CallReference",
     "Flow",
     "Journal",
-    "Store",
     "ToPhone",
     "ToProvider",
     "TokenKeys",
     "open_call_id",
     "open_contact",
+    "open_store",
     "open_way",
     "records",
     "remembered",
     "seal_way",
 ]
+
+
+def open_store(path: Path) -> Store:
+    return Store(path, STATE_KEY)
 
 
 def remembered(store: Store) -> Remembered:

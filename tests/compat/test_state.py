@@ -22,18 +22,18 @@ from tests.compat.places import (
     CallReference,
     Flow,
     Journal,
-    Store,
     TokenKeys,
     ToPhone,
     ToProvider,
     open_call_id,
     open_contact,
+    open_store,
     open_way,
     records,
     remembered,
     seal_way,
 )
-from tests.compat.write_fixtures import COMMIT, HERE, INSTANCE, PHONES, STATE_KEY, TENANT
+from tests.compat.write_fixtures import COMMIT, HERE, INSTANCE, PHONES, TENANT
 from tests.support.agent import Dialog
 from tests.support.world import WALL, World
 
@@ -52,7 +52,7 @@ def keys():
 def kept(tmp_path):
     """What is on the disk."""
     shutil.copy(THEN / "kept.sqlite", tmp_path)
-    store = Store(tmp_path / "kept.sqlite", STATE_KEY)
+    store = open_store(tmp_path / "kept.sqlite")
     yield store
     store.close()
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import dataclasses
+import importlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 COMMIT = "881e754"
 HERE = Path(__file__).parent
@@ -33,15 +35,15 @@ def main() -> None:
         subprocess.run(command, cwd=name, env={**environment, "AWS_DEFAULT_REGION": "us-east-1"}, check=True)
 
 
-def write(directory: Path) -> None:
-    """In the code of that commit, and with its own world for tests: its names are of then."""
-    from edge.control.journal import Journal
-    from edge.control.store import Store
-    from edge.proxy.flow_token import CallReference, TokenKeys
-    from edge.sip.flow import Flow
-    from lambdas.contract import HeartbeatReply, Keep, Route
-    from tests.support import world as support
+def then(module: str) -> Any:
+    """A module of that commit: it needn't be there today."""
+    return importlib.import_module(module)
 
+
+def write(directory: Path) -> None:
+    """In the code of that commit, and with its own world for tests."""
+    support, flow_token = then("tests.support.world"), then("edge.proxy.flow_token")
+    contract, Flow = then("lambdas.contract"), then("edge.sip.flow").Flow
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     world = support.World()
@@ -68,28 +70,28 @@ def write(directory: Path) -> None:
     reports = world.control.reports
 
     # What is on the edge's disk.
-    store = Store(directory / "kept.sqlite", STATE_KEY)
+    store = then("edge.control.store").Store(directory / "kept.sqlite", STATE_KEY)
     store.keep("record", node.core.memory.take_changed(100, world.now))
-    route = Route(targets=[], tenant=TENANT, keep=Keep(seconds=600, plans=[f"{TENANT}/night"]))
+    route = contract.Route(targets=[], tenant=TENANT, keep=contract.Keep(seconds=600, plans=[f"{TENANT}/night"]))
     node.core.kept.keep(TENANT, f"bob@{support.DOMAIN}", route, support.WALL + world.now)
     store.keep("route", node.core.kept.take_changed(100))
-    reply = HeartbeatReply.model_validate(
+    reply = contract.HeartbeatReply.model_validate(
         json.loads((HERE.parent / "unit/contract/v6.json").read_text())["HeartbeatReply"]
     )
     news = {"reply": reply.model_dump(mode="json"), "domains": {support.DOMAIN: support.DOMAIN}, "at": support.WALL}
     store.keep("news", [("last", json.dumps(news).encode())])
     store.close()
-    asyncio.run(_journal(Journal, directory / "journal", reports))
+    asyncio.run(_journal(then("edge.control.journal").Journal, directory / "journal", reports))
     (directory / "journal" / "ballast").unlink()
 
     # What is in phones' dialogs.
-    keys = TokenKeys(support.TOKEN_KEYS, 7)
+    keys = flow_token.TokenKeys(support.TOKEN_KEYS, 7)
     flow = Flow("203.0.113.11", 5060, "udp", "192.0.2.1", 30000)
     streams = Flow("203.0.113.12", 5061, "tcp", "2001:db8::1", 40000, 9)
     tokens = [
-        (flow, "", "a@b", CallReference()),
-        (flow, BINDING, "a@b", CallReference("t0123456789ab", 1_800_000_000, True)),
-        (streams, BINDING, "c@d", CallReference("t0123456789ab", 1_800_000_000, False)),
+        (flow, "", "a@b", flow_token.CallReference()),
+        (flow, BINDING, "a@b", flow_token.CallReference("t0123456789ab", 1_800_000_000, True)),
+        (streams, BINDING, "c@d", flow_token.CallReference("t0123456789ab", 1_800_000_000, False)),
     ]
     written = {
         "clock": support.WALL + world.now,
@@ -141,8 +143,8 @@ async def _journal(journal_class, directory: Path, reports) -> None:
 
 def _ways(flow, streams, keys) -> list[dict[str, str]]:
     """The tokens of calls through providers."""
-    from edge.providers.leg_token import ToPhone, ToProvider, seal_call_id, seal_contact, seal_way
-
+    leg_token = then("edge.providers.leg_token")
+    ToProvider, ToPhone = leg_token.ToProvider, leg_token.ToPhone
     plain = ToProvider("t1/voip", flow, 3, "t1", 1_800_000_000, True)
     told = ToProvider("t1/voip", flow, 3, "t1", 1_800_000_000, False, "<sip:a@x>", "sip:b@y")
     whole = ToProvider(
@@ -151,26 +153,23 @@ def _ways(flow, streams, keys) -> list[dict[str, str]]:
     phone = ToPhone("t1/voip", flow, BINDING, "sip:p@10.0.0.9", "t1", 1_800_000_000, True, False)
     back = ToPhone("t1/voip", flow, BINDING, "sip:p@10.0.0.9", "t1", 1_800_000_000, True, True, whole)
     found = [
-        {"kind": "way", "is": repr(way), "token": seal_way(way, "a@b", keys, "tag")}
+        {"kind": "way", "is": repr(way), "token": leg_token.seal_way(way, "a@b", keys, "tag")}
         for way in (plain, told, whole, phone, back)
     ]
-    found.append({"kind": "contact", "is": repr(("sip:c@z", 2)), "token": seal_contact("sip:c@z", 2, "a@b", keys)})
-    found.append({"kind": "call-id", "is": repr("a@b"), "token": seal_call_id("a@b", keys)})
+    found.append(
+        {"kind": "contact", "is": repr(("sip:c@z", 2)), "token": leg_token.seal_contact("sip:c@z", 2, "a@b", keys)}
+    )
+    found.append({"kind": "call-id", "is": repr("a@b"), "token": leg_token.seal_call_id("a@b", keys)})
     return found
 
 
 def _bindings(items) -> list[dict]:
-    from lambdas.repositories import bindings
-
-    return [bindings._item(item).serialize() for item in items]
+    return [then("lambdas.repositories.bindings")._item(item).serialize() for item in items]
 
 
 def _calls(reports) -> list[dict]:
     """The items of the reports of calls."""
-    from lambdas.contract import CallAnswered, CallEnded, CallFailed
-    from lambdas.repositories.call_models import CallItem
-    from lambdas.repositories.calls import Calls
-
+    CallItem = then("lambdas.repositories.call_models").CallItem
     saved: list[dict] = []
 
     class NoUsage:
@@ -182,15 +181,10 @@ def _calls(reports) -> list[dict]:
 
     CallItem.save = lambda self, condition=None: saved.append(self.serialize())
     CallItem.get = get
-    calls = Calls(NoUsage())
+    calls = then("lambdas.repositories.calls").Calls(NoUsage())
     for report in reports:
-        match report:
-            case CallAnswered():
-                calls.answered(report)
-            case CallFailed():
-                calls.failed(report)
-            case CallEnded():
-                calls.ended(report)
+        if report.kind in ("answered", "failed", "ended"):
+            getattr(calls, report.kind)(report)
     return saved
 
 
