@@ -6,8 +6,7 @@ from __future__ import annotations
 from edge.proxy.location.bindings import ContactParams
 from edge.proxy.stack.records import AccountRecord, BindingRecord, KeptRoute, RouteKey
 from edge.sip.flow import Flow
-from lambdas.contract import Grant, Route, WireFlow
-from lambdas.contract.question import Wire
+from lambdas.contract import Grant, Route, Wire, WireFlow
 
 
 class _Binding(Wire):

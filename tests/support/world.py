@@ -107,11 +107,7 @@ class Control:
         """As the control plane applies it."""
         self.reports.append(item)
         if isinstance(item, BindingReport):
-            self.write(
-                tuple(
-                    report.decide(item, self.accounts.get(item.aor), self.bindings(item.aor), self.clock(), self.limits)
-                )
-            )
+            self.write(tuple(report.decide(item, self.accounts.get(item.aor), self.bindings(item.aor), self.clock())))
 
     def bindings(self, aor: str) -> tuple[StoredBinding, ...]:
         return tuple(item for (owner, _, _), item in self.items.items() if owner == aor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edge.proxy.forwarding.branch import Branch
 from edge.proxy.forwarding.dialog_sides import sides
@@ -105,23 +105,13 @@ class CallRecord:
         answer = best.response if best is not None else None
         self._stack.questions.journal(
             CallFailed(
-                tenant=self._tenant,
-                call=leg(self._attempt, "", ""),
-                call_id=_text(self._incoming.call_id),
-                caller=self._parties.caller,
-                called=self._parties.called,
-                started=self._started,
-                invited=self._invited,
-                ringing=self._ringing,
+                **self._outline(leg(self._attempt, "", ""), branches),
                 ended=self._stack.wall(now),
                 status=status,
                 reason=_text(reason)[:_LONGEST],
                 address=self._incoming.flow.address,
                 provider=self._parties.provider,
                 user_agent=_text(self._incoming.value("user-agent") or "")[:_LONGEST],
-                legs=_legs(branches),
-                counted=sorted(self._counted),
-                attempt=self._attempt,
                 by="caller" if given_up else "",
                 account=best.target.account if best is not None else "",
                 called_address=best.flow.address if best is not None else "",
@@ -134,14 +124,7 @@ class CallRecord:
         self, name: str, answer: Response, response: Response, branch: Branch, branches: Sequence[Branch], now: float
     ) -> CallAnswered:
         return CallAnswered(
-            tenant=self._tenant,
-            call=name,
-            call_id=_text(self._incoming.call_id),
-            caller=self._parties.caller,
-            called=self._parties.called,
-            started=self._started,
-            invited=self._invited,
-            ringing=self._ringing,
+            **self._outline(name, [branch, *(other for other in branches if other is not branch)]),
             answered=self._stack.wall(now),
             edges=(self._incoming.flow.address, branch.flow.address),
             account=branch.target.account,
@@ -153,10 +136,23 @@ class CallRecord:
                 _agent(response),
             ),
             codecs=codecs(response.body) if (response.get("content-type") or "").startswith("application/sdp") else [],
-            legs=_legs([branch, *(other for other in branches if other is not branch)]),
-            counted=sorted(self._counted),
-            attempt=self._attempt,
         )
+
+    def _outline(self, call: str, branches: Sequence[Branch]) -> dict[str, Any]:
+        """The fields of CallOutline."""
+        return {
+            "tenant": self._tenant,
+            "call": call,
+            "call_id": _text(self._incoming.call_id),
+            "caller": self._parties.caller,
+            "called": self._parties.called,
+            "started": self._started,
+            "invited": self._invited,
+            "ringing": self._ringing,
+            "legs": _legs(branches),
+            "counted": sorted(self._counted),
+            "attempt": self._attempt,
+        }
 
 
 def _agent(response: Response) -> str:

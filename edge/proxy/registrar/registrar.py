@@ -10,10 +10,8 @@ from edge.proxy.location.grants import Grants, HeldGrant
 from edge.proxy.registrar.registration import (
     DURABLE,
     GRACE,
-    MOST_CONTACTS,
     SHORT,
     SHORT_SPREAD,
-    SHORTEST,
     RegisterRequest,
     contact_headers,
     granted,
@@ -28,6 +26,7 @@ from edge.sip.flow import Flow
 from edge.sip.incoming import Incoming
 from edge.sip.transaction import ServerTransaction
 from lambdas.contract import (
+    SHORTEST,
     Accept,
     Binding,
     BindingChange,
@@ -36,8 +35,10 @@ from lambdas.contract import (
     ContactField,
     Credentials,
     Decision,
+    Order,
     Reject,
     binding_id,
+    refusal,
 )
 
 _STEPS = 2  # of CSeq in a refresh with its challenge; more, and the phone may have registered elsewhere meanwhile
@@ -233,19 +234,10 @@ class Registrar:
 
     def _refusal(self, asked: RegisterRequest) -> Reject | None:
         """Why the registrar wouldn't do it, as the control plane would say."""
-        bindings = self._stack.bindings
-        wanted = [asked.wanted(contact) for contact in asked.contacts]
-        if any(seconds is not None and 0 < seconds < SHORTEST for seconds in wanted):
-            return Reject(status=423, min_expires=SHORTEST)
-        known = {binding for binding, _ in bindings.of(asked.aor)}
-        ids = known if asked.star else {binding_id(asked.aor, contact.key) for contact in asked.contacts}
-        for binding in ids:
-            held = bindings.get(binding)
-            if held is not None and held.call_id == asked.incoming.call_id and asked.incoming.cseq <= held.cseq:
-                return Reject(status=500, reason="Server Internal Error: CSeq is not higher than the last one's")
-        if not asked.star and len(known | ids) > max(MOST_CONTACTS, len(known)):
-            return Reject(status=403, reason=f"Forbidden: more than {MOST_CONTACTS} bindings")
-        return None
+        known = {binding: Order(held.call_id, held.cseq) for binding, held in self._stack.bindings.of(asked.aor)}
+        wanted: dict[str, int | None] = dict.fromkeys(known, 0) if asked.star else {}
+        wanted.update((binding_id(asked.aor, contact.key), asked.wanted(contact)) for contact in asked.contacts)
+        return refusal(Order(asked.incoming.call_id, asked.incoming.cseq), wanted, known, known)
 
     def _bind(self, binding: str, contact: ContactField, asked: RegisterRequest, grant: HeldGrant, now: float) -> None:
         stack, incoming = self._stack, asked.incoming

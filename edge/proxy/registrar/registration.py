@@ -15,9 +15,16 @@ from edge.sip.headers import NameAddr, parse_params, split_list
 from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Header, Request
 from edge.sip.uri import Uri
-from lambdas.contract import Binding, BindingReport, ContactField, Credentials, RegisterQuestion
+from lambdas.contract import (
+    MOST_CONTACTS,
+    Binding,
+    BindingReport,
+    ContactField,
+    Credentials,
+    RegisterQuestion,
+    wanted,
+)
 
-SHORTEST = 60  # seconds; as the control plane has it
 SHORT, SHORT_SPREAD = 90, 31  # what a UDP phone behind NAT gets: 90 to 120 s, the same for it each time
 DURABLE = 3600
 GRACE = 20.0
@@ -25,7 +32,6 @@ GRACE = 20.0
 SILENCE = SHORT + SHORT_SPREAD + GRACE
 """Seconds within which a phone behind NAT is heard if it lives, whatever it was granted when."""
 
-MOST_CONTACTS = 10
 _LONGEST_CONTACT = 512  # octets: what a binding's key in the table has room for
 _LONGEST_INSTANCE = 256
 _LONGEST = 2**32 - 1  # RFC 3261 §20.19
@@ -43,7 +49,7 @@ class RegisterRequest:
 
     def wanted(self, contact: ContactField) -> int | None:
         """Seconds that the phone asks for; None if it leaves that to us."""
-        return contact.expires if contact.expires is not None else self.expires
+        return wanted(contact, self.expires)
 
     def question(self, ask: str, credentials: Credentials, fleet: Fleet) -> RegisterQuestion:
         incoming = self.incoming
