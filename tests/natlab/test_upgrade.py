@@ -128,7 +128,9 @@ def replace(fleet, cloud, edge, environment):
     fleet.start_edge(edge)
     address = cloud.address(edge.id)
     wait_for(
-        f"{edge.id} to hold {address} again", lambda: address in ((fleet.health(edge) or {}).get("addresses") or {}), 40
+        f"{edge.id} to hold {address} again",
+        lambda: address in ((fleet.client.health(edge) or {}).get("addresses") or {}),
+        40,
     )
 
 
@@ -187,10 +189,10 @@ def test_an_upgrade_and_a_roll_back_lose_nothing(cloud, fleet, then, today):
     assert len(made) > 40
     assert sum(pair.registered for pair in pairs) >= 2 * len(made)
     for edge in fleet.edges:
-        wait_for(f"{edge.id}'s journal", lambda edge=edge: (fleet.health(edge) or {}).get("journal") == 0, 30)
+        wait_for(f"{edge.id}'s journal", lambda edge=edge: (fleet.client.health(edge) or {}).get("journal") == 0, 30)
     answered, ended = in_namespace(fleet.control.namespace, lambda: records(fleet))
     assert answered == Counter(made)
     assert len(ended) == len(set(ended)) == len(made)
     for pair in pairs:
         for user in pair.phones:
-            assert fleet.api("GET", f"/v1/accounts/{user.agent.username}@{DOMAIN}/bindings")
+            assert fleet.client.api("GET", f"/v1/accounts/{user.agent.username}@{DOMAIN}/bindings")
