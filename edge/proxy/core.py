@@ -17,6 +17,7 @@ from edge.proxy.location.grants import Grants
 from edge.proxy.registrar.disk_records import DiskRecords
 from edge.proxy.registrar.housekeeping import Housekeeping
 from edge.proxy.registrar.registrar import Registrar
+from edge.proxy.registrar.updates import Updates
 from edge.proxy.routing.asking import phones_here
 from edge.proxy.routing.hanging_up import HangingUp
 from edge.proxy.routing.kept_routes import KeptRoutes
@@ -82,6 +83,7 @@ class Core:
         self.agent = Agent(StackHost(stack, ports or {}))
         self._receiver = Receiver(stack)
         self._registrar = Registrar(stack, self.grants)
+        self._updates = Updates(stack, self.grants)
         self._housekeeping = Housekeeping(stack, self.grants)
         self._forwarder = Forwarder(stack, self.agent, spirals)
         self._router = Router(stack, self.grants, self.agent, self.kept_routes, spirals, self._forwarder)
@@ -135,7 +137,7 @@ class Core:
             case FleetChanged(fleet):
                 self._fleet_changed(fleet, now)
             case BindingsChanged(changes):
-                self._registrar.update(changes, now)
+                self._updates.update(changes, now)
             case Fed(changes, revalidate):
                 self._fed(changes, revalidate, now)
             case HangUp(calls):
@@ -162,9 +164,9 @@ class Core:
 
     def _fed(self, changes: list[Change], revalidate: bool, now: float) -> None:
         if revalidate:
-            self._registrar.revalidate()
+            self._updates.revalidate()
         for change in changes:
-            self._registrar.changed(change, now)
+            self._updates.changed(change, now)
             if not change.binding:
                 self.kept_routes.forget(change.plan, change.provider, change.aor, change.tenant)
 

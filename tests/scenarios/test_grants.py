@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge.proxy.registrar.registration import GRACE, SHORT, SHORT_SPREAD
+from edge.proxy.registrar.expiries import GRACE, SHORT, SHORT_SPREAD
 from edge.proxy.stack.events import Fed, JournalChanged
 from lambdas.contract import BindingReport, CallAnswered, CallEnded, Change, RegisterQuestion
 from lambdas.decisions.register import Limits

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edge.proxy.location.bindings import HeldBinding
 from edge.proxy.location.grants import Grants
-from edge.proxy.registrar.registration import key_of, patience
+from edge.proxy.registrar.binding_report import key_of
+from edge.proxy.registrar.expiries import patience
 from edge.proxy.stack.records import AccountRecord, BindingRecord
 from edge.proxy.stack.stack import Stack
 from lambdas.contract import binding_id

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edge.proxy.location.grants import Grants
 from edge.proxy.location.keepalive import SLOT
-from edge.proxy.registrar.registration import DURABLE, GRACE, SILENCE, report
+from edge.proxy.registrar.binding_report import report
+from edge.proxy.registrar.expiries import DURABLE, GRACE, SILENCE
 from edge.proxy.stack.stack import Stack
 
 SWEEP = 10.0  # seconds between looks for phones that stay away
