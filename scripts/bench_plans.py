@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.sip.transaction.client import make_ack
-from lambdas.api.judging import judge
+from lambdas.calls.evaluation import judge
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.wizard import Call, evaluate
 from lambdas.sandbox.client import Sandbox

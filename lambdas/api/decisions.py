@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from lambdas.api import routing
 from lambdas.api.abuse import watch
 from lambdas.api.problems import Problem
 from lambdas.api.security import EdgeDep, ServicesDep
 from lambdas.api.services import Services
+from lambdas.calls import routing
 from lambdas.contract import (
     VERSION,
     Access,

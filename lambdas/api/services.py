@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from lambdas.api.notices import Notices
 from lambdas.api.rates import Rate, Recent
-from lambdas.api.script_world import PUTS_A_MINUTE, ScriptWorld
+from lambdas.calls.script_world import PUTS_A_MINUTE, ScriptWorld
 from lambdas.contract import FleetKey
 from lambdas.decisions.lease import Lease
 from lambdas.decisions.register import Limits

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lambdas.api.judging import judge
+from lambdas.calls.evaluation import judge
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.wizard import Call
 from lambdas.sandbox.client import Refusal, Sandbox

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lambdas.api import script_world
-from lambdas.api.judging import judge_example
 from lambdas.api.yaml_bodies import as_json
+from lambdas.calls import script_world
+from lambdas.calls.evaluation import judge_example
 from lambdas.decisions.continuation import MOST
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.wizard import Call, evaluate, failures

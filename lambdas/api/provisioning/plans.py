@@ -8,7 +8,6 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
-from lambdas.api.judging import ScriptError, judge, judge_example
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
     Flag,
@@ -23,7 +22,8 @@ from lambdas.api.provisioning.common import (
 )
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.api.services import Services
-from lambdas.api.tenant_accounts import TenantAccounts
+from lambdas.calls.evaluation import ScriptError, judge, judge_example
+from lambdas.calls.tenant_accounts import TenantAccounts
 from lambdas.decisions import wizard
 from lambdas.decisions.rules import Moment, Plan
 from lambdas.decisions.wizard import Call, Step

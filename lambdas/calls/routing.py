@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lambdas.api.admission import Admission
-from lambdas.api.composing import Composing, Turn
 from lambdas.api.services import Services
+from lambdas.calls.admission import Admission
+from lambdas.calls.stages import Composing, Turn
 from lambdas.contract import Decision, IncomingQuestion, Reject, Route, RouteQuestion
 from lambdas.decisions import outbound
 from lambdas.decisions import route as routes

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from lambdas.api.judging import ScriptError, judge, judge_example
+from lambdas.calls.evaluation import ScriptError, judge, judge_example
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.wizard import Call, failures
 from lambdas.sandbox.client import Refusal, Sandbox

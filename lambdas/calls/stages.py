@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from lambdas.api.judging import Judged, ScriptError, judge
 from lambdas.api.services import Services
-from lambdas.api.tenant_accounts import TenantAccounts
+from lambdas.calls.evaluation import Judged, ScriptError, judge
+from lambdas.calls.tenant_accounts import TenantAccounts
 from lambdas.contract import Decision, IncomingQuestion, Keep, Reject, Route, RouteQuestion, Stage, Target, stand_in
 from lambdas.decisions import outbound
 from lambdas.decisions import route as routes
