@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from lambdas.lookups.mail import MailError
+from lambdas.lookups.errors import MailError
 from lambdas.repositories.directory import Stale
 from lambdas.repositories.transactions import Busy
 

@@ -5,72 +5,85 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from lambdas.api.abuse import too_premium
-from lambdas.api.services import Services
-from lambdas.contract import Decision, IncomingQuestion, Reject, Route, RouteQuestion, Stage, Target
+from lambdas.calls.abuse import too_premium
+from lambdas.calls.facts import BUSY, Facts
+from lambdas.calls.request import Request
+from lambdas.contract import Decision, Reject, Route, Stage, Target
 from lambdas.decisions.limits import Limits
 from lambdas.decisions.numbers import LONGEST_SHORT
-from lambdas.decisions.provider import Settings
 from lambdas.decisions.values import Account
-from lambdas.repositories.transactions import Busy
-
-BUSY = "too many calls are being set up at once; try again"
 
 _Stage = TypeVar("_Stage", bound=Stage)
 
 
 class Admission:
-    """Of one call. ``payer`` is whose it is, with the limits that hold for it; whoever has it sent on to a provider
-    pays for that, by limits of his own."""
+    """Of one call. Its payer has the limits that hold for it; whoever has it sent on to a provider pays for that, by
+    limits of his own, which ``account`` knows."""
 
-    def __init__(
-        self,
-        question: RouteQuestion | IncomingQuestion,
-        payer: Account,
-        settings: Settings,
-        account: Callable[[str], Account | None],
-        services: Services,
-    ) -> None:
-        self._question = question
-        self._payer = payer
-        self._settings = settings
+    def __init__(self, request: Request, account: Callable[[str], Account | None], facts: Facts) -> None:
+        self._question = request.question
+        self._payer = request.payer
+        self._settings = request.settings
         self._account = account
-        self._services = services
+        self._facts = facts
 
     def admit(self, decision: Decision) -> Decision:
         """``decision`` as far as limits allow it."""
         if not isinstance(decision, Route):
             return decision
-        refused = [target for target in _targets(decision) if not self._permits(target)]
-        route = _without(decision, lambda target: target in refused) if refused else decision
-        if refused and not any(_targets(route)) and not _ends(route):
-            return Reject(status=403, reason=f"Forbidden: calls to {_number(refused[0])} are not allowed")
+        route = decision
+        for rule in (self._permitted, self._not_too_premium, self._counted):
+            allowed = rule(route)
+            if isinstance(allowed, Reject):
+                return allowed
+            route = allowed
+        return route if route is decision and self._longest() is None else self._bounded(route)
+
+    # Rules: each gives the route as far as it allows it, the same if that is all of it
+
+    def _permitted(self, route: Route) -> Route | Reject:
+        """Only numbers that may be called."""
+        refused = [target for target in _targets(route) if not self._permits(target)]
+        if not refused:
+            return route
+        left = _without(route, lambda target: target in refused)
+        if any(_targets(left)) or _ends(left):
+            return left
+        return Reject(status=403, reason=f"Forbidden: calls to {_number(refused[0])} are not allowed")
+
+    def _not_too_premium(self, route: Route) -> Route | Reject:
+        """Nobody calls many premium numbers all of a sudden. A call that goes on has been looked at."""
         for payer, prefix in self._premium(route) if not self._question.again else ():
-            if too_premium(payer, prefix, self._services):
+            if too_premium(payer, prefix, self._facts):
                 return _refusal("suspended; ask whoever runs the service")
+        return route
+
+    def _counted(self, route: Route) -> Route | Reject:
+        """One call more for everybody who pays for it, or for nobody."""
         counted: list[str] = []
-        over: set[str] = set()
         for scope, limits in self._scopes(route).items():
-            broken = self._take(scope, limits)
+            broken = self._facts.admit(scope, limits, self._attempt)
             if not broken:
                 counted.append(scope)
-            elif scope in (self._payer.aor, self._payer.tenant):
-                self._services.usage.withdraw(counted, self._attempt, self._services.clock())
-                return _refusal(broken)
-            else:  # only what is on that account
-                over.add(scope)
-                route = _without(route, lambda target: target.provider is not None and target.account in over)
-                if not any(_targets(route)) and not _ends(route):
-                    self._services.usage.withdraw(counted, self._attempt, self._services.clock())
-                    return _refusal(broken)
-        if not counted and route is decision and self._longest() is None:
-            return route
+                continue
+            if scope not in (self._payer.aor, self._payer.tenant):
+                # Only what is on that account can't be had.
+                route = _without(route, _paid_by(scope))
+                if any(_targets(route)) or _ends(route):
+                    continue
+            self._facts.withdraw(counted, self._attempt)
+            return _refusal(broken)
+        return route.model_copy(update={"counted": counted}) if counted else route
+
+    def _bounded(self, route: Route) -> Route:
+        """With an end to the call, and for this caller only."""
         keep = route.keep
         if keep is not None and self._payer.aor:  # another's limits are others
             keep = keep.model_copy(update={"caller": self._question.caller})
         stages = [self._shortened(stage) for stage in route.stages]
-        changes = {"counted": counted, "stages": stages, "keep": keep}
-        return self._shortened(route).model_copy(update=changes)
+        return self._shortened(route).model_copy(update={"stages": stages, "keep": keep})
+
+    # What the rules go by
 
     def _limits(self, account: str) -> Limits:
         """Those of whoever pays."""
@@ -107,12 +120,6 @@ class Admission:
         found = {**payers, self._settings.tenant: self._settings.limits}
         return {scope: limits for scope, limits in found.items() if scope and limits.counting}
 
-    def _take(self, scope: str, limits: Limits) -> str:
-        try:
-            return self._services.usage.admit(scope, limits, self._attempt, self._services.clock())
-        except Busy:
-            return BUSY
-
     @property
     def _attempt(self) -> str:
         return self._question.attempt or self._question.call_id
@@ -136,6 +143,11 @@ def _refusal(broken: str) -> Reject:
 
 def _number(target: Target) -> str:
     return target.provider.number if target.provider is not None else ""
+
+
+def _paid_by(account: str) -> Callable[[Target], bool]:
+    """Whether ``account`` has a call to a provider sent on."""
+    return lambda target: target.provider is not None and target.account == account
 
 
 def _all(targets: list[Target]) -> Iterator[Target]:

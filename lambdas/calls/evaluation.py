@@ -1,4 +1,4 @@
-"""What a dial plan says of a call: rules are read here, scripts run in the sandbox, with what they may know of the
+"""Evaluation of a dial plan for a call: rules are read here, scripts run in the sandbox, with what they may know of the
 world."""
 
 from __future__ import annotations
@@ -47,12 +47,14 @@ class ScriptError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Evaluated:
+    """What a plan says, and what its script has written to its ``log``."""
+
     verdict: Verdict
     log: tuple[str, ...] = ()
 
 
-def judge(
+def evaluate_plan(
     plan: Plan,
     call: Call,
     world: World,
@@ -62,11 +64,11 @@ def judge(
     function: str = "",
     explain: bool = False,
     seconds: float = WALL,
-) -> Judged:
+) -> Evaluated:
     """``owner`` is the tenant, ``name`` stands for the plan in errors, ``function`` is the script's to ask if it isn't
     the one for the call's direction; it has ``seconds`` at most. Raises ScriptError, which has the log."""
     if plan.rules:
-        return Judged(wizard.evaluate(plan, call, explain))
+        return Evaluated(wizard.evaluate(plan, call, explain))
     host = _host(plan, call, world)
     ran = sandbox.run(owner, _job(plan, call, name, function or call.direction), host, seconds)
     if ran.error:
@@ -74,27 +76,27 @@ def judge(
     steps = _steps(plan, ran, call)
     # Who calls may have been read by any line, so what is decided is decided for this caller.
     inputs = Inputs(caller=True, volatile=bool(ran.read & _VOLATILE))
-    return Judged(Verdict(steps, inputs), ran.log)
+    return Evaluated(Verdict(steps, inputs), ran.log)
 
 
-def judge_example(plan: Plan, sandbox: Sandbox, owner: str, name: str) -> Callable[[Example], Verdict]:
+def evaluate_example(plan: Plan, sandbox: Sandbox, owner: str, name: str) -> Callable[[Example], Verdict]:
     """For ``wizard.failures``: a script's run in the example's own world. All together have 5 s."""
     end = time.monotonic() + _EXAMPLES
 
-    def judged(example: Example) -> Verdict:
+    def evaluated(example: Example) -> Verdict:
         if time.monotonic() > end:
             raise ScriptError(f"its examples take more than {_EXAMPLES:.0f} s", ())
         call = wizard.call_of(example)
         world = _ExampleWorld(example)
-        verdict = judge(plan, call, world, sandbox, owner, name).verdict
+        verdict = evaluate_plan(plan, call, world, sandbox, owner, name).verdict
         again = next((step.again for step in verdict.steps if step.again), "")
         if again and example.outcomes:
             later = wizard.tried(call, tuple(example.outcomes))
-            more = judge(plan, later, world, sandbox, owner, name, again).verdict
+            more = evaluate_plan(plan, later, world, sandbox, owner, name, again).verdict
             verdict = Verdict((*(step for step in verdict.steps if not step.again), *more.steps))
         return verdict
 
-    return judged
+    return evaluated
 
 
 def _job(plan: Plan, call: Call, name: str, function: str) -> dict[str, Any]:

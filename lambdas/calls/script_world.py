@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from lambdas.api.rates import Rate
-from lambdas.lookups.enum import Enum
-from lambdas.lookups.outside import OutsideError
-from lambdas.lookups.pages import Pages
-from lambdas.repositories.store import KEY, LONGEST_VALUE, MOST_KEYS, Full, Store
+from lambdas.calls.facts import Facts
+from lambdas.decisions.store import KEY, LONGEST_VALUE, MOST_KEYS, StoreFull
+from lambdas.lookups.errors import OutsideError
 from lambdas.sandbox.client import Refusal
 
 GETS, PUTS, PAGES, NUMBERS = 10, 5, 2, 3
@@ -19,24 +17,12 @@ PUTS_A_MINUTE = 60
 
 
 class ScriptWorld:
-    """One run's. ``dry``: nothing is written."""
+    """One run's. ``hosts`` are those that it may get pages of; ``dry``: nothing is written."""
 
-    def __init__(
-        self,
-        tenant: str,
-        store: Store,
-        enum: Enum,
-        pages: Pages,
-        hosts: frozenset[str],
-        puts: Rate,
-        dry: bool = False,
-    ) -> None:
+    def __init__(self, tenant: str, facts: Facts, hosts: frozenset[str], dry: bool = False) -> None:
         self._tenant = tenant
-        self._store = store
-        self._enum = enum
-        self._pages = pages
+        self._facts = facts
         self._hosts = hosts
-        self._puts = puts
         self._dry = dry
         self._left = {"get": GETS, "put": PUTS, "http_get": PAGES, "enum": NUMBERS}
 
@@ -47,8 +33,7 @@ class ScriptWorld:
 
     def get(self, key: str) -> str | None:
         self._take("get")
-        found = self._store.get(self._tenant, _key(key))
-        return found.value if found is not None else None
+        return self._facts.stored(self._tenant, _key(key))
 
     def put(self, key: str, value: str) -> None:
         self._take("put")
@@ -57,22 +42,22 @@ class ScriptWorld:
         _key(key)
         if self._dry:
             return
-        if not self._puts.take(self._tenant):
+        if not self._facts.may_store(self._tenant):
             raise Refusal(f"put: at most {PUTS_A_MINUTE} a minute")
         try:
-            self._store.put(self._tenant, key, value)
-        except Full as error:
+            self._facts.store(self._tenant, key, value)
+        except StoreFull as error:
             raise Refusal(f"put: the store is full ({MOST_KEYS} values)") from error
 
     def enum(self, number: str, zone: str) -> str:
         self._take("enum")
-        return self._enum.find(number, zone)
+        return self._facts.enum(number, zone)
 
     def http_get(self, url: str) -> dict[str, Any]:
         """A page that can't be had has status 0, so that the script can go on; a host that may not be asked ends it."""
         self._take("http_get")
         try:
-            status, text = self._pages.get(url, self._hosts)
+            status, text = self._facts.page(url, self._hosts)
         except OutsideError as error:
             if error.forbidden:
                 raise Refusal(f"http_get: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from lambdas.api.services import Services
+from lambdas.calls.facts import Facts
 from lambdas.decisions.route import targets_of
 from lambdas.decisions.values import Account, StoredBinding
 
@@ -12,11 +12,11 @@ from lambdas.decisions.values import Account, StoredBinding
 class TenantAccounts:
     """What is another tenant's, or disabled, looks as if it had no phone."""
 
-    def __init__(self, services: Services, tenant: str) -> None:
+    def __init__(self, facts: Facts, tenant: str) -> None:
         self._tenant = tenant
-        self._clock = services.clock
-        self.get = cache(services.directory.account)
-        self._bindings = cache(services.bindings.of)
+        self._clock = facts.clock
+        self.get = cache(facts.account)
+        self._bindings = cache(facts.bindings)
 
     def usable(self, aor: str) -> Account | None:
         """An account that may be called."""

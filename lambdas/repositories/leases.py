@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
@@ -87,7 +88,7 @@ class Leases:
             wanted = rule(_lease(found) if found else None)
             if isinstance(wanted, Refused):
                 return wanted
-            if retry(lambda found=found, wanted=wanted: self._put(wanted, found)):  # type: ignore[misc]
+            if retry(partial(self._put, wanted, found)):
                 return wanted
         return Refused(f"{address} is asked for by several edges just now")
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lambdas.api import delivering
+from lambdas.hooks import delivering
 from lambdas.repositories.hooks import MOST
 from lambdas.repositories.vault import Unsealed
 from scripts.fleet import DOMAIN, PREFIX, development_client, loopback_fleet

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from lambdas.calls.evaluation import ScriptError, judge, judge_example
+from lambdas.calls.evaluation import ScriptError, evaluate_example, evaluate_plan
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.wizard import Call, failures
 from lambdas.sandbox.client import Refusal, Sandbox
@@ -49,7 +49,7 @@ def says(sandbox):
     def say(body, call=CALL, world=None, function="", **plan):
         script = body if "def " in body else f"def incoming(call):\n    {body}\n"
         made = Plan.model_validate({"script": script, **plan})
-        return judge(made, call, world or Nowhere(), sandbox, "t1", "office v1", function)
+        return evaluate_plan(made, call, world or Nowhere(), sandbox, "t1", "office v1", function)
 
     return say
 
@@ -222,7 +222,7 @@ def test_examples_have_a_world_of_their_own(sandbox):
             ],
         }
     )
-    assert failures(made, judge_example(made, sandbox, "t1", "office")) == [
+    assert failures(made, evaluate_example(made, sandbox, "t1", "office")) == [
         "example 5: forwards to nobody, not voicemail@example.com"
     ]
 

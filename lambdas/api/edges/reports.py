@@ -8,10 +8,8 @@ from typing import Any
 from fastapi import APIRouter
 from pynamodb.exceptions import PutError, TransactWriteError
 
-from lambdas.api.call_shown import shown
 from lambdas.api.problems import Problem
 from lambdas.api.security import EdgeDep, ServicesDep
-from lambdas.api.services import Services
 from lambdas.contract import (
     VERSION,
     BindingReport,
@@ -26,9 +24,11 @@ from lambdas.contract import (
 )
 from lambdas.decisions import report as decisions
 from lambdas.decisions.limits import NONE, rate_of
+from lambdas.hooks.call_shown import shown
 from lambdas.repositories.calls import SUSPENDED, parties
 from lambdas.repositories.hooks import NotTold
 from lambdas.repositories.models import EdgeItem
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/edge", tags=["edges"])
 log = logging.getLogger(__name__)
@@ -86,25 +86,25 @@ def _apply(report: Report, services: Services) -> None:
     match report:
         case CallAnswered():
             number = report.legs[0].number if report.legs else ""
-            rates = services.directory.settings(report.tenant).rates if report.counted and number else ()
-            scopes = services.calls.answered(report, rate_of(number, rates))
+            rates = services.tables.directory.settings(report.tenant).rates if report.counted and number else ()
+            scopes = services.tables.calls.answered(report, rate_of(number, rates))
             if report.sides and _is_suspended(report, services):
-                services.calls.end(report, services.clock(), SUSPENDED)
+                services.tables.calls.end(report, services.clock(), SUSPENDED)
             _spend(scopes, report.tenant, services)
         case CallFailed():
-            services.calls.failed(report)
+            services.tables.calls.failed(report)
         case CallEnded():
-            _spend(services.calls.ended(report), report.tenant, services)
+            _spend(services.tables.calls.ended(report), report.tenant, services)
         case ProbeReport():
-            services.probes.add(report)
+            services.tables.probes.add(report)
         case ProviderReport():
-            services.providers.note(report)
+            services.tables.providers.note(report)
         case BindingReport():
             for _ in range(_RACES):
-                account = services.directory.account(report.aor)
-                bindings = services.bindings.of(report.aor)
+                account = services.tables.directory.account(report.aor)
+                bindings = services.tables.bindings.of(report.aor)
                 puts = decisions.decide(report, account, bindings, services.clock(), services.limits)
-                if services.bindings.write(puts):
+                if services.tables.bindings.write(puts):
                     if account is not None and puts:
                         services.notices.moved(account.aor, account.tenant, bindings, puts, services.clock())
                     return
@@ -124,7 +124,7 @@ def _tell(report: Report, services: Services) -> bool:
 
 def _record(report: CallAnswered | CallFailed | CallEnded, services: Services) -> dict[str, Any]:
     """The call's record as it is by now; of an end that comes first what it says."""
-    found = services.calls.one(report.tenant, report.started, report.call)
+    found = services.tables.calls.one(report.tenant, report.started, report.call)
     if found is not None:
         return shown(found).model_dump(mode="json")
     end = report.model_dump(mode="json", include={"started", "ended", "reason"})
@@ -145,9 +145,9 @@ def _is_given_up(report: Report, services: Services) -> bool:
 def _is_suspended(report: CallAnswered, services: Services) -> bool:
     """Whether the call's tenant or one of its accounts is: that ended the calls known then, and this one may have been
     ringing. So it has to be asked once the call is known."""
-    if services.directory.settings(report.tenant).suspended:
+    if services.tables.directory.settings(report.tenant).suspended:
         return True
-    accounts = (services.directory.account(aor) for aor in parties(report) if "@" in aor)
+    accounts = (services.tables.directory.account(aor) for aor in parties(report) if "@" in aor)
     return any(account is not None and account.suspended for account in accounts)
 
 
@@ -156,10 +156,10 @@ def _spend(scopes: list[str], tenant: str, services: Services) -> None:
     now = services.clock()
     for scope in scopes:
         if scope == tenant:
-            limits = services.directory.settings(tenant).limits
+            limits = services.tables.directory.settings(tenant).limits
         else:
-            account, _ = services.directory.member(scope)
+            account, _ = services.tables.directory.member(scope)
             limits = account.limits if account is not None else NONE
         if limits.daily_spend is not None:
-            for call in services.usage.deadlines(scope, limits, now):
-                services.calls.end_by(call.key, call.deadline, "daily_spend")
+            for call in services.tables.usage.deadlines(scope, limits, now):
+                services.tables.calls.end_by(call.key, call.deadline, "daily_spend")

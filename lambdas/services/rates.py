@@ -33,7 +33,7 @@ class Recent:
             return text in self._known
 
 
-class Rate:
+class Quota:
     """So many in ``seconds`` for each; saved up for no longer than that."""
 
     def __init__(self, most: int, seconds: float = 60.0) -> None:

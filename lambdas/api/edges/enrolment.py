@@ -5,20 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from lambdas.api import probes
+from lambdas.api.edges import probes
 from lambdas.api.problems import Problem
 from lambdas.api.security import ServicesDep
-from lambdas.api.services import Services
 from lambdas.repositories.directory import Taken
 from lambdas.repositories.events import Event
 from lambdas.repositories.items import edge_item
+from lambdas.services.services import Services
 
 router = APIRouter()
 
@@ -61,10 +60,10 @@ def enrol_instance(body: InstanceEnrolment, request: Request, services: Services
     and Lambda says who it is in the event, where no header can."""
     context = request.scope.get("aws.event", {}).get("requestContext", {})
     caller = str(context.get("authorizer", {}).get("iam", {}).get("userArn", ""))
-    for role, (name, *addresses) in json.loads(os.environ.get("EDGE_ROLES") or "{}").items():
+    for role, (name, *addresses) in json.loads(services.environment.edge_roles).items():
         if caller.startswith(role):
             become(name, body.public_key, addresses, services)
-            control = [str(request.base_url).rstrip("/"), *os.environ.get("OTHER_CONTROL", "").split()]
+            control = [str(request.base_url).rstrip("/"), *services.environment.other_control]
             return Enrolled(id=name, addresses=addresses, control=control, control_auth="aws_iam")
     raise Problem(403, f"No edge is meant for {caller or 'a caller without a role'}; enrol it with a token instead.")
 
@@ -73,8 +72,8 @@ def become(name: str, public_key: str, addresses: Sequence[str], services: Servi
     """Let an edge into the fleet, or let a machine take the place of the one of that name: its key is good no more."""
     item = edge_item(name, public_key, list(addresses))
     try:
-        services.directory.create(item)
+        services.tables.directory.create(item)
     except Taken:
-        services.directory.update(item, public_key=public_key, addresses=list(addresses))
+        services.tables.directory.update(item, public_key=public_key, addresses=list(addresses))
     probes.prepare(name, services)
-    services.events.add("", Event("audit", services.clock(), f"edge {name} has enrolled", name))
+    services.tables.events.add("", Event("audit", services.clock(), f"edge {name} has enrolled", name))

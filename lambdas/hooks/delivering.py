@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-from lambdas.api.services import Services
-from lambdas.lookups.mail import MailError
-from lambdas.lookups.outside import Outside, OutsideError
+from lambdas.lookups.errors import MailError, OutsideError
+from lambdas.lookups.lookups import Lookups
+from lambdas.lookups.outside import Outside
 from lambdas.repositories.events import Event
 from lambdas.repositories.hooks import AT_ONCE, Hook, Notice, read
+from lambdas.repositories.tables import Tables
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +45,12 @@ class Undeliverable(Exception):
 class Delivery:
     """Takes messages from the queue, however they come."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, tables: Tables, lookups: Lookups) -> None:
+        self._tables = tables
+        self._lookups = lookups
         self._outside = Outside(TIMEOUT)
         self._pool = ThreadPoolExecutor(AT_ONCE)
-        services.hooks.prepare()
+        tables.hooks.prepare()
 
     def take_all(self, batch: Iterable[tuple[str, str, int]]) -> list[bool]:
         """``take`` each (body, receipt, received) of a batch, all at the same time: nobody waits for another one's
@@ -69,18 +71,18 @@ class Delivery:
             self._deliver(notice)
         except Undeliverable as error:
             if received <= len(DELAYS):
-                self._services.hooks.later(receipt, DELAYS[received - 1])
+                self._tables.hooks.later(receipt, DELAYS[received - 1])
                 return False
             who = f"webhook {notice.hook}" if notice.hook else notice.to
             text = f"{who} has not taken {notice.kind} {notice.id}: {error}"
-            self._services.events.add(notice.tenant, Event("hook", time.time(), text, notice.hook))
+            self._tables.events.add(notice.tenant, Event("hook", time.time(), text, notice.hook))
         return True
 
     def _deliver(self, notice: Notice) -> None:
         if notice.to:
             self._write(notice)
             return
-        hook = self._services.hooks.get(f"{notice.tenant}/{notice.hook}")
+        hook = self._tables.hooks.get(f"{notice.tenant}/{notice.hook}")
         if hook is None:
             return  # it has been removed
         body = json.dumps({"type": notice.kind, "timestamp": _moment(notice.at), "data": notice.data}).encode()
@@ -101,7 +103,7 @@ class Delivery:
 
     def _write(self, notice: Notice) -> None:
         """A mail, where the installation sends any."""
-        mail = self._services.mail
+        mail = self._lookups.mail
         if not mail.available:
             return
         account, reason = notice.data["account"], notice.data["suspended"]
@@ -146,15 +148,15 @@ def _moment(at: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
-def work(services: Services) -> None:
+def work(tables: Tables, lookups: Lookups) -> None:
     """Deliver for ever, where no Lambda does."""
-    delivery = Delivery(services)
+    delivery = Delivery(tables, lookups)
     while True:
         try:
-            batch = services.hooks.receive(5)
+            batch = tables.hooks.receive(5)
             for (_, receipt, _), done in zip(batch, delivery.take_all(batch), strict=True):
                 if done:
-                    services.hooks.done(receipt)
+                    tables.hooks.done(receipt)
         except Exception:
             log.exception("the queue of webhooks can't be worked on")
             time.sleep(5)

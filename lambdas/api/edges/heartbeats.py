@@ -10,10 +10,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import APIRouter
 
-from lambdas.api import probes
-from lambdas.api.registrations import adopt
+from lambdas.api.edges import probes
+from lambdas.api.edges.registrations import adopt
 from lambdas.api.security import EdgeDep, ServicesDep
-from lambdas.api.services import Services
 from lambdas.contract import (
     VERSION,
     BindingChange,
@@ -27,7 +26,8 @@ from lambdas.contract import (
 from lambdas.decisions import lease as rules
 from lambdas.decisions.lease import LEASE_SECONDS, Lease, Refused
 from lambdas.repositories.leases import Presence
-from lambdas.repositories.models import EdgeItem
+from lambdas.repositories.models import Common, EdgeItem
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/edge", tags=["edges"])
 log = logging.getLogger(__name__)
@@ -43,31 +43,27 @@ def heartbeat(beat: Heartbeat, edge: EdgeDep, services: ServicesDep) -> Heartbea
     held, refused = _leases(beat, edge, services, now)
     if not held:
         wants = tuple(address for address in beat.addresses if address in edge.addresses)
-        services.leases.note(Presence(edge.id, beat.boot, beat.mesh, beat.certificate, wants, now + LEASE_SECONDS))
-    domains = services.domains.get()
-    bans = services.bans.get()
+        services.tables.leases.note(
+            Presence(edge.id, beat.boot, beat.mesh, beat.certificate, wants, now + LEASE_SECONDS)
+        )
+    domains = services.cache.domains()
+    bans = services.cache.bans()
     bans_version = hashlib.sha256(" ".join(bans).encode()).hexdigest()[:16]
-    leases, present = services.fleet_now(edge.id, beat.addresses)
+    leases, present = services.fleet.now(edge.id, beat.addresses)
     try:
         adopt(edge, beat, leases, services, now)
     except Exception:
         log.exception("accounts that nobody registers can't be moved")  # the leases are worth more
-    changes: list[BindingChange] = []
-    cursors: dict[str, int] = {}
-    more = False
-    for lease in held:
-        found, cursors[lease.address], full = _changes(services, lease.address, beat, now)
-        changes += found
-        more = more or full
-    hang_ups = [call for lease in held for call in services.calls.overdue(lease.address, now, _HANG_UPS)]
-    news = services.directory.feed.since(beat.feed, services.heads.get(), now, _CHANGES)
+    changes, cursors, more = _changes([lease.address for lease in held], beat, services, now)
+    hang_ups = [call for lease in held for call in services.tables.calls.overdue(lease.address, now, _HANG_UPS)]
+    news = services.tables.directory.feed.since(beat.feed, services.cache.heads(), now, _CHANGES)
     return HeartbeatReply(
         version=VERSION,
         held=[_held(lease, now) for lease in held],
         refused=refused,
         fleet=_fleet(leases, present, now),
         addresses=sorted(lease.address for lease in leases),
-        keys=services.keys(now),
+        keys=services.keys.of(now),
         domains_version=domains.version,
         domains=None if beat.domains == domains.version else domains.names,
         default_domain=domains.default,
@@ -94,12 +90,12 @@ def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> 
         beat.certificate,
         moves=beat.driver != "none",
         confirms=beat.driver in ("hook", "ec2"),
-        region=services.region,
+        region=Common.region,
     )
     held: list[Lease] = []
     refused: dict[str, str] = {}
     for address in beat.releases:
-        services.leases.change(
+        services.tables.leases.change(
             address, lambda old: rules.release(old, asking, now) if old is not None else Refused("never held")
         )
     takes = {take.address: take for take in beat.takes}
@@ -107,15 +103,7 @@ def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> 
         if address not in edge.addresses:
             refused[address] = f"edge {edge.id} is not registered for {address}; see /v1/edges"
             continue
-        lease: Lease | Refused | None
-        take = takes.get(address)
-        if take is not None:
-            lease = services.leases.change(address, lambda old, take=take: _take(old, take, asking, services, now))  # type: ignore[misc]
-        else:
-            lease = services.leases.renew(address, asking, address in beat.placed, now) or services.leases.change(
-                address,
-                lambda old, address=address: rules.hold(address, old, asking, now),  # type: ignore[misc]
-            )
+        lease = _lease(address, takes.get(address), beat, asking, services, now)
         if isinstance(lease, Refused):
             refused[address] = lease.why
             continue
@@ -125,6 +113,17 @@ def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> 
     return held, refused
 
 
+def _lease(
+    address: str, take: Take | None, beat: Heartbeat, edge: rules.Edge, services: Services, now: float
+) -> Lease | Refused:
+    """Renewed, taken over, or held for the first time."""
+    leases = services.tables.leases
+    if take is not None:
+        return leases.change(address, lambda old: _take(old, take, edge, services, now))
+    renewed = leases.renew(address, edge, address in beat.placed, now)
+    return renewed or leases.change(address, lambda old: rules.hold(address, old, edge, now))
+
+
 def _take(old: Lease | None, take: Take, edge: rules.Edge, services: Services, now: float) -> Lease | Refused:
     if old is None:
         return rules.hold(take.address, None, edge, now)
@@ -132,13 +131,13 @@ def _take(old: Lease | None, take: Take, edge: rules.Edge, services: Services, n
     made = rules.take(old, edge, take.epoch, take.link_dead, consents, now)
     if consents and isinstance(made, Lease):
         # The old holder lives, has transactions to end, and must stay in the fleet list until it says so itself.
-        services.leases.note(Presence(old.holder, old.boot, old.mesh, old.certificate, (), old.expires_at))
+        services.tables.leases.note(Presence(old.holder, old.boot, old.mesh, old.certificate, (), old.expires_at))
     return made
 
 
 def _consents(old: Lease, take: Take, edge: rules.Edge, services: Services) -> bool:
     """Whether the holder has signed that this edge may have the address."""
-    holder = services.edge(old.holder) if take.consent else None
+    holder = services.fleet.edge(old.holder) if take.consent else None
     if holder is None:
         return False
     text = consent_text(take.address, take.epoch, edge.id, edge.boot)
@@ -154,17 +153,26 @@ def _move(lease: Lease, beat: Heartbeat, edge: rules.Edge, services: Services) -
     """Have EC2 move the address to its new holder. It stays unplaced, and is tried again, until EC2 confirms."""
     if not services.addresses.move(lease.address, beat.interface, beat.hosts[lease.address]):
         return lease
-    placed = services.leases.change(
+    placed = services.tables.leases.change(
         lease.address, lambda old: rules.place(old, edge) if old is not None else Refused("gone")
     )
     return placed if isinstance(placed, Lease) else lease
 
 
-def _changes(services: Services, address: str, beat: Heartbeat, now: float) -> tuple[list[BindingChange], int, bool]:
-    since = beat.changes_since.get(address, 0)
-    items, cursor, more = services.bindings.changes(address, since, _CHANGES)
-    found = [item.as_change(now) for item in items if since or item.live(now)]
-    return found, cursor, more
+def _changes(
+    addresses: list[str], beat: Heartbeat, services: Services, now: float
+) -> tuple[list[BindingChange], dict[str, int], bool]:
+    """What has changed of the bindings of ``addresses`` since the edge last heard of them, where that ends for each,
+    and whether there is more."""
+    changes: list[BindingChange] = []
+    cursors: dict[str, int] = {}
+    more = False
+    for address in addresses:
+        since = beat.changes_since.get(address, 0)
+        items, cursors[address], full = services.tables.bindings.changes(address, since, _CHANGES)
+        changes += [item.as_change(now) for item in items if since or item.live(now)]
+        more = more or full
+    return changes, cursors, more
 
 
 def _held(lease: Lease, now: float) -> HeldAddress:

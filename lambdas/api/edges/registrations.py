@@ -13,7 +13,6 @@ from fastapi import APIRouter
 
 from lambdas.api.problems import Problem
 from lambdas.api.security import EdgeDep, ServicesDep
-from lambdas.api.services import Services
 from lambdas.contract import VERSION, Heartbeat, ProviderAccount, ProvidersReply, ProvidersRequest
 from lambdas.decisions import assignment as rules
 from lambdas.decisions import lease as lease_rules
@@ -21,6 +20,7 @@ from lambdas.decisions.assignment import NOBODY, Assignment
 from lambdas.decisions.lease import SKEW, Lease, Refused
 from lambdas.repositories.models import EdgeItem
 from lambdas.repositories.vault import Unsealed
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/edge", tags=["edges"])
 log = logging.getLogger(__name__)
@@ -34,12 +34,12 @@ _ANOTHER = 20.0  # seconds that an edge which may hold the address has to take i
 @router.post("/providers")
 def providers(asked: ProvidersRequest, edge: EdgeDep, services: ServicesDep) -> ProvidersReply:
     """Claim accounts for the address's epoch, and give what registering them needs."""
-    lease = services.leases.get(asked.address)
+    lease = services.tables.leases.get(asked.address)
     if lease is None or (lease.holder, lease.epoch) != (edge.id, asked.epoch):
         raise Problem(409, f"Edge {edge.id} doesn't hold {asked.address} in epoch {asked.epoch}.")
     ids, following = list(asked.ids), ""
     if not ids:
-        ids, following = services.assignments.of(asked.address, _PAGE, asked.after)
+        ids, following = services.tables.assignments.of(asked.address, _PAGE, asked.after)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         claimed = dict(zip(ids, pool.map(lambda name: _claim(name, asked, services), ids), strict=True))
     return ProvidersReply(
@@ -52,11 +52,13 @@ def providers(asked: ProvidersRequest, edge: EdgeDep, services: ServicesDep) -> 
 
 
 def _claim(name: str, asked: ProvidersRequest, services: Services) -> ProviderAccount | Literal["gone", "pending"]:
-    claimed = services.assignments.change(name, lambda old: rules.claim(old, asked.address, asked.epoch, asked.ports))
+    claimed = services.tables.assignments.change(
+        name, lambda old: rules.claim(old, asked.address, asked.epoch, asked.ports)
+    )
     if isinstance(claimed, Refused):
         return "gone"
     try:
-        provider = services.providers.get(name)
+        provider = services.tables.providers.get(name)
     except Unsealed as error:
         log.error("%s", error)
         return "gone"
@@ -65,7 +67,7 @@ def _claim(name: str, asked: ProvidersRequest, services: Services) -> ProviderAc
 
 def choose_address(services: Services, addresses: Iterable[str]) -> str:
     """The address with the fewest accounts; NOBODY where no edge lives."""
-    return min(sorted(addresses), key=lambda address: services.load(address), default=NOBODY)
+    return min(sorted(addresses), key=lambda address: services.fleet.load(address), default=NOBODY)
 
 
 def living(leases: Iterable[Lease], now: float) -> list[str]:
@@ -81,16 +83,16 @@ def adopt(edge: EdgeItem, beat: Heartbeat, leases: list[Lease], services: Servic
         return
     for lease in leases:
         over = now - lease.expires_at - SKEW
-        if over < 0 or not services.has_accounts(lease.address):
+        if over < 0 or not services.fleet.load(lease.address):
             continue
         holders = {held.holder for held in leases if held.address in homes}
-        if over < _ANOTHER and not holders.isdisjoint(services.edges_for(lease.address)):
+        if over < _ANOTHER and not holders.isdisjoint(services.fleet.edges_for(lease.address)):
             continue
         asking = lease_rules.Edge(edge.id, beat.boot, beat.mesh, beat.certificate, moves=True)
         _empty(lease.address, asking, homes, services, now)
-    if services.has_accounts(NOBODY):
+    if services.fleet.load(NOBODY):
         end = time.monotonic() + _BUDGET
-        for name in services.assignments.of(NOBODY, _PAGE)[0]:
+        for name in services.tables.assignments.of(NOBODY, _PAGE)[0]:
             if time.monotonic() > end:
                 break
             _move(name, NOBODY, 0, homes, services, now)
@@ -102,29 +104,29 @@ def _empty(address: str, asking: lease_rules.Edge, homes: list[str], services: S
             return Refused("there is no such lease")
         return lease_rules.take(old, asking, old.epoch, link_dead=False, consents=False, now=now)
 
-    lease = services.leases.change(address, take)
+    lease = services.tables.leases.change(address, take)
     if isinstance(lease, Refused):
         return
     end = time.monotonic() + _BUDGET
     try:
-        for name in services.assignments.of(address, _PAGE)[0]:
+        for name in services.tables.assignments.of(address, _PAGE)[0]:
             if time.monotonic() > end:
                 break  # the next heartbeat goes on
-            claimed = services.assignments.change(
+            claimed = services.tables.assignments.change(
                 name, lambda old: rules.claim(old, address, lease.epoch, old.ports or {} if old else {})
             )
             if isinstance(claimed, Assignment):
                 _move(name, address, lease.epoch, homes, services, now)
     finally:
-        services.leases.change(
+        services.tables.leases.change(
             address, lambda old: lease_rules.release(old, asking, now) if old is not None else Refused("gone")
         )
 
 
 def _move(name: str, address: str, epoch: int, homes: list[str], services: Services, now: float) -> None:
     to = choose_address(services, homes)
-    moved = services.assignments.change(name, lambda old: rules.reassign(old, address, epoch, to))
+    moved = services.tables.assignments.change(name, lambda old: rules.reassign(old, address, epoch, to))
     if isinstance(moved, Assignment):
-        services.added(to)
-        services.providers.moved(name, to, now)
+        services.fleet.added(to)
+        services.tables.providers.moved(name, to, now)
         log.info("provider account %s registers from %s now", name, to)
