@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lambdas.contract import OUTCOMES
 from lambdas.decisions import wizard
@@ -18,7 +18,7 @@ from lambdas.decisions.wizard import Call, Inputs, Verdict
 from lambdas.sandbox.bounds import WALL
 from lambdas.sandbox.client import Ran, Refusal, Sandbox
 
-_ACTIONS: TypeAdapter[list[ScriptAction]] = TypeAdapter(list[ScriptAction])
+_ACTIONS: TypeAdapter[list[ScriptAction]] = TypeAdapter(list[ScriptAction], config=ConfigDict(defer_build=True))
 _MOST_ACTIONS = 50
 _EXAMPLES = 5.0  # seconds
 _VOLATILE = frozenset(("now", "registered", "do_not_disturb", "get", "put", "enum", "http_get"))

@@ -13,7 +13,7 @@ from lambdas.repositories.directory import Directory
 from lambdas.repositories.events import Events
 from lambdas.repositories.hooks import Hooks
 from lambdas.repositories.idempotency import Idempotency
-from lambdas.repositories.leases import Leases
+from lambdas.repositories.leases import Leases, lease_client
 from lambdas.repositories.members import Members
 from lambdas.repositories.plans import Plans
 from lambdas.repositories.probes import Probes
@@ -46,18 +46,18 @@ class Tables:
 
     @classmethod
     def open(cls) -> Tables:
-        directory, vault, usage = Directory(), Vault(), Usage()
+        directory, vault, usage, leases = Directory(), Vault(), Usage(), lease_client()
         return cls(
             abuse=Abuse(),
             accounts=Accounts(directory),
-            assignments=Assignments(),
+            assignments=Assignments(leases),
             bindings=Bindings(),
             calls=Calls(usage),
             directory=directory,
             events=Events(),
             hooks=Hooks(directory, vault),
             idempotency=Idempotency(directory),
-            leases=Leases(),
+            leases=Leases(leases),
             members=Members(directory),
             plans=Plans(directory),
             probes=Probes(),
