@@ -1,8 +1,7 @@
-"""Who is asking: edges sign their requests, people bring an API key."""
+"""Who is asking: people bring an API key."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import ipaddress
@@ -10,22 +9,17 @@ import secrets
 from dataclasses import dataclass
 from typing import Annotated, Literal, cast
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import Depends, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from lambdas.api.problems import Problem
-from lambdas.contract import signed_text
 from lambdas.repositories.items import api_key_item
-from lambdas.repositories.models import ApiKeyItem, DirectoryItem, EdgeItem
+from lambdas.repositories.models import ApiKeyItem, DirectoryItem
 from lambdas.services.services import Services
 
 _LATER = {"Retry-After": "60"}
 _NETWORK = 64  # bits of an IPv6 address that whoever has it can't choose
 _TRIES = ":simulate"  # routes that are asked by POST, but change nothing
-_WINDOW = 60  # seconds that an edge's clock may be off, and in which a captured request could be sent again
 
 
 def services(request: Request) -> Services:
@@ -34,29 +28,6 @@ def services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(services)]
-
-
-async def signing_edge(request: Request, found: ServicesDep) -> EdgeItem:
-    """The edge whose Ed25519 key signed (label, method, path, time, SHA-256 of the body). Otherwise 401."""
-    edge = request.headers.get("x-edge", "")
-    stamp = request.headers.get("x-edge-time", "")
-    item = await run_in_threadpool(found.fleet.edge, edge) if edge else None
-    refusal = Problem(401, "The request isn't signed by a registered edge. Register its public key under /v1/edges.")
-    if item is None:
-        raise refusal
-    signed = signed_text(request.method, request.url.path, edge, stamp, await request.body())
-    try:
-        signature = base64.b64decode(request.headers.get("x-edge-signature", ""), validate=True)
-        Ed25519PublicKey.from_public_bytes(base64.b64decode(item.public_key)).verify(signature, signed)
-        late = abs(found.clock() - float(stamp))
-    except (ValueError, InvalidSignature) as error:
-        raise refusal from error
-    if not late <= _WINDOW:
-        raise Problem(401, f"The edge's clock is {late:.0f} s off; at most {_WINDOW} s are accepted. Run NTP on it.")
-    return item
-
-
-EdgeDep = Annotated[EdgeItem, Depends(signing_edge)]
 
 
 Role = Literal["owner", "admin", "read-only"]

@@ -3,15 +3,17 @@ people need (a test holds that)."""
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
-from lambdas.api.app import new_app
+from lambdas.api import problems
 from lambdas.api.edges import decisions, enrolment, heartbeats, registrations, reports
 from lambdas.services.services import Services
 
-ROUTERS = (decisions.router, enrolment.router, heartbeats.router, registrations.router, reports.router)
+ROUTES = (decisions.ROUTE, enrolment.ROUTE, heartbeats.ROUTE, registrations.ROUTE, reports.ROUTE)
 
 
-def decision_app(services: Services) -> FastAPI:
+def decision_app(services: Services) -> Starlette:
     """What edges talk to."""
-    return new_app(services, *ROUTERS)
+    app = Starlette(routes=ROUTES, exception_handlers=problems.HANDLERS)
+    app.state.services = services
+    return app

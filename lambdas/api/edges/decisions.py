@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
+from lambdas.api.edges.route import edge_route
 from lambdas.api.problems import Problem
-from lambdas.api.security import EdgeDep, ServicesDep
 from lambdas.calls import decide as policy
 from lambdas.contract import (
     VERSION,
@@ -20,11 +18,8 @@ from lambdas.services.facts import StoredFacts
 from lambdas.services.services import Services
 from lambdas.services.suspension import watch
 
-router = APIRouter(prefix="/edge", tags=["edges"])
 
-
-@router.post("/decisions")
-def decide(envelope: QuestionEnvelope, edge: EdgeDep, services: ServicesDep) -> DecisionEnvelope:
+def decide(envelope: QuestionEnvelope, edge: EdgeItem, services: Services) -> DecisionEnvelope:
     """Answer one question."""
     question = envelope.question
     _check_epoch(question, edge, services)
@@ -45,3 +40,6 @@ def _check_epoch(question: Question, edge: EdgeItem, services: Services) -> None
     if lease is not None and (lease.address, lease.holder, lease.epoch) == wanted:
         return
     raise Problem(409, f"Edge {edge.id} doesn't hold {question.address} in epoch {question.epoch}.")
+
+
+ROUTE = edge_route("/edge/decisions", QuestionEnvelope, decide)

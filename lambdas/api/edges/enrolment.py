@@ -8,18 +8,19 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from lambdas.api.edges import probes
+from lambdas.api.edges.route import read
 from lambdas.api.problems import Problem
-from lambdas.api.security import ServicesDep
 from lambdas.repositories.directory import Taken
 from lambdas.repositories.events import Event
 from lambdas.repositories.items import edge_item
 from lambdas.services.services import Services
-
-router = APIRouter()
 
 
 def _public_key(text: str) -> str:
@@ -54,18 +55,23 @@ class InstanceEnrolment(BaseModel):
     public_key: PublicKey
 
 
-@router.post("/edge/enrol", status_code=201)
-def enrol_instance(body: InstanceEnrolment, request: Request, services: ServicesDep) -> Enrolled:
+async def _enrol_instance(request: Request) -> Response:
     """Become the edge that the caller's instance role stands for (``EDGE_ROLES``). IAM has authenticated the caller,
     and Lambda says who it is in the event, where no header can."""
+    services: Services = request.app.state.services
+    asked = await read(request, InstanceEnrolment)
     context = request.scope.get("aws.event", {}).get("requestContext", {})
     caller = str(context.get("authorizer", {}).get("iam", {}).get("userArn", ""))
     for role, (name, *addresses) in json.loads(services.environment.edge_roles).items():
         if caller.startswith(role):
-            become(name, body.public_key, addresses, services)
+            await run_in_threadpool(become, name, asked.public_key, addresses, services)
             control = [str(request.base_url).rstrip("/"), *services.environment.other_control]
-            return Enrolled(id=name, addresses=addresses, control=control, control_auth="aws_iam")
+            enrolled = Enrolled(id=name, addresses=addresses, control=control, control_auth="aws_iam")
+            return Response(enrolled.model_dump_json(), 201, media_type="application/json")
     raise Problem(403, f"No edge is meant for {caller or 'a caller without a role'}; enrol it with a token instead.")
+
+
+ROUTE = Route("/edge/enrol", _enrol_instance, methods=["POST"])
 
 
 def become(name: str, public_key: str, addresses: Sequence[str], services: Services) -> None:

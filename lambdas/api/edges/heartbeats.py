@@ -8,11 +8,10 @@ import logging
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from fastapi import APIRouter
 
 from lambdas.api.edges import probes
 from lambdas.api.edges.registrations import adopt
-from lambdas.api.security import EdgeDep, ServicesDep
+from lambdas.api.edges.route import edge_route
 from lambdas.contract import (
     VERSION,
     BindingChange,
@@ -29,15 +28,13 @@ from lambdas.repositories.leases import Presence
 from lambdas.repositories.models import Common, EdgeItem
 from lambdas.services.services import Services
 
-router = APIRouter(prefix="/edge", tags=["edges"])
 log = logging.getLogger(__name__)
 
 _CHANGES = 500  # bindings, or entries of the change feed, in one reply
 _HANG_UPS = 50  # calls to end at an address; the rest comes with the next heartbeats
 
 
-@router.post("/heartbeat")
-def heartbeat(beat: Heartbeat, edge: EdgeDep, services: ServicesDep) -> HeartbeatReply:
+def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatReply:
     """Renew the edge's leases and tell it what has changed."""
     now = services.clock()
     held, refused = _leases(beat, edge, services, now)
@@ -209,3 +206,6 @@ def _fleet(leases: list[Lease], present: list[Presence], now: float) -> list[Fle
                 region=lease.region,
             )
     return list(edges.values())
+
+
+ROUTE = edge_route("/edge/heartbeat", Heartbeat, heartbeat)

@@ -9,10 +9,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
-from fastapi import APIRouter
-
+from lambdas.api.edges.route import edge_route
 from lambdas.api.problems import Problem
-from lambdas.api.security import EdgeDep, ServicesDep
 from lambdas.contract import VERSION, Heartbeat, ProviderAccount, ProvidersReply, ProvidersRequest
 from lambdas.decisions import assignment as rules
 from lambdas.decisions import lease as lease_rules
@@ -22,7 +20,6 @@ from lambdas.repositories.models import EdgeItem
 from lambdas.repositories.vault import Unsealed
 from lambdas.services.services import Services
 
-router = APIRouter(prefix="/edge", tags=["edges"])
 log = logging.getLogger(__name__)
 
 _PAGE = 50  # accounts in one reply, and moved in one heartbeat
@@ -31,8 +28,7 @@ _AT_ONCE = 10  # claims under way in one request
 _ANOTHER = 20.0  # seconds that an edge which may hold the address has to take it with its IP, before its accounts move
 
 
-@router.post("/providers")
-def providers(asked: ProvidersRequest, edge: EdgeDep, services: ServicesDep) -> ProvidersReply:
+def providers(asked: ProvidersRequest, edge: EdgeItem, services: Services) -> ProvidersReply:
     """Claim accounts for the address's epoch, and give what registering them needs."""
     lease = services.tables.leases.get(asked.address)
     if lease is None or (lease.holder, lease.epoch) != (edge.id, asked.epoch):
@@ -130,3 +126,6 @@ def _move(name: str, address: str, epoch: int, homes: list[str], services: Servi
         services.fleet.added(to)
         services.tables.providers.moved(name, to, now)
         log.info("provider account %s registers from %s now", name, to)
+
+
+ROUTE = edge_route("/edge/providers", ProvidersRequest, providers)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from fastapi import APIRouter
 from pynamodb.exceptions import PutError, TransactWriteError
 
+from lambdas.api.edges.route import edge_route
 from lambdas.api.problems import Problem
-from lambdas.api.security import EdgeDep, ServicesDep
 from lambdas.contract import (
     VERSION,
     BindingReport,
@@ -30,7 +29,6 @@ from lambdas.repositories.hooks import NotTold
 from lambdas.repositories.models import EdgeItem
 from lambdas.services.services import Services
 
-router = APIRouter(prefix="/edge", tags=["edges"])
 log = logging.getLogger(__name__)
 
 MOST = 200  # reports in one request
@@ -39,8 +37,7 @@ _PATIENCE = 600  # seconds that reports wait for the queue of webhooks
 _HOPELESS = ("ValidationException", "TransactionCanceledException")
 
 
-@router.post("/reports")
-def take(envelope: ReportEnvelope, edge: EdgeDep, services: ServicesDep) -> ReportReceipt:
+def take(envelope: ReportEnvelope, edge: EdgeItem, services: Services) -> ReportReceipt:
     """Apply reports, in order. The edge sends all of them again if this fails; applying one twice does it once."""
     if len(envelope.reports) > MOST:
         raise Problem(413, f"At most {MOST} reports fit in one request.")
@@ -163,3 +160,6 @@ def _spend(scopes: list[str], tenant: str, services: Services) -> None:
         if limits.daily_spend is not None:
             for call in services.tables.usage.deadlines(scope, limits, now):
                 services.tables.calls.end_by(call.key, call.deadline, "daily_spend")
+
+
+ROUTE = edge_route("/edge/reports", ReportEnvelope, take)
