@@ -23,18 +23,18 @@ def main() -> None:
     if os.environ.get("MAIL_FROM") and not os.environ.get("PUBLIC_URL"):
         parser.error("MAIL_FROM needs PUBLIC_URL, the URL that mails name: anybody can choose a request's Host")
     # Imported late: PynamoDB and botocore read the environment when they are.
-    from lambdas.api.apps import combined_app
-    from lambdas.api.delivering import work
+    from lambdas.api.combined import combined_app
     from lambdas.api.security import new_key
-    from lambdas.api.services import Services
+    from lambdas.hooks.delivering import work
+    from lambdas.services.services import Services
 
-    services = Services()
+    services = Services.make()
     if options.command == "make-key":
         _, text = new_key(services, "", "made on the command line")
         print(text)
         return
-    if services.hooks.available:
-        threading.Thread(target=work, args=(services,), daemon=True).start()
+    if services.tables.hooks.available:
+        threading.Thread(target=work, args=(services.tables, services.lookups), daemon=True).start()
     import uvicorn
 
     uvicorn.run(combined_app(services), host=options.host, port=options.port, log_level="warning")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.sip.transaction.client import make_ack
-from lambdas.api.judging import judge
+from lambdas.calls.evaluation import evaluate_plan
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.wizard import Call, evaluate
 from lambdas.sandbox.client import Sandbox
@@ -63,11 +63,11 @@ def _script(say: Callable[..., None]) -> None:
     before = _children()
     sandbox = Sandbox()
     try:
-        judge(plan, _CALL, None, sandbox, "t", "bench")  # type: ignore[arg-type] # it asks for nothing outside
+        evaluate_plan(plan, _CALL, None, sandbox, "t", "bench")  # type: ignore[arg-type] # it asks for nothing outside
         taken = []
         for _ in range(300):
             begun = time.perf_counter()
-            judge(plan, _CALL, None, sandbox, "t", "bench")  # type: ignore[arg-type]
+            evaluate_plan(plan, _CALL, None, sandbox, "t", "bench")  # type: ignore[arg-type]
             taken.append(time.perf_counter() - begun)
         say("plan by a script", statistics.median(taken) * 1e3, "ms", goal=10, worst=round(max(taken) * 1e3, 1))
     finally:

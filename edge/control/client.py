@@ -7,6 +7,7 @@ import base64
 import logging
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -38,13 +39,67 @@ log = logging.getLogger(__name__)
 BUDGET = 4.5
 """Seconds for a question, all control planes tried included: the phone is answered within 5."""
 
+PATIENCE = 10.0
+"""Seconds for a question that has arrived where nobody may be awake: a function that isn't warm takes its time once,
+and whoever hangs up on it has it begin anew."""
+
+COLD = 300.0
+"""Seconds without an answer after which a control plane's functions may be asleep."""
+
 RETURN = 30.0
 """Seconds between heartbeats that begin with the first of the list again, where another one has answered last."""
 
+_RESERVE = 2.0  # seconds that waiting for one control plane leaves for each further one
 _MAX_CONNECTIONS = 100
 _RETRY_AFTER = 5
 _UNACCEPTABLE = {400, 413, 422}
 _Reply = TypeVar("_Reply", bound=BaseModel)
+
+
+class _Region:
+    """One control plane, and how it has answered lately."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.breaker = Breaker()
+        self._answered_at = float("-inf")
+        self._fault = ""
+
+    def answered(self, now: float) -> None:
+        self._answered_at = now
+        self.breaker.answered()
+
+    def well(self) -> None:
+        """It has done what it was asked for."""
+        if self._fault:
+            log.info("control plane %s answers", self.url)
+        self._fault = ""
+
+    def failed(self, path: str, fault: str) -> None:
+        """Log a fault once, not every two seconds."""
+        name = fault.partition(":")[0]
+        if self._fault != name:
+            log.warning("control plane %s%s: %s", self.url, path, fault)
+        self._fault = name
+
+    def asleep(self, now: float) -> bool:
+        """Whether nobody there may have been awake just now."""
+        return now - self._answered_at > COLD
+
+    def awake_since(self, when: float) -> bool:
+        """Whether it has answered somebody else since: then who still waits may be at a function that isn't warm."""
+        return self._answered_at > when
+
+
+class _Sent:
+    """When a request has left, its connection made; None until then."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+
+async def _note_sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.at = time.monotonic()
 
 
 class ControlClient:
@@ -53,17 +108,17 @@ class ControlClient:
 
     def __init__(self, identity: Identity, urls: Sequence[str], auth: str) -> None:
         self._identity = identity
-        self._preferred = tuple(urls)
-        self._urls = list(urls)
+        self._preferred = tuple(_Region(url) for url in urls)
+        self._regions = list(self._preferred)
         self._tried_return = float("-inf")
         self._sigv4 = Sigv4() if auth == "aws_iam" else None
         self._session: aiohttp.ClientSession | None = None
-        self._faults: dict[str, str] = {}
-        self._breakers = {url: Breaker() for url in urls}
 
     async def open(self) -> None:
         connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=60)
-        self._session = aiohttp.ClientSession(connector=connector)
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_headers_sent.append(_note_sent)
+        self._session = aiohttp.ClientSession(connector=connector, trace_configs=[tracing])
 
     async def close(self) -> None:
         if self._session is not None:
@@ -97,69 +152,92 @@ class ControlClient:
             log.error("the control plane could not use %d of %d reports", receipt.refused, len(reports))
         if receipt is not None:
             return "taken"
-        everybody = len(refusals) == len(self._urls)
+        everybody = len(refusals) == len(self._regions)
         return "refused" if everybody and set(refusals) <= _UNACCEPTABLE else "later"
 
     async def _post(
         self, path: str, data: bytes, kind: type[_Reply], probe: bool = False, refusals: list[int] | None = None
     ) -> _Reply | None:
         """``probe``: ask those too that didn't answer just now. ``refusals`` gets the statuses of those that say no."""
-        now = time.monotonic()
-        end = now + BUDGET
-        if probe and now - self._tried_return >= RETURN:
-            self._tried_return = now
-            urls = list(self._preferred)
-        else:
-            urls = [url for url in self._urls if probe or not self._breakers[url].open(now)]
-        for index, url in enumerate(urls):
-            share = (end - time.monotonic()) / (len(urls) - index)
-            fault, silent = "no time left", True
+        begun = now = time.monotonic()
+        end = begun + BUDGET
+        regions = self._asked(begun, probe)
+        for index, region in enumerate(regions):
+            others = len(regions) - index - 1
+            if now >= end:  # one that may have been asleep was waited for
+                end = now + _RESERVE * (others + 1)
+            share = (end - now) / (others + 1)
+            longest = begun + PATIENCE - _RESERVE * others - now
+            silent = True
             try:
-                async with asyncio.timeout(share):
-                    try:
-                        answer = await self._once(url, path, data)
-                    except aiohttp.ClientConnectionError:
-                        # A kept connection that the other end has closed meanwhile; a question may be asked twice.
-                        answer = await self._once(url, path, data)
-                    reply = kind.model_validate_json(answer)
+                answer = await self._answer(region, path, data, share, longest, probe)
+                reply = kind.model_validate_json(answer)
             except _Refused as error:
                 silent = False
                 fault = f"{type(error).__name__}: {error}"
                 if error.status < 500:  # it works, and says no
                     if refusals is not None:
                         refusals.append(error.status)
-                    self._breakers[url].answered()
-                    self._note(url, path, fault)
+                    now = time.monotonic()
+                    region.answered(now)
+                    region.failed(path, fault)
                     continue
             except (aiohttp.ClientError, ValidationError, OSError, BotoCoreError) as error:
+                # Which a time-out is, too.
                 fault = f"{type(error).__name__}: {error}"
-            except TimeoutError:
-                fault = f"no answer within {share:.1f} s"
             else:
-                if self._faults.pop(url, None) is not None:
-                    log.info("control plane %s answers", url)
-                self._breakers[url].answered()
-                if url != self._urls[0]:
-                    self._urls.remove(url)
-                    self._urls.insert(0, url)
+                region.answered(time.monotonic())
+                region.well()
+                if region is not self._regions[0]:
+                    self._regions.remove(region)
+                    self._regions.insert(0, region)
                 return reply
-            self._breakers[url].failed(time.monotonic(), silent)
-            self._note(url, path, fault)
+            now = time.monotonic()
+            region.breaker.failed(now, silent)
+            region.failed(path, fault)
         return None
 
-    def _note(self, url: str, path: str, fault: str) -> None:
-        """Log a fault once, not every two seconds."""
-        name = fault.partition(":")[0]
-        if self._faults.get(url) != name:
-            log.warning("control plane %s%s: %s", url, path, fault)
-        self._faults[url] = name
+    def _asked(self, now: float, probe: bool) -> list[_Region]:
+        """Who is asked, in order."""
+        if probe and now - self._tried_return >= RETURN:
+            self._tried_return = now
+            return list(self._preferred)
+        return [region for region in self._regions if probe or not region.breaker.open(now)]
 
-    async def _once(self, url: str, path: str, data: bytes) -> bytes:
+    async def _answer(
+        self, region: _Region, path: str, data: bytes, share: float, longest: float, probe: bool
+    ) -> bytes:
+        """The body of an answer within ``share`` seconds; within ``longest`` ones where the request has arrived at a
+        function that may not be warm. Heartbeats don't wait for one where another is: the next may find that, and a
+        lease is short. Raises _Refused, TimeoutError, ClientError."""
+        sent, begun = _Sent(), time.monotonic()
+        asleep = region.asleep(begun)
+        asking = asyncio.ensure_future(self._sent(region.url, path, data, sent))
+        try:
+            await asyncio.wait({asking}, timeout=share)
+            cold = sent.at is not None and (asleep or (not probe and region.awake_since(sent.at)))
+            if cold and not asking.done():
+                await asyncio.wait({asking}, timeout=longest - share)
+            if asking.done():
+                return asking.result()
+            raise TimeoutError(f"no answer within {time.monotonic() - begun:.1f} s")
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+    async def _sent(self, url: str, path: str, data: bytes, sent: _Sent) -> bytes:
+        try:
+            return await self._once(url, path, data, sent)
+        except aiohttp.ClientConnectionError:
+            # A kept connection that the other end has closed meanwhile; a question may be asked twice.
+            return await self._once(url, path, data, sent)
+
+    async def _once(self, url: str, path: str, data: bytes, sent: _Sent) -> bytes:
         assert self._session is not None
         headers = {"content-type": "application/json", **self._signature(path, data)}
         if self._sigv4 is not None:
             headers = self._sigv4.sign(url + path, headers, data)
-        async with self._session.post(url + path, data=data, headers=headers) as response:
+        async with self._session.post(url + path, data=data, headers=headers, trace_request_ctx=sent) as response:
             body = await response.read()
             if response.status != 200:
                 raise _Refused(response.status, body[:300].decode(errors="replace"))

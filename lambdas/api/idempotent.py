@@ -9,8 +9,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from lambdas.api.problems import Problem
 from lambdas.api.security import allowed, known_key, too_many
-from lambdas.api.services import Services
 from lambdas.repositories.idempotency import LONGEST, Answer, Conflict
+from lambdas.services.services import Services
 
 _HEADER = "idempotency-key"
 _LONGEST_KEY = 200
@@ -32,17 +32,17 @@ async def once(request: Request, handle: Callable[[Request], Awaitable[Response]
     )
     if item is None or item.role == "read-only":
         return await handle(request)  # which refuses it
-    if not services.api_rate.left(item.id):
+    if not services.quotas.requests.left(item.id):
         raise too_many()
     secret = f"{authorization}\n{key}".encode()
     asked = f"{request.url.path}?{request.url.query}\n".encode() + await request.body()
     try:
-        before = await run_in_threadpool(services.idempotency.begin, secret, asked)
+        before = await run_in_threadpool(services.tables.idempotency.begin, secret, asked)
     except Conflict as error:
-        services.api_rate.take(item.id)
+        services.quotas.requests.take(item.id)
         raise Problem(409, str(error)) from error
     if before is not None:
-        services.api_rate.take(item.id)
+        services.quotas.requests.take(item.id)
         headers = {"Idempotency-Replayed": "true"}
         return Response(before.body, before.status, headers, before.media or None)
     answer: Answer | None = None
@@ -53,4 +53,4 @@ async def once(request: Request, handle: Callable[[Request], Awaitable[Response]
         return response
     finally:
         # What was refused changed nothing, and may be right the next time.
-        await run_in_threadpool(services.idempotency.end, secret, answer)
+        await run_in_threadpool(services.tables.idempotency.end, secret, answer)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
-from lambdas.lookups.mail import MailError
+from lambdas.lookups.errors import MailError
 from lambdas.repositories.directory import Stale
 from lambdas.repositories.transactions import Busy
+
+_LOST = "Something went wrong here, not in your request. Try again; it is in the service's log."
+_STALE = "It isn't as you have read it: it has changed, or is gone. Read it again, then decide."
 
 
 class ProblemDetails(BaseModel):
@@ -71,60 +73,49 @@ def said(message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-def _methods(app: FastAPI, path: str) -> list[str]:
-    """What may be done at a path, by the public document: routes of one path are known one by one only."""
-    found: set[str] = set()
-    for template, operations in app.openapi()["paths"].items():
-        pattern = "[^/]+".join(re.escape(part) for part in re.split(r"\{[^}]*\}", template))
-        if re.fullmatch(pattern, path):
-            found |= {method.upper() for method in operations}
-    return sorted(found)
+def unusable(found: Iterable[Mapping[str, Any]]) -> Problem:
+    """The body, or a parameter, has the faults that pydantic has ``found``."""
+    faults = list(found)
+    broken = next((one for one in faults if one["type"] == "json_invalid"), None)
+    if broken is not None:
+        return Problem(422, f"The body isn't JSON: {broken.get('ctx', {}).get('error', '')}.")
+    if any(one["loc"] == ("body",) and isinstance(one["input"], bytes) for one in faults):
+        return Problem(422, "Say what the body is: send it with 'Content-Type: application/json'.")
+    errors = [{"field": ".".join(str(part) for part in one["loc"]), "fault": said(str(one["msg"]))} for one in faults]
+    where = ", ".join(sorted({one["field"] for one in errors}))
+    return Problem(422, f"These fields can't be used as they are: {where}.", errors=errors)
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of ``app`` a problem."""
+def _as_problem(error: Exception) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case Stale():
+            return Problem(412, _STALE)
+        case MailError():
+            return Problem(503, "The mail couldn't be sent; try again later.", {"Retry-After": "60"})
+        case Busy():
+            return Problem(503, "Too much is being changed at once; try again.", {"Retry-After": "1"})
+    return Problem(500, _LOST)
 
-    @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> JSONResponse:
-        return answer(error.status, error.detail, error.errors, error.headers)
 
-    @app.exception_handler(Stale)
-    async def stale(_: Request, __: Stale) -> JSONResponse:
-        return answer(412, "It isn't as you have read it: it has changed, or is gone. Read it again, then decide.")
+async def shown(_: Request, error: Exception) -> Response:
+    """The answer to a request that has ended with ``error``."""
+    problem = _as_problem(error)
+    return answer(problem.status, problem.detail, problem.errors, problem.headers)
 
-    @app.exception_handler(MailError)
-    async def unsent(_: Request, __: MailError) -> JSONResponse:
-        return answer(503, "The mail couldn't be sent; try again later.", headers={"Retry-After": "60"})
 
-    @app.exception_handler(Busy)
-    async def busy(_: Request, __: Busy) -> JSONResponse:
-        return answer(503, "Too much is being changed at once; try again.", headers={"Retry-After": "1"})
+async def nothing_there(request: Request, error: Exception) -> Response:
+    """The answer to a request for which there is no route."""
+    assert isinstance(error, HTTPException)
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = f"There is nothing at {request.url.path}. See /v1/openapi.json for what there is."
+    return answer(error.status_code, detail, headers=dict(error.headers or {}))
 
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
-        detail = str(error.detail)
-        if error.status_code == 404:
-            detail = f"There is nothing at {request.url.path}. See /v1/openapi.json for what there is."
-        headers = dict(error.headers or {})
-        if error.status_code == 405:
-            allowed = _methods(app, request.url.path)
-            headers = {"Allow": ", ".join(allowed)} if allowed else headers
-            detail = f"Not allowed here: {request.method}. Use one of {', '.join(allowed)}." if allowed else detail
-        return answer(error.status_code, detail, headers=headers)
 
-    @app.exception_handler(RequestValidationError)
-    async def validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        found = error.errors()
-        if any(item["type"] == "json_invalid" for item in found):
-            return answer(422, f"The body isn't JSON: {found[0].get('ctx', {}).get('error', '')}.")
-        if any(item["loc"] == ("body",) and isinstance(item["input"], bytes) for item in found):
-            return answer(422, "Say what the body is: send it with 'Content-Type: application/json'.")
-        errors = [
-            {"field": ".".join(str(part) for part in item["loc"]), "fault": said(str(item["msg"]))} for item in found
-        ]
-        where = ", ".join(sorted({item["field"] for item in errors}))
-        return answer(422, f"These fields can't be used as they are: {where}.", errors)
-
-    @app.exception_handler(Exception)
-    async def unexpected(_: Request, __: Exception) -> JSONResponse:
-        return answer(500, "Something went wrong here, not in your request. Try again; it is in the service's log.")
+HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    **dict.fromkeys((Problem, Stale, MailError, Busy, Exception), shown),
+    HTTPException: nothing_there,
+}
+"""Every error of an application with these is a problem."""

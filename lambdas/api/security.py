@@ -1,8 +1,7 @@
-"""Who is asking: edges sign their requests, people bring an API key."""
+"""Who is asking: people bring an API key."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import ipaddress
@@ -10,22 +9,17 @@ import secrets
 from dataclasses import dataclass
 from typing import Annotated, Literal, cast
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import Depends, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from lambdas.api.problems import Problem
-from lambdas.api.services import Services
-from lambdas.contract import signed_text
 from lambdas.repositories.items import api_key_item
-from lambdas.repositories.models import ApiKeyItem, DirectoryItem, EdgeItem
+from lambdas.repositories.models import ApiKeyItem, DirectoryItem
+from lambdas.services.services import Services
 
 _LATER = {"Retry-After": "60"}
 _NETWORK = 64  # bits of an IPv6 address that whoever has it can't choose
 _TRIES = ":simulate"  # routes that are asked by POST, but change nothing
-_WINDOW = 60  # seconds that an edge's clock may be off, and in which a captured request could be sent again
 
 
 def services(request: Request) -> Services:
@@ -34,29 +28,6 @@ def services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(services)]
-
-
-async def signing_edge(request: Request, found: ServicesDep) -> EdgeItem:
-    """The edge whose Ed25519 key signed (label, method, path, time, SHA-256 of the body). Otherwise 401."""
-    edge = request.headers.get("x-edge", "")
-    stamp = request.headers.get("x-edge-time", "")
-    item = await run_in_threadpool(found.edge, edge) if edge else None
-    refusal = Problem(401, "The request isn't signed by a registered edge. Register its public key under /v1/edges.")
-    if item is None:
-        raise refusal
-    signed = signed_text(request.method, request.url.path, edge, stamp, await request.body())
-    try:
-        signature = base64.b64decode(request.headers.get("x-edge-signature", ""), validate=True)
-        Ed25519PublicKey.from_public_bytes(base64.b64decode(item.public_key)).verify(signature, signed)
-        late = abs(found.clock() - float(stamp))
-    except (ValueError, InvalidSignature) as error:
-        raise refusal from error
-    if not late <= _WINDOW:
-        raise Problem(401, f"The edge's clock is {late:.0f} s off; at most {_WINDOW} s are accepted. Run NTP on it.")
-    return item
-
-
-EdgeDep = Annotated[EdgeItem, Depends(signing_edge)]
 
 
 Role = Literal["owner", "admin", "read-only"]
@@ -94,9 +65,9 @@ def known_key(found: Services, authorization: str) -> ApiKeyItem | None:
     now, and nothing once they are none any more."""
     item = _live_key(found, authorization)
     if item is None:
-        found.good_keys.drop(hash_key(authorization))
+        found.quotas.good_keys.drop(hash_key(authorization))
     else:
-        found.good_keys.add(hash_key(authorization))
+        found.quotas.good_keys.add(hash_key(authorization))
     return item
 
 
@@ -105,12 +76,12 @@ def _live_key(found: Services, authorization: str) -> ApiKeyItem | None:
     parts = text.strip().split("_")
     if scheme.lower() != "bearer" or len(parts) != 3 or parts[0] != "sw":
         return None
-    item = found.directory.get(ApiKeyItem, parts[1])
+    item = found.tables.directory.get(ApiKeyItem, parts[1])
     stored = item.hash if item else ""
     if item is None or not hmac.compare_digest(stored.encode(), hash_key(parts[2]).encode()):
         return None
     if item.member:
-        member = found.members.get(item.tenant, item.member)
+        member = found.tables.members.get(item.tenant, item.member)
         if member is None:
             return None
         item.role = member.role
@@ -136,7 +107,7 @@ def source(request: Request) -> str:
 def allowed(request: Request, found: Services, authorization: str) -> bool:
     """Whether the key is looked at at all: whoever guesses costs a read for each. A key that has been good before is,
     however much somebody else at that address guesses."""
-    return found.refused_rate.left(source(request)) or found.good_keys.has(hash_key(authorization))
+    return found.quotas.refused.left(source(request)) or found.quotas.good_keys.has(hash_key(authorization))
 
 
 def too_many() -> Problem:
@@ -161,9 +132,9 @@ def caller(
         raise Problem(429, "Too many requests without a valid API key came from you; wait a minute.", _LATER)
     item = known_key(found, authorization)
     if item is None:
-        found.refused_rate.take(source(request))
+        found.quotas.refused.take(source(request))
         raise refusal
-    if not found.api_rate.take(item.id):
+    if not found.quotas.requests.take(item.id):
         raise too_many()
     who = Caller(item.id, item.tenant, cast(Role, item.role), item.tenant, request.headers.get("if-match"))
     if who.role == "read-only" and changes(request):
@@ -203,5 +174,5 @@ def new_key(found: Services, tenant: str, note: str, role: Role = "owner", membe
     """Make and store an API key: its item, and the text that is shown once."""
     name, secret = secrets.token_hex(8), secrets.token_hex(32)
     item = api_key_item(name, hash_key(secret), tenant, note, role, member)
-    found.directory.create(item)
+    found.tables.directory.create(item)
     return item, f"sw_{name}_{secret}"

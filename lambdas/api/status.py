@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response
 
-from lambdas.api.security import ServicesDep
-
-router = APIRouter(tags=["status"], include_in_schema=False)
+from lambdas.api import status_page
+from lambdas.services.cached import Cached
+from lambdas.services.services import Services
 
 _CACHE = {"Cache-Control": "public, max-age=10"}
 
 
-@router.get("/status")
-def page(services: ServicesDep) -> HTMLResponse:
-    """For people."""
-    return HTMLResponse(services.status.get()[0], headers=_CACHE)
+def router(services: Services) -> APIRouter:
+    """Its routes; what they show is made anew after ten seconds."""
+    made = APIRouter(tags=["status"], include_in_schema=False)
+    state: Cached[dict[str, Any]] = Cached(lambda: status_page.refresh(services.tables.probes, services.clock()), 10.0)
 
+    @made.get("/status")
+    def page() -> HTMLResponse:
+        """For people."""
+        return HTMLResponse(status_page.render(state.get()), headers=_CACHE)
 
-@router.get("/status.json")
-def figures(services: ServicesDep) -> Response:
-    """For programs."""
-    return Response(services.status.get()[1], media_type="application/json", headers=_CACHE)
+    @made.get("/status.json")
+    def figures() -> Response:
+        """For programs."""
+        return Response(status_page.as_json(state.get()), media_type="application/json", headers=_CACHE)
+
+    return made

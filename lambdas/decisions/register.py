@@ -13,7 +13,7 @@ _MOST_ITEMS = 50  # of one AOR, tombstones included, past which removals of what
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Expiries:
     """Seconds that a binding lasts at most, and where the phone leaves that to us."""
 
     max_expires: int = 3600
@@ -28,7 +28,7 @@ class RegisterFacts:
     bindings: tuple[StoredBinding, ...]
 
 
-def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, limits: Limits) -> Outcome:
+def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, expiries: Expiries) -> Outcome:
     """All of the REGISTER takes effect, or none of it (§10.3 step 7)."""
     refused = refuse(question.credentials, "REGISTER", facts.account, question.aor)
     if refused is not None:
@@ -47,7 +47,7 @@ def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, limits:
     puts: list[Put] = []
     for key, seconds in asked.items():
         if seconds != 0:
-            puts += _refresh(question, facts, contacts[key], now, _durable(question, seconds, limits))
+            puts += _refresh(question, facts, contacts[key], now, _durable(question, seconds, expiries))
         elif key in current:
             puts += _removal(question, facts, current[key], now)
         elif len(facts.bindings) < _MOST_ITEMS:
@@ -83,11 +83,11 @@ def _most(account: Account | None) -> int:
     return MOST_CONTACTS if own is None else min(MOST_CONTACTS, own)
 
 
-def _durable(question: RegisterQuestion, seconds: int | None, limits: Limits) -> int:
+def _durable(question: RegisterQuestion, seconds: int | None, expiries: Expiries) -> int:
     """For how long a binding is stored. With a grant the edge gives the phone what it asks for, or less, and reports a
     phone that stays away."""
-    lasting = limits.default_expires if seconds is None else seconds
-    return limits.max_expires if question.grants else min(lasting, limits.max_expires)
+    lasting = expiries.default_expires if seconds is None else seconds
+    return expiries.max_expires if question.grants else min(lasting, expiries.max_expires)
 
 
 def _repeated(question: RegisterQuestion, item: StoredBinding | None) -> bool:

@@ -26,7 +26,8 @@ MOST_PATTERNS = 5_000  # in a plan: all may have to be looked at in one call
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Most processes read no plan: the validators are built when the first one is read.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def _pattern(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from mangum import Mangum
 
-from lambdas.api.apps import decision_app
-from lambdas.api.services import Services
+from lambdas.api.edges.app import decision_app
+from lambdas.services.services import Services
 
-handler = Mangum(decision_app(Services()), lifespan="off")
+handler = Mangum(decision_app(Services.make()), lifespan="off")

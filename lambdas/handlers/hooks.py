@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from lambdas.api.delivering import Delivery
-from lambdas.api.services import Services
+from lambdas.hooks.delivering import Delivery
+from lambdas.lookups.lookups import Lookups
+from lambdas.repositories.tables import Tables
 
-_delivery = Delivery(Services())
+_delivery = Delivery(Tables.open(), Lookups())
 
 
 def handler(event: dict[str, Any], _: object) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from mangum import Mangum
 
-from lambdas.api.apps import provisioning_app
-from lambdas.api.services import Services
+from lambdas.api.provisioning.app import provisioning_app
+from lambdas.services.services import Services
 
-handler = Mangum(provisioning_app(Services()), lifespan="off")
+handler = Mangum(provisioning_app(Services.make()), lifespan="off")

@@ -1,20 +1,21 @@
 """The function that makes the status page, every minute."""
 
 import os
+import time
 from typing import Any
 
 import boto3
 
 from lambdas.api import status_page
-from lambdas.api.services import Services
+from lambdas.repositories.probes import Probes
 
-_services = Services()
+_probes = Probes()
 _s3 = boto3.client("s3")
 
 
 def handler(_: dict[str, Any], __: object) -> None:
     """Write the page into its bucket."""
-    state = status_page.refresh(_services.probes, _services.clock())
+    state = status_page.refresh(_probes, time.time())
     for name, kind, text in (
         ("index.html", "text/html; charset=utf-8", status_page.render(state)),
         ("status.json", "application/json", status_page.as_json(state)),

@@ -11,15 +11,13 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lambdas.lookups.errors import MailError
+
 if TYPE_CHECKING:
     from types_boto3_sesv2 import SESV2Client
 
 
 log = logging.getLogger(__name__)
-
-
-class MailError(Exception):
-    """It couldn't be sent; the log says why."""
 
 
 class Mail:

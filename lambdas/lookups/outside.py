@@ -12,19 +12,12 @@ import aiohttp
 import dns.exception
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from lambdas.lookups.errors import OutsideError
 from lambdas.lookups.names import resolver
 
 _UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291 §2.4
 LONGEST = 16 * 1024
 """Octets of an answer; the rest is cut off."""
-
-
-class OutsideError(Exception):
-    """It can't be had; the text says why. ``forbidden``: nor ever will it be."""
-
-    def __init__(self, why: str, forbidden: bool = False) -> None:
-        super().__init__(why)
-        self.forbidden = forbidden
 
 
 class Outside:

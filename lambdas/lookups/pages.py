@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from lambdas.lookups.outside import Outside, OutsideError
+from lambdas.lookups.errors import OutsideError
+from lambdas.lookups.outside import Outside
 
 TIMEOUT = 1.5
 """Seconds for a page."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from lambdas.repositories.clients import client
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class Addresses:
         try:
             if self._ec2 is None:
                 config = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 2})
-                self._ec2 = boto3.client("ec2", config=config)
+                self._ec2 = client("ec2", config)
             found = self._find(address)
             if not _is_at(found, interface, private):
                 self._ec2.associate_address(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lambdas.decisions.assignment import Assignment
 from lambdas.decisions.lease import Refused
-from lambdas.repositories.leases import lease_client, put_if, retry
+from lambdas.repositories.leases import put_if, retry
 from lambdas.repositories.models import PREFIX
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
 
 _INDEX = "by-assigned"
 _RACES = 4
@@ -18,8 +21,8 @@ _TRANSPORTS = ("udp", "tcp")
 class Assignments:
     """Reads and conditional writes."""
 
-    def __init__(self) -> None:
-        self._client = lease_client()
+    def __init__(self, client: DynamoDBClient) -> None:
+        self._client = client
         self._table = f"{PREFIX}-leases"
 
     def get(self, provider: str) -> Assignment | None:

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
+from lambdas.repositories.clients import client
 from lambdas.repositories.directory import Directory, Missing, Stale, Taken, as_read
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, HookItem, TenantItem, new_revision
@@ -181,7 +181,7 @@ class Hooks:
     # The queue
 
     def prepare(self) -> None:
-        """Make the clients, before several threads would at once: boto3 isn't made for that."""
+        """Make the clients, before several threads would at once: they aren't made for that."""
         self._vault.prepare()
         self._sqs  # noqa: B018
 
@@ -223,12 +223,15 @@ class Hooks:
     @cached_property
     def _sending(self) -> SQSClient:
         """Calls and registrations wait while something is sent, so it may not take long."""
-        return boto3.client("sqs", config=Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1}))
+        config = Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1})
+        made: SQSClient = client("sqs", config)
+        return made
 
     @cached_property
     def _sqs(self) -> SQSClient:
         config = Config(connect_timeout=1, read_timeout=10, retries={"total_max_attempts": 2})
-        return boto3.client("sqs", config=config)
+        made: SQSClient = client("sqs", config)
+        return made
 
 
 def read(body: str) -> Notice:

@@ -7,13 +7,14 @@ import os
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from lambdas.decisions.lease import LEASE_SECONDS, Edge, Lease, Refused
+from lambdas.repositories.clients import client
 from lambdas.repositories.models import PREFIX
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class Presence:
 class Leases:
     """Acquiring, renewing and listing leases on edge addresses."""
 
-    def __init__(self) -> None:
-        self._client = lease_client()
+    def __init__(self, client: DynamoDBClient) -> None:
+        self._client = client
         self._table = f"{PREFIX}-leases"
 
     def renew(self, address: str, edge: Edge, placed: bool, now: float) -> Lease | None:
@@ -87,7 +88,7 @@ class Leases:
             wanted = rule(_lease(found) if found else None)
             if isinstance(wanted, Refused):
                 return wanted
-            if retry(lambda found=found, wanted=wanted: self._put(wanted, found)):  # type: ignore[misc]
+            if retry(partial(self._put, wanted, found)):
                 return wanted
         return Refused(f"{address} is asked for by several edges just now")
 
@@ -176,7 +177,8 @@ def lease_client() -> DynamoDBClient:
     # Where two Regions are tried out on one machine, this table is the one that both share.
     endpoint = os.environ.get("LEASES_ENDPOINT_URL")
     region = "us-east-1" if endpoint else None
-    return boto3.client("dynamodb", config=config, endpoint_url=endpoint, region_name=region)
+    made: DynamoDBClient = client("dynamodb", config, endpoint, region)
+    return made
 
 
 def _key(address: str) -> Any:

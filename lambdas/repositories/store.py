@@ -8,21 +8,11 @@ from dataclasses import dataclass
 
 from pynamodb.expressions.update import Action
 
+from lambdas.decisions.store import MOST_KEYS, StoreFull
 from lambdas.repositories.directory import Directory, Missing
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, StoreItem
 from lambdas.repositories.transactions import conditional
-
-MOST_KEYS = 1000
-"""Of one tenant."""
-KEY = r"^[^\x00-\x1f\x7f/]{1,100}$"
-"""What a key looks like: it is part of a path in the API."""
-LONGEST_VALUE = 1000
-"""Characters."""
-
-
-class Full(Exception):
-    """The tenant has no room for another value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +35,7 @@ class Store:
         return stored(item) if item is not None else None
 
     def put(self, tenant: str, key: str, value: str) -> None:
-        """Raises Full where it would be one value too many."""
+        """Raises StoreFull where it would be one value too many."""
         item = StoreItem(*item_key(StoreItem, f"{tenant}/{key}"))
         now = int(time.time())
         changes: list[Action] = [StoreItem.value.set(value), StoreItem.changed_at.set(now)]
@@ -53,7 +43,7 @@ class Store:
             return
         listing = f"store#{tenant}"
         if DirectoryItem.listings.count(listing, limit=MOST_KEYS) >= MOST_KEYS:
-            raise Full
+            raise StoreFull
         pk, sk = item_key(StoreItem, f"{tenant}/{key}")
         StoreItem(pk, sk, tenant=tenant, key=key, value=value, changed_at=now, listing=listing).save()
 

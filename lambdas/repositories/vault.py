@@ -11,10 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import boto3
 from botocore.exceptions import ClientError
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from lambdas.repositories.clients import client
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
@@ -60,7 +61,8 @@ class Vault:
 
     @cached_property
     def _kms(self) -> KMSClient:
-        return boto3.client("kms")
+        made: KMSClient = client("kms")
+        return made
 
     @cached_property
     def _cipher(self) -> AESGCM:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from functools import partial
 
 import pytest
 from aiohttp import web
 
 from edge.control import client
 from edge.control.identity import Identity
-from lambdas.contract import VERSION, Heartbeat, HeartbeatReply
+from lambdas.contract import VERSION, DecisionEnvelope, Heartbeat, HeartbeatReply, LocateQuestion, Reject
 from tests.integration.conftest import fresh_base
 
 pytestmark = pytest.mark.integration
@@ -17,54 +19,160 @@ BEAT = Heartbeat(version=VERSION, boot="b1", addresses=["203.0.113.11"], mesh="2
 REPLY = HeartbeatReply(version=VERSION, held=[], fleet=[], addresses=[], keys=[], domains_version="1").model_dump_json()
 
 
-class Place:
-    """Answers heartbeats, and counts them; with ``well`` false it says 500."""
+QUESTION = LocateQuestion(request="r1", address="203.0.113.11", epoch=1, binding="b")
+GONE = Reject(status=430)
+DECISION = DecisionEnvelope(version=VERSION, decision=GONE).model_dump_json()
 
-    def __init__(self, host: str) -> None:
+
+class Place:
+    """Answers heartbeats and questions, and counts them; with ``well`` false it says 500. The first ``asleep`` requests
+    of each kind take ``delay`` seconds, as those do that start a function."""
+
+    def __init__(self, host: str, delay: float = 0.0, asleep: int = 1) -> None:
         self.host = host
         self.beats = 0
+        self.questions = 0
         self.well = True
+        self.delay = delay
+        self.asleep = asleep
 
     async def start(self) -> web.AppRunner:
+        self.asked = asyncio.Event()
         app = web.Application()
         app.router.add_post("/edge/heartbeat", self._answer)
-        runner = web.AppRunner(app)
+        app.router.add_post("/edge/decisions", self._decide)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, self.host, 8080).start()
         return runner
 
     async def _answer(self, _: web.Request) -> web.Response:
         self.beats += 1
+        await asyncio.sleep(self.delay if self.beats <= self.asleep else 0)
         return web.Response(text=REPLY, content_type="application/json") if self.well else web.Response(status=500)
+
+    async def _decide(self, _: web.Request) -> web.Response:
+        self.questions += 1
+        self.asked.set()
+        await asyncio.sleep(self.delay if self.questions <= self.asleep else 0)
+        return web.Response(text=DECISION, content_type="application/json")
+
+
+async def asked(tmp_path, places, scenario):
+    """``scenario`` with a client of ``places``, of which those that are addresses only don't exist."""
+    runners = [await place.start() for place in places if isinstance(place, Place)]
+    urls = [f"http://{place.host if isinstance(place, Place) else place}:8080" for place in places]
+    asks = client.ControlClient(Identity.load_or_make("edge-a", tmp_path / "edge.key"), urls, "none")
+    await asks.open()
+    try:
+        await scenario(asks)
+    finally:
+        await asks.close()
+        for runner in runners:
+            await runner.cleanup()
+
+
+async def timed(answer):
+    begun = time.monotonic()
+    return await answer, time.monotonic() - begun
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A ninth of every time."""
+    for name in ("BUDGET", "PATIENCE", "_RESERVE"):
+        monkeypatch.setattr(client, name, getattr(client, name) / 9)
+
+
+def test_a_function_that_isnt_warm_is_waited_for(tmp_path):
+    places = [Place(fresh_base(), delay) for delay in (1.0, 3.0, 6.0)]
+
+    async def scenario(place, asks):
+        (decision, taken), (beat, _) = await asyncio.gather(timed(asks.ask(QUESTION)), timed(asks.heartbeat(BEAT)))
+        assert decision == GONE
+        assert beat is not None
+        assert place.delay <= taken < place.delay + 1
+        assert place.questions == place.beats == 1
+
+    async def all_at_once():
+        await asyncio.gather(*(asked(tmp_path, [place], partial(scenario, place)) for place in places))
+
+    asyncio.run(all_at_once())
+
+
+def test_a_second_function_is_waited_for_while_the_first_answers_others(tmp_path, quick):
+    """It has answered a moment ago, but each request under way needs a function of its own."""
+    place = Place(fresh_base(), 0.9)
+    place.beats = 1
+
+    async def scenario(asks):
+        assert await asks.heartbeat(BEAT)
+        question = asyncio.ensure_future(timed(asks.ask(QUESTION)))
+        await place.asked.wait()
+        assert await asks.heartbeat(BEAT)
+        decision, taken = await question
+        assert decision == GONE
+        assert taken >= 0.9 > client.BUDGET
+
+    asyncio.run(asked(tmp_path, [place], scenario))
+
+
+def test_who_has_answered_just_now_and_hangs_is_not_waited_for(tmp_path, quick):
+    place = Place(fresh_base(), 20.0)
+    place.beats = 1
+
+    async def scenario(asks):
+        assert await asks.heartbeat(BEAT)
+        decision, taken = await timed(asks.ask(QUESTION))
+        assert decision is None
+        assert client.BUDGET <= taken < client.PATIENCE
+        assert (await timed(asks.ask(QUESTION)))[1] < 0.2  # the circuit breaker
+        assert place.questions == 1
+
+    asyncio.run(asked(tmp_path, [place], scenario))
+
+
+def test_one_that_cant_be_reached_costs_no_waiting(tmp_path, quick):
+    base = fresh_base()
+    there = Place(base.rpartition(".")[0] + ".2", 0.8)
+
+    async def scenario(asks):
+        decision, taken = await timed(asks.ask(QUESTION))
+        assert decision == GONE
+        assert 0.8 <= taken < client.PATIENCE
+
+    asyncio.run(asked(tmp_path, [base, there], scenario))
+
+
+def test_after_one_that_was_waited_for_in_vain_the_next_is_asked(tmp_path, quick):
+    base = fresh_base()
+    silent, there = Place(base, 20.0), Place(base.rpartition(".")[0] + ".2")
+
+    async def scenario(asks):
+        decision, taken = await timed(asks.ask(QUESTION))
+        assert decision == GONE
+        assert client.BUDGET < taken < client.PATIENCE + 0.5
+        assert (await timed(asks.ask(QUESTION)))[1] < 0.2
+        assert (silent.questions, there.questions) == (1, 2)
+
+    asyncio.run(asked(tmp_path, [silent, there], scenario))
 
 
 def test_the_first_of_the_list_is_asked_again_once_it_is_back(tmp_path, monkeypatch):
     base = fresh_base()
     near, far = Place(base), Place(base.rpartition(".")[0] + ".2")
 
-    async def scenario() -> None:
-        runners = [await place.start() for place in (near, far)]
-        asks = client.ControlClient(
-            Identity.load_or_make("edge-a", tmp_path / "edge.key"),
-            [f"http://{place.host}:8080" for place in (near, far)],
-            "none",
-        )
-        await asks.open()
-        try:
-            near.well = False
-            assert await asks.heartbeat(BEAT)
-            assert (near.beats, far.beats) == (1, 1)
-            near.well = True
-            assert await asks.heartbeat(BEAT)
-            assert (near.beats, far.beats) == (1, 2)  # not at once
-            monkeypatch.setattr(client, "RETURN", 0.0)
-            assert await asks.heartbeat(BEAT)
-            monkeypatch.setattr(client, "RETURN", 30.0)
-            assert await asks.heartbeat(BEAT)
-            assert (near.beats, far.beats) == (3, 2)
-        finally:
-            await asks.close()
-            for runner in runners:
-                await runner.cleanup()
+    async def scenario(asks):
+        near.well = False
+        assert await asks.heartbeat(BEAT)
+        assert (near.beats, far.beats) == (1, 1)
+        near.well = True
+        assert await asks.heartbeat(BEAT)
+        assert (near.beats, far.beats) == (1, 2)  # not at once
+        monkeypatch.setattr(client, "RETURN", 0.0)
+        assert await asks.heartbeat(BEAT)
+        monkeypatch.setattr(client, "RETURN", 30.0)
+        assert await asks.heartbeat(BEAT)
+        assert (near.beats, far.beats) == (3, 2)
 
-    asyncio.run(scenario())
+    asyncio.run(asked(tmp_path, [near, far], scenario))

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lambdas.api import delivering
+from lambdas.hooks import delivering
+from lambdas.lookups.lookups import Lookups
 from lambdas.repositories.hooks import MOST
 from lambdas.repositories.vault import Unsealed
 from scripts.fleet import loopback_fleet
@@ -300,7 +301,7 @@ def test_an_endpoint_that_never_takes_is_given_up(monkeypatch):
     monkeypatch.setattr(delivering.Outside, "address", lambda self, host: host)
     monkeypatch.setattr(delivering.Outside, "request", lambda *_: (503, ""))
     doubles = Doubles()
-    delivery = delivering.Delivery(doubles)
+    delivery = delivering.Delivery(doubles, Lookups())
     taken = [delivery.take(_body("crm"), "r", attempt + 1) for attempt in range(len(delivering.DELAYS) + 1)]
     assert taken == [False] * len(delivering.DELAYS) + [True]
     assert doubles.delays == list(delivering.DELAYS)
@@ -310,5 +311,5 @@ def test_an_endpoint_that_never_takes_is_given_up(monkeypatch):
 def test_a_message_that_cant_be_worked_on_leaves_the_others_of_its_batch_alone(monkeypatch):
     monkeypatch.setattr(delivering.Outside, "address", lambda self, host: host)
     monkeypatch.setattr(delivering.Outside, "request", lambda *_: (204, ""))
-    delivery = delivering.Delivery(Doubles())
+    delivery = delivering.Delivery(Doubles(), Lookups())
     assert delivery.take_all([(_body(hook), "r", 1) for hook in ("crm", "sealed", "other")]) == [True, False, True]

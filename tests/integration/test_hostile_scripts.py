@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lambdas.api.judging import judge
+from lambdas.calls.evaluation import evaluate_plan
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.wizard import Call
 from lambdas.sandbox.client import Refusal, Sandbox
@@ -69,7 +69,7 @@ def test_ten_thousand_calls_between_hostile_scripts():
     fast = [body for name, (body, _) in HOSTILE.items() if name not in ("loops", "multiplies")]
     sandbox, world = Sandbox(), Counting()
     try:
-        wanted = judge(GOOD, CALL, world, sandbox, "good", "office").verdict
+        wanted = evaluate_plan(GOOD, CALL, world, sandbox, "good", "office").verdict
         taken, after = [], []
         measured = []
         hostile = 0
@@ -80,7 +80,7 @@ def test_ten_thousand_calls_between_hostile_scripts():
                 assert sandbox.run("bad", job(body), refuse).error
                 hostile += 1
             begun = time.perf_counter()
-            verdict = judge(GOOD, CALL, world, sandbox, "good", "office").verdict
+            verdict = evaluate_plan(GOOD, CALL, world, sandbox, "good", "office").verdict
             (after if bad else taken).append(time.perf_counter() - begun)
             assert verdict == wanted
             if number % 1000 == 999:

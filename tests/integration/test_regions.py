@@ -141,10 +141,10 @@ def test_parted_regions_never_register_an_account_twice(regions, tmp_path):
 _SECRET = """
 import sys
 from lambdas.repositories.directory import Directory
-from lambdas.repositories.leases import Leases
+from lambdas.repositories.leases import Leases, lease_client
 
 sys.stdin.readline()
-print(Directory().fleet_secret(Leases().once).hex())
+print(Directory().fleet_secret(Leases(lease_client()).once).hex())
 """
 
 

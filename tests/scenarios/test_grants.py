@@ -7,7 +7,7 @@ import pytest
 from edge.proxy.registrar.expiries import GRACE, SHORT, SHORT_SPREAD
 from edge.proxy.stack.events import Fed, JournalChanged
 from lambdas.contract import BindingReport, CallAnswered, CallEnded, Change, RegisterQuestion
-from lambdas.decisions.register import Limits
+from lambdas.decisions.register import Expiries
 from tests.support.world import DOMAIN, World
 
 GONE = SHORT + SHORT_SPREAD + GRACE + 12  # until somebody has looked
@@ -16,7 +16,7 @@ GONE = SHORT + SHORT_SPREAD + GRACE + 12  # until somebody has looked
 @pytest.fixture
 def world() -> World:
     made = World(beating=True)
-    made.control.limits = Limits(max_expires=900)  # the durable expiry: an hour has too many pings for a quick test
+    made.control.expiries = Expiries(max_expires=900)  # the durable expiry: an hour has too many pings for a quick test
     return made
 
 
@@ -261,7 +261,7 @@ def test_tenants_cannot_call_each_other_in_the_dark(world):
 
 def test_static_stability_ends_after_a_day(world):
     alice = world.phone("alice")
-    world.control.limits = Limits(max_expires=300)
+    world.control.expiries = Expiries(max_expires=300)
     assert alice.register() == 200
     dark(world)
     world.nodes["edge-a"].core.stack.static_seconds = 300

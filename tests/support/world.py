@@ -35,27 +35,11 @@ from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import TokenKeys
 from edge.sip.digest import ALGORITHMS
 from edge.sip.flow import Flow
-from lambdas.contract import (
-    Access,
-    AccessQuestion,
-    BindingReport,
-    Change,
-    Decision,
-    IncomingQuestion,
-    LocateQuestion,
-    Question,
-    RegisterQuestion,
-    Reject,
-    Report,
-)
-from lambdas.decisions import outbound, register, report, route
-from lambdas.decisions.digest import ha1, refuse
-from lambdas.decisions.provider import Settings, Way
-from lambdas.decisions.values import Account, StoredBinding
+from lambdas.contract import Report
 from tests.support.agent import Agent
+from tests.support.control import DOMAIN, DOMAINS, Control
 
 LATENCY = 0.01
-DOMAIN = "example.com"
 TOKEN_KEYS = {7: bytes(range(64))}
 NONCE_KEYS = {7: b"n" * 32}
 WALL = 1_800_000_000.0
@@ -73,88 +57,6 @@ class CountedIds:
 
     def salt(self) -> bytes:
         return next(self._next).to_bytes(4, "big")
-
-
-class Control:
-    """The control plane's decisions over dictionaries, with the same conditional writes."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock = clock
-        self.accounts: dict[str, Account] = {}
-        self.items: dict[tuple[str, str, str], StoredBinding] = {}
-        self.limits = register.Limits()
-        self.questions: list[Question] = []
-        self.reports: list[Report] = []
-        self.feed: list[Change] = []
-        self.dark = False
-        self.settings = Settings()
-        self.ways: dict[str, Way] = {}
-
-    def add(self, username: str, password: str, tenant: str = "t1") -> Account:
-        account = Account(
-            f"{username}@{DOMAIN}",
-            tenant,
-            ha1("MD5", username, DOMAIN, password),
-            ha1("SHA-256", username, DOMAIN, password),
-            version=round(self.clock() * 1000),
-        )
-        if account.aor in self.accounts:
-            self.feed.append(Change(aor=account.aor, version=account.version))
-        self.accounts[account.aor] = account
-        return account
-
-    def report(self, item: Report) -> None:
-        """As the control plane applies it."""
-        self.reports.append(item)
-        if isinstance(item, BindingReport):
-            self.write(tuple(report.decide(item, self.accounts.get(item.aor), self.bindings(item.aor), self.clock())))
-
-    def bindings(self, aor: str) -> tuple[StoredBinding, ...]:
-        return tuple(item for (owner, _, _), item in self.items.items() if owner == aor)
-
-    def decide(self, question: Question) -> Decision:
-        self.questions.append(question)
-        now = self.clock()
-        if isinstance(question, LocateQuestion):
-            found = tuple(item for item in self.items.values() if item.id == question.binding)
-            return route.locate(question, found, now)
-        if isinstance(question, AccessQuestion):
-            return Access(secret=self.ways[question.provider.rpartition("/")[2]].provider.secret)
-        if isinstance(question, IncomingQuestion):
-            way = self.ways.get(question.provider.rpartition("/")[2])
-            wanted = route.called_by(way.provider, question.method) if way else ()
-            return route.incoming(way and way.provider, {aor: self.bindings(aor) for aor in wanted}, now)
-        account = self.accounts.get(f"{question.credentials.username}@{question.credentials.realm}")
-        if isinstance(question, RegisterQuestion):
-            outcome = register.decide(
-                question, register.RegisterFacts(account, self.bindings(question.aor)), now, self.limits
-            )
-            if not self.write(outcome.puts):
-                return Reject(status=503, retry_after=1)
-            return outcome.decision
-        refusal = refuse(question.credentials, question.method, account, question.caller)
-        if refusal is not None:
-            return refusal
-        called = self.accounts.get(question.called)
-        user, _, host = question.called.rpartition("@")
-        choice = outbound.choose(user, () if host == DOMAIN else (host,), self.settings) if called is None else None
-        if isinstance(choice, Reject):
-            return choice
-        if choice is not None:
-            return outbound.through(
-                choice, [self.ways[name] for name in choice.providers if name in self.ways], account
-            )
-        return route.decide(account, called, self.bindings(question.called), now)
-
-    def write(self, puts: tuple) -> bool:
-        keys = [(put.binding.aor, put.binding.key, put.binding.address) for put in puts]
-        for put, key in zip(puts, keys, strict=True):
-            old = self.items.get(key)
-            if (old.revision if old else None) != put.seen:
-                return False
-        for put, key in zip(puts, keys, strict=True):
-            self.items[key] = put.binding
-        return True
 
 
 class Node:
@@ -368,7 +270,7 @@ class World:
         return Fleet(
             epochs={node.address: 1},
             addresses=frozenset(other.address for other in self.nodes.values()),
-            domains={DOMAIN: DOMAIN, "alias.example": DOMAIN},
+            domains=DOMAINS,
             default_domain=DOMAIN,
             nonce_keys=NONCE_KEYS,
             nonce_key=7,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lambdas.contract import Accept, Challenge, ContactField, Credentials, RegisterQuestion, Reject
 from lambdas.decisions.digest import ha1, refuse, verify
-from lambdas.decisions.register import Limits, RegisterFacts, decide
+from lambdas.decisions.register import Expiries, RegisterFacts, decide
 from lambdas.decisions.values import Account, StoredBinding, newest, present
 
 AOR = "alice@example.com"
@@ -105,19 +105,19 @@ def test_rfc_7616_example():
 def test_a_repeated_question_changes_nothing_and_is_accepted():
     table = Table()
     first = question(5, request="same")
-    assert table.write(decide(first, table.facts(), NOW, Limits()).puts)
-    again = decide(first, table.facts(), NOW + 1, Limits())
+    assert table.write(decide(first, table.facts(), NOW, Expiries()).puts)
+    again = decide(first, table.facts(), NOW + 1, Expiries())
     assert isinstance(again.decision, Accept)
     assert again.puts == ()
 
 
 def test_all_or_nothing():
     table = Table()
-    assert table.write(decide(question(5, key="old"), table.facts(), NOW, Limits()).puts)
+    assert table.write(decide(question(5, key="old"), table.facts(), NOW, Expiries()).puts)
     mixed = question(4).model_copy(
         update={"contacts": [ContactField(key="new", uri="sip:n@x"), ContactField(key="old", uri="sip:o@x")]}
     )
-    outcome = decide(mixed, table.facts(), NOW, Limits())
+    outcome = decide(mixed, table.facts(), NOW, Expiries())
     assert isinstance(outcome.decision, Reject)
     assert outcome.puts == ()
 
@@ -137,11 +137,11 @@ def test_races_between_edges_end_in_cseq_order(order, data):
         now += 1
         while waiting and (data.draw(st.booleans()) or len(waiting) > 2):
             late, facts = waiting.pop(data.draw(st.integers(0, len(waiting) - 1)))
-            while not table.write((outcome := decide(late, facts, now, Limits())).puts):
+            while not table.write((outcome := decide(late, facts, now, Expiries())).puts):
                 facts = table.facts()
                 assert outcome.puts
     for late, facts in waiting:
-        while not table.write(decide(late, facts, now, Limits()).puts):
+        while not table.write(decide(late, facts, now, Expiries()).puts):
             facts = table.facts()
     found = present(table.items.values(), now)
     last = max(order)

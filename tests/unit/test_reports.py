@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lambdas.api import reports
+from lambdas.api.edges import reports
 from lambdas.api.problems import Problem
 from lambdas.contract import (
     VERSION,

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lambdas.api import script_world
-from lambdas.api.judging import judge_example
 from lambdas.api.yaml_bodies import as_json
+from lambdas.calls import script_world
+from lambdas.calls.evaluation import evaluate_example
 from lambdas.decisions.continuation import MOST
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.wizard import Call, evaluate, failures
@@ -266,7 +266,7 @@ def test_there_are_recipes():
 def test_recipes_do_what_their_examples_say(title, text, sandbox):
     made = Plan.model_validate_json(as_json(text.encode()))
     assert made.examples
-    judge = judge_example(made, sandbox, "t1", "recipe") if made.script else None
+    judge = evaluate_example(made, sandbox, "t1", "recipe") if made.script else None
     assert failures(made, judge) == []
 
 

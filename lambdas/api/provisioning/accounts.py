@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from lambdas.api import abuse
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning import bounds
@@ -28,7 +27,6 @@ from lambdas.api.provisioning.common import (
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import E164
 from lambdas.api.security import CallerDep, ServicesDep
-from lambdas.api.services import Services
 from lambdas.contract import Change
 from lambdas.decisions.digest import ha1
 from lambdas.decisions.values import StoredBinding, present, remove
@@ -36,6 +34,8 @@ from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.filters import alike
 from lambdas.repositories.items import account_item
 from lambdas.repositories.models import AccountItem, DomainItem
+from lambdas.services import suspension
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/accounts", tags=["accounts"], route_class=AuditedRoute)
 
@@ -149,13 +149,13 @@ def new_account_item(body: NewAccount, tenant: str, password: str) -> AccountIte
 @router.post("", status_code=201, responses=responses(401, 404, 409, 422))
 def create_account(body: NewAccount, services: ServicesDep, who: CallerDep) -> AccountWithPassword:
     """Make an account. It can register at once."""
-    domain = found_or_404(services.directory.get(DomainItem, body.domain), who, f"domain {body.domain!r}")
+    domain = found_or_404(services.tables.directory.get(DomainItem, body.domain), who, f"domain {body.domain!r}")
     aor = f"{body.username}@{domain.name}"
     check_plan(domain.tenant, body.plan, services)
     password = body.password or new_password()
     item = new_account_item(body, domain.tenant, password)
     try:
-        services.accounts.create(item, domain)
+        services.tables.accounts.create(item, domain)
     except Taken as error:
         detail = f"{aor} exists already (see /v1/accounts/{aor}/password), or its domain is being deleted."
         raise Problem(409, detail) from error
@@ -178,7 +178,7 @@ def list_accounts(
     where = alike(AccountItem, enabled=enabled, suspended=suspended, plan=plan)
     if domain is None:
         return listing.page(services, AccountItem, f"accounts#{owner}", shown, where)
-    inside = services.accounts.in_domain(domain.lower())
+    inside = services.tables.accounts.in_domain(domain.lower())
     return listing.page(
         services,
         AccountItem,
@@ -223,7 +223,7 @@ def delete_account(aor: str, services: ServicesDep, who: CallerDep) -> None:
     """Remove an account and its bindings."""
     item = _account(aor, services, who)
     try:
-        services.accounts.delete(item, services.clock())
+        services.tables.accounts.delete(item, services.clock())
     except Missing as error:
         raise Problem(404, f"There is no account {aor!r}.") from error
     _remove_bindings(item, None, services)
@@ -256,7 +256,7 @@ def list_bindings(aor: str, services: ServicesDep, who: CallerDep) -> list[Accou
     """Where the account's phones are registered now."""
     item = _account(aor, services, who)
     now = services.clock()
-    return [_shown_binding(binding, now) for binding in present(services.bindings.of(item.aor), now)]
+    return [_shown_binding(binding, now) for binding in present(services.tables.bindings.of(item.aor), now)]
 
 
 @router.delete("/{aor}/bindings/{binding}", status_code=204, responses=responses(401, 404))
@@ -269,21 +269,21 @@ def delete_binding(aor: str, binding: str, services: ServicesDep, who: CallerDep
 
 def _account(aor: str, services: Services, who: CallerDep) -> AccountItem:
     username, _, domain = aor.rpartition("@")
-    found = services.directory.get(AccountItem, f"{username}@{domain.lower()}")
+    found = services.tables.directory.get(AccountItem, f"{username}@{domain.lower()}")
     item: AccountItem = found_or_404(found, who, f"account {aor!r}")
     return item
 
 
 def _suspend(item: AccountItem, reason: str, services: Services) -> None:
     try:
-        abuse.suspend_account(item, reason, services)
+        suspension.suspend_account(item, reason, services)
     except Missing as error:
         raise Problem(404, f"There is no account {item.aor!r}.") from error
 
 
 def _update(services: Services, item: AccountItem, changes: dict[str, Any]) -> None:
     try:
-        services.accounts.change(item, services.clock(), **changes)
+        services.tables.accounts.change(item, services.clock(), **changes)
     except Missing as error:
         raise Problem(404, f"There is no account {item.aor!r}.") from error
 
@@ -293,14 +293,14 @@ def _remove_bindings(account: AccountItem, binding: str | None, services: Servic
     aor = account.aor
     for _ in range(_RACES):
         now = services.clock()
-        items = services.bindings.of(aor)
+        items = services.tables.bindings.of(aor)
         ids = {item.id for item in present(items, now) if binding in (None, item.id)}
         revision = f"api-{secrets.token_hex(8)}"
         puts = [remove(item, revision, now) for item in items if item.id in ids and item.live(now)]
         change = Change(aor=aor, version=round(now * 1000), binding=binding or "*")
         if not puts:
             return bool(ids)
-        if services.bindings.remove(puts, services.directory.feed, change, now):
+        if services.tables.bindings.remove(puts, services.tables.directory.feed, change, now):
             services.notices.moved(aor, account.tenant, items, puts, now)
             return bool(ids)
     raise Problem(503, "The account's phones are registering too often just now; try again.", {"Retry-After": "1"})

@@ -37,6 +37,6 @@ def list_attempts(
     name: Annotated[str, Query(description="Only those of this account or source.")] = "",
 ) -> ListPage[Attempts]:
     """A day's, in stretches of ten minutes. Needs an administration key."""
-    found, following = services.abuse.of(day.isoformat(), paging.limit, paging.after, kind, name)
+    found, following = services.tables.abuse.of(day.isoformat(), paging.limit, paging.after, kind, name)
     items = [Attempts(kind=one.kind, name=one.name, at=one.at, times=one.times, others=one.others) for one in found]
     return ListPage(items=items, next=Paging.cursor(following))

@@ -9,15 +9,15 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
-from lambdas.api import abuse
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListingDep, ListPage
 from lambdas.api.security import AdminDep, Caller, ServicesDep
-from lambdas.api.services import Services
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.models import BanItem
+from lambdas.services import suspension
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/bans", tags=["bans"], route_class=AuditedRoute)
 
@@ -59,11 +59,11 @@ def _shown(item: BanItem) -> Ban:
 def add_ban(body: NewBan, services: ServicesDep, _: AdminDep) -> Ban:
     """Have every edge drop what comes from a network, within seconds. Needs an administration key."""
     banned = ipaddress.IPv4Network(body.network)
-    ours = [address for address in services.addresses_known() if ipaddress.IPv4Address(address) in banned]
+    ours = [address for address in services.fleet.addresses() if ipaddress.IPv4Address(address) in banned]
     if ours:
         raise Problem(409, f"{ours[0]} is an edge's own address; ban a narrower network.")
     try:
-        return _shown(abuse.ban(body.network, body.reason, services.clock() + body.seconds, services))
+        return _shown(suspension.ban(body.network, body.reason, services.clock() + body.seconds, services))
     except Taken as error:
         raise Problem(409, f"{body.network} is banned already; lift that ban first.") from error
 
@@ -86,7 +86,7 @@ def lift_ban(network: str, services: ServicesDep, who: AdminDep) -> None:
     """Take from that network again."""
     item = _ban(network, services, who)
     try:
-        services.directory.delete(item)
+        services.tables.directory.delete(item)
     except Missing as error:
         raise Problem(404, f"{network!r} isn't banned.") from error
 
@@ -94,7 +94,7 @@ def lift_ban(network: str, services: ServicesDep, who: AdminDep) -> None:
 def _ban(network: str, services: Services, who: Caller) -> BanItem:
     with contextlib.suppress(ValueError):
         network = _network(network)
-    item = services.directory.get(BanItem, network)
+    item = services.tables.directory.get(BanItem, network)
     if item is None or item.until <= services.clock():
         raise Problem(404, f"{network!r} isn't banned.")
     check(item, who)

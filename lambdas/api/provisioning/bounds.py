@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api.provisioning.common import Input
-from lambdas.api.services import Services
+from lambdas.services.services import Services
 
 
 def prefix(text: str) -> str:
@@ -88,7 +88,7 @@ class Usage(BaseModel):
 
 def usage(scope: str, services: Services) -> Usage:
     now = services.clock()
-    return Usage(**services.usage.sums(scope, now))
+    return Usage(**services.tables.usage.sums(scope, now))
 
 
 def merged(before: dict[str, Any], given: Limits | SuspensionRules) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from lambdas.api.problems import Problem, responses, said
 from lambdas.api.provisioning.accounts import Account, NewAccount, new_account_item, shown
 from lambdas.api.provisioning.common import Paging, TenantQuery, chosen_tenant, new_password
 from lambdas.api.security import CallerDep, ServicesDep
-from lambdas.api.services import Services
 from lambdas.repositories.accounts import UNFINISHED, UnderWay
 from lambdas.repositories.directory import Taken
 from lambdas.repositories.models import AccountItem, DomainItem
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/accounts", tags=["accounts"], route_class=AuditedRoute)
 
@@ -96,7 +96,7 @@ def export_accounts(
     """A tenant's accounts, by AOR, as they can be imported again: without passwords, which aren't known, and without
     limits and suspensions, which the list of accounts has. Where there are more, `Next-Cursor` says where to go on."""
     owner = chosen_tenant(tenant, who, services)
-    page = services.directory.page(f"accounts#{owner}", limit, Paging(1, cursor).after)
+    page = services.tables.directory.page(f"accounts#{owner}", limit, Paging(1, cursor).after)
     accounts = [shown(item) for item in page.items]
     following = Paging.following(page)
     headers = {_NEXT: following} if following is not None else {}
@@ -122,10 +122,10 @@ def _import(kind: str, body: bytes, tenant: str, services: Services) -> Imported
     names = {one.domain for _, one in read}
     if len(names) > _MOST_DOMAINS:
         raise Problem(422, f"Accounts of at most {_MOST_DOMAINS} domains fit in one import; import in parts.")
-    domains = {name: services.directory.get(DomainItem, name) for name in names}
-    plans = {name: services.plans.item(f"{tenant}/{name}") for name in {one.plan for _, one in read if one.plan}}
+    domains = {name: services.tables.directory.get(DomainItem, name) for name in names}
+    plans = {name: services.tables.plans.item(f"{tenant}/{name}") for name in {one.plan for _, one in read if one.plan}}
     seen: dict[str, int] = {}
-    taken = services.directory.existing(AccountItem, [f"{one.username}@{one.domain}" for _, one in read])
+    taken = services.tables.directory.existing(AccountItem, [f"{one.username}@{one.domain}" for _, one in read])
     for line, one in read:
         aor = f"{one.username}@{one.domain}"
         domain = domains[one.domain]
@@ -155,7 +155,9 @@ def _make(wanted: list[NewAccount], tenant: str, domains: dict[str, DomainItem |
         items.append(item)
         made.append(Made(aor=item.aor, password=None if one.password else password))
     try:
-        services.accounts.create_all(tenant, items, [domain for domain in domains.values() if domain is not None])
+        services.tables.accounts.create_all(
+            tenant, items, [domain for domain in domains.values() if domain is not None]
+        )
     except UnderWay as error:
         detail = f"Another import of this tenant is under way, or has died: try again in {UNFINISHED} s at the latest."
         raise Problem(409, detail) from error

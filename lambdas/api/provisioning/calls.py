@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from lambdas.api.audit import AuditedRoute
-from lambdas.api.call_shown import Call, shown
 from lambdas.api.problems import responses
 from lambdas.api.provisioning.common import Day, ListPage, Paging, PagingDep, Since, TenantQuery, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
+from lambdas.hooks.call_shown import Call, shown
 from lambdas.repositories.calls import Wanted
 
 router = APIRouter(prefix="/calls", tags=["calls"], route_class=AuditedRoute)
@@ -34,5 +34,5 @@ def list_calls(
     of many are asked for, a page may have fewer than `limit`: go on until `next` is null."""
     owner = chosen_tenant(tenant, who, services, gone=True)
     wanted = Wanted(since, account, caller, called, call_id, answered)
-    calls, following = services.calls.of(owner, day, paging.limit, paging.after, wanted)
+    calls, following = services.tables.calls.of(owner, day, paging.limit, paging.after, wanted)
     return ListPage(items=[shown(call) for call in calls], next=Paging.cursor(following))

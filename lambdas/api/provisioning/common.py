@@ -15,10 +15,10 @@ from pynamodb.expressions.condition import Condition
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem
 from lambdas.api.security import Caller
-from lambdas.api.services import Services
 from lambdas.repositories.directory import LONGEST_NAME, Page
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, TenantItem
+from lambdas.services.services import Services
 
 _Shown = TypeVar("_Shown")
 # Without 0 O o, 1 l I: passwords are read out, and typed on the keys of a phone. So none begins with 0x either,
@@ -91,7 +91,7 @@ class Listing:
         """``within`` is what the directory's names have before those that people know; ``where`` and ``wanted`` say
         which things are."""
         begins = item_key(kind, within + self._prefix)[1]
-        page = services.directory.page(listing, self._paging.limit, self._paging.after, begins, where, wanted)
+        page = services.tables.directory.page(listing, self._paging.limit, self._paging.after, begins, where, wanted)
         return ListPage(items=[shown(item) for item in page.items], next=Paging.following(page))
 
 
@@ -183,7 +183,7 @@ def chosen_tenant(named: str | None, who: Caller, services: Services, gone: bool
         return who.tenant
     if named is None:
         raise Problem(400, "An administration key has no tenant of its own: say which one with `tenant`.")
-    if not gone and services.directory.get(TenantItem, named) is None:
+    if not gone and services.tables.directory.get(TenantItem, named) is None:
         raise Problem(404, f"There is no tenant {named!r}.")
     who.about = named
     return named

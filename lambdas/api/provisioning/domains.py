@@ -10,8 +10,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from lambdas.api import probes
 from lambdas.api.audit import AuditedRoute
+from lambdas.api.edges import probes
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
     DomainName,
@@ -23,11 +23,11 @@ from lambdas.api.provisioning.common import (
     found_or_404,
 )
 from lambdas.api.security import Caller, CallerDep, ServicesDep
-from lambdas.api.services import Services
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.filters import alike
 from lambdas.repositories.items import domain_item
 from lambdas.repositories.models import DomainItem
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/domains", tags=["domains"], route_class=AuditedRoute)
 
@@ -75,17 +75,17 @@ def create_domain(body: NewDomain, services: ServicesDep, who: CallerDep) -> Dom
     if body.default:
         if not who.admin:
             raise Problem(403, "Only an administration key may make a domain the default one.")
-        other = next((item.name for item in services.directory.all("domains") if item.default), None)
+        other = next((item.name for item in services.tables.directory.all("domains") if item.default), None)
         if other:
             raise Problem(409, f"{other} is the default domain already; there can be one.")
     item = domain_item(tenant, body.name, _aliases(body.name, body.aliases), body.default)
     _prove([item.name, *item.aliases], tenant, services, who)
     try:
-        services.directory.create_domain(item)
+        services.tables.directory.create_domain(item)
     except Taken as error:
         raise Problem(409, "That name, or one of the aliases, is in use as a domain or alias already.") from error
     if item.default:
-        for edge in services.directory.all("edges"):
+        for edge in services.tables.directory.all("edges"):
             probes.prepare(edge.id, services)
     return _shown(item)
 
@@ -114,7 +114,7 @@ def change_domain(name: str, body: DomainChange, services: ServicesDep, who: Cal
     item = _domain(name, services, who)
     _prove([alias for alias in body.aliases if alias not in item.aliases], item.tenant, services, who)
     try:
-        services.directory.change_domain(item, _aliases(item.name, body.aliases))
+        services.tables.directory.change_domain(item, _aliases(item.name, body.aliases))
     except Taken as error:
         detail = "One of the aliases is in use as a domain or alias already, or the list has changed meanwhile."
         raise Problem(409, detail) from error
@@ -125,20 +125,20 @@ def change_domain(name: str, body: DomainChange, services: ServicesDep, who: Cal
 def delete_domain(name: str, services: ServicesDep, who: CallerDep) -> None:
     """Remove a domain that has no accounts left, with its aliases."""
     item = _domain(name, services, who)
-    if item.default and services.sign_up:
+    if item.default and services.environment.sign_up:
         raise Problem(409, f"{item.name} is where people sign up; switch that off first.")
     still = Problem(409, f"{item.name} still has accounts; delete those first.")
-    if services.accounts.any_in(item):
+    if services.tables.accounts.any_in(item):
         raise still
     try:
-        services.directory.close_domain(item, True)
-        if services.accounts.any_in(item):  # made just before
-            services.directory.close_domain(item, False)
+        services.tables.directory.close_domain(item, True)
+        if services.tables.accounts.any_in(item):  # made just before
+            services.tables.directory.close_domain(item, False)
             raise still
         try:
-            services.directory.delete_domain(item)
+            services.tables.directory.delete_domain(item)
         except Taken as error:
-            services.directory.close_domain(item, False)
+            services.tables.directory.close_domain(item, False)
             raise Problem(409, "Somebody has changed the domain meanwhile; try again.") from error
     except Missing as error:
         raise Problem(404, f"There is no domain {name!r}.") from error
@@ -146,15 +146,15 @@ def delete_domain(name: str, services: ServicesDep, who: CallerDep) -> None:
 
 def _prove(names: list[str], tenant: str, services: Services, who: Caller) -> None:
     """A tenant has to show that domains are its own; whoever runs the service needn't. Raises Problem."""
-    if who.admin or not services.proof.required:
+    if who.admin or not services.lookups.proof.required:
         return
-    secret = services.derived("domains")
+    secret = services.keys.derived("domains")
     digests = [hmac.new(secret, f"{tenant} {name}".encode(), hashlib.sha256).hexdigest()[:32] for name in names]
     wanted = [f"sipwizard={digest}" for digest in digests]
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # name servers that are silent take their time
-        given = list(pool.map(services.proof.given, names, wanted))
+        given = list(pool.map(services.lookups.proof.given, names, wanted))
     faults = [
-        {"field": services.proof.place(name), "fault": f"no TXT record says {text}"}
+        {"field": services.lookups.proof.place(name), "fault": f"no TXT record says {text}"}
         for name, text, there in zip(names, wanted, given, strict=True)
         if not there
     ]
@@ -164,5 +164,5 @@ def _prove(names: list[str], tenant: str, services: Services, who: Caller) -> No
 
 
 def _domain(name: str, services: ServicesDep, who: CallerDep) -> DomainItem:
-    item: DomainItem = found_or_404(services.directory.get(DomainItem, name.lower()), who, f"domain {name!r}")
+    item: DomainItem = found_or_404(services.tables.directory.get(DomainItem, name.lower()), who, f"domain {name!r}")
     return item

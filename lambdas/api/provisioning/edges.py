@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, Field
 
-from lambdas.api import letters, probes
+from lambdas.api import signed_tokens
 from lambdas.api.audit import AuditedRoute
-from lambdas.api.enrolment import Enrolled, PublicKey, become
+from lambdas.api.edges import probes
+from lambdas.api.edges.enrolment import Enrolled, PublicKey, become
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListingDep, ListPage
 from lambdas.api.security import AdminDep, Caller, ServicesDep
-from lambdas.api.services import Services
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.items import edge_item
 from lambdas.repositories.models import EdgeItem
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/edges", tags=["edges"], route_class=AuditedRoute)
 
@@ -59,7 +59,7 @@ class Edge(BaseModel):
 
 
 def _shown(item: EdgeItem, services: Services) -> Edge:
-    holds = [lease.address for lease in services.fleet.get()[0] if lease.holder == item.id]
+    holds = [lease.address for lease in services.fleet.leases() if lease.holder == item.id]
     return Edge(id=item.id, public_key=item.public_key, addresses=list(item.addresses), holds=sorted(holds))
 
 
@@ -68,7 +68,7 @@ def register_edge(body: NewEdge, services: ServicesDep, _: AdminDep) -> Edge:
     """Let an edge into the fleet. Needs an administration key."""
     item = edge_item(body.id, body.public_key, list(dict.fromkeys(body.addresses)))
     try:
-        services.directory.create(item)
+        services.tables.directory.create(item)
     except Taken as error:
         raise Problem(409, f"Edge {body.id} is registered already; delete it first to give it a new key.") from error
     probes.prepare(item.id, services)
@@ -95,19 +95,19 @@ def make_token(body: NewToken, services: ServicesDep, _: AdminDep) -> Token:
     """A token with which a machine enrols itself as an edge; with the name of one that is there already, in its place.
     Needs an administration key."""
     addresses = tuple(dict.fromkeys(body.addresses))
-    return Token(token=letters.write("enrol", body.id, services, addresses=addresses, seconds=60 * body.minutes))
+    return Token(token=signed_tokens.issue("enrol", body.id, services, addresses=addresses, seconds=60 * body.minutes))
 
 
 @router.post("/enrol", status_code=201, responses=responses(403, 422))
 def enrol(body: Enrolment, request: Request, services: ServicesDep) -> Enrolled:
     """Become an edge. Needs a token instead of a key."""
-    letter = letters.read(body.token, "enrol", services)
-    letters.use_up(letter, services)
-    become(letter.to, body.public_key, letter.addresses, services)
-    control = os.environ.get("CONTROL_URLS", "").split()
+    signed = signed_tokens.verify(body.token, "enrol", services)
+    signed_tokens.use_up(signed, services)
+    become(signed.to, body.public_key, signed.addresses, services)
+    control = list(services.environment.control_urls)
     return Enrolled(
-        id=letter.to,
-        addresses=list(letter.addresses),
+        id=signed.to,
+        addresses=list(signed.addresses),
         control=control or [str(request.base_url).rstrip("/")],
         control_auth="aws_iam" if control else "none",
     )
@@ -132,7 +132,7 @@ def change_edge(edge: str, body: EdgeChange, services: ServicesDep, who: AdminDe
     addresses = list(dict.fromkeys(body.addresses))
     _check_accounts(edge, set(item.addresses) - set(addresses), services)
     try:
-        services.directory.update(item, addresses=addresses)
+        services.tables.directory.update(item, addresses=addresses)
     except Missing as error:
         raise Problem(404, f"There is no edge {edge!r}.") from error
     return _shown(item, services)
@@ -144,7 +144,7 @@ def remove_edge(edge: str, services: ServicesDep, who: AdminDep) -> None:
     item = _edge(edge, services, who)
     _check_accounts(edge, item.addresses, services)
     try:
-        services.directory.delete(item)
+        services.tables.directory.delete(item)
     except Missing as error:
         raise Problem(404, f"There is no edge {edge!r}.") from error
 
@@ -152,7 +152,7 @@ def remove_edge(edge: str, services: ServicesDep, who: AdminDep) -> None:
 def _check_accounts(edge: str, addresses: Iterable[str], services: Services) -> None:
     """Raises Problem where provider accounts are registered from an address that nobody else may hold."""
     for address in addresses:
-        left = services.assignments.count(address) if services.edges_for(address) == [edge] else 0
+        left = services.tables.assignments.count(address) if services.fleet.edges_for(address) == [edge] else 0
         if left:
             detail = (
                 f"{left} provider accounts are registered from {address}; stop the edge, they move within a minute."
@@ -161,7 +161,7 @@ def _check_accounts(edge: str, addresses: Iterable[str], services: Services) -> 
 
 
 def _edge(edge: str, services: Services, who: Caller) -> EdgeItem:
-    item = services.directory.get(EdgeItem, edge)
+    item = services.tables.directory.get(EdgeItem, edge)
     if item is None:
         raise Problem(404, f"There is no edge {edge!r}.")
     check(item, who)

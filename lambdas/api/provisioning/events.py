@@ -44,7 +44,9 @@ def list_events(
 ) -> ListPage[Event]:
     """A tenant's events of a day, oldest first. They are kept for 30 days."""
     owner = "" if who.admin and tenant is None else chosen_tenant(tenant, who, services, gone=True)
-    events, following = services.events.of(owner, day.isoformat(), paging.limit, paging.after, kind, about, since)
+    events, following = services.tables.events.of(
+        owner, day.isoformat(), paging.limit, paging.after, kind, about, since
+    )
     items = [
         Event(kind=event.kind, at=event.at, about=event.about, call_id=event.call_id, text=event.text)
         for event in events

@@ -10,8 +10,6 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
-from lambdas.api.delivering import TIMEOUT, check
-from lambdas.api.notices import Kind
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
     Input,
@@ -22,11 +20,14 @@ from lambdas.api.provisioning.common import (
     found_or_404,
 )
 from lambdas.api.security import CallerDep, ServicesDep
-from lambdas.api.services import Services
-from lambdas.lookups.outside import Outside, OutsideError
+from lambdas.hooks.delivering import TIMEOUT, check
+from lambdas.hooks.notices import Kind
+from lambdas.lookups.errors import OutsideError
+from lambdas.lookups.outside import Outside
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.hooks import MOST, Full, NotTold
 from lambdas.repositories.models import HookItem
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/hooks", tags=["webhooks"], route_class=AuditedRoute)
 
@@ -67,12 +68,12 @@ def _shown(item: HookItem) -> Hook:
 def add_hook(body: NewHook, services: ServicesDep, who: CallerDep) -> HookWithSecret:
     """Have events told to a URL: each is a POST of JSON, signed, repeated for most of a day until the answer is 2xx."""
     tenant = chosen_tenant(body.tenant, who, services)
-    if not services.hooks.available:
+    if not services.tables.hooks.available:
         raise Problem(409, "This installation has no queue for webhooks; whoever runs it has to set HOOKS_QUEUE.")
     _reachable(body.url)
     secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
     try:
-        item = services.hooks.create(tenant, body.name, body.url, sorted(set(body.events)), secret)
+        item = services.tables.hooks.create(tenant, body.name, body.url, sorted(set(body.events)), secret)
     except Taken as error:
         raise Problem(409, f"There is a webhook {body.name!r} already.") from error
     except Full as error:
@@ -110,7 +111,7 @@ def change_hook(name: str, body: HookChange, services: ServicesDep, who: CallerD
         _reachable(body.url)
     url, events = body.url or item.url, sorted(set(body.events or item.events))
     try:
-        services.hooks.change(item, url, events)
+        services.tables.hooks.change(item, url, events)
     except Missing as error:
         raise Problem(404, f"There is no webhook {name!r}.") from error
     return _shown(item)
@@ -120,7 +121,7 @@ def change_hook(name: str, body: HookChange, services: ServicesDep, who: CallerD
 def ping_hook(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
     """Have a `ping` delivered, to see that it arrives."""
     item = _hook(name, tenant, services, who)
-    if not services.ping_rate.take(item.tenant):
+    if not services.quotas.pings.take(item.tenant):
         raise Problem(429, "Too many pings; wait a minute.", {"Retry-After": "60"})
     try:
         services.notices.ping(item.tenant, item.name, services.clock())
@@ -134,7 +135,7 @@ def ping_hook(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQu
 def remove_hook(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
     """Remove a webhook; what is waiting for it is dropped."""
     try:
-        services.hooks.delete(_hook(name, tenant, services, who))
+        services.tables.hooks.delete(_hook(name, tenant, services, who))
     except Missing as error:
         raise Problem(404, f"There is no webhook {name!r}.") from error
 
@@ -150,5 +151,5 @@ def _reachable(url: str) -> None:
 
 def _hook(name: str, tenant: str | None, services: Services, who: CallerDep) -> HookItem:
     owner = chosen_tenant(tenant, who, services)
-    item: HookItem = found_or_404(services.hooks.item(f"{owner}/{name}"), who, f"webhook {name!r}")
+    item: HookItem = found_or_404(services.tables.hooks.item(f"{owner}/{name}"), who, f"webhook {name!r}")
     return item

@@ -11,10 +11,10 @@ from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Flag, Input, ListingDep, ListPage, chosen_tenant, found_or_404
 from lambdas.api.security import Caller, CallerDep, OwnerDep, Role, ServicesDep, new_key
-from lambdas.api.services import Services
 from lambdas.repositories.directory import Missing
 from lambdas.repositories.filters import alike
 from lambdas.repositories.models import ApiKeyItem
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/keys", tags=["API keys"], route_class=AuditedRoute)
 
@@ -91,11 +91,11 @@ def delete_key(key: str, services: ServicesDep, who: OwnerDep) -> None:
     if item.id == who.key:
         raise Problem(409, "This is the key you are using; revoke it with another one.")
     try:
-        services.directory.delete(item)
+        services.tables.directory.delete(item)
     except Missing as error:
         raise Problem(404, f"There is no key {key!r}.") from error
 
 
 def _key(key: str, services: Services, who: Caller) -> ApiKeyItem:
-    item: ApiKeyItem = found_or_404(services.directory.get(ApiKeyItem, key), who, f"key {key!r}")
+    item: ApiKeyItem = found_or_404(services.tables.directory.get(ApiKeyItem, key), who, f"key {key!r}")
     return item

@@ -8,7 +8,7 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, Field
 
-from lambdas.api import letters
+from lambdas.api import signed_tokens
 from lambdas.api.audit import AuditedRoute, note
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
@@ -21,12 +21,12 @@ from lambdas.api.provisioning.common import (
 )
 from lambdas.api.provisioning.keys import KeyWithSecret, key_shown
 from lambdas.api.security import CallerDep, OwnerDep, Role, ServicesDep, new_key, source
-from lambdas.api.services import Services
-from lambdas.lookups.mail import MailError
+from lambdas.lookups.errors import MailError
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.filters import alike
 from lambdas.repositories.members import LastOwner
 from lambdas.repositories.models import MemberItem
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/members", tags=["members"], route_class=AuditedRoute)
 login = APIRouter(prefix="/login", tags=["members"], route_class=AuditedRoute)
@@ -91,13 +91,13 @@ def add_member(body: NewMember, request: Request, services: ServicesDep, who: Ow
     _sends_mail(services)
     slow_down(f"tenant {tenant}", body.email, services)
     try:
-        item = services.members.create(tenant, body.email, body.role)
+        item = services.tables.members.create(tenant, body.email, body.role)
     except Taken as error:
         raise Problem(409, f"{body.email} is a member already.") from error
     try:
         send(item, request, services)
     except MailError:
-        services.members.remove(item, last=True)  # so that it can be tried again
+        services.tables.members.remove(item, last=True)  # so that it can be tried again
         raise
     return _shown(item)
 
@@ -124,7 +124,7 @@ def change_member(
     """Give somebody another role; the keys that they have get it, too."""
     item = _member(email, tenant, services, who)
     try:
-        services.members.change(item, body.role, last=who.admin)
+        services.tables.members.change(item, body.role, last=who.admin)
     except Missing as error:
         raise Problem(404, f"There is no member {email!r}.") from error
     except LastOwner as error:
@@ -137,7 +137,7 @@ def remove_member(email: str, services: ServicesDep, who: OwnerDep, tenant: Tena
     """Remove somebody, and their keys with them."""
     item = _member(email, tenant, services, who)
     try:
-        services.members.remove(item, last=who.admin)
+        services.tables.members.remove(item, last=who.admin)
     except Missing as error:
         raise Problem(404, f"There is no member {email!r}.") from error
     except LastOwner as error:
@@ -150,7 +150,7 @@ def have_a_key_sent(body: Login, request: Request, services: ServicesDep) -> Non
     member."""
     _sends_mail(services)
     slow_down(source(request), body.email, services)
-    item = services.members.get(body.tenant, body.email)
+    item = services.tables.members.get(body.tenant, body.email)
     if item is not None:
         with contextlib.suppress(MailError):  # which is in the log; nobody is to learn from it who is a member
             send(item, request, services)
@@ -159,11 +159,11 @@ def have_a_key_sent(body: Login, request: Request, services: ServicesDep) -> Non
 @login.post("/confirm", status_code=201, responses=responses(403, 422))
 def have_a_key_made(body: Confirmation, services: ServicesDep) -> KeyWithSecret:
     """With the token out of the mail: an API key of the member's role."""
-    letter = letters.read(body.token, "login", services)
-    item = services.members.get(letter.tenant, letter.to)
+    signed = signed_tokens.verify(body.token, "login", services)
+    item = services.tables.members.get(signed.tenant, signed.to)
     if item is None:
         raise Problem(403, "You aren't a member any more.")
-    letters.use_up(letter, services)
+    signed_tokens.use_up(signed, services)
     made, text = new_key(services, item.tenant, f"{item.email}'s", cast(Role, item.role), item.email)
     note(services, item.tenant, made.id, f"POST /v1/login/confirm: API key {made.id} of {item.email}")
     return KeyWithSecret(**key_shown(made).model_dump(), key=text)
@@ -171,21 +171,21 @@ def have_a_key_made(body: Confirmation, services: ServicesDep) -> KeyWithSecret:
 
 def send(item: MemberItem, request: Request, services: Services) -> None:
     """An invitation."""
-    token = letters.write("login", item.email, services, item.tenant)
-    text = _INVITATION.format(name=item.tenant, role=item.role, url=letters.url(request, services), token=token)
-    services.mail.send(item.email, "Your key for the SIP service", text)
+    token = signed_tokens.issue("login", item.email, services, item.tenant)
+    text = _INVITATION.format(name=item.tenant, role=item.role, url=signed_tokens.url(request, services), token=token)
+    services.lookups.mail.send(item.email, "Your key for the SIP service", text)
 
 
 def slow_down(whose: str, email: str, services: Services) -> None:
     """So many mails may somebody have sent, and so many may come to one address. Who has asked for too many uses up
     nobody else's. Raises Problem."""
-    if not (services.source_rate.take(whose) and services.mail_rate.take(email.casefold())):
+    if not (services.quotas.mails_from.take(whose) and services.quotas.mails_to.take(email.casefold())):
         raise Problem(429, "Too many mails were asked for; wait an hour.", {"Retry-After": "3600"})
 
 
 def _sends_mail(services: Services) -> None:
     """Raises Problem."""
-    if not services.mail.available:
+    if not services.lookups.mail.available:
         raise Problem(409, "This installation sends no mail; whoever runs it has to set MAIL_FROM.")
 
 
@@ -195,5 +195,5 @@ def _last_owner(item: MemberItem) -> Problem:
 
 def _member(email: str, tenant: str | None, services: Services, who: CallerDep) -> MemberItem:
     owner = chosen_tenant(tenant, who, services)
-    item: MemberItem = found_or_404(services.members.get(owner, email.lower()), who, f"member {email!r}")
+    item: MemberItem = found_or_404(services.tables.members.get(owner, email.lower()), who, f"member {email!r}")
     return item

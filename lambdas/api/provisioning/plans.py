@@ -8,7 +8,6 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
-from lambdas.api.judging import ScriptError, judge, judge_example
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
     Flag,
@@ -22,8 +21,9 @@ from lambdas.api.provisioning.common import (
     found_or_404,
 )
 from lambdas.api.security import CallerDep, ServicesDep
-from lambdas.api.services import Services
-from lambdas.api.tenant_accounts import TenantAccounts
+from lambdas.calls.evaluation import ScriptError, evaluate_example, evaluate_plan
+from lambdas.calls.script_world import ScriptWorld
+from lambdas.calls.tenant_accounts import TenantAccounts
 from lambdas.decisions import wizard
 from lambdas.decisions.rules import Moment, Plan
 from lambdas.decisions.wizard import Call, Step
@@ -31,6 +31,8 @@ from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.filters import alike
 from lambdas.repositories.models import PlanItem
 from lambdas.repositories.plans import Version
+from lambdas.services.facts import StoredFacts
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/plans", tags=["dial plans"], route_class=AuditedRoute)
 
@@ -157,7 +159,7 @@ def add_version(
     if body.publish:
         _check_examples(body.plan, owner, name, services)
     try:
-        number = services.plans.add(owner, name, body.plan, who.key, body.note)
+        number = services.tables.plans.add(owner, name, body.plan, who.key, body.note)
     except Taken as error:
         raise Problem(409, "Somebody else has stored a version just now; read it, then try again.") from error
     item = _plan(name, tenant, services, who)
@@ -172,7 +174,7 @@ def list_versions(
 ) -> ListPage[VersionShown]:
     """All versions, oldest first: who stored one when, and why. Read one for its plan."""
     item = _plan(name, tenant, services, who)
-    page = services.plans.versions(item, paging.limit, paging.after)
+    page = services.tables.plans.versions(item, paging.limit, paging.after)
     return ListPage(items=[_version_shown(version) for version in page.items], next=Paging.following(page))
 
 
@@ -212,7 +214,8 @@ def simulate(
     plan = _version(item, number, services).plan
     now = services.clock()
 
-    accounts = TenantAccounts(services, item.tenant)
+    facts = StoredFacts(services)
+    accounts = TenantAccounts(facts, item.tenant)
     known = body.registered
     call = Call(
         direction=body.direction,
@@ -224,16 +227,16 @@ def simulate(
         disturbing=accounts.disturbing,
         outcomes=tuple(body.outcomes),
     )
-    hosts = services.directory.settings(item.tenant).script_hosts
-    world = services.script_world(item.tenant, hosts, dry=True)
+    hosts = services.tables.directory.settings(item.tenant).script_hosts
+    world = ScriptWorld(item.tenant, facts, hosts, dry=True)
     try:
-        judged = judge(plan, call, world, services.sandbox, item.tenant, name, body.function, explain=True)
+        found = evaluate_plan(plan, call, world, services.sandbox, item.tenant, name, body.function, explain=True)
     except ScriptError as error:
         return Simulated(steps=[], rules=[], log=list(error.log), error=str(error))
     return Simulated(
-        steps=[_step_shown(step) for step in judged.verdict.steps],
-        rules=[RuleShown(rule=rule, outcome=outcome) for rule, outcome in judged.verdict.fired],
-        log=list(judged.log),
+        steps=[_step_shown(step) for step in found.verdict.steps],
+        rules=[RuleShown(rule=rule, outcome=outcome) for rule, outcome in found.verdict.fired],
+        log=list(found.log),
         error=None,
     )
 
@@ -261,25 +264,25 @@ def _step_shown(step: Step) -> StepShown:
 def delete_plan(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
     """Remove a plan and all its versions. What still names it goes on as if it had none."""
     try:
-        services.plans.delete(_plan(name, tenant, services, who), services.clock())
+        services.tables.plans.delete(_plan(name, tenant, services, who), services.clock())
     except Missing as error:
         raise Problem(404, f"There is no dial plan {name!r}.") from error
 
 
 def check_plan(tenant: str, name: str | None, services: Services) -> None:
     """Raises Problem 404 if ``name`` ("" and None stand for none) isn't a plan of the tenant."""
-    if name and services.plans.item(f"{tenant}/{name}") is None:
+    if name and services.tables.plans.item(f"{tenant}/{name}") is None:
         raise Problem(404, f"There is no dial plan {name!r}; store it under /v1/plans first.")
 
 
 def _plan(name: str, tenant: str | None, services: Services, who: CallerDep) -> PlanItem:
     owner = chosen_tenant(tenant, who, services)
-    item: PlanItem = found_or_404(services.plans.item(f"{owner}/{name}"), who, f"dial plan {name!r}")
+    item: PlanItem = found_or_404(services.tables.plans.item(f"{owner}/{name}"), who, f"dial plan {name!r}")
     return item
 
 
 def _version(item: PlanItem, number: int, services: Services) -> Version:
-    found = services.plans.version(item, number)
+    found = services.tables.plans.version(item, number)
     if found is None:
         raise Problem(404, f"Dial plan {item.name!r} has no version {number}; the latest is {int(item.latest)}.")
     return found
@@ -287,11 +290,11 @@ def _version(item: PlanItem, number: int, services: Services) -> Version:
 
 def _check_examples(plan: Plan, tenant: str, name: str, services: Services) -> None:
     """A script without examples is at least read. Raises Problem 422."""
-    judged = judge_example(plan, services.sandbox, tenant, name) if plan.script else None
+    evaluated = evaluate_example(plan, services.sandbox, tenant, name) if plan.script else None
     try:
         if plan.script and not plan.examples:
             raise Problem(422, "A script needs at least one example that shows what it does; add `examples`.")
-        failures = wizard.failures(plan, judged)
+        failures = wizard.failures(plan, evaluated)
     except ScriptError as error:
         raise Problem(422, f"The script fails on its examples, so it isn't published: {error}.") from error
     if failures:
@@ -300,7 +303,7 @@ def _check_examples(plan: Plan, tenant: str, name: str, services: Services) -> N
 
 def _publish(item: PlanItem, number: int, services: Services, who: CallerDep) -> None:
     try:
-        services.plans.publish(item, number, who.key, services.clock())
+        services.tables.plans.publish(item, number, who.key, services.clock())
     except Missing as error:
         raise Problem(404, f"There is no dial plan {item.name!r}.") from error
 

@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
+from lambdas.api.edges.registrations import choose_address, living
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
     Flag,
@@ -24,9 +25,7 @@ from lambdas.api.provisioning.common import (
     found_or_404,
 )
 from lambdas.api.provisioning.plans import check_plan
-from lambdas.api.registrations import choose_address, living
 from lambdas.api.security import CallerDep, ServicesDep
-from lambdas.api.services import Services
 from lambdas.decisions.assignment import Assignment
 from lambdas.decisions.provider import CallerIdIn, NumberFormat
 from lambdas.decisions.uris import hostport
@@ -36,6 +35,7 @@ from lambdas.repositories.items import item_key
 from lambdas.repositories.models import AccountItem, ProviderItem, TenantItem
 from lambdas.repositories.providers import State
 from lambdas.repositories.vault import Unsealed
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/providers", tags=["providers"], route_class=AuditedRoute)
 
@@ -247,16 +247,18 @@ def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) ->
         call_id=secrets.token_hex(16),
         **values,
     )
-    address = choose_address(services, living(services.fleet.get(fresh=True)[0], services.clock()))
+    address = choose_address(services, living(services.fleet.leases(fresh=True), services.clock()))
     try:
-        services.assignments.create(Assignment(name, address))
-        assigned = services.assignments.get(name)
-        services.providers.create(item, body.password, assigned.address if assigned else address, services.clock())
+        services.tables.assignments.create(Assignment(name, address))
+        assigned = services.tables.assignments.get(name)
+        services.tables.providers.create(
+            item, body.password, assigned.address if assigned else address, services.clock()
+        )
     except Taken as error:
         raise Problem(409, f"Tenant {tenant} has a provider {body.name!r} already; choose another name.") from error
     except Unsealed as error:
         raise Problem(503, str(error)) from error
-    services.added(address)
+    services.fleet.added(address)
     return _shown(item, services)
 
 
@@ -292,7 +294,7 @@ def change_provider(
     check_plan(item.tenant, body.plan, services)
     if changes:
         try:
-            services.providers.change(item, _address(item, services), services.clock(), **changes)
+            services.tables.providers.change(item, _address(item, services), services.clock(), **changes)
         except Missing as error:
             raise Problem(404, f"There is no provider {name!r}.") from error
         except Unsealed as error:
@@ -306,9 +308,9 @@ def delete_provider(name: str, services: ServicesDep, who: CallerDep, tenant: Te
     item = _provider(name, tenant, services, who)
     address = _address(item, services)
     # First, so that one made again under this name gets an assignment of its own.
-    services.assignments.delete(item.id)
+    services.tables.assignments.delete(item.id)
     try:
-        services.providers.delete(item, address, services.clock())
+        services.tables.providers.delete(item, address, services.clock())
     except Missing as error:
         raise Problem(404, f"There is no provider {name!r}.") from error
     _take_out_of_routes(item, services)
@@ -317,7 +319,7 @@ def delete_provider(name: str, services: ServicesDep, who: CallerDep, tenant: Te
 def _take_out_of_routes(item: ProviderItem, services: Services) -> None:
     """Of the tenant's: nothing leads there any more. A route without providers goes."""
     for _ in range(_RACES):
-        owner = services.directory.get(TenantItem, item.tenant)
+        owner = services.tables.directory.get(TenantItem, item.tenant)
         if owner is None or item.name not in named_by(owner.outbound_routes, owner.emergency_providers):
             return
         owner.guarded = True
@@ -330,7 +332,7 @@ def _take_out_of_routes(item: ProviderItem, services: Services) -> None:
             "emergency_providers": [name for name in owner.emergency_providers if name != item.name],
         }
         with contextlib.suppress(Stale):  # somebody has changed them meanwhile
-            services.directory.change_tenant(owner, services.clock(), **changes)
+            services.tables.directory.change_tenant(owner, services.clock(), **changes)
 
 
 def named_by(routes: Iterable[dict[str, Any]], emergency: Iterable[str]) -> set[str]:
@@ -340,18 +342,18 @@ def named_by(routes: Iterable[dict[str, Any]], emergency: Iterable[str]) -> set[
 
 def _provider(name: str, tenant: str | None, services: Services, who: CallerDep) -> ProviderItem:
     owner = chosen_tenant(tenant, who, services)
-    item: ProviderItem = found_or_404(services.providers.item(f"{owner}/{name}"), who, f"provider {name!r}")
+    item: ProviderItem = found_or_404(services.tables.providers.item(f"{owner}/{name}"), who, f"provider {name!r}")
     return item
 
 
 def _address(item: ProviderItem, services: Services) -> str:
-    assigned = services.assignments.get(item.id)
+    assigned = services.tables.assignments.get(item.id)
     return assigned.address if assigned is not None else ""
 
 
 def _check_accounts(tenant: str, values: dict[str, Any], services: Services) -> None:
     for aor in {*values.get("incoming", ()), *values.get("message_waiting", ())}:
-        found = services.directory.get(AccountItem, aor)
+        found = services.tables.directory.get(AccountItem, aor)
         if found is None or found.tenant != tenant:
             raise Problem(404, f"There is no account {aor!r}; name accounts of the tenant by their AOR.")
 
@@ -366,9 +368,9 @@ def _shown(item: ProviderItem, services: Services) -> Provider:
 
 
 def _registration(item: ProviderItem, services: Services) -> Registration:
-    state = services.providers.state(item.id)
+    state = services.tables.providers.state(item.id)
     address = _address(item, services)
-    holder = next((lease.holder for lease in services.fleet.get()[0] if lease.address == address), None)
+    holder = next((lease.holder for lease in services.fleet.leases() if lease.address == address), None)
     if state is None or state.address != address:
         return Registration(state="waiting", edge=holder, edge_address=address)
     return Registration(

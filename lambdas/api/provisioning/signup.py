@@ -8,17 +8,17 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from lambdas.api import letters
+from lambdas.api import signed_tokens
 from lambdas.api.audit import AuditedRoute, note
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.accounts import AccountWithPassword, NewAccount, new_account_item, with_password
 from lambdas.api.provisioning.common import Input, Username, new_password
 from lambdas.api.provisioning.members import Email, Token, slow_down
 from lambdas.api.security import ServicesDep, new_key, source
-from lambdas.api.services import Services
 from lambdas.repositories.directory import Taken
 from lambdas.repositories.items import tenant_item
 from lambdas.repositories.models import DomainItem
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/signup", tags=["sign-up"], route_class=AuditedRoute)
 
@@ -54,45 +54,45 @@ def sign_up(body: SignUp, request: Request, services: ServicesDep) -> None:
     """Have a mail sent that leads to an account."""
     _domain(services)
     slow_down(source(request), body.email, services)
-    token = letters.write("signup", body.email, services)
-    text = _LETTER.format(url=letters.url(request, services), token=token, email=body.email)
-    services.mail.send(body.email, "Your SIP account", text)
+    token = signed_tokens.issue("signup", body.email, services)
+    text = _LETTER.format(url=signed_tokens.url(request, services), token=token, email=body.email)
+    services.lookups.mail.send(body.email, "Your SIP account", text)
 
 
 @router.post("/confirm", status_code=201, responses=responses(403, 404, 409, 422, 429))
 def confirm(body: Confirmed, request: Request, services: ServicesDep) -> Welcome:
     """With the token out of the mail: a tenant, an account in the service's own domain, and an owner's API key."""
     domain = _domain(services)
-    letter = letters.read(body.token, "signup", services)
-    if not services.confirm_rate.take(source(request)):
+    signed = signed_tokens.verify(body.token, "signup", services)
+    if not services.quotas.confirmations.take(source(request)):
         raise Problem(429, "Too many tries; wait a minute.", {"Retry-After": "60"})
-    letters.check_unused(letter, services)
-    tenant = tenant_item(f"t{secrets.token_hex(6)}", letter.to)
+    signed_tokens.check_unused(signed, services)
+    tenant = tenant_item(f"t{secrets.token_hex(6)}", signed.to)
     tenant.limits = _LIMITS
     password = new_password()
     wanted = NewAccount(username=body.username, domain=domain.name)
     account = new_account_item(wanted, tenant.id, password)
     try:
-        services.accounts.create(account, domain)
+        services.tables.accounts.create(account, domain)
     except Taken as error:
         raise Problem(409, f"{account.aor} is somebody else's; choose another username.") from error
     try:
-        letters.use_up(letter, services)
+        signed_tokens.use_up(signed, services)
     except Problem:
-        services.accounts.delete(account, services.clock())
+        services.tables.accounts.delete(account, services.clock())
         raise
-    services.directory.create(tenant)
-    services.members.create(tenant.id, letter.to, "owner")
-    made, key = new_key(services, tenant.id, f"{letter.to}'s", "owner", letter.to)
-    what = f"POST /v1/signup/confirm: {letter.to} has signed up as {account.aor}, with API key {made.id}"
+    services.tables.directory.create(tenant)
+    services.tables.members.create(tenant.id, signed.to, "owner")
+    made, key = new_key(services, tenant.id, f"{signed.to}'s", "owner", signed.to)
+    what = f"POST /v1/signup/confirm: {signed.to} has signed up as {account.aor}, with API key {made.id}"
     note(services, tenant.id, made.id, what)
     return Welcome(tenant=tenant.id, key=key, account=with_password(account, password))
 
 
 def _domain(services: Services) -> DomainItem:
     """Where people get their accounts. Raises Problem if they can't have any."""
-    name = services.domains.get().default if services.sign_up and services.mail.available else ""
-    found = services.directory.get(DomainItem, name) if name else None
+    name = services.cache.domains().default if services.environment.sign_up and services.lookups.mail.available else ""
+    found = services.tables.directory.get(DomainItem, name) if name else None
     if found is None:
         raise Problem(404, "Nobody can sign up here; ask whoever runs the service for an account.")
     return found

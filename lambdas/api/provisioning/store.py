@@ -11,9 +11,10 @@ from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListingDep, ListPage, TenantQuery, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
+from lambdas.decisions.store import KEY, LONGEST_VALUE, MOST_KEYS, StoreFull
 from lambdas.repositories.directory import Missing
 from lambdas.repositories.models import StoreItem
-from lambdas.repositories.store import KEY, LONGEST_VALUE, MOST_KEYS, Full, Stored, stored
+from lambdas.repositories.store import Stored, stored
 
 router = APIRouter(prefix="/store", tags=["dial plans"], route_class=AuditedRoute)
 
@@ -42,7 +43,7 @@ def list_values(
 @router.get("/{key}", responses=responses(400, 401, 404, 422))
 def read_value(key: _Key, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> Value:
     """One value, as scripts have it from `get(key)`."""
-    found = services.store.get(chosen_tenant(tenant, who, services), key)
+    found = services.tables.store.get(chosen_tenant(tenant, who, services), key)
     if found is None:
         raise _none(key)
     return _shown(found)
@@ -52,8 +53,8 @@ def read_value(key: _Key, services: ServicesDep, who: CallerDep, tenant: TenantQ
 def write_value(key: _Key, body: NewValue, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
     """Set a value; the next call sees it."""
     try:
-        services.store.put(chosen_tenant(tenant, who, services), key, body.value)
-    except Full as error:
+        services.tables.store.put(chosen_tenant(tenant, who, services), key, body.value)
+    except StoreFull as error:
         raise Problem(409, f"The store is full: it has {MOST_KEYS} values. Delete some first.") from error
 
 
@@ -61,7 +62,7 @@ def write_value(key: _Key, body: NewValue, services: ServicesDep, who: CallerDep
 def delete_value(key: _Key, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
     """Remove a value."""
     try:
-        services.store.delete(chosen_tenant(tenant, who, services), key)
+        services.tables.store.delete(chosen_tenant(tenant, who, services), key)
     except Missing as error:
         raise _none(key) from error
 

@@ -9,7 +9,6 @@ import phonenumbers
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, Field
 
-from lambdas.api import abuse
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
@@ -18,12 +17,13 @@ from lambdas.api.provisioning.common import Input, ListingDep, ListPage
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import ProviderName, named_by
 from lambdas.api.security import AdminDep, Caller, CallerDep, ServicesDep
-from lambdas.api.services import Services
 from lambdas.decisions.uris import hostport
 from lambdas.repositories.directory import Missing
 from lambdas.repositories.filters import alike
 from lambdas.repositories.items import tenant_item
 from lambdas.repositories.models import TenantItem
+from lambdas.services import suspension
+from lambdas.services.services import Services
 
 router = APIRouter(prefix="/tenants", tags=["tenants"], route_class=AuditedRoute)
 
@@ -144,7 +144,7 @@ def _shown(item: TenantItem) -> Tenant:
 def create_tenant(body: NewTenant, services: ServicesDep, _: AdminDep) -> Tenant:
     """Make a tenant. Needs an administration key."""
     item = tenant_item(f"t{secrets.token_hex(6)}", body.name)
-    services.directory.create(item)
+    services.tables.directory.create(item)
     return _shown(item)
 
 
@@ -180,7 +180,7 @@ def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: C
     named = named_by([route.model_dump() for route in body.outbound_routes or ()], body.emergency_providers or ())
     before = named_by(item.outbound_routes, item.emergency_providers)
     for name in sorted(named - before):
-        if services.providers.item(f"{tenant}/{name}") is None:
+        if services.tables.providers.item(f"{tenant}/{name}") is None:
             raise Problem(404, f"There is no provider {name!r}; add it under /v1/providers first.")
     if changes:
         _change(item, services, changes)
@@ -212,7 +212,7 @@ def tenant_usage(tenant: str, services: ServicesDep, who: CallerDep) -> bounds.U
 def suspend_tenant(tenant: str, body: bounds.Suspension, services: ServicesDep, who: AdminDep) -> Tenant:
     """Nobody of it may register or call any more, and its calls end, within seconds. Needs an administration key."""
     item = _tenant(tenant, services, who)
-    abuse.suspend_tenant(item, body.reason, services)
+    suspension.suspend_tenant(item, body.reason, services)
     return _shown(item)
 
 
@@ -220,14 +220,14 @@ def suspend_tenant(tenant: str, body: bounds.Suspension, services: ServicesDep, 
 def lift_suspension(tenant: str, services: ServicesDep, who: AdminDep) -> Tenant:
     """Let them again. Needs an administration key."""
     item = _tenant(tenant, services, who)
-    abuse.suspend_tenant(item, "", services)
+    suspension.suspend_tenant(item, "", services)
     return _shown(item)
 
 
 @router.delete("/{tenant}", status_code=204, responses=responses(401, 403, 404, 409))
 def delete_tenant(tenant: str, services: ServicesDep, who: AdminDep) -> None:
     """Remove a tenant that has no domains, accounts, providers, plans, stored values or keys left."""
-    directory = services.directory
+    directory = services.tables.directory
     item = _tenant(tenant, services, who)
     kinds = ("accounts", "hooks", "keys", "members", "plans", "providers", "store")
     left = [name for name in kinds if directory.page(f"{name}#{tenant}", 1, None).items]
@@ -244,13 +244,13 @@ def delete_tenant(tenant: str, services: ServicesDep, who: AdminDep) -> None:
 
 def _change(item: TenantItem, services: Services, changes: dict[str, Any]) -> None:
     try:
-        services.directory.change_tenant(item, services.clock(), **changes)
+        services.tables.directory.change_tenant(item, services.clock(), **changes)
     except Missing as error:
         raise Problem(404, f"There is no tenant {item.id!r}.") from error
 
 
 def _tenant(tenant: str, services: Services, who: Caller) -> TenantItem:
-    item = services.directory.get(TenantItem, tenant)
+    item = services.tables.directory.get(TenantItem, tenant)
     if item is None or not who.owns(tenant):
         raise Problem(404, f"There is no tenant {tenant!r}.")
     check(item, who)

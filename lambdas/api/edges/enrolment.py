@@ -1,0 +1,85 @@
+"""Becoming an edge: by a token, or as the EC2 instance that the stack has started for an address."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from lambdas.api.edges import probes
+from lambdas.api.edges.route import read
+from lambdas.api.problems import Problem
+from lambdas.repositories.directory import Taken
+from lambdas.repositories.events import Event
+from lambdas.repositories.items import edge_item
+from lambdas.services.services import Services
+
+
+def _public_key(text: str) -> str:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64") from error
+    if len(raw) != 32:
+        raise ValueError("a raw Ed25519 public key has 32 octets")
+    return text
+
+
+PublicKey = Annotated[
+    str,
+    AfterValidator(_public_key),
+    Field(description="The raw Ed25519 public key in base64, as `python -m edge public-key --config FILE` prints."),
+]
+
+
+class Enrolled(BaseModel):
+    """What an edge writes into its configuration."""
+
+    id: str
+    addresses: list[str]
+    control: list[str]
+    control_auth: Literal["none", "aws_iam"]
+
+
+class InstanceEnrolment(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    public_key: PublicKey
+
+
+async def _enrol_instance(request: Request) -> Response:
+    """Become the edge that the caller's instance role stands for (``EDGE_ROLES``). IAM has authenticated the caller,
+    and Lambda says who it is in the event, where no header can."""
+    services: Services = request.app.state.services
+    asked = await read(request, InstanceEnrolment)
+    context = request.scope.get("aws.event", {}).get("requestContext", {})
+    caller = str(context.get("authorizer", {}).get("iam", {}).get("userArn", ""))
+    for role, (name, *addresses) in json.loads(services.environment.edge_roles).items():
+        if caller.startswith(role):
+            await run_in_threadpool(become, name, asked.public_key, addresses, services)
+            control = [str(request.base_url).rstrip("/"), *services.environment.other_control]
+            enrolled = Enrolled(id=name, addresses=addresses, control=control, control_auth="aws_iam")
+            return Response(enrolled.model_dump_json(), 201, media_type="application/json")
+    raise Problem(403, f"No edge is meant for {caller or 'a caller without a role'}; enrol it with a token instead.")
+
+
+ROUTE = Route("/edge/enrol", _enrol_instance, methods=["POST"])
+
+
+def become(name: str, public_key: str, addresses: Sequence[str], services: Services) -> None:
+    """Let an edge into the fleet, or let a machine take the place of the one of that name: its key is good no more."""
+    item = edge_item(name, public_key, list(addresses))
+    try:
+        services.tables.directory.create(item)
+    except Taken:
+        services.tables.directory.update(item, public_key=public_key, addresses=list(addresses))
+    probes.prepare(name, services)
+    services.tables.events.add("", Event("audit", services.clock(), f"edge {name} has enrolled", name))

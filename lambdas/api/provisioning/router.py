@@ -1,0 +1,33 @@
+"""The routes of the provisioning API."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from lambdas.api.problems import responses
+from lambdas.api.provisioning import (
+    accounts,
+    attempts,
+    bans,
+    bulk,
+    calls,
+    domains,
+    edges,
+    events,
+    hooks,
+    keys,
+    members,
+    plans,
+    providers,
+    signup,
+    store,
+    tenants,
+)
+
+router = APIRouter(prefix="/v1", responses=responses(400, 401, 422, 429, 503))
+for module in (
+    tenants, members, domains, bulk, accounts, providers, plans, store, edges, bans, attempts, keys, calls, events,
+    hooks, signup,
+):  # fmt: skip
+    router.include_router(module.router)
+router.include_router(members.login)

@@ -1,0 +1,183 @@
+"""What a call may do of what has been decided: where it may go, for how long, and whether one more is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from lambdas.calls.abuse import too_premium
+from lambdas.calls.facts import BUSY, Facts
+from lambdas.calls.request import Request
+from lambdas.contract import Decision, Reject, Route, Stage, Target
+from lambdas.decisions.limits import Limits
+from lambdas.decisions.numbers import LONGEST_SHORT
+from lambdas.decisions.values import Account
+
+_Stage = TypeVar("_Stage", bound=Stage)
+
+
+class Admission:
+    """Of one call. Its payer has the limits that hold for it; whoever has it sent on to a provider pays for that, by
+    limits of his own, which ``account`` knows."""
+
+    def __init__(self, request: Request, account: Callable[[str], Account | None], facts: Facts) -> None:
+        self._question = request.question
+        self._payer = request.payer
+        self._settings = request.settings
+        self._account = account
+        self._facts = facts
+
+    def admit(self, decision: Decision) -> Decision:
+        """``decision`` as far as limits allow it."""
+        if not isinstance(decision, Route):
+            return decision
+        route = decision
+        for rule in (self._permitted, self._not_too_premium, self._counted):
+            allowed = rule(route)
+            if isinstance(allowed, Reject):
+                return allowed
+            route = allowed
+        return route if route is decision and self._longest() is None else self._bounded(route)
+
+    # Rules: each gives the route as far as it allows it, the same if that is all of it
+
+    def _permitted(self, route: Route) -> Route | Reject:
+        """Only numbers that may be called."""
+        refused = [target for target in _targets(route) if not self._permits(target)]
+        if not refused:
+            return route
+        left = _without(route, lambda target: target in refused)
+        if any(_targets(left)) or _ends(left):
+            return left
+        return Reject(status=403, reason=f"Forbidden: calls to {_number(refused[0])} are not allowed")
+
+    def _not_too_premium(self, route: Route) -> Route | Reject:
+        """Nobody calls many premium numbers all of a sudden. A call that goes on has been looked at."""
+        for payer, prefix in self._premium(route) if not self._question.again else ():
+            if too_premium(payer, prefix, self._facts):
+                return _refusal("suspended; ask whoever runs the service")
+        return route
+
+    def _counted(self, route: Route) -> Route | Reject:
+        """One call more for everybody who pays for it, or for nobody."""
+        counted: list[str] = []
+        for scope, limits in self._scopes(route).items():
+            broken = self._facts.admit(scope, limits, self._attempt)
+            if not broken:
+                counted.append(scope)
+                continue
+            if scope not in (self._payer.aor, self._payer.tenant):
+                # Only what is on that account can't be had.
+                route = _without(route, _paid_by(scope))
+                if any(_targets(route)) or _ends(route):
+                    continue
+            self._facts.withdraw(counted, self._attempt)
+            return _refusal(broken)
+        return route.model_copy(update={"counted": counted}) if counted else route
+
+    def _bounded(self, route: Route) -> Route:
+        """With an end to the call, and for this caller only."""
+        keep = route.keep
+        if keep is not None and self._payer.aor:  # another's limits are others
+            keep = keep.model_copy(update={"caller": self._question.caller})
+        stages = [self._shortened(stage) for stage in route.stages]
+        return self._shortened(route).model_copy(update={"stages": stages, "keep": keep})
+
+    # What the rules go by
+
+    def _limits(self, account: str) -> Limits:
+        """Those of whoever pays."""
+        if account in ("", self._payer.aor):
+            return self._payer.limits
+        found = self._account(account)
+        return found.limits.otherwise(self._settings.account_limits) if found is not None else self._payer.limits
+
+    def _permits(self, target: Target) -> bool:
+        number = _number(target)
+        if not number:
+            return True
+        limits = (self._settings.limits, self._limits(target.account))
+        if self._settings.country and not number.startswith("+") and len(number) > LONGEST_SHORT:
+            # Nobody can tell where this leads, or what it costs.
+            rules, rates = self._settings.rules, self._settings.rates
+            return not (rates or rules.premium_prefixes or any(one.chooses for one in limits))
+        return all(one.permits(number) for one in limits)
+
+    def _premium(self, route: Route) -> list[tuple[str, str]]:
+        """Who calls premium numbers, and the prefixes of those: each once, in however many ways it is tried."""
+        found = (
+            (target.account or self._payer.aor, self._settings.rules.premium(_number(target)))
+            for target in _targets(route)
+        )
+        return list(dict.fromkeys((payer, prefix) for payer, prefix in found if payer and prefix))
+
+    def _scopes(self, route: Route) -> dict[str, Limits]:
+        """Who has to be asked whether one more call is allowed."""
+        payers = {self._payer.aor: self._payer.limits} if self._payer.aor else {}
+        for target in _targets(route):
+            if target.provider is not None and target.account:
+                payers.setdefault(target.account, self._limits(target.account))
+        found = {**payers, self._settings.tenant: self._settings.limits}
+        return {scope: limits for scope, limits in found.items() if scope and limits.counting}
+
+    @property
+    def _attempt(self) -> str:
+        return self._question.attempt or self._question.call_id
+
+    def _longest(self) -> int | None:
+        limits = (self._payer.limits.max_call_seconds, self._settings.limits.max_call_seconds)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _shortened(self, stage: _Stage) -> _Stage:
+        payers = {target.account for target in _all(stage.targets)}
+        longest = [self._limits(payer).max_call_seconds for payer in payers] + [self._longest(), stage.max_duration]
+        limits = [limit for limit in longest if limit]
+        return stage.model_copy(update={"max_duration": min(limits)}) if limits else stage
+
+
+def _refusal(broken: str) -> Reject:
+    if broken == BUSY:
+        return Reject(status=503, reason=f"Service Unavailable: {BUSY}", retry_after=1)
+    return Reject(status=403, reason=f"Forbidden: {broken}")
+
+
+def _number(target: Target) -> str:
+    return target.provider.number if target.provider is not None else ""
+
+
+def _paid_by(account: str) -> Callable[[Target], bool]:
+    """Whether ``account`` has a call to a provider sent on."""
+    return lambda target: target.provider is not None and target.account == account
+
+
+def _all(targets: list[Target]) -> Iterator[Target]:
+    for target in targets:
+        yield target
+        yield from _all(target.instead)
+
+
+def _targets(route: Route) -> Iterator[Target]:
+    for stage in (route, *route.stages):
+        yield from _all(stage.targets)
+
+
+def _ends(route: Route) -> bool:
+    """Whether the plan says what becomes of a call that nobody takes."""
+    return any(stage.end is not None or stage.again for stage in (route, *route.stages))
+
+
+def _without(route: Route, unwanted: Callable[[Target], bool]) -> Route:
+    """``route`` without some targets; a stage that has none left counts as tried and failed."""
+
+    def kept(targets: list[Target]) -> list[Target]:
+        found: list[Target] = []
+        for target in targets:
+            instead = kept(target.instead)
+            if not unwanted(target):
+                found.append(target.model_copy(update={"instead": instead}))
+            elif instead:
+                found.append(instead[0].model_copy(update={"instead": instead[1:], "after": target.after}))
+        return found
+
+    stages = [stage.model_copy(update={"targets": kept(stage.targets)}) for stage in route.stages]
+    return route.model_copy(update={"targets": kept(route.targets), "stages": stages, "keep": None})

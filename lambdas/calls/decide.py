@@ -1,0 +1,32 @@
+"""The answer to an edge's question."""
+
+from __future__ import annotations
+
+from lambdas.calls.facts import Facts
+from lambdas.calls.registering import registered
+from lambdas.calls.routing import incoming, route
+from lambdas.contract import (
+    Access,
+    AccessQuestion,
+    Decision,
+    IncomingQuestion,
+    LocateQuestion,
+    Question,
+    RegisterQuestion,
+    Reject,
+)
+from lambdas.decisions.route import locate
+
+
+def decide(question: Question, facts: Facts) -> Decision:
+    """Whoever asks is known to be an edge, and to hold the address that it asks for."""
+    if isinstance(question, RegisterQuestion):
+        return registered(question, facts)
+    if isinstance(question, LocateQuestion):
+        return locate(question, facts.binding(question.binding), facts.clock())
+    if isinstance(question, AccessQuestion):
+        provider = facts.provider(question.provider)
+        return Access(secret=provider.secret) if provider is not None else Reject(status=404, reason="Not Found")
+    if isinstance(question, IncomingQuestion):
+        return incoming(question, facts)
+    return route(question, facts)

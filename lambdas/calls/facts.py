@@ -1,0 +1,150 @@
+"""What call policy reads, and the little that it has done: whoever runs it brings both, over DynamoDB or over
+dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from lambdas.contract import IncomingQuestion, RouteQuestion
+from lambdas.decisions import register
+from lambdas.decisions.limits import Limits
+from lambdas.decisions.provider import Provider, Settings, Way
+from lambdas.decisions.rules import Plan
+from lambdas.decisions.values import Account, Put, StoredBinding
+from lambdas.sandbox.client import Sandbox
+
+BUSY = "too many calls are being set up at once; try again"
+"""What ``Facts.admit`` says where it can't tell in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Domains:
+    """``names`` maps each name and alias to its canonical name; ``version`` changes with them."""
+
+    names: dict[str, str]
+    default: str
+    version: str
+
+
+class Facts(Protocol):
+    """Times are in seconds; plans and provider accounts are named ``tenant/name``."""
+
+    def clock(self) -> float:
+        """Unix time."""
+        ...
+
+    def monotonic(self) -> float:
+        """What a decision's own time is measured by."""
+        ...
+
+    # Who there is
+
+    def member(self, aor: str) -> tuple[Account | None, Settings]:
+        """An account with all that holds for it, and its tenant's settings."""
+        ...
+
+    def account(self, aor: str) -> Account | None: ...
+
+    def settings(self, tenant: str) -> Settings: ...
+
+    def domains(self) -> Domains: ...
+
+    def provider(self, provider: str) -> Provider | None: ...
+
+    def way(self, provider: str, address: str) -> Way | None:
+        """How calls go out by a provider account: from where it is registered, if anybody is there; else from
+        ``address``, the edge address that they came in at."""
+        ...
+
+    # Where they are
+
+    def bindings(self, aor: str) -> tuple[StoredBinding, ...]:
+        """All items of an AOR."""
+        ...
+
+    def binding(self, binding: str) -> tuple[StoredBinding, ...]:
+        """The items of one binding id."""
+        ...
+
+    def write(self, puts: Sequence[Put]) -> bool:
+        """All or none; False if one was changed since it was read."""
+        ...
+
+    def turn(self, aor: str) -> AbstractContextManager[object]:
+        """Held while an AOR's bindings are read and written, so that those who write them here don't meet."""
+        ...
+
+    def pause(self, tries: int) -> None:
+        """Before reading again what somebody else has changed."""
+        ...
+
+    def expiries(self) -> register.Expiries: ...
+
+    def moved(self, account: Account, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
+        """Whoever wants to know is told that ``account`` may have other phones now. Doesn't fail."""
+        ...
+
+    # What plans say
+
+    def published(self, plan: str) -> tuple[Plan, int] | None:
+        """The version that counts, and its number; None if there is none."""
+        ...
+
+    def earlier(self, plan: str, number: int) -> Plan | None:
+        """Version ``number``, by which a call has begun."""
+        ...
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """Where scripts run."""
+        ...
+
+    def log_plan(self, tenant: str, plan: str, text: str, call_id: str) -> None:
+        """Into the tenant's log. Doesn't fail."""
+        ...
+
+    # What scripts ask for
+
+    def stored(self, tenant: str, key: str) -> str | None: ...
+
+    def may_store(self, tenant: str) -> bool:
+        """Whether the tenant's scripts may write one more value just now."""
+        ...
+
+    def store(self, tenant: str, key: str, value: str) -> None:
+        """Raises StoreFull."""
+        ...
+
+    def enum(self, number: str, zone: str) -> str:
+        """The SIP address of an E.164 number, or "" if it has none that can be had in time."""
+        ...
+
+    def page(self, url: str, hosts: Collection[str]) -> tuple[int, str]:
+        """Status and text of a page of one of ``hosts``. Raises OutsideError."""
+        ...
+
+    # What limits allow
+
+    def admit(self, scope: str, limits: Limits, attempt: str) -> str:
+        """Count one call more for a tenant or an account; "" or which limit that would break, or BUSY."""
+        ...
+
+    def withdraw(self, scopes: Iterable[str], attempt: str) -> None:
+        """The call isn't made after all."""
+        ...
+
+    def called_premium(self, aor: str, prefix: str) -> tuple[int, list[str]]:
+        """An account has called a premium number: how many of those with new prefixes it has called lately, and
+        which."""
+        ...
+
+    def suspend(self, aor: str, reason: str) -> None:
+        """The account may do nothing any more, until somebody says otherwise."""
+        ...
+
+    def started(self, question: RouteQuestion | IncomingQuestion, tenant: str) -> None:
+        """Whoever wants to know is told that a call is about to ring somebody. Doesn't fail."""
+        ...

@@ -1,0 +1,47 @@
+"""The request that is routed, and the call as a plan is asked about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from lambdas.calls.cache_key import Decided
+from lambdas.contract import IncomingQuestion, RouteQuestion
+from lambdas.decisions.provider import Settings
+from lambdas.decisions.values import Account
+from lambdas.decisions.wizard import Call, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """``payer`` is whose call it is, ``caller`` what plans see of the caller, ``called`` an AOR, or what a provider has
+    asked for; ``settings`` are the tenant's, ``now`` is Unix time."""
+
+    question: RouteQuestion | IncomingQuestion
+    payer: Account
+    caller: str
+    called: str
+    settings: Settings
+    now: float
+
+    @property
+    def is_call(self) -> bool:
+        return self.question.method == "INVITE"
+
+    def payer_of(self, step: Step) -> Account:
+        """The payer, with the caller ID that the plan sets."""
+        return replace(self.payer, caller_id=step.caller_id or self.payer.caller_id)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCall:
+    """A call that ``plan`` decides. ``owner`` is the account whose calls it decides ("" if it isn't one account's),
+    ``diverted`` the URI that was called, for whoever the call goes to instead; ``as_dialled`` is where the call goes if
+    the plan says that it goes as dialled."""
+
+    plan: str
+    call: Call
+    as_dialled: Callable[[Step], Decided]
+    owner: str = ""
+    diverted: str = ""
+    transfers: bool = False

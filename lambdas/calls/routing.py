@@ -1,0 +1,215 @@
+"""Where requests go: to accounts and numbers as dialled, or where plans say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from lambdas.calls.admission import Admission
+from lambdas.calls.budget import Budget
+from lambdas.calls.cache_key import BY_CALLER, Decided
+from lambdas.calls.destinations import Destinations
+from lambdas.calls.dial_plans import DialPlans
+from lambdas.calls.facts import Facts
+from lambdas.calls.request import PlanCall, Request
+from lambdas.calls.stages import Stages
+from lambdas.calls.tenant_accounts import TenantAccounts
+from lambdas.contract import Decision, IncomingQuestion, Reject, Route, RouteQuestion
+from lambdas.decisions import outbound
+from lambdas.decisions import route as routes
+from lambdas.decisions.digest import refuse
+from lambdas.decisions.outbound import Choice
+from lambdas.decisions.provider import Provider
+from lambdas.decisions.uris import is_user
+from lambdas.decisions.values import Account
+from lambdas.decisions.wizard import Call, Step
+
+_GONE = Reject(status=500, reason="Server Internal Error: the dial plan that the call began by is gone")
+
+
+def route(question: RouteQuestion, facts: Facts) -> Decision:
+    """A call, or another request outside a dialog, by one of our accounts."""
+    credentials = question.credentials
+    account, settings = facts.member(f"{credentials.username}@{credentials.realm}")
+    refusal = refuse(credentials, question.method, account, question.caller)
+    if refusal is not None or account is None:
+        return refusal or Reject(status=403)
+    request = Request(question, account, account.aor, question.called, settings, facts.clock())
+    return _of_tenant(_Routing(request, facts).of_account(), account.tenant)
+
+
+def incoming(question: IncomingQuestion, facts: Facts) -> Decision:
+    """A request by a provider."""
+    provider = facts.provider(question.provider)
+    if provider is None or not provider.enabled:
+        return Reject(status=404, reason="Not Found")
+    settings = facts.settings(provider.tenant)
+    if settings.suspended:
+        return Reject(status=480, reason="Temporarily Unavailable: suspended", tenant=provider.tenant)
+    # Whoever answers for it pays for what goes on to another provider.
+    payer = Account(aor="", tenant=provider.tenant, ha1_md5="", ha1_sha256="")
+    caller = question.caller.partition("@")[0]
+    request = Request(question, payer, caller, question.dialled, settings, facts.clock())
+    return _of_tenant(_Routing(request, facts).of_provider(provider), payer.tenant)
+
+
+def _of_tenant(decision: Decision, tenant: str) -> Decision:
+    """A refusal with whose call it is, for the record."""
+    return decision.model_copy(update={"tenant": tenant}) if isinstance(decision, Reject) else decision
+
+
+class _Routing:
+    """One request's way through plans, accounts and providers."""
+
+    def __init__(self, request: Request, facts: Facts) -> None:
+        self._request = request
+        self._facts = facts
+        self._budget = Budget(facts.monotonic, request.question.diversions)
+        self._accounts = TenantAccounts(facts, request.payer.tenant)
+        self._destinations = Destinations(request, self._accounts, facts, self._budget)
+        self._plans = DialPlans(request, facts, self._budget, Stages(request, self._destinations, self._budget))
+
+    def of_account(self) -> Decision:
+        """By the tenant's plan for outgoing calls, if it has one, or as dialled."""
+        request = self._request
+        if request.is_call and _is_emergency(self._choose(request.called)):
+            # Nothing may stand in its way.
+            return self._as_dialled(request.called, request.payer).kept(request.question, request.now)
+        if request.question.again:
+            return self._admitted(self._go_on(None))
+        decided = self._of_account()
+        return self._admitted(decided.kept(request.question, request.now))
+
+    def _of_account(self) -> Decided:
+        request = self._request
+        if not request.is_call or not request.settings.plan:
+            return self._as_dialled(request.called, request.payer)
+        return self._by_plan(self._outgoing(), lambda: self._as_dialled(request.called, request.payer))
+
+    def of_provider(self, provider: Provider) -> Decision:
+        """By the provider account's plan, or to the accounts that it names."""
+        request = self._request
+        if request.question.again:
+            return self._admitted(self._go_on(provider))
+        if request.is_call and provider.plan:
+            decided = self._by_plan(self._from_provider(provider), lambda: self._to_named(provider))
+        else:
+            decided = self._to_named(provider)
+        return self._admitted(decided.kept(request.question, request.now))
+
+    def _admitted(self, decision: Decision) -> Decision:
+        """As far as limits allow it."""
+        request = self._request
+        if not request.is_call:
+            return decision
+        admitted = Admission(request, self._accounts.get, self._facts).admit(decision)
+        if isinstance(admitted, Route) and not request.question.again:
+            self._facts.started(request.question, request.payer.tenant)
+        return admitted
+
+    def _by_plan(self, call: PlanCall, otherwise: Callable[[], Decided]) -> Decided:
+        return self._plans.decide(call, self._as_dialled, otherwise)
+
+    def _go_on(self, provider: Provider | None) -> Decision:
+        """All that the plan said has failed, and its script wants to be asked again."""
+        before = self._plans.before
+        if before is None:
+            return _GONE
+        if before.owner:
+            account = self._accounts.get(before.owner)
+            call = self._to_account_by_plan(account) if account is not None else None
+        else:
+            call = self._from_provider(provider) if provider is not None else self._outgoing()
+        decided = self._plans.go_on(call, before, self._as_dialled) if call is not None else None
+        return decided.decision if decided is not None else _GONE
+
+    # Whose plan it is, and what is meant by "as dialled" there
+
+    def _outgoing(self) -> PlanCall:
+        request = self._request
+        user, _, host = request.called.rpartition("@")
+
+        def as_dialled(step: Step) -> Decided:
+            changed = step.called if "@" in step.called else f"{step.called}@{host}"
+            return self._as_dialled(changed, request.payer_of(step))
+
+        called = user if self._destinations.ours(host) else request.called
+        return PlanCall(request.settings.plan, self._call("outgoing", called), as_dialled)
+
+    def _to_account_by_plan(self, called: Account) -> PlanCall:
+        call = self._call("incoming", called.aor)
+        return PlanCall(called.plan, call, lambda _: self._to_phones(called), called.aor, f"sip:{called.aor}")
+
+    def _from_provider(self, provider: Provider) -> PlanCall:
+        called = self._request.called
+        call = replace(self._call("incoming", called), provider=provider.id.rpartition("/")[2])
+        by = f"sip:{called}@{provider.domain}" if is_user(called) else f"sip:{provider.domain}"
+        transfers = provider.transfers
+        return PlanCall(provider.plan, call, lambda _: self._to_named(provider), diverted=by, transfers=transfers)
+
+    def _call(self, direction: str, called: str) -> Call:
+        return Call(
+            direction=direction,
+            caller=self._request.caller,
+            called=called,
+            at=self._request.now,
+            registered=self._accounts.registered,
+            disturbing=self._accounts.disturbing,
+            outcomes=tuple(self._request.question.outcomes),
+        )
+
+    # Destinations
+
+    def _choose(self, called: str) -> Choice | Reject | None:
+        """Which providers a number goes to; a refusal where an emergency call has nowhere to go."""
+        user, _, host = called.rpartition("@")
+        return outbound.choose(user, () if self._destinations.ours(host) else (host,), self._request.settings)
+
+    def _as_dialled(self, called: str, payer: Account) -> Decided:
+        """To an account, or by the tenant's routes to a provider."""
+        choice = self._choose(called)
+        ours = self._destinations.ours(called.rpartition("@")[2])
+        account = self._accounts.get(called) if ours and not _is_emergency(choice) else None
+        # What another tenant has looks like what nobody has.
+        if account is not None and account.tenant == self._request.payer.tenant:
+            return self._to_account(account)
+        if choice is None:
+            return Decided(outbound.nowhere(called.rpartition("@")[0], self._request.settings))
+        if isinstance(choice, Reject):
+            return Decided(choice)
+        if not self._request.is_call:
+            return Decided(Reject(status=405, reason="Method Not Allowed: only calls go to providers"))
+        # Its caller ID goes along.
+        return Decided(outbound.through(choice, self._destinations.ways(choice), payer), BY_CALLER)
+
+    def _to_account(self, called: Account) -> Decided:
+        """By its plan, if it has one."""
+        if not (called.plan and called.enabled and self._request.is_call):
+            return self._to_phones(called)
+        if self._budget.visited(called.aor):
+            reason = f"Loop Detected: {called.aor} was called before in this call"
+            return Decided(Reject(status=482, reason=reason))
+        return self._by_plan(self._to_account_by_plan(called), lambda: self._to_phones(called))
+
+    def _to_phones(self, called: Account) -> Decided:
+        request = self._request
+        bindings = self._accounts.bindings(called.aor)
+        return Decided(routes.decide(request.payer, called, bindings, request.now, request.is_call))
+
+    def _to_named(self, provider: Provider) -> Decided:
+        """To the accounts that the provider account names."""
+        request = self._request
+        wanted = routes.called_by(provider, request.question.method)
+        willing = [aor for aor in wanted if not (request.is_call and self._accounts.disturbing(aor))]
+        if wanted and not willing:
+            return Decided(Reject(status=486, reason="Busy Here: do not disturb"))
+        phones = {aor: self._destinations.phones(aor) for aor in willing}
+        decision = routes.incoming(provider, phones, request.now)
+        if isinstance(decision, Route):
+            targets = [target.model_copy(update={"account": target.aor}) for target in decision.targets]
+            decision = decision.model_copy(update={"targets": targets})
+        return Decided(decision)
+
+
+def _is_emergency(choice: Choice | Reject | None) -> bool:
+    return isinstance(choice, Reject) or (choice is not None and choice.number.emergency)

@@ -1,0 +1,50 @@
+"""What this process remembers of the directory for a moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+
+from lambdas.calls.facts import Domains
+from lambdas.repositories.directory import Directory
+from lambdas.repositories.models import PROBES, AccountItem
+from lambdas.services.cached import Cached
+
+
+class DirectoryCache:
+    """A second or two old at most, unless something else is said."""
+
+    def __init__(self, directory: Directory, clock: Callable[[], float]) -> None:
+        self._directory = directory
+        self._domains: Cached[Domains] = Cached(self._read_domains, 1.0)
+        self._heads: Cached[dict[str, tuple[int, int]]] = Cached(directory.feed.heads, 1.0)
+        self._bans: Cached[list[str]] = Cached(lambda: directory.bans(clock()), 2.0)
+        self._probed: dict[str, Cached[bool]] = {}
+
+    def domains(self, fresh: bool = False) -> Domains:
+        return self._domains.get(fresh)
+
+    def heads(self) -> dict[str, tuple[int, int]]:
+        """The last change of each Region: its number, and when it was made."""
+        return self._heads.get()
+
+    def bans(self) -> list[str]:
+        """The networks that are banned."""
+        return self._bans.get()
+
+    def has_probe(self, aor: str) -> bool:
+        """Whether there is such an account of the service's own, as of a minute ago."""
+
+        def found() -> bool:
+            item = self._directory.get(AccountItem, aor)
+            return item is not None and item.tenant == PROBES
+
+        if aor not in self._probed:
+            self._probed[aor] = Cached(found, 60.0)
+        return self._probed[aor].get()
+
+    def _read_domains(self) -> Domains:
+        names, default = self._directory.domains()
+        version = hashlib.sha256(json.dumps([sorted(names.items()), default]).encode()).hexdigest()[:16]
+        return Domains(names, default, version)

@@ -1,0 +1,146 @@
+"""The facts of calls, as DynamoDB, DNS and the web have them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Collection, Iterable, Sequence
+
+from lambdas.calls.facts import BUSY, Domains
+from lambdas.contract import IncomingQuestion, RouteQuestion
+from lambdas.decisions import register
+from lambdas.decisions.limits import Limits
+from lambdas.decisions.provider import Provider, Settings, Way
+from lambdas.decisions.rules import Plan
+from lambdas.decisions.values import Account, Put, StoredBinding
+from lambdas.repositories.events import Event
+from lambdas.repositories.models import AccountItem
+from lambdas.repositories.transactions import Busy, pause
+from lambdas.sandbox.client import Sandbox
+from lambdas.services.services import Services
+from lambdas.services.suspension import suspend_account
+
+log = logging.getLogger(__name__)
+
+
+class StoredFacts:
+    """Fulfils ``Facts``."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._tables = services.tables
+        self.clock = services.clock
+        self.monotonic = time.monotonic
+
+    @property
+    def sandbox(self) -> Sandbox:
+        return self._services.sandbox
+
+    # Who there is
+
+    def member(self, aor: str) -> tuple[Account | None, Settings]:
+        return self._tables.directory.member(aor)
+
+    def account(self, aor: str) -> Account | None:
+        return self._tables.directory.account(aor)
+
+    def settings(self, tenant: str) -> Settings:
+        return self._tables.directory.settings(tenant)
+
+    def domains(self) -> Domains:
+        return self._services.cache.domains()
+
+    def provider(self, provider: str) -> Provider | None:
+        return self._tables.providers.get(provider)
+
+    def way(self, provider: str, address: str) -> Way | None:
+        found = self.provider(provider)
+        if found is None:
+            return None
+        assigned = self._tables.assignments.get(provider) if found.registers else None
+        if assigned is None or all(lease.address != assigned.address for lease in self._services.fleet.leases()):
+            return Way(found, address, {})
+        state = self._tables.providers.state(provider)
+        is_there = state is not None and state.state == "registered" and state.address == assigned.address
+        known = state.routes if state is not None and is_there else ()
+        return Way(found, assigned.address, assigned.ports or {}, known)
+
+    # Where they are
+
+    def bindings(self, aor: str) -> tuple[StoredBinding, ...]:
+        return self._tables.bindings.of(aor)
+
+    def binding(self, binding: str) -> tuple[StoredBinding, ...]:
+        return self._tables.bindings.by_id(binding)
+
+    def write(self, puts: Sequence[Put]) -> bool:
+        return self._tables.bindings.write(puts)
+
+    def turn(self, aor: str) -> threading.Lock:
+        return self._services.turns.of(aor)
+
+    def pause(self, tries: int) -> None:
+        pause(tries)
+
+    def expiries(self) -> register.Expiries:
+        return self._services.expiries
+
+    def moved(self, account: Account, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
+        self._services.notices.moved(account.aor, account.tenant, before, puts, self.clock())
+
+    # What plans say
+
+    def published(self, plan: str) -> tuple[Plan, int] | None:
+        return self._tables.plans.published(plan)
+
+    def earlier(self, plan: str, number: int) -> Plan | None:
+        return self._tables.plans.earlier(plan, number)
+
+    def log_plan(self, tenant: str, plan: str, text: str, call_id: str) -> None:
+        if not self._services.quotas.logs.take(tenant):
+            return
+        try:
+            self._tables.events.add(tenant, Event("plan", self.clock(), text, plan, call_id))
+        except Exception:
+            log.exception("the log of a dial plan can't be written")  # the call is worth more
+
+    # What scripts ask for
+
+    def stored(self, tenant: str, key: str) -> str | None:
+        found = self._tables.store.get(tenant, key)
+        return found.value if found is not None else None
+
+    def may_store(self, tenant: str) -> bool:
+        return self._services.quotas.puts.take(tenant)
+
+    def store(self, tenant: str, key: str, value: str) -> None:
+        self._tables.store.put(tenant, key, value)
+
+    def enum(self, number: str, zone: str) -> str:
+        return self._services.lookups.enum.find(number, zone)
+
+    def page(self, url: str, hosts: Collection[str]) -> tuple[int, str]:
+        return self._services.lookups.pages.get(url, hosts)
+
+    # What limits allow
+
+    def admit(self, scope: str, limits: Limits, attempt: str) -> str:
+        try:
+            return self._tables.usage.admit(scope, limits, attempt, self.clock())
+        except Busy:
+            return BUSY
+
+    def withdraw(self, scopes: Iterable[str], attempt: str) -> None:
+        self._tables.usage.withdraw(scopes, attempt, self.clock())
+
+    def called_premium(self, aor: str, prefix: str) -> tuple[int, list[str]]:
+        return self._tables.abuse.called_premium(aor, prefix, self.clock())
+
+    def suspend(self, aor: str, reason: str) -> None:
+        item = self._tables.directory.get(AccountItem, aor)
+        if item is not None and not item.suspended:
+            suspend_account(item, reason, self._services)
+
+    def started(self, question: RouteQuestion | IncomingQuestion, tenant: str) -> None:
+        self._services.notices.started(question, tenant, self.clock())

@@ -1,0 +1,178 @@
+"""A control plane in memory: the real call policy over dictionaries."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+
+from lambdas.calls.decide import decide
+from lambdas.calls.facts import Domains
+from lambdas.contract import BindingReport, Change, Decision, IncomingQuestion, Question, Report, RouteQuestion
+from lambdas.decisions import register, report
+from lambdas.decisions.digest import ha1
+from lambdas.decisions.limits import Limits
+from lambdas.decisions.provider import Provider, Settings, Way
+from lambdas.decisions.rules import Plan
+from lambdas.decisions.values import Account, Put, StoredBinding
+from lambdas.sandbox.client import Sandbox
+
+DOMAIN = "example.com"
+DOMAINS = {DOMAIN: DOMAIN, "alias.example": DOMAIN}
+
+
+class Control:
+    """The control plane's call policy over dictionaries, with the same conditional writes."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.accounts: dict[str, Account] = {}
+        self.items: dict[tuple[str, str, str], StoredBinding] = {}
+        self.expiries = register.Expiries()
+        self.questions: list[Question] = []
+        self.reports: list[Report] = []
+        self.feed: list[Change] = []
+        self.dark = False
+        self.settings = Settings()
+        self.ways: dict[str, Way] = {}
+        self.plans: dict[str, Plan] = {}
+        self.store: dict[str, str] = {}
+        self.facts = MemoryFacts(self)
+
+    def add(self, username: str, password: str, tenant: str = "t1") -> Account:
+        account = Account(
+            f"{username}@{DOMAIN}",
+            tenant,
+            ha1("MD5", username, DOMAIN, password),
+            ha1("SHA-256", username, DOMAIN, password),
+            version=round(self.clock() * 1000),
+        )
+        if account.aor in self.accounts:
+            self.feed.append(Change(aor=account.aor, version=account.version))
+        self.accounts[account.aor] = account
+        return account
+
+    def report(self, item: Report) -> None:
+        """As the control plane applies it."""
+        self.reports.append(item)
+        if isinstance(item, BindingReport):
+            self.write(tuple(report.decide(item, self.accounts.get(item.aor), self.bindings(item.aor), self.clock())))
+
+    def bindings(self, aor: str) -> tuple[StoredBinding, ...]:
+        return tuple(item for (owner, _, _), item in self.items.items() if owner == aor)
+
+    def decide(self, question: Question) -> Decision:
+        self.questions.append(question)
+        return decide(question, self.facts)
+
+    def write(self, puts: tuple) -> bool:
+        keys = [(put.binding.aor, put.binding.key, put.binding.address) for put in puts]
+        for put, key in zip(puts, keys, strict=True):
+            old = self.items.get(key)
+            if (old.revision if old else None) != put.seen:
+                return False
+        for put, key in zip(puts, keys, strict=True):
+            self.items[key] = put.binding
+        return True
+
+
+class MemoryFacts:
+    """Fulfils ``Facts``. Nobody is told of anything, nothing is looked up outside, and calls aren't counted."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._domains = Domains(DOMAINS, DOMAIN, "1")
+        self.clock = control.clock
+        self.monotonic = control.clock
+        self.sandbox = Sandbox()
+        self.log: list[str] = []
+
+    # Who there is
+
+    def member(self, aor: str) -> tuple[Account | None, Settings]:
+        return self.account(aor), self._control.settings
+
+    def account(self, aor: str) -> Account | None:
+        return self._control.accounts.get(aor)
+
+    def settings(self, tenant: str) -> Settings:
+        return self._control.settings
+
+    def domains(self) -> Domains:
+        return self._domains
+
+    def provider(self, provider: str) -> Provider | None:
+        way = self.way(provider, "")
+        return way.provider if way is not None else None
+
+    def way(self, provider: str, address: str) -> Way | None:
+        return self._control.ways.get(provider.rpartition("/")[2])
+
+    # Where they are
+
+    def bindings(self, aor: str) -> tuple[StoredBinding, ...]:
+        return self._control.bindings(aor)
+
+    def binding(self, binding: str) -> tuple[StoredBinding, ...]:
+        return tuple(item for item in self._control.items.values() if item.id == binding)
+
+    def write(self, puts: Sequence[Put]) -> bool:
+        return self._control.write(tuple(puts))
+
+    def turn(self, aor: str) -> AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def pause(self, tries: int) -> None:
+        pass
+
+    def expiries(self) -> register.Expiries:
+        return self._control.expiries
+
+    def moved(self, account: Account, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
+        pass
+
+    # What plans say
+
+    def published(self, plan: str) -> tuple[Plan, int] | None:
+        found = self._control.plans.get(plan.rpartition("/")[2])
+        return (found, 1) if found is not None else None
+
+    def earlier(self, plan: str, number: int) -> Plan | None:
+        return self._control.plans.get(plan.rpartition("/")[2])
+
+    def log_plan(self, tenant: str, plan: str, text: str, call_id: str) -> None:
+        self.log.append(text)
+
+    # What scripts ask for
+
+    def stored(self, tenant: str, key: str) -> str | None:
+        return self._control.store.get(key)
+
+    def may_store(self, tenant: str) -> bool:
+        return True
+
+    def store(self, tenant: str, key: str, value: str) -> None:
+        self._control.store[key] = value
+
+    def enum(self, number: str, zone: str) -> str:
+        return ""
+
+    def page(self, url: str, hosts: Collection[str]) -> tuple[int, str]:
+        return 0, "nothing is outside"
+
+    # What limits allow
+
+    def admit(self, scope: str, limits: Limits, attempt: str) -> str:
+        return ""
+
+    def withdraw(self, scopes: Iterable[str], attempt: str) -> None:
+        pass
+
+    def called_premium(self, aor: str, prefix: str) -> tuple[int, list[str]]:
+        return 0, []
+
+    def suspend(self, aor: str, reason: str) -> None:
+        pass
+
+    def started(self, question: RouteQuestion | IncomingQuestion, tenant: str) -> None:
+        pass
