@@ -32,7 +32,7 @@ from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
 from edge.proxy.stack.events import Found
 from edge.runtime import admin, metrics, restart
-from edge.runtime.addresses import EdgeAddresses, served_here
+from edge.runtime.addresses import AddressMover, served_here
 from edge.runtime.bans import Bans
 from edge.runtime.draining import Draining
 from edge.runtime.enrol import EnrolError, enrol, enrol_instance
@@ -108,7 +108,7 @@ async def _start(
 
     accounts = ProviderAccounts(control, config.ports, served, core.agent.known, loop.post)
     follower = Follower(core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts)
-    addresses = EdgeAddresses(config, holdings, sockets, mesh.announce, follower.addresses_changed)
+    addresses = AddressMover(config, holdings, sockets, mesh.announce, follower.addresses_changed)
     beats = HeartbeatLoop(
         control,
         identity,

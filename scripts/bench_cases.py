@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from edge.proxy.core import Core
-from edge.proxy.stack.events import Ask, Decided, Event, FleetChanged, Received, Send
+from edge.proxy.stack.events import Ask, CoreEvent, Decided, FleetChanged, Received, Send
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import CallReference, TokenKeys
 from edge.sip.flow import Flow
@@ -117,7 +117,7 @@ def _accept(question: RegisterQuestion) -> Accept:
     return Accept(bindings=[binding], grant=Grant(tenant="t00112233aabb", version=1, ha1_md5=ha1, ha1_sha256="0" * 64))
 
 
-def _take(core: Core, event: Event) -> list[Any]:
+def _take(core: Core, event: CoreEvent) -> list[Any]:
     return core.handle(event, 1.0)
 
 

@@ -172,7 +172,7 @@ class ControlClient:
             try:
                 answer = await self._answer(region, path, data, share, longest, probe)
                 reply = kind.model_validate_json(answer)
-            except _Refused as error:
+            except _ControlRefused as error:
                 silent = False
                 fault = f"{type(error).__name__}: {error}"
                 if error.status < 500:  # it works, and says no
@@ -209,7 +209,7 @@ class ControlClient:
     ) -> bytes:
         """The body of an answer within ``share`` seconds; within ``longest`` ones where the request has arrived at a
         function that may not be warm. Heartbeats don't wait for one where another is: the next may find that, and a
-        lease is short. Raises _Refused, TimeoutError, ClientError."""
+        lease is short. Raises _ControlRefused, TimeoutError, ClientError."""
         sent, begun = _Sent(), time.monotonic()
         asleep = region.asleep(begun)
         asking = asyncio.ensure_future(self._sent(region.url, path, data, sent))
@@ -240,7 +240,7 @@ class ControlClient:
         async with self._session.post(url + path, data=data, headers=headers, trace_request_ctx=sent) as response:
             body = await response.read()
             if response.status != 200:
-                raise _Refused(response.status, body[:300].decode(errors="replace"))
+                raise _ControlRefused(response.status, body[:300].decode(errors="replace"))
             return body
 
     def _signature(self, path: str, data: bytes) -> dict[str, str]:
@@ -254,7 +254,7 @@ class ControlClient:
         }
 
 
-class _Refused(Exception):
+class _ControlRefused(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"status {status}: {text}")
         self.status = status

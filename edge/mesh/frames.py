@@ -115,7 +115,7 @@ class Decline:
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class TransactionKeys:
     """What comes in on ``address`` for these server transactions is mine; ``keys`` tell them apart."""
 
     address: str
@@ -135,7 +135,7 @@ Frame = (
     | Announce
     | Offer
     | Decline
-    | Keys
+    | TransactionKeys
 )
 
 
@@ -166,7 +166,7 @@ def encode(frame: Frame) -> bytes:
             kind, fields = 11, struct.pack("!Q", epoch) + _text(address) + _text(consent)
         case Decline(address, why):
             kind, fields = 12, _text(address) + _text(why)
-        case Keys(address, keys):
+        case TransactionKeys(address, keys):
             kind, fields = 13, _text(address) + _keys(keys)
     return _HEAD.pack(len(fields) + 1, kind) + fields
 
@@ -237,7 +237,7 @@ def _decode(kind: int, fields: bytes) -> Frame | None:
                 return Decline(address, _read_text(rest)[0])
             case 13:
                 address, data = _read_text(fields)
-                return Keys(address, _read_keys(data))
+                return TransactionKeys(address, _read_keys(data))
     except (struct.error, ValueError, TypeError, AttributeError, IndexError, OSError) as error:
         raise FrameError(f"a frame of kind {kind} that can't be read") from error
     return None

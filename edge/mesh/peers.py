@@ -22,12 +22,12 @@ from edge.mesh.frames import (
     Decline,
     FindPhones,
     Frame,
-    Keys,
     NotSent,
     Offer,
     PhonesFound,
     ReceivedFor,
     SendOn,
+    TransactionKeys,
 )
 from edge.mesh.link import HANDSHAKE, ClientLink, ServerLink, client_configuration, server_configuration
 from edge.sip.flow import Flow
@@ -276,5 +276,5 @@ class Mesh:
             why = self._user.offered(link.peer, frame.address, frame.epoch, frame.consent)
             if why:
                 link.send(Decline(frame.address, why))
-        elif isinstance(frame, Keys):
+        elif isinstance(frame, TransactionKeys):
             self._user.keys_of_peer(link.peer, frame.keys)

@@ -27,9 +27,9 @@ from edge.proxy.stack.events import (
     Action,
     Answered,
     BindingsChanged,
+    CoreEvent,
     Decided,
     Entrusted,
-    Event,
     Fed,
     FleetChanged,
     FlowClosed,
@@ -89,7 +89,7 @@ class Core:
         self._router = Router(stack, self.grants, self.agent, self.kept_routes, spirals, self._forwarder)
         self._hanging_up = HangingUp(stack, self._forwarder)
 
-    def handle(self, event: Event, now: float) -> list[Action]:
+    def handle(self, event: CoreEvent, now: float) -> list[Action]:
         """What follows from ``event``."""
         stack = self.stack
         match event:

@@ -20,7 +20,7 @@ _NEVER = float("inf")
 _LAST_WORDS = 0.5  # seconds in which what had arrived before an address moved is still read
 
 
-class EdgeAddresses:
+class AddressMover:
     """Carries out what Holdings says. ``gained`` is called with an address that has come and its epoch, ``changed``
     whenever the addresses served are others."""
 

@@ -15,8 +15,8 @@ from edge.control.journal import Journal
 from edge.mesh.frames import Offer
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
-from edge.proxy.stack.events import Event, Leaving
-from edge.runtime.addresses import EdgeAddresses
+from edge.proxy.stack.events import CoreEvent, Leaving
+from edge.runtime.addresses import AddressMover
 from edge.runtime.follower import Follower
 from edge.runtime.inbound import Inbound
 from edge.runtime.outbound import Outbound
@@ -40,10 +40,10 @@ class Draining:
         self,
         identity: Identity,
         core: Core,
-        post: Callable[[Event], None],
+        post: Callable[[CoreEvent], None],
         follower: Follower,
         holdings: Holdings,
-        addresses: EdgeAddresses,
+        addresses: AddressMover,
         sockets: Sockets,
         mesh: Mesh,
         inbound: Inbound,

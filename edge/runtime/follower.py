@@ -10,7 +10,7 @@ from edge.control.heartbeat import News
 from edge.control.holdings import Holdings
 from edge.mesh.peers import Mesh, Peer
 from edge.proxy.core import Core
-from edge.proxy.stack.events import BindingsChanged, Event, Fed, FleetChanged, HangUp
+from edge.proxy.stack.events import BindingsChanged, CoreEvent, Fed, FleetChanged, HangUp
 from edge.runtime.addresses import served_here
 from edge.runtime.bans import Bans
 from edge.runtime.inbound import Inbound
@@ -27,7 +27,7 @@ class Follower:
     def __init__(
         self,
         core: Core,
-        post: Callable[[Event], None],
+        post: Callable[[CoreEvent], None],
         inbound: Inbound,
         mesh: Mesh,
         holdings: Holdings,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from edge.proxy.stack.events import Event, FlowClosed, Received
+from edge.proxy.stack.events import CoreEvent, FlowClosed, Received
 from edge.runtime.bans import Bans
 from edge.runtime.trace import Trace
 from edge.runtime.waiting import Waiting
@@ -17,7 +17,7 @@ class Inbound:
     """The sockets' Receiver."""
 
     def __init__(
-        self, post: Callable[[Event], None], counters: Counter[str], bans: Bans, trace: Trace, waiting: Waiting
+        self, post: Callable[[CoreEvent], None], counters: Counter[str], bans: Bans, trace: Trace, waiting: Waiting
     ) -> None:
         self._post = post
         self._counters = counters

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from edge.control.journal import Journal
 from edge.proxy.core import Core
-from edge.proxy.stack.events import Action, Event, JournalChanged, Tick
+from edge.proxy.stack.events import Action, CoreEvent, JournalChanged, Tick
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Loop:
         self._core = core
         self._journal = journal
         self._loop = asyncio.get_running_loop()
-        self._events: deque[Event] = deque()
+        self._events: deque[CoreEvent] = deque()
         self._carry_out: Callable[[Action], None] | None = None
         self._possible = True  # to write reports, as the core knows
         self._busy = False
@@ -46,7 +46,7 @@ class Loop:
         self._carry_out = carry_out
         self._run(carry_out)
 
-    def post(self, event: Event) -> None:
+    def post(self, event: CoreEvent) -> None:
         """Handle ``event``, and what follows from carrying out its actions, in order. Within that it only queues."""
         self._events.append(event)
         if self._carry_out is not None and not self._busy:
@@ -70,7 +70,7 @@ class Loop:
             self._busy = False
         self._arm()
 
-    def _handle(self, event: Event) -> list[Action]:
+    def _handle(self, event: CoreEvent) -> list[Action]:
         try:
             return self._core.handle(event, time.monotonic())
         except Exception:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from edge.control.holdings import Holdings
 from edge.proxy.core import Core
-from edge.proxy.stack.events import Entrusted, Event, SendFailed
-from edge.runtime.addresses import EdgeAddresses
+from edge.proxy.stack.events import CoreEvent, Entrusted, SendFailed
+from edge.runtime.addresses import AddressMover
 from edge.runtime.inbound import Inbound
 from edge.runtime.peer_search import PeerSearch, write
 from edge.runtime.trace import Trace
@@ -26,11 +26,11 @@ class MeshReceiver:
     def __init__(
         self,
         core: Core,
-        post: Callable[[Event], None],
+        post: Callable[[CoreEvent], None],
         inbound: Inbound,
         sockets: Sockets,
         holdings: Holdings,
-        addresses: EdgeAddresses,
+        addresses: AddressMover,
         peers: PeerSearch,
         trace: Trace,
         nudge: Callable[[], None],

@@ -10,15 +10,15 @@ from functools import partial
 
 from edge.control.client import ControlClient
 from edge.control.journal import Journal
-from edge.mesh.frames import Keys
+from edge.mesh.frames import TransactionKeys
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
 from edge.proxy.stack.events import (
     Action,
     Ask,
+    CoreEvent,
     Decided,
     Entrust,
-    Event,
     Find,
     Relay,
     Resolve,
@@ -28,7 +28,7 @@ from edge.proxy.stack.events import (
     WriteReport,
     Written,
 )
-from edge.runtime.addresses import EdgeAddresses
+from edge.runtime.addresses import AddressMover
 from edge.runtime.peer_search import PeerSearch
 from edge.runtime.trace import Trace
 from edge.sip.flow import Flow
@@ -45,8 +45,8 @@ class Outbound:
     def __init__(
         self,
         core: Core,
-        post: Callable[[Event], None],
-        addresses: EdgeAddresses,
+        post: Callable[[CoreEvent], None],
+        addresses: AddressMover,
         sockets: Sockets,
         mesh: Mesh,
         control: ControlClient,
@@ -89,7 +89,7 @@ class Outbound:
             case Find(ask, aor, tenant):
                 self._peers.ask(self._mesh, ask, aor, tenant)
             case Entrust(to, address, keys):
-                self._mesh.tell(to, Keys(address, keys))
+                self._mesh.tell(to, TransactionKeys(address, keys))
 
     def _send(self, flow: Flow, data: bytes, ref: str, until: float) -> None:
         fleet = self._core.stack.fleet

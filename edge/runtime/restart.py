@@ -14,9 +14,9 @@ from edge.control.heartbeat import HeartbeatLoop, News
 from edge.control.holdings import Holdings
 from edge.control.store import StateStore
 from edge.proxy.core import Core
-from edge.proxy.stack.events import Event, Remembered
+from edge.proxy.stack.events import CoreEvent, Remembered
 from edge.proxy.stack.records import AccountRecord, KeptRoute, RouteKey
-from edge.runtime.addresses import EdgeAddresses
+from edge.runtime.addresses import AddressMover
 from edge.runtime.disk_format import read_account, read_route, route_key, route_name, write_account, write_route
 from edge.runtime.follower import Follower
 from lambdas.contract import HeartbeatReply
@@ -79,10 +79,10 @@ class Restart:
         self,
         store: StateStore,
         core: Core,
-        post: Callable[[Event], None],
+        post: Callable[[CoreEvent], None],
         follower: Follower,
         holdings: Holdings,
-        addresses: EdgeAddresses,
+        addresses: AddressMover,
         beats: HeartbeatLoop,
         kept: Kept,
     ) -> None:

@@ -17,7 +17,7 @@ from lambdas.api import preconditions
 from lambdas.api.idempotent import once
 from lambdas.api.problems import Problem
 from lambdas.api.security import Caller, changes
-from lambdas.repositories.events import Event
+from lambdas.repositories.events import StoredEvent
 from lambdas.services.services import Services
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def _check_query(request: Request, known: set[str]) -> None:
 def note(services: Services, tenant: str, key: str, text: str) -> None:
     """A change of ``tenant``'s things, by or with API key ``key``. It has been made, whatever comes of this."""
     try:
-        services.tables.events.add(tenant, Event("audit", services.clock(), text, key))
+        services.tables.events.add(tenant, StoredEvent("audit", services.clock(), text, key))
     except Exception:
         log.exception("a change isn't in the audit trail: %s by key %s", text, key)
 

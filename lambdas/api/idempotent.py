@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from lambdas.api.problems import Problem
 from lambdas.api.security import allowed, known_key, too_many
-from lambdas.repositories.idempotency import LONGEST, Answer, Conflict
+from lambdas.repositories.idempotency import LONGEST, Answer, IdempotencyConflict
 from lambdas.services.services import Services
 
 _HEADER = "idempotency-key"
@@ -38,7 +38,7 @@ async def once(request: Request, handle: Callable[[Request], Awaitable[Response]
     asked = f"{request.url.path}?{request.url.query}\n".encode() + await request.body()
     try:
         before = await run_in_threadpool(services.tables.idempotency.begin, secret, asked)
-    except Conflict as error:
+    except IdempotencyConflict as error:
         services.quotas.requests.take(item.id)
         raise Problem(409, str(error)) from error
     if before is not None:

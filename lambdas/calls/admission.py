@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from lambdas.calls.abuse import too_premium
 from lambdas.calls.facts import BUSY, Facts
-from lambdas.calls.request import Request
+from lambdas.calls.request import CallRequest
 from lambdas.contract import Decision, Reject, Route, Stage, Target
-from lambdas.decisions.limits import Limits
+from lambdas.decisions.limits import CallLimits
 from lambdas.decisions.numbers import LONGEST_SHORT
-from lambdas.decisions.values import Account
+from lambdas.decisions.values import StoredAccount
 
 _Stage = TypeVar("_Stage", bound=Stage)
 
@@ -20,7 +20,7 @@ class Admission:
     """Of one call. Its payer has the limits that hold for it; whoever has it sent on to a provider pays for that, by
     limits of his own, which ``account`` knows."""
 
-    def __init__(self, request: Request, account: Callable[[str], Account | None], facts: Facts) -> None:
+    def __init__(self, request: CallRequest, account: Callable[[str], StoredAccount | None], facts: Facts) -> None:
         self._question = request.question
         self._payer = request.payer
         self._settings = request.settings
@@ -85,7 +85,7 @@ class Admission:
 
     # What the rules go by
 
-    def _limits(self, account: str) -> Limits:
+    def _limits(self, account: str) -> CallLimits:
         """Those of whoever pays."""
         if account in ("", self._payer.aor):
             return self._payer.limits
@@ -111,7 +111,7 @@ class Admission:
         )
         return list(dict.fromkeys((payer, prefix) for payer, prefix in found if payer and prefix))
 
-    def _scopes(self, route: Route) -> dict[str, Limits]:
+    def _scopes(self, route: Route) -> dict[str, CallLimits]:
         """Who has to be asked whether one more call is allowed."""
         payers = {self._payer.aor: self._payer.limits} if self._payer.aor else {}
         for target in _targets(route):

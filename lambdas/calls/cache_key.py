@@ -40,13 +40,13 @@ VOLATILE = CacheKey(volatile=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class KeyedDecision:
     """A decision, or a part of one, and what it rests on."""
 
     decision: Decision
     key: CacheKey = ALWAYS
 
-    def resting_on(self, key: CacheKey) -> Decided:
+    def resting_on(self, key: CacheKey) -> KeyedDecision:
         """On ``key``, too."""
         return replace(self, key=key + self.key)
 

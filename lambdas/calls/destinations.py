@@ -10,7 +10,7 @@ from lambdas.calls.budget import Budget
 from lambdas.calls.cache_key import ALWAYS, BY_CALLER, VOLATILE, CacheKey
 from lambdas.calls.diversion import divert
 from lambdas.calls.facts import Facts
-from lambdas.calls.request import PlanCall, Request
+from lambdas.calls.request import CallRequest, PlanCall
 from lambdas.calls.tenant_accounts import TenantAccounts
 from lambdas.contract import Reject, Route, Target, stand_in
 from lambdas.decisions import outbound
@@ -20,7 +20,7 @@ from lambdas.decisions.provider import Way
 from lambdas.decisions.route import targets_of
 from lambdas.decisions.rules import Leg
 from lambdas.decisions.uris import is_user, sip_uri
-from lambdas.decisions.values import Account, StoredBinding
+from lambdas.decisions.values import StoredAccount, StoredBinding
 from lambdas.decisions.wizard import Step
 
 _BUSY, _NOT_THERE, _LOOP = 486, 480, 482
@@ -38,7 +38,7 @@ class Rung:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LegTargets:
     """Where one leg leads."""
 
     targets: list[Target]
@@ -48,7 +48,7 @@ class Found:
 class Destinations:
     """Of one request."""
 
-    def __init__(self, request: Request, accounts: TenantAccounts, facts: Facts, budget: Budget) -> None:
+    def __init__(self, request: CallRequest, accounts: TenantAccounts, facts: Facts, budget: Budget) -> None:
         self._request = request
         self._accounts = accounts
         self._facts = facts
@@ -82,7 +82,7 @@ class Destinations:
                 break
             account = leg.account or self._named_by(leg, by)
             if account:
-                found = Found(targets_of(self.phones(account), self._request.now))
+                found = LegTargets(targets_of(self.phones(account), self._request.now))
                 if self._accounts.disturbing(account):
                     status = _BUSY
                 if not found.targets:
@@ -90,24 +90,24 @@ class Destinations:
             elif may_divert:
                 found = self._outside(leg, self._request.payer_of(step))
             else:
-                found, status = Found([]), _LOOP
+                found, status = LegTargets([]), _LOOP
             key += found.key
             targets += [self._as_leg(target, leg, by) for target in found.targets if self._budget.take("targets")]
         return Rung(targets, absent, status, key)
 
-    def address(self, uri: str) -> Found:
+    def address(self, uri: str) -> LegTargets:
         """The phones of one of our accounts, or whoever has that address elsewhere."""
         try:
             user, host, _, _ = sip_uri(uri)
         except ValueError:
-            return Found([])
+            return LegTargets([])
         domains, payer = self._facts.domains(), self._request.payer.aor
         if host in domains.names:
-            return Found(targets_of(self.phones(f"{user}@{domains.names[host]}"), self._request.now))
+            return LegTargets(targets_of(self.phones(f"{user}@{domains.names[host]}"), self._request.now))
         # Whoever it is, is named there.
         known = self._request.caller if is_user(self._request.caller) else "anonymous"
         caller = payer or f"{known}@{domains.default}"
-        return Found([outbound.directly(uri, caller, self._request.question.address)], BY_CALLER)
+        return LegTargets([outbound.directly(uri, caller, self._request.question.address)], BY_CALLER)
 
     def _named_by(self, leg: Leg, by: PlanCall) -> str:
         """The account that has a number for its name, as the one who is dialled would."""
@@ -121,7 +121,7 @@ class Destinations:
         instead = [one.model_copy(update={"headers": list(leg.headers)}) for one in target.instead]
         return divert(target.model_copy(update={**more, "instead": instead}), by, self._request.payer.aor)
 
-    def _outside(self, leg: Leg, payer: Account) -> Found:
+    def _outside(self, leg: Leg, payer: StoredAccount) -> LegTargets:
         """A number or address. Of several ways to a number the next is tried instead of the one before."""
         if leg.uri is not None:
             return self.address(leg.uri)
@@ -131,21 +131,21 @@ class Destinations:
         more = self._by_providers(leg.number, leg.providers, payer)
         ways, key = [*found.targets, *more.targets], found.key + more.key
         if not ways:
-            return Found([], key)
-        return Found([ways[0].model_copy(update={"instead": [*ways[1:], *ways[0].instead]})], key)
+            return LegTargets([], key)
+        return LegTargets([ways[0].model_copy(update={"instead": [*ways[1:], *ways[0].instead]})], key)
 
-    def _by_enum(self, leg: Leg) -> Found:
+    def _by_enum(self, leg: Leg) -> LegTargets:
         number = read(leg.number or "", self._request.settings.country) if leg.enum else None
         if number is None or not number.e164 or not self._budget.take("enum"):
-            return Found([])
+            return LegTargets([])
         address = self._facts.enum(number.e164, leg.enum)
-        found = self.address(address) if address else Found([])
-        return Found(found.targets, VOLATILE + found.key)
+        found = self.address(address) if address else LegTargets([])
+        return LegTargets(found.targets, VOLATILE + found.key)
 
-    def _by_providers(self, number: str, named: list[str], payer: Account) -> Found:
+    def _by_providers(self, number: str, named: list[str], payer: StoredAccount) -> LegTargets:
         choice = outbound.choose(number, tuple(named), self._request.settings)
         if choice is None or isinstance(choice, Reject):
-            return Found([])
+            return LegTargets([])
         key = CacheKey(caller=bool(self._request.payer.aor))  # its caller ID goes along
         decision = outbound.through(choice, self.ways(choice), payer)
-        return Found(decision.targets if isinstance(decision, Route) else [], key)
+        return LegTargets(decision.targets if isinstance(decision, Route) else [], key)

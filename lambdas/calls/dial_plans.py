@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Iterable
 
 from lambdas.calls.budget import TIME, Budget
-from lambdas.calls.cache_key import VOLATILE, CacheKey, Decided
+from lambdas.calls.cache_key import VOLATILE, CacheKey, KeyedDecision
 from lambdas.calls.evaluation import Evaluated, ScriptError, evaluate_plan
 from lambdas.calls.facts import Facts
-from lambdas.calls.request import PlanCall, Request
+from lambdas.calls.request import CallRequest, PlanCall
 from lambdas.calls.script_world import ScriptWorld
 from lambdas.calls.stages import Forward, Stages
 from lambdas.contract import Reject
@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 class DialPlans:
     """Of one request. What plans forward goes where ``forward``, given with each call, says."""
 
-    def __init__(self, request: Request, facts: Facts, budget: Budget, stages: Stages) -> None:
+    def __init__(self, request: CallRequest, facts: Facts, budget: Budget, stages: Stages) -> None:
         self._request = request
         self._facts = facts
         self._budget = budget
         self._stages = stages
         self.before = Continuation.parse(request.question.again)
 
-    def decide(self, call: PlanCall, forward: Forward, otherwise: Callable[[], Decided]) -> Decided:
+    def decide(self, call: PlanCall, forward: Forward, otherwise: Callable[[], KeyedDecision]) -> KeyedDecision:
         """What the published version says; ``otherwise`` if there is none."""
         name = f"{self._request.payer.tenant}/{call.plan}"
         found = self._facts.published(name)
@@ -38,13 +38,13 @@ class DialPlans:
         plan, version = found
         return self._decided(plan, call, Continuation(call.plan, version, "", call.owner, 0), forward)
 
-    def go_on(self, call: PlanCall, before: Continuation, forward: Forward) -> Decided | None:
+    def go_on(self, call: PlanCall, before: Continuation, forward: Forward) -> KeyedDecision | None:
         """What the script that the call began by says now, all that it said before having failed; None if it is
         gone."""
         plan = self._facts.earlier(f"{self._request.payer.tenant}/{before.plan}", before.version)
         return self._decided(plan, call, before, forward) if plan is not None else None
 
-    def _decided(self, plan: Plan, call: PlanCall, at: Continuation, forward: Forward) -> Decided:
+    def _decided(self, plan: Plan, call: PlanCall, at: Continuation, forward: Forward) -> KeyedDecision:
         if call.owner:
             self._budget.visit(call.owner)
         name = f"{at.plan} v{at.version}"
@@ -72,10 +72,10 @@ class DialPlans:
         self._note(name, evaluated.log)
         return evaluated
 
-    def _failed(self, name: str, why: str, lines: Iterable[str]) -> Decided:
+    def _failed(self, name: str, why: str, lines: Iterable[str]) -> KeyedDecision:
         self._note(name, lines, f"error: {why}")
         reason = "".join(char if " " <= char <= "~" else "?" for char in f"dial plan {name}: {why}")
-        return Decided(Reject(status=500, reason=f"Server Internal Error: {reason[:200]}"), VOLATILE)
+        return KeyedDecision(Reject(status=500, reason=f"Server Internal Error: {reason[:200]}"), VOLATILE)
 
     def _note(self, name: str, lines: Iterable[str], error: str = "") -> None:
         """Into the tenant's log."""

@@ -14,7 +14,7 @@ from lambdas.contract import OUTCOMES
 from lambdas.decisions import wizard
 from lambdas.decisions.clock import clock_of
 from lambdas.decisions.rules import DAYS, Example, Plan, ScriptAction
-from lambdas.decisions.wizard import Call, Inputs, Verdict
+from lambdas.decisions.wizard import DialledCall, Inputs, Verdict
 from lambdas.sandbox.bounds import WALL
 from lambdas.sandbox.client import Ran, Refusal, Sandbox
 
@@ -56,7 +56,7 @@ class Evaluated:
 
 def evaluate_plan(
     plan: Plan,
-    call: Call,
+    call: DialledCall,
     world: World,
     sandbox: Sandbox,
     owner: str,
@@ -99,7 +99,7 @@ def evaluate_example(plan: Plan, sandbox: Sandbox, owner: str, name: str) -> Cal
     return evaluated
 
 
-def _job(plan: Plan, call: Call, name: str, function: str) -> dict[str, Any]:
+def _job(plan: Plan, call: DialledCall, name: str, function: str) -> dict[str, Any]:
     clock = clock_of(plan, call.at)
     outcome = next((kind for kind, statuses in OUTCOMES.items() if call.outcomes and call.outcomes[-1] in statuses), "")
     return {
@@ -126,7 +126,7 @@ def _job(plan: Plan, call: Call, name: str, function: str) -> dict[str, Any]:
     }
 
 
-def _steps(plan: Plan, ran: Ran, call: Call) -> tuple[wizard.Step, ...]:
+def _steps(plan: Plan, ran: Ran, call: DialledCall) -> tuple[wizard.Step, ...]:
     if not isinstance(ran.value, list) or len(ran.value) > _MOST_ACTIONS:
         what = "a plan; make one with ring, forward, reject, redirect, as_dialled, then or dial"
         if isinstance(ran.value, list):
@@ -142,7 +142,7 @@ def _steps(plan: Plan, ran: Ran, call: Call) -> tuple[wizard.Step, ...]:
         raise ScriptError(f"what it returns can't be used: {error}", ran.log) from error
 
 
-def _host(plan: Plan, call: Call, world: World) -> Callable[[str, list[Any]], Any]:
+def _host(plan: Plan, call: DialledCall, world: World) -> Callable[[str, list[Any]], Any]:
     def answer(name: str, arguments: list[Any]) -> Any:
         wanted = 2 if name in ("in_list", "get", "put", "enum") else 1
         texts = arguments[:1] if name == "get" else arguments

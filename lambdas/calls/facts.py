@@ -10,10 +10,10 @@ from typing import Protocol
 
 from lambdas.contract import IncomingQuestion, RouteQuestion
 from lambdas.decisions import register
-from lambdas.decisions.limits import Limits
-from lambdas.decisions.provider import Provider, Settings, Way
+from lambdas.decisions.limits import CallLimits
+from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
 from lambdas.decisions.rules import Plan
-from lambdas.decisions.values import Account, Put, StoredBinding
+from lambdas.decisions.values import Put, StoredAccount, StoredBinding
 from lambdas.sandbox.client import Sandbox
 
 BUSY = "too many calls are being set up at once; try again"
@@ -42,17 +42,17 @@ class Facts(Protocol):
 
     # Who there is
 
-    def member(self, aor: str) -> tuple[Account | None, Settings]:
+    def member(self, aor: str) -> tuple[StoredAccount | None, TenantSettings]:
         """An account with all that holds for it, and its tenant's settings."""
         ...
 
-    def account(self, aor: str) -> Account | None: ...
+    def account(self, aor: str) -> StoredAccount | None: ...
 
-    def settings(self, tenant: str) -> Settings: ...
+    def settings(self, tenant: str) -> TenantSettings: ...
 
     def domains(self) -> Domains: ...
 
-    def provider(self, provider: str) -> Provider | None: ...
+    def provider(self, provider: str) -> StoredProvider | None: ...
 
     def way(self, provider: str, address: str) -> Way | None:
         """How calls go out by a provider account: from where it is registered, if anybody is there; else from
@@ -83,7 +83,7 @@ class Facts(Protocol):
 
     def expiries(self) -> register.Expiries: ...
 
-    def moved(self, account: Account, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
+    def moved(self, account: StoredAccount, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
         """Whoever wants to know is told that ``account`` may have other phones now. Doesn't fail."""
         ...
 
@@ -128,7 +128,7 @@ class Facts(Protocol):
 
     # What limits allow
 
-    def admit(self, scope: str, limits: Limits, attempt: str) -> str:
+    def admit(self, scope: str, limits: CallLimits, attempt: str) -> str:
         """Count one call more for a tenant or an account; "" or which limit that would break, or BUSY."""
         ...
 

@@ -6,7 +6,7 @@ from lambdas.calls.facts import Facts
 from lambdas.contract import Decision, RegisterQuestion, Reject
 from lambdas.decisions import register
 from lambdas.decisions.digest import refuse
-from lambdas.decisions.values import Account
+from lambdas.decisions.values import StoredAccount
 
 _RACES = 8  # times that a REGISTER may be overtaken by another one of its AOR before it is told to come again
 
@@ -22,7 +22,7 @@ def registered(question: RegisterQuestion, facts: Facts) -> Decision:
         return _registered(question, account, facts)
 
 
-def _registered(question: RegisterQuestion, account: Account | None, facts: Facts) -> Decision:
+def _registered(question: RegisterQuestion, account: StoredAccount | None, facts: Facts) -> Decision:
     expiries = facts.expiries()
     for tries in range(_RACES):
         known = register.RegisterFacts(account, facts.bindings(question.aor))

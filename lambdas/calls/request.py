@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from lambdas.calls.cache_key import Decided
+from lambdas.calls.cache_key import KeyedDecision
 from lambdas.contract import IncomingQuestion, RouteQuestion
-from lambdas.decisions.provider import Settings
-from lambdas.decisions.values import Account
-from lambdas.decisions.wizard import Call, Step
+from lambdas.decisions.provider import TenantSettings
+from lambdas.decisions.values import StoredAccount
+from lambdas.decisions.wizard import DialledCall, Step
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class CallRequest:
     """``payer`` is whose call it is, ``caller`` what plans see of the caller, ``called`` an AOR, or what a provider has
     asked for; ``settings`` are the tenant's, ``now`` is Unix time."""
 
     question: RouteQuestion | IncomingQuestion
-    payer: Account
+    payer: StoredAccount
     caller: str
     called: str
-    settings: Settings
+    settings: TenantSettings
     now: float
 
     @property
     def is_call(self) -> bool:
         return self.question.method == "INVITE"
 
-    def payer_of(self, step: Step) -> Account:
+    def payer_of(self, step: Step) -> StoredAccount:
         """The payer, with the caller ID that the plan sets."""
         return replace(self.payer, caller_id=step.caller_id or self.payer.caller_id)
 
@@ -40,8 +40,8 @@ class PlanCall:
     the plan says that it goes as dialled."""
 
     plan: str
-    call: Call
-    as_dialled: Callable[[Step], Decided]
+    call: DialledCall
+    as_dialled: Callable[[Step], KeyedDecision]
     owner: str = ""
     diverted: str = ""
     transfers: bool = False

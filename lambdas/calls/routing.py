@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from lambdas.calls.admission import Admission
 from lambdas.calls.budget import Budget
-from lambdas.calls.cache_key import BY_CALLER, Decided
+from lambdas.calls.cache_key import BY_CALLER, KeyedDecision
 from lambdas.calls.destinations import Destinations
 from lambdas.calls.dial_plans import DialPlans
 from lambdas.calls.facts import Facts
-from lambdas.calls.request import PlanCall, Request
+from lambdas.calls.request import CallRequest, PlanCall
 from lambdas.calls.stages import Stages
 from lambdas.calls.tenant_accounts import TenantAccounts
 from lambdas.contract import Decision, IncomingQuestion, Reject, Route, RouteQuestion
@@ -19,10 +19,10 @@ from lambdas.decisions import outbound
 from lambdas.decisions import route as routes
 from lambdas.decisions.digest import refuse
 from lambdas.decisions.outbound import Choice
-from lambdas.decisions.provider import Provider
+from lambdas.decisions.provider import StoredProvider
 from lambdas.decisions.uris import is_user
-from lambdas.decisions.values import Account
-from lambdas.decisions.wizard import Call, Step
+from lambdas.decisions.values import StoredAccount
+from lambdas.decisions.wizard import DialledCall, Step
 
 _GONE = Reject(status=500, reason="Server Internal Error: the dial plan that the call began by is gone")
 
@@ -34,7 +34,7 @@ def route(question: RouteQuestion, facts: Facts) -> Decision:
     refusal = refuse(credentials, question.method, account, question.caller)
     if refusal is not None or account is None:
         return refusal or Reject(status=403)
-    request = Request(question, account, account.aor, question.called, settings, facts.clock())
+    request = CallRequest(question, account, account.aor, question.called, settings, facts.clock())
     return _of_tenant(_Routing(request, facts).of_account(), account.tenant)
 
 
@@ -47,9 +47,9 @@ def incoming(question: IncomingQuestion, facts: Facts) -> Decision:
     if settings.suspended:
         return Reject(status=480, reason="Temporarily Unavailable: suspended", tenant=provider.tenant)
     # Whoever answers for it pays for what goes on to another provider.
-    payer = Account(aor="", tenant=provider.tenant, ha1_md5="", ha1_sha256="")
+    payer = StoredAccount(aor="", tenant=provider.tenant, ha1_md5="", ha1_sha256="")
     caller = question.caller.partition("@")[0]
-    request = Request(question, payer, caller, question.dialled, settings, facts.clock())
+    request = CallRequest(question, payer, caller, question.dialled, settings, facts.clock())
     return _of_tenant(_Routing(request, facts).of_provider(provider), payer.tenant)
 
 
@@ -61,7 +61,7 @@ def _of_tenant(decision: Decision, tenant: str) -> Decision:
 class _Routing:
     """One request's way through plans, accounts and providers."""
 
-    def __init__(self, request: Request, facts: Facts) -> None:
+    def __init__(self, request: CallRequest, facts: Facts) -> None:
         self._request = request
         self._facts = facts
         self._budget = Budget(facts.monotonic, request.question.diversions)
@@ -80,13 +80,13 @@ class _Routing:
         decided = self._of_account()
         return self._admitted(decided.kept(request.question, request.now))
 
-    def _of_account(self) -> Decided:
+    def _of_account(self) -> KeyedDecision:
         request = self._request
         if not request.is_call or not request.settings.plan:
             return self._as_dialled(request.called, request.payer)
         return self._by_plan(self._outgoing(), lambda: self._as_dialled(request.called, request.payer))
 
-    def of_provider(self, provider: Provider) -> Decision:
+    def of_provider(self, provider: StoredProvider) -> Decision:
         """By the provider account's plan, or to the accounts that it names."""
         request = self._request
         if request.question.again:
@@ -107,10 +107,10 @@ class _Routing:
             self._facts.started(request.question, request.payer.tenant)
         return admitted
 
-    def _by_plan(self, call: PlanCall, otherwise: Callable[[], Decided]) -> Decided:
+    def _by_plan(self, call: PlanCall, otherwise: Callable[[], KeyedDecision]) -> KeyedDecision:
         return self._plans.decide(call, self._as_dialled, otherwise)
 
-    def _go_on(self, provider: Provider | None) -> Decision:
+    def _go_on(self, provider: StoredProvider | None) -> Decision:
         """All that the plan said has failed, and its script wants to be asked again."""
         before = self._plans.before
         if before is None:
@@ -129,26 +129,26 @@ class _Routing:
         request = self._request
         user, _, host = request.called.rpartition("@")
 
-        def as_dialled(step: Step) -> Decided:
+        def as_dialled(step: Step) -> KeyedDecision:
             changed = step.called if "@" in step.called else f"{step.called}@{host}"
             return self._as_dialled(changed, request.payer_of(step))
 
         called = user if self._destinations.ours(host) else request.called
         return PlanCall(request.settings.plan, self._call("outgoing", called), as_dialled)
 
-    def _to_account_by_plan(self, called: Account) -> PlanCall:
+    def _to_account_by_plan(self, called: StoredAccount) -> PlanCall:
         call = self._call("incoming", called.aor)
         return PlanCall(called.plan, call, lambda _: self._to_phones(called), called.aor, f"sip:{called.aor}")
 
-    def _from_provider(self, provider: Provider) -> PlanCall:
+    def _from_provider(self, provider: StoredProvider) -> PlanCall:
         called = self._request.called
         call = replace(self._call("incoming", called), provider=provider.id.rpartition("/")[2])
         by = f"sip:{called}@{provider.domain}" if is_user(called) else f"sip:{provider.domain}"
         transfers = provider.transfers
         return PlanCall(provider.plan, call, lambda _: self._to_named(provider), diverted=by, transfers=transfers)
 
-    def _call(self, direction: str, called: str) -> Call:
-        return Call(
+    def _call(self, direction: str, called: str) -> DialledCall:
+        return DialledCall(
             direction=direction,
             caller=self._request.caller,
             called=called,
@@ -165,7 +165,7 @@ class _Routing:
         user, _, host = called.rpartition("@")
         return outbound.choose(user, () if self._destinations.ours(host) else (host,), self._request.settings)
 
-    def _as_dialled(self, called: str, payer: Account) -> Decided:
+    def _as_dialled(self, called: str, payer: StoredAccount) -> KeyedDecision:
         """To an account, or by the tenant's routes to a provider."""
         choice = self._choose(called)
         ours = self._destinations.ours(called.rpartition("@")[2])
@@ -174,41 +174,41 @@ class _Routing:
         if account is not None and account.tenant == self._request.payer.tenant:
             return self._to_account(account)
         if choice is None:
-            return Decided(outbound.nowhere(called.rpartition("@")[0], self._request.settings))
+            return KeyedDecision(outbound.nowhere(called.rpartition("@")[0], self._request.settings))
         if isinstance(choice, Reject):
-            return Decided(choice)
+            return KeyedDecision(choice)
         if not self._request.is_call:
-            return Decided(Reject(status=405, reason="Method Not Allowed: only calls go to providers"))
+            return KeyedDecision(Reject(status=405, reason="Method Not Allowed: only calls go to providers"))
         # Its caller ID goes along.
-        return Decided(outbound.through(choice, self._destinations.ways(choice), payer), BY_CALLER)
+        return KeyedDecision(outbound.through(choice, self._destinations.ways(choice), payer), BY_CALLER)
 
-    def _to_account(self, called: Account) -> Decided:
+    def _to_account(self, called: StoredAccount) -> KeyedDecision:
         """By its plan, if it has one."""
         if not (called.plan and called.enabled and self._request.is_call):
             return self._to_phones(called)
         if self._budget.visited(called.aor):
             reason = f"Loop Detected: {called.aor} was called before in this call"
-            return Decided(Reject(status=482, reason=reason))
+            return KeyedDecision(Reject(status=482, reason=reason))
         return self._by_plan(self._to_account_by_plan(called), lambda: self._to_phones(called))
 
-    def _to_phones(self, called: Account) -> Decided:
+    def _to_phones(self, called: StoredAccount) -> KeyedDecision:
         request = self._request
         bindings = self._accounts.bindings(called.aor)
-        return Decided(routes.decide(request.payer, called, bindings, request.now, request.is_call))
+        return KeyedDecision(routes.decide(request.payer, called, bindings, request.now, request.is_call))
 
-    def _to_named(self, provider: Provider) -> Decided:
+    def _to_named(self, provider: StoredProvider) -> KeyedDecision:
         """To the accounts that the provider account names."""
         request = self._request
         wanted = routes.called_by(provider, request.question.method)
         willing = [aor for aor in wanted if not (request.is_call and self._accounts.disturbing(aor))]
         if wanted and not willing:
-            return Decided(Reject(status=486, reason="Busy Here: do not disturb"))
+            return KeyedDecision(Reject(status=486, reason="Busy Here: do not disturb"))
         phones = {aor: self._destinations.phones(aor) for aor in willing}
         decision = routes.incoming(provider, phones, request.now)
         if isinstance(decision, Route):
             targets = [target.model_copy(update={"account": target.aor}) for target in decision.targets]
             decision = decision.model_copy(update={"targets": targets})
-        return Decided(decision)
+        return KeyedDecision(decision)
 
 
 def _is_emergency(choice: Choice | Reject | None) -> bool:

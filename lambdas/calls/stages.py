@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lambdas.calls.budget import MOST_DIVERSIONS, Budget
-from lambdas.calls.cache_key import ALWAYS, CacheKey, Decided
+from lambdas.calls.cache_key import ALWAYS, CacheKey, KeyedDecision
 from lambdas.calls.destinations import Destinations
 from lambdas.calls.diversion import divert_stage
-from lambdas.calls.request import PlanCall, Request
+from lambdas.calls.request import CallRequest, PlanCall
 from lambdas.contract import Reject, Route, Stage
 from lambdas.decisions.continuation import MOST, Continuation
-from lambdas.decisions.values import Account
+from lambdas.decisions.values import StoredAccount
 from lambdas.decisions.wizard import Step, Verdict
 
 _LOOP = Reject(status=482, reason=f"Loop Detected: the call was diverted {MOST_DIVERSIONS} times")
 _NOWHERE = Reject(status=404, reason="Not Found: the dial plan doesn't say where this call goes")
 
-Forward = Callable[[str, Account], Decided]
+Forward = Callable[[str, StoredAccount], KeyedDecision]
 """Where a call to an AOR or number goes, and who pays for it."""
 
 
@@ -34,21 +34,21 @@ class Part:
 class Stages:
     """Of one request."""
 
-    def __init__(self, request: Request, destinations: Destinations, budget: Budget) -> None:
+    def __init__(self, request: CallRequest, destinations: Destinations, budget: Budget) -> None:
         self._request = request
         self._destinations = destinations
         self._budget = budget
 
-    def compose(self, verdict: Verdict, by: PlanCall, again: Continuation, forward: Forward) -> Decided:
+    def compose(self, verdict: Verdict, by: PlanCall, again: Continuation, forward: Forward) -> KeyedDecision:
         """The decision that a plan's ``verdict`` is. ``again`` is how it would go on, its function left out."""
         parts = [self._part(step, by, again, forward) for step in verdict.steps]
         stages = _renumbered(verdict.steps, parts)
         key = sum((part.key for part in parts), ALWAYS)
         if not stages:
-            return Decided(_NOWHERE, key)
+            return KeyedDecision(_NOWHERE, key)
         first, *others = stages
         tenant = self._request.payer.tenant
-        return Decided(Route(**_values(first), stages=others, tenant=tenant, transfers=by.transfers), key)
+        return KeyedDecision(Route(**_values(first), stages=others, tenant=tenant, transfers=by.transfers), key)
 
     def _part(self, step: Step, by: PlanCall, again: Continuation, forward: Forward) -> Part:
         if step.legs:
@@ -76,14 +76,14 @@ class Stages:
             stages = [divert_stage(stage, by, self._request.payer.aor) for stage in stages]
         return Part(stages, decided.key)
 
-    def _forwarded(self, step: Step, by: PlanCall, forward: Forward) -> Decided:
+    def _forwarded(self, step: Step, by: PlanCall, forward: Forward) -> KeyedDecision:
         """To an account by its own plan, to a number by the routes, or to a SIP address."""
         if not self._budget.may_divert:
-            return Decided(_LOOP)
+            return KeyedDecision(_LOOP)
         payer, to = self._request.payer_of(step), step.forward
         if to.startswith("sip:"):
             found = self._destinations.address(to)
-            return Decided(Route(targets=found.targets, tenant=payer.tenant), found.key)
+            return KeyedDecision(Route(targets=found.targets, tenant=payer.tenant), found.key)
         return forward(to if "@" in to else f"{to}@{self._destinations.home(by)}", payer)
 
 

@@ -6,7 +6,7 @@ from functools import cache
 
 from lambdas.calls.facts import Facts
 from lambdas.decisions.route import targets_of
-from lambdas.decisions.values import Account, StoredBinding
+from lambdas.decisions.values import StoredAccount, StoredBinding
 
 
 class TenantAccounts:
@@ -18,7 +18,7 @@ class TenantAccounts:
         self.get = cache(facts.account)
         self._bindings = cache(facts.bindings)
 
-    def usable(self, aor: str) -> Account | None:
+    def usable(self, aor: str) -> StoredAccount | None:
         """An account that may be called."""
         account = self.get(aor)
         return account if account is not None and account.enabled and account.tenant == self._tenant else None

@@ -11,7 +11,7 @@ import typer
 
 from lambdas.cli import accounts, calling, fleet, happenings, people, records, tenants
 from lambdas.cli.client import ApiError
-from lambdas.cli.shown import Output, errors
+from lambdas.cli.shown import errors
 from lambdas.cli.state import state
 
 _HELP = """The daily jobs, by the provisioning API. It is found by SIPWIZARD_API and SIPWIZARD_KEY (and SIPWIZARD_TENANT
@@ -40,8 +40,7 @@ def settings(
     version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version)] = False,
 ) -> None:
     """What all commands share."""
-    state.api, state.key, state.tenant = api, key, tenant
-    state.output = Output(as_json)
+    state.take(api, key, tenant, as_json)
 
 
 def main() -> None:

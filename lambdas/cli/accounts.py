@@ -18,7 +18,7 @@ from lambdas.cli.client import ApiError, path_of
 from lambdas.cli.shown import errors
 from lambdas.cli.state import given, state
 from lambdas.cli.tenants import PREFIXES, something
-from lambdas.cli.values import Settings, parsed
+from lambdas.cli.values import GivenSettings, parsed
 
 accounts = typer.Typer(no_args_is_help=True, help="SIP accounts.")
 
@@ -87,7 +87,7 @@ def set_account(
 
 
 @accounts.command("limit")
-def limit_account(aor: str, settings: Settings) -> None:
+def limit_account(aor: str, settings: GivenSettings) -> None:
     """Set limits, like concurrent_calls=2 daily_spend=5 blocked_prefixes=+449,+44870."""
     limits = parsed(settings, PREFIXES)
     state.output.one(state.client.call("PATCH", path_of("accounts", aor), {"limits": limits}))
@@ -157,7 +157,7 @@ def import_accounts(
 
 
 @dataclass(frozen=True)
-class _Part:
+class _FilePart:
     """One request: ``lines`` are where its accounts stand in the file, by where they stand in ``body``."""
 
     media: str
@@ -165,7 +165,7 @@ class _Part:
     lines: dict[int, int]
 
 
-def _import(part: _Part, before: int) -> list[dict[str, Any]]:
+def _import(part: _FilePart, before: int) -> list[dict[str, Any]]:
     tenant = state.client.tenant
     try:
         answer = state.client.call(
@@ -183,14 +183,14 @@ def _import(part: _Part, before: int) -> list[dict[str, Any]]:
     return found
 
 
-def _of_csv(text: str, skip: int) -> Iterator[_Part]:
+def _of_csv(text: str, skip: int) -> Iterator[_FilePart]:
     rows = _rows(text)
     for some in _parts(rows[1 + skip :]):
         buffer = io.StringIO()
         csv.writer(buffer).writerows([rows[0][1], *(row for _, row in some)])
         body = buffer.getvalue()
         there = [line for line, _ in _rows(body)][1:]
-        yield _Part("text/csv", body, dict(zip(there, (line for line, _ in some), strict=True)))
+        yield _FilePart("text/csv", body, dict(zip(there, (line for line, _ in some), strict=True)))
 
 
 def _rows(text: str) -> list[tuple[int, list[str]]]:
@@ -199,13 +199,13 @@ def _rows(text: str) -> list[tuple[int, list[str]]]:
     return [(reader.line_num, row) for row in reader if row]
 
 
-def _of_json(text: str, skip: int) -> Iterator[_Part]:
+def _of_json(text: str, skip: int) -> Iterator[_FilePart]:
     rows = json.loads(text)
     if not isinstance(rows, list):
         raise ValueError("a list of accounts is wanted")
     for some in _parts(list(enumerate(rows, 1))[skip:]):
         lines = {place: line for place, (line, _) in enumerate(some, 1)}
-        yield _Part("application/json", json.dumps([row for _, row in some]), lines)
+        yield _FilePart("application/json", json.dumps([row for _, row in some]), lines)
 
 
 def _parts(rows: list[_Row]) -> Iterator[list[_Row]]:

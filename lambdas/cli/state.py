@@ -9,16 +9,24 @@ from lambdas.cli.client import Client
 from lambdas.cli.shown import Output
 
 
-class State:
-    api: str | None
-    key: str | None
-    tenant: str | None
-    output: Output
+class CommandState:
+    """``output`` says what a command has to say."""
+
+    def __init__(self) -> None:
+        self._api: str | None = None
+        self._key: str | None = None
+        self._tenant: str | None = None
+        self.output = Output(False)
+
+    def take(self, api: str | None, key: str | None, tenant: str | None, as_json: bool) -> None:
+        """The options of this run."""
+        self._api, self._key, self._tenant = api, key, tenant
+        self.output = Output(as_json)
 
     @cached_property
     def client(self) -> Client:
         """Found by the first command that needs it. Raises ApiError."""
-        return Client.found(self.api, self.key, self.tenant)
+        return Client.found(self._api, self._key, self._tenant)
 
     def owned(self, path: str, **query: Any) -> Any:
         """Every item of a list that is a tenant's."""
@@ -38,4 +46,4 @@ def given(**body: Any) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
 
 
-state = State()
+state = CommandState()

@@ -8,7 +8,7 @@ import typer
 
 from lambdas.cli.client import ApiError, path_of
 from lambdas.cli.state import given, state
-from lambdas.cli.values import Settings, parsed
+from lambdas.cli.values import GivenSettings, parsed
 
 tenants, domains, keys, routes = (
     typer.Typer(no_args_is_help=True, help=text)
@@ -65,7 +65,7 @@ def set_tenant(
 @tenants.command("limit")
 def limit_tenant(
     tenant: str,
-    settings: Settings,
+    settings: GivenSettings,
     each: Annotated[bool, typer.Option("--each", help="Of each account that has none of its own.")] = False,
 ) -> None:
     """Set limits of all its accounts together, like calls_per_day=1000 or blocked_prefixes=+449,+44870."""
@@ -84,7 +84,7 @@ def rate_tenant(tenant: str, settings: Annotated[list[str], typer.Argument(metav
 
 
 @tenants.command("rules")
-def rule_tenant(tenant: str, settings: Settings) -> None:
+def rule_tenant(tenant: str, settings: GivenSettings) -> None:
     """Say when accounts are suspended, like failures=50 sources=3 premium_prefixes=+449,+44870 premium_calls=5."""
     rules = parsed(settings, ("premium_prefixes",))
     state.output.one(state.client.call("PATCH", path_of("tenants", tenant), {"suspension_rules": rules}))

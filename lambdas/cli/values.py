@@ -8,7 +8,7 @@ import typer
 
 from lambdas.cli.client import ApiError
 
-Settings = Annotated[
+GivenSettings = Annotated[
     list[str], typer.Argument(metavar="NAME=VALUE...", help="Lists with commas; an empty value takes it away.")
 ]
 

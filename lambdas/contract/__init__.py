@@ -9,8 +9,8 @@
    (``IncomingQuestion``, ``AccessQuestion``) and out (``ProviderLeg``); ``Stage``.
 4. 2026-11-25: dial plans: asking again (``Tried``), ``Target.instead`` and ``diverted``, ``max_duration``, ``Keep``,
    open calls (``OpenCall``, ``Side``). What a ``Route`` of version 3 had in ``otherwise`` is its last stage's ``end``.
-5. 2026-11-25: records of calls that nobody took (``CallFailed``) and of every ``Leg``; providers, codecs, user agents
-   and reasons in records; who counts a call (``counted``); ``bans``; ``Probe``; Regions (``FleetEdge.region``).
+5. 2026-11-25: records of calls that nobody took (``CallFailed``) and of every ``TriedLeg``; providers, codecs, user
+   agents and reasons in records; who counts a call (``counted``); ``bans``; ``Probe``; Regions (``FleetEdge.region``).
 6. 2026-11-26: the edge's own name for each INVITE (``attempt``); the called side and who gave up in ``CallFailed``;
    ``OpenCall.why``; ``ProbeReport.region``.
 
@@ -69,7 +69,6 @@ from lambdas.contract.report import (
     CallFailed,
     CallName,
     CallOutline,
-    Leg,
     OpenCall,
     ProbeReport,
     ProviderReport,
@@ -77,6 +76,7 @@ from lambdas.contract.report import (
     ReportEnvelope,
     ReportReceipt,
     Side,
+    TriedLeg,
 )
 from lambdas.contract.shared import HASHES, answers, binding_id, consent_text, signed_text
 from lambdas.contract.wire import Wire, WireFlow
@@ -117,7 +117,6 @@ __all__ = [
     "HeldAddress",
     "IncomingQuestion",
     "Keep",
-    "Leg",
     "LocateQuestion",
     "OpenCall",
     "Order",
@@ -143,6 +142,7 @@ __all__ = [
     "Stage",
     "Take",
     "Target",
+    "TriedLeg",
     "Wire",
     "WireFlow",
     "answers",

@@ -70,7 +70,7 @@ class OpenCall(CallName):
     """Why it is ended, for people. Since version 6."""
 
 
-class Leg(Wire):
+class TriedLeg(Wire):
     """Somebody whom a call was sent to. Since version 5."""
 
     to: str
@@ -98,7 +98,7 @@ class CallOutline(CallName):
     """``started`` exactly; 0: not told. Since version 5."""
     ringing: float | None = None
     """When the first provisional response beyond 100 came, Unix time; None: none did."""
-    legs: list[Leg] = []
+    legs: list[TriedLeg] = []
     """Who was tried; the one that answered first. Since version 5."""
     counted: list[str] = []
     """The decision's: who is counting the call. Since version 5."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from lambdas.contract import HASHES, Challenge, Credentials, Reject, answers
-from lambdas.decisions.values import Account
+from lambdas.decisions.values import StoredAccount
 
 WRONG = Reject(status=403, reason="Forbidden: wrong user name or password")
-_NOBODY = Account(aor="", tenant="", ha1_md5="0" * 32, ha1_sha256="0" * 64)
+_NOBODY = StoredAccount(aor="", tenant="", ha1_md5="0" * 32, ha1_sha256="0" * 64)
 
 
 def ha1(algorithm: str, username: str, realm: str, password: str) -> str:
@@ -14,7 +14,7 @@ def ha1(algorithm: str, username: str, realm: str, password: str) -> str:
     return HASHES[algorithm](f"{username}:{realm}:{password}".encode()).hexdigest()
 
 
-def verify(credentials: Credentials, method: str, account: Account | None) -> bool:
+def verify(credentials: Credentials, method: str, account: StoredAccount | None) -> bool:
     """Whether ``credentials``, which must be ``checkable``, answer their nonce for ``account``.
 
     Takes as long where there is no such account.
@@ -30,7 +30,7 @@ def checkable(credentials: Credentials) -> bool:
     return credentials.algorithm in HASHES and credentials.qop in ("", "auth")
 
 
-def refuse(credentials: Credentials, method: str, account: Account | None, aor: str) -> Challenge | Reject | None:
+def refuse(credentials: Credentials, method: str, account: StoredAccount | None, aor: str) -> Challenge | Reject | None:
     """Why ``account``, which ``credentials`` name, may not act as ``aor``; None if it may."""
     if not checkable(credentials):
         return Challenge()

@@ -38,7 +38,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class LeaseEdge:
     """Who asks. ``moves``: it has a driver that moves addresses. ``confirms``: the driver tells when an address has
     moved, and the old machine's packets are dropped from then on. ``region`` is the one that it asks in."""
 
@@ -58,7 +58,7 @@ class Refused:
     why: str
 
 
-def hold(address: str, old: Lease | None, edge: Edge, now: float) -> Lease | Refused:
+def hold(address: str, old: Lease | None, edge: LeaseEdge, now: float) -> Lease | Refused:
     """An edge asks for an address of its own. Each start of its process gets a new epoch."""
     if old is not None and old.holder == edge.id and old.boot == edge.boot and old.expires_at > now:
         return renew(old, edge, now)
@@ -69,13 +69,13 @@ def hold(address: str, old: Lease | None, edge: Edge, now: float) -> Lease | Ref
     return _next(address, old, edge, now, placed)
 
 
-def renew(old: Lease, edge: Edge, now: float) -> Lease:
+def renew(old: Lease, edge: LeaseEdge, now: float) -> Lease:
     return replace(
         old, expires_at=now + LEASE_SECONDS, mesh=edge.mesh, certificate=edge.certificate, region=edge.region
     )
 
 
-def take(old: Lease, edge: Edge, seen_epoch: int, link_dead: bool, consents: bool, now: float) -> Lease | Refused:
+def take(old: Lease, edge: LeaseEdge, seen_epoch: int, link_dead: bool, consents: bool, now: float) -> Lease | Refused:
     """An edge asks for an address that another one held in ``seen_epoch``: after its lease has run out; at once if the
     holder ``consents``; early if nobody has heard of the holder and a driver will confirm that the address has moved.
     """
@@ -97,14 +97,14 @@ def take(old: Lease, edge: Edge, seen_epoch: int, link_dead: bool, consents: boo
     return _next(old.address, old, edge, now, False)
 
 
-def place(old: Lease, edge: Edge) -> Lease | Refused:
+def place(old: Lease, edge: LeaseEdge) -> Lease | Refused:
     """The driver has confirmed that the address has moved to its holder."""
     if (old.holder, old.boot) != (edge.id, edge.boot):
         return Refused(f"{old.address} is held by edge {old.holder}")
     return replace(old, placed=True)
 
 
-def release(old: Lease, edge: Edge, now: float) -> Lease | Refused:
+def release(old: Lease, edge: LeaseEdge, now: float) -> Lease | Refused:
     """The holder gives it up; anybody may have it at once."""
     if (old.holder, old.boot) != (edge.id, edge.boot):
         return Refused(f"{old.address} is held by edge {old.holder}")
@@ -116,7 +116,7 @@ def _over(lease: Lease, now: float) -> bool:
     return lease.expires_at + SKEW <= now
 
 
-def _next(address: str, old: Lease | None, edge: Edge, now: float, placed: bool) -> Lease:
+def _next(address: str, old: Lease | None, edge: LeaseEdge, now: float, placed: bool) -> Lease:
     """Epochs never go back, even if the table is made anew: they are at least Unix time."""
     epoch = max(old.epoch + 1 if old is not None else 0, int(now))
     exclusive_at = max(now, old.expires_at + SKEW, old.exclusive_at) if old is not None else now

@@ -13,7 +13,7 @@ _MINUTE = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CallLimits:
     """None stands for no limit. Prefixes are of E.164 numbers, or of what is dialled; money is in the unit of the rate
     table; a call past ``max_call_seconds`` is ended."""
 
@@ -26,12 +26,12 @@ class Limits:
     allowed_prefixes: tuple[str, ...] | None = None
     blocked_prefixes: tuple[str, ...] | None = None
 
-    def otherwise(self, others: Limits) -> Limits:
+    def otherwise(self, others: CallLimits) -> CallLimits:
         """With those of ``others`` where there is none."""
-        return Limits(
+        return CallLimits(
             *(
                 getattr(others, field.name) if getattr(self, field.name) is None else getattr(self, field.name)
-                for field in fields(Limits)
+                for field in fields(CallLimits)
             )
         )
 
@@ -59,18 +59,18 @@ def longest(prefixes: Iterable[str], number: str) -> int:
     return max((len(prefix) for prefix in prefixes if number.startswith(prefix)), default=-1)
 
 
-NONE = Limits()
+NONE = CallLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class NumberRate:
     """What a minute costs of calls to numbers that begin with ``prefix``; seconds count."""
 
     prefix: str
     per_minute: float
 
 
-def rate_of(number: str, rates: Sequence[Rate]) -> float:
+def rate_of(number: str, rates: Sequence[NumberRate]) -> float:
     """The rate of the longest prefix; what no prefix fits costs nothing."""
     fitting = [rate for rate in rates if number and number.startswith(rate.prefix)]
     return max(fitting, key=lambda rate: len(rate.prefix)).per_minute if fitting else 0.0
@@ -119,7 +119,7 @@ class Used:
     spent: float
 
 
-def admit(limits: Limits, used: Used, call: str, now: float, day: str) -> Count | str:
+def admit(limits: CallLimits, used: Used, call: str, now: float, day: str) -> Count | str:
     """This Region's count with one call more, or which limit that would break. A call that has a slot is admitted
     already, and counts no more."""
     minute = int(now) // _MINUTE
@@ -140,7 +140,7 @@ def admit(limits: Limits, used: Used, call: str, now: float, day: str) -> Count 
     return replace(own, in_minute=own.in_minute + 1, in_day=own.in_day + 1)
 
 
-def money_lasts_until(limits: Limits, used: Used, now: float) -> float:
+def money_lasts_until(limits: CallLimits, used: Used, now: float) -> float:
     """When the calls that are under way will have used up the day's money, if none begins or ends."""
     burning = [slot for slot in used.slots if slot.answered and slot.rate and slot.expires > now]
     if limits.daily_spend is None or not burning:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from lambdas.contract import ProviderLeg, Reject, Route, Server, Target
 from lambdas.decisions.numbers import Number, read, write
-from lambdas.decisions.provider import Settings, Way
+from lambdas.decisions.provider import TenantSettings, Way
 from lambdas.decisions.uris import sip_uri
-from lambdas.decisions.values import Account
+from lambdas.decisions.values import StoredAccount
 
 _MOST_WAYS = 4  # providers that one call tries
 
@@ -22,7 +22,7 @@ class Choice:
     providers: tuple[str, ...]
 
 
-def choose(user: str, named: tuple[str, ...], settings: Settings) -> Choice | Reject | None:
+def choose(user: str, named: tuple[str, ...], settings: TenantSettings) -> Choice | Reject | None:
     """Where the number ``user`` goes, ``named`` being the providers that were chosen for it; None if it is no number,
     or no route leads anywhere."""
     number = read(user, settings.country)
@@ -42,13 +42,13 @@ def choose(user: str, named: tuple[str, ...], settings: Settings) -> Choice | Re
     return Choice(number, best.providers) if best is not None and best.providers else None
 
 
-def nowhere(user: str, settings: Settings) -> Reject:
+def nowhere(user: str, settings: TenantSettings) -> Reject:
     """Neither an account nor a number that a route leads to."""
     isnt = "no outbound route for this number" if read(user, settings.country) is not None else "no such account"
     return Reject(status=404, reason=f"Not Found: {isnt}")
 
 
-def through(choice: Choice, ways: Sequence[Way], account: Account) -> Route | Reject:
+def through(choice: Choice, ways: Sequence[Way], account: StoredAccount) -> Route | Reject:
     """To the first of ``ways``, and on failure to the next ones."""
     usable = [way for way in ways if way.provider.enabled and way.provider.tenant == account.tenant]
     if not usable:
@@ -66,7 +66,7 @@ def directly(uri: str, caller: str, address: str) -> Target:
     return Target(uri=uri, flow=(address, 5060, server.transport, "", 0, 0), binding="", provider=leg)
 
 
-def _target(way: Way, number: Number, account: Account) -> Target:
+def _target(way: Way, number: Number, account: StoredAccount) -> Target:
     provider = way.provider
     port = f":{provider.port}" if provider.port and not provider.outbound_proxy else ""
     transport = "" if provider.transport == "udp" else f";transport={provider.transport}"

@@ -8,7 +8,7 @@ from typing import Literal
 
 from lambdas.contract import ProviderAccount, Secret, Server
 from lambdas.decisions.abuse import DEFAULT, Rules
-from lambdas.decisions.limits import NONE, Limits, Rate
+from lambdas.decisions.limits import NONE, CallLimits, NumberRate
 from lambdas.decisions.uris import hostport
 
 NumberFormat = Literal["e164", "digits", "national", "dialled"]
@@ -16,7 +16,7 @@ CallerIdIn = Literal["from", "p-asserted-identity", "p-preferred-identity", "rem
 
 
 @dataclass(frozen=True, slots=True)
-class Provider:
+class StoredProvider:
     """An account with a provider, its password in the clear. ``id`` is ``tenant/name``."""
 
     id: str
@@ -91,14 +91,14 @@ class Way:
     """A provider and the place that calls to it leave from: ``address``, by its ``ports``. ``routes`` is the
     registrar's Service-Route."""
 
-    provider: Provider
+    provider: StoredProvider
     address: str
     ports: Mapping[str, int]
     routes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class OutboundRoute:
+class StoredRoute:
     """Numbers that begin with ``prefix`` (E.164, or as dialled) go to the first of ``providers`` that takes them."""
 
     prefix: str
@@ -106,7 +106,7 @@ class OutboundRoute:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class TenantSettings:
     """A tenant's. ``country`` is an ISO 3166 code or ""; ``emergency`` names the providers for emergency calls,
     ``plan`` the dial plan of calls by its accounts ("" for none); ``script_hosts`` are those that its scripts may ask.
     ``limits`` are those of all its accounts together, ``account_limits`` each one's that has none of its own;
@@ -115,12 +115,12 @@ class Settings:
 
     country: str = ""
     emergency: tuple[str, ...] = ()
-    routes: tuple[OutboundRoute, ...] = ()
+    routes: tuple[StoredRoute, ...] = ()
     plan: str = ""
     script_hosts: frozenset[str] = frozenset()
-    limits: Limits = NONE
-    account_limits: Limits = NONE
-    rates: tuple[Rate, ...] = ()
+    limits: CallLimits = NONE
+    account_limits: CallLimits = NONE
+    rates: tuple[NumberRate, ...] = ()
     suspended: str = ""
     tenant: str = ""
     rules: Rules = DEFAULT

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from lambdas.contract import MOST_CONTACTS, Accept, ContactField, Order, RegisterQuestion, refusal, wanted
 from lambdas.decisions.digest import refuse
-from lambdas.decisions.values import Account, Outcome, Put, StoredBinding, newest, present, remove, written
+from lambdas.decisions.values import (
+    Put,
+    RegisterOutcome,
+    StoredAccount,
+    StoredBinding,
+    newest,
+    present,
+    remove,
+    written,
+)
 
 _MOST_ITEMS = 50  # of one AOR, tombstones included, past which removals of what isn't there leave no mark
 
@@ -24,15 +33,15 @@ class Expiries:
 class RegisterFacts:
     """``account`` is the one that the credentials name; ``bindings`` are all items of the AOR."""
 
-    account: Account | None
+    account: StoredAccount | None
     bindings: tuple[StoredBinding, ...]
 
 
-def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, expiries: Expiries) -> Outcome:
+def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, expiries: Expiries) -> RegisterOutcome:
     """All of the REGISTER takes effect, or none of it (§10.3 step 7)."""
     refused = refuse(question.credentials, "REGISTER", facts.account, question.aor)
     if refused is not None:
-        return Outcome(refused)
+        return RegisterOutcome(refused)
     current = newest(facts.bindings)
     there = [item.key for item in present(facts.bindings, now)]
     contacts = {contact.key: contact for contact in question.contacts}
@@ -43,7 +52,7 @@ def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, expirie
     known = {key: Order(item.call_id, item.cseq) for key, item in current.items()}
     rejected = refusal(Order(question.call_id, question.cseq), asked, known, there, _most(facts.account))
     if rejected is not None:
-        return Outcome(rejected)
+        return RegisterOutcome(rejected)
     puts: list[Put] = []
     for key, seconds in asked.items():
         if seconds != 0:
@@ -57,7 +66,7 @@ def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, expirie
             )
     after = present(written(facts.bindings, puts), now)
     grant = facts.account.grant if question.grants and facts.account is not None else None
-    return Outcome(Accept(bindings=[item.as_binding(now) for item in after], grant=grant), tuple(puts))
+    return RegisterOutcome(Accept(bindings=[item.as_binding(now) for item in after], grant=grant), tuple(puts))
 
 
 def crowd(
@@ -78,7 +87,7 @@ def crowd(
     return tuple(remove(item, f"{question.request}-", now) for item in mine)
 
 
-def _most(account: Account | None) -> int:
+def _most(account: StoredAccount | None) -> int:
     own = account.limits.registrations if account is not None else None
     return MOST_CONTACTS if own is None else min(MOST_CONTACTS, own)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from lambdas.contract import MOST_CONTACTS, BindingReport
-from lambdas.decisions.values import Account, Put, StoredBinding, present, remove
+from lambdas.decisions.values import Put, StoredAccount, StoredBinding, present, remove
 
 
 def decide(
-    report: BindingReport, account: Account | None, bindings: tuple[StoredBinding, ...], now: float
+    report: BindingReport, account: StoredAccount | None, bindings: tuple[StoredBinding, ...], now: float
 ) -> list[Put]:
     """``bindings`` are all items of the AOR. Whatever was registered after the report counts for more than it."""
     others = [item for item in bindings if item.key == report.key and item.address != report.flow[0]]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from lambdas.contract import Decision, LocateQuestion, Reject, Route, Target, q_delays
-from lambdas.decisions.provider import Provider
-from lambdas.decisions.values import Account, StoredBinding, present
+from lambdas.decisions.provider import StoredProvider
+from lambdas.decisions.values import StoredAccount, StoredBinding, present
 
 
 def decide(
-    account: Account, called: Account | None, bindings: tuple[StoredBinding, ...], now: float, calls: bool = True
+    account: StoredAccount,
+    called: StoredAccount | None,
+    bindings: tuple[StoredBinding, ...],
+    now: float,
+    calls: bool = True,
 ) -> Decision:
     """From ``account`` to all ``bindings`` of an account of the same tenant. What another tenant has looks like what
     nobody has. ``calls``: it is a call, which may disturb."""
@@ -28,7 +32,7 @@ def locate(question: LocateQuestion, bindings: tuple[StoredBinding, ...], now: f
     return Route(targets=targets[:1]) if targets else Reject(status=430)
 
 
-def incoming(provider: Provider | None, bindings: dict[str, tuple[StoredBinding, ...]], now: float) -> Decision:
+def incoming(provider: StoredProvider | None, bindings: dict[str, tuple[StoredBinding, ...]], now: float) -> Decision:
     """A request from a provider: a call to all phones of the accounts that the provider account names, a message
     waiting to those that it names for that. ``bindings`` are those of these accounts."""
     if provider is None or not provider.enabled:
@@ -39,7 +43,7 @@ def incoming(provider: Provider | None, bindings: dict[str, tuple[StoredBinding,
     return Route(targets=targets, tenant=provider.tenant, transfers=provider.transfers)
 
 
-def called_by(provider: Provider, method: str) -> tuple[str, ...]:
+def called_by(provider: StoredProvider, method: str) -> tuple[str, ...]:
     """The accounts that a request from ``provider`` is for."""
     return provider.message_waiting or provider.incoming if method == "NOTIFY" else provider.incoming
 

@@ -17,15 +17,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from lambdas.decisions.uris import SIP_URI, is_aor, is_user
 
 Outcome = Literal["busy", "no-answer", "unreachable", "declined", "failed"]
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 MOST_RULES = 100
 MOST_SCRIPT = 64_000
 MOST_PATTERNS = 5_000  # in a plan: all may have to be looked at in one call
 
 
-class _Part(BaseModel):
+class _PlanPart(BaseModel):
     # Most processes read no plan: the validators are built when the first one is read.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -75,18 +75,18 @@ def _clock(text: str) -> str:
 
 Pattern = Annotated[str, AfterValidator(_pattern), Field(max_length=100, examples=["+4420*"])]
 Patterns = Annotated[list[Pattern], Field(max_length=100)]
-Clock = Annotated[str, AfterValidator(_clock), Field(pattern=r"^\d\d:\d\d$", examples=["09:00"])]
+ClockText = Annotated[str, AfterValidator(_clock), Field(pattern=r"^\d\d:\d\d$", examples=["09:00"])]
 
 
-class Hours(_Part):
+class Hours(_PlanPart):
     """A part of certain days; ``until`` may be earlier than ``since``, and then is the next day's."""
 
-    days: list[Day] = list(DAYS)
-    since: Clock = "00:00"
-    until: Clock = "24:00"
+    days: list[Weekday] = list(DAYS)
+    since: ClockText = "00:00"
+    until: ClockText = "24:00"
 
 
-class When(_Part):
+class When(_PlanPart):
     """All conditions given have to hold; of a list any one."""
 
     direction: Literal["incoming", "outgoing"] | None = None
@@ -108,7 +108,7 @@ _Destination = Annotated[str, AfterValidator(_destination), Field(max_length=320
 _Duration = Annotated[int, Field(ge=0, le=86_400, description="Seconds after which we end the call; 0 for never.")]
 
 
-class Leg(_Part):
+class Leg(_PlanPart):
     """Somebody to ring: an account, a number by way of providers (the tenant's routes if none is named), a SIP address
     elsewhere, or a group of the plan. With ``enum`` the number is looked up under that zone first (RFC 6116), and
     called at the SIP address that it has there."""
@@ -139,7 +139,7 @@ class Leg(_Part):
         return self
 
 
-class Ring(_Part):
+class Ring(_PlanPart):
     """Ring all ``legs`` at once, or one after the other (``in_turn``), for ``timeout`` seconds (0: as long as they
     ring). ``early_media``: what they play before they answer is passed on, or the caller hears ringing instead."""
 
@@ -149,12 +149,12 @@ class Ring(_Part):
     early_media: Literal["pass", "ringing"] = "pass"
 
 
-class Refuse(_Part):
+class Refuse(_PlanPart):
     status: Annotated[int, Field(ge=400, le=699)] = 603
     reason: Annotated[str, Field(max_length=100, pattern=r"^[\x20-\x7e]*$")] = ""
 
 
-class Action(_Part):
+class RuleAction(_PlanPart):
     """One of ring, forward, reject, redirect and as_dialled, or changes for what follows."""
 
     ring: Ring | None = None
@@ -180,13 +180,13 @@ class Action(_Part):
         return not changes and all(action is None for action in self._actions())
 
     @model_validator(mode="after")
-    def _one_action(self) -> Action:
+    def _one_action(self) -> RuleAction:
         if sum(action is not None for action in self._actions()) > 1:
             raise ValueError("a rule has one of ring, forward, reject, redirect and as_dialled")
         return self
 
 
-class Rule(Action):
+class Rule(RuleAction):
     """``name`` is for people."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -202,7 +202,7 @@ class Rule(Action):
         return self
 
 
-class ScriptAction(Action):
+class ScriptAction(RuleAction):
     """What a script returns is a list of these. ``after``: only if what was before has failed so. ``part_of``: only
     with the action of that number in the list, counted from 0. ``again``: the function to ask then."""
 
@@ -211,7 +211,7 @@ class ScriptAction(Action):
     again: Annotated[str, Field(max_length=100)] = ""
 
 
-class Example(_Part):
+class Example(_PlanPart):
     """A call, and what the plan is to do with it: it isn't published if it does something else. ``rings`` are the legs'
     accounts, numbers and addresses, in order; ``status`` is the refusal at the end, 0 for none. For scripts: ``store``
     is what is stored, ``pages`` are the texts at URLs, ``enum`` the addresses of numbers; with ``outcomes``, the
@@ -233,7 +233,7 @@ class Example(_Part):
     status: int | None = None
 
 
-class Plan(_Part):
+class Plan(_PlanPart):
     """Either ``rules`` or a ``script``. ``holidays`` are days of the ``time_zone``; ``lists`` are patterns of callers
     by name, ``groups`` whom to ring together."""
 
@@ -262,7 +262,7 @@ class Plan(_Part):
             raise ValueError("a group has no groups in it")
         return self
 
-    def check_groups(self, name: str, action: Action) -> None:
+    def check_groups(self, name: str, action: RuleAction) -> None:
         """Raises ValueError if ``action`` rings a group that the plan doesn't have."""
         for leg in action.ring.legs if action.ring is not None else ():
             if leg.group is not None and leg.group not in self.groups:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lambdas.contract import Binding, BindingChange, ContactBinding, Decision, Grant, binding_id
-from lambdas.decisions.limits import NONE, Limits
+from lambdas.decisions.limits import NONE, CallLimits
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class StoredAccount:
     """``aor`` is ``username@domain`` with the canonical domain, which is the realm. The HA1 values are lower-case
     hexadecimal (RFC 7616 §3.4.2); the password itself is kept nowhere. ``version`` is the time of its last change in
     milliseconds. One that is ``suspended`` (why) isn't ``enabled`` either."""
@@ -25,7 +25,7 @@ class Account:
     plan: str = ""
     do_not_disturb: bool = False
     suspended: str = ""
-    limits: Limits = NONE
+    limits: CallLimits = NONE
 
     @property
     def grant(self) -> Grant:
@@ -107,7 +107,7 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RegisterOutcome:
     """A decision that holds once ``puts`` are written, all or none."""
 
     decision: Decision

@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from lambdas.contract import OUTCOMES
 from lambdas.decisions.clock import Clock, clock_of, minutes
 from lambdas.decisions.rules import (
-    Action,
     Example,
     Hours,
     Leg,
@@ -17,6 +16,7 @@ from lambdas.decisions.rules import (
     Plan,
     Refuse,
     Ring,
+    RuleAction,
     ScriptAction,
     When,
 )
@@ -25,7 +25,7 @@ _DAY = 24 * 60  # minutes
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class DialledCall:
     """``caller`` and ``called`` as the request has them, a number or an AOR; ``at`` is Unix time. ``registered`` and
     ``disturbing`` tell whether an account has a phone, and doesn't want to be disturbed. ``outcomes`` are the statuses
     of what has been tried already."""
@@ -102,7 +102,7 @@ class Verdict:
         return self.steps[-1].forward if self.steps else ""
 
 
-def evaluate(plan: Plan, call: Call, explain: bool = False) -> Verdict:
+def evaluate(plan: Plan, call: DialledCall, explain: bool = False) -> Verdict:
     """Read the rules from the top. ``explain``: say of each why it fired or didn't."""
     steps: list[Step] = []
     fired: list[tuple[str, str]] = []
@@ -122,7 +122,7 @@ def evaluate(plan: Plan, call: Call, explain: bool = False) -> Verdict:
     return Verdict(tuple(steps), reads.inputs(), tuple(fired))
 
 
-def follow(plan: Plan, actions: Iterable[ScriptAction], call: Call) -> tuple[Step, ...]:
+def follow(plan: Plan, actions: Iterable[ScriptAction], call: DialledCall) -> tuple[Step, ...]:
     """What a script has returned. Each action's changes are its own. Raises ValueError."""
     steps: list[Step] = []
     begins: list[int] = []  # the first step of each action
@@ -163,8 +163,8 @@ def failures(plan: Plan, judge: Callable[[Example], Verdict] | None = None) -> l
     return found
 
 
-def call_of(example: Example) -> Call:
-    return Call(
+def call_of(example: Example) -> DialledCall:
+    return DialledCall(
         direction=example.direction,
         caller=example.caller,
         called=example.called,
@@ -175,7 +175,7 @@ def call_of(example: Example) -> Call:
     )
 
 
-def tried(call: Call, outcomes: tuple[int, ...]) -> Call:
+def tried(call: DialledCall, outcomes: tuple[int, ...]) -> DialledCall:
     """``call`` after what was tried had these ``outcomes``."""
     return replace(call, outcomes=outcomes)
 
@@ -187,7 +187,7 @@ def _statuses(after: list[Outcome]) -> tuple[int, ...]:
     return tuple(status for outcome in after for status in OUTCOMES[outcome])
 
 
-def _changed(before: Step, action: Action) -> Step:
+def _changed(before: Step, action: RuleAction) -> Step:
     return replace(
         before,
         called=action.prefix + before.called[action.strip :],
@@ -196,7 +196,7 @@ def _changed(before: Step, action: Action) -> Step:
     )
 
 
-def _steps(action: Action, plan: Plan, changes: Step, index: int) -> list[Step]:
+def _steps(action: RuleAction, plan: Plan, changes: Step, index: int) -> list[Step]:
     """The steps of an action, the first of which will be number ``index``."""
     if action.ring is not None:
         return _rung(action.ring, plan, changes, index)
@@ -228,7 +228,7 @@ def _members(leg: Leg, plan: Plan) -> list[Leg]:
     ]
 
 
-def _why_not(when: When, plan: Plan, call: Call, called: str, tried: bool, reads: _Reads) -> str:
+def _why_not(when: When, plan: Plan, call: DialledCall, called: str, tried: bool, reads: _Reads) -> str:
     """The first condition that doesn't hold; "" if all do."""
     if when.direction is not None and when.direction != call.direction:
         return f"the call is {call.direction}"
@@ -253,7 +253,7 @@ def _why_not(when: When, plan: Plan, call: Call, called: str, tried: bool, reads
     return _accounts_why_not(when, call, reads)
 
 
-def _accounts_why_not(when: When, call: Call, reads: _Reads) -> str:
+def _accounts_why_not(when: When, call: DialledCall, reads: _Reads) -> str:
     if when.registered is not None or when.not_registered is not None or when.do_not_disturb is not None:
         reads.volatile = True
     if when.registered is not None and not call.registered(when.registered):

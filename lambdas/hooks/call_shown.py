@@ -6,12 +6,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from lambdas.repositories.calls import Call as StoredCall
+from lambdas.repositories.calls import StoredCall as StoredCall
 
 Time = Annotated[float, Field(description="Unix time in seconds.")]
 
 
-class Leg(BaseModel):
+class ShownLeg(BaseModel):
     to: Annotated[str, Field(description="The account, or the URI at the provider.")]
     provider: str
     edge: Annotated[str, Field(description="The edge address that it left from.")]
@@ -40,7 +40,7 @@ class Call(BaseModel):
     ]
     user_agents: Annotated[tuple[str, str], Field(description="The caller's and the called phone's.")]
     codecs: Annotated[list[str], Field(description="As answered, by medium, like `audio PCMA/8000`.")]
-    legs: Annotated[list[Leg], Field(description="Who was tried; first whoever answered.")]
+    legs: Annotated[list[ShownLeg], Field(description="Who was tried; first whoever answered.")]
 
 
 def shown(call: StoredCall) -> Call:
@@ -62,7 +62,7 @@ def shown(call: StoredCall) -> Call:
         user_agents=call.user_agents,
         codecs=list(call.codecs),
         legs=[
-            Leg(to=leg.to, provider=_name(leg.provider), edge=leg.address, number=leg.number, status=leg.status)
+            ShownLeg(to=leg.to, provider=_name(leg.provider), edge=leg.address, number=leg.number, status=leg.status)
             for leg in call.legs
         ],
     )

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from lambdas.lookups.errors import MailError, OutsideError
 from lambdas.lookups.lookups import Lookups
 from lambdas.lookups.outside import Outside
-from lambdas.repositories.events import Event
-from lambdas.repositories.hooks import AT_ONCE, Hook, Notice, read
+from lambdas.repositories.events import StoredEvent
+from lambdas.repositories.hooks import AT_ONCE, Notice, StoredHook, read
 from lambdas.repositories.tables import Tables
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Delivery:
                 return False
             who = f"webhook {notice.hook}" if notice.hook else notice.to
             text = f"{who} has not taken {notice.kind} {notice.id}: {error}"
-            self._tables.events.add(notice.tenant, Event("hook", time.time(), text, notice.hook))
+            self._tables.events.add(notice.tenant, StoredEvent("hook", time.time(), text, notice.hook))
         return True
 
     def _deliver(self, notice: Notice) -> None:
@@ -132,7 +132,7 @@ def check(url: str, outside: Outside) -> str:
     return host
 
 
-def signed(hook: Hook, name: str, stamp: int, body: bytes) -> dict[str, str]:
+def signed(hook: StoredHook, name: str, stamp: int, body: bytes) -> dict[str, str]:
     """The header fields. The secret is ``whsec_`` and base64."""
     key = base64.b64decode(hook.secret.removeprefix("whsec_"))
     digest = hmac.new(key, f"{name}.{stamp}.".encode() + body, hashlib.sha256).digest()

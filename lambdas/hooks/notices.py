@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 _KNOWN, _MOST_KNOWN = 5.0, 10_000  # seconds and tenants for which it is remembered who wants to hear of what
 
-Kind = Literal[
+NoticeKind = Literal[
     "call.started", "call.answered", "call.failed", "call.ended", "registration.changed", "suspension.changed"
 ]
 
@@ -33,7 +33,7 @@ class Notices:
         self._hooks = hooks
         self._known: dict[str, tuple[float, Mapping[str, list[str]]]] = {}
 
-    def tell(self, tenant: str, kind: Kind, of: str, at: float, data: Callable[[], Data]) -> None:
+    def tell(self, tenant: str, kind: NoticeKind, of: str, at: float, data: Callable[[], Data]) -> None:
         """``of`` tells this happening from others of its kind; ``data`` is asked only where somebody wants to hear of
         it. Raises NotTold."""
         wanting = self._wanting(tenant).get(kind, ()) if self._hooks.available and tenant else ()
@@ -72,7 +72,7 @@ class Notices:
 
     def call(self, report: CallAnswered | CallFailed | CallEnded, data: Callable[[], Data]) -> None:
         """What was reported of a call; ``data`` is its record. Raises NotTold."""
-        kind: Kind
+        kind: NoticeKind
         match report:
             case CallAnswered():
                 kind, at = "call.answered", report.answered

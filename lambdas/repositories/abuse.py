@@ -16,14 +16,14 @@ _THEN = " "  # between the two parts of a cursor, the first of which has none
 _REGION = AbuseItem.Meta.region
 
 
-Kind = Literal["account", "source", "premium"]
+AttemptKind = Literal["account", "source", "premium"]
 
 
 @dataclass(frozen=True, slots=True)
-class Attempts:
+class CountedAttempts:
     """How often, in the stretch of time that began ``at``, and with which others."""
 
-    kind: Kind
+    kind: AttemptKind
     name: str
     at: int
     times: int
@@ -60,15 +60,15 @@ class Abuse:
         return times, sorted(prefixes)
 
     def of(
-        self, day: str, limit: int, after: str | None, kind: Kind | None = None, name: str = ""
-    ) -> tuple[list[Attempts], str | None]:
+        self, day: str, limit: int, after: str | None, kind: AttemptKind | None = None, name: str = ""
+    ) -> tuple[list[CountedAttempts], str | None]:
         """Those of one day (YYYY-MM-DD, UTC), by time, and where to go on; of one ``kind`` and ``name``, or all."""
         which = f"abuse#{day}"
         sk, _, pk = (after or "").partition(_THEN)
         if after and not (sk and pk.startswith("abuse#")):
             return [], None  # a cursor of another list
         start = {"account": {"S": which}, "sk": {"S": sk}, "pk": {"S": pk}} if after else None
-        found: list[Attempts] = []
+        found: list[CountedAttempts] = []
         last = after
         for item in AbuseItem.by_day.query(which, last_evaluated_key=start):
             _, its_kind, its_name = item.pk.split("#", 2)
@@ -77,7 +77,9 @@ class Abuse:
             if len(found) == limit:
                 return found, last
             others = sorted(item.others or ())
-            found.append(Attempts(cast(Kind, its_kind), its_name, int(item.sk[:10]), int(item.times or 0), others))
+            found.append(
+                CountedAttempts(cast(AttemptKind, its_kind), its_name, int(item.sk[:10]), int(item.times or 0), others)
+            )
             last = f"{item.sk}{_THEN}{item.pk}"
         return found, None
 

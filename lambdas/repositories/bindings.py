@@ -11,7 +11,7 @@ from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
 from lambdas.decisions.values import Put, StoredBinding
-from lambdas.repositories.feed import Conflict, Feed
+from lambdas.repositories.feed import Feed, FeedConflict
 from lambdas.repositories.models import BindingItem
 from lambdas.repositories.transactions import Write, conditional
 
@@ -71,7 +71,7 @@ class Bindings:
         writes: list[Write] = [_save(put) for put in puts]
         try:
             feed.append(change, now, writes)
-        except Conflict:
+        except FeedConflict:
             return False
         return True
 

@@ -7,12 +7,12 @@ import time
 
 from lambdas.contract import CallName, CallOutline
 
-Key = tuple[str, str]
+CallKey = tuple[str, str]
 ANSWERED, ENDED, FAILED, OPEN = "answered", "ended", "failed", "open"
 """In the order in which a query gives them."""
 
 
-def key_of(call: CallName, what: str) -> Key:
+def key_of(call: CallName, what: str) -> CallKey:
     """Of one of the call's items."""
     return partition(call.tenant, call.started), sort(call.started, call.call, what)
 

@@ -12,21 +12,21 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from lambdas.contract import CallAnswered, CallEnded, CallFailed, Leg
+from lambdas.contract import CallAnswered, CallEnded, CallFailed, TriedLeg
 from lambdas.repositories.call_keys import ANSWERED, ENDED, FAILED, OPEN, attempt_of, key_of, partition, sort
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.open_calls import OpenCalls
 from lambdas.repositories.transactions import conditional
-from lambdas.repositories.usage import Usage
+from lambdas.repositories.usage import UsageTable
 
 KEEP = 400 * 86_400  # seconds that a call's items are kept
 _ENDS_AT_ONCE = 50
 _MOST_LOOKED_AT = 20_000  # calls in one request, which has its time
-_LEGS = TypeAdapter(list[Leg])
+_LEGS = TypeAdapter(list[TriedLeg])
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class StoredCall:
     """Times are Unix time in seconds. ``answered`` is None if nobody took it; ``ended`` while nobody has seen the end,
     which may be for ever: the edge that would have reported it may have died. ``status`` is the final response's. Of
     ``edges``, ``providers`` and ``user_agents`` the caller's side is first."""
@@ -47,7 +47,7 @@ class Call:
     providers: tuple[str, str]
     user_agents: tuple[str, str]
     codecs: tuple[str, ...]
-    legs: tuple[Leg, ...]
+    legs: tuple[TriedLeg, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Calls:
     """Writes are idempotent: a report that comes twice changes nothing. Each gives the scopes whose use has changed.
     ``open`` are the calls that nobody has seen end."""
 
-    def __init__(self, usage: Usage) -> None:
+    def __init__(self, usage: UsageTable) -> None:
         self._usage = usage
         self.open = OpenCalls()
 
@@ -172,7 +172,7 @@ class Calls:
 
     def of(
         self, tenant: str, day: datetime.date, limit: int, after: str | None = None, wanted: Wanted | None = None
-    ) -> tuple[list[Call], str | None]:
+    ) -> tuple[list[StoredCall], str | None]:
         """A tenant's calls that were started on ``day`` (UTC), oldest first, and where to go on. Where few of many are
         wanted there may be fewer than ``limit``, and more to come."""
         wanted = wanted or Wanted()
@@ -187,7 +187,7 @@ class Calls:
             pairs = self._with_ends(item for item in items if wanted.fits(item))
         else:
             pairs = _merged(iter(CallItem.query(pk, place, page_size=2 * limit + 1 if wanted.all else None)))
-        found: list[Call] = []
+        found: list[StoredCall] = []
         last = after
         for looked_at, (item, ended) in enumerate(pairs):
             if len(found) == limit or looked_at == _MOST_LOOKED_AT:
@@ -197,7 +197,7 @@ class Calls:
                 found.append(_call(item, ended))
         return found, None
 
-    def one(self, tenant: str, started: int, call: str) -> Call | None:
+    def one(self, tenant: str, started: int, call: str) -> StoredCall | None:
         """A call by its name, as it is just now."""
         place = CallItem.sk.startswith(f"{started:010d}#{call}#")
         items = CallItem.query(partition(tenant, started), place, consistent_read=True)
@@ -235,9 +235,9 @@ def _sorts_of(day: datetime.date) -> tuple[str, str]:
     return f"{midnight:010d}", f"{midnight + 86_400:010d}"
 
 
-def _call(item: CallItem, end: CallItem | None) -> Call:
+def _call(item: CallItem, end: CallItem | None) -> StoredCall:
     last = end or item
-    return Call(
+    return StoredCall(
         id=item.call,
         call_id=item.call_id,
         caller=item.caller,

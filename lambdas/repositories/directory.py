@@ -18,10 +18,10 @@ from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
 from lambdas.decisions.abuse import Rules
-from lambdas.decisions.limits import Limits, Rate
-from lambdas.decisions.provider import OutboundRoute, Settings
-from lambdas.decisions.values import Account
-from lambdas.repositories.feed import Conflict, Feed
+from lambdas.decisions.limits import CallLimits, NumberRate
+from lambdas.decisions.provider import StoredRoute, TenantSettings
+from lambdas.decisions.values import StoredAccount
+from lambdas.repositories.feed import Feed, FeedConflict
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import (
     AccountItem,
@@ -207,7 +207,7 @@ class Directory:
         """Write, and let every edge know. Raises Missing if a condition of ``write`` fails."""
         try:
             self.feed.append(change, now, [write])
-        except Conflict as error:
+        except FeedConflict as error:
             raise Missing from error
 
     def _write(self, item: DomainItem, added: list[str], dropped: list[str] | tuple[()], condition: Condition) -> None:
@@ -248,11 +248,11 @@ class Directory:
 
     # What decisions need
 
-    def account(self, aor: str) -> Account | None:
+    def account(self, aor: str) -> StoredAccount | None:
         item = self.get(AccountItem, aor)
         if item is None:
             return None
-        return Account(
+        return StoredAccount(
             aor=item.aor,
             tenant=item.tenant,
             ha1_md5=item.ha1_md5,
@@ -266,24 +266,24 @@ class Directory:
             limits=limits_of(item.limits),
         )
 
-    def member(self, aor: str) -> tuple[Account | None, Settings]:
+    def member(self, aor: str) -> tuple[StoredAccount | None, TenantSettings]:
         """An account with all that holds for it, and its tenant's settings."""
         account = self.account(aor)
         if account is None:
-            return None, Settings()
+            return None, TenantSettings()
         settings = self.settings(account.tenant)
         suspended = account.suspended or settings.suspended
         limits = account.limits.otherwise(settings.account_limits)
         enabled = account.enabled and not suspended
         return replace(account, limits=limits, suspended=suspended, enabled=enabled), settings
 
-    def settings(self, tenant: str) -> Settings:
+    def settings(self, tenant: str) -> TenantSettings:
         """How a tenant's calls go out."""
         item = self.get(TenantItem, tenant)
         if item is None:
-            return Settings(tenant=tenant)
-        routes = [OutboundRoute(route["prefix"], tuple(route["providers"])) for route in item.outbound_routes]
-        return Settings(
+            return TenantSettings(tenant=tenant)
+        routes = [StoredRoute(route["prefix"], tuple(route["providers"])) for route in item.outbound_routes]
+        return TenantSettings(
             item.country,
             tuple(item.emergency_providers),
             tuple(routes),
@@ -291,7 +291,7 @@ class Directory:
             frozenset(item.script_hosts),
             limits_of(item.limits),
             limits_of(item.account_limits),
-            tuple(Rate(rate["prefix"], rate["per_minute"]) for rate in item.rates),
+            tuple(NumberRate(rate["prefix"], rate["per_minute"]) for rate in item.rates),
             item.suspended,
             tenant,
             Rules(**_values(item.suspension_rules)),
@@ -310,9 +310,9 @@ class Directory:
         return base64.b64decode(secret)
 
 
-def limits_of(stored: dict[str, Any]) -> Limits:
-    """Limits as they are stored."""
-    return Limits(**_values(stored))
+def limits_of(stored: dict[str, Any]) -> CallLimits:
+    """CallLimits as they are stored."""
+    return CallLimits(**_values(stored))
 
 
 def _values(stored: dict[str, Any]) -> dict[str, Any]:

@@ -13,15 +13,15 @@ from lambdas.repositories.call_models import EventItem
 KEEP = 30 * 86_400
 _LONGEST = 12_000  # characters
 
-Kind = Literal["plan", "audit", "abuse", "hook"]
+EventKind = Literal["plan", "audit", "abuse", "hook"]
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StoredEvent:
     """``kind`` says what ``about`` is: of "plan" the dial plan's name, of "audit" the API key, of
     "abuse" who is suspended or banned. ``at`` is Unix time."""
 
-    kind: Kind
+    kind: EventKind
     at: float
     text: str
     about: str = ""
@@ -31,7 +31,7 @@ class Event:
 class Events:
     """Appends, and reads by day."""
 
-    def add(self, tenant: str, event: Event) -> None:
+    def add(self, tenant: str, event: StoredEvent) -> None:
         EventItem(
             _partition(tenant, time.strftime("%Y-%m-%d", time.gmtime(event.at))),
             f"{round(event.at * 1000):013d}#{secrets.token_hex(4)}",
@@ -49,10 +49,10 @@ class Events:
         day: str,
         limit: int,
         after: str | None,
-        kind: Kind | None = None,
+        kind: EventKind | None = None,
         about: str = "",
         since: float | None = None,
-    ) -> tuple[list[Event], str | None]:
+    ) -> tuple[list[StoredEvent], str | None]:
         """A tenant's events of ``day`` (YYYY-MM-DD, UTC), oldest first, and where to go on; of one ``kind`` and about
         one thing, or all."""
         begin = f"{round((since or 0) * 1000):013d}"
@@ -61,7 +61,8 @@ class Events:
         left = (item for item in query if item.sk != after and kind in (None, item.kind) and about in ("", item.about))
         found = list(itertools.islice(left, limit + 1))
         events = [
-            Event(cast(Kind, item.kind), float(item.at), item.text, item.about, item.call_id) for item in found[:limit]
+            StoredEvent(cast(EventKind, item.kind), float(item.at), item.text, item.about, item.call_id)
+            for item in found[:limit]
         ]
         return events, found[limit - 1].sk if len(found) > limit else None
 

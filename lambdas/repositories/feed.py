@@ -23,12 +23,12 @@ _PATIENCE = 3.0  # seconds: changes made at once in one Region take turns
 _HEADS = "FEEDS"
 
 
-class Conflict(Exception):
+class FeedConflict(Exception):
     """A condition of the change itself failed: nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class FeedNews:
     """``changes`` after a cursor, the new ``cursor``, whether there are ``more``, and whether some are lost."""
 
     changes: list[Change]
@@ -45,8 +45,8 @@ class Feed:
         self._turns = Turns()
 
     def append(self, change: Change, now: float, writes: list[Write]) -> None:
-        """Do ``writes`` and record ``change``, all or nothing. Raises Conflict if a condition of ``writes`` fails, Busy
-        if there are too many others."""
+        """Do ``writes`` and record ``change``, all or nothing. Raises FeedConflict if a condition of ``writes`` fails,
+        Busy if there are too many others."""
         with self._turns.of(self._region):
             self._append(change, now, writes)
 
@@ -85,7 +85,7 @@ class Feed:
                     raise
                 # PynamoDB orders a transaction's parts by kind, so which condition failed is told by the head.
                 if "ConditionalCheckFailed" in reasons_of(error) and last == self._head():
-                    raise Conflict from error
+                    raise FeedConflict from error
                 if time.monotonic() > end:
                     raise Busy from error
             pause(tries)
@@ -104,11 +104,13 @@ class Feed:
         found = DirectoryItem.query(_HEADS, consistent_read=True)
         return {item.sk: (int(item.number), int(item.at)) for item in found if isinstance(item, FeedItem)}
 
-    def since(self, cursor: dict[str, int], heads: dict[str, tuple[int, int]], now: float, limit: int) -> News:
+    def since(self, cursor: dict[str, int], heads: dict[str, tuple[int, int]], now: float, limit: int) -> FeedNews:
         """The changes after ``cursor``; with an empty one none, since whoever starts has nothing to revoke."""
         if not cursor:
             # A Region that has made no change yet is a cursor at 0, not an empty one.
-            return News([], {region: head for region, (head, _) in heads.items()} or {self._region: 0}, False, False)
+            return FeedNews(
+                [], {region: head for region, (head, _) in heads.items()} or {self._region: 0}, False, False
+            )
         changes: list[Change] = []
         reached = dict(cursor)
         more = lost = False
@@ -144,4 +146,4 @@ class Feed:
             # Behind a gap there may be many, but none that can be had.
             more = more or (len(found) == limit and at == int(found[-1].number))
             reached[region] = at
-        return News(changes, reached, more, lost)
+        return FeedNews(changes, reached, more, lost)

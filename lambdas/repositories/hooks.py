@@ -59,7 +59,7 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Hook:
+class StoredHook:
     """``id`` is ``tenant/name``."""
 
     id: str
@@ -85,10 +85,10 @@ class Hooks:
     def item(self, hook: str) -> HookItem | None:
         return self._directory.get(HookItem, hook)
 
-    def get(self, hook: str) -> Hook | None:
+    def get(self, hook: str) -> StoredHook | None:
         """With its secret. Raises Unsealed."""
         item = self.item(hook)
-        return Hook(item.id, item.url, self._vault.open(item.id, item.secret)) if item is not None else None
+        return StoredHook(item.id, item.url, self._vault.open(item.id, item.secret)) if item is not None else None
 
     def create(self, tenant: str, name: str, url: str, events: list[str], secret: str) -> HookItem:
         """Raises Taken, Full, Missing, Unsealed."""

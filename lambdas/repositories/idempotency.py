@@ -36,7 +36,7 @@ class Answer:
     media: str
 
 
-class Conflict(Exception):
+class IdempotencyConflict(Exception):
     """The same key came with another request, or its request is still under way; the text says which."""
 
 
@@ -47,7 +47,7 @@ class Idempotency:
         self._directory = directory
 
     def begin(self, secret: bytes, request: bytes) -> Answer | None:
-        """The answer of before; None if this is the first time, and it is to be done. Raises Conflict."""
+        """The answer of before; None if this is the first time, and it is to be done. Raises IdempotencyConflict."""
         name, body, now = _name(secret), hashlib.sha256(request).hexdigest(), int(time.time())
         pk, sk = item_key(IdempotencyItem, name)
         item = IdempotencyItem(pk, sk, body=body, at=now, ttl=now + KEEP)
@@ -64,13 +64,15 @@ class Idempotency:
                         self._directory.delete(known)
                 continue
             if known.body != body:
-                raise Conflict("This Idempotency-Key was used for another request; choose a new one for each.")
+                raise IdempotencyConflict(
+                    "This Idempotency-Key was used for another request; choose a new one for each."
+                )
             if known.status:
                 sealed = base64.b64decode(known.answer)
                 opened = _cipher(secret).decrypt(sealed[:_NONCE], sealed[_NONCE:], None)
                 return Answer(int(known.status), zlib.decompress(opened), known.media)
             break
-        raise Conflict("The request with this Idempotency-Key is still under way; try again in a moment.")
+        raise IdempotencyConflict("The request with this Idempotency-Key is still under way; try again in a moment.")
 
     def end(self, secret: bytes, answer: Answer | None) -> None:
         """Keep ``answer``; None: nothing came of it, and it may be tried again."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from lambdas.decisions.lease import LEASE_SECONDS, Edge, Lease, Refused
+from lambdas.decisions.lease import LEASE_SECONDS, Lease, LeaseEdge, Refused
 from lambdas.repositories.clients import client
 from lambdas.repositories.models import PREFIX
 
@@ -45,7 +45,7 @@ class Leases:
         self._client = client
         self._table = f"{PREFIX}-leases"
 
-    def renew(self, address: str, edge: Edge, placed: bool, now: float) -> Lease | None:
+    def renew(self, address: str, edge: LeaseEdge, placed: bool, now: float) -> Lease | None:
         """Renew in one write; None if the edge doesn't hold ``address``. ``placed``: it has told that the address has
         moved."""
         update = "SET expires_at = :until, mesh = :mesh, certificate = :certificate, #region = :region"

@@ -35,7 +35,7 @@ def new_revision() -> str:
     return secrets.token_hex(6)
 
 
-class Listing(GlobalSecondaryIndex["DirectoryItem"]):
+class ListingIndex(GlobalSecondaryIndex["DirectoryItem"]):
     """Everything of one kind and owner, by name."""
 
     class Meta(Common):
@@ -57,7 +57,7 @@ class DirectoryItem(Model):
     sk = UnicodeAttribute(range_key=True)
     kind = DiscriminatorAttribute()
     listing = UnicodeAttribute(null=True)
-    listings = Listing()
+    listings = ListingIndex()
     created_at = NumberAttribute(null=True)
     revision = UnicodeAttribute(null=True, default_for_new=new_revision)
     guarded = False

@@ -11,7 +11,7 @@ from pynamodb.exceptions import DeleteError
 from pynamodb.expressions.update import Action
 
 from lambdas.contract import CallAnswered, CallName, OpenCall, Side
-from lambdas.repositories.call_keys import OPEN, Key, attempt_of, key_of
+from lambdas.repositories.call_keys import OPEN, CallKey, attempt_of, key_of
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.transactions import conditional
 
@@ -76,7 +76,7 @@ class OpenCalls:
             for item in found
         ]
 
-    def end(self, key: Key, deadline: float, why: str) -> None:
+    def end(self, key: CallKey, deadline: float, why: str) -> None:
         """Have a call end then, if it is still open. ``why`` is for people."""
         actions: list[Action] = [CallItem.deadline.set(math.ceil(deadline)), CallItem.why.set(why)]
         conditional(lambda: CallItem(*key).update(actions, condition=CallItem.pk.exists()))

@@ -1,4 +1,4 @@
-"""Provider accounts in the directory table, their passwords sealed, and how their registrations stand."""
+"""StoredProvider accounts in the directory table, their passwords sealed, and how their registrations stand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from lambdas.contract import Change, ProviderReport
-from lambdas.decisions.provider import CallerIdIn, NumberFormat, Provider
+from lambdas.decisions.provider import CallerIdIn, NumberFormat, StoredProvider
 from lambdas.repositories.directory import Directory, Missing, Taken
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, ProviderItem, ProviderStateItem
@@ -16,7 +16,7 @@ from lambdas.repositories.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ProviderState:
     """What was reported last; times in seconds, ``next_at`` 0 where nothing is planned."""
 
     address: str
@@ -41,7 +41,7 @@ class Providers:
     def item(self, provider: str) -> ProviderItem | None:
         return self._directory.get(ProviderItem, provider)
 
-    def get(self, provider: str) -> Provider | None:
+    def get(self, provider: str) -> StoredProvider | None:
         """With its password. Raises Unsealed."""
         item = self.item(provider)
         return self._open(item) if item is not None else None
@@ -97,11 +97,11 @@ class Providers:
         no_newer = DirectoryItem.pk.does_not_exist() | (ProviderStateItem.at <= report.at)
         conditional(lambda: item.save(condition=no_newer))
 
-    def state(self, provider: str) -> State | None:
+    def state(self, provider: str) -> ProviderState | None:
         item = self._directory.get(ProviderStateItem, provider)
         if item is None:
             return None
-        return State(
+        return ProviderState(
             address=item.address,
             state=item.state,
             at=float(item.at),
@@ -114,8 +114,8 @@ class Providers:
             routes=tuple(item.routes),
         )
 
-    def _open(self, item: ProviderItem) -> Provider:
-        return Provider(
+    def _open(self, item: ProviderItem) -> StoredProvider:
+        return StoredProvider(
             id=item.id,
             tenant=item.tenant,
             host=item.host,

@@ -19,7 +19,7 @@ from lambdas.repositories.plans import Plans
 from lambdas.repositories.probes import Probes
 from lambdas.repositories.providers import Providers
 from lambdas.repositories.store import Store
-from lambdas.repositories.usage import Usage
+from lambdas.repositories.usage import UsageTable
 from lambdas.repositories.vault import Vault
 
 
@@ -42,11 +42,11 @@ class Tables:
     probes: Probes
     providers: Providers
     store: Store
-    usage: Usage
+    usage: UsageTable
 
     @classmethod
     def open(cls) -> Tables:
-        directory, vault, usage, leases = Directory(), Vault(), Usage(), lease_client()
+        directory, vault, usage, leases = Directory(), Vault(), UsageTable(), lease_client()
         return cls(
             abuse=Abuse(),
             accounts=Accounts(directory),

@@ -18,8 +18,8 @@ from functools import partial
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from lambdas.decisions.limits import LONGEST, SETUP, Count, Limits, Slot, Used, admit, money_lasts_until, sums
-from lambdas.repositories.call_keys import Key
+from lambdas.decisions.limits import LONGEST, SETUP, CallLimits, Count, Slot, Used, admit, money_lasts_until, sums
+from lambdas.repositories.call_keys import CallKey
 from lambdas.repositories.call_models import UsageItem
 from lambdas.repositories.transactions import Busy, Turns, conditional, pause, transact
 
@@ -32,23 +32,23 @@ _COUNT, _SPENT, _SLOT = "0count#", "1spent#", "2slot#"  # in the order in which 
 class Open:
     """An answered call in ``scope`` and the key of its open-call item; it has to end at ``deadline``."""
 
-    key: Key
+    key: CallKey
     deadline: float
 
 
-class Usage:
+class UsageTable:
     """``scope`` is a tenant's id or an account's AOR, ``attempt`` the edge's name for an INVITE."""
 
     def __init__(self) -> None:
         self._turns = Turns()
 
-    def admit(self, scope: str, limits: Limits, attempt: str, now: float) -> str:
+    def admit(self, scope: str, limits: CallLimits, attempt: str, now: float) -> str:
         """Take a slot for the call; "" or which limit that would break. Raises Busy."""
         end = time.monotonic() + _PATIENCE
         with self._turns.of(scope):
             return self._admit(scope, limits, _name(attempt), now, end)
 
-    def _admit(self, scope: str, limits: Limits, call: str, now: float, end: float) -> str:
+    def _admit(self, scope: str, limits: CallLimits, call: str, now: float, end: float) -> str:
         region = UsageItem.Meta.region
         tries = 0
         while True:
@@ -92,7 +92,7 @@ class Usage:
             conditional(partial(count.update, less, condition=same))  # a minute later it matters no more
 
     def answered(
-        self, scope: str, attempt: str, rate: float, answered: float, duration: int, key: Key, over: bool
+        self, scope: str, attempt: str, rate: float, answered: float, duration: int, key: CallKey, over: bool
     ) -> None:
         """The call lasts now, for ``duration`` seconds at most (0: no limit). ``key`` is its open-call item's.
         ``over``: that was known before, and its end; a slot that has been charged for isn't made again. Of an attempt
@@ -115,7 +115,7 @@ class Usage:
             if conditional(partial(slot.update, actions, condition=condition)):
                 return
 
-    def release(self, scopes: Iterable[str], attempt: str, now: float, key: Key | None = None) -> None:
+    def release(self, scopes: Iterable[str], attempt: str, now: float, key: CallKey | None = None) -> None:
         """The call has ended at ``now``, or (without ``key``) wasn't answered. Doing it twice does it once."""
         for scope in scopes:
             slot = self._slot_of(scope, attempt, key)
@@ -137,7 +137,7 @@ class Usage:
 
         transact(write)
 
-    def _slot_of(self, scope: str, attempt: str, key: Key | None) -> UsageItem | None:
+    def _slot_of(self, scope: str, attempt: str, key: CallKey | None) -> UsageItem | None:
         names = [_name(attempt)] if key is None else [_name(attempt), _name(attempt, key[1])]
         for name in names:
             slot = UsageItem(_pk(scope), _SLOT + name)
@@ -149,7 +149,7 @@ class Usage:
                 return slot
         return None
 
-    def deadlines(self, scope: str, limits: Limits, now: float) -> list[Open]:
+    def deadlines(self, scope: str, limits: CallLimits, now: float) -> list[Open]:
         """When each of the scope's answered calls has to end, so that no more than the day's money is spent."""
         items = list(UsageItem.query(_pk(scope), consistent_read=True))
         used = _used(items, now)

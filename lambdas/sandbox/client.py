@@ -20,7 +20,7 @@ from lambdas.sandbox.bounds import AT_ONCE, AT_ONCE_FOR_ONE, LOG_LINE, LOG_LINES
 
 log = logging.getLogger(__name__)
 
-Host = Callable[[str, list[Any]], Any]
+ScriptHost = Callable[[str, list[Any]], Any]
 """Answers what a script asks; raises Refusal where it may not have it."""
 
 _LONGEST = RESULT + LOG_LINES * LOG_LINE * 6 + 4096  # octets in one line: JSON may take six for a character
@@ -59,7 +59,7 @@ class Sandbox:
         self._free = threading.Semaphore(AT_ONCE)
         self._running: Counter[str] = Counter()
 
-    def run(self, owner: str, job: dict[str, Any], host: Host, seconds: float = WALL) -> Ran:
+    def run(self, owner: str, job: dict[str, Any], host: ScriptHost, seconds: float = WALL) -> Ran:
         """Run a script, for ``seconds`` at most. ``owner`` can't take everybody's places."""
         with self._place(owner) as why:
             if why:
@@ -144,7 +144,7 @@ class Sandbox:
         return self._server.pid if self._server is not None else 0
 
 
-def _converse(channel: socket.socket, job: dict[str, Any], host: Host) -> Ran:
+def _converse(channel: socket.socket, job: dict[str, Any], host: ScriptHost) -> Ran:
     lines = channel.makefile("rb")
     try:
         channel.sendall(json.dumps(job).encode() + b"\n")
@@ -173,7 +173,7 @@ def _converse(channel: socket.socket, job: dict[str, Any], host: Host) -> Ran:
         lines.close()
 
 
-def _answer(said: dict[str, Any], host: Host) -> dict[str, Any]:
+def _answer(said: dict[str, Any], host: ScriptHost) -> dict[str, Any]:
     try:
         return {"answer": host(said["ask"], said["arguments"])}
     except Refusal as error:

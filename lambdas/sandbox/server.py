@@ -34,7 +34,7 @@ _DIALECT.enable_f_strings = True
 _DIALECT.enable_load = False
 
 
-class _Refused(Exception):
+class _ScriptRefused(Exception):
     """The script may not do that; the text says why."""
 
 
@@ -96,11 +96,11 @@ class _Run:
         try:
             value = self._evaluate(job)
             if len(json.dumps(value)) > RESULT:
-                raise _Refused(f"the result is longer than {RESULT} octets")
+                raise _ScriptRefused(f"the result is longer than {RESULT} octets")
             answer["value"] = value
         except starlark.StarlarkError as error:
             answer["error"] = _brief(str(error), job["name"])
-        except _Refused as error:
+        except _ScriptRefused as error:
             answer["error"] = str(error)
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             answer["error"] = f"what it returns can't be used: {error}"
@@ -120,7 +120,7 @@ class _Run:
         starlark.eval_with(options, module, starlark.parse(job["name"], job["script"], _DIALECT), _GLOBALS)
         function = job["function"]
         if not function.isidentifier():
-            raise _Refused(f"{function!r} is not the name of a function")
+            raise _ScriptRefused(f"{function!r} is not the name of a function")
         module["_call"] = job["call"]
         entry = starlark.parse("call", f"{function}(struct(**_call))", _DIALECT)
         return starlark.eval_with(options, module, entry, _GLOBALS).value
@@ -154,22 +154,22 @@ class _Run:
         """What only the other side knows. The clocks that bound the script go on."""
         self._calls += 1
         if self._calls > QUESTIONS:
-            raise _Refused(f"more than {QUESTIONS} questions to the service in one run")
+            raise _ScriptRefused(f"more than {QUESTIONS} questions to the service in one run")
         self._read.add(name)
         text = json.dumps({"ask": name, "arguments": arguments})
         if len(text) > RESULT:
-            raise _Refused(f"{name}: the arguments are longer than {RESULT} octets")
+            raise _ScriptRefused(f"{name}: the arguments are longer than {RESULT} octets")
         self._send(text)
         reply = json.loads(self._lines.readline())
         if "refused" in reply:
-            raise _Refused(reply["refused"])
+            raise _ScriptRefused(reply["refused"])
         answer: object = reply["answer"]
         return answer
 
 
 def _overdue() -> bool:
     if time.process_time() > CPU:
-        raise _Refused(f"it took more than {CPU * 1000:.0f} ms of processor time")
+        raise _ScriptRefused(f"it took more than {CPU * 1000:.0f} ms of processor time")
     return False
 
 
@@ -196,7 +196,7 @@ def _brief(error: str, name: str) -> str:
     calls = [line[2:].partition(",")[0] for line in lines if line.startswith(f"* {name}:")]
     places = [line.removeprefix("--> ") for line in lines if line.startswith("--> ")]
     own = [place for place in places if place.startswith(f"{name}:")]
-    brief = message.removeprefix("error: ").removeprefix("_Refused: ")[:300]
+    brief = message.removeprefix("error: ").removeprefix("_ScriptRefused: ")[:300]
     return " at ".join([brief, *(own or calls[-1:] or places)[:1]])
 
 

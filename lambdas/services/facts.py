@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Sequence
 from lambdas.calls.facts import BUSY, Domains
 from lambdas.contract import IncomingQuestion, RouteQuestion
 from lambdas.decisions import register
-from lambdas.decisions.limits import Limits
-from lambdas.decisions.provider import Provider, Settings, Way
+from lambdas.decisions.limits import CallLimits
+from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
 from lambdas.decisions.rules import Plan
-from lambdas.decisions.values import Account, Put, StoredBinding
-from lambdas.repositories.events import Event
+from lambdas.decisions.values import Put, StoredAccount, StoredBinding
+from lambdas.repositories.events import StoredEvent
 from lambdas.repositories.models import AccountItem
 from lambdas.repositories.transactions import Busy, pause
 from lambdas.sandbox.client import Sandbox
@@ -39,19 +39,19 @@ class StoredFacts:
 
     # Who there is
 
-    def member(self, aor: str) -> tuple[Account | None, Settings]:
+    def member(self, aor: str) -> tuple[StoredAccount | None, TenantSettings]:
         return self._tables.directory.member(aor)
 
-    def account(self, aor: str) -> Account | None:
+    def account(self, aor: str) -> StoredAccount | None:
         return self._tables.directory.account(aor)
 
-    def settings(self, tenant: str) -> Settings:
+    def settings(self, tenant: str) -> TenantSettings:
         return self._tables.directory.settings(tenant)
 
     def domains(self) -> Domains:
         return self._services.cache.domains()
 
-    def provider(self, provider: str) -> Provider | None:
+    def provider(self, provider: str) -> StoredProvider | None:
         return self._tables.providers.get(provider)
 
     def way(self, provider: str, address: str) -> Way | None:
@@ -86,7 +86,7 @@ class StoredFacts:
     def expiries(self) -> register.Expiries:
         return self._services.expiries
 
-    def moved(self, account: Account, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
+    def moved(self, account: StoredAccount, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
         self._services.notices.moved(account.aor, account.tenant, before, puts, self.clock())
 
     # What plans say
@@ -101,7 +101,7 @@ class StoredFacts:
         if not self._services.quotas.logs.take(tenant):
             return
         try:
-            self._tables.events.add(tenant, Event("plan", self.clock(), text, plan, call_id))
+            self._tables.events.add(tenant, StoredEvent("plan", self.clock(), text, plan, call_id))
         except Exception:
             log.exception("the log of a dial plan can't be written")  # the call is worth more
 
@@ -125,7 +125,7 @@ class StoredFacts:
 
     # What limits allow
 
-    def admit(self, scope: str, limits: Limits, attempt: str) -> str:
+    def admit(self, scope: str, limits: CallLimits, attempt: str) -> str:
         try:
             return self._tables.usage.admit(scope, limits, attempt, self.clock())
         except Busy:

@@ -14,7 +14,7 @@ from lambdas.services.cached import Cached
 _MOST_EDGES = 10_000  # that are remembered
 
 
-class Fleet:
+class FleetReader:
     """As this process has read it, a moment ago or (``now``) just now."""
 
     def __init__(

@@ -15,7 +15,7 @@ from lambdas.repositories.transactions import Turns
 from lambdas.sandbox.client import Sandbox
 from lambdas.services.directory_cache import DirectoryCache
 from lambdas.services.environment import Environment
-from lambdas.services.fleet import Fleet
+from lambdas.services.fleet import FleetReader
 from lambdas.services.keys import Keys
 from lambdas.services.quotas import Quotas
 
@@ -29,7 +29,7 @@ class Services:
     environment: Environment
     tables: Tables
     cache: DirectoryCache
-    fleet: Fleet
+    fleet: FleetReader
     keys: Keys
     quotas: Quotas
     notices: Notices
@@ -49,7 +49,7 @@ class Services:
             environment=environment,
             tables=tables,
             cache=DirectoryCache(directory, clock),
-            fleet=Fleet(directory, leases, tables.assignments, clock),
+            fleet=FleetReader(directory, leases, tables.assignments, clock),
             keys=Keys(lambda: directory.fleet_secret(leases.once)),
             quotas=Quotas.of(environment),
             notices=Notices(directory, tables.hooks),

@@ -7,7 +7,7 @@ import logging
 from lambdas.contract import Decision, RegisterQuestion, RouteQuestion
 from lambdas.decisions.abuse import BAN_AFTER, BAN_SECONDS
 from lambdas.decisions.digest import WRONG
-from lambdas.repositories.events import Event
+from lambdas.repositories.events import StoredEvent
 from lambdas.repositories.items import ban_item
 from lambdas.repositories.models import PROBES, AccountItem, BanItem, TenantItem
 from lambdas.services.services import Services
@@ -37,7 +37,7 @@ def _tell(tenant: str, account: str, reason: str, services: Services) -> None:
     """The owners, of an account or ("") all of them."""
     now, who = services.clock(), account or "the tenant"
     text = f"{who} is suspended: {reason}" if reason else f"{who} is suspended no longer"
-    services.tables.events.add(tenant, Event("abuse", now, text, who))
+    services.tables.events.add(tenant, StoredEvent("abuse", now, text, who))
     services.notices.suspended(tenant, account, reason, services.tables.members.owners(tenant), now)
 
 
@@ -71,5 +71,5 @@ def ban(network: str, reason: str, until: float, services: Services) -> BanItem:
     """Raises Taken if it is banned already."""
     item = ban_item(network, reason, until)
     services.tables.directory.ban(item, services.clock())
-    services.tables.events.add("", Event("abuse", services.clock(), f"{network} is banned: {reason}", network))
+    services.tables.events.add("", StoredEvent("abuse", services.clock(), f"{network} is banned: {reason}", network))
     return item

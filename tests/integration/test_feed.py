@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 _SCRIPT = """
 import json, threading
 from lambdas.contract import Change
-from lambdas.repositories.feed import Conflict, Feed, _HEADS
+from lambdas.repositories.feed import FeedConflict, Feed, _HEADS
 from lambdas.repositories.models import ChangeItem, DirectoryItem, FeedItem
 
 feed = Feed()

@@ -10,7 +10,7 @@ import pytest
 
 from lambdas.calls.evaluation import evaluate_plan
 from lambdas.decisions.rules import Plan
-from lambdas.decisions.wizard import Call
+from lambdas.decisions.wizard import DialledCall
 from lambdas.sandbox.client import Refusal, Sandbox
 from tests.unit.test_sandbox import HOSTILE, job
 
@@ -33,7 +33,7 @@ def incoming(call):
 """,
     }
 )
-CALL = Call("incoming", "+442079460001", "desk@example.com", 1_780_000_000.0, lambda aor: True)
+CALL = DialledCall("incoming", "+442079460001", "desk@example.com", 1_780_000_000.0, lambda aor: True)
 
 
 class Counting:

@@ -1,4 +1,4 @@
-"""Limits, suspensions and bans, at both edges."""
+"""CallLimits, suspensions and bans, at both edges."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from edge.sip.transaction.client import make_cancel
-from lambdas.api.provisioning.bounds import Limits
+from lambdas.api.provisioning.bounds import CallLimits
 from lambdas.decisions.abuse import BAN_AFTER
-from scripts.fleet_parts import SIP, Account, Host
+from scripts.fleet_parts import SIP, Host, PhoneAccount
 from scripts.processes import wait_for
 from tests.integration.test_bulk import in_the_directory
 from tests.integration.test_provisioning import ask, tenant
@@ -59,7 +59,7 @@ class Office:
 
     def phone(self, user, edge, host="", password=PASSWORD, register=True):
         one = self.fleet.edges[edge]
-        account = Account(self.aor(user), user, password)
+        account = PhoneAccount(self.aor(user), user, password)
         made = SocketPhone(account, self.domain, Host(host or one.host.address), (one.address, SIP))
         self._stack.enter_context(made)
         if register:
@@ -246,7 +246,7 @@ class Out:
     def __init__(self, office):
         host = office.fresh_host()
         edge = office.fleet.edges[0]
-        account = Account("provider", "provider", "x")
+        account = PhoneAccount("provider", "provider", "x")
         self.phone = SocketPhone(account, host, Host(host), (edge.address, SIP), port=5062)
         body = {
             "name": "out", "host": host, "port": 5062, "username": "4420",
@@ -412,10 +412,10 @@ _CHARGED = """
 import json, sys, time
 from lambdas.contract import CallAnswered, CallEnded
 from lambdas.repositories.calls import Calls
-from lambdas.repositories.usage import Usage
+from lambdas.repositories.usage import UsageTable
 
 tenant, order = sys.argv[1:]
-usage, now = Usage(), time.time()
+usage, now = UsageTable(), time.time()
 scope = f"{tenant} {order}"
 told = dict(tenant=tenant, call=f"{order:0<16}", started=int(now) - 70)
 report = CallAnswered(
@@ -442,11 +442,11 @@ import json, sys, time
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 from lambdas.contract import CallAnswered, CallEnded
-from lambdas.decisions.limits import Limits
+from lambdas.decisions.limits import CallLimits
 from lambdas.repositories.call_keys import OPEN, key_of
 from lambdas.repositories.calls import Calls
 from lambdas.repositories.call_models import CallItem
-from lambdas.repositories.usage import Usage
+from lambdas.repositories.usage import UsageTable
 
 class Stopped(Exception):
     pass
@@ -466,7 +466,7 @@ def counted(write):
 for kind, name in ((Model, "save"), (Model, "update"), (Model, "delete"), (TransactWrite, "_commit")):
     setattr(kind, name, counted(getattr(kind, name)))
 
-tenant, usage, now, found = sys.argv[1], Usage(), time.time(), []
+tenant, usage, now, found = sys.argv[1], UsageTable(), time.time(), []
 for after in sys.argv[2:]:  # a report of the end comes first, before it is repeated, or last
     for stop in range(20):
         name = f"{tenant} {after} {stop}"
@@ -474,7 +474,7 @@ for after in sys.argv[2:]:  # a report of the end comes first, before it is repe
         report = CallAnswered(
             **told, call_id=name, caller="a", called="b", answered=now - 60, edges=("", ""), counted=[name], attempt=name
         )
-        assert not usage.admit(name, Limits(concurrent_calls=9), name, now - 70)
+        assert not usage.admit(name, CallLimits(concurrent_calls=9), name, now - 70)
         whole = True
         for kind in after:
             if kind == "e":
@@ -508,7 +508,7 @@ def test_a_report_that_stops_half_way_and_comes_again_is_as_one(fleet, tenant):
 def test_a_change_of_one_limit_leaves_the_others(office):
     office.limit("a", concurrent_calls=2, blocked_prefixes=["+449"])
     assert office.limit("a", daily_spend=1.5)["limits"] == {
-        **dict.fromkeys(Limits.model_fields), "concurrent_calls": 2, "blocked_prefixes": ["+449"], "daily_spend": 1.5,
+        **dict.fromkeys(CallLimits.model_fields), "concurrent_calls": 2, "blocked_prefixes": ["+449"], "daily_spend": 1.5,
     }  # fmt: skip
     assert office.limit("a", concurrent_calls=None)["limits"]["concurrent_calls"] is None
     kept = office.api("PATCH", f"/v1/accounts/{office.aor('a')}", {"limits": None})["limits"]

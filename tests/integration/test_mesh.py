@@ -20,13 +20,13 @@ from edge.mesh.frames import (
     FrameError,
     FrameReader,
     Hello,
-    Keys,
     LinkProof,
     LinkWelcome,
     Nonce,
     Offer,
     ReceivedFor,
     SendOn,
+    TransactionKeys,
     encode,
 )
 from edge.mesh.link import ALPN, ClientLink, client_configuration, signed_proof
@@ -167,13 +167,13 @@ def test_peers_are_asked_and_told():
         one.mesh.announce("203.0.113.11", 7)
         assert one.mesh.tell("edge-b", Offer("203.0.113.11", 7, "good"))
         assert one.mesh.tell("edge-b", Offer("203.0.113.13", 7, "bad"))
-        assert one.mesh.tell("edge-b", Keys("203.0.113.11", KEYS))
+        assert one.mesh.tell("edge-b", TransactionKeys("203.0.113.11", KEYS))
         await until(lambda: one.user.found and two.user.keys and one.user.declines)
         assert one.user.found == [("ref", b"bob@example.com of t1")]
         assert two.user.announcements == [("edge-a", "203.0.113.11", 7)]
         assert one.user.declines == [("203.0.113.13", "not with that consent")]
         assert two.user.keys == [("edge-a", KEYS)]
-        assert not one.mesh.tell("edge-z", Keys("203.0.113.11", []))
+        assert not one.mesh.tell("edge-z", TransactionKeys("203.0.113.11", []))
 
     pair(work)
 
@@ -343,7 +343,7 @@ def test_frames_round_trip_at_any_split():
         SendOn(FLOW, 2**40, "ref x", b"\x00\xff"),
         SendOn(FLOW._replace(host="2001:db8::1", transport="tls", connection=2**32 - 1), 1, "", b""),
         ReceivedFor(FLOW, b"SIP"),
-        Keys("203.0.113.11", KEYS),
+        TransactionKeys("203.0.113.11", KEYS),
     ]
     stream = b"".join(encode(frame) for frame in frames)
     for size in (1, 2, 7, len(stream)):

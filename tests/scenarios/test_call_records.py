@@ -6,7 +6,7 @@ import pytest
 
 from edge.sip.sdp import codecs
 from edge.sip.transaction.client import make_cancel
-from lambdas.contract import CallAnswered, CallEnded, CallFailed, Leg, Reject, Stage
+from lambdas.contract import CallAnswered, CallEnded, CallFailed, Reject, Stage, TriedLeg
 from tests.scenarios.test_plan_calls import (
     answer,
     call_in,
@@ -44,8 +44,8 @@ def test_a_busy_phone_and_one_that_isnt_there(world, phones):
     answer(phones["carol"], rings(world, phones["carol"]), 603, headers=['Reason: Q.850;cause=21;text="no"'])
     report = refused(world, phones["alice"], invite, 603)
     assert report.legs == [
-        Leg(to=f"bob@{DOMAIN}", address="203.0.113.12", status=486),
-        Leg(to=f"carol@{DOMAIN}", address="203.0.113.11", status=603),
+        TriedLeg(to=f"bob@{DOMAIN}", address="203.0.113.12", status=486),
+        TriedLeg(to=f"carol@{DOMAIN}", address="203.0.113.11", status=603),
     ]
     assert (report.caller, report.called) == (f"alice@{DOMAIN}", f"x@{DOMAIN}")
     assert (report.call_id, report.address) == (invite.get("call-id"), "203.0.113.11")
@@ -140,8 +140,8 @@ def test_all_legs_of_an_answered_call(world, phones):
     assert report.codecs == codecs(SDP) == ["audio PCMA/8000"]
     assert report.providers == ("", "")
     assert report.legs == [
-        Leg(to=f"carol@{DOMAIN}", address="203.0.113.11", status=200),
-        Leg(to=f"bob@{DOMAIN}", address="203.0.113.12", status=486),
+        TriedLeg(to=f"carol@{DOMAIN}", address="203.0.113.11", status=200),
+        TriedLeg(to=f"bob@{DOMAIN}", address="203.0.113.12", status=486),
     ]
     dialog = phones["carol"].agent.callee_dialog(carol, ok)
     bye = phones["carol"].agent.in_dialog(dialog, "BYE", headers=["Reason: Q.850;cause=16"])

@@ -27,12 +27,12 @@ from lambdas.decisions import outbound
 from lambdas.decisions.numbers import read
 from lambdas.decisions.outbound import Choice
 from lambdas.decisions.route import targets_of
-from lambdas.decisions.values import Account
+from lambdas.decisions.values import StoredAccount
 from tests.support.agent import SDP
 from tests.support.provider import ProviderDouble, account, assign
 from tests.support.world import DOMAIN, World
 
-PAYER = Account("", "t0123456789ab", "", "")
+PAYER = StoredAccount("", "t0123456789ab", "", "")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from edge.sip.headers import NameAddr
 from edge.sip.message import make_response
 from edge.sip.transaction.client import make_cancel
 from lambdas.contract import CallAnswered, CallEnded, ProviderReport
-from lambdas.decisions.provider import OutboundRoute, Settings
+from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.support.agent import SDP, Dialog
 from tests.support.provider import ProviderDouble, account, assign
 from tests.support.world import DOMAIN, World
@@ -21,7 +21,7 @@ PRIVATE = SDP.replace(b"192.0.2.1", b"10.0.0.9")
 @pytest.fixture
 def world() -> World:
     made = World()
-    made.control.settings = Settings("GB", (), (OutboundRoute("", ("voip",)),))
+    made.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
     return made
 
 
@@ -281,7 +281,7 @@ def test_failover_to_the_next_provider(world, provider, alice, status, tried):
     second = ProviderDouble(world, "198.51.100.2", "sip.second.test")
     assign(world, account("second", host="sip.second.test"), "edge-b")
     world.run(2)
-    world.control.settings = Settings("GB", (), (OutboundRoute("+44", ("voip", "second")),))
+    world.control.settings = TenantSettings("GB", (), (StoredRoute("+44", ("voip", "second")),))
     invite = dial(world, alice)
     out = arrives(world, provider)
     provider.answer(provider.agent.response(out, status))
@@ -299,7 +299,7 @@ def test_a_silent_provider_is_given_up_soon_where_there_is_another(world, provid
     second = ProviderDouble(world, "198.51.100.2", "sip.second.test")
     assign(world, account("second", host="sip.second.test"), "edge-b")
     world.run(2)
-    world.control.settings = Settings("GB", (), (OutboundRoute("", ("voip", "second")),))
+    world.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip", "second")),))
     provider.silent = True
     begun = world.now
     invite = dial(world, alice)
@@ -316,7 +316,7 @@ def test_a_silent_provider_is_given_up_soon_where_there_is_another(world, provid
 
 
 def test_numbers_providers_by_name_and_emergency_calls(world, provider, alice):
-    world.control.settings = Settings("GB", (), ())
+    world.control.settings = TenantSettings("GB", (), ())
 
     def outcome(number):
         invite = dial(world, alice, number)
@@ -327,12 +327,12 @@ def test_numbers_providers_by_name_and_emergency_calls(world, provider, alice):
     assert arrives(world, provider).uri == "sip:+442079460000@sip.voip.test"
     assert outcome("sip:+442079460000@elsewhere").status == 404
     assert outcome("sip:bob@voip").status == 404
-    world.control.settings = Settings("GB", (), (OutboundRoute("", ("voip",)),))
+    world.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
     for number in ("999", "112", "sip:999@voip"):
         refused = outcome(number)
         assert refused.status == 403
         assert "no provider is set for emergency calls" in refused.reason
-    world.control.settings = Settings("GB", ("voip",), ())
+    world.control.settings = TenantSettings("GB", ("voip",), ())
     provider.agent.received.clear()
     dial(world, alice, "999")
     assert arrives(world, provider).uri == "sip:999@sip.voip.test"
@@ -520,7 +520,7 @@ def test_patience_counts_from_each_attempt_and_a_cancel_waits_for_its_ringing(wo
     second = ProviderDouble(world, "198.51.100.2", "sip.second.test")
     assign(world, account("second", host="sip.second.test"), "edge-b")
     world.run(2)
-    world.control.settings = Settings("GB", (), (OutboundRoute("", ("voip", "second")),))
+    world.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip", "second")),))
     take, challenge = provider.take, provider.challenge
 
     def trying_first(request, status, stale=""):

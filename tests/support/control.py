@@ -11,10 +11,10 @@ from lambdas.calls.facts import Domains
 from lambdas.contract import BindingReport, Change, Decision, IncomingQuestion, Question, Report, RouteQuestion
 from lambdas.decisions import register, report
 from lambdas.decisions.digest import ha1
-from lambdas.decisions.limits import Limits
-from lambdas.decisions.provider import Provider, Settings, Way
+from lambdas.decisions.limits import CallLimits
+from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
 from lambdas.decisions.rules import Plan
-from lambdas.decisions.values import Account, Put, StoredBinding
+from lambdas.decisions.values import Put, StoredAccount, StoredBinding
 from lambdas.sandbox.client import Sandbox
 
 DOMAIN = "example.com"
@@ -26,21 +26,21 @@ class Control:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self.accounts: dict[str, Account] = {}
+        self.accounts: dict[str, StoredAccount] = {}
         self.items: dict[tuple[str, str, str], StoredBinding] = {}
         self.expiries = register.Expiries()
         self.questions: list[Question] = []
         self.reports: list[Report] = []
         self.feed: list[Change] = []
         self.dark = False
-        self.settings = Settings()
+        self.settings = TenantSettings()
         self.ways: dict[str, Way] = {}
         self.plans: dict[str, Plan] = {}
         self.store: dict[str, str] = {}
         self.facts = MemoryFacts(self)
 
-    def add(self, username: str, password: str, tenant: str = "t1") -> Account:
-        account = Account(
+    def add(self, username: str, password: str, tenant: str = "t1") -> StoredAccount:
+        account = StoredAccount(
             f"{username}@{DOMAIN}",
             tenant,
             ha1("MD5", username, DOMAIN, password),
@@ -89,19 +89,19 @@ class MemoryFacts:
 
     # Who there is
 
-    def member(self, aor: str) -> tuple[Account | None, Settings]:
+    def member(self, aor: str) -> tuple[StoredAccount | None, TenantSettings]:
         return self.account(aor), self._control.settings
 
-    def account(self, aor: str) -> Account | None:
+    def account(self, aor: str) -> StoredAccount | None:
         return self._control.accounts.get(aor)
 
-    def settings(self, tenant: str) -> Settings:
+    def settings(self, tenant: str) -> TenantSettings:
         return self._control.settings
 
     def domains(self) -> Domains:
         return self._domains
 
-    def provider(self, provider: str) -> Provider | None:
+    def provider(self, provider: str) -> StoredProvider | None:
         way = self.way(provider, "")
         return way.provider if way is not None else None
 
@@ -128,7 +128,7 @@ class MemoryFacts:
     def expiries(self) -> register.Expiries:
         return self._control.expiries
 
-    def moved(self, account: Account, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
+    def moved(self, account: StoredAccount, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
         pass
 
     # What plans say
@@ -162,7 +162,7 @@ class MemoryFacts:
 
     # What limits allow
 
-    def admit(self, scope: str, limits: Limits, attempt: str) -> str:
+    def admit(self, scope: str, limits: CallLimits, attempt: str) -> str:
         return ""
 
     def withdraw(self, scopes: Iterable[str], attempt: str) -> None:

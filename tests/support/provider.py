@@ -10,16 +10,16 @@ from edge.sip.flow import Flow
 from edge.sip.headers import parse_digest
 from edge.sip.message import Request, Response, make_response
 from edge.sip.parser import parse
-from lambdas.decisions.provider import Provider, Way
+from lambdas.decisions.provider import StoredProvider, Way
 from tests.support.agent import Agent, unique
 from tests.support.world import LATENCY, World
 
 Answer = Callable[[Request], Response]
 
 
-def account(name: str = "voip", tenant: str = "t1", **kwargs) -> Provider:
+def account(name: str = "voip", tenant: str = "t1", **kwargs) -> StoredProvider:
     """A provider account as the control plane has it."""
-    return Provider(
+    return StoredProvider(
         **{
             "id": f"{tenant}/{name}",
             "tenant": tenant,
@@ -131,7 +131,7 @@ class ProviderDouble:
         return (self.registers[-1].get("contact") or "").split(">")[0].strip("<")
 
 
-def assign(world: World, provider: Provider, edge: str = "edge-a") -> None:
+def assign(world: World, provider: StoredProvider, edge: str = "edge-a") -> None:
     """Have ``edge`` register it, and calls go out through it."""
     node = world.nodes[edge]
     name = provider.id.rpartition("/")[2]

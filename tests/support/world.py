@@ -12,10 +12,10 @@ from edge.proxy.stack.events import (
     Action,
     Ask,
     BindingsChanged,
+    CoreEvent,
     Decided,
     Entrust,
     Entrusted,
-    Event,
     Fed,
     Find,
     FleetChanged,
@@ -74,7 +74,7 @@ class Node:
         self.fed = 0
         self.connections: dict[Flow, Phone] = {}
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: CoreEvent) -> None:
         if not self.alive:
             return
         for action in self.core.handle(event, self.world.now):

@@ -7,7 +7,7 @@ import time
 
 from edge.control import drivers
 from edge.control.holdings import Holdings
-from edge.runtime.addresses import EdgeAddresses, served_here
+from edge.runtime.addresses import AddressMover, served_here
 from lambdas.contract import HeartbeatReply, HeldAddress
 
 X = "203.0.113.11"
@@ -56,7 +56,7 @@ def holding(monkeypatch, sent_at):
     monkeypatch.setattr(drivers, "add_to_interface", add)
     monkeypatch.setattr(drivers, "remove_from_interface", remove)
     holdings, sockets = Holdings(X, "", "l2", []), NoSockets()
-    addresses = EdgeAddresses(Config, holdings, sockets, lambda address, epoch: here.set(), lambda: None)
+    addresses = AddressMover(Config, holdings, sockets, lambda address, epoch: here.set(), lambda: None)
     addresses.follow(holdings.learn(reply(), sent_at, sent_at))
     return addresses, lambda: served_here(holdings, sockets, sent_at), here, gone
 

@@ -21,7 +21,7 @@ from lambdas.contract import (
     wanted,
 )
 from lambdas.decisions import register
-from lambdas.decisions.values import Account
+from lambdas.decisions.values import StoredAccount
 
 FLOW = ["203.0.113.11", 5060, "udp", "198.51.100.7", 41000, 0]
 CREDENTIALS = {
@@ -84,7 +84,7 @@ def test_an_old_edge_at_a_new_control_plane_gets_what_it_asked_for():
     question = QuestionEnvelope.model_validate(REGISTER_1).question
     assert isinstance(question, RegisterQuestion)
     assert not question.grants
-    account = Account("alice@example.com", "t1", "0" * 32, "0" * 64)
+    account = StoredAccount("alice@example.com", "t1", "0" * 32, "0" * 64)
     asked = wanted(question.contacts[0], question.expires)
     assert register._durable(question, asked, register.Expiries()) == 600
     new = question.model_copy(update={"grants": True})

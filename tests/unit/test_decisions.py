@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from lambdas.contract import Accept, Challenge, ContactField, Credentials, RegisterQuestion, Reject
 from lambdas.decisions.digest import ha1, refuse, verify
 from lambdas.decisions.register import Expiries, RegisterFacts, decide
-from lambdas.decisions.values import Account, StoredBinding, newest, present
+from lambdas.decisions.values import StoredAccount, StoredBinding, newest, present
 
 AOR = "alice@example.com"
-ACCOUNT = Account(AOR, "t1", ha1("MD5", "alice", "example.com", "pw"), ha1("SHA-256", "alice", "example.com", "pw"))
+ACCOUNT = StoredAccount(
+    AOR, "t1", ha1("MD5", "alice", "example.com", "pw"), ha1("SHA-256", "alice", "example.com", "pw")
+)
 NOW = 1_800_000_000.0
 
 
@@ -88,7 +90,7 @@ def test_unknown_algorithms_and_qop_are_asked_for_again():
 def test_rfc_7616_example():
     """§3.9.1: user Mufasa, "Circle of Life"."""
     realm = "http-auth@example.org"
-    account = Account(
+    account = StoredAccount(
         "x", "t", ha1("MD5", "Mufasa", realm, "Circle of Life"), ha1("SHA-256", "Mufasa", realm, "Circle of Life")
     )
     common = {

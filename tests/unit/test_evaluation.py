@@ -9,11 +9,11 @@ import pytest
 
 from lambdas.calls.evaluation import ScriptError, evaluate_example, evaluate_plan
 from lambdas.decisions.rules import Plan
-from lambdas.decisions.wizard import Call, failures
+from lambdas.decisions.wizard import DialledCall, failures
 from lambdas.sandbox.client import Refusal, Sandbox
 
 NOON = datetime.datetime(2026, 3, 2, 12, 0, tzinfo=datetime.UTC).timestamp()
-CALL = Call("incoming", "+442079460001", "desk@example.com", NOON, lambda aor: aor == "desk@example.com")
+CALL = DialledCall("incoming", "+442079460001", "desk@example.com", NOON, lambda aor: aor == "desk@example.com")
 
 
 class Nowhere:

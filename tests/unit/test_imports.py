@@ -287,7 +287,7 @@ def test_a_name_stands_for_one_class():
     shared = {
         name: sorted(where for where, _ in places)
         for name, places in classes().items()
-        if len({where for where, _ in places}) > 1
+        if len({where for where, _ in places}) > 1 and name != "Meta"  # what PynamoDB calls a table's
     }
     assert shared == {}
 

@@ -16,7 +16,7 @@ from lambdas.contract import FleetEdge, HeartbeatReply, HeldAddress
 from lambdas.decisions import assignment
 from lambdas.decisions import lease as rules
 from lambdas.decisions.assignment import Assignment
-from lambdas.decisions.lease import LEASE_SECONDS, SKEW, Edge, Lease, Refused
+from lambdas.decisions.lease import LEASE_SECONDS, SKEW, Lease, LeaseEdge, Refused
 
 X, Y = "203.0.113.11", "203.0.113.12"
 NOW = 1_800_000_000.0
@@ -133,7 +133,7 @@ class Leases(RuleBasedStateMachine):
     def _handle(self, item, region):
         _, machine, boot, holdings, asks, sent_at = item
         now = NOW + self.time + self.skews[region]
-        asking = Edge(machine.id, boot, "mesh", "certificate", True, self.driver != "l2")
+        asking = LeaseEdge(machine.id, boot, "mesh", "certificate", True, self.driver != "l2")
         for address in asks.releases:
             self.table.change(address, lambda old: rules.release(old, asking, now) if old else Refused("never"))
         takes = {take.address: take for take in asks.takes}
@@ -266,7 +266,7 @@ class Leases(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from("abc"), address=st.sampled_from([X, Y]), region=st.integers(0, 1))
     def adopts(self, name, address, region):
-        asking = Edge(name, self.machines[name].boot, "", "", moves=True)
+        asking = LeaseEdge(name, self.machines[name].boot, "", "", moves=True)
         now = NOW + self.time + self.skews[region]
         old = self.table.items.get(address)
         if old is None or old.holder == name:
@@ -287,7 +287,7 @@ class Leases(RuleBasedStateMachine):
             moved = assignment.reassign(self.assigned, address, epoch, Y if address == X else X)
             assert isinstance(moved, Assignment)
             self.assigned = moved
-        asking = Edge(name, self.machines[name].boot, "", "", moves=True)
+        asking = LeaseEdge(name, self.machines[name].boot, "", "", moves=True)
         now = NOW + self.time + self.skews[region]
         self.table.change(
             address, lambda old: rules.release(old, asking, now) if old.epoch == epoch else Refused("gone")
@@ -359,7 +359,7 @@ TestLeasesOnOneWire.settings = _settings
 
 
 def asking(name="b", boot="b1", **kwargs):
-    return Edge(name, boot, "m", "c", **{"moves": True, "confirms": True, **kwargs})
+    return LeaseEdge(name, boot, "m", "c", **{"moves": True, "confirms": True, **kwargs})
 
 
 def held(renewed=NOW, **kwargs):

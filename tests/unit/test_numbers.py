@@ -10,11 +10,11 @@ from edge.providers.sdp import published
 from lambdas.contract import Reject, Route
 from lambdas.decisions import outbound
 from lambdas.decisions.numbers import read, write
-from lambdas.decisions.provider import OutboundRoute, Provider, Settings, Way
-from lambdas.decisions.values import Account
+from lambdas.decisions.provider import StoredProvider, StoredRoute, TenantSettings, Way
+from lambdas.decisions.values import StoredAccount
 from lambdas.repositories.vault import Unsealed, Vault
 
-ALICE = Account("alice@example.com", "t1", "", "")
+ALICE = StoredAccount("alice@example.com", "t1", "", "")
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_how_providers_want_numbers():
 
 
 def test_the_longest_prefix_counts_and_failures_go_on():
-    settings = Settings(
-        "GB", (), (OutboundRoute("", ("a",)), OutboundRoute("+44", ("b", "a")), OutboundRoute("+1", ("c",)))
+    settings = TenantSettings(
+        "GB", (), (StoredRoute("", ("a",)), StoredRoute("+44", ("b", "a")), StoredRoute("+1", ("c",)))
     )
     assert outbound.choose("02079460000", (), settings).providers == ("b", "a")
     assert outbound.choose("+12125550100", (), settings).providers == ("c",)
@@ -106,8 +106,8 @@ def test_the_longest_prefix_counts_and_failures_go_on():
 
 def test_identities_and_whose_provider_it_is():
     def leg(account=ALICE, **kwargs):
-        provider = Provider("t1/v", "t1", "sip.v.test", "4420", "secret", **kwargs)
-        choice = outbound.choose("02079460000", "v", Settings("GB"))
+        provider = StoredProvider("t1/v", "t1", "sip.v.test", "4420", "secret", **kwargs)
+        choice = outbound.choose("02079460000", "v", TenantSettings("GB"))
         found = outbound.through(choice, [Way(provider, "203.0.113.11", {"udp": 5061})], account)
         if isinstance(found, Reject):
             return found
@@ -120,11 +120,11 @@ def test_identities_and_whose_provider_it_is():
     asserted = leg(caller_id="+441", caller_id_in="p-asserted-identity", display_name="Shop")
     assert asserted.from_value == '"Shop" <sip:4420@sip.v.test>'
     assert asserted.headers == ["P-Asserted-Identity: <sip:+441@sip.v.test>"]
-    own = Account("alice@example.com", "t1", "", "", caller_id="+442")
+    own = StoredAccount("alice@example.com", "t1", "", "", caller_id="+442")
     assert leg(own, caller_id="+441").from_value == "<sip:+442@sip.v.test>"
     assert leg(own, caller_id_in="none").from_value == "<sip:4420@sip.v.test>"
     assert leg(enabled=False).status == 404
-    assert leg(Account("eve@example.org", "t2", "", "")).status == 404
+    assert leg(StoredAccount("eve@example.org", "t2", "", "")).status == 404
 
 
 def test_sealed_for_one_owner_only(tmp_path, monkeypatch):

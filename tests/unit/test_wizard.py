@@ -16,12 +16,12 @@ from lambdas.calls import script_world
 from lambdas.calls.evaluation import evaluate_example
 from lambdas.decisions.continuation import MOST
 from lambdas.decisions.rules import Plan
-from lambdas.decisions.wizard import Call, evaluate, failures
+from lambdas.decisions.wizard import DialledCall, evaluate, failures
 from lambdas.sandbox import bounds
 from lambdas.sandbox.client import Sandbox
 
 MONDAY_NOON = datetime.datetime(2026, 3, 2, 12, 0, tzinfo=datetime.UTC).timestamp()
-CALL = Call("incoming", "+442079460001", "alice@example.com", MONDAY_NOON, lambda aor: False)
+CALL = DialledCall("incoming", "+442079460001", "alice@example.com", MONDAY_NOON, lambda aor: False)
 BOB = {"ring": {"legs": [{"account": "bob@example.com"}], "timeout": 20}}
 
 

@@ -15,7 +15,7 @@ from edge.sip.headers import NameAddr, value_of
 from edge.sip.incoming import Incoming
 from edge.sip.message import Response
 from edge.sip.sdp import codecs
-from lambdas.contract import CallAnswered, CallEnded, CallFailed, Leg
+from lambdas.contract import CallAnswered, CallEnded, CallFailed, TriedLeg
 
 _OVER = frozenset((404, 408, 410, 430, 480, 481))  # 430 is ours: there is no way to the phone any more
 _MOST_LEGS = 16  # answers of one INVITE that are recorded; nobody has more phones
@@ -159,9 +159,9 @@ def _agent(response: Response) -> str:
     return _text(response.get("user-agent") or response.get("server") or "")[:_LONGEST]
 
 
-def _legs(branches: Sequence[Branch]) -> list[Leg]:
+def _legs(branches: Sequence[Branch]) -> list[TriedLeg]:
     return [
-        Leg(
+        TriedLeg(
             to=_text(branch.wanted.aor or branch.wanted.uri),
             provider=branch.provider,
             address=branch.target.flow[0],

@@ -149,7 +149,7 @@ Answered = Decided | Resolved | Found | Written
 """To something that was asked."""
 Told = FleetChanged | BindingsChanged | Fed | HangUp | ProvidersAssigned | JournalChanged | Remembered
 """From whoever runs the core."""
-Event = Received | Tick | SendFailed | FlowClosed | Entrusted | Leaving | Answered | Told
+CoreEvent = Received | Tick | SendFailed | FlowClosed | Entrusted | Leaving | Answered | Told
 
 
 class Send(NamedTuple):

@@ -18,7 +18,7 @@ from lambdas.api.edges import probes
 from lambdas.api.edges.route import read
 from lambdas.api.problems import Problem
 from lambdas.repositories.directory import Taken
-from lambdas.repositories.events import Event
+from lambdas.repositories.events import StoredEvent
 from lambdas.repositories.items import edge_item
 from lambdas.services.services import Services
 
@@ -82,4 +82,4 @@ def become(name: str, public_key: str, addresses: Sequence[str], services: Servi
     except Taken:
         services.tables.directory.update(item, public_key=public_key, addresses=list(addresses))
     probes.prepare(name, services)
-    services.tables.events.add("", Event("audit", services.clock(), f"edge {name} has enrolled", name))
+    services.tables.events.add("", StoredEvent("audit", services.clock(), f"edge {name} has enrolled", name))

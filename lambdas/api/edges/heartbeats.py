@@ -80,7 +80,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
 
 
 def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> tuple[list[Lease], dict[str, str]]:
-    asking = rules.Edge(
+    asking = rules.LeaseEdge(
         edge.id,
         beat.boot,
         beat.mesh,
@@ -111,7 +111,7 @@ def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> 
 
 
 def _lease(
-    address: str, take: Take | None, beat: Heartbeat, edge: rules.Edge, services: Services, now: float
+    address: str, take: Take | None, beat: Heartbeat, edge: rules.LeaseEdge, services: Services, now: float
 ) -> Lease | Refused:
     """Renewed, taken over, or held for the first time."""
     leases = services.tables.leases
@@ -121,7 +121,7 @@ def _lease(
     return renewed or leases.change(address, lambda old: rules.hold(address, old, edge, now))
 
 
-def _take(old: Lease | None, take: Take, edge: rules.Edge, services: Services, now: float) -> Lease | Refused:
+def _take(old: Lease | None, take: Take, edge: rules.LeaseEdge, services: Services, now: float) -> Lease | Refused:
     if old is None:
         return rules.hold(take.address, None, edge, now)
     consents = _consents(old, take, edge, services)
@@ -132,7 +132,7 @@ def _take(old: Lease | None, take: Take, edge: rules.Edge, services: Services, n
     return made
 
 
-def _consents(old: Lease, take: Take, edge: rules.Edge, services: Services) -> bool:
+def _consents(old: Lease, take: Take, edge: rules.LeaseEdge, services: Services) -> bool:
     """Whether the holder has signed that this edge may have the address."""
     holder = services.fleet.edge(old.holder) if take.consent else None
     if holder is None:
@@ -146,7 +146,7 @@ def _consents(old: Lease, take: Take, edge: rules.Edge, services: Services) -> b
     return True
 
 
-def _move(lease: Lease, beat: Heartbeat, edge: rules.Edge, services: Services) -> Lease:
+def _move(lease: Lease, beat: Heartbeat, edge: rules.LeaseEdge, services: Services) -> Lease:
     """Have EC2 move the address to its new holder. It stays unplaced, and is tried again, until EC2 confirms."""
     if not services.addresses.move(lease.address, beat.interface, beat.hosts[lease.address]):
         return lease

@@ -84,7 +84,7 @@ def adopt(edge: EdgeItem, beat: Heartbeat, leases: list[Lease], services: Servic
         holders = {held.holder for held in leases if held.address in homes}
         if over < _ANOTHER and not holders.isdisjoint(services.fleet.edges_for(lease.address)):
             continue
-        asking = lease_rules.Edge(edge.id, beat.boot, beat.mesh, beat.certificate, moves=True)
+        asking = lease_rules.LeaseEdge(edge.id, beat.boot, beat.mesh, beat.certificate, moves=True)
         _empty(lease.address, asking, homes, services, now)
     if services.fleet.load(NOBODY):
         end = time.monotonic() + _BUDGET
@@ -94,7 +94,7 @@ def adopt(edge: EdgeItem, beat: Heartbeat, leases: list[Lease], services: Servic
             _move(name, NOBODY, 0, homes, services, now)
 
 
-def _empty(address: str, asking: lease_rules.Edge, homes: list[str], services: Services, now: float) -> None:
+def _empty(address: str, asking: lease_rules.LeaseEdge, homes: list[str], services: Services, now: float) -> None:
     def take(old: Lease | None) -> Lease | Refused:
         if old is None:
             return Refused("there is no such lease")

@@ -11,14 +11,14 @@ from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import responses
 from lambdas.api.provisioning.common import Day, ListPage, Paging, PagingDep
 from lambdas.api.security import AdminDep, ServicesDep
-from lambdas.repositories.abuse import Kind
+from lambdas.repositories.abuse import AttemptKind
 
 router = APIRouter(prefix="/attempts", tags=["bans"], route_class=AuditedRoute)
 
 
 class Attempts(BaseModel):
     kind: Annotated[
-        Kind,
+        AttemptKind,
         Field(description="Failures as an account, failures from a source, or an account's calls to premium numbers."),
     ]
     name: Annotated[str, Field(description="The account, or the source's address.")]
@@ -33,7 +33,7 @@ def list_attempts(
     _: AdminDep,
     paging: PagingDep,
     day: Annotated[Day, Query(description="UTC.")],
-    kind: Annotated[Kind | None, Query(description="Only these.")] = None,
+    kind: Annotated[AttemptKind | None, Query(description="Only these.")] = None,
     name: Annotated[str, Query(description="Only those of this account or source.")] = "",
 ) -> ListPage[Attempts]:
     """A day's, in stretches of ten minutes. Needs an administration key."""

@@ -81,7 +81,7 @@ class NewToken(Input):
     minutes: Annotated[int, Field(strict=True, ge=1, le=1440, description="How long it is good.")] = 15
 
 
-class Token(BaseModel):
+class EnrolmentToken(BaseModel):
     token: Annotated[str, Field(description="For `scripts/enrol` on the edge's machine. Good once.")]
 
 
@@ -91,11 +91,13 @@ class Enrolment(Input):
 
 
 @router.post("/tokens", status_code=201, responses=responses(401, 403, 422))
-def make_token(body: NewToken, services: ServicesDep, _: AdminDep) -> Token:
+def make_token(body: NewToken, services: ServicesDep, _: AdminDep) -> EnrolmentToken:
     """A token with which a machine enrols itself as an edge; with the name of one that is there already, in its place.
     Needs an administration key."""
     addresses = tuple(dict.fromkeys(body.addresses))
-    return Token(token=signed_tokens.issue("enrol", body.id, services, addresses=addresses, seconds=60 * body.minutes))
+    return EnrolmentToken(
+        token=signed_tokens.issue("enrol", body.id, services, addresses=addresses, seconds=60 * body.minutes)
+    )
 
 
 @router.post("/enrol", status_code=201, responses=responses(403, 422))

@@ -14,12 +14,12 @@ from lambdas.api.security import CallerDep, ServicesDep
 
 router = APIRouter(prefix="/events", tags=["events"], route_class=AuditedRoute)
 
-Kind = Literal["plan", "audit", "abuse", "hook"]
+ShownEventKind = Literal["plan", "audit", "abuse", "hook"]
 
 
 class Event(BaseModel):
     kind: Annotated[
-        Kind,
+        ShownEventKind,
         Field(
             description="`plan`: what a dial plan has logged, or why it failed; `audit`: what was changed; "
             "`abuse`: who was suspended or banned, and why; `hook`: what a webhook hasn't taken."
@@ -38,7 +38,7 @@ def list_events(
     paging: PagingDep,
     day: Annotated[Day, Query(description="UTC.")],
     tenant: Annotated[str | None, Query(description="With an administration key: whose, or the service's own.")] = None,
-    kind: Annotated[Kind | None, Query(description="Only these.")] = None,
+    kind: Annotated[ShownEventKind | None, Query(description="Only these.")] = None,
     about: Annotated[str, Query(description="Only those about this, or with this key.")] = "",
     since: Since = None,
 ) -> ListPage[Event]:

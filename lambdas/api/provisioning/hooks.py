@@ -21,7 +21,7 @@ from lambdas.api.provisioning.common import (
 )
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.hooks.delivering import TIMEOUT, check
-from lambdas.hooks.notices import Kind
+from lambdas.hooks.notices import NoticeKind
 from lambdas.lookups.errors import OutsideError
 from lambdas.lookups.outside import Outside
 from lambdas.repositories.directory import Missing, Taken
@@ -32,14 +32,16 @@ from lambdas.services.services import Services
 router = APIRouter(prefix="/hooks", tags=["webhooks"], route_class=AuditedRoute)
 
 Url = Annotated[str, Field(max_length=500, examples=["https://www.example.com/hook"])]
-Kinds = Annotated[list[Kind], Field(min_length=1, max_length=len(get_args(Kind)), description="What it hears of.")]
+Kinds = Annotated[
+    list[NoticeKind], Field(min_length=1, max_length=len(get_args(NoticeKind)), description="What it hears of.")
+]
 
 
 class NewHook(Input):
     tenant: Annotated[str | None, Field(description="Needed with an administration key.")] = None
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", examples=["crm"])]
     url: Url
-    events: Annotated[Kinds, Field(description="What it hears of; all, if left out.")] = list(get_args(Kind))
+    events: Annotated[Kinds, Field(description="What it hears of; all, if left out.")] = list(get_args(NoticeKind))
 
 
 class HookChange(Input):
@@ -89,7 +91,7 @@ def list_hooks(
     who: CallerDep,
     listing: ListingDep,
     tenant: TenantQuery = None,
-    event: Annotated[Kind | None, Query(description="Only those that hear of this.")] = None,
+    event: Annotated[NoticeKind | None, Query(description="Only those that hear of this.")] = None,
 ) -> ListPage[Hook]:
     """A tenant's webhooks, by name."""
     owner = chosen_tenant(tenant, who, services)

@@ -52,7 +52,7 @@ def _email(text: str) -> str:
 
 
 Email = Annotated[str, AfterValidator(_email), Field(max_length=200, examples=["ann@example.com"])]
-Token = Annotated[str, Field(min_length=1, max_length=2000, description="Out of the mail.")]
+InvitationToken = Annotated[str, Field(min_length=1, max_length=2000, description="Out of the mail.")]
 
 
 class NewMember(Input):
@@ -77,7 +77,7 @@ class Login(Input):
 
 
 class Confirmation(Input):
-    token: Token
+    token: InvitationToken
 
 
 def _shown(item: MemberItem) -> Member:

@@ -26,7 +26,7 @@ from lambdas.calls.script_world import ScriptWorld
 from lambdas.calls.tenant_accounts import TenantAccounts
 from lambdas.decisions import wizard
 from lambdas.decisions.rules import Moment, Plan
-from lambdas.decisions.wizard import Call, Step
+from lambdas.decisions.wizard import DialledCall, Step
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.filters import alike
 from lambdas.repositories.models import PlanItem
@@ -217,7 +217,7 @@ def simulate(
     facts = StoredFacts(services)
     accounts = TenantAccounts(facts, item.tenant)
     known = body.registered
-    call = Call(
+    call = DialledCall(
         direction=body.direction,
         caller=body.caller,
         called=body.called,

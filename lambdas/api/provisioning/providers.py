@@ -33,7 +33,7 @@ from lambdas.repositories.directory import Missing, Stale, Taken
 from lambdas.repositories.filters import alike
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import AccountItem, ProviderItem, TenantItem
-from lambdas.repositories.providers import State
+from lambdas.repositories.providers import ProviderState
 from lambdas.repositories.vault import Unsealed
 from lambdas.services.services import Services
 
@@ -386,13 +386,13 @@ def _registration(item: ProviderItem, services: Services) -> Registration:
     )
 
 
-def _expires(state: State, now: float) -> float:
+def _expires(state: ProviderState, now: float) -> float:
     """Refreshes that succeed aren't reported: they come every ``period`` seconds."""
     refreshed = state.at + max(0, now - state.at) // max(1, state.period) * max(1, state.period)
     return round(refreshed + state.expires, 3)
 
 
-def _next(state: State, now: float) -> float | None:
+def _next(state: ProviderState, now: float) -> float | None:
     if state.state == "registered":
         return round(_expires(state, now) - state.expires + state.period, 3)
     return state.next_at or None

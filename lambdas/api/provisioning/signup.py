@@ -13,7 +13,7 @@ from lambdas.api.audit import AuditedRoute, note
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.accounts import AccountWithPassword, NewAccount, new_account_item, with_password
 from lambdas.api.provisioning.common import Input, Username, new_password
-from lambdas.api.provisioning.members import Email, Token, slow_down
+from lambdas.api.provisioning.members import Email, InvitationToken, slow_down
 from lambdas.api.security import ServicesDep, new_key, source
 from lambdas.repositories.directory import Taken
 from lambdas.repositories.items import tenant_item
@@ -39,7 +39,7 @@ class SignUp(Input):
 
 
 class Confirmed(Input):
-    token: Token
+    token: InvitationToken
     username: Username
 
 
