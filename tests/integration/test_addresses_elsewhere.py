@@ -43,10 +43,10 @@ def names():
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory, names):
-    made = loopback_fleet(tmp_path_factory.mktemp("fleet"), fresh_base(), 2)
+    environment = {"ENUM_NAMESERVERS": names.address, "SCRIPT_NETWORKS": "127.0.0.0/8"}
+    made = loopback_fleet(tmp_path_factory.mktemp("fleet"), fresh_base(), 2, environment=environment)
     for edge in made.edges:
         edge.settings |= {"provider_networks": ["127.0.0.0/8"], "nameservers": [names.address]}
-    made.environment |= {"ENUM_NAMESERVERS": names.address, "SCRIPT_NETWORKS": "127.0.0.0/8"}
     try:
         made.start()
         yield made

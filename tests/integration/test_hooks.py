@@ -68,8 +68,8 @@ class Server:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     base = fresh_base()
-    made = loopback_fleet(tmp_path_factory.mktemp("fleet"), base, 2)
-    made.environment |= {"SCRIPT_NETWORKS": f"{base.rpartition('.')[0]}.64/26"}
+    environment = {"SCRIPT_NETWORKS": f"{base.rpartition('.')[0]}.64/26"}
+    made = loopback_fleet(tmp_path_factory.mktemp("fleet"), base, 2, environment=environment)
     try:
         made.start()
         yield made

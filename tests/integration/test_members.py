@@ -33,11 +33,11 @@ def names():
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory, names):
-    made = loopback_fleet(tmp_path_factory.mktemp("fleet"), fresh_base(), 2)
-    made.environment |= {
+    environment = {
         "MAIL_FROM": SENDER, "SIGN_UP": "on", "DOMAIN_NAMESERVERS": names.address, "DOMAIN_PROOF": "required",
         "API_RATE": "200", "REFUSED_RATE": "50", "PUBLIC_URL": "https://sip.people.example",
     }  # fmt: skip
+    made = loopback_fleet(tmp_path_factory.mktemp("fleet"), fresh_base(), 2, environment=environment)
     try:
         made.start()
         development_client("sesv2", made.endpoint).create_email_identity(EmailIdentity=SENDER)

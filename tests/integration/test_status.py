@@ -18,8 +18,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def fleet(tmp_path):
-    made = loopback_fleet(tmp_path, fresh_base(), 3)
-    made.environment |= {"PROBE_SECONDS": "1"}
+    made = loopback_fleet(tmp_path, fresh_base(), 3, environment={"PROBE_SECONDS": "1"})
     try:
         made.start()
         yield made
