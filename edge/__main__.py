@@ -15,30 +15,38 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 
 import uvloop
 from aiohttp import web
 
-from edge import admin, metrics
-from edge.addresses import Addresses
 from edge.config import Config, ConfigError, load
 from edge.control.client import ControlClient
 from edge.control.heartbeat import HeartbeatLoop
 from edge.control.holdings import Holdings
 from edge.control.identity import Identity, IdentityError
 from edge.control.journal import Journal, JournalError
-from edge.control.store import Store
-from edge.enrol import EnrolError, enrol, enrol_instance
-from edge.handing import Handing
-from edge.instance import InstanceError
-from edge.keeper import Keeper
+from edge.control.store import StateStore
 from edge.mesh.peers import Mesh
-from edge.probing import Probing
 from edge.proxy.core import Core
-from edge.registrations import Registrations
-from edge.runtime import RandomIds, Runtime
-from edge.trace import Trace
+from edge.proxy.stack.events import Found
+from edge.runtime import admin, metrics, restart
+from edge.runtime.addresses import EdgeAddresses, served_here
+from edge.runtime.bans import Bans
+from edge.runtime.draining import Draining
+from edge.runtime.enrol import EnrolError, enrol, enrol_instance
+from edge.runtime.follower import Follower
+from edge.runtime.inbound import Inbound
+from edge.runtime.instance import InstanceError
+from edge.runtime.loop import Loop, RandomIds
+from edge.runtime.mesh_receiver import MeshReceiver
+from edge.runtime.outbound import Outbound
+from edge.runtime.peer_search import PeerSearch
+from edge.runtime.probing import Probing
+from edge.runtime.provider_accounts import ProviderAccounts
+from edge.runtime.trace import Trace
+from edge.runtime.waiting import Waiting
 from edge.transport.resolver import Resolver
 from edge.transport.sockets import ListenError, Sockets
 
@@ -51,6 +59,24 @@ async def run(config: Config, identity: Identity) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        running = await _start(config, identity, stop, stack)
+        log.info("edge %s listens on %s", config.id, ", ".join(config.listen))
+        tasks = [asyncio.create_task(work) for work in (stop.wait(), *running)]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done - {tasks[0]}:
+            task.result()  # they never end but by an error
+    log.info("edge %s has stopped", config.id)
+
+
+async def _start(
+    config: Config, identity: Identity, stop: asyncio.Event, stack: contextlib.AsyncExitStack
+) -> list[Coroutine[None, None, None]]:
+    """Make the edge's parts from the ground up, each of those before it, and open them; what has to run. ``stack``
+    closes them."""
     boot = secrets.token_hex(4)
     static_seconds = config.static_hours * 3600
     core = Core(
@@ -62,24 +88,27 @@ async def run(config: Config, identity: Identity) -> None:
         static_seconds=static_seconds,
         ports=config.ports,
     )
+    counters = core.stack.counters
     control = ControlClient(identity, config.control, config.control_auth)
-    trace = Trace(config.id)
     journal = Journal(config.state, control.report)
-    store = Store(config.state / "kept.sqlite", identity.state_key())
-    runtime = Runtime(core, control, journal, trace)
-    sockets = Sockets(runtime, movable=config.takeover != "none")
-    mesh = Mesh(config.id, boot, identity.key, identity.certificate, runtime)
+    stack.push_async_callback(journal.close)
+    store = StateStore(config.state / "kept.sqlite", identity.state_key())
+    stack.callback(store.close)
+    kept = restart.load(store, static_seconds, counters)
+    trace, bans, waiting = Trace(config.id), Bans(), Waiting()
+    loop = Loop(core, journal)
+    inbound = Inbound(loop.post, counters, bans, trace, waiting)
+    sockets = Sockets(inbound, movable=config.takeover != "none")
     spares = list(dict.fromkeys(at.host for at in config.spare_listens))
     holdings = Holdings(config.address, config.listens[0].host, config.takeover, spares)
-    addresses = Addresses(config, holdings, sockets)
-    registrations = Registrations(
-        control,
-        config.ports,
-        lambda: addresses.served(time.monotonic()),
-        core.agent.known,
-        runtime.providers_assigned,
-    )
-    runtime.connect(sockets, mesh, addresses, registrations, Resolver(config.nameservers, config.provider_networks))
+    mesh = Mesh(config.id, boot, identity.key, identity.certificate)
+
+    def served() -> dict[str, int]:
+        return served_here(holdings, sockets, time.monotonic())
+
+    accounts = ProviderAccounts(control, config.ports, served, core.agent.known, loop.post)
+    follower = Follower(core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts)
+    addresses = EdgeAddresses(config, holdings, sockets, mesh.announce, follower.addresses_changed)
     beats = HeartbeatLoop(
         control,
         identity,
@@ -88,69 +117,57 @@ async def run(config: Config, identity: Identity) -> None:
         config.mesh_seen,
         config.takeover_interface,
         mesh.connected,
-        runtime.news,
+        follower.news,
         addresses.follow,
+        kept.news.reply.feed if kept.news is not None else None,
     )
-    runtime.nudge = beats.nudge
-    handing = Handing(identity, core, runtime, addresses, mesh, journal)
+    peers = PeerSearch(lambda ref, targets: loop.post(Found(ref, targets)))
+    resolver = Resolver(config.nameservers, config.provider_networks)
+    outbound = Outbound(core, loop.post, addresses, sockets, mesh, control, resolver, journal, peers, trace)
+    draining = Draining(
+        identity, core, loop.post, follower, holdings, addresses, sockets, mesh, inbound, outbound, waiting, journal
+    )
+    receiver = MeshReceiver(
+        core, loop.post, inbound, sockets, holdings, addresses, peers, trace, beats.nudge, draining.declined
+    )
+    restarting = restart.Restart(store, core, loop.post, follower, holdings, addresses, beats, kept)
     probing = Probing(
         config.id,
         config.listens[0].host,
-        lambda: runtime.last_news.reply if runtime.last_news is not None else None,
+        lambda: follower.last_news.reply if follower.last_news is not None else None,
         lambda report: journal.add(report.model_dump_json().encode()),
     )
-    keeper = Keeper(store, core, runtime, beats, static_seconds)
-    async with contextlib.AsyncExitStack() as stack:
-        stack.callback(store.close)
-        stack.push_async_callback(journal.close)
-        stack.push_async_callback(runtime.close)
-        stack.callback(sockets.close)
-        stack.push_async_callback(addresses.close)
-        await addresses.open_home()
-        await _open_mesh(mesh, config.mesh)
-        stack.push_async_callback(mesh.close)
-        if config.metrics:
-            runner = await _open_metrics(config.metrics, core, mesh, runtime, journal, trace)
-            stack.push_async_callback(runner.cleanup)
-        stack.push_async_callback((await admin.serve(config.state, handing, stop.set)).cleanup)
-        await control.open()
-        stack.push_async_callback(control.close)
-        log.info("edge %s listens on %s", config.id, ", ".join(config.listen))
-        tasks = [
-            asyncio.create_task(work)
-            for work in (
-                stop.wait(),
-                beats.run(),
-                keeper.run(),
-                journal.run(),
-                handing.run(),
-                registrations.run(),
-                probing.run(),
-            )
-        ]
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done - {tasks[0]}:
-            task.result()  # they never end but by an error
-    log.info("edge %s has stopped", config.id)
+    loop.start(outbound.carry_out)
+    stack.callback(loop.close)
+    stack.push_async_callback(outbound.close)
+    stack.callback(sockets.close)
+    stack.push_async_callback(addresses.close)
+    await addresses.open_home()
+    await _open_mesh(mesh, config.mesh, receiver)
+    stack.push_async_callback(mesh.close)
+    if config.metrics:
+        runner = await _open_metrics(config.metrics, core, mesh, follower, journal, trace)
+        stack.push_async_callback(runner.cleanup)
+    stack.push_async_callback((await admin.serve(config.state, draining, stop.set)).cleanup)
+    await control.open()
+    stack.push_async_callback(control.close)
+    return [beats.run(), restarting.run(), journal.run(), draining.run(), accounts.run(), probing.run()]
 
 
-async def _open_mesh(mesh: Mesh, where: str) -> None:
+async def _open_mesh(mesh: Mesh, where: str, receiver: MeshReceiver) -> None:
     host, _, port = where.rpartition(":")
     try:
-        await mesh.open(host, int(port))
+        await mesh.open(host, int(port), receiver)
     except OSError as error:
         raise ListenError(f"mesh: {where} can't be opened: {error.strerror or error}") from error
 
 
 async def _open_metrics(
-    where: str, core: Core, mesh: Mesh, runtime: Runtime, journal: Journal, trace: Trace
+    where: str, core: Core, mesh: Mesh, follower: Follower, journal: Journal, trace: Trace
 ) -> web.AppRunner:
     host, _, port = where.rpartition(":")
     try:
-        return await metrics.serve(host, int(port), core, mesh, runtime, journal, trace)
+        return await metrics.serve(host, int(port), core, mesh, follower, journal, trace)
     except OSError as error:
         raise ListenError(f"metrics: {where} can't be opened: {error.strerror or error}") from error
 

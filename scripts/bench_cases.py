@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from edge.proxy.core import Core
-from edge.proxy.events import Ask, Decided, Event, FleetChanged, Received, Send
-from edge.proxy.fleet import Fleet
-from edge.proxy.flow_token import CallReference, TokenKeys
+from edge.proxy.stack.events import Ask, Decided, Event, FleetChanged, Received, Send
+from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.flow_token import CallReference, TokenKeys
 from edge.sip.flow import Flow
 from edge.sip.headers import parse_digest
 from edge.sip.message import Response
@@ -127,7 +127,7 @@ def core_register(count: int, rounds: int) -> None:
     def round_() -> float:
         core = _core()
         wires = [(_flow(n), _challenged(core, _flow(n), n)) for n in range(count)]
-        core.servers.clear()
+        core.stack.transactions.servers.clear()
         gc.collect()
         begun = time.process_time()
         asks = [_take(core, Received(flow, wire))[0] for flow, wire in wires]
@@ -143,7 +143,7 @@ def core_register(count: int, rounds: int) -> None:
 
 
 def _in_dialog(core: Core, number: int, method: str, caller: Flow, callee: Flow) -> bytes:
-    tokens = core.fleet_now.tokens
+    tokens = core.stack.fleet.tokens
     call_id = f"call{number}@10.0.0.9"
     call = CallReference("t00112233aabb", 1_800_000_000, False)
     back, forth = tokens.seal(caller, "", call_id, call), tokens.seal(callee, "", call_id, call)
@@ -236,11 +236,11 @@ def core_memory(count: int, _: int) -> None:
         # As it comes off the wire: strings of its own.
         decision = Accept.model_validate_json(_accept(ask.question).model_dump_json())
         _take(core, Decided(ask.ask, decision))
-    core.timers.fire(2.0 + 64)
+    core.stack.timers.fire(2.0 + 64)
     gc.collect()
     held = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    _say("core memory", held / count / 1024, "KB a registered UDP phone", phones=len(core.bindings), goal=2)
+    _say("core memory", held / count / 1024, "KB a registered UDP phone", phones=len(core.stack.bindings), goal=2)
 
 
 def core(

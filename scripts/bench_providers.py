@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from edge.proxy.core import Core
-from edge.proxy.events import FleetChanged, ProvidersAssigned, Received, Resolve, Resolved, Send, Tick
+from edge.proxy.stack.events import FleetChanged, ProvidersAssigned, Received, Resolve, Resolved, Send, Tick
 from edge.sip.message import Header, Request, make_response
 from edge.sip.parser import parse
 from lambdas.contract import ProviderAccount, Secret, Server
@@ -63,7 +63,7 @@ def _account(number: int) -> ProviderAccount:
 
 def providers(say: Callable[..., None], core: Core, accounts: int) -> None:
     """``core`` holds an address; all ``accounts`` are registered from it."""
-    fleet = core.fleet_now
+    fleet = core.stack.fleet
     (address,) = fleet.epochs
     core.handle(FleetChanged(replace(fleet, exclusive={address: (0.0, float("inf"))})), 0.0)
     made = [_account(number) for number in range(accounts)]

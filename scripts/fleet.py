@@ -228,7 +228,7 @@ class DevelopmentFleet:
                 self.client.api("DELETE", f"/v1/edges/{edge.id}")
             body = {"id": edge.id, "public_key": public_key, "addresses": edge.may_hold or [edge.address]}
             self.client.api("POST", "/v1/edges", body)
-        self._run(edge.id, ["-m", "edge", "--config", str(path)], {}, edge.host)
+        self._run(edge.id, ["-m", "edge", "--config", str(path)], edge.environment, edge.host)
 
     def wait_ready(self, edge: Edge) -> None:
         """Until it holds its address and has a mesh link to every other running edge."""
@@ -245,7 +245,7 @@ class DevelopmentFleet:
         self._run(
             f"drain-{edge.id}",
             ["-m", "edge", "drain", "--config", str(self.directory / f"{edge.id}.toml")],
-            {},
+            edge.environment,
             edge.host,
         )
         status = self.processes.wait(f"drain-{edge.id}", 300)

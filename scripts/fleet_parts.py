@@ -47,12 +47,13 @@ class Host:
 @dataclass
 class Edge:
     """``settings`` go into its configuration; ``may_hold`` are the edge addresses it is registered for, its own if
-    empty."""
+    empty; ``environment`` is for its processes, beside what all have."""
 
     id: str
     host: Host
     settings: dict[str, Any] = field(default_factory=dict)
     may_hold: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from edge.control.breaker import Breaker
 from edge.control.identity import Identity
-from edge.control.journal import Outcome
+from edge.control.journal import DeliveryOutcome
 from edge.control.sigv4 import Sigv4
 from lambdas.contract import (
     VERSION,
@@ -88,7 +88,7 @@ class ControlClient:
         """The accounts that an address of ours has to register; None if none could be had."""
         return await self._post("/edge/providers", request.model_dump_json().encode(), ProvidersReply)
 
-    async def report(self, reports: list[bytes]) -> Outcome:
+    async def report(self, reports: list[bytes]) -> DeliveryOutcome:
         """Deliver reports, each as JSON."""
         data = b'{"version":%d,"reports":[%b]}' % (VERSION, b",".join(reports))
         refusals: list[int] = []

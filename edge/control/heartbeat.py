@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from edge.control.client import ControlClient
-from edge.control.holdings import Holdings, Step
+from edge.control.holdings import AddressStep, Holdings
 from edge.control.identity import Identity
 from lambdas.contract import VERSION, Heartbeat, HeartbeatReply
 
@@ -43,8 +43,10 @@ class HeartbeatLoop:
         interface: str,
         linked: Callable[[], Collection[str]],
         on_news: Callable[[News], None],
-        on_steps: Callable[[Iterable[Step]], None],
+        on_steps: Callable[[Iterable[AddressStep]], None],
+        feed: dict[str, int] | None = None,
     ) -> None:
+        """``feed``: the cursor into the change feed up to which all is known already."""
         self._client = client
         self._identity = identity
         self._boot = boot
@@ -60,7 +62,7 @@ class HeartbeatLoop:
         self._domains_version = ""
         self._bans_version = ""
         self._cursors: dict[str, int] = {}
-        self.feed: dict[str, int] = {}
+        self._feed = feed or {}
         self._refused: dict[str, str] = {}
 
     def nudge(self) -> None:
@@ -97,7 +99,7 @@ class HeartbeatLoop:
             certificate=base64.b64encode(self._identity.certificate_der).decode(),
             domains=self._domains_version,
             changes_since=self._cursors,
-            feed=self.feed,
+            feed=self._feed,
             takes=asks.takes,
             placed=asks.placed,
             releases=asks.releases,
@@ -117,7 +119,7 @@ class HeartbeatLoop:
                 log.warning("address %s can't be had: %s", address, why)
         self._refused = reply.refused
         self._cursors = reply.cursors
-        self.feed = reply.feed
+        self._feed = reply.feed
         steps = self._holdings.learn(reply, sent_at, now)
         self._on_news(News(reply, self._domains, now))
         self._on_steps(steps)

@@ -2,6 +2,23 @@
 
 Times are monotonic seconds. A lease lasts here from the *sending* of the heartbeat that renewed it, less a margin for
 clocks that run at different rates; the control plane counts from when that heartbeat arrived. So it ends here first.
+
+Theory of operation. Having a lease and having the address's packets are two things. An edge asks for an address in a
+heartbeat (``asks``) and gets a lease with an epoch (``learn``); the address then has to be moved here: by the control
+plane (driver "ec2"), or by this machine (``Place``, for "hook" and "l2", tried again until it works or somebody else
+shall try). Once it is here it is ``Gained``, and served. It is ``Lost`` when the control plane or a peer with a
+higher epoch says that somebody else has it. What keeps two edges from serving one address at once depends on what it
+fences:
+
+- packets of phones go where the IP is, so with "ec2" and "hook" the IP's place is the fence, and an edge that can't
+  renew its lease goes on serving, even started anew in the dark (``resume``). With "l2" nothing tells the two apart
+  but the deadline: past it the address is given up (``due``, ``until``);
+- REGISTERs to providers are fenced by nothing outside, so they go out only between ``exclusive_at``, when no lease of
+  before can last any longer, and the deadline.
+
+An address is asked for if it is the edge's own, if its holder hands it over (with a consent that stands for a while),
+or if its holder is neither linked nor renews: the control plane decides whether that is so. One at a time, so that
+several survivors get some each.
 """
 
 from __future__ import annotations
@@ -61,7 +78,7 @@ class Lost:
     why: str
 
 
-Step = Place | Gained | Lost
+AddressStep = Place | Gained | Lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +108,11 @@ class Holdings:
         self._resting: dict[str, float] = {}
         self._releases: set[str] = set()
         self._hosts: dict[str, str] = {}
-        self.leaving = False
+        self._leaving = False
+
+    def leave(self, leaving: bool) -> None:
+        """Whether this edge is being drained: it asks for no address then."""
+        self._leaving = leaving
 
     # What to ask
 
@@ -100,7 +121,7 @@ class Holdings:
         takes = self._takes(linked, now)
         addresses = [address for address in self._held if address not in self._releases]
         taken = {take.address for take in takes}
-        if not self.leaving and self.home not in self._held and self.home not in taken:
+        if not self._leaving and self.home not in self._held and self.home not in taken:
             addresses.append(self.home)
         self._hosts = {address: held.host for address, held in self._held.items()}
         for address in [*addresses, *taken]:
@@ -120,7 +141,7 @@ class Holdings:
         return bool(moving or self._releases or self._takes(linked, now))
 
     def _takes(self, linked: Collection[str], now: float) -> list[Take]:
-        if self.driver == "none" or self.leaving:
+        if self.driver == "none" or self._leaving:
             return []
         for address, (epoch, consent, until) in self._consents.items():
             if address not in self._held and now < until:
@@ -153,7 +174,7 @@ class Holdings:
         """The holder hands ``address`` over; why it can't be taken, "" if it can."""
         if self.driver == "none":
             return "no driver moves addresses here"
-        if self.leaving:
+        if self._leaving:
             return "this edge is being drained itself"
         if address not in self._allowed:
             return "this edge is not registered for it; see /v1/edges"
@@ -165,9 +186,9 @@ class Holdings:
 
     # What came of it
 
-    def learn(self, reply: HeartbeatReply, sent_at: float, now: float) -> list[Step]:
+    def learn(self, reply: HeartbeatReply, sent_at: float, now: float) -> list[AddressStep]:
         """A heartbeat was answered; it had left at ``sent_at``."""
-        steps: list[Step] = []
+        steps: list[AddressStep] = []
         self._allowed = reply.allowed
         self._holders.update((address, ("", epoch)) for address, epoch in reply.unheld.items())
         for edge in reply.fleet:
@@ -196,9 +217,9 @@ class Holdings:
                 steps.append(Gained(address, lease.epoch, host))
         return steps + self.due(now)
 
-    def due(self, now: float) -> list[Step]:
+    def due(self, now: float) -> list[AddressStep]:
         """What has to be done by now: addresses to move here, and those whose time is over."""
-        steps: list[Step] = []
+        steps: list[AddressStep] = []
         for address, held in list(self._held.items()):
             if self.driver == "l2" and now >= held.deadline:
                 # Nothing but this deadline keeps the next holder and us apart.
@@ -219,7 +240,7 @@ class Holdings:
             return float("inf")
         return min((held.deadline for held in self._held.values()), default=float("inf"))
 
-    def moved(self, address: str, epoch: int) -> list[Step]:
+    def moved(self, address: str, epoch: int) -> list[AddressStep]:
         """The driver has confirmed that the address's packets arrive here."""
         held = self._held.get(address)
         if held is None or held.epoch != epoch or held.placed:
@@ -227,12 +248,12 @@ class Holdings:
         held.placed = True
         return [Gained(address, epoch, held.host)]
 
-    def again(self, address: str) -> list[Step]:
+    def again(self, address: str) -> list[AddressStep]:
         """As when the address came, if it is here."""
         held = self._held.get(address)
         return [Gained(address, held.epoch, held.host)] if held is not None and held.placed else []
 
-    def announced(self, edge: str, address: str, epoch: int) -> list[Step]:
+    def announced(self, edge: str, address: str, epoch: int) -> list[AddressStep]:
         """Another edge says that it holds ``address`` in ``epoch``: the highest epoch wins."""
         held = self._held.get(address)
         if held is not None and held.epoch >= epoch:
@@ -273,11 +294,11 @@ class Holdings:
         since, until = self.exclusive().get(address, (float("inf"), 0.0))
         return since <= now < until
 
-    def resume(self, epochs: dict[str, int], now: float) -> list[Step]:
+    def resume(self, epochs: dict[str, int], now: float) -> list[AddressStep]:
         """Started in the dark: what this machine held when it last heard from the control plane, it goes on serving."""
         if self.driver == "l2":
             return []  # the lease may be over, and nothing would tell
-        steps: list[Step] = []
+        steps: list[AddressStep] = []
         for address, epoch in epochs.items():
             host = self._free_host(address)
             if host is not None:

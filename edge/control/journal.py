@@ -29,9 +29,9 @@ BALLAST = 4 * 1024 * 1024
 _GATHER = 0.05  # seconds that a delivery waits for company
 _FIRST_RETRY, _LAST_RETRY = 1.0, 15.0
 
-Outcome = Literal["taken", "later", "refused"]
+DeliveryOutcome = Literal["taken", "later", "refused"]
 """The control plane has the reports; it can't be had just now; or it will never take this delivery as it is."""
-Deliver = Callable[[list[bytes]], Awaitable[Outcome]]
+Deliver = Callable[[list[bytes]], Awaitable[DeliveryOutcome]]
 Safe = Callable[[], None]
 
 

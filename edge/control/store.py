@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _NONCE = 12
 
 
-class Store:
+class StateStore:
     """Values by kind and name. Losing it loses nothing but the time until the control plane answers again, so what
     can't be read is put aside, and a full disk is logged."""
 

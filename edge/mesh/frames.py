@@ -36,14 +36,14 @@ class Nonce:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class LinkProof:
     """The signature over (label, SHA-256 of the server's certificate, client's id, nonce)."""
 
     signature: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Welcome:
+class LinkWelcome:
     """The client is who it says; other frames may follow."""
 
 
@@ -73,7 +73,7 @@ class ReceivedFor:
 
 
 @dataclass(frozen=True, slots=True)
-class Find:
+class FindPhones:
     """Where is ``aor`` of ``tenant`` at your addresses? Asked while no control plane answers."""
 
     ref: str
@@ -82,8 +82,8 @@ class Find:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The answer to the Find with this ``ref``; ``data`` is for the edge's own use."""
+class PhonesFound:
+    """The answer to the FindPhones with this ``ref``; ``data`` is for the edge's own use."""
 
     ref: str
     data: bytes
@@ -123,7 +123,19 @@ class Keys:
 
 
 Frame = (
-    Hello | Nonce | Proof | Welcome | SendOn | NotSent | ReceivedFor | Find | Found | Announce | Offer | Decline | Keys
+    Hello
+    | Nonce
+    | LinkProof
+    | LinkWelcome
+    | SendOn
+    | NotSent
+    | ReceivedFor
+    | FindPhones
+    | PhonesFound
+    | Announce
+    | Offer
+    | Decline
+    | Keys
 )
 
 
@@ -134,9 +146,9 @@ def encode(frame: Frame) -> bytes:
             kind, fields = 1, _text(edge) + _text(boot)
         case Nonce(nonce):
             kind, fields = 2, nonce
-        case Proof(signature):
+        case LinkProof(signature):
             kind, fields = 3, signature
-        case Welcome():
+        case LinkWelcome():
             kind, fields = 4, b""
         case SendOn(flow, epoch, ref, data):
             kind, fields = 5, _flow(flow) + struct.pack("!Q", epoch) + _text(ref) + data
@@ -144,9 +156,9 @@ def encode(frame: Frame) -> bytes:
             kind, fields = 6, ref.encode()
         case ReceivedFor(flow, data):
             kind, fields = 7, _flow(flow) + data
-        case Find(ref, aor, tenant):
+        case FindPhones(ref, aor, tenant):
             kind, fields = 8, _text(ref) + _text(aor) + _text(tenant)
-        case Found(ref, data):
+        case PhonesFound(ref, data):
             kind, fields = 9, _text(ref) + data
         case Announce(address, epoch):
             kind, fields = 10, struct.pack("!Q", epoch) + _text(address)
@@ -193,9 +205,9 @@ def _decode(kind: int, fields: bytes) -> Frame | None:
             case 2:
                 return Nonce(fields)
             case 3:
-                return Proof(fields)
+                return LinkProof(fields)
             case 4:
-                return Welcome()
+                return LinkWelcome()
             case 5:
                 flow, rest = _read_flow(fields)
                 (epoch,) = struct.unpack_from("!Q", rest)
@@ -209,10 +221,10 @@ def _decode(kind: int, fields: bytes) -> Frame | None:
             case 8:
                 ref, rest = _read_text(fields)
                 aor, rest = _read_text(rest)
-                return Find(ref, aor, _read_text(rest)[0])
+                return FindPhones(ref, aor, _read_text(rest)[0])
             case 9:
                 ref, data = _read_text(fields)
-                return Found(ref, data)
+                return PhonesFound(ref, data)
             case 10:
                 (epoch,) = struct.unpack_from("!Q", fields)
                 return Announce(_read_text(fields[8:])[0], epoch)

@@ -26,7 +26,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge.mesh.frames import Frame, FrameError, FrameReader, Hello, Nonce, Proof, Welcome, encode
+from edge.mesh.frames import Frame, FrameError, FrameReader, Hello, LinkProof, LinkWelcome, Nonce, encode
 
 log = logging.getLogger(__name__)
 
@@ -127,8 +127,8 @@ class ClientLink(Link):
         if self.up:
             self._on_frame(frame)
         elif isinstance(frame, Nonce):
-            self.send(Proof(self._key.sign(signed_proof(self._certificate, self._edge, frame.nonce))))
-        elif isinstance(frame, Welcome):
+            self.send(LinkProof(self._key.sign(signed_proof(self._certificate, self._edge, frame.nonce))))
+        elif isinstance(frame, LinkWelcome):
             self.up = True
             if not self.welcome.done():
                 self.welcome.set_result(None)
@@ -175,10 +175,10 @@ class ServerLink(Link):
             self.peer, self.boot = frame.edge, frame.boot
             self._nonce = secrets.token_bytes(32)
             self.send(Nonce(self._nonce))
-        elif isinstance(frame, Proof) and self._nonce and self._proven(frame.signature):
+        elif isinstance(frame, LinkProof) and self._nonce and self._proven(frame.signature):
             self.up = True
             self._deadline.cancel()
-            self.send(Welcome())
+            self.send(LinkWelcome())
             self._on_up(self)
         else:
             log.warning("mesh: a link that claims to be edge %r could not prove it", self.peer)

@@ -17,7 +17,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge.mesh.frames import Announce, Decline, Find, Found, Frame, Keys, NotSent, Offer, ReceivedFor, SendOn
+from edge.mesh.frames import (
+    Announce,
+    Decline,
+    FindPhones,
+    Frame,
+    Keys,
+    NotSent,
+    Offer,
+    PhonesFound,
+    ReceivedFor,
+    SendOn,
+)
 from edge.mesh.link import HANDSHAKE, ClientLink, ServerLink, client_configuration, server_configuration
 from edge.sip.flow import Flow
 
@@ -69,14 +80,12 @@ class MeshUser(Protocol):
 class Mesh:
     """Both sides of the mesh at one edge."""
 
-    def __init__(
-        self, edge: str, boot: str, key: Ed25519PrivateKey, certificate: x509.Certificate, user: MeshUser
-    ) -> None:
+    def __init__(self, edge: str, boot: str, key: Ed25519PrivateKey, certificate: x509.Certificate) -> None:
         self._edge = edge
         self._boot = boot
         self._key = key
         self._certificate = certificate
-        self._user = user
+        self._opened: MeshUser | None = None
         self._server: QuicServer | None = None
         self._local = ""
         self._peers: dict[str, Peer] = {}
@@ -85,9 +94,10 @@ class Mesh:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._boots: dict[str, str] = {}
 
-    async def open(self, host: str, port: int) -> None:
-        """Listen for peers. Raises OSError."""
+    async def open(self, host: str, port: int, user: MeshUser) -> None:
+        """Listen for peers, and reach them from now on; ``user`` gets what they say. Raises OSError."""
         self._local = host
+        self._opened = user
         self._server = await serve(
             host,
             port,
@@ -100,6 +110,11 @@ class Mesh:
                 on_frame=self._from_client,
             ),
         )
+
+    @property
+    def _user(self) -> MeshUser:
+        assert self._opened is not None, "peers are only reached once the mesh is open"
+        return self._opened
 
     async def close(self) -> None:
         tasks = list(self._tasks.values())
@@ -178,7 +193,7 @@ class Mesh:
         """Ask every peer where ``aor`` is; how many were asked. Answers come as ``found_by_peer``."""
         links = [link for link in self._links.values() if link.up]
         for link in links:
-            link.send(Find(ref, aor, tenant))
+            link.send(FindPhones(ref, aor, tenant))
         return len(links)
 
     def connected(self) -> list[str]:
@@ -239,7 +254,7 @@ class Mesh:
     def _from_server(self, edge: str, frame: Frame) -> None:
         if isinstance(frame, NotSent):
             self._user.not_sent(frame.ref)
-        elif isinstance(frame, Found):
+        elif isinstance(frame, PhonesFound):
             self._user.found_by_peer(frame.ref, frame.data)
         elif isinstance(frame, Decline):
             self._user.declined(frame.address, frame.why)
@@ -252,8 +267,8 @@ class Mesh:
                 link.send(NotSent(frame.ref))
         elif isinstance(frame, ReceivedFor):
             self._user.message_from_peer(frame.flow, frame.data)
-        elif isinstance(frame, Find):
-            link.send(Found(frame.ref, self._user.find_for_peer(frame.aor, frame.tenant)))
+        elif isinstance(frame, FindPhones):
+            link.send(PhonesFound(frame.ref, self._user.find_for_peer(frame.aor, frame.tenant)))
         elif isinstance(frame, Announce):
             self._note(link.peer, frame.address, frame.epoch)
             self._user.announced(link.peer, frame.address, frame.epoch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge.sip.errors import ParseError
-from edge.sip.headers import parse_digest
+from edge.sip.headers import parse_digest, value_of
 from edge.sip.message import Header, Response
 from lambdas.contract import HASHES, Secret
 
@@ -96,7 +96,7 @@ class Authorizer:
 def _read(line: str) -> dict[str, str] | None:
     """A challenge that can be answered, its algorithm and qop settled; None otherwise."""
     try:
-        params = parse_digest(line[line.index(":") + 1 :].strip())
+        params = parse_digest(value_of(line))
     except ParseError:
         return None
     if params is None or "realm" not in params or "nonce" not in params:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from edge.sip.flow import Flow
+from edge.sip.flow import Flow, ServerAddress
 from edge.sip.timers import TimerHeap
 from edge.sip.transaction import ClientTransaction
 from lambdas.contract import ProviderReport, Server
 
-Address = tuple[str, str, int]
-"""(transport, IP address, port)"""
-Resolved = Callable[[list[Address], str, float], None]
+OnResolved = Callable[[list[ServerAddress], str, float], None]
 """Gets a server's addresses in the order in which to try them, or none and why."""
 
 
@@ -23,7 +21,7 @@ class ProviderHost(Protocol):
 
     def new_token(self) -> str: ...
 
-    def provider_branch(self) -> str:
+    def new_branch(self) -> str:
         """A branch (RFC 3261 §8.1.1.7) that names this process as its owner."""
 
     def transmit(self, flow: Flow, data: bytes, ref: str, until: float = 0.0) -> None:
@@ -34,7 +32,7 @@ class ProviderHost(Protocol):
 
     def terminated(self, transaction: ClientTransaction) -> None: ...
 
-    def resolve(self, server: Server, then: Resolved) -> None:
+    def resolve(self, server: Server, then: OnResolved) -> None:
         """RFC 3263 §4."""
 
     def journal(self, report: ProviderReport) -> None: ...
@@ -44,5 +42,5 @@ class ProviderHost(Protocol):
     def exclusive(self, address: str) -> tuple[float, float]:
         """From when until when only this edge may register from ``address``; empty if it doesn't hold it."""
 
-    def provider_port(self, transport: str) -> int:
+    def port(self, transport: str) -> int:
         """The port of our addresses for a transport."""

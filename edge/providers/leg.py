@@ -8,13 +8,13 @@ of what the phone sends are multiplied, so that each challenge can be answered w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edge.providers.leg_token import (
     BadLegToken,
+    LegToPhone,
+    LegToProvider,
     Sealer,
-    ToPhone,
-    ToProvider,
     open_call_id,
     open_contact,
     seal_call_id,
@@ -24,7 +24,8 @@ from edge.providers.leg_token import (
 from edge.providers.sdp import published
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import NameAddr, split_list
+from edge.sip.headers import NameAddr, split_list, value_of
+from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, tagged
 
 ATTEMPTS = 16
@@ -45,17 +46,6 @@ _ANSWERED = frozenset(("from", "to", "call-id", "cseq", "via", "record-route", "
 _CHALLENGES = frozenset(("www-authenticate", "proxy-authenticate", "authentication-info", "proxy-authentication-info"))
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A request as it came, and what was read of it."""
-
-    request: Request
-    call_id: str
-    cseq: int
-    max_forwards: int
-    to_tag: str
-
-
 def number(cseq: int, base: int, attempt: int) -> int:
     """The provider's CSeq number for the phone's."""
     return ATTEMPTS * ((cseq - base) % _WRAP) + attempt
@@ -65,9 +55,9 @@ def number(cseq: int, base: int, attempt: int) -> int:
 
 
 def request_out(
-    heard: Heard,
-    way: ToProvider,
-    phone: ToPhone,
+    incoming: Incoming,
+    way: LegToProvider,
+    phone: LegToPhone,
     uri: str,
     branch: str,
     attempt: int,
@@ -76,34 +66,34 @@ def request_out(
 ) -> Request:
     """What the provider gets. ``phone`` is where its own requests shall go; ``added`` are routes, credentials and what
     the account adds."""
-    request = heard.request
+    request = incoming.request
     flow = way.flow
     method = request.method
-    provider_call_id = seal_call_id(heard.call_id, keys) if way.translated else heard.call_id
+    provider_call_id = seal_call_id(incoming.call_id, keys) if way.translated else incoming.call_id
     answered = attempt
     if method in ("ACK", "PRACK"):
-        contact = _our_contact(request.uri, heard.call_id, keys)
+        contact = _our_contact(request.uri, incoming.call_id, keys)
         answered = contact[1] if contact is not None else way.attempt
     headers: list[Header] = [
-        ("via", f"Via: SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={branch};rport"),
-        ("max-forwards", f"Max-Forwards: {heard.max_forwards - 1}"),
+        ("via", f"{flow.via(branch)};rport"),
+        ("max-forwards", f"Max-Forwards: {incoming.max_forwards - 1}"),
     ]
     for key, line in request.headers:
         if key == "from" and way.translated:
-            line = f"From: {way.from_value};tag={_tag(_value(line))}"
+            line = f"From: {way.from_value};tag={_tag(value_of(line))}"
         elif key == "to" and way.translated:
-            line = f"To: <{way.to_uri}>" + (f";tag={heard.to_tag}" if heard.to_tag else "")
+            line = f"To: <{way.to_uri}>" + (f";tag={incoming.to_tag}" if incoming.to_tag else "")
         elif key == "call-id":
             line = f"Call-ID: {provider_call_id}"
         elif key == "cseq":
-            line = f"CSeq: {number(heard.cseq, way.base, answered if method == 'ACK' else attempt)} {method}"
+            line = f"CSeq: {number(incoming.cseq, way.base, answered if method == 'ACK' else attempt)} {method}"
         elif key == "rack":
             line = _rack(line, way.base, answered)
         elif key == "contact":
             line = f"Contact: <{contact_for(phone, flow, provider_call_id, keys, _contact(request))}>"
         elif key == "diversion" and not phone.flow.internal:
             continue  # a phone's own word, which providers might charge somebody else by
-        elif key not in ("from", "to") and key not in _OUT and not (key == "route" and heard.to_tag):
+        elif key not in ("from", "to") and key not in _OUT and not (key == "route" and incoming.to_tag):
             continue
         headers.append((key, line))
     headers[2:2] = added
@@ -112,34 +102,33 @@ def request_out(
 
 
 def response_in(
-    response: Response, heard: Heard, way: ToProvider, phone_flow: Flow, attempt: int, keys: Sealer
+    response: Response, incoming: Incoming, way: LegToProvider, phone_flow: Flow, attempt: int, keys: Sealer
 ) -> Response:
     """The provider's answer as the phone gets it."""
-    headers = _answered(response, heard)
+    headers = _answered(response, incoming)
     ours: list[Header] = []
     status = response.status
     tag = _tag(response.get("to") or "")
     if 100 < status < 300:
         contact = _contact(response)
         if contact:
-            routes = way.routes if heard.to_tag else tuple(reversed(response.split_values("record-route")))
+            routes = way.routes if incoming.to_tag else tuple(reversed(response.split_values("record-route")))
             known = replace(way, contact=contact, routes=routes, attempt=attempt)
-            ours.append(("contact", f"Contact: <{_seen_contact(known, phone_flow, heard.call_id, keys, tag)}>"))
-        if not heard.to_tag and tag and not phone_flow.internal:
+            ours.append(("contact", f"Contact: <{_seen_contact(known, phone_flow, incoming.call_id, keys, tag)}>"))
+        if not incoming.to_tag and tag and not phone_flow.internal:
             ours += [header for header in response.headers if header[0] == "record-route"]
-            ours.append(route_for(way, phone_flow, heard.call_id, keys, tag))
-            ours += [header for header in heard.request.headers if header[0] == "record-route"]
+            ours.append(route_for(way, phone_flow, incoming.call_id, keys, tag))
+            ours += [header for header in incoming.request.headers if header[0] == "record-route"]
     elif 300 <= status < 400:
         ours += [header for header in response.headers if header[0] == "contact"]
     rest = [header for header in response.headers if header[0] not in _ANSWERED and header[0] not in _CHALLENGES]
     return Response(status, response.reason, [*headers, *ours, *rest], response.body)
 
 
-def route_for(way: ToProvider, phone_flow: Flow, call_id: str, keys: Sealer, tag: str) -> Header:
+def route_for(way: LegToProvider, phone_flow: Flow, call_id: str, keys: Sealer, tag: str) -> Header:
     """The Record-Route by which the phone's later requests find the provider, whose tag is ``tag``."""
-    transport = "" if phone_flow.transport == "udp" else f";transport={phone_flow.transport}"
     user = seal_way(way, call_id, keys, tag)
-    return ("record-route", f"Record-Route: <sip:{user}@{phone_flow.sent_by}{transport};lr>")
+    return ("record-route", f"Record-Route: <sip:{user}@{phone_flow.sent_by}{phone_flow.uri_transport};lr>")
 
 
 def provider_uri(user: str, call_id: str, keys: Sealer) -> str:
@@ -162,7 +151,7 @@ def make_in_dialog(invite: Request, response: Response, method: str, branch: str
         elif key == "to":
             headers.append((key, f"To: {response.get('to')}"))
         elif key == "cseq":
-            number = int(_value(line).split()[0])
+            number = int(value_of(line).split()[0])
             headers.append((key, f"CSeq: {number if method == 'ACK' else number + ATTEMPTS} {method}"))
         elif key in ("from", "call-id", "max-forwards"):
             headers.append((key, line))
@@ -177,17 +166,19 @@ def routes_of(response: Response) -> list[Header]:
 # From the provider to the phone
 
 
-def request_in(heard: Heard, way: ToProvider, phone: ToPhone, uri: str, branch: str, keys: Sealer) -> Request:
+def request_in(
+    incoming: Incoming, way: LegToProvider, phone: LegToPhone, uri: str, branch: str, keys: Sealer
+) -> Request:
     """What the phone gets of a provider's request. ``way`` is where the phone's own requests shall go."""
-    request = heard.request
+    request = incoming.request
     flow = phone.flow
-    call_id = phone_call_id(heard.call_id, phone, keys)
-    if heard.to_tag and phone.back is not None:
+    call_id = phone_call_id(incoming.call_id, phone, keys)
+    if incoming.to_tag and phone.back is not None:
         way = replace(phone.back, flow=way.flow)
-    headers: list[Header] = [("via", f"Via: SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={branch}")]
-    if not heard.to_tag and request.method == "INVITE" and not flow.internal:
+    headers: list[Header] = [("via", flow.via(branch))]
+    if not incoming.to_tag and request.method == "INVITE" and not flow.internal:
         headers.append(route_for(way, flow, call_id, keys, _tag(request.get("from") or "")))
-    headers.append(("max-forwards", f"Max-Forwards: {heard.max_forwards - 1}"))
+    headers.append(("max-forwards", f"Max-Forwards: {incoming.max_forwards - 1}"))
     for key, line in request.headers:
         if key == "call-id":
             line = f"Call-ID: {call_id}"
@@ -202,13 +193,15 @@ def request_in(heard: Heard, way: ToProvider, phone: ToPhone, uri: str, branch: 
     return Request(request.method, uri, _sized(headers, request.body), request.body)
 
 
-def response_out(response: Response, heard: Heard, phone: ToPhone, provider_flow: Flow, keys: Sealer) -> Response:
+def response_out(
+    response: Response, incoming: Incoming, phone: LegToPhone, provider_flow: Flow, keys: Sealer
+) -> Response:
     """The phone's answer as the provider gets it."""
-    headers = _answered(response, heard)
+    headers = _answered(response, incoming)
     if 100 < response.status < 300 and (contact := _contact(response)):
-        seen = contact_for(phone, provider_flow, heard.call_id, keys, contact)
+        seen = contact_for(phone, provider_flow, incoming.call_id, keys, contact)
         headers.append(("contact", f"Contact: <{seen}>"))
-    headers += [header for header in heard.request.headers if header[0] == "record-route"]
+    headers += [header for header in incoming.request.headers if header[0] == "record-route"]
     rest = [header for header in response.headers if header[0] in _OUT]
     body = _published(response, phone.flow)
     return Response(response.status, response.reason, _sized([*headers, *rest], body), body)
@@ -221,7 +214,7 @@ def _published(message: Request | Response, phone_flow: Flow) -> bytes:
     return published(message.body, message.get("content-type") or "", phone_flow.host)
 
 
-def _seen_contact(way: ToProvider, phone_flow: Flow, call_id: str, keys: Sealer, tag: str) -> str:
+def _seen_contact(way: LegToProvider, phone_flow: Flow, call_id: str, keys: Sealer, tag: str) -> str:
     """The Contact that the phone gets for the provider's. Where the next provider stands in its place, the URI has to
     be enough by itself."""
     if phone_flow.internal:
@@ -229,14 +222,14 @@ def _seen_contact(way: ToProvider, phone_flow: Flow, call_id: str, keys: Sealer,
     return _uri(seal_contact(way.contact, way.attempt, call_id, keys), phone_flow)
 
 
-def contact_for(phone: ToPhone, provider_flow: Flow, call_id: str, keys: Sealer, contact: str = "") -> str:
+def contact_for(phone: LegToPhone, provider_flow: Flow, call_id: str, keys: Sealer, contact: str = "") -> str:
     """The Contact URI that a provider gets for a phone; ``contact`` is the phone's own."""
     if contact:
         phone = replace(phone, contact=contact)
     return _uri(seal_way(phone, call_id, keys), provider_flow)
 
 
-def phone_call_id(call_id: str, phone: ToPhone, keys: Sealer) -> str:
+def phone_call_id(call_id: str, phone: LegToPhone, keys: Sealer) -> str:
     """The Call-ID by which the phone knows the call. Raises BadLegToken."""
     return open_call_id(call_id, keys) if phone.translated else call_id
 
@@ -249,11 +242,11 @@ def _our_contact(uri: str, call_id: str, keys: Sealer) -> tuple[str, int] | None
         return None
 
 
-def _answered(response: Response, heard: Heard) -> list[Header]:
+def _answered(response: Response, incoming: Incoming) -> list[Header]:
     """§8.2.6 once more, for the side that asked: its own Via, From, Call-ID and CSeq, and the To that has a tag now."""
     tag = _tag(response.get("to") or "")
     headers: list[Header] = []
-    for key, line in heard.request.headers:
+    for key, line in incoming.request.headers:
         if key in ("via", "from", "call-id", "cseq"):
             headers.append((key, line))
         elif key == "to":
@@ -270,7 +263,7 @@ def _tag(value: str) -> str:
 
 def _rack(line: str, base: int, answered: int) -> str:
     """RAck (RFC 3262 §7.2): the number of the INVITE that the provider answered."""
-    parts = _value(line).split()
+    parts = value_of(line).split()
     if len(parts) != 3 or not (parts[1].isascii() and parts[1].isdecimal()) or len(parts[1]) > 10:
         return line
     return f"RAck: {parts[0]} {number(int(parts[1]), base, answered)} {parts[2]}"
@@ -288,12 +281,7 @@ def _contact(message: Request | Response) -> str:
 
 
 def _uri(user: str, flow: Flow) -> str:
-    transport = "" if flow.transport == "udp" else f";transport={flow.transport}"
-    return f"sip:{user}@{flow.sent_by}{transport}"
-
-
-def _value(line: str) -> str:
-    return line[line.index(":") + 1 :].strip()
+    return f"sip:{user}@{flow.sent_by}{flow.uri_transport}"
 
 
 def _sized(headers: list[Header], body: bytes) -> list[Header]:

@@ -13,11 +13,11 @@ route set and the Contact: the ``r.`` token then carries them itself, and stands
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from edge.sip import base64url
 from edge.sip.flow import Flow
 
 MAX_TOKEN = 2000  # characters
@@ -37,7 +37,7 @@ class Sealer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ToProvider:
+class LegToProvider:
     """The way from the phone to the provider. ``from_value`` and ``to_uri`` are what the provider was told ("" in calls
     that came from it); ``base`` is what the phone's CSeq numbers are counted from. ``contact``, ``routes`` and
     ``attempt`` are the provider's Contact URI, the Route values and the attempt it answered, where no phone keeps
@@ -62,7 +62,7 @@ class ToProvider:
 
 
 @dataclass(frozen=True, slots=True)
-class ToPhone:
+class LegToPhone:
     """The way from the provider to the phone. ``back``: the way back, where no phone keeps it."""
 
     provider: str
@@ -73,13 +73,13 @@ class ToPhone:
     started: int
     transfers: bool
     translated: bool
-    back: ToProvider | None = None
+    back: LegToProvider | None = None
 
 
-def seal_way(way: ToProvider | ToPhone, call_id: str, keys: Sealer, tag: str = "") -> str:
+def seal_way(way: LegToProvider | LegToPhone, call_id: str, keys: Sealer, tag: str = "") -> str:
     """The user part for a Record-Route or Contact. ``call_id`` is that of the side which gets it; ``tag`` is the
     provider's tag of the dialog: a way to a provider is of use in that dialog only."""
-    if isinstance(way, ToProvider):
+    if isinstance(way, LegToProvider):
         return _seal("r.", _values(way), f"{call_id} {tag}", keys)
     values: list[Any] = [
         way.provider, list(way.flow), way.binding, way.contact, way.tenant, way.started, int(way.transfers),
@@ -88,7 +88,7 @@ def seal_way(way: ToProvider | ToPhone, call_id: str, keys: Sealer, tag: str = "
     return _seal("d.", values, call_id, keys)
 
 
-def _values(way: ToProvider) -> list[Any]:
+def _values(way: LegToProvider) -> list[Any]:
     values: list[Any] = [
         way.provider, list(way.flow), way.base, way.tenant, way.started, int(way.transfers), way.from_value, way.to_uri,
     ]  # fmt: skip
@@ -96,10 +96,10 @@ def _values(way: ToProvider) -> list[Any]:
     return values + kept if any(kept) else values
 
 
-def _way(values: Any) -> ToProvider:
+def _way(values: Any) -> LegToProvider:
     provider, flow, base, tenant, started, transfers, from_value, to_uri, *kept = values
     contact, routes, attempt = kept or ("", (), 0)
-    return ToProvider(
+    return LegToProvider(
         provider,
         Flow(*flow),
         base,
@@ -114,7 +114,7 @@ def _way(values: Any) -> ToProvider:
     )
 
 
-def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> ToProvider | ToPhone | None:
+def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> LegToProvider | LegToPhone | None:
     """What ``seal_way`` sealed; None if ``user`` doesn't look like it. ``tag`` is that of To. Raises BadLegToken."""
     if user.startswith("r."):
         return _way(_open("r.", user, f"{call_id} {tag}", keys, (8, 11)))
@@ -122,7 +122,7 @@ def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> ToProvider | To
         values = _open("d.", user, call_id, keys, (8, 9))
         provider, flow, binding, contact, tenant, started, transfers, translated = values[:8]
         back = _way(values[8]) if len(values) > 8 else None
-        return ToPhone(
+        return LegToPhone(
             provider, Flow(*flow), binding, contact, tenant, started, bool(transfers), bool(translated), back
         )
     return None
@@ -143,27 +143,27 @@ def open_contact(user: str, call_id: str, keys: Sealer) -> tuple[str, int] | Non
 
 def seal_call_id(call_id: str, keys: Sealer) -> str:
     """The Call-ID that the provider sees: the phone's may name its private address."""
-    return _text(keys.seal_data(call_id.encode("utf-8", "surrogateescape"), b"call-id"))
+    return base64url.encode(keys.seal_data(call_id.encode("utf-8", "surrogateescape"), b"call-id"))
 
 
 def open_call_id(text: str, keys: Sealer) -> str:
     """Raises BadLegToken."""
     try:
-        return keys.open_data(_octets(text), b"call-id").decode("utf-8", "surrogateescape")
+        return keys.open_data(base64url.decode(text), b"call-id").decode("utf-8", "surrogateescape")
     except ValueError as error:
         raise BadLegToken("a Call-ID that isn't ours") from error
 
 
 def _seal(kind: str, values: list[Any], call_id: str, keys: Sealer) -> str:
     plain = json.dumps(values, separators=(",", ":")).encode()
-    return kind + _text(keys.seal_data(plain, _associated(kind, call_id)))
+    return kind + base64url.encode(keys.seal_data(plain, _associated(kind, call_id)))
 
 
 def _open(kind: str, user: str, call_id: str, keys: Sealer, counts: tuple[int, ...]) -> list[Any]:
     try:
         if len(user) > MAX_TOKEN:
             raise BadLegToken("longer than any of ours")
-        values = json.loads(keys.open_data(_octets(user[len(kind) :]), _associated(kind, call_id)))
+        values = json.loads(keys.open_data(base64url.decode(user[len(kind) :]), _associated(kind, call_id)))
     except ValueError as error:
         raise BadLegToken("not for this call") from error
     if not isinstance(values, list) or len(values) not in counts:
@@ -174,11 +174,3 @@ def _open(kind: str, user: str, call_id: str, keys: Sealer, counts: tuple[int, .
 def _associated(kind: str, call_id: str) -> bytes:
     """One kind of URI is of no use as another, nor one call's in another."""
     return f"{kind} {call_id}".encode("utf-8", "surrogateescape")
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _octets(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

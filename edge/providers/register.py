@@ -16,8 +16,7 @@ _LONGEST_RETRY_AFTER = 3600.0
 
 def contact_of(account: ProviderAccount, flow: Flow) -> str:
     """Where calls are to come in."""
-    transport = "" if flow.transport == "udp" else f";transport={flow.transport}"
-    return f"sip:{account.contact_user}@{flow.sent_by}{transport}"
+    return f"sip:{account.contact_user}@{flow.sent_by}{flow.uri_transport}"
 
 
 def register(
@@ -32,7 +31,7 @@ def register(
 ) -> Request:
     """The request for ``seconds`` (0: unregister). ``by_proxy``: by way of the outbound proxy, if there is one."""
     headers: list[Header] = [
-        ("via", f"Via: SIP/2.0/{flow.transport.upper()} {flow.sent_by};branch={branch};rport"),
+        ("via", f"{flow.via(branch)};rport"),
     ]
     if account.server.route and by_proxy:
         headers.append(("route", f"Route: {account.server.route}"))

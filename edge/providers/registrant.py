@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from enum import Enum
 from typing import Literal
 
 from edge.providers.credentials import Authorizer
-from edge.providers.host import Address, ProviderHost
+from edge.providers.host import ProviderHost
 from edge.providers.register import MOST_ROUTES, clean, granted, register, retry_after, seconds_of
 from edge.sip.errors import ParseError
-from edge.sip.flow import Flow
+from edge.sip.flow import Flow, ServerAddress
 from edge.sip.headers import NameAddr, values_of
 from edge.sip.message import Response
 from edge.sip.transaction import NonInviteClient
@@ -29,12 +30,28 @@ _LONGEST_EXPIRES = 86_400
 _MOST_ANSWERS = 6  # challenges, 423 and 3xx in a row
 _LONGEST_LOSS = 300.0  # seconds before a lost connection is made again, if that happens all the time
 _WAIT = 1.0  # seconds until the lease is looked at again
-State = Literal["registered", "failing", "stopped", "unregistered"]
+
+
+Reported = Literal["registered", "failing", "stopped", "unregistered"]
+
+
+class RegistrationState(Enum):
+    BOUND = "bound"
+    """As far as is known: whoever had the address before may have registered it, and so may a REGISTER whose answer
+    was lost."""
+    REGISTERED = "registered"
+    UNBOUND = "unbound"
+    """The provider has refused it for good: there is nothing to take back."""
+    LEAVING = "leaving"
+    """Being taken back."""
+    MOVING = "moving"
+    """Being taken back, which isn't reported: the account goes on otherwise."""
+    OVER = "over"
 
 
 class Registrant:
-    """``flow`` is that of the last REGISTER that was sent, and ``sources`` the provider's addresses as last resolved.
-    ``over`` once it has been unregistered."""
+    """``flow`` is that of the last REGISTER that was sent, and ``sources`` the provider's addresses as last
+    resolved."""
 
     def __init__(
         self,
@@ -49,28 +66,36 @@ class Registrant:
         self.address = address
         self.flow: Flow | None = None
         self.sources: frozenset[str] = frozenset()
-        self.registered = False
-        self.over = False
         self.timers: dict[str, int] = {}
+        self._state = RegistrationState.BOUND
         self._host = host
         self._authorizer = Authorizer(account.secret)
         self._tag = host.new_token()
         self._cseq = 0
         self._expires = account.expires
-        self._servers: list[Address] = []
+        self._servers: list[ServerAddress] = []
         self._redirected: Server | None = None
         self._answers = 0
         self._failures = 0
         self._asking = 0
         self._transaction: ClientTransaction | None = None
-        self._leaving = False
         self._told: ProviderReport | None = None
         self._pace = pace
-        self._paced = False
-        self._bound = True  # as far as is known: whoever had the address before may have registered it
-        self._quiet = False
         self._lost = 0
         self._arm(now)
+
+    @property
+    def registered(self) -> bool:
+        return self._state is RegistrationState.REGISTERED
+
+    @property
+    def over(self) -> bool:
+        """Nothing more comes of it."""
+        return self._state is RegistrationState.OVER
+
+    @property
+    def _leaving(self) -> bool:
+        return self._state in (RegistrationState.LEAVING, RegistrationState.MOVING)
 
     def replace(self, account: ProviderAccount, now: float) -> None:
         """It has been changed: register with what it says now, at once."""
@@ -83,10 +108,10 @@ class Registrant:
 
     def leave(self, now: float, quiet: bool) -> None:
         """Unregister, and be done; ``quiet``: without a report, since the account goes on otherwise."""
-        self._leaving = True
-        self._quiet = quiet
+        bound = self._state is not RegistrationState.UNBOUND
+        self._state = RegistrationState.MOVING if quiet else RegistrationState.LEAVING
         self._abandon()
-        if self._bound:
+        if bound:
             self._failures = 0
             self._arm(now)
         else:
@@ -96,7 +121,7 @@ class Registrant:
         """The address is another edge's now: say nothing more."""
         self._abandon()
         self.timers.clear()
-        self.over = True
+        self._state = RegistrationState.OVER
 
     def flow_closed(self, now: float) -> None:
         """The connection is gone, and with it the way for calls to come in."""
@@ -109,11 +134,12 @@ class Registrant:
         if name == "steady":
             self._lost = 0
         else:
-            self._register(now)
+            self._register(now, paced=name == "paced")
 
     # One attempt
 
-    def _register(self, now: float) -> None:
+    def _register(self, now: float, paced: bool) -> None:
+        """``paced``: it has waited for its turn."""
         since, until = self._host.exclusive(self.address)
         if not since <= now < until:
             self._arm(max(now + _WAIT, since if since < now + 60 else 0.0))
@@ -121,13 +147,10 @@ class Registrant:
                 # The registration of before is good for calls in.
                 self._host.resolve(self.account.server, self._note_sources)
             return
-        if not self._paced:
-            at = self._pace(now)
-            if at > now:
-                self._paced = True
-                self._arm(at)
-                return
-        self._paced = False
+        at = now if paced else self._pace(now)
+        if at > now:
+            self._host.timers.start(self, "paced", at)
+            return
         self._answers = 0
         self._redirected = None
         self._authorizer.begin()
@@ -137,7 +160,7 @@ class Registrant:
         self._asking += 1
         asking = self._asking
 
-        def resolved(addresses: list[Address], fault: str, at: float) -> None:
+        def resolved(addresses: list[ServerAddress], fault: str, at: float) -> None:
             if asking != self._asking:
                 return  # overtaken by a change
             if not addresses:
@@ -146,14 +169,13 @@ class Registrant:
             self._note_sources(addresses, fault, at)
             here = self.flow and (self.flow.transport, self.flow.host, self.flow.remote_port)
             # The server that has the registration is kept while it is among them.
-            self._servers = (
-                sorted(addresses, key=lambda address: address != here) if self.registered else list(addresses)
-            )
+            kept = self.registered or self._leaving
+            self._servers = sorted(addresses, key=lambda address: kept and address != here)
             self._send(at)
 
         self._host.resolve(server, resolved)
 
-    def _note_sources(self, addresses: list[Address], fault: str, now: float) -> None:
+    def _note_sources(self, addresses: list[ServerAddress], fault: str, now: float) -> None:
         self.sources |= {address[1] for address in addresses}
 
     def _send(self, now: float) -> None:
@@ -163,15 +185,15 @@ class Registrant:
         if not since <= now < until:
             self._arm(now + _WAIT)
             return
-        self.flow = flow = Flow(self.address, host.provider_port(transport), transport, ip, port, 0)
+        self.flow = flow = Flow(self.address, host.port(transport), transport, ip, port, 0)
         self._cseq = max(self._cseq + 1, int(host.wall(now)) - CSEQ_ZERO)
-        branch = host.provider_branch()
+        branch = host.new_branch()
         seconds = 0 if self._leaving else self._expires
         credentials = self._authorizer.headers("REGISTER", self.account.registrar, host.new_token())
         request = register(
             self.account, flow, branch, self._tag, self._cseq, seconds, self._redirected is None, credentials
         )
-        self._transaction = NonInviteClient(_Sender(host), self, request, branch, flow)
+        self._transaction = NonInviteClient(_DeadlineSender(host), self, request, branch, flow)
         host.begin(self._transaction, now)
 
     # What came of it
@@ -219,7 +241,7 @@ class Registrant:
             self._finish(now)
             return
         self._failures = 0
-        self.registered = self._bound = True
+        self._state = RegistrationState.REGISTERED
         flow = self.flow
         assert flow is not None
         expires = granted(response, self.account.contact_user, flow, self._expires)
@@ -265,7 +287,8 @@ class Registrant:
         if self._leaving:
             self._finish(now)
             return
-        self.registered = False
+        if self.registered:
+            self._state = RegistrationState.BOUND
         delay = min(LONGEST, BASE * 2**self._failures)
         self._failures = min(self._failures + 1, 10)
         # From half of it on (RFC 5626 §4.5), so that a provider that comes back isn't met by everybody at once.
@@ -275,19 +298,19 @@ class Registrant:
         self._arm(now + delay)
 
     def _stop(self, status: int, reason: str, now: float) -> None:
-        self.registered = self._bound = False
+        self._state = RegistrationState.UNBOUND
         self._tell("stopped", now, status, f"{reason}: not tried again before the account is changed")
 
     def _finish(self, now: float) -> None:
-        self.registered = False
-        self.over = True
+        reported = self._state is not RegistrationState.MOVING
+        self._state = RegistrationState.OVER
         self.timers.clear()
-        if not self._quiet:
+        if reported:
             self._tell("unregistered", now)
 
     def _tell(
         self,
-        state: State,
+        state: Reported,
         now: float,
         status: int = 0,
         reason: str = "",
@@ -322,13 +345,15 @@ class Registrant:
             transaction.abandon()
 
     def _arm(self, at: float) -> None:
+        self.timers.pop("paced", None)
         self._host.timers.start(self, "register", at)
 
 
-class _Sender:
+class _DeadlineSender:
     """Sends REGISTERs, each with its deadline."""
 
     def __init__(self, host: ProviderHost) -> None:
+        self._state = RegistrationState.BOUND
         self._host = host
         self.timers = host.timers
 

@@ -10,6 +10,10 @@ _TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 _IPV6 = 0x80
 
 
+ServerAddress = tuple[str, str, int]
+"""Where a server is: (transport, IP address, port), as RFC 3263 finds it."""
+
+
 class Flow(NamedTuple):
     """``(edge address, its port, transport, remote address, remote port, connection)``.
 
@@ -37,6 +41,15 @@ class Flow(NamedTuple):
     def sent_by(self) -> str:
         """The edge's side as a Via's sent-by and a Record-Route's host and port."""
         return f"{self.address}:{self.port}"
+
+    @property
+    def uri_transport(self) -> str:
+        """The transport parameter of a URI that leads to the edge's side, "" where it is the default (§19.1.2)."""
+        return "" if self.transport == "udp" else f";transport={self.transport}"
+
+    def via(self, branch: str) -> str:
+        """A Via line of the edge's side (§18.1.1)."""
+        return f"Via: SIP/2.0/{self.transport.upper()} {self.sent_by};branch={branch}"
 
     def pack_remote(self) -> bytes:
         """Transport, remote address and connection: what a flow token has to carry (11 octets for IPv4)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.sip.errors import ParseError
+from edge.sip.message import MalformedMessage
 from edge.sip.parser import MAX_MESSAGE, content_length, parse_head
 
 
@@ -16,7 +16,7 @@ class StreamFramer:
         self._buffer = bytearray()
         self._searched = 0  # no blank line ends before here
         self._need = 0  # length of the message at the buffer's start, once its head has been read
-        self.fault: ParseError | None = None
+        self.fault: MalformedMessage | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that ``data`` completes, in order.
@@ -30,7 +30,7 @@ class StreamFramer:
             self._buffer += data
             try:
                 self._find(found)
-            except ParseError as error:
+            except MalformedMessage as error:
                 self.fault = error
         return found
 
@@ -59,7 +59,7 @@ class StreamFramer:
             elif self.PING.startswith(buffer):
                 return False
             else:
-                raise ParseError("a stray CR in the stream")
+                raise MalformedMessage("a stray CR in the stream")
         return bool(buffer)
 
     def _read_head(self, found: list[bytes]) -> bool:
@@ -68,18 +68,18 @@ class StreamFramer:
         if end < 0:
             self._searched = len(buffer)
             if len(buffer) > MAX_MESSAGE:
-                raise ParseError(f"headers longer than {MAX_MESSAGE} octets", status=513)
+                raise MalformedMessage(f"headers longer than {MAX_MESSAGE} octets", status=513)
             return False
         try:
             message = parse_head(buffer[:end].decode("utf-8", "surrogateescape"))
-        except ParseError:
+        except MalformedMessage:
             found.append(bytes(buffer[: end + 4]))
             raise
         length = content_length(message)
         if length is None:
-            raise ParseError("no Content-Length on a stream", message)
+            raise MalformedMessage("no Content-Length on a stream", message)
         if end + 4 + length > MAX_MESSAGE:
-            raise ParseError(f"a message longer than {MAX_MESSAGE} octets", message, 513)
+            raise MalformedMessage(f"a message longer than {MAX_MESSAGE} octets", message, 513)
         self._need = end + 4 + length
         return True
 

@@ -8,6 +8,11 @@ from edge.sip.errors import ParseError
 from edge.sip.uri import parse_hostport
 
 
+def value_of(line: str) -> str:
+    """The value of a whole header ``line``."""
+    return line[line.index(":") + 1 :].strip()
+
+
 def split_list(value: str, separator: str = ",") -> list[str]:
     """Split at separators that stand neither in quotes nor in angle brackets."""
     if separator not in value:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edge.sip.headers import split_list
+from edge.sip.errors import ParseError
+from edge.sip.headers import split_list, value_of
 
 Header = tuple[str, str]
 
@@ -36,12 +37,12 @@ class Message:
         """The value of the first header field named ``key`` (lower case, long form), or None."""
         for name, line in self.headers:
             if name == key:
-                return line[line.index(":") + 1 :].strip()
+                return value_of(line)
         return None
 
     def values(self, key: str) -> list[str]:
         """The values of all header fields named ``key``, in order, lists not yet split."""
-        return [line[line.index(":") + 1 :].strip() for name, line in self.headers if name == key]
+        return [value_of(line) for name, line in self.headers if name == key]
 
     def split_values(self, key: str) -> list[str]:
         """The values of all header fields named ``key``, in order, lists split. Raises ParseError."""
@@ -84,6 +85,16 @@ class Response(Message):
         return f"SIP/2.0 {self.status} {self.reason}"
 
 
+class MalformedMessage(ParseError):
+    """A whole message that can't be used. ``message`` is what could be read of it, so that a bad request can still be
+    answered with ``status`` (400 unless the fault has a code of its own); None if nothing could."""
+
+    def __init__(self, text: str, message: Message | None = None, status: int = 400) -> None:
+        super().__init__(text)
+        self.message = message
+        self.status = status
+
+
 REASONS = {
     100: "Trying",
     200: "OK",
@@ -92,13 +103,13 @@ REASONS = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    407: "Proxy Authentication Required",
     408: "Request Timeout",
     413: "Request Entity Too Large",
     416: "Unsupported URI Scheme",
     420: "Bad Extension",
     423: "Interval Too Brief",
     430: "Flow Failed",
-    407: "Proxy Authentication Required",
     480: "Temporarily Unavailable",
     481: "Call/Transaction Does Not Exist",
     482: "Loop Detected",

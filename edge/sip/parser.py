@@ -7,7 +7,8 @@ message differently (line folding is undone, a bad Content-Length or a header li
 from __future__ import annotations
 
 from edge.sip.errors import ParseError
-from edge.sip.message import Header, Message, Request, Response
+from edge.sip.headers import value_of
+from edge.sip.message import Header, MalformedMessage, Message, Request, Response
 
 MAX_MESSAGE = 65_535  # octets; what a UDP datagram can carry, and our limit on streams
 MAX_HEADERS = 256
@@ -72,38 +73,38 @@ def _key(line: str) -> str:
 
 
 def parse_head(head: str) -> Message:
-    """A start line and headers, without the blank line that ends them; the body is still empty."""
+    """A start line and headers, without the blank line that ends them; the body is still empty. Raises
+    MalformedMessage."""
     if "\n " in head or "\n\t" in head:  # §7.3.1: folded lines are one line
         head = head.replace("\r\n ", " ").replace("\r\n\t", " ")
     lines = head.split("\r\n")
     start = lines[0]
     if head.count("\n") != len(lines) - 1 or "\0" in head:
-        raise ParseError("a bare LF or NUL in the headers")
+        raise MalformedMessage("a bare LF or NUL in the headers")
     if len(lines) > MAX_HEADERS:
-        raise ParseError(f"more than {MAX_HEADERS - 1} header fields", status=513)
+        raise MalformedMessage(f"more than {MAX_HEADERS - 1} header fields", status=513)
     message: Message
     if start.startswith("SIP/"):
         parts = start.split(" ", 2)
         if len(parts) < 2 or parts[0] != "SIP/2.0" or len(parts[1]) != 3 or not parts[1].isdecimal():
-            raise ParseError(f"bad status line {start[:60]!r}")
+            raise MalformedMessage(f"bad status line {start[:60]!r}")
         status = int(parts[1])
         if not 100 <= status <= 699:
-            raise ParseError(f"status {status} is not between 100 and 699")
+            raise MalformedMessage(f"status {status} is not between 100 and 699")
         message = Response(status, parts[2] if len(parts) > 2 else "", [])
     else:
         parts = start.split(" ")
         if len(parts) != 3 or not is_token(parts[0]) or not parts[1]:
-            raise ParseError(f"bad request line {start[:60]!r}")
+            raise MalformedMessage(f"bad request line {start[:60]!r}")
         message = Request(parts[0], parts[1], [])
     del lines[0]
     try:
         message.headers = parse_headers(lines)
     except ParseError as error:
         message.headers = _salvage(lines)
-        error.message = message
-        raise
+        raise MalformedMessage(str(error), message) from error
     if isinstance(message, Request) and parts[2] != "SIP/2.0":
-        raise ParseError("only SIP/2.0 is spoken here", message, 505)
+        raise MalformedMessage("only SIP/2.0 is spoken here", message, 505)
     return message
 
 
@@ -124,20 +125,21 @@ def content_length(message: Message) -> int | None:
     for key, line in message.headers:
         if key != "content-length":
             continue
-        value = line[line.index(":") + 1 :].strip()
+        value = value_of(line)
         if not (value.isascii() and value.isdecimal()) or len(value) > 9:
-            raise ParseError(f"bad Content-Length {value[:20]!r}", message)
+            raise MalformedMessage(f"bad Content-Length {value[:20]!r}", message)
         if found is not None and found != int(value):
-            raise ParseError("two different values of Content-Length", message)
+            raise MalformedMessage("two different values of Content-Length", message)
         found = int(value)
     return found
 
 
 def parse(data: bytes) -> Message:
-    """One message from one datagram. Octets after Content-Length are cut off; too few are an error (§18.3)."""
+    """One message from one datagram. Octets after Content-Length are cut off; too few are an error (§18.3).
+    Raises MalformedMessage."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
-        raise ParseError("no blank line ends the headers")
+        raise MalformedMessage("no blank line ends the headers")
     if end <= 2 and data.startswith(b"\r\n"):  # §7.5: empty lines before the start line are ignored
         return parse(data.lstrip(b"\r\n"))
     try:
@@ -149,7 +151,7 @@ def parse(data: bytes) -> Message:
     length = content_length(message)
     if length is not None and length != len(body):
         if length > len(body):
-            raise ParseError(f"Content-Length is {length}, but the body has {len(body)} octets", message)
+            raise MalformedMessage(f"Content-Length is {length}, but the body has {len(body)} octets", message)
         body = body[:length]
     message.body = body
     return message

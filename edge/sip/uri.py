@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from edge.sip.errors import ParseError
 
+DEFAULT_PORT = 5060  # §19.1.2
 _CACHE = 4096  # URIs come again: a domain's with every request, a phone's several times in each
 _CACHED_LENGTH = 128  # characters; longer ones are strangers' and would fill the memory
 _LONGEST_HOST = 270  # a name of 255, brackets, port, white space

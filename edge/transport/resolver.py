@@ -13,14 +13,14 @@ import dns.exception
 import dns.rdatatype
 import dns.resolver
 
+from edge.sip.flow import ServerAddress
+
 log = logging.getLogger(__name__)
 
 _TIMEOUT = 4.0  # seconds for all questions about one server
 _MOST = 8  # addresses
 _DEFAULT_PORT = 5060
 _CACHE = 2000  # answers; dnspython forgets each at its time to live
-
-Address = tuple[str, str, int]
 
 
 class Resolver:
@@ -39,7 +39,7 @@ class Resolver:
         self._dns.lifetime = _TIMEOUT
         self._allowed = [ipaddress.ip_network(network) for network in allowed]
 
-    async def resolve(self, host: str, port: int, transport: str) -> tuple[list[Address], str]:
+    async def resolve(self, host: str, port: int, transport: str) -> tuple[list[ServerAddress], str]:
         """The server's addresses in the order in which to try them; where there is none, why."""
         try:
             async with asyncio.timeout(_TIMEOUT):
@@ -56,7 +56,7 @@ class Resolver:
             )
         return usable[:_MOST], "" if usable else f"{host} has no IPv4 address"
 
-    async def _find(self, host: str, port: int, transport: str) -> list[Address]:
+    async def _find(self, host: str, port: int, transport: str) -> list[ServerAddress]:
         try:
             return [(transport, str(ipaddress.IPv4Address(host)), port or _DEFAULT_PORT)]
         except ValueError:
@@ -67,7 +67,7 @@ class Resolver:
             records = await self._dns.resolve(f"_sip._{transport}.{host}", dns.rdatatype.SRV)
         except (dns.resolver.NoAnswer, dns.resolver.NXDOMAIN):
             return [(transport, ip, _DEFAULT_PORT) for ip in await self._addresses(host)]
-        found: list[Address] = []
+        found: list[ServerAddress] = []
         # RFC 2782: by priority, and among equals by chance, the heavier the likelier to be first.
         ordered = sorted(records, key=lambda record: (record.priority, -_chance(record.weight)))
         for record in ordered[:_MOST]:

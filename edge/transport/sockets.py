@@ -24,7 +24,7 @@ _DIAL = 4.0  # seconds for a connection of ours to be made
 _IP_FREEBIND = 15  # ip(7): bind an address that this machine doesn't have yet
 
 
-class Receiver(Protocol):
+class SocketUser(Protocol):
     """Who gets what comes in."""
 
     def message(self, flow: Flow, data: bytes) -> None: ...
@@ -35,7 +35,7 @@ class Receiver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Listener:
     """A socket to open: ``address`` is the edge address as phones see it, ``host`` where to bind."""
 
     transport: str
@@ -51,7 +51,7 @@ class ListenError(Exception):
 class Sockets:
     """All sockets of the edge addresses held here."""
 
-    def __init__(self, receiver: Receiver, movable: bool = False) -> None:
+    def __init__(self, receiver: SocketUser, movable: bool = False) -> None:
         """``movable``: addresses come and go, so they may not be on this machine yet, and on one machine two edges may
         bind one for the moment of a handover (the one that bound it last gets the packets)."""
         self._receiver = receiver
@@ -63,18 +63,18 @@ class Sockets:
         self._dialling: dict[Flow, list[tuple[bytes, float]]] = {}
         self._dials: set[asyncio.Task[None]] = set()
 
-    async def open(self, places: Sequence[Place]) -> None:
+    async def open(self, listeners: Sequence[Listener]) -> None:
         """Bind everything that isn't bound yet. Raises ListenError."""
-        for place in places:
-            self._hosts[place.address] = place.host
-            key = (place.address, place.port)
+        for listener in listeners:
+            self._hosts[listener.address] = listener.host
+            key = (listener.address, listener.port)
             try:
-                if place.transport == "udp" and key not in self._udp:
-                    await self._open_udp(place)
-                elif place.transport == "tcp" and key not in self._servers:
-                    await self._open_tcp(place)
+                if listener.transport == "udp" and key not in self._udp:
+                    await self._open_udp(listener)
+                elif listener.transport == "tcp" and key not in self._servers:
+                    await self._open_tcp(listener)
             except OSError as error:
-                where = f"{place.transport}://{place.host}:{place.port}"
+                where = f"{listener.transport}://{listener.host}:{listener.port}"
                 raise ListenError(f"listen: {where} can't be opened: {error.strerror or error}") from error
 
     def listens(self, address: str) -> bool:
@@ -94,36 +94,36 @@ class Sockets:
             if flow.address == address:
                 stream.abort()
 
-    async def _open_udp(self, place: Place) -> None:
+    async def _open_udp(self, listener: Listener) -> None:
         loop = asyncio.get_running_loop()
-        sock = self._socket(place, socket.SOCK_DGRAM)
+        sock = self._socket(listener, socket.SOCK_DGRAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
             if self._movable:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((place.host, place.port))
+            sock.bind((listener.host, listener.port))
         except OSError:
             sock.close()
             raise
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(place, self._receiver), sock=sock)
-        self._udp[place.address, place.port] = transport
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(listener, self._receiver), sock=sock)
+        self._udp[listener.address, listener.port] = transport
 
-    async def _open_tcp(self, place: Place) -> None:
+    async def _open_tcp(self, listener: Listener) -> None:
         loop = asyncio.get_running_loop()
-        sock = self._socket(place, socket.SOCK_STREAM)
+        sock = self._socket(listener, socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((place.host, place.port))
+            sock.bind((listener.host, listener.port))
             server = await loop.create_server(
-                lambda: _Stream(place, self._receiver, self._streams), sock=sock, backlog=1024
+                lambda: _Stream(listener, self._receiver, self._streams), sock=sock, backlog=1024
             )
         except OSError:
             sock.close()
             raise
-        self._servers[place.address, place.port] = server
+        self._servers[listener.address, listener.port] = server
 
-    def _socket(self, place: Place, kind: socket.SocketKind) -> socket.socket:
+    def _socket(self, listener: Listener, kind: socket.SocketKind) -> socket.socket:
         sock = socket.socket(socket.AF_INET, kind)
         sock.setblocking(False)
         if self._movable:
@@ -170,14 +170,14 @@ class Sockets:
         return True
 
     async def _connect(self, flow: Flow, host: str) -> None:
-        place = Place(flow.transport, host, flow.port, flow.address)
-        sock = self._socket(place, socket.SOCK_STREAM)
+        listener = Listener(flow.transport, host, flow.port, flow.address)
+        sock = self._socket(listener, socket.SOCK_STREAM)
         try:
             async with asyncio.timeout(_DIAL):
                 sock.bind((host, 0))
                 loop = asyncio.get_running_loop()
                 await loop.sock_connect(sock, (flow.host, flow.remote_port))
-                await loop.create_connection(lambda: _Stream(place, self._receiver, self._streams, flow), sock=sock)
+                await loop.create_connection(lambda: _Stream(listener, self._receiver, self._streams, flow), sock=sock)
         except (OSError, TimeoutError) as error:
             sock.close()
             del self._dialling[flow]
@@ -207,22 +207,22 @@ class Sockets:
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, place: Place, receiver: Receiver) -> None:
-        self._place = place
+    def __init__(self, listener: Listener, receiver: SocketUser) -> None:
+        self._listener = listener
         self._message = receiver.message
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if len(data) > 4:  # shorter ones are phones' keep-alives: CRLFs and NULs
-            place = self._place
-            self._message(Flow(place.address, place.port, "udp", addr[0], addr[1]), data)
+            listener = self._listener
+            self._message(Flow(listener.address, listener.port, "udp", addr[0], addr[1]), data)
 
 
 class _Stream(asyncio.Protocol):
     def __init__(
-        self, place: Place, receiver: Receiver, streams: dict[Flow, asyncio.Transport], flow: Flow | None = None
+        self, listener: Listener, receiver: SocketUser, streams: dict[Flow, asyncio.Transport], flow: Flow | None = None
     ) -> None:
         """``flow`` is that of a connection which we make; others get one with a number of its own."""
-        self._place = place
+        self._listener = listener
         self._receiver = receiver
         self._streams = streams
         self._framer = StreamFramer()
@@ -239,9 +239,11 @@ class _Stream(asyncio.Protocol):
             transport.abort()
             return
         self._transport = transport
-        place = self._place
+        listener = self._listener
         connection = 1 + secrets.randbelow(2**32 - 1)
-        self._flow = self._dialled or Flow(place.address, place.port, place.transport, peer[0], peer[1], connection)
+        self._flow = self._dialled or Flow(
+            listener.address, listener.port, listener.transport, peer[0], peer[1], connection
+        )
         self._streams[self._flow] = transport
         loop = asyncio.get_running_loop()
         self._heard = loop.time()

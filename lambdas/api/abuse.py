@@ -21,7 +21,7 @@ def suspend_account(item: AccountItem, reason: str, services: Services) -> None:
     services.accounts.change(item, now, suspended=reason)
     _tell(item.tenant, item.aor, reason, services)
     if reason:
-        services.calls.hang_up(services.addresses_known(), item.tenant, item.aor, now)
+        services.calls.open.hang_up(services.addresses_known(), item.tenant, item.aor, now)
 
 
 def suspend_tenant(item: TenantItem, reason: str, services: Services) -> None:
@@ -30,7 +30,7 @@ def suspend_tenant(item: TenantItem, reason: str, services: Services) -> None:
     services.directory.suspend_tenant(item, reason, now)
     _tell(item.id, "", reason, services)
     if reason:
-        services.calls.hang_up(services.addresses_known(), item.id, "", now)
+        services.calls.open.hang_up(services.addresses_known(), item.id, "", now)
 
 
 def _tell(tenant: str, account: str, reason: str, services: Services) -> None:

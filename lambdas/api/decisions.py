@@ -90,7 +90,7 @@ def _registered(question: RegisterQuestion, account: Account | None, services: S
         if services.bindings.write(outcome.puts):
             if account is not None and account.limits.registrations is not None and outcome.puts:
                 now, bindings = services.clock(), services.bindings.of(question.aor)
-                too_many = register.crowd(question, facts, outcome.puts, bindings, now, services.limits)
+                too_many = register.crowd(question, facts, outcome.puts, bindings, now)
                 if too_many:
                     services.bindings.write(too_many)  # if it has been changed meanwhile, somebody else has seen to it
                     return Reject(status=503, retry_after=1)

@@ -59,7 +59,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeDep, services: ServicesDep) -> Heartbea
         found, cursors[lease.address], full = _changes(services, lease.address, beat, now)
         changes += found
         more = more or full
-    hang_ups = [call for lease in held for call in services.calls.overdue(lease.address, now, _HANG_UPS)]
+    hang_ups = [call for lease in held for call in services.calls.open.overdue(lease.address, now, _HANG_UPS)]
     news = services.directory.feed.since(beat.feed, services.heads.get(), now, _CHANGES)
     return HeartbeatReply(
         version=VERSION,

@@ -26,9 +26,10 @@ from lambdas.contract import (
 )
 from lambdas.decisions import report as decisions
 from lambdas.decisions.limits import NONE, rate_of
-from lambdas.repositories.calls import SUSPENDED, parties
+from lambdas.repositories.call_keys import OPEN, key_of
 from lambdas.repositories.hooks import NotTold
 from lambdas.repositories.models import EdgeItem
+from lambdas.repositories.open_calls import SUSPENDED, parties
 
 router = APIRouter(prefix="/edge", tags=["edges"])
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def _apply(report: Report, services: Services) -> None:
             rates = services.directory.settings(report.tenant).rates if report.counted and number else ()
             scopes = services.calls.answered(report, rate_of(number, rates))
             if report.sides and _is_suspended(report, services):
-                services.calls.end(report, services.clock(), SUSPENDED)
+                services.calls.open.end(key_of(report, OPEN), services.clock(), SUSPENDED)
             _spend(scopes, report.tenant, services)
         case CallFailed():
             services.calls.failed(report)
@@ -103,7 +104,7 @@ def _apply(report: Report, services: Services) -> None:
             for _ in range(_RACES):
                 account = services.directory.account(report.aor)
                 bindings = services.bindings.of(report.aor)
-                puts = decisions.decide(report, account, bindings, services.clock(), services.limits)
+                puts = decisions.decide(report, account, bindings, services.clock())
                 if services.bindings.write(puts):
                     if account is not None and puts:
                         services.notices.moved(account.aor, account.tenant, bindings, puts, services.clock())
@@ -162,4 +163,4 @@ def _spend(scopes: list[str], tenant: str, services: Services) -> None:
             limits = account.limits if account is not None else NONE
         if limits.daily_spend is not None:
             for call in services.usage.deadlines(scope, limits, now):
-                services.calls.end_by(call.key, call.deadline, "daily_spend")
+                services.calls.open.end(call.key, call.deadline, "daily_spend")

@@ -1,20 +1,24 @@
 """The contract between edges and the control plane: what crosses the wire, and nothing else. Imports pydantic only.
 
-``VERSION`` counts compatible extensions, newest last:
+``VERSION`` counts compatible extensions. Each field says in its description which one it came with:
 
-1. REGISTER, route and locate decisions; the heartbeat with leases, fleet, keys, domains and binding changes.
-2. Grants, the numbered change feed, reports, takeover and handover of addresses.
-3. Provider accounts: assignments, registrations, calls in and out, stages.
-4. Dial plans: asking again, targets instead of others, diversion, limits of duration, decisions to keep, open calls.
-5. Records of calls that nobody took, and of every leg; providers, codecs, user agents and reasons in records;
-   who counts a call; networks that are banned; trying other edges out.
-6. The edge's own name for each INVITE; the called side and who gave up in records of calls that nobody took; why a
-   call is ended; Regions of edges.
+1. 2026-11-22: REGISTER, route and locate decisions; the heartbeat with leases, fleet, keys, domains, binding changes.
+2. 2026-11-22: ``Grant``, the numbered change feed (``Change``), reports (``BindingReport``, ``CallAnswered``,
+   ``CallEnded``), takeover and handover of addresses (``Take``, ``HeldAddress.placed``).
+3. 2026-11-22: provider accounts: ``ProvidersRequest`` and its reply, ``ProviderReport``, calls in
+   (``IncomingQuestion``, ``AccessQuestion``) and out (``ProviderLeg``); ``Stage``.
+4. 2026-11-25: dial plans: asking again (``Tried``), ``Target.instead`` and ``diverted``, ``max_duration``, ``Keep``,
+   open calls (``OpenCall``, ``Side``). What a ``Route`` of version 3 had in ``otherwise`` is its last stage's ``end``.
+5. 2026-11-25: records of calls that nobody took (``CallFailed``) and of every ``Leg``; providers, codecs, user agents
+   and reasons in records; who counts a call (``counted``); ``bans``; ``Probe``; Regions (``FleetEdge.region``).
+6. 2026-11-26: the edge's own name for each INVITE (``attempt``); the called side and who gave up in ``CallFailed``;
+   ``OpenCall.why``; ``ProbeReport.region``.
 
-Both sides ignore fields they don't know, so either may be newer. A field is never removed or given another meaning;
-a decision of an unknown kind is answered to the phone as 500.
+Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
+is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
 """
 
+from lambdas.contract.binding import ContactBinding
 from lambdas.contract.decision import (
     NOBODYS_ANSWER,
     OUTCOMES,
@@ -56,13 +60,15 @@ from lambdas.contract.question import (
     QuestionEnvelope,
     RegisterQuestion,
     RouteQuestion,
-    WireFlow,
 )
+from lambdas.contract.registration import MOST_CONTACTS, SHORTEST, Order, refusal, wanted
 from lambdas.contract.report import (
     BindingReport,
     CallAnswered,
     CallEnded,
     CallFailed,
+    CallName,
+    CallOutline,
     Leg,
     OpenCall,
     ProbeReport,
@@ -73,14 +79,17 @@ from lambdas.contract.report import (
     Side,
 )
 from lambdas.contract.shared import HASHES, answers, binding_id, consent_text, signed_text
+from lambdas.contract.wire import Wire, WireFlow
 
 VERSION = 6
 
 __all__ = [
     "HASHES",
+    "MOST_CONTACTS",
     "NOBODYS_ANSWER",
     "OUTCOMES",
     "Q_STEP",
+    "SHORTEST",
     "VERSION",
     "Accept",
     "Access",
@@ -91,8 +100,11 @@ __all__ = [
     "CallAnswered",
     "CallEnded",
     "CallFailed",
+    "CallName",
+    "CallOutline",
     "Challenge",
     "Change",
+    "ContactBinding",
     "ContactField",
     "Credentials",
     "Decision",
@@ -108,6 +120,7 @@ __all__ = [
     "Leg",
     "LocateQuestion",
     "OpenCall",
+    "Order",
     "Probe",
     "ProbeReport",
     "ProviderAccount",
@@ -130,11 +143,14 @@ __all__ = [
     "Stage",
     "Take",
     "Target",
+    "Wire",
     "WireFlow",
     "answers",
     "binding_id",
     "consent_text",
     "q_delays",
+    "refusal",
     "signed_text",
     "stand_in",
+    "wanted",
 ]

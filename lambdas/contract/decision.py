@@ -7,22 +7,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lambdas.contract.binding import ContactBinding
 from lambdas.contract.provider import ProviderLeg, Secret
-from lambdas.contract.question import Wire, WireFlow
+from lambdas.contract.wire import Envelope, Wire, WireFlow
 
 
-class Binding(Wire):
-    """A binding as registered. ``id`` (11 characters, 8 octets in base64url) names it in flow tokens; ``expires`` is
-    in seconds from now; ``contact`` is the Contact URI; ``aor`` has the canonical domain."""
+class Binding(ContactBinding):
+    """A binding as registered."""
 
     id: str
-    aor: str
-    contact: str
+    """11 characters, 8 octets in base64url: see ``binding_id``. It names the binding in flow tokens."""
     expires: int
-    flow: WireFlow
-    q: int = 1000
-    instance: str = ""
-    reg_id: int = 0
+    """Seconds from now."""
 
 
 class Challenge(Wire):
@@ -32,58 +28,74 @@ class Challenge(Wire):
 
 
 class Reject(Wire):
-    """Answer with ``status`` and ``reason``; ``min_expires`` in seconds goes with 423, ``retry_after`` with 503,
-    ``contact`` (a URI) with 302; ``tenant``: whose call is refused, for its record ("": nobody's)."""
+    """Answer with this."""
 
     kind: Literal["reject"] = "reject"
     status: int
+    """The final response's, 300 or higher."""
     reason: str = ""
+    """Its reason phrase; "": the usual one."""
     min_expires: int | None = None
+    """Seconds, with 423; None: no Min-Expires header field."""
     retry_after: int | None = None
+    """Seconds, with 503; None: no Retry-After header field."""
     contact: str = ""
+    """A URI, with 302; "": no Contact header field. Since version 3."""
     tenant: str = ""
+    """Whose call is refused, for its record; "": nobody's. Since version 5."""
 
 
 class Grant(Wire):
     """Lets the edge answer the account's refreshes, and with no control plane in reach its calls, by itself.
-    ``version`` (milliseconds) is that of the account's last change: a later one in the change feed revokes the grant.
-    The HA1 values are lower-case hexadecimal."""
+    Since version 2."""
 
     tenant: str
+    """Whose account it is."""
     version: int
+    """Of the account's last change, in milliseconds: a later one in the change feed revokes the grant."""
     ha1_md5: str = Field(repr=False)
+    """HA1 (RFC 7616 §3.4.2) of MD5, in lower-case hexadecimal."""
     ha1_sha256: str = Field(repr=False)
+    """HA1 of SHA-256, in lower-case hexadecimal."""
 
 
 class Accept(Wire):
-    """The REGISTER is accepted; ``bindings`` are all that the AOR has now, on whatever edge, with durable expiries."""
+    """The REGISTER is accepted."""
 
     kind: Literal["accept"] = "accept"
     bindings: list[Binding]
+    """All that the AOR has now, on whatever edge, with durable expiries."""
     grant: Grant | None = None
+    """None: every REGISTER has to be asked for. Since version 2."""
 
 
 class Target(Wire):
-    """Where to forward: the new Request-URI, the flow to send it on and the binding it stands for. With a ``provider``
-    the flow's remote address is empty: the provider's server has to be resolved. It is tried ``after`` seconds, or
-    once all others have failed; ``headers`` (whole lines) go with it. ``instead``: who is tried, one after the other,
-    if it fails with one of NOBODYS_ANSWER.
-
-    ``aor`` is whose phone it is ("" at a provider); ``diverted`` the URI of whoever has the call go there instead of
-    taking it ("" if nobody), for Diversion and History-Info; ``account`` the one that the call counts to (the caller if
-    empty)."""
+    """Where to forward. It is tried together with the others of its stage."""
 
     uri: str
+    """The new Request-URI."""
     flow: WireFlow
+    """The flow to send it on. With a ``provider`` its remote address is empty: the provider's server has to be
+    resolved."""
     binding: str
+    """The id of the binding that it stands for; "": none."""
     q: int = 1000
+    """The Contact's, in thousandths."""
     provider: ProviderLeg | None = None
+    """The provider that it goes through; None: it is a phone. Since version 3."""
     after: float = 0.0
+    """Seconds after which it is tried, or once all others have failed. Since version 3."""
     headers: list[str] = []
+    """Whole lines that go with it. Since version 3."""
     instead: list[Target] = []
+    """Who is tried, one after the other, if it fails with one of NOBODYS_ANSWER. Since version 4."""
     aor: str = ""
+    """Whose phone it is; "": at a provider. Since version 4."""
     diverted: str = ""
+    """The URI of whoever has the call go there instead of taking it, for Diversion and History-Info; "": nobody.
+    Since version 4."""
     account: str = ""
+    """The AOR that the call counts to; "": the caller. Since version 4."""
 
 
 Q_STEP = 15.0
@@ -112,60 +124,75 @@ NOBODYS_ANSWER = (408, 430, 500, 501, 502, 503, 504, 505, 513, 580)
 
 
 class Stage(Wire):
-    """Targets tried together, if the outcome so far is among ``when`` (empty: whatever it is); without targets it
-    counts as tried, and failed with ``status``. After ``timeout`` seconds (0: as long as it may ring) those that
-    haven't answered are cancelled, which counts as 408. ``early_media``: what they play before they answer is passed
-    on, or the caller hears ringing. A call that one of them answers is ended after ``max_duration`` seconds (0: never).
-
-    ``part_of``: the stage goes with the one of that number (the first is 0), and is left out with it (-1: with none).
-    ``absent`` are accounts without a phone just now (``aor``, and no way there), for when the decision is kept.
-    With ``end`` or ``again`` it is the last one: that is answered, or the question is put once more with that."""
+    """Targets tried together. Since version 3."""
 
     targets: list[Target]
+    """None: it counts as tried, and failed with ``status``."""
     when: list[int] = []
+    """It is tried if the outcome so far is among these; none: whatever it is. Since version 3."""
     timeout: float = 0.0
+    """Seconds after which those that haven't answered are cancelled, which counts as 408; 0: as long as it may ring.
+    Since version 3."""
     status: int = 480
+    """See ``targets``. Since version 4."""
     early_media: Literal["pass", "ringing"] = "pass"
+    """What they play before they answer is passed on, or the caller hears ringing. Since version 4."""
     max_duration: int = 0
+    """Seconds after which a call that one of them answers is ended; 0: never. Since version 4."""
     part_of: int = -1
+    """The stage goes with the one of that number (the first is 0), and is left out with it; -1: with none.
+    Since version 4."""
     absent: list[Target] = []
+    """Accounts without a phone just now (``aor``, and no way there), for when the decision is kept. Since version 4."""
     end: Reject | None = None
+    """Not None: it is the last stage, and this is answered. Since version 4."""
     again: str = ""
+    """Not "": it is the last stage, and the question is put once more with this. Since version 4."""
 
 
 class Keep(Wire):
-    """For ``seconds`` the same decision holds for calls of ``caller`` ("" : of anybody) to the same destination, with
-    the phones that its targets' AORs have then. It rests on ``plans`` (ids)."""
+    """How far a decision holds for other calls. Since version 4."""
 
     caller: str = ""
+    """For calls of this one to the same destination, with the phones that its targets' AORs have then; "": of
+    anybody."""
     seconds: int
+    """How long."""
     plans: list[str] = []
+    """Ids of the dial plans that it rests on."""
 
 
 class Route(Stage):
-    """What to do with a request: the first stage, and in ``stages`` those that are tried then, one after the other.
-    When all have failed the best answer goes back. ``tenant``: whose call it is; ``transfers``: whether REFER may pass
-    in a call that a provider has made; ``keep``: how far the decision may be used when none can be had;
-    ``counted``: who is counting the call, which comes back in its reports."""
+    """What to do with a request: itself the first stage. When all have failed the best answer goes back."""
 
     kind: Literal["route"] = "route"
     tenant: str = ""
+    """Whose call it is; "": nobody's, and it isn't recorded. Since version 2."""
+    when: list[int] = []
+    """As of any stage. Since version 4."""
     stages: list[Stage] = []
+    """Those that are tried then, one after the other. Since version 3."""
     transfers: bool = False
+    """REFER may pass in a call that a provider has made. Since version 3."""
     keep: Keep | None = None
+    """How far it may be used when none can be had; None: not at all. Since version 4."""
     counted: list[str] = []
+    """Who is counting the call, which comes back in its reports. Since version 5."""
 
 
 class Access(Wire):
-    """What answers the challenges of a provider inside a call that goes through it."""
+    """What answers the challenges of a provider inside a call that goes through it. Since version 3."""
 
     kind: Literal["access"] = "access"
     secret: Secret
+    """The provider account's."""
 
 
 Decision = Challenge | Reject | Accept | Route | Access
 
 
-class DecisionEnvelope(Wire):
-    version: int
+class DecisionEnvelope(Envelope):
+    """The control plane's answer to a question."""
+
     decision: Annotated[Decision, Field(discriminator="kind")]
+    """Its ``kind`` says which; one that the edge doesn't know is answered to the phone as 500."""

@@ -6,151 +6,194 @@ from typing import Literal
 
 from pydantic import Field
 
-from lambdas.contract.question import Wire, WireFlow
+from lambdas.contract.binding import ContactBinding
 from lambdas.contract.report import OpenCall
+from lambdas.contract.wire import Envelope, Wire
 
 
 class Take(Wire):
-    """The edge asks for an address that another one held in ``epoch``. ``link_dead``: the mesh link to that edge is
-    dead. ``consent``: that edge hands the address over itself; its signature (base64) of ``consent_text``."""
+    """The edge asks for an address that another one held. Since version 2."""
 
     address: str
+    """The edge address."""
     epoch: int
+    """In which the other one held it."""
     link_dead: bool = False
+    """The mesh link to that edge is dead."""
     consent: str = ""
+    """That edge hands the address over itself: its signature (base64) of ``consent_text``; "": it doesn't."""
 
 
-class Heartbeat(Wire):
-    """Every 2 s. ``boot`` is random for each start of the process; ``addresses`` are the edge addresses it asks to
-    hold; ``certificate`` is the base64 DER of its mesh certificate; ``mesh`` its ``host:port``; ``domains`` the version
-    of the domain list it has ("" for none); ``changes_since`` maps each address to the cursor of the last reply;
-    ``feed`` maps Regions to the number of the last change had from there, empty for an edge that has no grants yet.
-    ``takes`` are other edges' addresses that it asks for; ``placed`` those held whose packets arrive here now, as the
-    ``driver`` that moves addresses has confirmed; ``releases`` those it gives up. With the driver "ec2" the control
-    plane moves an address, to the private address that ``hosts`` has for it, of network ``interface``. ``bans`` is the
-    version of the list that it has."""
+class Heartbeat(Envelope):
+    """Every 2 s."""
 
-    version: int
     boot: str
+    """Random for each start of the process."""
     addresses: list[str]
+    """The edge addresses that it asks to hold."""
     mesh: str
+    """Where its mesh listens, ``host:port``."""
     certificate: str
+    """Its mesh certificate, base64 of DER."""
     domains: str = ""
+    """The version of the list of domains that it has; "": none."""
     changes_since: dict[str, int] = {}
+    """For each address the cursor of the last reply; without one all bindings come."""
     feed: dict[str, int] = {}
+    """For each Region the number of the last change had from there; none: an edge that has no grants yet.
+    Since version 2."""
     takes: list[Take] = []
+    """Other edges' addresses that it asks for. Since version 2."""
     placed: list[str] = []
+    """Addresses held whose packets arrive here now, as the ``driver`` has confirmed. Since version 2."""
     releases: list[str] = []
+    """Addresses that it gives up. Since version 2."""
     driver: Literal["none", "hook", "ec2", "l2"] = "none"
+    """What moves addresses to it. With "ec2" the control plane does. Since version 2."""
     hosts: dict[str, str] = {}
+    """With "ec2", for each address the private one that it is moved to. Since version 2."""
     interface: str = ""
+    """With "ec2", the network interface that has those; else "". Since version 2."""
     bans: str = ""
+    """The version of the list of bans that it has; "": none. Since version 5."""
 
 
 class HeldAddress(Wire):
-    """A lease. ``seconds`` counts from when the edge sent the heartbeat that got this reply. Until ``placed`` the
-    address's packets don't arrive at the holder, and it sends none. ``exclusive_in`` seconds from now every earlier
-    lease is over, whatever became of its holder: no provider hears from the address before."""
+    """A lease on an edge address."""
 
     address: str
+    """The edge address."""
     epoch: int
+    """Counts its holders: a later one has a higher epoch."""
     seconds: float
+    """How long it is good, from when the edge sent the heartbeat that got this reply."""
     placed: bool = True
+    """False: the address's packets don't arrive at the holder yet, and it sends none. Since version 2."""
     exclusive_in: float = 0.0
+    """Seconds from now until every earlier lease is over, whatever became of its holder: no provider hears from the
+    address before. Since version 2."""
 
 
 class FleetEdge(Wire):
-    """An edge that lives: where the mesh reaches it and which certificate it must show there. One that ``held``
-    nothing ``wants`` addresses that others hold. ``region`` is the one that it was heard in ("": not told)."""
+    """An edge that lives."""
 
     id: str
+    """Its name."""
     mesh: str
+    """Where the mesh reaches it, ``host:port``."""
     certificate: str
+    """What it must show there, base64 of DER."""
     held: list[HeldAddress]
+    """What it holds; none: nothing just now."""
     wants: list[str] = []
+    """Addresses that others hold, and that one that holds nothing would like to have. Since version 2."""
     boot: str = ""
+    """Of its heartbeat; "": not told. Since version 2."""
     region: str = ""
+    """The Region that it was heard in; "": not told. Since version 5."""
 
 
 class FleetKey(Wire):
-    """Two keys of one day: ``nonce`` (32 octets) and ``token`` (64 octets), base64. ``id`` is one octet. ``use`` marks
-    the day's keys; the others only verify (earlier days) or wait (tomorrow's, there before its first use)."""
+    """Two keys of one day."""
 
     id: int
-    nonce: str
-    token: str
+    """One octet, which tokens and nonces begin with."""
+    nonce: str = Field(repr=False)
+    """Base64 of 32 octets."""
+    token: str = Field(repr=False)
+    """Base64 of 64 octets."""
     use: bool
+    """The day's keys; the others only verify (earlier days) or wait (tomorrow's, there before its first use)."""
 
 
-class BindingChange(Wire):
-    """A binding of an address that the edge holds, as it is now; ``expires`` 0 means it is gone."""
+class BindingChange(ContactBinding):
+    """A binding of an address that the edge holds, as it is now. Since version 2: ``q``, ``instance``, ``reg_id``."""
 
     id: str
-    aor: str
-    contact: str
+    """As in a Binding."""
     expires: int
-    flow: WireFlow
+    """Seconds from now; 0: it is gone."""
     tenant: str = ""
+    """Whose account it is; "": not told. Since version 2."""
     call_id: str = ""
+    """That of its last REGISTER; "": not told. Since version 2."""
     cseq: int = 0
-    q: int = 1000
-    instance: str = ""
-    reg_id: int = 0
+    """That of its last REGISTER. Since version 2."""
 
 
 class Change(Wire):
-    """One entry of a Region's change feed. ``binding`` "": the account ``aor`` has changed or gone, and grants of a
-    lower ``version`` (milliseconds) are void. Otherwise that binding of it ("*": every one) was removed, at whatever
-    edge it was, and mustn't be refreshed without asking. With ``provider`` that provider account has changed (to
-    ``version``) or gone, or has been assigned to ``address`` (``version`` 0). With ``plan`` another version of that
-    dial plan counts, or none; with ``tenant`` that tenant's calls go another way, and unless ``version`` is
-    0 all of its grants are void."""
+    """One entry of a Region's change feed. What is "" it isn't about. Since version 2."""
 
     aor: str = ""
+    """Without ``binding``: this account has changed or gone, and its grants of a lower ``version`` are void."""
     version: int
+    """Milliseconds; 0 where nothing has one."""
     binding: str = ""
+    """The id of a binding of ``aor`` that was removed ("*": every one), at whatever edge it was: it mustn't be
+    refreshed without asking."""
     provider: str = ""
+    """A provider account that has changed (to ``version``) or gone, or has been assigned to ``address``.
+    Since version 3."""
     address: str = ""
+    """The edge address that ``provider`` has been assigned to; then ``version`` is 0. Since version 3."""
     plan: str = ""
+    """A dial plan of which another version counts, or none. Since version 4."""
     tenant: str = ""
+    """A tenant whose calls go another way, and unless ``version`` is 0 all of its grants are void. Since version 4."""
 
 
 class Probe(Wire):
-    """The account by which an edge tries the others out, about every ``seconds``."""
+    """The account by which an edge tries the others out. Since version 5."""
 
     aor: str
+    """Its AOR."""
     password: str = Field(repr=False)
+    """In clear: the probe answers challenges as a phone does."""
     seconds: float
+    """About how often it is done."""
 
 
-class HeartbeatReply(Wire):
-    """``fleet`` are the edges that live; ``addresses`` all edge addresses, held or not, since a dead edge's are still
-    ours. ``domains`` maps each domain and alias to its canonical name, None where the edge's version is current.
-    ``default_domain`` stands for edges' own addresses. ``more`` asks for another heartbeat at once, since the changes
-    didn't fit in one. ``feed_changes`` are those after the heartbeat's ``feed``, which advances to the reply's.
-    ``revalidate``: some can't be had any more, so every grant has to be asked for again. ``allowed``: the addresses
-    that this edge may hold; ``unheld``: those that nobody holds, with their last epochs. ``hang_ups`` are calls to end,
-    whose callers are at addresses held: they come again until their end is reported. ``bans`` are the networks (CIDR)
-    that nothing is taken from, None where the edge's version is current."""
+class HeartbeatReply(Envelope):
+    """What the edge holds now, and what has changed."""
 
-    version: int
     held: list[HeldAddress]
+    """Its leases."""
     refused: dict[str, str] = {}
+    """Addresses that it asked for in vain, and why, for people."""
     fleet: list[FleetEdge]
+    """The edges that live, this one too."""
     addresses: list[str]
+    """All edge addresses, held or not, since a dead edge's are still ours."""
     keys: list[FleetKey]
+    """Those that seal and verify."""
     domains_version: str
+    """Of the list of domains."""
     domains: dict[str, str] | None = None
+    """Each domain and alias, and its canonical name; None: the edge has the current version."""
     default_domain: str = ""
+    """Stands for edges' own addresses in URIs; "": none does."""
     changes: list[BindingChange] = []
+    """Bindings of addresses held that have changed since ``changes_since``. The last ones may come again."""
     cursors: dict[str, int] = {}
+    """For each address held the next ``changes_since``."""
     more: bool = False
+    """Asks for another heartbeat at once, since the changes didn't fit in one."""
     feed: dict[str, int] = {}
+    """Where the heartbeat's ``feed`` is once ``feed_changes`` are applied. Since version 2."""
     feed_changes: list[Change] = []
+    """Those after the heartbeat's ``feed``. Since version 2."""
     revalidate: bool = False
+    """Some of those can't be had any more, so every grant has to be asked for again. Since version 2."""
     allowed: list[str] = []
+    """The addresses that this edge may hold. Since version 2."""
     unheld: dict[str, int] = {}
+    """Addresses that nobody holds, and their last epochs. Since version 2."""
     hang_ups: list[OpenCall] = []
+    """Calls to end, whose callers are at addresses held: they come again until their end is reported.
+    Since version 4."""
     bans: list[str] | None = None
+    """The networks (CIDR) that nothing is taken from; None: the edge has the current version. Since version 5."""
     bans_version: str = ""
+    """Of the list of bans; "": not told. Since version 5."""
     probe: Probe | None = None
+    """How to try the other edges out; None: they aren't. Since version 5."""

@@ -1,4 +1,5 @@
-"""Provider accounts: what the edge that registers with a provider has to know, and what a call through one needs."""
+"""Provider accounts: what the edge that registers with a provider has to know, and what a call through one needs. All
+of it since version 3."""
 
 from __future__ import annotations
 
@@ -6,82 +7,108 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lambdas.contract.question import Wire
+from lambdas.contract.wire import Envelope, Wire
 
 
 class Server(Wire):
-    """Where a provider takes requests: ``host`` is a name or an address; ``port`` 0 means what RFC 3263 §4.2 finds.
-    With an outbound proxy this is the proxy, and ``route`` its URI for a Route header field ("" without one)."""
+    """Where a provider takes requests. With an outbound proxy this is the proxy. Since version 3."""
 
     host: str
+    """A name or an address."""
     port: int = 0
+    """0: what RFC 3263 §4.2 finds."""
     transport: Literal["udp", "tcp"] = "udp"
+    """What requests go by."""
     route: str = ""
+    """The outbound proxy's URI for a Route header field; "" without one."""
 
 
 class Secret(Wire):
-    """What answers a provider's challenges. With a ``realm`` only those of that realm."""
+    """What answers a provider's challenges. Since version 3."""
 
     username: str
+    """The user name of Digest."""
     password: str = Field(repr=False)
+    """In clear: HA1 differs by realm, and the provider names that."""
     realm: str = ""
+    """Only challenges of this realm are answered; "": of any."""
 
 
 class ProviderAccount(Wire):
-    """An account to keep registered. ``id`` is ``tenant/name``; ``version`` in milliseconds; ``aor`` goes into To and
-    From, ``registrar`` is the Request-URI; ``contact_user`` can't be guessed, and calls for it are this account's;
-    ``call_id`` is the same as long as the account lives; ``expires`` in seconds; ``headers`` are whole lines;
-    ``sources`` are networks (CIDR) that its calls may come from beside its servers."""
+    """An account to keep registered. Since version 3."""
 
     id: str
+    """``tenant/name``."""
     version: int
+    """Of its last change, in milliseconds."""
     enabled: bool
+    """False: it is to be unregistered."""
     server: Server
+    """Where REGISTERs go."""
     registrar: str
+    """The Request-URI of REGISTERs."""
     aor: str
+    """A URI, for To and From."""
     secret: Secret
+    """For its challenges."""
     contact_user: str
+    """The user of the Contact: it can't be guessed, and calls for it are this account's."""
     call_id: str
+    """Of its REGISTERs, the same as long as the account lives."""
     expires: int
+    """Seconds to ask for."""
     headers: list[str] = []
+    """Whole lines to add."""
     sources: list[str] = []
+    """Networks (CIDR) that its calls may come from beside its servers."""
 
 
 class ProviderLeg(Wire):
-    """How to send a call through a provider. ``from_value`` is its From without a tag, ``to_uri`` its To; ``headers``
-    are whole lines to add, ``routes`` the values of the registrar's Service-Route. ``transfers``: REFER may pass.
-    ``number`` is the one that is called, in E.164 form where it has one, for the record."""
+    """How to send a call through a provider. Since version 3."""
 
     id: str
+    """The provider account's."""
     server: Server
+    """Where the INVITE goes."""
     secret: Secret | None = None
+    """For its challenges; None: there is none."""
     from_value: str
+    """The value of From, without a tag."""
     to_uri: str
+    """The URI of To."""
     headers: list[str] = []
+    """Whole lines to add."""
     routes: list[str] = []
+    """The values of the registrar's Service-Route (RFC 3608)."""
     transfers: bool = False
+    """REFER may pass."""
     number: str = ""
+    """The one that is called, in E.164 form where it has one, for the record. Since version 5."""
 
 
-class ProvidersRequest(Wire):
-    """The holder of ``address`` in ``epoch`` asks for the accounts assigned to it: those named by ``ids``, or a page of
-    all, after ``after``. ``ports`` maps transports to the address's ports."""
+class ProvidersRequest(Envelope):
+    """The holder of an address asks for the accounts assigned to it: those named, or a page of all. Since version 3."""
 
-    version: int
     address: str
+    """The edge address."""
     epoch: int
+    """That of its lease."""
     ports: dict[str, int]
+    """The address's port for each transport."""
     ids: Annotated[list[str], Field(max_length=50)] = []
+    """The accounts asked for; none: all, in pages."""
     after: str = ""
+    """The id that the page begins after; "": the first page."""
 
 
-class ProvidersReply(Wire):
-    """``accounts`` may be registered from the address in its epoch: they are claimed for it. Those of ``gone`` don't
-    exist any more, or are another address's; those of ``pending`` haven't come to this Region yet, and are to be asked
-    for again. ``following`` is the next page's ``after``, "" at the end."""
+class ProvidersReply(Envelope):
+    """The accounts are claimed for the address in its epoch, and may be registered from it. Since version 3."""
 
-    version: int
     accounts: list[ProviderAccount]
+    """Those that may be registered."""
     gone: list[str] = []
+    """Ids that don't exist any more, or are another address's."""
     pending: list[str] = []
+    """Ids that haven't come to this Region yet, and are to be asked for again."""
     following: str = ""
+    """The next page's ``after``; "" at the end."""

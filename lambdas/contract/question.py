@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-WireFlow = tuple[str, int, str, str, int, int]
-"""(edge address, edge port, transport, remote address, remote port, connection): RFC 5626 §3.1, as the edge sees it."""
-
-
-class Wire(BaseModel):
-    """Fields unknown to an older reader are ignored."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+from lambdas.contract.wire import Envelope, Wire, WireFlow
 
 
 class Credentials(Wire):
@@ -21,80 +14,111 @@ class Credentials(Wire):
     age and that its count is new; what is left is the response."""
 
     username: str
+    """Without a domain."""
     realm: str
+    """The canonical name of the domain."""
     nonce: str
+    """As it was sent in the challenge."""
     uri: str
+    """The digest-uri, which needn't be the Request-URI (RFC 3261 §22.4)."""
     response: str
+    """What the phone has computed, in hexadecimal."""
     algorithm: str = "MD5"
+    """One of HASHES."""
     qop: str = ""
+    """"auth", or "" from a phone that knows RFC 2069 only: then ``nc`` and ``cnonce`` are "" too."""
     nc: str = ""
+    """The nonce's count: eight hexadecimal digits."""
     cnonce: str = ""
+    """The phone's own nonce."""
 
 
 class ContactField(Wire):
-    """One Contact of a REGISTER. ``key`` is what tells bindings of an AOR apart: instance and reg-id where both are
-    given (RFC 5626 §6), else the Contact URI in the form that RFC 3261 §19.1.4 compares; ``uri`` is unparsed;
-    ``expires`` in seconds, None where the phone named none; ``instance`` and ``reg_id`` as RFC 5626 §4.1 has them
-    ("" and 0 if absent); ``q`` in thousandths."""
+    """One Contact of a REGISTER."""
 
     key: str = Field(min_length=1, max_length=600)
+    """What tells bindings of an AOR apart: instance and reg-id where both are given (RFC 5626 §6), else the Contact URI
+    in a form that compares as RFC 3261 §19.1.4 does. The edge makes it: it has the parser."""
     uri: str
+    """The Contact URI, unparsed."""
     expires: int | None = None
+    """Seconds; None where the phone named none."""
     q: int = 1000
+    """In thousandths."""
     instance: str = ""
+    """RFC 5626 §4.1, without its brackets; "" if absent."""
     reg_id: int = 0
+    """RFC 5626 §4.2; 0 if absent."""
 
 
 class Asked(Wire):
-    """What all questions carry. ``request`` is the same in every retry of one question; ``epoch`` is that of the
-    edge's lease on the address that the request came in by."""
+    """What all questions carry."""
 
     request: str = Field(min_length=1, max_length=64)
+    """Names the question: the same in every retry of it."""
     address: str
+    """The edge address that the request came in by."""
     epoch: int
+    """That of the edge's lease on the address; an older one than the control plane knows is refused."""
 
 
 class RegisterQuestion(Asked):
-    """A REGISTER (RFC 3261 §10.3) whose nonce the edge has verified. ``star`` stands for ``Contact: *``; no contacts
-    and no star means the phone only asks what is registered. ``expires`` is the Expires header field. ``grants``: the
-    edge answers refreshes itself, so bindings are stored for the durable expiry, whatever the phone asks for."""
+    """A REGISTER (RFC 3261 §10.3) whose nonce the edge has verified."""
 
     kind: Literal["register"] = "register"
     aor: str
+    """From To, with the canonical domain and without a scheme."""
     credentials: Credentials
+    """Those of the REGISTER."""
     contacts: list[ContactField] = []
+    """None, and no ``star``: the phone only asks what is registered."""
     star: bool = False
+    """Stands for ``Contact: *``: every binding goes."""
     expires: int | None = None
+    """The Expires header field in seconds; None if absent. It holds for Contacts that name none."""
     call_id: str
+    """The REGISTER's Call-ID."""
     cseq: int
+    """The number of its CSeq, which orders REGISTERs of one Call-ID."""
     flow: WireFlow
+    """The flow that it came by."""
     user_agent: str = ""
+    """The User-Agent header field, at most 128 characters; "" if absent."""
     grants: bool = False
+    """The edge answers refreshes itself, so bindings are stored for the durable expiry, whatever the phone asks for.
+    Since version 2."""
 
 
 class Tried(Wire):
-    """What has become of a call so far. ``diversions``: how often it was diverted before it came here (RFC 5806).
-    ``again``: what the decision before said to ask with, "" the first time; ``outcomes`` are the statuses of the stages
-    that have been tried. ``attempt`` is the edge's own name for the INVITE, which nobody else can choose: limits count
-    by it ("": an edge of before, or no INVITE)."""
+    """What has become of a call so far."""
 
     attempt: str = Field(default="", max_length=64)
+    """The edge's own name for the INVITE, which nobody else can choose: limits count by it. "": no INVITE, or an edge
+    of before, whose calls count by Call-ID. Since version 6."""
     diversions: int = 0
+    """How often it was diverted before it came here (RFC 5806). Since version 4."""
     again: str = Field(default="", max_length=1000)
+    """What the decision before said to ask with; "" the first time. Since version 4."""
     outcomes: list[int] = []
+    """The statuses of the stages that have been tried. Since version 4."""
 
 
 class RouteQuestion(Asked, Tried):
-    """A request outside a dialog. ``caller`` is the From AOR, ``called`` the Request-URI's; their domains are
-    canonical where they are ours."""
+    """A request outside a dialog."""
 
     kind: Literal["route"] = "route"
     method: str
+    """INVITE, MESSAGE, ..."""
     caller: str
+    """The From AOR; its domain is canonical where it is ours."""
     called: str
+    """The Request-URI's AOR; its domain is canonical where it is ours."""
     credentials: Credentials
+    """They say who calls, From doesn't."""
     call_id: str
+    """The request's Call-ID."""
     flow: WireFlow
+    """The flow that it came by."""
 
 
 class LocateQuestion(Asked):
@@ -102,31 +126,40 @@ class LocateQuestion(Asked):
 
     kind: Literal["locate"] = "locate"
     binding: str
+    """Its id."""
 
 
 class IncomingQuestion(Asked, Tried):
-    """A request outside a dialog from ``provider``, which the edge has recognised. ``caller`` is what From says,
-    ``dialled`` the user of To."""
+    """A request outside a dialog from a provider, which the edge has recognised. Since version 3."""
 
     kind: Literal["incoming"] = "incoming"
     method: str
+    """INVITE, MESSAGE, ..."""
     provider: str
+    """The provider account's id."""
     caller: str
+    """What From says."""
     dialled: str
+    """The user of To."""
     call_id: str
+    """The request's Call-ID."""
     flow: WireFlow
+    """The flow that it came by."""
 
 
 class AccessQuestion(Asked):
-    """``provider`` asks for credentials inside a call that goes through it."""
+    """A provider asks for credentials inside a call that goes through it. Since version 3."""
 
     kind: Literal["access"] = "access"
     provider: str
+    """The provider account's id."""
 
 
 Question = RegisterQuestion | RouteQuestion | LocateQuestion | IncomingQuestion | AccessQuestion
 
 
-class QuestionEnvelope(Wire):
-    version: int
+class QuestionEnvelope(Envelope):
+    """An edge's question."""
+
     question: Annotated[Question, Field(discriminator="kind")]
+    """Its ``kind`` says which; one that the control plane doesn't know is refused with 422."""

@@ -1,4 +1,5 @@
-"""What an edge reports afterwards. Every report may come twice or late, and means the same each time."""
+"""What an edge reports afterwards. Every report may come twice or late, and means the same each time. All of it since
+version 2."""
 
 from __future__ import annotations
 
@@ -6,189 +7,229 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lambdas.contract.question import Wire, WireFlow
+from lambdas.contract.binding import ContactBinding
+from lambdas.contract.wire import Envelope, Wire
 
 
-class BindingReport(Wire):
-    """What became of a binding since it was last written: ``expires`` 0, the phone has stayed away; else the binding
-    as the edge has given it to the phone while no decision could be had. ``at`` is Unix time, ``expires`` in seconds
-    from then."""
+class BindingReport(ContactBinding):
+    """What became of a binding since it was last written. Since version 2."""
 
     kind: Literal["binding"] = "binding"
-    aor: str
     key: str
-    contact: str
-    flow: WireFlow
+    """What tells bindings of an AOR apart: as in a ContactField."""
     call_id: str
+    """That of its last REGISTER."""
     cseq: int
+    """That of its last REGISTER."""
     at: float
+    """Unix time."""
     expires: int
+    """Seconds from ``at``, as the edge has given them to the phone while no decision could be had; 0: the phone has
+    stayed away, or unregistered meanwhile."""
     tenant: str
-    q: int = 1000
-    instance: str = ""
-    reg_id: int = 0
+    """Whose account it is."""
 
 
 class Side(Wire):
-    """What one end of a call would send in its dialog: the Request-URI, the Route values, From, To and Call-ID. Whoever
-    ends the call sends a BYE like that in its name, with a CSeq number that is higher than any that the other end has
-    seen."""
+    """What one end of a call would send in its dialog. Whoever ends the call sends a BYE like that in its name.
+    Since version 4."""
 
     uri: str
+    """The Request-URI: the other end's target."""
     routes: list[str] = []
+    """The Route values, in order."""
     sender: str
+    """The value of From, with its tag."""
     receiver: str
+    """The value of To, with its tag."""
     call_id: str
+    """The dialog's, which differs between the sides where we made one of our own for a provider."""
     cseq: int
+    """Higher than any that the other end has seen."""
 
 
-class OpenCall(Wire):
-    """An answered call that can be ended from outside: by both ``sides``, the caller's first. ``address`` is the edge
-    address that the caller is at; ``why`` it is ended, for people."""
+class CallName(Wire):
+    """What tells a call from all others."""
+
+    tenant: str
+    """Whose call it is."""
+    call: str
+    """Names the call and, once somebody has, the leg that answered."""
+    started: int
+    """When the INVITE came: Unix time in whole seconds."""
+
+
+class OpenCall(CallName):
+    """An answered call that can be ended from outside. Since version 4."""
 
     address: str
-    tenant: str
-    call: str
-    started: int
+    """The edge address that the caller is at."""
     sides: list[Side]
+    """Both, the caller's first."""
     why: str = ""
+    """Why it is ended, for people. Since version 6."""
 
 
 class Leg(Wire):
-    """Somebody whom a call was sent to: ``to`` is an AOR, or the URI at ``provider``; ``address`` the edge address that
-    it left from; ``status`` that of the final response (0: none yet, or nothing was sent yet); ``number`` the one that
-    was called there."""
+    """Somebody whom a call was sent to. Since version 5."""
 
     to: str
+    """An AOR, or the URI at ``provider``."""
     provider: str = ""
+    """The provider account's id; "": a phone."""
     address: str = ""
+    """The edge address that it left from; "": nothing was sent yet."""
     status: int = 0
+    """That of the final response; 0: none yet."""
     number: str = ""
+    """The one that was called there, as in a ProviderLeg. Since version 5."""
 
 
-class CallAnswered(Wire):
-    """A 2xx to an INVITE is about to be forwarded. ``call`` names the call and the leg that answered; times are Unix
-    time in seconds; ``started`` is when the INVITE came, in whole seconds and part of the call's name, ``invited``
-    exactly (0: not told); ``edges`` are the edge addresses of the caller's and the callee's flow. ``account`` is the
-    one that it counts to; ``max_duration`` in seconds (0: no limit); ``sides`` as in an OpenCall, empty where they
-    can't be told. ``providers`` are the ids of those that the call came from and went to ("": none); ``user_agents``
-    the caller's and the callee's; ``codecs`` those of the answer, by medium; ``legs`` who was tried, the one that
-    answered first; ``counted`` is the decision's, ``attempt`` the question's."""
+class CallOutline(CallName):
+    """What is told of every call, whatever became of it."""
+
+    call_id: str
+    """The caller's Call-ID."""
+    caller: str
+    """An AOR, or what a provider's From says."""
+    called: str
+    """What was called, as in the question."""
+    invited: float = 0.0
+    """``started`` exactly; 0: not told. Since version 5."""
+    ringing: float | None = None
+    """When the first provisional response beyond 100 came, Unix time; None: none did."""
+    legs: list[Leg] = []
+    """Who was tried; the one that answered first. Since version 5."""
+    counted: list[str] = []
+    """The decision's: who is counting the call. Since version 5."""
+    attempt: str = ""
+    """The question's; "": an edge of before, whose calls count by ``call_id``. Since version 6."""
+
+
+class CallAnswered(CallOutline):
+    """A 2xx to an INVITE is about to be forwarded. Since version 2."""
 
     kind: Literal["answered"] = "answered"
-    tenant: str
-    call: str
-    call_id: str
-    caller: str
-    called: str
-    started: int
-    invited: float = 0.0
-    ringing: float | None = None
     answered: float
+    """When the 2xx came, Unix time."""
     edges: tuple[str, str]
+    """The edge addresses of the caller's and the callee's flow."""
     account: str = ""
+    """The AOR that it counts to; "": the caller. Since version 4."""
     max_duration: int = 0
+    """Seconds that it may last; 0: no limit. Since version 4."""
     sides: list[Side] = []
+    """As in an OpenCall; none where they can't be told. Since version 4."""
     providers: tuple[str, str] = ("", "")
+    """Ids of those that the call came from and went to; "": none. Since version 5."""
     user_agents: tuple[str, str] = ("", "")
+    """The caller's and the callee's; "": not told. Since version 5."""
     codecs: list[str] = []
-    legs: list[Leg] = []
-    counted: list[str] = []
-    attempt: str = ""
+    """Those of the answer, by medium. Since version 5."""
 
 
-class CallFailed(Wire):
-    """An INVITE was answered with ``status``, 300 or higher: nobody has taken the call. ``address`` is the caller's
-    edge address, ``reason`` a Reason value (RFC 3326) that says more, or ""; ``by`` is "caller" for one who gave up.
-    ``called_address``, ``called_provider`` and ``called_agent`` are of the leg whose answer it is; the rest as in
-    CallAnswered."""
+class CallFailed(CallOutline):
+    """An INVITE was answered with a status of 300 or higher: nobody has taken the call. Since version 5."""
 
     kind: Literal["failed"] = "failed"
-    tenant: str
-    call: str
-    call_id: str
-    caller: str
-    called: str
-    started: int
-    invited: float = 0.0
-    ringing: float | None = None
     ended: float
+    """When it was answered, Unix time."""
     status: int
+    """The final response's."""
     reason: str = ""
+    """A Reason value (RFC 3326) that says more; "": none."""
     address: str
+    """The caller's edge address."""
     provider: str = ""
+    """The id of the one that the call came from; "": none."""
     user_agent: str = ""
-    legs: list[Leg] = []
-    counted: list[str] = []
-    attempt: str = ""
+    """The caller's; "": not told."""
     by: str = ""
+    """"caller" for one who gave up; "": it was refused. Since version 6."""
     account: str = ""
+    """The AOR that it counts to; "": the caller. Since version 6."""
     called_address: str = ""
+    """The edge address of the leg whose answer it is; "": of none. Since version 6."""
     called_provider: str = ""
+    """That leg's provider account; "": none. Since version 6."""
     called_agent: str = ""
+    """That leg's User-Agent or Server; "": not told. Since version 6."""
 
 
-class CallEnded(Wire):
-    """A BYE was answered, or the dialog is known to be gone. ``by`` is the side that hung up: "caller", "called",
-    "service" if we did, or "" if that can't be told; ``reason`` the Reason value of the BYE (RFC 3326)."""
+class CallEnded(CallName):
+    """A BYE was answered, or the dialog is known to be gone. Since version 2."""
 
     kind: Literal["ended"] = "ended"
-    tenant: str
-    call: str
-    started: int
     ended: float
+    """Unix time."""
     by: str = ""
+    """The side that hung up: "caller", "called", "service" if we did; "": that can't be told."""
     reason: str = ""
+    """The Reason value of the BYE (RFC 3326); "": none. Since version 5."""
 
 
 class ProviderReport(Wire):
-    """How the registration of ``provider`` from ``address`` stands since ``at``. ``expires`` is what the provider
-    granted, ``period`` after how many seconds it is refreshed; ``status`` and ``reason`` are the last answer's (0: none
-    came); ``next_at`` when it is tried again (0: not before something changes); ``routes`` is its Service-Route."""
+    """How a registration with a provider stands. Since version 3."""
 
     kind: Literal["provider"] = "provider"
     provider: str
+    """The provider account's id."""
     address: str
+    """The edge address that it is registered from."""
     state: Literal["registered", "failing", "stopped", "unregistered"]
+    """"failing" is tried again by itself, "stopped" isn't."""
     at: float
+    """Since when, Unix time."""
     expires: int = 0
+    """Seconds that the provider granted; 0: not registered."""
     period: int = 0
+    """Seconds after which it is refreshed; 0: not registered."""
     status: int = 0
+    """The last answer's; 0: none came."""
     reason: str = ""
+    """The last answer's reason phrase, or why none came."""
     next_at: float = 0.0
+    """When it is tried again, Unix time; 0: not before something changes."""
     server: str = ""
+    """The address that answered; "": none did."""
     routes: list[str] = []
+    """The values of its Service-Route (RFC 3608)."""
 
 
 class ProbeReport(Wire):
-    """``edge`` has tried ``address`` out, ``at`` (Unix time): how long a REGISTER with its challenge took, and a call's
-    way to a 2xx, in seconds, and the statuses that ended them (0: none came, or it wasn't tried). ``region`` is the one
-    that the edge there was heard in."""
+    """An edge has tried another one's address out. Since version 5."""
 
     kind: Literal["probe"] = "probe"
     edge: str
+    """The edge that has tried."""
     address: str
+    """The edge address that it has tried."""
     at: float
+    """Unix time."""
     register_seconds: float
+    """What a REGISTER with its challenge took."""
     register_status: int
+    """What ended it; 0: nothing came."""
     call_seconds: float = 0.0
+    """A call's way to a 2xx."""
     call_status: int = 0
+    """What ended it; 0: nothing came, or it wasn't tried."""
     region: str = ""
+    """The Region that the edge there was heard in; "": not told. Since version 6."""
 
 
 Report = BindingReport | CallAnswered | CallFailed | CallEnded | ProviderReport | ProbeReport
 
 
-class ReportEnvelope(Wire):
-    """Reports in the order in which they were made. ``address`` and ``epoch`` as in a question."""
+class ReportEnvelope(Envelope):
+    """An edge's reports. Since version 2."""
 
-    version: int
     reports: list[Annotated[Report, Field(discriminator="kind")]]
+    """In the order in which they were made."""
 
 
-class ReportReceipt(Wire):
-    """All reports of the envelope have been applied, or never will be and needn't be sent again (``refused`` says how
-    many, and the control plane's log why)."""
+class ReportReceipt(Envelope):
+    """All reports of the envelope have been applied, or never will be and needn't be sent again. Since version 2."""
 
-    version: int
     refused: int = 0
+    """How many never will be; the control plane's log says why."""

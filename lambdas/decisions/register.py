@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from lambdas.contract import Accept, ContactField, RegisterQuestion, Reject
+from lambdas.contract import MOST_CONTACTS, Accept, ContactField, Order, RegisterQuestion, refusal, wanted
 from lambdas.decisions.digest import refuse
 from lambdas.decisions.values import Account, Outcome, Put, StoredBinding, newest, present, remove, written
 
@@ -14,12 +14,10 @@ _MOST_ITEMS = 50  # of one AOR, tombstones included, past which removals of what
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds, and how many bindings one AOR may have."""
+    """Seconds that a binding lasts at most, and where the phone leaves that to us."""
 
-    min_expires: int = 60
     max_expires: int = 3600
     default_expires: int = 3600
-    max_bindings: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +28,34 @@ class RegisterFacts:
     bindings: tuple[StoredBinding, ...]
 
 
-class _Refused(Exception):
-    def __init__(self, reject: Reject) -> None:
-        super().__init__(reject)
-        self.reject = reject
-
-
 def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, limits: Limits) -> Outcome:
     """All of the REGISTER takes effect, or none of it (§10.3 step 7)."""
-    refusal = refuse(question.credentials, "REGISTER", facts.account, question.aor)
-    if refusal is not None:
-        return Outcome(refusal)
-    try:
-        puts = _star(question, facts, now) if question.star else _contacts(question, facts, now, limits)
-    except _Refused as refused:
-        return Outcome(refused.reject)
+    refused = refuse(question.credentials, "REGISTER", facts.account, question.aor)
+    if refused is not None:
+        return Outcome(refused)
+    current = newest(facts.bindings)
+    there = [item.key for item in present(facts.bindings, now)]
+    contacts = {contact.key: contact for contact in question.contacts}
+    asked = {key: wanted(contact, question.expires) for key, contact in contacts.items()}
+    if question.star:
+        asked = dict.fromkeys(there, 0)
+    asked = {key: seconds for key, seconds in asked.items() if not _repeated(question, current.get(key))}
+    known = {key: Order(item.call_id, item.cseq) for key, item in current.items()}
+    rejected = refusal(Order(question.call_id, question.cseq), asked, known, there, _most(facts.account))
+    if rejected is not None:
+        return Outcome(rejected)
+    puts: list[Put] = []
+    for key, seconds in asked.items():
+        if seconds != 0:
+            puts += _refresh(question, facts, contacts[key], now, _durable(question, seconds, limits))
+        elif key in current:
+            puts += _removal(question, facts, current[key], now)
+        elif len(facts.bindings) < _MOST_ITEMS:
+            # An older REGISTER of it may still be under way, and must find that it has been overtaken.
+            puts.append(
+                Put(_binding(question, facts, contacts[key], now, 0).model_copy(update={"removed": True}), None)
+            )
     after = present(written(facts.bindings, puts), now)
-    most = _most(facts.account, limits)
-    if len(after) > most and len(after) > len(present(facts.bindings, now)):
-        return Outcome(Reject(status=403, reason=f"Forbidden: more than {most} bindings"))
     grant = facts.account.grant if question.grants and facts.account is not None else None
     return Outcome(Accept(bindings=[item.as_binding(now) for item in after], grant=grant), tuple(puts))
 
@@ -59,69 +66,33 @@ def crowd(
     puts: Sequence[Put],
     bindings: tuple[StoredBinding, ...],
     now: float,
-    limits: Limits,
 ) -> tuple[Put, ...]:
     """What takes back the bindings that ``puts`` have added to ``facts``, if by now (``bindings``) there are too many:
     others have registered at the same moment, and each found room."""
     added = {item.key for item in present(written(facts.bindings, puts), now)}
     added -= {item.key for item in present(facts.bindings, now)}
     live = present(bindings, now)
-    if not added or len(live) <= _most(facts.account, limits):
+    if not added or len(live) <= _most(facts.account):
         return ()
     mine = (item for item in live if item.key in added and item.revision == question.request)
     return tuple(remove(item, f"{question.request}-", now) for item in mine)
 
 
-def _most(account: Account | None, limits: Limits) -> int:
+def _most(account: Account | None) -> int:
     own = account.limits.registrations if account is not None else None
-    return limits.max_bindings if own is None else min(limits.max_bindings, own)
+    return MOST_CONTACTS if own is None else min(MOST_CONTACTS, own)
 
 
-def _star(question: RegisterQuestion, facts: RegisterFacts, now: float) -> list[Put]:
-    puts = []
-    for item in present(facts.bindings, now):
-        if not _repeated(question, item):
-            puts += _removal(question, facts, item, now)
-    return puts
+def _durable(question: RegisterQuestion, seconds: int | None, limits: Limits) -> int:
+    """For how long a binding is stored. With a grant the edge gives the phone what it asks for, or less, and reports a
+    phone that stays away."""
+    lasting = limits.default_expires if seconds is None else seconds
+    return limits.max_expires if question.grants else min(lasting, limits.max_expires)
 
 
-def _contacts(question: RegisterQuestion, facts: RegisterFacts, now: float, limits: Limits) -> list[Put]:
-    current = newest(facts.bindings)
-    puts: list[Put] = []
-    for contact in {contact.key: contact for contact in question.contacts}.values():
-        expires = _expires(question, contact, limits)
-        item = current.get(contact.key)
-        if item is not None and _repeated(question, item):
-            continue
-        if expires:
-            puts += _refresh(question, facts, contact, now, expires)
-        elif item is not None:
-            puts += _removal(question, facts, item, now)
-        elif (
-            len(facts.bindings) < _MOST_ITEMS
-        ):  # an older REGISTER of it may still be under way, and must find that it has been overtaken
-            puts.append(Put(replace(_binding(question, facts, contact, now, 0), removed=True), None))
-    return puts
-
-
-def _expires(question: RegisterQuestion, contact: ContactField, limits: Limits) -> int:
-    wanted = contact.expires if contact.expires is not None else question.expires
-    if wanted is None:
-        wanted = limits.default_expires
-    if 0 < wanted < limits.min_expires:
-        raise _Refused(Reject(status=423, min_expires=limits.min_expires))
-    # With a grant the edge gives the phone what it asks for, or less, and reports a phone that stays away.
-    return limits.max_expires if wanted and question.grants else min(wanted, limits.max_expires)
-
-
-def _repeated(question: RegisterQuestion, item: StoredBinding) -> bool:
-    """True if this very question made ``item``: an edge asks again when an answer got lost. A REGISTER that isn't newer
-    must change nothing."""
-    if item.revision == question.request:
-        return True
-    if item.call_id != question.call_id or question.cseq > item.cseq:
-        return False
-    raise _Refused(Reject(status=500, reason="Server Internal Error: CSeq is not higher than the last one's"))
+def _repeated(question: RegisterQuestion, item: StoredBinding | None) -> bool:
+    """True if this very question made ``item``: an edge asks again when an answer got lost."""
+    return item is not None and item.revision == question.request
 
 
 def _refresh(
@@ -145,22 +116,15 @@ def _binding(
 ) -> StoredBinding:
     assert facts.account is not None
     stamp = round(now * 1000)
-    return StoredBinding(
-        aor=question.aor,
-        key=contact.key,
-        flow=question.flow,
+    return StoredBinding.of(
+        question,
+        contact,
         contact=contact.uri,
-        call_id=question.call_id,
-        cseq=question.cseq,
         registered_at=stamp,
         changed_at=stamp,
         expires_at=now + expires,
         revision=question.request,
         tenant=facts.account.tenant,
-        q=contact.q,
-        instance=contact.instance,
-        reg_id=contact.reg_id,
-        user_agent=question.user_agent,
     )
 
 
@@ -171,6 +135,6 @@ def _removal(question: RegisterQuestion, facts: RegisterFacts, item: StoredBindi
         if other.key == item.key and (other is item or other.live(now)):
             put = remove(other, question.request, now)
             stamp = put.binding.changed_at
-            gone = replace(put.binding, call_id=question.call_id, cseq=question.cseq, registered_at=stamp)
-            puts.append(Put(gone, put.seen))
+            gone = {"call_id": question.call_id, "cseq": question.cseq, "registered_at": stamp}
+            puts.append(Put(put.binding.model_copy(update=gone), put.seen))
     return puts

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from lambdas.contract import BindingReport
-from lambdas.decisions.register import Limits
+from lambdas.contract import MOST_CONTACTS, BindingReport
 from lambdas.decisions.values import Account, Put, StoredBinding, present, remove
 
 
 def decide(
-    report: BindingReport, account: Account | None, bindings: tuple[StoredBinding, ...], now: float, limits: Limits
+    report: BindingReport, account: Account | None, bindings: tuple[StoredBinding, ...], now: float
 ) -> list[Put]:
     """``bindings`` are all items of the AOR. Whatever was registered after the report counts for more than it."""
     others = [item for item in bindings if item.key == report.key and item.address != report.flow[0]]
@@ -21,24 +20,16 @@ def decide(
         return []
     if any(item.registered_at > stamp for item in others) or (mine is not None and _newer(mine, report, stamp)):
         return []
-    if mine is None and len(present(bindings, now)) >= limits.max_bindings:
+    if mine is None and len(present(bindings, now)) >= MOST_CONTACTS:
         return []
     moved = [remove(item, _revision(report), now) for item in others if item.live(now)]
-    binding = StoredBinding(
-        aor=report.aor,
-        key=report.key,
-        flow=report.flow,
-        contact=report.contact,
-        call_id=report.call_id,
-        cseq=report.cseq,
+    binding = StoredBinding.of(
+        report,
         registered_at=stamp,
         changed_at=round(now * 1000),
         expires_at=stamp / 1000 + report.expires,
         revision=_revision(report),
         tenant=account.tenant,
-        q=report.q,
-        instance=report.instance,
-        reg_id=report.reg_id,
         user_agent=mine.user_agent if mine is not None else "",
     )
     return [Put(binding, mine.revision if mine is not None else None), *moved]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from lambdas.contract import Binding, BindingChange, Decision, Grant, WireFlow, binding_id
+from lambdas.contract import Binding, BindingChange, ContactBinding, Decision, Grant, binding_id
 from lambdas.decisions.limits import NONE, Limits
 
 
@@ -32,8 +32,7 @@ class Account:
         return Grant(tenant=self.tenant, version=self.version, ha1_md5=self.ha1_md5, ha1_sha256=self.ha1_sha256)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBinding:
+class StoredBinding(ContactBinding):
     """One item of the bindings table: (aor, key, edge address).
 
     ``registered_at`` and ``changed_at`` are milliseconds, ``expires_at`` seconds of the control plane's clock;
@@ -41,10 +40,7 @@ class StoredBinding:
     REGISTER that is still under way elsewhere.
     """
 
-    aor: str
     key: str
-    flow: WireFlow
-    contact: str
     call_id: str
     cseq: int
     registered_at: int
@@ -52,9 +48,6 @@ class StoredBinding:
     expires_at: float
     revision: str
     tenant: str
-    q: int = 1000
-    instance: str = ""
-    reg_id: int = 0
     user_agent: str = ""
     removed: bool = False
 
@@ -70,32 +63,12 @@ class StoredBinding:
         return not self.removed and self.expires_at > now
 
     def as_binding(self, now: float) -> Binding:
-        return Binding(
-            id=self.id,
-            aor=self.aor,
-            contact=self.contact,
-            expires=max(0, round(self.expires_at - now)),
-            flow=self.flow,
-            q=self.q,
-            instance=self.instance,
-            reg_id=self.reg_id,
-        )
+        return Binding.of(self, id=self.id, expires=max(0, round(self.expires_at - now)))
 
     def as_change(self, now: float) -> BindingChange:
         """What the edge that holds its address is told."""
-        return BindingChange(
-            id=self.id,
-            aor=self.aor,
-            contact=self.contact,
-            expires=max(1, round(self.expires_at - now)) if self.live(now) else 0,
-            flow=self.flow,
-            tenant=self.tenant,
-            call_id=self.call_id,
-            cseq=self.cseq,
-            q=self.q,
-            instance=self.instance,
-            reg_id=self.reg_id,
-        )
+        expires = max(1, round(self.expires_at - now)) if self.live(now) else 0
+        return BindingChange.of(self, id=self.id, expires=expires)
 
 
 def newest(bindings: Iterable[StoredBinding]) -> dict[str, StoredBinding]:
@@ -150,5 +123,5 @@ def written(bindings: Iterable[StoredBinding], puts: Iterable[Put]) -> list[Stor
 
 def remove(item: StoredBinding, revision: str, now: float) -> Put:
     """``item`` as a removed one, its place in the order kept."""
-    gone = replace(item, removed=True, changed_at=round(now * 1000), revision=revision)
-    return Put(gone, item.revision)
+    gone = {"removed": True, "changed_at": round(now * 1000), "revision": revision}
+    return Put(item.model_copy(update=gone), item.revision)

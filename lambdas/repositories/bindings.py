@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pynamodb.connection import Connection
-from pynamodb.exceptions import PutError, TransactWriteError
+from pynamodb.exceptions import TransactWriteError
 from pynamodb.expressions.condition import Condition
 from pynamodb.transactions import TransactWrite
 
@@ -13,10 +13,13 @@ from lambdas.contract import Change
 from lambdas.decisions.values import Put, StoredBinding
 from lambdas.repositories.feed import Conflict, Feed
 from lambdas.repositories.models import BindingItem
-from lambdas.repositories.transactions import Write
+from lambdas.repositories.transactions import Write, conditional
 
 KEEP_REMOVED = 3600  # seconds that a removed or expired item stays, to win over a REGISTER that is still under way
 _LATE = 10_000  # milliseconds: how far apart the control plane's clocks and the index's delay may bring two changes
+
+_FLOW = ("address", "port", "transport", "host", "remote_port", "connection")
+"""What the parts of a flow are called in an item."""
 
 
 class Bindings:
@@ -51,13 +54,7 @@ class Bindings:
         if not puts:
             return True
         if len(puts) == 1:
-            try:
-                _item(puts[0].binding).save(condition=_unchanged(puts[0]))
-            except PutError as error:
-                if error.cause_response_code == "ConditionalCheckFailedException":
-                    return False
-                raise
-            return True
+            return conditional(lambda: _item(puts[0].binding).save(condition=_unchanged(puts[0])))
         try:
             with TransactWrite(connection=Connection(region=BindingItem.Meta.region)) as transaction:
                 for put in puts:
@@ -95,58 +92,17 @@ def _unchanged(put: Put) -> Condition:
 
 
 def _item(value: StoredBinding) -> BindingItem:
-    address, port, transport, host, remote_port, connection = value.flow
+    """Flat: its flow's parts have attributes of their own, since an index goes by the address."""
+    said = value.model_dump(exclude={"flow", "expires_at"}) | dict(zip(_FLOW, value.flow, strict=True))
     return BindingItem(
-        aor=value.aor,
-        sk=f"{value.key}#{address}",
-        key=value.key,
+        sk=f"{value.key}#{value.address}",
         id=value.id,
-        address=address,
-        port=port,
-        transport=transport,
-        host=host,
-        remote_port=remote_port,
-        connection=connection,
-        contact=value.contact,
-        call_id=value.call_id,
-        cseq=value.cseq,
-        registered_at=value.registered_at,
-        changed_at=value.changed_at,
         expires_at=round(value.expires_at),
-        revision=value.revision,
-        tenant=value.tenant,
-        q=value.q,
-        instance=value.instance,
-        reg_id=value.reg_id,
-        user_agent=value.user_agent,
-        removed=value.removed,
         ttl=round(max(value.expires_at, value.changed_at / 1000)) + KEEP_REMOVED,
+        **said,
     )
 
 
 def _value(item: BindingItem) -> StoredBinding:
-    return StoredBinding(
-        aor=item.aor,
-        key=item.key,
-        flow=(
-            item.address,
-            int(item.port),
-            item.transport,
-            item.host,
-            int(item.remote_port),
-            int(item.connection),
-        ),
-        contact=item.contact,
-        call_id=item.call_id,
-        cseq=int(item.cseq),
-        registered_at=int(item.registered_at),
-        changed_at=int(item.changed_at),
-        expires_at=float(item.expires_at),
-        revision=item.revision,
-        tenant=item.tenant,
-        q=int(item.q),
-        instance=item.instance,
-        reg_id=int(item.reg_id),
-        user_agent=item.user_agent,
-        removed=item.removed,
-    )
+    flow = tuple(getattr(item, name) for name in _FLOW)
+    return StoredBinding.model_validate({**item.attribute_values, "flow": flow})

@@ -20,7 +20,7 @@ class CallsByAccount(GlobalSecondaryIndex["CallItem"]):
     sk = UnicodeAttribute(range_key=True)
 
 
-class OpenCalls(GlobalSecondaryIndex["CallItem"]):
+class OpenCallsByAddress(GlobalSecondaryIndex["CallItem"]):
     """The calls whose callers are at an edge address and that nobody has seen end, by when they have to end."""
 
     class Meta(Common):
@@ -69,7 +69,7 @@ class CallItem(Model):
     parties = ListAttribute[str](null=True)
     ttl = NumberAttribute()
     by_account = CallsByAccount()
-    open_calls = OpenCalls()
+    open_calls = OpenCallsByAddress()
 
 
 class UsageItem(Model):

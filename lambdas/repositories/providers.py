@@ -6,13 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from pynamodb.exceptions import PutError
-
 from lambdas.contract import Change, ProviderReport
 from lambdas.decisions.provider import CallerIdIn, NumberFormat, Provider
 from lambdas.repositories.directory import Directory, Missing, Taken
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, ProviderItem, ProviderStateItem
+from lambdas.repositories.transactions import conditional
 from lambdas.repositories.vault import Vault
 
 
@@ -95,11 +94,8 @@ class Providers:
             server=report.server,
             routes=report.routes,
         )
-        try:
-            item.save(condition=DirectoryItem.pk.does_not_exist() | (ProviderStateItem.at <= report.at))
-        except PutError as error:
-            if error.cause_response_code != "ConditionalCheckFailedException":
-                raise
+        no_newer = DirectoryItem.pk.does_not_exist() | (ProviderStateItem.at <= report.at)
+        conditional(lambda: item.save(condition=no_newer))
 
     def state(self, provider: str) -> State | None:
         item = self._directory.get(ProviderStateItem, provider)

@@ -6,12 +6,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.update import Action
 
 from lambdas.repositories.directory import Directory, Missing
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, StoreItem
+from lambdas.repositories.transactions import conditional
 
 MOST_KEYS = 1000
 """Of one tenant."""
@@ -49,12 +49,8 @@ class Store:
         item = StoreItem(*item_key(StoreItem, f"{tenant}/{key}"))
         now = int(time.time())
         changes: list[Action] = [StoreItem.value.set(value), StoreItem.changed_at.set(now)]
-        try:
-            item.update(changes, condition=DirectoryItem.pk.exists())
+        if conditional(lambda: item.update(changes, condition=DirectoryItem.pk.exists())):
             return
-        except UpdateError as error:
-            if error.cause_response_code != "ConditionalCheckFailedException":
-                raise
         listing = f"store#{tenant}"
         if DirectoryItem.listings.count(listing, limit=MOST_KEYS) >= MOST_KEYS:
             raise Full

@@ -1,4 +1,4 @@
-"""Writing several items together, all or none."""
+"""Writing on a condition, and several items together, all or none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from pynamodb.connection import Connection
-from pynamodb.exceptions import TransactWriteError
+from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
 from pynamodb.transactions import TransactWrite
 
 from lambdas.repositories.models import DirectoryItem
@@ -35,6 +35,17 @@ class Turns:
     def of(self, name: str) -> threading.Lock:
         """To be held while it is written."""
         return self._locks[hash(name) % _LOCKS]
+
+
+def conditional(write: Callable[[], object]) -> bool:
+    """Do a ``write`` of one item that has a condition; False if that doesn't hold."""
+    try:
+        write()
+    except (PutError, UpdateError, DeleteError) as error:
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise
+        return False
+    return True
 
 
 def transact(write: Write) -> bool:

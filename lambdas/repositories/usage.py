@@ -13,21 +13,19 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from lambdas.decisions.limits import LONGEST, SETUP, Count, Limits, Slot, Used, admit, money_lasts_until, sums
+from lambdas.repositories.call_keys import Key
 from lambdas.repositories.call_models import UsageItem
-from lambdas.repositories.transactions import Busy, Turns, pause, transact
+from lambdas.repositories.transactions import Busy, Turns, conditional, pause, transact
 
 _PATIENCE = 1.5  # seconds for which an admission gives way to others of its scope; the edge waits for 4.5
 _KEEP = 3 * 86_400  # seconds that counts and costs stay
 _COUNT, _SPENT, _SLOT = "0count#", "1spent#", "2slot#"  # in the order in which a query gives them
-
-
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +80,7 @@ class Usage:
             UsageItem.in_day.set(count.in_day),
             UsageItem.ttl.set(int(now) + _KEEP),
         ]
-        try:
-            item.update(actions, condition=unchanged)
-        except UpdateError as error:
-            if error.cause_response_code == "ConditionalCheckFailedException":
-                return False
-            raise
-        return True
+        return conditional(lambda: item.update(actions, condition=unchanged))
 
     def withdraw(self, scopes: Iterable[str], attempt: str, now: float) -> None:
         """The call isn't made after all: another limit stands in its way."""
@@ -96,11 +88,8 @@ class Usage:
             UsageItem(_pk(scope), _SLOT + _name(attempt)).delete()
             count = UsageItem(_pk(scope), _COUNT + UsageItem.Meta.region)
             same = (UsageItem.minute == int(now) // 60) & (UsageItem.day == _day(now))
-            try:
-                count.update([UsageItem.in_minute.add(-1), UsageItem.in_day.add(-1)], condition=same)
-            except UpdateError as error:
-                if error.cause_response_code != "ConditionalCheckFailedException":  # a minute later it matters no more
-                    raise
+            less: list[Action] = [UsageItem.in_minute.add(-1), UsageItem.in_day.add(-1)]
+            conditional(partial(count.update, less, condition=same))  # a minute later it matters no more
 
     def answered(
         self, scope: str, attempt: str, rate: float, answered: float, duration: int, key: Key, over: bool
@@ -122,12 +111,9 @@ class Usage:
         for name, condition in ((_name(attempt), free), (_name(attempt, key[1]), None)):
             if over:
                 condition = UsageItem.pk.exists() if condition is None else UsageItem.pk.exists() & condition
-            try:
-                UsageItem(_pk(scope), _SLOT + name).update(actions, condition=condition)
+            slot = UsageItem(_pk(scope), _SLOT + name)
+            if conditional(partial(slot.update, actions, condition=condition)):
                 return
-            except UpdateError as error:
-                if error.cause_response_code != "ConditionalCheckFailedException":
-                    raise
 
     def release(self, scopes: Iterable[str], attempt: str, now: float, key: Key | None = None) -> None:
         """The call has ended at ``now``, or (without ``key``) wasn't answered. Doing it twice does it once."""

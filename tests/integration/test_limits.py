@@ -437,6 +437,74 @@ def test_a_call_is_charged_once_however_often_and_in_whatever_order_it_is_report
     assert (round(found["spent_today"], 2), found["calls"]) == (0.59, 0)
 
 
+_STOPPED = """
+import json, sys, time
+from pynamodb.models import Model
+from pynamodb.transactions import TransactWrite
+from lambdas.contract import CallAnswered, CallEnded
+from lambdas.decisions.limits import Limits
+from lambdas.repositories.call_keys import OPEN, key_of
+from lambdas.repositories.calls import Calls
+from lambdas.repositories.call_models import CallItem
+from lambdas.repositories.usage import Usage
+
+class Stopped(Exception):
+    pass
+
+left = None
+
+def counted(write):
+    def instead(*arguments, **more):
+        global left
+        if left == 0:
+            raise Stopped
+        if left is not None:
+            left -= 1
+        return write(*arguments, **more)
+    return instead
+
+for kind, name in ((Model, "save"), (Model, "update"), (Model, "delete"), (TransactWrite, "_commit")):
+    setattr(kind, name, counted(getattr(kind, name)))
+
+tenant, usage, now, found = sys.argv[1], Usage(), time.time(), []
+for after in sys.argv[2:]:  # a report of the end comes first, before it is repeated, or last
+    for stop in range(20):
+        name = f"{tenant} {after} {stop}"
+        told = dict(tenant=tenant, call=name, started=int(now) - 70)
+        report = CallAnswered(
+            **told, call_id=name, caller="a", called="b", answered=now - 60, edges=("", ""), counted=[name], attempt=name
+        )
+        assert not usage.admit(name, Limits(concurrent_calls=9), name, now - 70)
+        whole = True
+        for kind in after:
+            if kind == "e":
+                Calls(usage).ended(CallEnded(**told, ended=now - 1))
+                continue
+            left = stop if kind == "s" else None
+            try:
+                Calls(usage).answered(report, 0.6)
+            except Stopped:
+                whole = False
+            left = None
+        sums = usage.sums(name, now)
+        opened = CallItem.count(key_of(report, OPEN)[0], CallItem.sk == key_of(report, OPEN)[1])
+        found.append([after, stop, round(sums["spent_today"], 2), sums["calls"], opened])
+        if whole:
+            break
+print(json.dumps(found))
+"""
+
+
+def test_a_report_that_stops_half_way_and_comes_again_is_as_one(fleet, tenant):
+    """After each of its writes, with the call's end reported before, in between, or afterwards: the call is charged once,
+    and nothing of it stays."""
+    owner, _, _ = tenant
+    found = json.loads(in_the_directory(fleet, _STOPPED, owner, "esa", "sea", "sae"))
+    assert all((spent, calls, opened) == (0.59, 0, 0) for _, _, spent, calls, opened in found), found
+    # Its writes: the record, the open call and the slot; where the end is known, the charge and the open call's end.
+    assert [max(stop for order, stop, *_ in found if order == one) for one in ("esa", "sea", "sae")] == [5, 3, 3]
+
+
 def test_a_change_of_one_limit_leaves_the_others(office):
     office.limit("a", concurrent_calls=2, blocked_prefixes=["+449"])
     assert office.limit("a", daily_spend=1.5)["limits"] == {

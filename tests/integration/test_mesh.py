@@ -21,12 +21,12 @@ from edge.mesh.frames import (
     FrameReader,
     Hello,
     Keys,
+    LinkProof,
+    LinkWelcome,
     Nonce,
     Offer,
-    Proof,
     ReceivedFor,
     SendOn,
-    Welcome,
     encode,
 )
 from edge.mesh.link import ALPN, ClientLink, client_configuration, signed_proof
@@ -91,7 +91,7 @@ class Member:
         self.identity = Identity(edge, key or Ed25519PrivateKey.generate())
         self.host = host
         self.user = User()
-        self.mesh = Mesh(edge, boot, self.identity.key, self.identity.certificate, self.user)
+        self.mesh = Mesh(edge, boot, self.identity.key, self.identity.certificate)
 
     @property
     def certificate(self) -> str:
@@ -120,7 +120,7 @@ def pair(work: Callable[[Member, Member], Awaitable[None]], link: bool = True) -
         base = fresh_base()
         one, two = Member("edge-a", base), Member("edge-b", base[:-1] + "2")
         for member in (one, two):
-            await member.mesh.open(member.host, 5070)
+            await member.mesh.open(member.host, 5070, member.user)
         try:
             fleet = [one.peer("203.0.113.11"), two.peer("203.0.113.12")]
             for member in (one, two):
@@ -234,7 +234,7 @@ def anonymous() -> QuicConfiguration:
 
 def test_a_stranger_without_certificate_gets_nowhere():
     async def work(one: Member, two: Member) -> None:
-        for opening in ([], [SendOn(FLOW, 3, "r", b"INVITE")], [ReceivedFor(FLOW, b"SIP/2.0 200 OK")], [Welcome()]):
+        for opening in ([], [SendOn(FLOW, 3, "r", b"INVITE")], [ReceivedFor(FLOW, b"SIP/2.0 200 OK")], [LinkWelcome()]):
             client = await raw(two.host, anonymous())
             for frame in opening:
                 client.say(frame)
@@ -256,7 +256,7 @@ def test_a_rogue_certificate_and_key_get_nowhere():
             client.say(Hello(name, "b9"))
             await until(lambda client=client: client.frames)
             nonce = client.frames[0].nonce
-            client.say(Proof(rogue.key.sign(signed_proof(two.identity.certificate_der, name, nonce))))
+            client.say(LinkProof(rogue.key.sign(signed_proof(two.identity.certificate_der, name, nonce))))
             client.say(SendOn(FLOW, 3, "r", b"INVITE"))
             assert "not proven" in await asyncio.wait_for(client.closed, 3)
         assert not two.user.asked
@@ -272,13 +272,13 @@ def test_a_recorded_proof_gets_nowhere():
         first.say(Hello("edge-a", "b1"))
         await until(lambda: first.frames)
         recorded = one.identity.key.sign(signed_proof(two.identity.certificate_der, "edge-a", first.frames[0].nonce))
-        first.say(Proof(recorded))
-        await until(lambda: any(isinstance(frame, Welcome) for frame in first.frames))
+        first.say(LinkProof(recorded))
+        await until(lambda: any(isinstance(frame, LinkWelcome) for frame in first.frames))
         for host in (two.host, one.host):
             again = await raw(host, anonymous())
             again.say(Hello("edge-a", "b1"))
             await until(lambda again=again: again.frames)
-            again.say(Proof(recorded))
+            again.say(LinkProof(recorded))
             assert "not proven" in await asyncio.wait_for(again.closed, 3)
 
     pair(work)
@@ -289,7 +289,7 @@ def test_a_server_with_another_certificate_is_not_talked_to():
         impostor = Member("edge-b", two.host)
         await two.mesh.close()
         await asyncio.sleep(0.01)  # for its socket to close
-        await impostor.mesh.open(two.host, 5070)
+        await impostor.mesh.open(two.host, 5070, impostor.user)
         impostor.mesh.update([one.peer(), impostor.peer()])
         try:
             await until(lambda: not one.mesh.connected())
@@ -326,7 +326,7 @@ def test_a_dead_peer_is_noticed_within_3_s_and_reached_again():
         took = await until(lambda: not one.mesh.connected())
         assert took <= 3
         again = Member("edge-b", two.host, "b2", two.identity.key)
-        await again.mesh.open(two.host, 5070)
+        await again.mesh.open(two.host, 5070, again.user)
         again.mesh.update([one.peer("203.0.113.11"), again.peer("203.0.113.12")])
         await until(lambda: one.mesh.connected() == ["edge-b"])
         await again.mesh.close()
@@ -338,8 +338,8 @@ def test_frames_round_trip_at_any_split():
     frames: list[Frame] = [
         Hello("edge-a", "b"),
         Nonce(b"n" * 32),
-        Proof(b"p" * 64),
-        Welcome(),
+        LinkProof(b"p" * 64),
+        LinkWelcome(),
         SendOn(FLOW, 2**40, "ref x", b"\x00\xff"),
         SendOn(FLOW._replace(host="2001:db8::1", transport="tls", connection=2**32 - 1), 1, "", b""),
         ReceivedFor(FLOW, b"SIP"),
@@ -363,4 +363,4 @@ def test_bad_frames_end_the_link(data):
 
 
 def test_unknown_kinds_are_ignored():
-    assert FrameReader().feed(b"\0\0\0\x02\x63x" + encode(Welcome())) == [Welcome()]
+    assert FrameReader().feed(b"\0\0\0\x02\x63x" + encode(LinkWelcome())) == [LinkWelcome()]

@@ -219,9 +219,8 @@ def test_forwarding_in_circles_ends(fleet, owner):
             fleet.client.api("PATCH", f"/v1/accounts/dave@{DOMAIN}", {"plan": ""})
             alice.invite(f"sip:bob@{DOMAIN}")
             got = dave.wait(lambda: dave.agent.requests("INVITE"))[0]
-            assert got.values("diversion") == [f"<sip:carol@{DOMAIN}>;reason=unconditional;counter=1"] or got.values(
-                "diversion"
-            ) == [f"<sip:bob@{DOMAIN}>;reason=unconditional;counter=1"]
+            # Whoever diverted it last: bob's plan led to carol, and carol's to dave.
+            assert got.values("diversion") == [f"<sip:carol@{DOMAIN}>;reason=unconditional;counter=1"]
             dave.send(dave.agent.response(got, 486).to_bytes())
     finally:
         for user, to in circle.items():
@@ -400,7 +399,7 @@ def test_yaml_without_a_key_keeps_nobody_waiting(fleet):
     connection.request("POST", "/v1/plans/x/versions", body, {"Content-Type": "application/yaml"})
     fleet.client.api("GET", "/v1/tenants")
     assert time.monotonic() - begun < 3
-    assert connection.getresponse().status in (401, 422)
+    assert connection.getresponse().status == 401
     connection.close()
     connection.request("POST", "/v1/plans/x/versions", b"a" * 300_001, {"Content-Type": "application/yaml"})
     answer = json.loads(connection.getresponse().read())

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from edge.proxy.events import FleetChanged
-from edge.proxy.keepalive import Keepalive
+from edge.proxy.location.keepalive import Keepalive
+from edge.proxy.stack.events import FleetChanged
 from edge.sip.flow import Flow
 from tests.scenarios.test_calls import answered_call, hang_up
 from tests.support.world import DOMAIN, World
@@ -58,8 +58,8 @@ def test_only_the_edge_that_holds_the_address_pings(world):
     phone = world.phone("alice")
     phone.register()
     world.run(60)
-    assert world.nodes["edge-a"].core.counters["pings"] >= 4
-    assert world.nodes["edge-b"].core.counters["pings"] == 0
+    assert world.nodes["edge-a"].core.stack.counters["pings"] >= 4
+    assert world.nodes["edge-b"].core.stack.counters["pings"] == 0
 
 
 def test_several_accounts_on_one_flow_are_pinged_once(world):
@@ -69,7 +69,7 @@ def test_several_accounts_on_one_flow_are_pinged_once(world):
     two.public, two.agent.received = one.public, one.agent.received
     two.register()
     world.run(61)
-    assert len(world.nodes["edge-a"].core._keepalive) == 1
+    assert len(world.nodes["edge-a"].core.stack.keepalive) == 1
     assert one.agent.pings <= 6
 
 

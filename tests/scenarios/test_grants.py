@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge.proxy.registration import GRACE, SHORT, SHORT_SPREAD
+from edge.proxy.registrar.expiries import GRACE, SHORT, SHORT_SPREAD
+from edge.proxy.stack.events import Fed, JournalChanged
 from lambdas.contract import BindingReport, CallAnswered, CallEnded, Change, RegisterQuestion
 from lambdas.decisions.register import Limits
 from tests.support.world import DOMAIN, World
@@ -82,7 +83,7 @@ def test_a_replayed_refresh_is_challenged_and_an_older_one_asked(world):
     phone.agent.received.clear()
     phone.send(replay)
     assert world.wait(lambda: phone.agent.final(signed)).status == 401
-    assert world.nodes["edge-a"].core.counters["refreshes"] == 1
+    assert world.nodes["edge-a"].core.stack.counters["refreshes"] == 1
 
 
 def test_a_wrong_password_is_never_answered_from_a_grant(world):
@@ -107,9 +108,9 @@ def test_a_grant_older_than_its_revocation_is_not_kept(world):
     core = world.nodes["edge-a"].core
     phone = world.phone("alice")
     account = world.control.accounts[f"alice@{DOMAIN}"]
-    core.registrar.grants.revoke(account.aor, account.version + 1)
+    core.grants.revoke(account.aor, account.version + 1)
     assert phone.register() == 200
-    assert core.registrar.grants.known(account.aor) is None
+    assert core.grants.known(account.aor) is None
     phone.register()
     assert asked(world) == 2
 
@@ -118,8 +119,8 @@ def test_a_removed_binding_has_to_be_decided_again(world):
     phone = world.phone("alice")
     assert phone.register() == 200
     core = world.nodes["edge-a"].core
-    core.registrar.fed(Change(aor=f"alice@{DOMAIN}", version=0, binding="*"), world.now)
-    assert len(core.bindings) == 0
+    core.handle(Fed([Change(aor=f"alice@{DOMAIN}", version=0, binding="*")], False), world.now)
+    assert len(core.stack.bindings) == 0
     assert phone.register() == 200
     assert asked(world) == 2
 
@@ -127,7 +128,7 @@ def test_a_removed_binding_has_to_be_decided_again(world):
 def test_after_a_lost_change_every_grant_is_validated_once(world):
     phone = world.phone("alice")
     assert phone.register() == 200
-    world.nodes["edge-a"].core.registrar.revalidate()
+    world.nodes["edge-a"].handle(Fed([], True))
     for _ in range(3):
         assert phone.register() == 200
     assert asked(world) == 2
@@ -142,7 +143,7 @@ def test_a_phone_that_goes_missing_is_unregistered(world):
     world.run(GONE - SHORT + 1)
     assert not bound(world)
     assert [type(report) for report in world.control.reports] == [BindingReport]
-    assert len(world.nodes["edge-a"].core.bindings) == 0
+    assert len(world.nodes["edge-a"].core.stack.bindings) == 0
 
 
 def test_a_phone_that_answers_pings_isnt_missing(world):
@@ -263,7 +264,7 @@ def test_static_stability_ends_after_a_day(world):
     world.control.limits = Limits(max_expires=300)
     assert alice.register() == 200
     dark(world)
-    world.nodes["edge-a"].core.static_seconds = 300
+    world.nodes["edge-a"].core.stack.static_seconds = 300
     statuses = []
     for _ in range(4):
         world.run(90)
@@ -315,7 +316,7 @@ def test_every_answered_call_and_its_end_are_reported_once(world):
 def test_no_new_calls_while_none_can_be_recorded(world):
     alice, bob = world.phone("alice"), world.phone("bob")
     assert alice.register() == bob.register() == 200
-    world.nodes["edge-a"].core.recording = False
+    world.nodes["edge-a"].handle(JournalChanged(False))
     invite = alice.start_call(f"sip:bob@{DOMAIN}")
     assert world.wait(lambda: alice.agent.final(invite)).status == 503
     assert alice.register() == 200

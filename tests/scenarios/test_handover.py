@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from edge.proxy.events import Entrust, Entrusted, FleetChanged, Leaving, Received, Relay, Send
+from edge.proxy.stack.events import Entrust, Entrusted, FleetChanged, Leaving, Received, Relay, Send
+from edge.runtime.waiting import Waiting
 from edge.sip.flow import Flow
 from edge.sip.transaction.client import make_cancel
-from edge.waiting import Waiting
 from tests.support.world import DOMAIN, World
 
 
@@ -32,7 +32,7 @@ def test_open_transactions_go_ahead_in_small_batches_and_later_ones_follow(world
     assert len(entrusted(actions)) == 120
     assert max(len(action.keys) for action in actions) <= 50
     late = phones[0].agent.request("OPTIONS", f"sip:{DOMAIN}")
-    flow = next(iter(node.core.servers.values())).flow
+    flow = next(iter(node.core.stack.transactions.servers.values())).flow
     assert len(entrusted(node.core.handle(Received(flow, late.to_bytes()), world.now))) == 1
     node.core.handle(Leaving(node.address, ""), world.now)
     more = phones[0].agent.request("OPTIONS", f"sip:{DOMAIN}")
@@ -47,10 +47,10 @@ def test_a_cancel_crosses_back_to_the_owner_and_strangers_requests_do_not(world)
     world.wait(lambda: bob.agent.requests("INVITE"))
     keys = entrusted(old.core.handle(Leaving(old.address, "edge-b"), world.now))
     new.core.handle(Entrusted("edge-a", keys), world.now)
-    fleet = new.core.fleet_now
+    fleet = new.core.stack.fleet
     new.core.handle(FleetChanged(replace(fleet, epochs={**fleet.epochs, old.address: 2})), world.now)
-    old.core.handle(FleetChanged(replace(old.core.fleet_now, epochs={})), world.now)
-    flow = next(server.flow for server in old.core.servers.values() if server.key in keys)
+    old.core.handle(FleetChanged(replace(old.core.stack.fleet, epochs={})), world.now)
+    flow = next(server.flow for server in old.core.stack.transactions.servers.values() if server.key in keys)
     cancel = make_cancel(invite).to_bytes()
     (crossing,) = new.core.handle(Received(flow, cancel), world.now)
     assert crossing == Relay("edge-a", flow, cancel)
@@ -58,7 +58,7 @@ def test_a_cancel_crosses_back_to_the_owner_and_strangers_requests_do_not(world)
     assert any(isinstance(action, Send) and b"200 OK" in action.data for action in answers)
     stranger = alice.agent.request("OPTIONS", f"sip:{DOMAIN}").to_bytes()
     assert not old.core.handle(Received(flow, stranger), world.now)  # the address isn't here any more
-    assert old.core.counters["not_held"] == 1
+    assert old.core.stack.counters["not_held"] == 1
     assert any(isinstance(action, Send) for action in new.core.handle(Received(flow, stranger), world.now))
 
 
@@ -68,16 +68,16 @@ def test_messages_wait_while_their_address_is_on_its_way():
     stream = here._replace(transport="tcp", connection=7)
     waiting = Waiting()
     assert not waiting.keep(here, b"1")
-    waiting.arriving = frozenset((there.address,))
-    waiting.leaving.add(here.address)
+    waiting.arrive(frozenset((there.address,)))
+    waiting.leave(here.address)
     assert waiting.keep(here, b"2")
     assert waiting.keep(there, b"3")
     assert not waiting.keep(stream, b"4")  # it doesn't move along
     assert waiting.keep(here, b"5")
     assert waiting.due() == []
-    waiting.leaving.clear()
+    waiting.settle(here.address)
     assert waiting.due() == [(here, b"2"), (here, b"5")]
-    waiting.arriving = frozenset()
+    waiting.arrive(frozenset())
     assert waiting.due() == [(there, b"3")]
-    waiting.leaving.add(here.address)
+    waiting.leave(here.address)
     assert sum(waiting.keep(here, b"") for _ in range(2000)) == 1000

@@ -616,4 +616,4 @@ def test_rubbish_in_tokens_and_numbers_is_refused_quietly(world, provider, alice
     prack = alice.agent.in_dialog(dialog, "PRACK", headers=[f"RAck: 1 {'9' * 5000} INVITE"])
     alice.send(prack.to_bytes())
     world.run(1)
-    assert world.nodes["edge-b"].core.counters["errors"] == 0
+    assert world.nodes["edge-b"].core.stack.counters["errors"] == 0

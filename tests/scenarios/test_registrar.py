@@ -43,7 +43,7 @@ def test_unregister_one_and_all(world):
     assert len(contacts(phone.transact(phone.agent.request_query()))) == 2
     assert contacts(phone.transact(phone.agent.register_request(0)))[0].startswith("<sip:alice@10.0.0.99:5060>")
     assert contacts(phone.transact(phone.agent.register_request(0, contact="*"))) == []
-    assert len(world.nodes["edge-a"].core.bindings) == 0
+    assert len(world.nodes["edge-a"].core.stack.bindings) == 0
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge.proxy.events import FleetChanged, FlowClosed, ProvidersAssigned
+from edge.proxy.stack.events import FleetChanged, FlowClosed, ProvidersAssigned
 from edge.sip.flow import Flow
 from edge.sip.message import make_response
 from lambdas.contract import ProviderReport

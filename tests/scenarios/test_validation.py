@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from edge.proxy.asking import MAX_QUESTIONS
 from edge.proxy.core import Core
-from edge.proxy.events import Received
+from edge.proxy.stack.events import Received
+from edge.proxy.stack.questions import MAX_QUESTIONS
 from edge.sip.flow import Flow
 from edge.sip.message import Response
 from edge.sip.parser import parse
@@ -95,9 +95,9 @@ def test_bad_requests(world, data, status, reason):
     ],
 )
 def test_what_cant_be_answered_is_dropped_and_counted(world, data):
-    before = sum(world.nodes["edge-a"].core.counters.values())
+    before = sum(world.nodes["edge-a"].core.stack.counters.values())
     assert answer(world, data) == []
-    assert sum(world.nodes["edge-a"].core.counters.values()) == before + 1
+    assert sum(world.nodes["edge-a"].core.stack.counters.values()) == before + 1
 
 
 def test_options_to_the_edge_itself(world):
@@ -166,7 +166,10 @@ def test_before_the_first_heartbeat_everything_gets_503():
 def test_overload_is_answered_at_once(world):
     world.decision_time = 4.0
     node = world.nodes["edge-a"]
-    node.core._questions.update({f"q{n}": lambda decision, now: None for n in range(MAX_QUESTIONS)})
+    questions = node.core.stack.questions
+    for _ in range(MAX_QUESTIONS):
+        questions.locate("", node.address, 1, lambda decision, now: None, world.now)
+    node.core.take_actions()
     alice = world.phone("alice")
     begun = world.now
     assert alice.register() == 503

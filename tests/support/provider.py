@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from edge.proxy.events import ProvidersAssigned, Received
+from edge.proxy.stack.events import ProvidersAssigned, Received
 from edge.sip.flow import Flow
 from edge.sip.headers import parse_digest
 from edge.sip.message import Request, Response, make_response

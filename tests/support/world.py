@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edge.proxy.core import Core
-from edge.proxy.events import (
+from edge.proxy.stack.events import (
     Action,
     Ask,
     BindingsChanged,
@@ -21,7 +21,6 @@ from edge.proxy.events import (
     FleetChanged,
     FlowClosed,
     Found,
-    Journal,
     Received,
     Relay,
     Resolve,
@@ -29,10 +28,11 @@ from edge.proxy.events import (
     Send,
     SendFailed,
     Tick,
+    WriteReport,
     Written,
 )
-from edge.proxy.fleet import Fleet
-from edge.proxy.flow_token import TokenKeys
+from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.flow_token import TokenKeys
 from edge.sip.digest import ALGORITHMS
 from edge.sip.flow import Flow
 from lambdas.contract import (
@@ -107,11 +107,7 @@ class Control:
         """As the control plane applies it."""
         self.reports.append(item)
         if isinstance(item, BindingReport):
-            self.write(
-                tuple(
-                    report.decide(item, self.accounts.get(item.aor), self.bindings(item.aor), self.clock(), self.limits)
-                )
-            )
+            self.write(tuple(report.decide(item, self.accounts.get(item.aor), self.bindings(item.aor), self.clock())))
 
     def bindings(self, aor: str) -> tuple[StoredBinding, ...]:
         return tuple(item for (owner, _, _), item in self.items.items() if owner == aor)
@@ -211,7 +207,7 @@ class Node:
                 node = world.nodes.get(owner)
                 if node is not None:
                     world.after(LATENCY, lambda: node.handle(Received(flow, data)))
-            case Journal(item, ref):
+            case WriteReport(item, ref):
                 self.journal.append(item)
                 if ref and self.disk:
                     world.after(0.002, lambda: self.handle(Written(ref)))
@@ -221,7 +217,7 @@ class Node:
                     target
                     for node in world.nodes.values()
                     if node is not self and node.alive
-                    for target in node.core.router.find(aor, tenant)
+                    for target in node.core.phones_here(aor, tenant)
                 ]
                 world.after(2 * LATENCY, lambda: self.handle(Found(ask, found)))
             case Entrust(to, _, keys):
@@ -252,7 +248,7 @@ class Node:
 
     def transmit(self, flow: Flow, data: bytes) -> bool:
         """Put on the wire; False if the flow is known to be dead."""
-        if self.core.bindings.retired(flow):
+        if self.core.stack.bindings.retired(flow):
             return False
         if flow.internal:
             self.world.after(0, lambda: self.handle(Received(flow, data)))
@@ -386,7 +382,7 @@ class World:
         """kill -9 and start again: a new core, bindings read back, connections gone."""
         old = self.nodes[edge]
         old.alive = False
-        node = self.nodes[edge] = Node(self, edge, old.address, f"{old.core._owner.split('.')[1]}x")
+        node = self.nodes[edge] = Node(self, edge, old.address, f"{old.core.stack.transactions.owner.split('.')[1]}x")
         self.inform(node)
         wall = self.control.clock()
         changes = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from edge.addresses import Addresses
 from edge.control import drivers
 from edge.control.holdings import Holdings
+from edge.runtime.addresses import EdgeAddresses, served_here
 from lambdas.contract import HeartbeatReply, HeldAddress
 
 X = "203.0.113.11"
@@ -55,22 +55,22 @@ def holding(monkeypatch, sent_at):
 
     monkeypatch.setattr(drivers, "add_to_interface", add)
     monkeypatch.setattr(drivers, "remove_from_interface", remove)
-    addresses = Addresses(Config, Holdings(X, "", "l2", []), NoSockets())
-    addresses.gained = lambda address, epoch: here.set()
-    addresses.follow(addresses.holdings.learn(reply(), sent_at, sent_at))
-    return addresses, here, gone
+    holdings, sockets = Holdings(X, "", "l2", []), NoSockets()
+    addresses = EdgeAddresses(Config, holdings, sockets, lambda address, epoch: here.set(), lambda: None)
+    addresses.follow(holdings.learn(reply(), sent_at, sent_at))
+    return addresses, lambda: served_here(holdings, sockets, sent_at), here, gone
 
 
 def test_a_stopped_process_sends_nothing_more_once_it_wakes_up(monkeypatch):
     async def run():
         now = time.monotonic()
-        addresses, here, gone = holding(monkeypatch, now)
+        addresses, served, here, gone = holding(monkeypatch, now)
         await here.wait()
         assert not addresses.over(X)
         monkeypatch.setattr(time, "monotonic", lambda: now + 9.01)  # the loop hasn't had its turn yet
         assert addresses.over(X)
         assert not addresses.over("203.0.113.99")  # another edge's: sent by it
-        assert addresses.served(now) == {}
+        assert served() == {}
         await gone.wait()
         await addresses.close()
 
@@ -80,7 +80,7 @@ def test_a_stopped_process_sends_nothing_more_once_it_wakes_up(monkeypatch):
 def test_the_deadline_is_kept_without_a_heartbeat(monkeypatch):
     async def run():
         now = time.monotonic() - 8.9  # when the last heartbeat that was answered had left
-        addresses, here, gone = holding(monkeypatch, now)
+        addresses, served, here, gone = holding(monkeypatch, now)
         await here.wait()
         await asyncio.wait_for(gone.wait(), 5)
         assert 0 <= time.monotonic() - (now + 9) < 1

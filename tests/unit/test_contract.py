@@ -18,6 +18,7 @@ from lambdas.contract import (
     RegisterQuestion,
     ReportEnvelope,
     Route,
+    wanted,
 )
 from lambdas.decisions import register
 from lambdas.decisions.values import Account
@@ -84,10 +85,10 @@ def test_an_old_edge_at_a_new_control_plane_gets_what_it_asked_for():
     assert isinstance(question, RegisterQuestion)
     assert not question.grants
     account = Account("alice@example.com", "t1", "0" * 32, "0" * 64)
-    wanted = register._expires(question, question.contacts[0], register.Limits())
-    assert wanted == 600
+    asked = wanted(question.contacts[0], question.expires)
+    assert register._durable(question, asked, register.Limits()) == 600
     new = question.model_copy(update={"grants": True})
-    assert register._expires(new, new.contacts[0], register.Limits()) == 3600
+    assert register._durable(new, asked, register.Limits()) == 3600
     assert account.grant.version == 0
     beat = Heartbeat.model_validate(BEAT_1)
     assert (beat.driver, beat.takes, beat.feed) == ("none", [], {})

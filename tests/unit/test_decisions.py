@@ -154,8 +154,9 @@ def test_races_between_edges_end_in_cseq_order(order, data):
 def stored(key, call_id, cseq, at, address="a", removed=False) -> StoredBinding:
     flow = (address, 5060, "udp", "h", 1, 0)
     return StoredBinding(
-        AOR, key, flow, "sip:x", call_id, cseq, at, at, NOW + 60, f"{call_id}{cseq}{address}", "t1", removed=removed
-    )
+        aor=AOR, key=key, flow=flow, contact="sip:x", call_id=call_id, cseq=cseq, registered_at=at, changed_at=at,
+        expires_at=NOW + 60, revision=f"{call_id}{cseq}{address}", tenant="t1", removed=removed,
+    )  # fmt: skip
 
 
 def test_newest_takes_cseq_within_a_call_id_and_time_between_them():

@@ -1,9 +1,13 @@
-"""Who may import whom, and why."""
+"""Who may import whom, and why; what else keeps the house as it is drawn in docs/design.md.
+
+Imports under TYPE_CHECKING count: a circle that only the type checker sees is a circle in the reader's head.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,13 +15,35 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
+STACK = {"edge.sip", "edge.proxy.location", "edge.proxy.stack", "lambdas.contract"}
 # (package, what of ours it may import, why)
 RULES = [
     ("edge/sip", {"edge.sip"}, "SIP is standard library only, so that it can be compiled and used anywhere"),
     (
         "edge/providers",
         {"edge.sip", "edge.providers", "lambdas.contract"},
-        "provider legs are a leaf that the core uses",
+        "provider legs are a leaf that the proxy uses",
+    ),
+    (
+        "edge/proxy/location",
+        {"edge.sip", "edge.proxy.location", "lambdas.contract"},
+        "a leaf: where phones are, and no messages",
+    ),
+    (
+        "edge/proxy/stack",
+        STACK | {"edge.providers.host", "edge.providers.leg"},
+        "the ground knows no part of the proxy",
+    ),
+    ("edge/proxy/registrar", STACK | {"edge.proxy.registrar"}, "a REGISTER never needs a response context"),
+    (
+        "edge/proxy/forwarding",
+        STACK | {"edge.proxy.forwarding", "edge.providers"},
+        "a forked request needs no router: whom to try it is told",
+    ),
+    (
+        "edge/proxy/routing",
+        STACK | {"edge.proxy.routing", "edge.proxy.forwarding", "edge.providers.agent"},
+        "who is called is the only question above forwarding",
     ),
     ("edge/proxy", {"edge.sip", "edge.providers", "edge.proxy", "lambdas.contract"}, "the core does no I/O"),
     ("edge/probes", {"edge.sip", "edge.providers", "edge.probes", "lambdas.contract"}, "a phone, which does no I/O"),
@@ -47,6 +73,12 @@ RULES = [
     ),
     ("lambdas/handlers", {"lambdas.api"}, "handlers are a few lines"),
 ]
+# (module, who may import it, why)
+ROOFS = [
+    ("edge.proxy.core", {"edge/runtime", "edge/__main__.py"}, "the roof of the proxy is imported by nobody in it"),
+    ("edge.runtime", {"edge/runtime", "edge/__main__.py"}, "only the loop ties transport, mesh, control and core"),
+]
+LOOSE = {"edge": {"__init__.py", "__main__.py", "config.py"}, "edge/proxy": {"__init__.py", "core.py"}}
 STANDARD_LIBRARY_ONLY = {
     "edge/sip": set(),
     "lambdas/contract": {"pydantic"},
@@ -55,16 +87,13 @@ STANDARD_LIBRARY_ONLY = {
 }
 NO_IO = {"asyncio", "socket", "ssl", "time", "random", "secrets", "os", "threading", "select", "subprocess", "datetime"}
 SANS_IO = ("edge/sip", "edge/providers", "edge/proxy", "edge/probes", "lambdas/decisions")
+COMPILED = ("edge/sip", "edge/proxy")
 
 
 def imports(path: Path) -> set[str]:
-    """The modules that a file imports, not counting those for type checking only."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            node.body = []
+    """The modules that a file imports, those for type checking included, with the names taken from them."""
     found = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -77,13 +106,86 @@ def files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
+def within(name: str, prefixes: set[str]) -> bool:
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
 @pytest.mark.parametrize(("package", "allowed", "why"), RULES, ids=[rule[0] for rule in RULES])
 def test_package_imports_only_what_it_may(package, allowed, why):
+    assert files(package)
     for path in files(package):
         for name in imports(path):
             if name.startswith(("edge.", "lambdas.", "scripts", "tests")):
-                ours = any(name == prefix or name.startswith(prefix + ".") for prefix in allowed)
-                assert ours, f"{path.relative_to(ROOT)} imports {name}: {why}"
+                assert within(name, allowed), f"{path.relative_to(ROOT)} imports {name}: {why}"
+
+
+@pytest.mark.parametrize(("module", "allowed", "why"), ROOFS, ids=[roof[0] for roof in ROOFS])
+def test_roofs_are_imported_by_whom_they_may_only(module, allowed, why):
+    for path in files("edge"):
+        where = path.relative_to(ROOT).as_posix()
+        if any(where == place or where.startswith(place + "/") for place in allowed):
+            continue
+        assert not any(within(name, {module}) for name in imports(path)), f"{where} imports {module}: {why}"
+
+
+def modules() -> dict[str, set[str]]:
+    """Our modules, and those of ours that each imports."""
+    named = {
+        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+        for package in ("edge", "lambdas")
+        for path in files(package)
+    }
+    graph = {}
+    for module, path in named.items():
+        wanted = imports(path)
+        graph[module] = {target for name in wanted for target in (name, name.rpartition(".")[0]) if target in named} - {
+            module
+        }
+        # A package imports what it re-exports; that its own modules are in it is no arrow.
+        graph[module] = {target for target in graph[module] if not module.startswith(target + ".")}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Groups of modules that reach each other."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        todo = [start]
+        while todo:
+            for target in graph[todo.pop()] - seen:
+                seen.add(target)
+                todo.append(target)
+        return seen
+
+    far = {module: reached(module) for module in graph}
+    return [{other for other in far[module] if module in far[other]} for module in graph if module in far[module]]
+
+
+def test_no_module_imports_itself_in_a_circle():
+    assert circles({"a": {"b"}, "b": {"a"}, "c": set()}) == [{"a", "b"}, {"a", "b"}]
+    assert circles(modules()) == []
+
+
+def test_no_room_of_the_proxy_is_in_a_circle():
+    """core -> routing -> forwarding -> stack -> location, core -> registrar -> stack."""
+
+    def room(module: str) -> str:
+        parts = module.split(".")
+        return parts[2] if module.startswith("edge.proxy.") else ""
+
+    graph: dict[str, set[str]] = {}
+    for module, targets in modules().items():
+        if room(module):
+            graph.setdefault(room(module), set()).update(room(target) for target in targets if room(target))
+    graph = {name: targets - {name} for name, targets in graph.items()}
+    assert set(graph) == {"core", "routing", "forwarding", "registrar", "stack", "location"}
+    assert circles(graph) == []
+
+
+@pytest.mark.parametrize("folder", LOOSE)
+def test_no_file_lies_outside_a_room(folder):
+    assert {path.name for path in (ROOT / folder).glob("*.py")} == LOOSE[folder]
 
 
 def test_lambdas_never_import_the_edge():
@@ -110,10 +212,72 @@ def test_sans_io_packages_touch_no_clock_socket_or_randomness(package):
         assert not used & NO_IO, path
 
 
-def test_files_have_one_subject():
-    for package in ("edge", "lambdas"):
+def classes() -> dict[str, list[tuple[str, ast.ClassDef]]]:
+    """All our classes by name, each with the file it stands in."""
+    found: dict[str, list[tuple[str, ast.ClassDef]]] = {}
+    for package in ("edge", "lambdas", "scripts"):
         for path in files(package):
-            assert len(path.read_text().splitlines()) <= 400, f"{path}: past 400 lines a file has two subjects"
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    found.setdefault(node.name, []).append((path.relative_to(ROOT).as_posix(), node))
+    return found
+
+
+def test_no_class_is_made_of_several_files():
+    """No mixins to keep a file short: one base of another file is enough, and a plain class declares no attribute that
+    it leaves for others to set."""
+    known = classes()
+
+    def plain(node: ast.ClassDef) -> bool:
+        bases = [base.id if isinstance(base, ast.Name) else "" for base in node.bases]
+        return not node.decorator_list and all(
+            base in known and plain(known[base][0][1]) for base in bases if base != "Exception"
+        )
+
+    for name, places in known.items():
+        for where, node in places:
+            bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+            ours = [base for base in bases if base in known and where not in {place for place, _ in known[base]}]
+            assert len(ours) <= 1, f"{where}: {name} is put together from {ours}"
+            if plain(node):
+                left = [
+                    item.target.id
+                    for item in node.body
+                    if isinstance(item, ast.AnnAssign)
+                    and isinstance(item.target, ast.Name)
+                    and item.value is None
+                    and not ast.unparse(item.annotation).startswith("ClassVar")
+                ]
+                assert not left, f"{where}: {name} declares {left}, and doesn't set them"
+
+
+def test_a_name_stands_for_one_class():
+    shared = {
+        name: sorted(where for where, _ in places)
+        for name, places in classes().items()
+        if len({where for where, _ in places}) > 1
+    }
+    assert shared == {}
+
+
+def test_nothing_that_is_compiled_holds_a_model():
+    """mypyc makes classes of its own kind; pydantic's need the ordinary one."""
+    for package in COMPILED:
+        for path in files(package):
+            assert not any(within(name, {"pydantic"}) for name in imports(path)), path
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
+                    assert not bases & {"BaseModel", "Wire"}, f"{path}: {node.name}"
+
+
+def test_functions_branch_at_most_fifteen_ways():
+    """Rather than a length: ruff's C901 is on."""
+    command = [sys.executable, "-m", "ruff", "check", "--select", "C901", "edge", "lambdas", "scripts"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+    command += ["--config", "lint.mccabe.max-complexity=2"]
+    assert "C901" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60).stdout
 
 
 def test_function_requirements_are_the_projects():

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from edge.control.store import Store
+from edge.control.store import StateStore
 
 KEY = bytes(range(32))
 
 
 def test_values_come_back_and_are_not_readable_on_the_disk(tmp_path):
     path = tmp_path / "state" / "kept.sqlite"
-    store = Store(path, KEY)
+    store = StateStore(path, KEY)
     assert store.keep("record", [("alice", b"a secret hash"), ("bob", b"another one")])
     assert store.keep("record", [("bob", b"")])
     store.close()
     for file in path.parent.iterdir():
         assert b"secret" not in file.read_bytes()
     assert path.stat().st_mode & 0o077 == 0
-    again = Store(path, KEY)
+    again = StateStore(path, KEY)
     assert again.load("record") == [("alice", b"a secret hash")]
     assert again.load("news") == []
     again.close()
@@ -24,16 +24,16 @@ def test_values_come_back_and_are_not_readable_on_the_disk(tmp_path):
 
 def test_another_key_reads_nothing_and_breaks_nothing(tmp_path):
     path = tmp_path / "kept.sqlite"
-    store = Store(path, KEY)
+    store = StateStore(path, KEY)
     store.keep("record", [("alice", b"x")])
     store.close()
-    other = Store(path, bytes(32))
+    other = StateStore(path, bytes(32))
     assert other.load("record") == []
     other.close()
 
 
 def test_a_value_cannot_be_moved_to_another_name(tmp_path):
-    store = Store(tmp_path / "kept.sqlite", KEY)
+    store = StateStore(tmp_path / "kept.sqlite", KEY)
     store.keep("record", [("alice", b"x")])
     store._database.execute("UPDATE kept SET name = 'bob'")
     assert store.load("record") == []
@@ -43,7 +43,7 @@ def test_a_value_cannot_be_moved_to_another_name(tmp_path):
 def test_a_broken_file_is_put_aside(tmp_path):
     path = tmp_path / "kept.sqlite"
     path.write_bytes(b"no database at all" * 500)
-    store = Store(path, KEY)
+    store = StateStore(path, KEY)
     assert store.keep("record", [("alice", b"x")])
     assert store.load("record") == [("alice", b"x")]
     store.close()

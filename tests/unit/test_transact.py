@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from pynamodb.exceptions import CancellationReason, TransactWriteError, VerboseClientError
+from pynamodb.exceptions import CancellationReason, PutError, TransactWriteError, VerboseClientError
 
 from lambdas.repositories import transactions
-from lambdas.repositories.transactions import Busy, transact
+from lambdas.repositories.transactions import Busy, conditional, transact
 
 
 def cancelled(*codes, code="TransactionCanceledException"):
@@ -63,3 +63,13 @@ def test_any_other_failure_is_itself(answers):
     answers += [cancelled(code="AccessDeniedException")]
     with pytest.raises(TransactWriteError):
         transact(lambda _: None)
+
+
+def test_a_condition_that_doesnt_hold_is_told_from_a_failure():
+    def write(code):
+        raise PutError("", VerboseClientError({"Error": {"Code": code}}, "PutItem", {}))
+
+    assert conditional(lambda: None)
+    assert not conditional(lambda: write("ConditionalCheckFailedException"))
+    with pytest.raises(PutError):
+        conditional(lambda: write("ValidationException"))

@@ -8,7 +8,7 @@ from edge.sip.flow import Flow
 from edge.sip.message import Request, Response, make_response
 from edge.sip.parser import parse
 from edge.sip.timers import T1, T2, T4, TIMER_B, TIMER_D, TIMER_H, TIMER_J, TIMER_L, TIMER_M, TimerHeap
-from edge.sip.transaction import InviteClient, InviteServer, Machine, NonInviteClient, NonInviteServer, State
+from edge.sip.transaction import InviteClient, InviteServer, Machine, NonInviteClient, NonInviteServer, TransactionState
 
 UDP = Flow("203.0.113.1", 5060, "udp", "192.0.2.1", 5060)
 TCP = Flow("203.0.113.1", 5060, "tcp", "192.0.2.1", 5060, 9)
@@ -111,7 +111,7 @@ def test_invite_client_passes_every_2xx_up_until_timer_m():
     machine.receive(response(machine, 200), 1.0)
     machine.receive(response(machine, 200), 2.0)
     assert user.take() == ["send INVITE", "up 200", "up 200"]
-    assert machine.state is State.ACCEPTED
+    assert machine.state is TransactionState.ACCEPTED
     assert user.run(100) == [(1.0 + TIMER_M, "terminated")]
 
 
@@ -138,7 +138,7 @@ def test_invite_server_retransmits_a_refusal_until_its_ack():
     machine.receive(request("INVITE"), 8.1)
     assert user.take() == ["send 486"]
     machine.receive(request("ACK"), 8.2)
-    assert machine.state is State.CONFIRMED
+    assert machine.state is TransactionState.CONFIRMED
     assert user.run(100) == [(8.2 + T4, "terminated")]
 
 
@@ -182,17 +182,21 @@ def test_on_streams_the_last_wait_is_zero(kind):
 
 
 PATHS = {
-    State.CALLING: [],
-    State.TRYING: [],
-    "InviteClient": {State.PROCEEDING: ["1xx"], State.COMPLETED: ["final"], State.ACCEPTED: ["2xx"]},
-    "NonInviteClient": {State.PROCEEDING: ["1xx"], State.COMPLETED: ["2xx"]},
-    "InviteServer": {
-        State.PROCEEDING: [],
-        State.COMPLETED: ["send_final"],
-        State.CONFIRMED: ["send_final", "ack"],
-        State.ACCEPTED: ["send_2xx"],
+    TransactionState.CALLING: [],
+    TransactionState.TRYING: [],
+    "InviteClient": {
+        TransactionState.PROCEEDING: ["1xx"],
+        TransactionState.COMPLETED: ["final"],
+        TransactionState.ACCEPTED: ["2xx"],
     },
-    "NonInviteServer": {State.PROCEEDING: ["send_1xx"], State.COMPLETED: ["send_2xx"]},
+    "NonInviteClient": {TransactionState.PROCEEDING: ["1xx"], TransactionState.COMPLETED: ["2xx"]},
+    "InviteServer": {
+        TransactionState.PROCEEDING: [],
+        TransactionState.COMPLETED: ["send_final"],
+        TransactionState.CONFIRMED: ["send_final", "ack"],
+        TransactionState.ACCEPTED: ["send_2xx"],
+    },
+    "NonInviteServer": {TransactionState.PROCEEDING: ["send_1xx"], TransactionState.COMPLETED: ["send_2xx"]},
 }
 STATUS = {"1xx": 180, "send_1xx": 180, "2xx": 200, "send_2xx": 200}
 EFFECTS = {
@@ -213,7 +217,11 @@ EFFECTS = {
 def test_every_transition(kind, state, event):
     """From a new transaction into ``state``, then ``event``: the table's next state, effects and timers."""
     user, machine = (client if kind in (InviteClient, NonInviteClient) else server)(kind)
-    path = PATHS.get(state) if state in (State.CALLING, State.TRYING) else PATHS[kind.__name__][state]
+    path = (
+        PATHS.get(state)
+        if state in (TransactionState.CALLING, TransactionState.TRYING)
+        else PATHS[kind.__name__][state]
+    )
     for index, step in enumerate([*path, event]):
         if index == len(path):
             assert machine.state is state
@@ -229,7 +237,7 @@ def test_every_transition(kind, state, event):
             assert EFFECTS[action] in log
         elif action.startswith(("start", "double", "keep")):
             assert machine.timers
-    assert ("terminated" in log) == (target is State.TERMINATED)
+    assert ("terminated" in log) == (target is TransactionState.TERMINATED)
 
 
 @pytest.mark.parametrize("kind", [InviteClient, NonInviteClient, InviteServer, NonInviteServer])

@@ -1,7 +1,7 @@
 """The four transaction machines of RFC 3261 §17 as corrected by RFC 6026, and their matching (§17.1.3, §17.2.3)."""
 
 from edge.sip.transaction.client import ClientTransaction, InviteClient, NonInviteClient
-from edge.sip.transaction.machine import Machine, State, TransactionUser
+from edge.sip.transaction.machine import Machine, TransactionState, TransactionUser
 from edge.sip.transaction.matching import BRANCH_COOKIE, server_key
 from edge.sip.transaction.server import InviteServer, NonInviteServer, ServerTransaction
 
@@ -14,7 +14,7 @@ __all__ = [
     "NonInviteClient",
     "NonInviteServer",
     "ServerTransaction",
-    "State",
+    "TransactionState",
     "TransactionUser",
     "server_key",
 ]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import ClassVar, Protocol
 
 from edge.sip.flow import Flow
+from edge.sip.headers import value_of
 from edge.sip.message import Header, Request, Response
 from edge.sip.timers import T1, T2, T4, TIMER_B, TIMER_D, TIMER_F, TIMER_M
-from edge.sip.transaction.machine import Machine, State, Table, TransactionUser
+from edge.sip.transaction.machine import Machine, Table, TransactionState, TransactionUser
 
 
 class ResponseTarget(Protocol):
-    """Who gets a client transaction's responses. ``timed_out`` and ``failed`` stand for a 408 and a 503 (§16.9)."""
+    """Who gets a client transaction's responses. ``on_timeout`` and ``on_transport_error`` stand for a 408 and a
+    503 (§16.9)."""
 
     def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None: ...
 
@@ -23,7 +25,7 @@ class ResponseTarget(Protocol):
 class ClientTransaction(Machine):
     """``branch`` is that of the request's top Via; the key is (branch, method), §17.1.3."""
 
-    first: ClassVar[State]
+    first: ClassVar[TransactionState]
     __slots__ = ("_interval", "branch", "data", "request", "target")
 
     def __init__(
@@ -50,6 +52,10 @@ class ClientTransaction(Machine):
         status = response.status
         self.fire("1xx" if status < 200 else "2xx" if status < 300 else "final", now, response)
 
+    def fail(self, now: float) -> None:
+        """Its flow is dead, or what it sent is lost."""
+        self.fire("error", now)
+
     def send(self) -> None:
         self.user.transmit(self.flow, self.data, " ".join(self.key))
 
@@ -68,30 +74,30 @@ class InviteClient(ClientTransaction):
 
     __slots__ = ()
 
-    first = State.CALLING
+    first = TransactionState.CALLING
     table: ClassVar[Table] = {
-        State.CALLING: {
-            "timer_a": (State.CALLING, ("send", "double_a")),
-            "timer_b": (State.TERMINATED, ("inform_timeout",)),
-            "error": (State.TERMINATED, ("inform_error",)),
-            "1xx": (State.PROCEEDING, ("pass_up",)),
-            "2xx": (State.ACCEPTED, ("start_m", "pass_up")),
-            "final": (State.COMPLETED, ("ack", "start_d", "pass_up")),
+        TransactionState.CALLING: {
+            "timer_a": (TransactionState.CALLING, ("send", "double_a")),
+            "timer_b": (TransactionState.TERMINATED, ("inform_timeout",)),
+            "error": (TransactionState.TERMINATED, ("inform_error",)),
+            "1xx": (TransactionState.PROCEEDING, ("pass_up",)),
+            "2xx": (TransactionState.ACCEPTED, ("start_m", "pass_up")),
+            "final": (TransactionState.COMPLETED, ("ack", "start_d", "pass_up")),
         },
-        State.PROCEEDING: {
-            "1xx": (State.PROCEEDING, ("pass_up",)),
-            "2xx": (State.ACCEPTED, ("start_m", "pass_up")),
-            "final": (State.COMPLETED, ("ack", "start_d", "pass_up")),
-            "error": (State.TERMINATED, ("inform_error",)),
+        TransactionState.PROCEEDING: {
+            "1xx": (TransactionState.PROCEEDING, ("pass_up",)),
+            "2xx": (TransactionState.ACCEPTED, ("start_m", "pass_up")),
+            "final": (TransactionState.COMPLETED, ("ack", "start_d", "pass_up")),
+            "error": (TransactionState.TERMINATED, ("inform_error",)),
         },
-        State.COMPLETED: {
-            "final": (State.COMPLETED, ("ack",)),
-            "timer_d": (State.TERMINATED, ()),
-            "error": (State.TERMINATED, ()),  # the final response has already gone up
+        TransactionState.COMPLETED: {
+            "final": (TransactionState.COMPLETED, ("ack",)),
+            "timer_d": (TransactionState.TERMINATED, ()),
+            "error": (TransactionState.TERMINATED, ()),  # the final response has already gone up
         },
-        State.ACCEPTED: {
-            "2xx": (State.ACCEPTED, ("pass_up",)),
-            "timer_m": (State.TERMINATED, ()),
+        TransactionState.ACCEPTED: {
+            "2xx": (TransactionState.ACCEPTED, ("pass_up",)),
+            "timer_m": (TransactionState.TERMINATED, ()),
         },
     }
 
@@ -118,25 +124,25 @@ class InviteClient(ClientTransaction):
 class NonInviteClient(ClientTransaction):
     """States of RFC 3261 figure 6."""
 
-    first = State.TRYING
+    first = TransactionState.TRYING
     table: ClassVar[Table] = {
-        State.TRYING: {
-            "timer_e": (State.TRYING, ("send", "double_e")),
-            "timer_f": (State.TERMINATED, ("inform_timeout",)),
-            "error": (State.TERMINATED, ("inform_error",)),
-            "1xx": (State.PROCEEDING, ("keep_f", "start_e_slow", "pass_up")),
-            "2xx": (State.COMPLETED, ("start_k", "pass_up")),
-            "final": (State.COMPLETED, ("start_k", "pass_up")),
+        TransactionState.TRYING: {
+            "timer_e": (TransactionState.TRYING, ("send", "double_e")),
+            "timer_f": (TransactionState.TERMINATED, ("inform_timeout",)),
+            "error": (TransactionState.TERMINATED, ("inform_error",)),
+            "1xx": (TransactionState.PROCEEDING, ("keep_f", "start_e_slow", "pass_up")),
+            "2xx": (TransactionState.COMPLETED, ("start_k", "pass_up")),
+            "final": (TransactionState.COMPLETED, ("start_k", "pass_up")),
         },
-        State.PROCEEDING: {
-            "timer_e": (State.PROCEEDING, ("send", "start_e_slow")),
-            "timer_f": (State.TERMINATED, ("inform_timeout",)),
-            "error": (State.TERMINATED, ("inform_error",)),
-            "1xx": (State.PROCEEDING, ("pass_up",)),
-            "2xx": (State.COMPLETED, ("start_k", "pass_up")),
-            "final": (State.COMPLETED, ("start_k", "pass_up")),
+        TransactionState.PROCEEDING: {
+            "timer_e": (TransactionState.PROCEEDING, ("send", "start_e_slow")),
+            "timer_f": (TransactionState.TERMINATED, ("inform_timeout",)),
+            "error": (TransactionState.TERMINATED, ("inform_error",)),
+            "1xx": (TransactionState.PROCEEDING, ("pass_up",)),
+            "2xx": (TransactionState.COMPLETED, ("start_k", "pass_up")),
+            "final": (TransactionState.COMPLETED, ("start_k", "pass_up")),
         },
-        State.COMPLETED: {"timer_k": (State.TERMINATED, ())},
+        TransactionState.COMPLETED: {"timer_k": (TransactionState.TERMINATED, ())},
     }
     __slots__ = ("_give_up",)
 
@@ -178,7 +184,7 @@ def _same_hop(request: Request, method: str, to: str | None) -> Request:
         elif key == "to":
             headers.append((key, line if to is None else f"To: {to}"))
         elif key == "cseq":
-            headers.append((key, f"CSeq: {line[line.index(':') + 1 :].split()[0]} {method}"))
+            headers.append((key, f"CSeq: {value_of(line).split()[0]} {method}"))
     headers.append(("content-length", "Content-Length: 0"))
     return Request(method, request.uri, headers)
 

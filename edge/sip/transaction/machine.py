@@ -1,6 +1,6 @@
 """The engine that runs a transaction's state table.
 
-A table says, for a state and an event, the next state and the actions on the way, in RFC 3261's own figures'
+A table says, for a state and an event, the next state and the steps on the way, in RFC 3261's own figures'
 terms. An event that a state doesn't list is ignored there: that is what the figures mean by leaving it out.
 """
 
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 from edge.sip.flow import Flow
 from edge.sip.timers import TimerHeap
 
 
-class State(Enum):
+class TransactionState(Enum):
     CALLING = "calling"
     TRYING = "trying"
     PROCEEDING = "proceeding"
@@ -24,8 +24,20 @@ class State(Enum):
     TERMINATED = "terminated"
 
 
-Table = Mapping[State, Mapping[str, tuple[State, tuple[str, ...]]]]
-"""state -> event -> (next state, names of the methods to call)."""
+Timer = Literal[
+    "timer_a", "timer_b", "timer_d", "timer_e", "timer_f", "timer_g", "timer_h", "timer_i", "timer_j", "timer_k",
+    "timer_l", "timer_m",
+]  # fmt: skip
+TransactionEvent = (
+    Literal["1xx", "2xx", "final", "error", "request", "ack", "send_1xx", "send_2xx", "send_final"] | Timer
+)
+TransactionStep = Literal[
+    "send", "resend", "pass_up", "ack", "inform_timeout", "inform_error", "double_a", "start_m", "start_d", "keep_f",
+    "double_e", "start_e_slow", "start_k", "start_g", "double_g", "start_h", "start_i", "start_l", "start_j",
+]  # fmt: skip
+"""The name of a method to call."""
+Table = Mapping[TransactionState, Mapping[TransactionEvent, tuple[TransactionState, tuple[TransactionStep, ...]]]]
+"""state -> event -> (next state, steps on the way)."""
 
 
 class TransactionUser(Protocol):
@@ -47,7 +59,9 @@ class Machine:
     table: ClassVar[Table]
     __slots__ = ("_message", "flow", "key", "now", "state", "timers", "user")
 
-    def __init__(self, user: TransactionUser, key: tuple[str, ...], flow: Flow, state: State, now: float) -> None:
+    def __init__(
+        self, user: TransactionUser, key: tuple[str, ...], flow: Flow, state: TransactionState, now: float
+    ) -> None:
         self.user = user
         self.key = key
         self.flow = flow
@@ -56,30 +70,30 @@ class Machine:
         self.timers: dict[str, int] = {}
         self._message: Any = None
 
-    def fire(self, event: str, now: float, message: Any = None) -> None:
-        """Let ``event`` happen; ``message`` is what the actions send or pass up."""
+    def fire(self, event: TransactionEvent, now: float, message: Any = None) -> None:
+        """Let ``event`` happen; ``message`` is what the steps send or pass up."""
         transition = self.table[self.state].get(event)
         if transition is None:
             return
         self.now = now
         self._message = message
-        state, actions = transition
+        state, steps = transition
         if state is not self.state:
             self.state = state
-            self.timers.clear()  # no timer outlives the state that set it, unless an action sets it again
-        for action in actions:
-            getattr(self, action)()
-        if state is State.TERMINATED:
+            self.timers.clear()  # no timer outlives the state that set it, unless a step sets it again
+        for step in steps:
+            getattr(self, step)()
+        if state is TransactionState.TERMINATED:
             self.user.terminated(self)
 
     def abandon(self) -> None:
         """End it from outside: nobody waits for it any more (§16.8, §9.1)."""
-        self.state = State.TERMINATED
+        self.state = TransactionState.TERMINATED
         self.timers.clear()
         self.user.terminated(self)
 
     def on_timer(self, name: str, now: float) -> None:
-        self.fire(name, now)
+        self.fire(cast(TransactionEvent, name), now)
 
-    def start(self, timer: str, delay: float) -> None:
+    def start(self, timer: Timer, delay: float) -> None:
         self.user.timers.start(self, timer, self.now + delay)

@@ -7,13 +7,13 @@ from typing import ClassVar
 from edge.sip.flow import Flow
 from edge.sip.message import Request, Response
 from edge.sip.timers import T1, T2, T4, TIMER_H, TIMER_J, TIMER_L
-from edge.sip.transaction.machine import Machine, State, Table, TransactionUser
+from edge.sip.transaction.machine import Machine, Table, TransactionState, TransactionUser
 
 
 class ServerTransaction(Machine):
     """``last`` is the response last sent, for retransmissions; "" as ``ref`` since nobody waits for its failure."""
 
-    first: ClassVar[State]
+    first: ClassVar[TransactionState]
     __slots__ = ("_interval", "last", "to_tag")
 
     def __init__(self, user: TransactionUser, key: tuple[str, ...], flow: Flow, to_tag: str, now: float) -> None:
@@ -33,12 +33,12 @@ class ServerTransaction(Machine):
 
     @property
     def answered(self) -> bool:
-        return self.state not in (State.TRYING, State.PROCEEDING)
+        return self.state not in (TransactionState.TRYING, TransactionState.PROCEEDING)
 
     @property
     def refused(self) -> bool:
         """Whether an ACK with the request's branch is for this transaction, and not for a dialog."""
-        return self.state in (State.COMPLETED, State.CONFIRMED)
+        return self.state in (TransactionState.COMPLETED, TransactionState.CONFIRMED)
 
     def send(self) -> None:
         self.last = self._message.to_bytes()
@@ -52,25 +52,25 @@ class ServerTransaction(Machine):
 class InviteServer(ServerTransaction):
     """States of RFC 6026 figure 4. The core sends 100 itself, at once."""
 
-    first = State.PROCEEDING
+    first = TransactionState.PROCEEDING
     __slots__ = ()
     table: ClassVar[Table] = {
-        State.PROCEEDING: {
-            "request": (State.PROCEEDING, ("resend",)),
-            "send_1xx": (State.PROCEEDING, ("send",)),
-            "send_2xx": (State.ACCEPTED, ("send", "start_l")),
-            "send_final": (State.COMPLETED, ("send", "start_g", "start_h")),
+        TransactionState.PROCEEDING: {
+            "request": (TransactionState.PROCEEDING, ("resend",)),
+            "send_1xx": (TransactionState.PROCEEDING, ("send",)),
+            "send_2xx": (TransactionState.ACCEPTED, ("send", "start_l")),
+            "send_final": (TransactionState.COMPLETED, ("send", "start_g", "start_h")),
         },
-        State.COMPLETED: {
-            "request": (State.COMPLETED, ("resend",)),
-            "timer_g": (State.COMPLETED, ("resend", "double_g")),
-            "timer_h": (State.TERMINATED, ()),
-            "ack": (State.CONFIRMED, ("start_i",)),
+        TransactionState.COMPLETED: {
+            "request": (TransactionState.COMPLETED, ("resend",)),
+            "timer_g": (TransactionState.COMPLETED, ("resend", "double_g")),
+            "timer_h": (TransactionState.TERMINATED, ()),
+            "ack": (TransactionState.CONFIRMED, ("start_i",)),
         },
-        State.CONFIRMED: {"timer_i": (State.TERMINATED, ())},
-        State.ACCEPTED: {
-            "send_2xx": (State.ACCEPTED, ("send",)),  # the UAS retransmits its 2xx end to end (§13.3.1.4)
-            "timer_l": (State.TERMINATED, ()),
+        TransactionState.CONFIRMED: {"timer_i": (TransactionState.TERMINATED, ())},
+        TransactionState.ACCEPTED: {
+            "send_2xx": (TransactionState.ACCEPTED, ("send",)),  # the UAS retransmits its 2xx end to end (§13.3.1.4)
+            "timer_l": (TransactionState.TERMINATED, ()),
         },
     }
 
@@ -95,23 +95,23 @@ class InviteServer(ServerTransaction):
 class NonInviteServer(ServerTransaction):
     """States of RFC 3261 figure 8."""
 
-    first = State.TRYING
+    first = TransactionState.TRYING
     __slots__ = ()
     table: ClassVar[Table] = {
-        State.TRYING: {
-            "send_1xx": (State.PROCEEDING, ("send",)),
-            "send_2xx": (State.COMPLETED, ("send", "start_j")),
-            "send_final": (State.COMPLETED, ("send", "start_j")),
+        TransactionState.TRYING: {
+            "send_1xx": (TransactionState.PROCEEDING, ("send",)),
+            "send_2xx": (TransactionState.COMPLETED, ("send", "start_j")),
+            "send_final": (TransactionState.COMPLETED, ("send", "start_j")),
         },
-        State.PROCEEDING: {
-            "request": (State.PROCEEDING, ("resend",)),
-            "send_1xx": (State.PROCEEDING, ("send",)),
-            "send_2xx": (State.COMPLETED, ("send", "start_j")),
-            "send_final": (State.COMPLETED, ("send", "start_j")),
+        TransactionState.PROCEEDING: {
+            "request": (TransactionState.PROCEEDING, ("resend",)),
+            "send_1xx": (TransactionState.PROCEEDING, ("send",)),
+            "send_2xx": (TransactionState.COMPLETED, ("send", "start_j")),
+            "send_final": (TransactionState.COMPLETED, ("send", "start_j")),
         },
-        State.COMPLETED: {
-            "request": (State.COMPLETED, ("resend",)),
-            "timer_j": (State.TERMINATED, ()),
+        TransactionState.COMPLETED: {
+            "request": (TransactionState.COMPLETED, ("resend",)),
+            "timer_j": (TransactionState.TERMINATED, ()),
         },
     }
 

@@ -1,0 +1,76 @@
+"""The ACK of a 2xx on its way (RFC 3261 §16.6 end): it has no transaction and no answer, but its flow may be dead."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edge.providers.leg import provider_uri, request_in, request_out
+from edge.providers.leg_token import LegToPhone, LegToProvider
+from edge.proxy.forwarding.messages import forward_request
+from edge.proxy.forwarding.record_route import DialogTarget
+from edge.proxy.stack.flow_token import Destination
+from edge.proxy.stack.stack import Stack
+from edge.sip.flow import Flow
+from edge.sip.incoming import Incoming
+from edge.sip.message import Request
+from lambdas.contract import Decision, Route
+
+_WAIT = 5.0  # seconds in which a failure may be reported
+
+
+class Ack:
+    """Sent on the flow of its token, or once more on the binding's present flow if that is dead. ``timers`` is read by
+    the TimerHeap."""
+
+    def __init__(self, stack: Stack, incoming: Incoming, destination: DialogTarget) -> None:
+        self._stack = stack
+        self._incoming = incoming
+        self._destination = destination
+        self._binding = "" if isinstance(destination, LegToProvider) else destination.binding
+        self.flow = stack.bindings.present_flow(self._binding) or destination.flow
+        self.key: tuple[str, ...] = ()
+        self.timers: dict[str, int] = {}
+
+    def send(self, now: float) -> None:
+        stack = self._stack
+        branch = stack.transactions.branch(self._incoming.mark)
+        data = self._request(branch).to_bytes()
+        self.key = (branch, "ACK")
+        stack.transactions.watch(self)
+        stack.timers.start(self, "forget", now + _WAIT)
+        stack.transmit(self.flow, data, " ".join(self.key))
+
+    def _request(self, branch: str) -> Request:
+        incoming, destination = self._incoming, self._destination
+        request = incoming.request
+        if isinstance(destination, Destination):
+            return forward_request(request, request.uri, self.flow, branch, incoming.max_forwards, [])
+        keys = self._stack.fleet.tokens
+        if isinstance(destination, LegToPhone):
+            way = LegToProvider(destination.provider, incoming.flow, 0, "", 0, False)
+            return request_in(incoming, way, replace(destination, flow=self.flow), destination.contact, branch, keys)
+        uri = destination.contact or provider_uri(incoming.uri.user, incoming.call_id, keys)
+        routes = [("route", f"Route: {route}") for route in destination.routes]
+        phone = LegToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)
+        return request_out(incoming, destination, phone, uri, branch, 0, routes, keys)
+
+    def fail(self, now: float) -> None:
+        """The flow is dead."""
+        self._forget()
+        if self._binding:
+            binding, self._binding = self._binding, ""
+            address = self._incoming.flow.address
+            epoch = self._stack.fleet.epoch(address)
+            self._stack.questions.locate(binding, address, epoch, self._located, now)
+
+    def _located(self, decision: Decision | None, now: float) -> None:
+        if isinstance(decision, Route) and decision.targets:
+            self.flow = Flow(*decision.targets[0].flow)
+            self.send(now)
+
+    def on_timer(self, name: str, now: float) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self.timers.clear()
+        self._stack.transactions.forget(self)

@@ -1,0 +1,285 @@
+"""One target of a response context, and the client transaction that tries it (RFC 3261 §16.6 steps 5 to 11)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edge.providers.leg import make_in_dialog
+from edge.proxy.forwarding.diversion import divert
+from edge.proxy.forwarding.early_media import unreliable
+from edge.proxy.forwarding.messages import backward_response, forward_request
+from edge.proxy.forwarding.record_route import record_route
+from edge.proxy.stack.flow_token import CallReference
+from edge.proxy.stack.stack import Stack
+from edge.sip.flow import Flow
+from edge.sip.incoming import Incoming
+from edge.sip.message import Header, Request, Response, header_of, make_response
+from edge.sip.timers import TIMER_C
+from edge.sip.transaction import ClientTransaction, InviteClient, NonInviteClient, TransactionState
+from edge.sip.transaction.client import make_cancel
+from lambdas.contract import Stage, Target
+
+_DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
+_CANCEL_WAIT = 32.0  # §9.1: a branch that answers neither the CANCEL nor the INVITE is over after 64*T1
+
+
+class BranchContext(Protocol):
+    """What a branch finds at the response context that it is of, and what it tells it."""
+
+    incoming: Incoming
+    caller: str
+    """The AOR that the request is from, "" inside a dialog."""
+    why: str
+    """Why branches are cancelled, as a Reason value (RFC 3326), or ""."""
+
+    @property
+    def to_tag(self) -> str: ...
+
+    @property
+    def stage(self) -> Stage:
+        """The present one."""
+
+    @property
+    def outcome(self) -> int:
+        """The status of the stage before the present one; 0 if there was none."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether what is under way is being cancelled."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the request has its final response."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is somebody to try when the present branches fail."""
+
+    def references(self) -> tuple[CallReference, CallReference]:
+        """For tokens that lead to the callee, and to the caller."""
+
+    def provisional(self, branch: Branch, response: Response, now: float) -> None: ...
+
+    def final(self, branch: Branch, response: Response, now: float) -> None: ...
+
+    def failed(self, branch: Branch, now: float) -> None:
+        """It has ended without a response of its own."""
+
+    def lost(self, branch: Branch, now: float) -> None:
+        """Its flow is dead (§16.9)."""
+
+
+class Branch:
+    """``response`` is its final one; ``proceeding`` tells that a provisional one came (§17.1.1.2); ``delayed`` that its
+    time hasn't come; ``stage`` is the one that it belongs to; ``wanted`` is whom it is for, though the way there may be
+    another. ``timers`` is read by the TimerHeap."""
+
+    def __init__(self, stack: Stack, context: BranchContext, target: Target, wanted: Target | None = None) -> None:
+        """``wanted`` is ``target`` unless given."""
+        self.stack = stack
+        self.context = context
+        self.target = target
+        self.wanted = target if wanted is None else wanted
+        self.transaction: ClientTransaction | None = None
+        self.response: Response | None = None
+        self.delayed = False
+        self.proceeding = False
+        self.cancelled = False
+        self.stage = context.stage
+        self.timers: dict[str, int] = {}
+        self._diverted_after = context.outcome
+        self._ended: set[ClientTransaction] = set()
+        self._made = False
+
+    @property
+    def flow(self) -> Flow:
+        """Where it was sent."""
+        return self.transaction.flow if self.transaction is not None else Flow(*self.target.flow)
+
+    @property
+    def provider(self) -> str:
+        """The provider account that a call goes through, or ""."""
+        leg = self.wanted.provider
+        return leg.id if leg is not None else ""
+
+    @property
+    def status(self) -> int:
+        """Of its final response; 0 before that."""
+        return self.response.status if self.response is not None else 0
+
+    # Trying it
+
+    def delay(self, now: float) -> None:
+        """Try it once the target's time has come."""
+        self.delayed = True
+        self.stack.timers.start(self, "delay", now + self.target.after)
+
+    def begin(self, now: float) -> None:
+        """Try it, now."""
+        self.delayed = False
+        self.timers.pop("delay", None)
+        self._start_timer_c(now)
+        self._try(now)
+
+    def _start_timer_c(self, now: float) -> None:
+        """§16.6 step 11."""
+        if self.context.incoming.request.method == "INVITE":
+            self.stack.timers.start(self, "timer C", now + TIMER_C)
+
+    def _try(self, now: float) -> None:
+        flow = self._present_flow()
+        self._send(*self._request(flow), flow, now)
+
+    def _present_flow(self) -> Flow:
+        """Where the phone is by now. What happens to it here is known here first; that it has moved to another address
+        the decision says first, but not a token, which is as old as its dialog."""
+        target = self.target
+        flow = Flow(*target.flow)
+        present = self.stack.bindings.present_flow(target.binding) if target.binding else None
+        if present is None or (present.address != flow.address and not self.context.incoming.to_tag):
+            return flow
+        return present
+
+    def _request(self, flow: Flow) -> tuple[Request, str]:
+        """The request for ``flow``, and its branch."""
+        context, stack = self.context, self.stack
+        incoming = context.incoming
+        routes: list[Header] = []
+        if not incoming.to_tag and incoming.request.method in _DIALOG_METHODS:
+            tokens = stack.fleet.tokens
+            caller = stack.bindings.on_flow(incoming.flow, context.caller)
+            there, back = context.references()
+            routes += [
+                record_route(flow, tokens.seal(flow, self.target.binding, incoming.call_id, there)),
+                record_route(incoming.flow, tokens.seal(incoming.flow, caller, incoming.call_id, back)),
+            ]
+        branch = stack.transactions.branch(incoming.mark)
+        return (
+            forward_request(incoming.request, self.target.uri, flow, branch, incoming.max_forwards, routes),
+            branch,
+        )
+
+    def _send(self, request: Request, branch: str, flow: Flow, now: float) -> None:
+        """§16.6 step 10."""
+        target = self.target
+        if target.diverted:
+            divert(request, target.diverted, self._diverted_after)
+        if target.headers:
+            request.headers[1:1] = [header_of(line) for line in target.headers]
+        if self.stage.early_media == "ringing":
+            unreliable(request)
+        kind = InviteClient if request.method == "INVITE" else NonInviteClient
+        self.transaction = kind(self.stack, self, request, branch, flow)
+        self.stack.transactions.begin(self.transaction, now)
+
+    # What comes back
+
+    def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """§16.7 steps 1 and 2."""
+        if response.status < 200:
+            self.proceeding = True
+            if response.status > 100 and self.response is None and not self.cancelled:
+                self._start_timer_c(now)
+            self.context.provisional(self, response, now)
+        elif self.response is None or response.status < 300:  # another refusal than ours is too late
+            self.timers.clear()
+            self.response = response
+            self._made = False
+            self.context.final(self, response, now)
+
+    def on_timeout(self, transaction: ClientTransaction, now: float) -> None:
+        self.fail(408, now)
+
+    def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
+        self.context.lost(self, now)
+
+    def on_timer(self, name: str, now: float) -> None:
+        """Its delay is over; Timer C (§16.8), or nobody honours its CANCEL."""
+        if name == "delay":
+            self.begin(now)
+        elif (
+            name == "timer C" and self.transaction is not None and self.transaction.state is TransactionState.PROCEEDING
+        ):
+            self.cancel(now)
+        else:
+            self.fail(408, now)
+            self.abandon()
+
+    def _rings(self) -> bool:
+        return self.transaction is not None and self.transaction.state is TransactionState.PROCEEDING
+
+    def fail(self, status: int, now: float, reason: str = "") -> None:
+        """It ends without a response of its own; one is made for it."""
+        if self.response is None:
+            self.delayed = False
+            self.timers.pop("delay", None)
+            self.timers.pop("timer C", None)
+            self._make(status, now, reason)
+
+    def time_out(self, now: float) -> None:
+        """What it has answered to our CANCEL says only that it didn't answer in time."""
+        self._make(408, now, "")
+
+    def _make(self, status: int, now: float, reason: str) -> None:
+        self._made = True
+        self.response = make_response(self.context.incoming.request, status, reason, to_tag=self.context.to_tag)
+        self.context.failed(self, now)
+
+    def answer(self, response: Response) -> Response:
+        """``response`` as the request's sender gets it."""
+        return response if self._made else backward_response(response)
+
+    # Ending it
+
+    def cancel(self, now: float) -> bool:
+        """§9.1: an INVITE, and not before its first provisional response. Whether a CANCEL was sent."""
+        transaction = self.transaction
+        if transaction is None or not self.proceeding or self.cancelled or transaction.request.method != "INVITE":
+            return False
+        self.cancelled = True
+        self.timers.pop("timer C", None)
+        self.stack.timers.start(self, "cancel wait", now + _CANCEL_WAIT)
+        self.cancel_transaction(transaction, now)
+        return True
+
+    def cancel_transaction(self, transaction: ClientTransaction, now: float) -> None:
+        request = make_cancel(transaction.request, self.context.why)
+        self._begin_unheard(request, transaction.branch, transaction.flow, now)
+
+    def hang_up(self, response: Response, now: float) -> None:
+        """It has answered ``response``, and nobody is there any more: acknowledge and end the call (§13.2.2.4)."""
+        if self.transaction is not None:
+            self._hang_up(self.transaction, response, now, [])
+
+    def _hang_up(self, transaction: ClientTransaction, response: Response, now: float, routes: list[Header]) -> None:
+        for method in ("ACK", "BYE"):
+            branch = self.stack.transactions.branch(self.context.incoming.mark)
+            request = make_in_dialog(transaction.request, response, method, branch)
+            request.headers += [*routes, *self._credentials(method, request.uri)]
+            if method == "ACK":
+                self.stack.transmit(transaction.flow, request.to_bytes(), "")
+            elif transaction not in self._ended:
+                self._ended.add(transaction)
+                self._begin_unheard(request, branch, transaction.flow, now)
+
+    def _begin_unheard(self, request: Request, branch: str, flow: Flow, now: float) -> None:
+        """A request of ours whose answer nothing follows from."""
+        self.stack.transactions.begin(NonInviteClient(self.stack, Nobody(), request, branch, flow), now)
+
+    def _credentials(self, method: str, uri: str) -> list[Header]:
+        return []
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more."""
+        if self.transaction is not None:
+            self.transaction.abandon()
+
+
+class Nobody:
+    """Takes a CANCEL's responses: nothing follows from them."""
+
+    def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None: ...
+
+    def on_timeout(self, transaction: ClientTransaction, now: float) -> None: ...
+
+    def on_transport_error(self, transaction: ClientTransaction, now: float) -> None: ...

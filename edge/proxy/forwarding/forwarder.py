@@ -1,0 +1,75 @@
+"""The door of this room: requests that are to be forwarded get their response context here (RFC 3261 §16.6)."""
+
+from __future__ import annotations
+
+from edge.providers.agent import Agent
+from edge.proxy.forwarding.ack import Ack
+from edge.proxy.forwarding.call_record import Parties
+from edge.proxy.forwarding.messages import drop_private
+from edge.proxy.forwarding.provider_branch import BranchMaker
+from edge.proxy.forwarding.record_route import DialogTarget
+from edge.proxy.forwarding.response_context import Decider, ResponseContext
+from edge.proxy.forwarding.spirals import Spirals
+from edge.proxy.stack.answers import Upstream, respond
+from edge.proxy.stack.flow_token import Destination
+from edge.proxy.stack.stack import Stack
+from edge.sip.incoming import Fault, Incoming
+
+_PRIVATE = ("proxy-authorization", "p-asserted-identity")
+
+
+class Forwarder:
+    """Makes response contexts."""
+
+    def __init__(self, stack: Stack, agent: Agent, spirals: Spirals) -> None:
+        self._stack = stack
+        self._branches = BranchMaker(stack, agent, spirals)
+
+    def call(
+        self, incoming: Incoming, parties: Parties, decider: Decider | None, now: float, outcome: int = 0
+    ) -> ResponseContext:
+        """The context of a request outside a dialog, which waits for a decision. ``outcome``: what it leads to has
+        failed elsewhere already, with that status."""
+        server = self._stack.serve(incoming, now)
+        context = ResponseContext(
+            self._stack, self._branches, incoming, server, parties, decider=decider, outcome=outcome
+        )
+        self._attend(incoming, context, now)
+        return context
+
+    def in_dialog(self, incoming: Incoming, destination: DialogTarget | None, now: float) -> None:
+        """Send a request on in its dialog. Raises Fault."""
+        if any(key in incoming.first for key in _PRIVATE):
+            drop_private(incoming.request, self._stack.fleet)
+        if destination is None:
+            raise Fault(481)
+        if (
+            incoming.request.method == "REFER"
+            and not isinstance(destination, Destination)
+            and not destination.transfers
+        ):
+            raise Fault(403, "Forbidden: calls through this provider can't be transferred")
+        server = self._stack.serve(incoming, now)
+        context = ResponseContext(self._stack, self._branches, incoming, server, destination=destination)
+        self._attend(incoming, context, now)
+        context.forward_in_dialog(now)
+
+    def own(self, incoming: Incoming, upstream: Upstream, destination: DialogTarget, now: float) -> None:
+        """Send a request of ours on in a dialog of others; ``upstream`` gets its responses, and reports what came of
+        it."""
+        context = ResponseContext(
+            self._stack, self._branches, incoming, upstream, destination=destination, reports=False
+        )
+        context.forward_in_dialog(now)
+
+    def ack(self, incoming: Incoming, destination: DialogTarget, now: float) -> None:
+        """Send the ACK of a 2xx on: no transaction, no answer (§16.6 end, §17)."""
+        drop_private(incoming.request, self._stack.fleet)
+        Ack(self._stack, incoming, destination).send(now)
+
+    def _attend(self, incoming: Incoming, context: ResponseContext, now: float) -> None:
+        """A CANCEL finds it from now on, and an INVITE isn't sent again (§16.2)."""
+        server = self._stack.serve(incoming, now)
+        self._stack.transactions.attend(server, context)
+        if context.invite:
+            respond(server, incoming.request, 100, now)

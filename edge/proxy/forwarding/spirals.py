@@ -1,0 +1,35 @@
+"""Calls that go from one provider on to another: they leave this proxy as a call to a phone and come back to it at once
+as a call by that phone (a spiral, RFC 3261 §6), so that each border is crossed as it always is."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from edge.sip.flow import Flow
+from edge.sip.ids import Ids
+from edge.sip.incoming import Incoming
+from lambdas.contract import Target
+
+_MOST = 1000  # under way; each takes no longer than it takes to be handed on
+
+
+class Spirals:
+    """What was sent around and hasn't come back yet, by unguessable names that stand in the Request-URI."""
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+        self._targets: OrderedDict[str, tuple[Target, int]] = OrderedDict()
+
+    def around(self, target: Target, flow: Flow, outcome: int) -> Target:
+        """A stand-in for ``target`` that leads back here; ``flow`` is where the call came from."""
+        name = self._ids.token()
+        self._targets[name] = (target.model_copy(update={"instead": [], "after": 0.0}), outcome)
+        if len(self._targets) > _MOST:
+            self._targets.popitem(last=False)
+        around = Flow(flow.address, flow.port, "udp", flow.address, flow.port)
+        here = {"uri": f"sip:{name}@{flow.sent_by}", "flow": around, "provider": None}
+        return target.model_copy(update={**here, "diverted": "", "headers": []})
+
+    def take(self, incoming: Incoming) -> tuple[Target, int] | None:
+        """What a request has come back for, and after which outcome; None if it is none of these."""
+        return self._targets.pop(incoming.uri.user, None) if incoming.flow.internal else None

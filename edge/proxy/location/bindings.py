@@ -1,0 +1,185 @@
+"""The bindings on the edge addresses that this edge holds: which flows to keep open, and who is behind a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+from edge.proxy.location.keepalive import Keepalive
+from edge.sip.flow import Flow
+
+_RETIRED_LIMIT = 10_000
+
+
+class ContactParams(NamedTuple):
+    """What few phones say of a Contact: ``q`` in thousandths, instance and reg-id (RFC 5626 §4.1)."""
+
+    q: int = 1000
+    instance: str = ""
+    reg_id: int = 0
+
+
+PLAIN = ContactParams()
+
+
+def contact_params(q: int, instance: str, reg_id: int) -> ContactParams:
+    """One and the same for most phones. A reg-id counts only along with an instance (RFC 5626 §6)."""
+    return PLAIN if q == 1000 and not instance else ContactParams(q, instance, reg_id if instance else 0)
+
+
+@dataclass(slots=True)
+class HeldBinding:
+    """``granted_until`` is when the phone has to be heard again, ``wanted_until`` what it has asked for at most,
+    ``durable_until`` what the control plane has; all in the core's time. ``cseq`` is the last REGISTER's of
+    ``call_id``. ``heard``: by this process."""
+
+    aor: str
+    contact: str
+    flow: Flow
+    granted_until: float
+    durable_until: float
+    wanted_until: float
+    call_id: str = ""
+    cseq: int = 0
+    tenant: str = ""
+    params: ContactParams = PLAIN
+    heard: bool = False
+
+    def renewed_by(self, contact: str, flow: Flow, call_id: str, params: ContactParams) -> bool:
+        """Whether a REGISTER with these is about this very binding, from the same phone in the same life."""
+        return self.flow == flow and self.contact == contact and self.call_id == call_id and self.params == params
+
+
+class HeldBindings:
+    """All of them, by binding id and by flow. Keeps the Keepalive in step: a UDP flow is pinged while it has a
+    binding. ``changed`` collects the AORs whose bindings are no longer as they were remembered."""
+
+    def __init__(self, keepalive: Keepalive) -> None:
+        self._keepalive = keepalive
+        self._by_id: dict[str, HeldBinding] = {}
+        self._by_flow: dict[Flow, tuple[str, ...]] = {}
+        self._by_aor: dict[str, tuple[str, ...]] = {}
+        self._retired: dict[Flow, None] = {}
+        self.changed: set[str] = set()
+
+    def put(self, binding: str, new: HeldBinding, now: float, fresh: bool) -> None:
+        """Add or replace a binding. ``fresh``: the phone has just been heard; otherwise it is read
+        back, its flow is old, and what the phone itself has told counts for more."""
+        self.changed.add(new.aor)
+        new.heard = fresh
+        known = self._by_id.get(binding)
+        if known is not None:
+            if known.heard and not fresh and known.flow != new.flow:
+                return  # the phone itself has told where it is, and the control plane will hear of it
+            if known.flow == new.flow:
+                if fresh:
+                    self._by_id[binding] = new
+                else:
+                    known.durable_until = new.durable_until
+                    known.tenant = known.tenant or new.tenant
+                return
+            self.remove(binding)
+            self._retire(known.flow)
+        self._by_id[binding] = new
+        ids = self._by_flow.get(new.flow, ())
+        self._by_flow[new.flow] = (*ids, binding)
+        self._by_aor[new.aor] = (*self._by_aor.get(new.aor, ()), binding)
+        self._retired.pop(new.flow, None)
+        if not ids and not new.flow.reliable:
+            self._keepalive.add(new.flow, now, fresh)
+
+    def remove(self, binding: str) -> None:
+        """Forget a binding; nothing happens if it isn't known."""
+        held = self._by_id.pop(binding, None)
+        if held is None:
+            return
+        self.changed.add(held.aor)
+        _discard(self._by_aor, held.aor, binding)
+        if not _discard(self._by_flow, held.flow, binding):
+            self._keepalive.remove(held.flow)
+
+    def keep_only(self, aor: str, ids: Iterable[str]) -> None:
+        """Of ``aor``'s bindings here, forget those not in ``ids``: the registrar's answer lists all there are."""
+        keep = set(ids)
+        for binding in self._by_aor.get(aor, ()):
+            if binding not in keep:
+                self.remove(binding)
+
+    def get(self, binding: str) -> HeldBinding | None:
+        return self._by_id.get(binding)
+
+    def of(self, aor: str) -> list[tuple[str, HeldBinding]]:
+        """The bindings of an AOR here: (id, binding)."""
+        return [(binding, self._by_id[binding]) for binding in self._by_aor.get(aor, ())]
+
+    def all(self) -> Iterable[tuple[str, HeldBinding]]:
+        return self._by_id.items()
+
+    def on_flow(self, flow: Flow, aor: str) -> str:
+        """The id of the binding of ``aor`` on ``flow``; "" if there is none."""
+        for binding in self._by_flow.get(flow, ()):
+            if self._by_id[binding].aor == aor:
+                return binding
+        return ""
+
+    def first_on(self, flow: Flow) -> str:
+        """The id of a binding on ``flow``, whoever's; "" if there is none."""
+        return next(iter(self._by_flow.get(flow, ())), "")
+
+    def present_flow(self, binding: str) -> Flow | None:
+        """Where the binding is now, if it is here."""
+        held = self._by_id.get(binding)
+        return held.flow if held else None
+
+    def contact(self, flow: Flow) -> str:
+        """A Contact URI registered on ``flow``; "" if there is none."""
+        ids = self._by_flow.get(flow)
+        return self._by_id[ids[0]].contact if ids else ""
+
+    def retired(self, flow: Flow) -> bool:
+        """Whether the phone that was on ``flow`` has moved to another: what is sent there is lost."""
+        return flow in self._retired
+
+    def _retire(self, flow: Flow) -> None:
+        if flow not in self._by_flow:
+            self._retired[flow] = None
+            if len(self._retired) > _RETIRED_LIMIT:
+                del self._retired[next(iter(self._retired))]
+
+    def heard(self, flow: Flow, until: float) -> None:
+        """A phone on ``flow`` lives: it needn't refresh before ``until``, unless it has asked for less."""
+        for binding in self._by_flow.get(flow, ()):
+            held = self._by_id[binding]
+            if held.granted_until < until:
+                held.granted_until = max(held.granted_until, min(until, held.wanted_until))
+
+    def drop_flow(self, flow: Flow) -> None:
+        """The connection is gone, and with it the way to its phones."""
+        for binding in self._by_flow.get(flow, ()):
+            self.remove(binding)
+
+    def keep_addresses(self, addresses: Collection[str]) -> None:
+        """Forget what belongs to addresses other than ``addresses``: they are held here no longer."""
+        for binding in [key for key, held in self._by_id.items() if held.flow.address not in addresses]:
+            self.remove(binding)
+
+    def lapsed(self, then: float) -> list[tuple[str, HeldBinding]]:
+        """The bindings whose phones should have been heard before ``then``."""
+        return [(binding, held) for binding, held in self._by_id.items() if held.granted_until < then]
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+
+_Key = TypeVar("_Key")
+
+
+def _discard(index: dict[_Key, tuple[str, ...]], key: _Key, binding: str) -> bool:
+    """Take ``binding`` out of an index; whether its entry still has others."""
+    rest = tuple(other for other in index[key] if other != binding)
+    if rest:
+        index[key] = rest
+    else:
+        del index[key]
+    return bool(rest)

@@ -1,0 +1,108 @@
+"""Grants: what lets this edge verify an account's credentials by itself.
+
+Theory of operation. The first REGISTER of a phone is decided by the control plane. Its acceptance brings a grant: the
+account's HA1 hashes, as of a version of the account. From then on the edge answers refreshes itself, and, while the
+control plane can't be reached, lets the account register and call. So a grant must not outlive what it rests on:
+
+- the change feed names accounts that have changed, with their version: a grant of an older version goes. It may not
+  have come yet (it was decided in a Region that the change hadn't reached), so revocations are remembered, and a
+  grant that is older than the last one for its AOR isn't taken;
+- a tenant that is suspended loses all its grants, and gets none for as long as a decision from before may be under
+  way;
+- where the feed has a gap, all of them go: each phone is decided once more;
+- a grant that nobody has used for as long as the edge may go on in the dark is dropped.
+
+Whether the control plane has been heard lately enough for a grant to count at all is the stack's to say
+(``informed_lately``). On disk a grant is encrypted: its hashes are as good as the password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lambdas.contract import HASHES, Credentials, Grant, answers
+
+_REVOKED_LIMIT = 10_000
+_UNDER_WAY = 10.0  # seconds in which a grant may come that was decided before a revocation
+
+
+class HeldGrant:
+    """``version`` is the account's, in milliseconds; ``used_at`` is in the core's time."""
+
+    __slots__ = ("md5", "sha256", "tenant", "used_at", "version")
+
+    def __init__(self, grant: Grant, now: float) -> None:
+        self.tenant = grant.tenant
+        self.version = grant.version
+        self.md5 = bytes.fromhex(grant.ha1_md5)
+        self.sha256 = bytes.fromhex(grant.ha1_sha256)
+        self.used_at = now
+
+    def verifies(self, credentials: Credentials, method: str) -> bool:
+        """Whether the credentials, whose nonce has been checked, are the account's."""
+        if credentials.algorithm not in HASHES or credentials.qop not in ("", "auth"):
+            return False
+        ha1 = self.md5 if credentials.algorithm == "MD5" else self.sha256
+        return answers(credentials, method, ha1.hex())
+
+    def as_grant(self) -> Grant:
+        return Grant(tenant=self.tenant, version=self.version, ha1_md5=self.md5.hex(), ha1_sha256=self.sha256.hex())
+
+
+class Grants:
+    """By AOR. A revocation that comes before the grant that it is about (from another Region) counts as well."""
+
+    def __init__(self) -> None:
+        self._by_aor: dict[str, HeldGrant] = {}
+        self._revoked: dict[str, int] = {}
+        self._tenants: dict[str, float] = {}  # until when nothing is granted to them
+
+    def keep(self, aor: str, grant: Grant, now: float) -> None:
+        if self._revoked.get(aor, -1) > grant.version or now < self._tenants.get(grant.tenant, 0.0):
+            return
+        self._by_aor[aor] = HeldGrant(grant, now)
+
+    def get(self, aor: str, credentials: Credentials, method: str, now: float) -> HeldGrant | None:
+        """The grant of ``aor`` if the credentials are that account's own."""
+        grant = self._by_aor.get(aor)
+        if grant is None or f"{credentials.username}@{credentials.realm}" != aor:
+            return None
+        if not grant.verifies(credentials, method):
+            return None
+        grant.used_at = now
+        return grant
+
+    def known(self, aor: str) -> HeldGrant | None:
+        """The grant of ``aor``, whoever asks."""
+        return self._by_aor.get(aor)
+
+    def revoke(self, aor: str, version: int) -> None:
+        """The account has changed: what was granted before is void."""
+        self._revoked.pop(aor, None)
+        self._revoked[aor] = version
+        if len(self._revoked) > _REVOKED_LIMIT:
+            del self._revoked[next(iter(self._revoked))]
+        grant = self._by_aor.get(aor)
+        if grant is not None and grant.version < version:
+            del self._by_aor[aor]
+
+    def revoke_tenant(self, tenant: str, now: float) -> list[str]:
+        """All of its grants are void; whose they were."""
+        self._tenants = {name: until for name, until in self._tenants.items() if until > now}
+        self._tenants[tenant] = now + _UNDER_WAY
+        found = [aor for aor, grant in self._by_aor.items() if grant.tenant == tenant]
+        for aor in found:
+            del self._by_aor[aor]
+        return found
+
+    def clear(self) -> None:
+        self._by_aor.clear()
+
+    def unused_since(self, then: float) -> Iterator[str]:
+        """Drop the grants that nobody has used since ``then``, and name them."""
+        for aor in [aor for aor, grant in self._by_aor.items() if grant.used_at < then]:
+            del self._by_aor[aor]
+            yield aor
+
+    def __len__(self) -> int:
+        return len(self._by_aor)

@@ -1,0 +1,59 @@
+"""Accounts on the edge's disk, for a restart while the control plane is out of reach."""
+
+from __future__ import annotations
+
+from edge.proxy.location.bindings import HeldBinding
+from edge.proxy.location.grants import Grants
+from edge.proxy.registrar.binding_report import key_of
+from edge.proxy.registrar.expiries import patience
+from edge.proxy.stack.records import AccountRecord, BindingRecord
+from edge.proxy.stack.stack import Stack
+from lambdas.contract import binding_id
+
+
+class DiskRecords:
+    """Makes records and takes them back."""
+
+    def __init__(self, stack: Stack, grants: Grants) -> None:
+        self._stack = stack
+        self._grants = grants
+
+    def take_changed(self, limit: int, now: float) -> list[tuple[str, AccountRecord | None]]:
+        """Up to ``limit`` AORs whose records have changed since they were last taken, with the record; None if there is
+        nothing to keep any more."""
+        changed = self._stack.bindings.changed
+        return [(aor, self._record(aor, now)) for aor in [changed.pop() for _ in range(min(limit, len(changed)))]]
+
+    def put_back(self, aors: list[str]) -> None:
+        """Their records couldn't be written: they are still to be taken."""
+        self._stack.bindings.changed.update(aors)
+
+    def _record(self, aor: str, now: float) -> AccountRecord | None:
+        stack = self._stack
+        grant = self._grants.known(aor)
+        if grant is None:
+            return None
+        bindings = [
+            BindingRecord(held.contact, held.flow, held.durable_until - now, held.call_id, held.tenant, held.params)
+            for _, held in stack.bindings.of(aor)
+        ]
+        return AccountRecord(grant.as_grant(), bindings, stack.wall(now))
+
+    def restore(self, records: list[tuple[str, AccountRecord]], bindings: bool, now: float) -> None:
+        """Take back what was kept. CSeqs aren't: a phone's next one is higher than any that counted."""
+        stack = self._stack
+        addresses = stack.fleet.epochs.keys() | stack.fleet.arriving
+        for aor, record in records:
+            age = max(0.0, stack.wall(now) - record.at)
+            self._grants.keep(aor, record.grant, now)
+            for kept in record.bindings if bindings else ():
+                if kept.flow.address not in addresses:
+                    continue
+                durable = now + kept.durable - age
+                until = now + patience(kept.contact, kept.flow, durable - now)
+                held = HeldBinding(
+                    aor, kept.contact, kept.flow, until, durable, durable, kept.call_id,
+                    tenant=kept.tenant, params=kept.params,
+                )  # fmt: skip
+                key = key_of(kept.contact, kept.params)
+                stack.bindings.put(binding_id(aor, key), held, now, fresh=False)

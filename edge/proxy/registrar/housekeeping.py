@@ -1,0 +1,81 @@
+"""What the edge does by itself: pings that are due, phones that stay away, and what the control plane missed."""
+
+from __future__ import annotations
+
+from edge.proxy.location.grants import Grants
+from edge.proxy.location.keepalive import SLOT
+from edge.proxy.registrar.binding_report import report
+from edge.proxy.registrar.expiries import DURABLE, GRACE, SILENCE
+from edge.proxy.stack.stack import Stack
+
+SWEEP = 10.0  # seconds between looks for phones that stay away
+_IDLE = 0.5  # seconds between looks for flows to ping while there are none
+_STALL = 3.0  # seconds without a tick, after which it was us who didn't hear
+_NEAR = 300.0  # seconds of durable expiry, below which it is renewed after an outage of the control plane
+_BATCH, _PAUSE = 50, 0.25  # bindings and seconds: how fast that is reported
+
+
+class Housekeeping:
+    """Runs on the stack's timers from ``start`` on."""
+
+    def __init__(self, stack: Stack, grants: Grants) -> None:
+        self._stack = stack
+        self._grants = grants
+        self.timers: dict[str, int] = {}
+        self._ticked = 0.0
+        self._patient_until = 0.0
+        self._to_renew: list[str] = []
+
+    def start(self, now: float) -> None:
+        self._ticked = now
+        self._stack.timers.start(self, "ping", now + SLOT)
+        self._stack.timers.start(self, "sweep", now + SWEEP)
+
+    def reconcile(self, now: float) -> None:
+        """The control plane is back after an outage: tell it, bit by bit, which phones have stayed."""
+        self._to_renew = [binding for binding, held in self._stack.bindings.all() if held.durable_until < now + _NEAR]
+        if self._to_renew:
+            self._stack.timers.start(self, "renew", now + _PAUSE)
+
+    def on_timer(self, name: str, now: float) -> None:
+        if name == "ping":
+            self._ping(now)
+        elif name == "sweep":
+            self._sweep(now)
+        else:
+            self._renew(now)
+
+    def _ping(self, now: float) -> None:
+        stack = self._stack
+        if now - self._ticked > _STALL:
+            self._patient_until = now + SILENCE
+        self._ticked = now
+        for flow in stack.keepalive.due(now):
+            contact = stack.bindings.contact(flow)
+            if contact:
+                stack.transmit(flow, stack.pinger.make(flow, contact), "")
+                stack.counters["pings"] += 1
+        stack.timers.start(self, "ping", now + (SLOT if len(stack.keepalive) else _IDLE))
+
+    def _sweep(self, now: float) -> None:
+        stack = self._stack
+        stack.timers.start(self, "sweep", now + SWEEP)
+        if now >= self._patient_until:
+            for binding, held in stack.bindings.lapsed(now - GRACE):
+                stack.bindings.remove(binding)
+                stack.counters["phones_away"] += 1
+                if held.durable_until > now and held.tenant:
+                    stack.questions.journal(report(held, stack.wall(now), 0))
+        for aor in self._grants.unused_since(now - stack.static_seconds):
+            stack.bindings.changed.add(aor)
+
+    def _renew(self, now: float) -> None:
+        stack = self._stack
+        batch, self._to_renew = self._to_renew[:_BATCH], self._to_renew[_BATCH:]
+        for binding in batch:
+            held = stack.bindings.get(binding)
+            if held is not None and held.tenant and held.durable_until < now + _NEAR:
+                stack.questions.journal(report(held, stack.wall(now), DURABLE))
+                held.durable_until = now + DURABLE
+        if self._to_renew:
+            stack.timers.start(self, "renew", now + _PAUSE)

@@ -1,0 +1,172 @@
+"""One REGISTER from its arrival to its answer: from a grant where nothing changes, else by a decision, and where none
+can be had, from the grant again."""
+
+from __future__ import annotations
+
+from edge.proxy.location.bindings import HeldBinding, contact_params
+from edge.proxy.location.grants import Grants
+from edge.proxy.registrar.expiries import DURABLE, GRACE, SHORT, patience
+from edge.proxy.registrar.register_request import AskedContact, RegisterRequest, read, realm_of
+from edge.proxy.registrar.undecided import Undecided
+from edge.proxy.stack.answers import refuse, reject, respond, unavailable
+from edge.proxy.stack.stack import Stack
+from edge.sip.flow import Flow
+from edge.sip.incoming import Incoming
+from edge.sip.message import Header
+from edge.sip.transaction import ServerTransaction
+from lambdas.contract import SHORTEST, Accept, Binding, Challenge, Credentials, Decision, Reject
+
+_STEPS = 2  # of CSeq in a refresh with its challenge; more, and the phone may have registered elsewhere meanwhile
+_MARGIN = 60.0  # seconds of durable expiry that must be left after a grant
+
+
+class Registrar:
+    """The registrar's front end at this edge."""
+
+    def __init__(self, stack: Stack, grants: Grants) -> None:
+        self._stack = stack
+        self._grants = grants
+        self._undecided = Undecided(stack, grants)
+        self._elsewhere: dict[str, tuple[tuple[Binding, float], ...]] = {}
+
+    def register(self, incoming: Incoming, now: float) -> None:
+        """Answer, at once or once it is decided. Raises Fault."""
+        stack = self._stack
+        fleet = stack.fleet
+        realm = realm_of(incoming, fleet)
+        credentials = stack.authenticator.credentials(incoming, realm, fleet, now)
+        asked = read(incoming, realm)
+        server = stack.serve(incoming, now)
+        if self._refresh(asked, credentials, now):
+            stack.counters["refreshes"] += 1
+            self._answer(asked, server, now)
+            return
+
+        def decided(decision: Decision | None, at: float) -> None:
+            match decision:
+                case Accept():
+                    self._keep(decision, asked, at)
+                    self._answer(asked, server, at)
+                case Reject():
+                    reject(server, incoming.request, decision, at)
+                case Challenge():
+                    fault = stack.authenticator.fault(incoming, asked.realm, stack.fleet, at)
+                    refuse(server, incoming.request, fault, at)
+                case None:
+                    self._register_undecided(asked, credentials, server, at)
+                case _:
+                    respond(server, incoming.request, 500, at)
+
+        stack.questions.ask(lambda ask: asked.question(ask, credentials, fleet), decided, now)
+
+    def _register_undecided(
+        self, asked: RegisterRequest, credentials: Credentials, server: ServerTransaction, now: float
+    ) -> None:
+        """The control plane is out of reach. Known accounts go on; the rest has to wait."""
+        request = asked.incoming.request
+        grant = self._undecided.grant(asked, credentials, now)
+        if grant is None:
+            unavailable(server, request, self._stack.counters, now)
+            return
+        refused = self._undecided.register(asked, grant, now)
+        if refused is not None:
+            reject(server, request, refused, now)
+        else:
+            self._answer(asked, server, now)
+
+    def _answer(self, asked: RegisterRequest, server: ServerTransaction, now: float) -> None:
+        here = [held for _, held in self._stack.bindings.of(asked.aor)]
+        headers = [_contact(held.contact, max(0.0, held.granted_until - now), *held.params) for held in here]
+        headers += [
+            _contact(binding.contact, until - now, binding.q, binding.instance, binding.reg_id)
+            for binding, until in self._elsewhere.get(asked.aor, ())
+            if until > now
+        ]
+        respond(server, asked.incoming.request, 200, now, headers)
+
+    # From a grant
+
+    def _refresh(self, asked: RegisterRequest, credentials: Credentials, now: float) -> bool:
+        """Whether this REGISTER only refreshes what was decided: the same Contact on the same flow, in order, and
+        known to the control plane for long enough."""
+        if asked.star or len(asked.contacts) != 1:
+            return False
+        incoming, contact = asked.incoming, asked.contacts[0]
+        wanted = contact.wanted
+        if wanted is not None and wanted < SHORTEST:
+            return False
+        held = self._stack.bindings.get(contact.binding)
+        if held is None or not held.renewed_by(contact.field.uri, incoming.flow, incoming.call_id, contact.params):
+            return False
+        if not held.cseq < incoming.cseq <= held.cseq + _STEPS:
+            return False
+        left = int(held.durable_until - now - GRACE - _MARGIN)
+        seconds = min(contact.granted, left)
+        if seconds < min(SHORT, SHORT if wanted is None else wanted):
+            return False
+        if self._grants.get(asked.aor, credentials, "REGISTER", now) is None:
+            return False  # perhaps the password has just been changed: that is for the control plane to say
+        held.cseq = incoming.cseq
+        held.granted_until = now + seconds
+        held.wanted_until = now + min(DURABLE, DURABLE if wanted is None else wanted)
+        return True
+
+    # By a decision
+
+    def _keep(self, accepted: Accept, asked: RegisterRequest, now: float) -> None:
+        """Bring what this edge holds in line with a registrar's answer."""
+        aor, flow_now = asked.aor, asked.incoming.flow
+        stack = self._stack
+        addresses = stack.fleet.epochs
+        here = [binding for binding in accepted.bindings if binding.flow[0] in addresses]
+        stack.bindings.keep_only(aor, [binding.id for binding in here])
+        contacts = {contact.binding: contact for contact in asked.contacts}
+        for binding in here:
+            contact = contacts.get(binding.id)
+            fresh = contact is not None and Flow(*binding.flow) == flow_now
+            stack.bindings.put(
+                binding.id, self._held(binding, accepted, asked, contact if fresh else None, now), now, fresh
+            )
+        elsewhere = tuple(
+            (binding, now + binding.expires) for binding in accepted.bindings if binding.flow[0] not in addresses
+        )
+        if elsewhere:
+            self._elsewhere[aor] = elsewhere
+        else:
+            self._elsewhere.pop(aor, None)
+        if accepted.grant is not None:
+            self._grants.keep(aor, accepted.grant, now)
+
+    def _held(
+        self, binding: Binding, accepted: Accept, asked: RegisterRequest, contact: AskedContact | None, now: float
+    ) -> HeldBinding:
+        """``binding`` of ``accepted`` as it is held here; ``contact`` asked for it, on this flow, if any did."""
+        flow, durable = Flow(*binding.flow), now + binding.expires
+        wanted = contact.wanted if contact is not None else None
+        if accepted.grant is None:
+            until = durable
+        elif contact is not None:
+            until = now + min(contact.granted, binding.expires)
+        else:
+            until = now + patience(binding.contact, flow, binding.expires)
+        held = HeldBinding(
+            asked.aor, binding.contact, flow, until, durable, durable,
+            tenant=accepted.grant.tenant if accepted.grant is not None else "",
+            params=contact_params(binding.q, binding.instance, binding.reg_id),
+        )  # fmt: skip
+        if contact is not None:
+            held.call_id, held.cseq = asked.incoming.call_id, asked.incoming.cseq
+            held.wanted_until = min(durable, now + (DURABLE if wanted is None else wanted))
+        return held
+
+
+def _contact(contact: str, expires: float, q: int, instance: str, reg_id: int) -> Header:
+    """A Contact of the 200 (§10.3 step 8)."""
+    line = f"Contact: <{contact}>;expires={round(expires)}"
+    if q != 1000:
+        line += f";q={q / 1000:g}"
+    if instance:
+        line += f';+sip.instance="<{instance}>"'
+    if reg_id:
+        line += f";reg-id={reg_id}"
+    return ("contact", line)

@@ -1,0 +1,66 @@
+"""Registering while the control plane is out of reach (static stability): known accounts go on, by their grants, under
+the rules that the control plane has; what becomes of their bindings is reported to it later."""
+
+from __future__ import annotations
+
+from edge.proxy.location.bindings import HeldBinding
+from edge.proxy.location.grants import Grants, HeldGrant
+from edge.proxy.registrar.binding_report import report
+from edge.proxy.registrar.expiries import DURABLE, SHORT, SHORT_SPREAD
+from edge.proxy.registrar.register_request import AskedContact, RegisterRequest
+from edge.proxy.stack.stack import Stack
+from lambdas.contract import Credentials, Order, Reject, refusal
+
+
+class Undecided:
+    """Does what a REGISTER asks for without a decision."""
+
+    def __init__(self, stack: Stack, grants: Grants) -> None:
+        self._stack = stack
+        self._grants = grants
+
+    def grant(self, asked: RegisterRequest, credentials: Credentials, now: float) -> HeldGrant | None:
+        """What it may be done by; None if it can't be."""
+        grant = self._grants.get(asked.aor, credentials, "REGISTER", now)
+        return grant if self._stack.informed_lately(now) else None
+
+    def register(self, asked: RegisterRequest, grant: HeldGrant, now: float) -> Reject | None:
+        """Do it; or why the control plane wouldn't."""
+        stack = self._stack
+        held = stack.bindings.of(asked.aor)
+        known = {binding: Order(one.call_id, one.cseq) for binding, one in held}
+        wanted: dict[str, int | None] = dict.fromkeys(known, 0) if asked.star else {}
+        wanted.update((contact.binding, contact.wanted) for contact in asked.contacts)
+        refused = refusal(Order(asked.incoming.call_id, asked.incoming.cseq), wanted, known, known)
+        if refused is not None:
+            return refused
+        stack.counters["undecided_registrations"] += 1
+        for contact in asked.contacts:
+            if contact.wanted != 0:
+                self._bind(contact, asked, grant, now)
+        for binding, seconds in wanted.items():
+            if seconds == 0:
+                self._unbind(binding, asked, now)
+        return None
+
+    def _bind(self, contact: AskedContact, asked: RegisterRequest, grant: HeldGrant, now: float) -> None:
+        stack, incoming, uri = self._stack, asked.incoming, contact.field.uri
+        held = stack.bindings.get(contact.binding)
+        until = now + min(contact.granted, SHORT + SHORT_SPREAD)
+        same = held is not None and held.flow == incoming.flow and held.contact == uri
+        durable = held.durable_until if held is not None and same else now + DURABLE  # as far as anybody will know
+        new = HeldBinding(
+            asked.aor, uri, incoming.flow, until, durable, now + min(DURABLE, contact.wanted or DURABLE),
+            incoming.call_id, incoming.cseq, grant.tenant, contact.params,
+        )  # fmt: skip
+        stack.bindings.put(contact.binding, new, now, fresh=True)
+        if not same:
+            stack.questions.journal(report(new, stack.wall(now), DURABLE))
+
+    def _unbind(self, binding: str, asked: RegisterRequest, now: float) -> None:
+        stack = self._stack
+        held = stack.bindings.get(binding)
+        if held is not None:
+            stack.bindings.remove(binding)
+            held.call_id, held.cseq = asked.incoming.call_id, asked.incoming.cseq
+            stack.questions.journal(report(held, stack.wall(now), 0))

@@ -1,0 +1,59 @@
+"""What the control plane tells of bindings and grants without being asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edge.proxy.location.bindings import HeldBinding, contact_params
+from edge.proxy.location.grants import Grants
+from edge.proxy.registrar.expiries import patience
+from edge.proxy.stack.stack import Stack
+from edge.sip.flow import Flow
+from lambdas.contract import BindingChange, Change
+
+
+class Updates:
+    """Keeps what this edge holds as the location service has it."""
+
+    def __init__(self, stack: Stack, grants: Grants) -> None:
+        self._stack = stack
+        self._grants = grants
+
+    def update(self, changes: Iterable[BindingChange], now: float) -> None:
+        """What the location service has for our addresses: read after a start or takeover, or changed elsewhere."""
+        bindings = self._stack.bindings
+        for change in changes:
+            flow = Flow(*change.flow)
+            if change.expires:
+                until = now + patience(change.contact, flow, change.expires)
+                durable = now + change.expires
+                new = HeldBinding(
+                    change.aor, change.contact, flow, until, durable, durable, change.call_id, change.cseq,
+                    change.tenant, contact_params(change.q, change.instance, change.reg_id),
+                )  # fmt: skip
+                bindings.put(change.id, new, now, fresh=False)
+            elif bindings.present_flow(change.id) == flow:
+                bindings.remove(change.id)
+
+    def changed(self, change: Change, now: float) -> None:
+        """The change feed says that an account, or where one of its phones is, has changed, or that all of a tenant's
+        grants are void."""
+        bindings = self._stack.bindings
+        if change.tenant and change.version:
+            bindings.changed.update(self._grants.revoke_tenant(change.tenant, now))
+        if not change.aor:
+            return
+        if not change.binding:
+            self._grants.revoke(change.aor, change.version)
+            bindings.changed.add(change.aor)
+            return
+        for known, _ in bindings.of(change.aor):
+            if change.binding in ("*", known):
+                bindings.remove(known)
+
+    def revalidate(self) -> None:
+        """Something that the change feed said is lost: each phone's next refresh has to be decided, and nothing is made
+        from grants before."""
+        self._grants.clear()
+        for _, held in self._stack.bindings.all():
+            held.durable_until = min(held.durable_until, 0.0)

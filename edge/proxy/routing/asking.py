@@ -1,0 +1,103 @@
+"""The question whom to call, put once or, as decisions say, again; and what is done by oneself where no answer comes
+(static stability)."""
+
+from __future__ import annotations
+
+from edge.proxy.forwarding.response_context import ResponseContext
+from edge.proxy.routing.callers import CallOrigin
+from edge.proxy.routing.kept_routes import KeptRoutes, all_targets, aors, with_phones
+from edge.proxy.stack.stack import Stack
+from lambdas.contract import Decision, Reject, Route, Target
+
+_MOST_OUTCOMES = 500  # of stages in one call; no plan has so many, but one that is asked again for ever
+_ENDLESS = Reject(status=500, reason="Server Internal Error: the dial plan has no end")
+
+
+class Asking:
+    """Decides for one caller's request; the response context is told."""
+
+    def __init__(self, stack: Stack, kept: KeptRoutes, caller: CallOrigin) -> None:
+        self._stack = stack
+        self._kept = kept
+        self._caller = caller
+
+    def ask(self, context: ResponseContext, again: str, outcomes: list[int], now: float) -> None:
+        """The Decider's."""
+        stack, caller = self._stack, self._caller
+        if len(outcomes) > _MOST_OUTCOMES:
+            stack.counters["endless_plans"] += 1
+            context.on_decision(_ENDLESS, now)
+            return
+        address = context.incoming.flow.address
+        epoch = stack.fleet.epoch(address)
+
+        def decided(decision: Decision | None, at: float) -> None:
+            if isinstance(decision, Route):
+                self._kept.keep(caller.owner(decision.tenant), caller.called, decision, stack.wall(at))
+            if decision is None and not again:
+                self._undecided(context, at)
+            else:
+                context.on_decision(decision, at)
+
+        stack.questions.ask(
+            lambda ask: caller.question(ask, address, epoch, context.attempt, again, outcomes), decided, now
+        )
+
+    def _undecided(self, context: ResponseContext, now: float) -> None:
+        """Do as was decided before, with the phones that there are now."""
+        stack, caller = self._stack, self._caller
+        owner = caller.known_owner(now)
+        if not owner or not stack.informed_lately(now):
+            context.on_decision(None, now)
+            return
+        kept = None
+        if context.invite:
+            kept = self._kept.find(owner, caller.called, caller.parties.caller, stack.wall(now))
+        route = kept if kept is not None else caller.otherwise(owner)
+        if route is None:
+            context.on_decision(None, now)
+            return
+        stack.counters["undecided_calls"] += 1
+        PhoneSearch(stack, route, context).begin(now)
+
+
+class PhoneSearch:
+    """Finds the phones of a kept decision, at this edge and at its peers."""
+
+    def __init__(self, stack: Stack, route: Route, context: ResponseContext) -> None:
+        self._stack = stack
+        self._route = route
+        self._context = context
+        self._wanted = aors(route)
+        self._phones: dict[str, list[Target]] = {}
+
+    def begin(self, now: float) -> None:
+        if not self._wanted:
+            self._go_on(now)
+        for aor in self._wanted:
+            self._find(aor)
+
+    def _find(self, aor: str) -> None:
+        tenant = self._route.tenant
+        here = phones_here(self._stack, aor, tenant)
+
+        def found(elsewhere: list[Target], at: float) -> None:
+            self._phones[aor] = list({target.binding: target for target in [*elsewhere, *here]}.values())
+            if len(self._phones) == len(self._wanted):
+                self._go_on(at)
+
+        self._stack.questions.find(aor, tenant, found)
+
+    def _go_on(self, now: float) -> None:
+        ready = with_phones(self._route, self._phones)
+        usable = any(all_targets(ready)) or any(stage.end is not None for stage in (ready, *ready.stages))
+        self._context.on_decision(ready if usable else None, now)  # who isn't registered can't be known
+
+
+def phones_here(stack: Stack, aor: str, tenant: str) -> list[Target]:
+    """Where ``aor`` of ``tenant`` is registered at this edge."""
+    return [
+        Target(uri=held.contact, flow=held.flow, binding=binding, q=held.params.q, aor=aor)
+        for binding, held in stack.bindings.of(aor)
+        if held.tenant == tenant
+    ]

@@ -1,0 +1,97 @@
+"""Ending a call from outside: a BYE to each side in the other's name. They take the way that every request in the call
+takes, through whatever borders, and so reach phones that have moved, or are at another edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from edge.proxy.forwarding.forwarder import Forwarder
+from edge.proxy.forwarding.record_route import destination_of
+from edge.proxy.stack.stack import Stack
+from edge.proxy.stack.validation import MAX_FORWARDS, examine
+from edge.sip.errors import ParseError
+from edge.sip.flow import Flow
+from edge.sip.incoming import Fault
+from edge.sip.message import Header, Request, Response
+from edge.sip.uri import DEFAULT_PORT
+from lambdas.contract import CallEnded, OpenCall, Side
+
+
+class HangingUp:
+    """``end_all`` gets the whole list of calls to end every time: one that isn't in it any more is known to be over."""
+
+    def __init__(self, stack: Stack, forwarder: Forwarder) -> None:
+        self._stack = stack
+        self._forwarder = forwarder
+        self._left: dict[str, int] = {}  # call -> sides that haven't been told yet
+
+    def end_all(self, calls: Iterable[OpenCall], now: float) -> None:
+        wanted = {call.call: call for call in calls}
+        self._left = {call: left for call, left in self._left.items() if left or call in wanted}
+        for name, call in wanted.items():
+            if name not in self._left:
+                self._left[name] = len(call.sides)
+                self._stack.counters["calls_ended"] += 1
+                for side in call.sides:
+                    self._send_bye(side, call, partial(self._told, call), now)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to forget."""
+        return bool(self._left)
+
+    def _told(self, call: OpenCall, now: float) -> None:
+        self._left[call.call] -= 1
+        if not self._left[call.call]:
+            ended = self._stack.wall(now)
+            self._stack.questions.journal(
+                CallEnded(
+                    tenant=call.tenant,
+                    call=call.call,
+                    started=call.started,
+                    ended=ended,
+                    by="service",
+                    reason=_reason(call.why),
+                )
+            )
+
+    def _send_bye(self, side: Side, call: OpenCall, then: Callable[[float], None], now: float) -> None:
+        stack = self._stack
+        headers: list[Header] = [("route", f"Route: {route}") for route in side.routes]
+        headers += [
+            ("max-forwards", f"Max-Forwards: {MAX_FORWARDS}"),
+            ("from", f"From: {side.sender}"),
+            ("to", f"To: {side.receiver}"),
+            ("call-id", f"Call-ID: {side.call_id}"),
+            ("cseq", f"CSeq: {side.cseq} BYE"),
+            ("reason", f"Reason: {_reason(call.why)}"),
+            ("content-length", "Content-Length: 0"),
+        ]
+        flow = Flow(call.address, DEFAULT_PORT, "tcp", call.address, DEFAULT_PORT)  # from ourselves
+        request = Request("BYE", side.uri, headers)
+        try:
+            incoming = examine(flow, request, (stack.ids.token(),))
+            destination = destination_of(incoming, stack.fleet)
+            if destination is None:
+                raise Fault(481)
+            self._forwarder.own(incoming, _ByeSender(then), destination, now)
+        except (Fault, ParseError):
+            stack.counters["calls_unreachable"] += 1  # the dialog is older than its tokens
+            then(now)
+
+
+def _reason(why: str) -> str:
+    """A Reason value (RFC 3326)."""
+    return f'SIP;cause=200;text="Ended by the service{": " if why else ""}{why}"'
+
+
+class _ByeSender:
+    """Gets the responses to a BYE of ours: ``then`` is called at the final one, whatever it says."""
+
+    def __init__(self, then: Callable[[float], None]) -> None:
+        self.to_tag = ""
+        self._then = then
+
+    def respond(self, response: Response, now: float) -> None:
+        if response.status >= 200:
+            self._then(now)

@@ -1,0 +1,137 @@
+"""Decisions kept for when none can be had (static stability): the last one for each destination, as far as the control
+plane has said that it holds for other calls too."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from edge.proxy.stack.records import KeptRoute, RouteKey
+from lambdas.contract import Route, Stage, Target, q_delays
+
+_MOST, _MOST_OF_ONE = 10_000, 1_000  # in all, and of one owner: nobody drives out what others rely on
+
+
+class KeptRoutes:
+    """Theory of operation. A decision says (``keep``) for how long it holds for other calls, and whether for calls of
+    its caller only. It is kept under whose plan decided (its owner), whom was called, and for whom it holds; the next
+    call without an answer from the control plane is decided by the caller's own, or else by anybody's. The phones in
+    it are as old as the decision, so whoever uses one looks for the present ones. The change feed says what rests on
+    something that has changed: that is forgotten at once, and what the feed doesn't say runs out. Both bounds, in all
+    and of one owner, drop the oldest.
+
+    ``changed`` collects the keys of those to be written to disk."""
+
+    def __init__(self) -> None:
+        self._routes: OrderedDict[RouteKey, KeptRoute] = OrderedDict()
+        self._of_owner: dict[str, OrderedDict[RouteKey, None]] = {}
+        self._changed: set[RouteKey] = set()
+
+    def keep(self, owner: str, called: str, route: Route, wall: float) -> None:
+        """Note a decision that has just been made for a call to ``called``."""
+        if route.keep is not None:
+            key = RouteKey(owner, called, route.keep.caller)
+            self._put(key, KeptRoute(route, wall + route.keep.seconds))
+            self._changed.add(key)
+
+    def _put(self, key: RouteKey, kept: KeptRoute) -> None:
+        if key in self._routes:
+            self._forget(key)
+        self._routes[key] = kept
+        mine = self._of_owner.setdefault(key.owner, OrderedDict())
+        mine[key] = None
+        if len(mine) > _MOST_OF_ONE:
+            self._forget(next(iter(mine)))
+        if len(self._routes) > _MOST:
+            self._forget(next(iter(self._routes)))
+
+    def find(self, owner: str, called: str, caller: str, wall: float) -> Route | None:
+        """What was decided last for such a call, if it still holds."""
+        for key in (RouteKey(owner, called, caller), RouteKey(owner, called, "")):
+            kept = self._routes.get(key)
+            if kept is not None and kept.until > wall:
+                return kept.route
+        return None
+
+    def forget(self, plan: str = "", provider: str = "", aor: str = "", tenant: str = "") -> None:
+        """What rests on this has changed."""
+        for key, kept in list(self._routes.items()):
+            route = kept.route
+            if (
+                (tenant and route.tenant == tenant)
+                or (plan and route.keep is not None and plan in route.keep.plans)
+                or (provider and provider == key.owner)
+                or (aor and aor in (key.called, key.caller))
+                or _names(route, provider, aor)
+            ):
+                self._forget(key)
+
+    def _forget(self, key: RouteKey) -> None:
+        del self._routes[key]
+        mine = self._of_owner[key.owner]
+        del mine[key]
+        if not mine:
+            del self._of_owner[key.owner]
+        self._changed.add(key)
+
+    def take_changed(self, limit: int) -> list[tuple[RouteKey, KeptRoute | None]]:
+        """Up to ``limit`` changes for the disk; None for what is gone."""
+        keys = [self._changed.pop() for _ in range(min(limit, len(self._changed)))]
+        return [(key, self._routes.get(key)) for key in keys]
+
+    def put_back(self, keys: list[RouteKey]) -> None:
+        """They couldn't be written: they are still to be taken."""
+        self._changed.update(keys)
+
+    def restore(self, routes: list[tuple[RouteKey, KeptRoute]]) -> None:
+        """Take back what was kept; what has been decided since counts for more."""
+        for key, kept in routes:
+            if key not in self._routes:
+                self._put(key, kept)
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+
+def _names(route: Route, provider: str, aor: str) -> bool:
+    """Whether one of its targets is of ``provider`` or of ``aor``, where these aren't ""."""
+    return any(
+        (provider and target.provider is not None and target.provider.id == provider)
+        or (aor and aor in (target.aor, target.account))
+        for target in all_targets(route)
+    )
+
+
+def all_targets(route: Route) -> Iterator[Target]:
+    """Everybody it could ring, phones that weren't there included."""
+    for stage in (route, *route.stages):
+        for target in (*stage.targets, *stage.absent):
+            yield target
+            yield from target.instead
+
+
+def aors(route: Route) -> list[str]:
+    """Whose phones it rings."""
+    return list(dict.fromkeys(target.aor for target in all_targets(route) if target.aor))
+
+
+def with_phones(route: Route, phones: dict[str, list[Target]]) -> Route:
+    """``route`` with the phones that its AORs have now."""
+    stages = [stage.model_copy(update=_fresh(stage, phones)) for stage in route.stages]
+    return route.model_copy(update={**_fresh(route, phones), "stages": stages})
+
+
+def _fresh(stage: Stage, phones: dict[str, list[Target]]) -> dict[str, list[Target]]:
+    targets: list[Target] = []
+    known: set[str] = set()
+    for target in (*stage.targets, *stage.absent):
+        if not target.aor:
+            targets.append(target)
+        elif target.aor not in known:
+            known.add(target.aor)
+            found = phones.get(target.aor, [])
+            after = q_delays(phone.q for phone in found)
+            for phone in found:
+                way = {"uri": phone.uri, "flow": phone.flow, "binding": phone.binding, "q": phone.q}
+                targets.append(target.model_copy(update={**way, "after": target.after + after[phone.q]}))
+    return {"targets": targets, "absent": []}

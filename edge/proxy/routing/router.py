@@ -1,0 +1,127 @@
+"""A request that no dialog routes: who calls whom is for the control plane to decide. While it is out of reach, known
+accounts call each other all the same (static stability), on whatever edge they are."""
+
+from __future__ import annotations
+
+from edge.providers.agent import Agent
+from edge.proxy.forwarding.call_record import Parties
+from edge.proxy.forwarding.forwarder import Forwarder
+from edge.proxy.forwarding.messages import drop_private
+from edge.proxy.forwarding.spirals import Spirals
+from edge.proxy.location.grants import Grants
+from edge.proxy.routing.asking import Asking
+from edge.proxy.routing.callers import AccountCaller, CallOrigin, ProviderCaller
+from edge.proxy.routing.kept_routes import KeptRoutes
+from edge.proxy.stack.answers import refuse, respond, unavailable
+from edge.proxy.stack.stack import Stack
+from edge.proxy.stack.validation import check_text
+from edge.sip.incoming import Fault, Incoming
+from lambdas.contract import Route
+
+_FROM_PROVIDERS = ("INVITE", "NOTIFY", "MESSAGE")
+
+
+class Router:
+    """Asks, and answers by itself where no answer comes."""
+
+    def __init__(
+        self, stack: Stack, grants: Grants, agent: Agent, kept: KeptRoutes, spirals: Spirals, forwarder: Forwarder
+    ) -> None:
+        self._stack = stack
+        self._grants = grants
+        self._agent = agent
+        self._kept = kept
+        self._spirals = spirals
+        self._forwarder = forwarder
+
+    def route(self, incoming: Incoming, now: float) -> None:
+        """Raises Fault."""
+        if incoming.uri.host in self._stack.fleet.addresses and self._route_to_us(incoming, now):
+            return
+        self._route_account(incoming, now)
+
+    def _route_to_us(self, incoming: Incoming, now: float) -> bool:
+        """A request for an address of ours, as providers send it to an account's Contact; whether it is one."""
+        spiral = self._spirals.take(incoming)
+        if spiral is not None:
+            target, outcome = spiral
+            context = self._forwarder.call(incoming, Parties(), None, now, outcome)
+            context.on_decision(Route(targets=[target]), now)
+            return True
+        provider = self._agent.account_of(incoming.uri.user, incoming.flow)
+        if provider:
+            self._route_provider(provider, incoming, now)
+            return True
+        if self._stack.fleet.canonical(incoming.from_uri().host) is None:
+            self._await_account(incoming, now)
+            return True
+        return False  # a phone without DNS
+
+    def _route_account(self, incoming: Incoming, now: float) -> None:
+        """What somebody sends who says that he is one of us."""
+        stack, fleet = self._stack, self._stack.fleet
+        caller = incoming.from_uri()
+        realm = fleet.canonical(caller.host)
+        if realm is None:
+            # Answered here, so that strangers can't spend money on decisions.
+            raise Fault(403, "Forbidden: only accounts of this service may call")
+        if not incoming.uri.user:
+            raise Fault(404)
+        check_text(incoming.request, caller, incoming.uri)
+        credentials = stack.authenticator.credentials(incoming, realm, fleet, now)
+        drop_private(incoming.request, fleet)
+        called = incoming.uri.at(fleet.canonical(incoming.uri.host) or incoming.uri.host)
+        parties = Parties(caller.at(realm), called)
+        self._call(AccountCaller(incoming, parties, credentials, self._grants), incoming, now)
+
+    def _route_provider(self, provider: str, incoming: Incoming, now: float) -> None:
+        """What a provider sends to the Contact of its account ``provider``. Raises Fault."""
+        method = incoming.request.method
+        if method == "OPTIONS":
+            respond(self._stack.serve(incoming, now), incoming.request, 200, now)
+            return
+        if method not in _FROM_PROVIDERS:
+            raise Fault(405)
+        caller, called = incoming.from_uri(), incoming.to_uri()
+        check_text(incoming.request, caller, called)
+        parties = Parties(caller.address_of_record, called.address_of_record, provider)
+        self._call(ProviderCaller(incoming, parties), incoming, now)
+
+    def _call(self, caller: CallOrigin, incoming: Incoming, now: float) -> None:
+        """Ask whom to call, and call them."""
+        stack = self._stack
+        if incoming.request.method == "INVITE" and not stack.recording:
+            stack.counters["unrecordable"] += 1
+            unavailable(stack.serve(incoming, now), incoming.request, stack.counters, now)
+            return
+        asking = Asking(stack, self._kept, caller)
+        asking.ask(self._forwarder.call(incoming, caller.parties, asking, now), "", [], now)
+
+    def _await_account(self, incoming: Incoming, now: float) -> None:
+        """Perhaps it is a provider's, and its account isn't here yet: the address has only just come."""
+        stack, agent = self._stack, self._agent
+        user = incoming.uri.user
+        request = incoming.request
+
+        def go_on(at: float) -> None:
+            server = stack.serve(incoming, at)
+            if server.answered:
+                return  # cancelled meanwhile
+            provider = agent.account_of(user, incoming.flow)
+            try:
+                if provider:
+                    self._route_provider(provider, incoming, at)
+                elif agent.complete(incoming.flow.address):
+                    raise Fault(404)
+                else:
+                    unavailable(server, request, stack.counters, at)
+            except Fault as fault:
+                refuse(server, request, fault, at)
+
+        known = agent.when_known(user, incoming.flow, go_on, now)
+        if known:
+            raise Fault(404)
+        if known is None:
+            unavailable(stack.serve(incoming, now), request, stack.counters, now)
+        else:
+            self._forwarder.call(incoming, Parties(), None, now)  # a CANCEL finds it

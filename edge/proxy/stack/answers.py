@@ -1,0 +1,54 @@
+"""The responses that an edge makes itself, as a UAS (RFC 3261 §8.2.6)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Protocol
+
+from edge.sip.incoming import Fault
+from edge.sip.message import Header, Request, Response, make_response
+from lambdas.contract import Reject
+
+RETRY_AFTER = 5  # seconds
+
+
+class Upstream(Protocol):
+    """Where a request came from, and its responses go: a server transaction, mostly."""
+
+    to_tag: str
+
+    def respond(self, response: Response, now: float) -> None: ...
+
+
+def respond(
+    upstream: Upstream,
+    request: Request,
+    status: int,
+    now: float,
+    headers: list[Header] | None = None,
+    reason: str = "",
+) -> None:
+    upstream.respond(make_response(request, status, reason, upstream.to_tag, headers or ()), now)
+
+
+def refuse(upstream: Upstream, request: Request, fault: Fault, now: float) -> None:
+    """As ``fault`` says."""
+    respond(upstream, request, fault.status, now, list(fault.headers), fault.reason)
+
+
+def reject(upstream: Upstream, request: Request, decision: Reject, now: float) -> None:
+    """As the control plane has decided."""
+    headers: list[Header] = []
+    if decision.min_expires is not None:
+        headers.append(("min-expires", f"Min-Expires: {decision.min_expires}"))
+    if decision.retry_after is not None:
+        headers.append(("retry-after", f"Retry-After: {decision.retry_after}"))
+    if decision.contact:
+        headers.append(("contact", f"Contact: <{decision.contact}>"))
+    respond(upstream, request, decision.status, now, headers, decision.reason)
+
+
+def unavailable(upstream: Upstream, request: Request, counters: Counter[str], now: float) -> None:
+    """No decision could be had."""
+    counters["unavailable"] += 1
+    respond(upstream, request, 503, now, [("retry-after", f"Retry-After: {RETRY_AFTER}")])

@@ -1,0 +1,213 @@
+"""What goes into the core (events) and what comes out (actions)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.records import AccountRecord, KeptRoute, RouteKey
+from edge.sip.flow import Flow
+from lambdas.contract import (
+    BindingChange,
+    Change,
+    Decision,
+    OpenCall,
+    ProviderAccount,
+    Question,
+    Report,
+    Server,
+    Target,
+)
+
+
+class Received(NamedTuple):
+    """One whole message came in on ``flow``, or crossed the mesh to us as the owner of its branch."""
+
+    flow: Flow
+    data: bytes
+
+
+class Decided(NamedTuple):
+    """The answer to the question ``ask``; None if it failed or took too long."""
+
+    ask: str
+    decision: Decision | None
+
+
+class SendFailed(NamedTuple):
+    """What ``Send`` with this ``ref`` was to send, or the connection it went by, is lost."""
+
+    ref: str
+
+
+class FlowClosed(NamedTuple):
+    """The connection is gone."""
+
+    flow: Flow
+
+
+class FleetChanged(NamedTuple):
+    """A heartbeat brought news."""
+
+    fleet: Fleet
+
+
+@dataclass(frozen=True, slots=True)
+class BindingsChanged:
+    """Bindings on our edge addresses as the control plane has them, at the start and after changes made elsewhere."""
+
+    changes: list[BindingChange]
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """What the change feed brought. ``revalidate``: some of it is lost, so no grant may be relied on."""
+
+    changes: list[Change]
+    revalidate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """All calls that are to be ended from edge addresses held here. One that isn't among them any more is over."""
+
+    calls: list[OpenCall]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where other edges have the AOR that ``Find`` with the same ``ask`` was about."""
+
+    ask: str
+    targets: list[Target]
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What this edge kept on its disk when it last ran: (AOR, record) as ``DiskRecords`` made them, and (key, route) as
+    ``KeptRoutes`` did. ``bindings``: these too, not the grants only."""
+
+    records: list[tuple[str, AccountRecord]]
+    routes: list[tuple[RouteKey, KeptRoute]]
+    bindings: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entrusted:
+    """Edge ``owner`` hands an address over to us; requests for its open server transactions ``keys`` go back to it."""
+
+    owner: str
+    keys: list[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """``address`` is being handed over to edge ``to`` ("" : it stays after all)."""
+
+    address: str
+    to: str
+
+
+class Written(NamedTuple):
+    """The report of the ``WriteReport`` with this ``ref`` won't be lost any more."""
+
+    ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProvidersAssigned:
+    """``accounts`` are claimed for ``address`` in its present epoch, and may be registered from there; those of
+    ``gone`` are this edge's no more. ``complete``: with these all of ``address`` are here."""
+
+    address: str
+    accounts: list[ProviderAccount]
+    gone: list[str]
+    complete: bool = False
+
+
+class Resolved(NamedTuple):
+    """The addresses of the server that ``Resolve`` with this ``ref`` named, in the order in which to try them, as
+    (transport, IP address, port); none, and why."""
+
+    ref: str
+    addresses: list[tuple[str, str, int]]
+    fault: str
+
+
+class JournalChanged(NamedTuple):
+    """Whether reports can be written from now on. While they can't, no calls are begun."""
+
+    possible: bool
+
+
+class Tick(NamedTuple):
+    """``Core.deadline`` has been reached."""
+
+
+Answered = Decided | Resolved | Found | Written
+"""To something that was asked."""
+Told = FleetChanged | BindingsChanged | Fed | HangUp | ProvidersAssigned | JournalChanged | Remembered
+"""From whoever runs the core."""
+Event = Received | Tick | SendFailed | FlowClosed | Entrusted | Leaving | Answered | Told
+
+
+class Send(NamedTuple):
+    """Send ``data`` on ``flow``, here or through the edge that holds its address. If that can't be done and ``ref``
+    isn't empty, a SendFailed with it comes back. Nothing is sent from ``until`` on (monotonic; 0: whenever): the lease
+    that allows it is over then."""
+
+    flow: Flow
+    data: bytes
+    ref: str
+    until: float = 0.0
+
+
+class Resolve(NamedTuple):
+    """Find a provider's server (RFC 3263 §4); ``Resolved`` with this ``ref`` must follow within 5 s."""
+
+    ref: str
+    server: Server
+
+
+class Relay(NamedTuple):
+    """Hand a message to edge ``owner``, whose transaction it belongs to."""
+
+    owner: str
+    flow: Flow
+    data: bytes
+
+
+class Ask(NamedTuple):
+    """Put ``question`` to the control plane; ``Decided`` with the same ``ask`` must follow within 5 s."""
+
+    ask: str
+    question: Question
+
+
+class Find(NamedTuple):
+    """Ask the other edges where ``aor`` of ``tenant`` is, since the control plane can't be; ``Found`` must follow
+    within 1 s."""
+
+    ask: str
+    aor: str
+    tenant: str
+
+
+class Entrust(NamedTuple):
+    """Tell edge ``to``, which takes ``address`` over, which server transactions stay here."""
+
+    to: str
+    address: str
+    keys: list[tuple[str, ...]]
+
+
+class WriteReport(NamedTuple):
+    """Report to the control plane, at some time. If ``ref`` isn't empty, ``Written`` must follow once the report is
+    safe."""
+
+    report: Report
+    ref: str
+
+
+Action = Send | Resolve | Relay | Ask | Find | Entrust | WriteReport

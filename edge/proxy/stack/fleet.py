@@ -1,0 +1,50 @@
+"""What the edge has learnt from its heartbeats: one immutable snapshot, replaced as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edge.proxy.stack.flow_token import TokenKeys
+from edge.sip.flow import ServerAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """``epochs`` maps the edge addresses this edge holds to their lease epochs; ``addresses`` are those of the whole
+    fleet, of edges that are down too; ``domains`` maps our domains and aliases to canonical names; ``clock`` is
+    wall-clock time minus the core's ``now``; ``informed_at`` is when the control plane said all this, in the core's
+    time; ``arriving`` are addresses that are on their way here; ``exclusive`` tells from when until when (in the core's
+    time) nobody else may register with providers from an address held here. Nothing
+    is ``known`` before the first heartbeat."""
+
+    epochs: dict[str, int]
+    addresses: frozenset[str]
+    domains: dict[str, str]
+    default_domain: str
+    nonce_keys: dict[int, bytes]
+    nonce_key: int
+    tokens: TokenKeys
+    clock: float
+    informed_at: float = 0.0
+    arriving: frozenset[str] = frozenset()
+    exclusive: dict[str, tuple[float, float]] = field(default_factory=dict)
+    known: bool = True
+
+    def epoch(self, address: str) -> int:
+        """The epoch in which this edge holds ``address``; 0, which the control plane refuses, if it doesn't."""
+        return self.epochs.get(address, 0)
+
+    def outside(self, addresses: list[ServerAddress]) -> list[ServerAddress]:
+        """Those of ``addresses`` that aren't the fleet's own."""
+        return [address for address in addresses if address[1] not in self.addresses]
+
+    def canonical(self, host: str) -> str | None:
+        """The canonical name of the domain that ``host`` stands for; None if it isn't ours. The default domain
+        answers to the edges' own addresses, which phones without DNS use."""
+        if host in self.addresses:
+            return self.default_domain or None
+        return self.domains.get(host)
+
+
+NOTHING_KNOWN = Fleet({}, frozenset(), {}, "", {}, 0, TokenKeys({}, 0), 0.0, known=False)
+"""Before the first heartbeat."""

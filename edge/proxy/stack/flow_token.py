@@ -1,0 +1,104 @@
+"""Flow tokens: the user part of our Record-Route URIs (RFC 5626 §5.1 and §5.2, RFC 5658).
+
+A token is base64url of ``key id (1 octet) | AES-SIV(transport, remote address, connection, binding id, call)`` with the
+Call-ID and the URI's own host and port as associated data: it can't be read, changed, or used in another call or at
+another edge address. AES-SIV (RFC 5297) is deterministic, so the same call gets the same token from every edge.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from edge.sip import base64url
+from edge.sip.flow import Flow
+
+MAX_TOKEN = 80  # characters
+_BINDING = 8  # octets
+_NO_BINDING = bytes(_BINDING)
+_CALL = struct.Struct("!6sIB")
+
+
+class BadToken(ValueError):
+    """The token isn't one of ours, is for another call or place, or its key is no longer known."""
+
+
+class CallReference(NamedTuple):
+    """Which call a token is of, for the record of its end: whose it is ("" if nobody's, as for a subscription), when it
+    was started (Unix time), and whether the token's flow is the caller's."""
+
+    tenant: str = ""
+    started: int = 0
+    to_caller: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What a token says: a flow, the binding it belonged to ("" if it had none), and the call."""
+
+    flow: Flow
+    binding: str
+    call: CallReference
+
+
+class TokenKeys:
+    """The fleet's token keys: seals with one, opens with any."""
+
+    def __init__(self, keys: dict[int, bytes], current: int) -> None:
+        """``keys`` maps key ids (0 to 255) to keys of 64 octets."""
+        self._ciphers = {key_id: AESSIV(key) for key_id, key in keys.items()}
+        self._current = current
+
+    def seal_data(self, plain: bytes, associated: bytes) -> bytes:
+        """Key id and ciphertext: the same for the same text."""
+        return bytes((self._current,)) + self._ciphers[self._current].encrypt(plain, [associated])
+
+    def open_data(self, sealed: bytes, associated: bytes) -> bytes:
+        """Raises BadToken."""
+        try:
+            return self._ciphers[sealed[0]].decrypt(sealed[1:], [associated])
+        except (KeyError, IndexError, ValueError, InvalidTag) as error:
+            raise BadToken("not sealed by the fleet for this") from error
+
+    def seal(self, flow: Flow, binding: str, call_id: str, call: CallReference) -> str:
+        plain = flow.pack_remote() + (base64url.decode(binding) if binding else _NO_BINDING) + _pack(call)
+        sealed = self.seal_data(plain, _associated(call_id, flow.address, flow.port))
+        return base64url.encode(sealed)
+
+    def open(self, token: str, call_id: str, address: str, port: int) -> Destination:
+        """The destination of a token found in a URI with ``address`` and ``port``; BadToken if it isn't valid there."""
+        try:
+            if len(token) > MAX_TOKEN:
+                raise BadToken("longer than any token of ours")
+            plain = self.open_data(base64url.decode(token), _associated(call_id, address, port))
+            flow, rest = Flow.unpack_remote(plain, address, port)
+        except (ValueError, IndexError) as error:
+            raise BadToken("not a flow token for this call and address") from error
+        held = rest[:_BINDING]
+        binding = "" if held == _NO_BINDING else base64url.encode(held)
+        return Destination(flow, binding, _unpack(rest[_BINDING:]))
+
+
+def _pack(call: CallReference) -> bytes:
+    """A tenant's id is "t" and 12 hexadecimal digits; of another kind no calls are recorded."""
+    try:
+        tenant = bytes.fromhex(call.tenant[1:])
+    except ValueError:
+        tenant = b""
+    return _CALL.pack(tenant, call.started, call.to_caller)
+
+
+def _unpack(data: bytes) -> CallReference:
+    """Tokens of before calls were recorded end earlier."""
+    if len(data) != _CALL.size:
+        return CallReference()
+    tenant, started, to_caller = _CALL.unpack(data)
+    return CallReference(f"t{tenant.hex()}" if any(tenant) else "", started, bool(to_caller))
+
+
+def _associated(call_id: str, address: str, port: int) -> bytes:
+    return f"{address}:{port} {call_id}".encode("utf-8", "surrogateescape")

@@ -1,0 +1,111 @@
+"""What is asked of others, and who waits for the answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from edge.providers.host import OnResolved
+from edge.proxy.stack.events import Action, Ask, Find, Resolve, WriteReport
+from edge.sip.flow import ServerAddress
+from edge.sip.ids import Ids
+from lambdas.contract import Decision, LocateQuestion, Question, Report, Server, Target
+
+MAX_QUESTIONS = 2000
+"""Questions under way at once; past that requests are answered 503 at once instead of all being answered late."""
+
+OnDecision = Callable[[Decision | None, float], None]
+OnFound = Callable[[list[Target], float], None]
+OnWritten = Callable[[float], None]
+Then = TypeVar("Then")
+
+
+class Pending(Generic[Then]):
+    """Who waits for what, by unguessable names."""
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+        self._waiting: dict[str, Then] = {}
+
+    def put(self, then: Then) -> str:
+        """The name under which ``then`` waits."""
+        name = self._ids.token()
+        self._waiting[name] = then
+        return name
+
+    def take(self, name: str) -> Then | None:
+        """Who waited; None if nobody does any more."""
+        return self._waiting.pop(name, None)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+
+class Questions:
+    """To the control plane, to peers and to the resolver; and reports, which are answered once they are safe."""
+
+    def __init__(self, ids: Ids, counters: Counter[str], actions: list[Action]) -> None:
+        self._counters = counters
+        self._actions = actions
+        self._asking: Pending[OnDecision] = Pending(ids)
+        self._finding: Pending[OnFound] = Pending(ids)
+        self._writing: Pending[OnWritten] = Pending(ids)
+        self._resolving: Pending[OnResolved] = Pending(ids)
+
+    def __len__(self) -> int:
+        """How many the control plane has still to answer."""
+        return len(self._asking)
+
+    # To the control plane
+
+    def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
+        """Put the question that ``make(its name)`` gives. ``then`` gets the decision; None if it can't be had."""
+        if len(self._asking) >= MAX_QUESTIONS:
+            self._counters["overload"] += 1
+            then(None, now)
+            return
+        ask = self._asking.put(then)
+        self._actions.append(Ask(ask, make(ask)))
+
+    def locate(self, binding: str, address: str, epoch: int, then: OnDecision, now: float) -> None:
+        """Where is ``binding`` now? ``address`` and its ``epoch`` say who asks."""
+        self.ask(
+            lambda ask: LocateQuestion(request=ask, address=address, epoch=epoch, binding=binding),
+            then,
+            now,
+        )
+
+    def decided(self, ask: str, decision: Decision | None, now: float) -> None:
+        then = self._asking.take(ask)
+        if then is not None:
+            then(decision, now)
+
+    def journal(self, report: Report, then: OnWritten | None = None) -> None:
+        """Report to the control plane some time; ``then`` is called once the report can't be lost."""
+        self._actions.append(WriteReport(report, self._writing.put(then) if then is not None else ""))
+
+    def written(self, ref: str, now: float) -> None:
+        then = self._writing.take(ref)
+        if then is not None:
+            then(now)
+
+    # To others
+
+    def find(self, aor: str, tenant: str, then: OnFound) -> None:
+        """Ask the other edges where ``aor`` is."""
+        self._actions.append(Find(self._finding.put(then), aor, tenant))
+
+    def found(self, ask: str, targets: list[Target], now: float) -> None:
+        then = self._finding.take(ask)
+        if then is not None:
+            then(targets, now)
+
+    def resolve(self, server: Server, then: OnResolved) -> None:
+        """Find a provider's server (RFC 3263 §4)."""
+        self._actions.append(Resolve(self._resolving.put(then), server))
+
+    def resolved(self, ref: str, addresses: list[ServerAddress], fault: str, now: float) -> None:
+        then = self._resolving.take(ref)
+        if then is not None:
+            then(addresses, fault, now)

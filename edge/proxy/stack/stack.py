@@ -1,0 +1,106 @@
+"""The ground of the proxy: what every part of it stands on. It knows none of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from edge.proxy.location.bindings import HeldBindings
+from edge.proxy.location.keepalive import Keepalive
+from edge.proxy.location.pinger import Pinger
+from edge.proxy.stack.authentication import Authenticator
+from edge.proxy.stack.events import Action, Send
+from edge.proxy.stack.fleet import NOTHING_KNOWN, Fleet
+from edge.proxy.stack.handover import Handover
+from edge.proxy.stack.questions import Questions
+from edge.sip.flow import Flow
+from edge.sip.ids import Ids
+from edge.sip.incoming import Incoming
+from edge.sip.message import Request
+from edge.sip.timers import TimerHeap
+from edge.sip.transaction import ClientTransaction, ServerTransaction
+from edge.sip.transaction.layer import TransactionKey, TransactionLayer
+
+STATIC = 24 * 3600.0
+"""Seconds for which grants are good without a word from the control plane."""
+
+
+class Stack:
+    """``fleet`` is the newest snapshot; ``recording`` is False while calls can't be recorded: no new ones are made
+    then. ``actions`` are what has to be done so far, in order."""
+
+    def __init__(
+        self,
+        edge: str,
+        boot: str,
+        ids: Ids,
+        keepalive_interval: float = 15.0,
+        digest_algorithms: Sequence[str] = ("MD5",),
+        static_seconds: float = STATIC,
+    ) -> None:
+        """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner."""
+        self.ids = ids
+        self.timers = TimerHeap()
+        self.counters: Counter[str] = Counter()
+        self.actions: list[Action] = []
+        self.transactions = TransactionLayer(edge, boot, ids)
+        self.questions = Questions(ids, self.counters, self.actions)
+        self.authenticator = Authenticator(ids, digest_algorithms)
+        self.handover = Handover()
+        self.keepalive = Keepalive(keepalive_interval)
+        self.pinger = Pinger(self.transactions.owner, ids)
+        self.bindings = HeldBindings(self.keepalive)
+        self.fleet = NOTHING_KNOWN
+        self.static_seconds = static_seconds
+        self.recording = True
+        self._informed_at = float("-inf")
+
+    # What is known
+
+    def inform(self, fleet: Fleet) -> float:
+        """Take a new snapshot; seconds since the control plane spoke last, before this."""
+        silence = fleet.informed_at - self._informed_at
+        self.fleet = fleet
+        self._informed_at = fleet.informed_at
+        return silence
+
+    def note_journal(self, possible: bool) -> None:
+        """Whether calls can be recorded."""
+        self.recording = possible
+
+    def informed_lately(self, now: float) -> bool:
+        """Whether what the control plane said last is still good without it."""
+        return now - self._informed_at < self.static_seconds
+
+    def wall(self, now: float) -> float:
+        """Unix time."""
+        return now + self.fleet.clock
+
+    # For transactions
+
+    def transmit(self, flow: Flow, data: bytes, ref: str, until: float = 0.0) -> None:
+        self.actions.append(Send(flow, data, ref, until))
+
+    def terminated(self, transaction: ClientTransaction | ServerTransaction) -> None:
+        if isinstance(transaction, ServerTransaction):
+            self.transactions.close(transaction)
+        else:
+            self.transactions.forget(transaction)
+
+    def serve(self, incoming: Incoming, now: float) -> ServerTransaction:
+        """The server transaction of a request, made if there is none yet."""
+        server = self.transactions.servers.get(incoming.key)
+        return server if server is not None else self.open(incoming.request, incoming.key, incoming.flow, now)
+
+    def open(self, request: Request, key: TransactionKey, flow: Flow, now: float) -> ServerTransaction:
+        """A server transaction for a request that matches none. Whoever takes the address over learns of it."""
+        server = self.transactions.open(self, request.method, key, flow, now)
+        if self.handover.leaving:
+            self.actions += self.handover.opened(flow.address, key)
+        return server
+
+    def take_actions(self) -> list[Action]:
+        """The actions so far."""
+        actions = self.actions[:]
+        self.actions.clear()
+        return actions

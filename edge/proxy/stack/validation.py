@@ -1,0 +1,148 @@
+"""RFC 3261 §16.3: what a request must have before anything is done for it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection
+
+from edge.sip.errors import ParseError
+from edge.sip.flow import Flow
+from edge.sip.headers import NameAddr, Via, parse_cseq, split_list, value_of
+from edge.sip.incoming import Fault, Incoming
+from edge.sip.message import Request
+from edge.sip.transaction import BRANCH_COOKIE
+from edge.sip.uri import Uri
+
+MAX_FORWARDS = 70
+MAX_USER = 256  # characters
+MAX_LINE = 4096
+EXTENSIONS = frozenset(("path", "outbound"))  # option tags that a Require to us may name
+
+
+def top_via(request: Request) -> tuple[Via, str, str]:
+    """The top Via parsed, its text, and the rest of its header field if it is a list. Raises ParseError."""
+    value = request.get("via")
+    if value is None:
+        raise ParseError("no Via")
+    if "," in value:
+        first, _, rest = value.partition(",")
+        if '"' in first:  # a comma in a quoted parameter
+            parts = split_list(value)
+            first, rest = parts[0], ", ".join(parts[1:])
+        first, rest = first.rstrip(), rest.strip()
+    else:
+        first, rest = value, ""
+    return Via.parse(first), first, rest
+
+
+def note_source(request: Request, via: Via, text: str, rest: str, flow: Flow) -> None:
+    """Write into the top Via where the request came from: ``received`` (§18.2.1) and ``rport`` (RFC 3581 §4)."""
+    asked = via.params.get("rport") == ""
+    if not asked and via.host == flow.host and "received" not in via.params:
+        return
+    if "received" in via.params:
+        text = ";".join(part for part in text.split(";") if not part.strip().lower().startswith("received="))
+    if asked:
+        text = ";".join(
+            f"rport={flow.remote_port}" if part.strip().lower() in ("rport", "rport=") else part
+            for part in text.split(";")
+        )
+    line = f"Via: {text};received={flow.host}"
+    for index, (key, _) in enumerate(request.headers):
+        if key == "via":
+            request.headers[index : index + 1] = [("via", line), ("via", f"Via: {rest}")] if rest else [("via", line)]
+            return
+
+
+def examine(flow: Flow, request: Request, key: tuple[str, ...]) -> Incoming:
+    """Check ``request``; raises Fault with the response that §16.3 or §8.2 asks for. ``key`` is that of its server
+    transaction."""
+    first: dict[str, str] = {}
+    forwarded = False
+    for name, line in request.headers:
+        if name not in first:
+            first[name] = line
+        elif name == "via":
+            forwarded = True
+        elif name in _SINGLE:
+            raise Fault(400, f"Bad Request: more than one {name}")
+    try:
+        call_id = value_of(first["call-id"])
+        cseq, method = parse_cseq(value_of(first["cseq"]))
+        to = NameAddr.parse(value_of(first["to"]))
+        to_tag = to.tag
+        uri = Uri.parse(request.uri)
+        first["from"]
+    except KeyError as error:
+        raise Fault(400, f"Bad Request: no {error.args[0]}") from error
+    except ParseError as error:
+        raise Fault(400, f"Bad Request: {error}") from error
+    if method != request.method:
+        raise Fault(400, "Bad Request: CSeq names another method")
+    if not call_id:
+        raise Fault(400, "Bad Request: empty call-id")
+    if uri.scheme not in ("sip", "sips"):
+        raise Fault(416)
+    max_forwards = _max_forwards(first.get("max-forwards"))
+    if not max_forwards and request.method != "REGISTER":
+        raise Fault(483)
+    if "require" in first or "proxy-require" in first:
+        _check_extensions(request)
+    mark = _mark(request, "route" in first)
+    return Incoming(flow, request, key, uri, call_id, cseq, to, to_tag, max_forwards, mark, first, forwarded)
+
+
+_SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards"))
+
+
+def check_text(request: Request, *uris: Uri) -> None:
+    """What goes into a question must be text, and no longer than any name of ours. Raises Fault."""
+    if not request.utf8:
+        raise Fault(400, "Bad Request: the headers are not UTF-8")
+    if any(len(uri.user) > MAX_USER for uri in uris) or any(len(line) > MAX_LINE for _, line in request.headers):
+        raise Fault(400, "Bad Request: a name or a header field is too long")
+
+
+def _check_extensions(request: Request) -> None:
+    """§16.3 step 5, and §8.2.2.3 for the requests that end here."""
+    ends_here = request.method == "REGISTER"
+    for key, line in request.headers:
+        if key == "proxy-require" or (ends_here and key == "require"):
+            tags = {tag.strip().lower() for tag in value_of(line).split(",")}
+            unknown = sorted(tags - EXTENSIONS if ends_here else tags)
+            if unknown:
+                raise Fault(420, "", (("unsupported", f"Unsupported: {', '.join(unknown)}"),))
+
+
+def _max_forwards(line: str | None) -> int:
+    if line is None:
+        return MAX_FORWARDS
+    text = value_of(line)
+    if not (text.isascii() and text.isdecimal()) or len(text) > 3 or int(text) > 255:
+        raise Fault(400, "Bad Request: bad Max-Forwards")
+    return int(text)
+
+
+def _mark(request: Request, routed: bool) -> str:
+    """What of a request decides where it goes, short enough for a branch: RFC 5393 §4.2 demands a loop check of
+    everybody who forks."""
+    deciding = request.uri
+    if routed:
+        deciding += "".join(line for key, line in request.headers if key == "route")
+    return f"{zlib.crc32(deciding.encode('utf-8', 'surrogateescape')):08x}"
+
+
+def check_loop(incoming: Incoming, addresses: Collection[str]) -> None:
+    """§16.3 step 4: a Via of ours with the same mark means that the request came back unchanged."""
+    mark = incoming.mark
+    if not incoming.forwarded:
+        return
+    for value in incoming.request.values("via"):
+        for text in value.split(","):
+            if BRANCH_COOKIE in text and text.find(f"-{mark}") > 0:
+                try:
+                    via = Via.parse(text)
+                except ParseError:
+                    continue  # somebody else's, and theirs to mind
+                if via.host in addresses and via.branch.endswith(f"-{mark}"):
+                    raise Fault(482)

@@ -1,0 +1,147 @@
+"""The edge addresses of this machine: moved here, listened on, handed on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from edge.config import Config
+from edge.control import drivers
+from edge.control.holdings import AddressStep, Gained, Holdings, Lost, Place
+from edge.transport.sockets import Listener, ListenError, Sockets
+
+log = logging.getLogger(__name__)
+
+
+_NEVER = float("inf")
+_LAST_WORDS = 0.5  # seconds in which what had arrived before an address moved is still read
+
+
+class EdgeAddresses:
+    """Carries out what Holdings says. ``gained`` is called with an address that has come and its epoch, ``changed``
+    whenever the addresses served are others."""
+
+    def __init__(
+        self,
+        config: Config,
+        holdings: Holdings,
+        sockets: Sockets,
+        gained: Callable[[str, int], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._holdings = holdings
+        self._sockets = sockets
+        self._moving: dict[str, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._until = _NEVER
+        self._gained = gained
+        self._changed = changed
+
+    async def open_home(self) -> None:
+        """Without a driver the own address is here, lease or not. Raises ListenError."""
+        if self._config.takeover == "none":
+            await self._sockets.open(self._sockets_for(self._config.address, ""))
+
+    def follow(self, steps: Iterable[AddressStep]) -> None:
+        """Start what the steps say, in order for each address."""
+        for step in steps:
+            before = self._moving.get(step.address)
+            if isinstance(step, Place) and before is not None and not before.done():
+                continue
+            task = asyncio.get_running_loop().create_task(self._follow(step, before))
+            self._moving[step.address] = task
+        self._watch()
+
+    def _watch(self) -> None:
+        until = self._holdings.until()
+        if until == self._until:
+            return
+        self._until = until
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if until < _NEVER:
+            wait = max(0.0, until - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(wait, self._expire)
+
+    def _expire(self) -> None:
+        """A lease may be over. The heartbeat doesn't see to it in time: it may wait for its answer just then."""
+        self._until = _NEVER
+        self.follow(self._holdings.due(time.monotonic()))
+        self._changed()
+
+    def over(self, address: str) -> bool:
+        """To be asked right before each send, since the process may have been stopped for a while: whether the lease on
+        ``address`` has just run out, and nothing else fences it."""
+        if self._until == _NEVER or time.monotonic() < self._until or address not in self._holdings.held():
+            return False
+        self._expire()
+        return address not in self._holdings.held()
+
+    async def _follow(self, step: AddressStep, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        match step:
+            case Place():
+                if await self._move(step):
+                    # Not through follow(), which would wait for this very task.
+                    for gained in self._holdings.moved(step.address, step.epoch):
+                        await self._follow(gained, None)
+            case Gained(address, epoch, host):
+                try:
+                    await self._sockets.open(self._sockets_for(address, host))
+                except ListenError as error:
+                    log.error("%s; giving %s up", error, address)
+                    self._holdings.release(address)
+                    return
+                log.info("serving %s in epoch %d", address, epoch)
+                self._gained(address, epoch)
+                self._changed()
+            case Lost(address, why):
+                log.warning("%s is not ours any more: %s", address, why)
+                self._changed()
+                if self._config.takeover == "l2":
+                    await drivers.remove_from_interface(address, self._config.takeover_interface)
+                if self._config.takeover != "none":
+                    self._sockets.stop_accepting(address)
+                    await asyncio.sleep(_LAST_WORDS)
+                    self._sockets.leave(address)
+
+    async def _move(self, step: Place) -> bool:
+        config = self._config
+        if step.host:
+            # It arrives at a host of its own: be there first.
+            with contextlib.suppress(ListenError):
+                await self._sockets.open(self._sockets_for(step.address, step.host))
+        if config.takeover == "l2":
+            return await drivers.add_to_interface(step.address, config.takeover_interface)
+        return await drivers.run_hook(config.takeover_hook, config.id, step.address, step.epoch, step.host)
+
+    def reopen(self, address: str) -> None:
+        """It stays after all: take new streams again."""
+        self.follow(self._holdings.again(address))
+
+    def _sockets_for(self, address: str, host: str) -> list[Listener]:
+        config = self._config
+        if address == config.address:
+            return [Listener(at.transport, at.host, at.port, address) for at in config.listens]
+        if host:
+            return [Listener(at.transport, at.host, at.port, address) for at in config.spare_listens if at.host == host]
+        return [Listener(at.transport, address, at.port, address) for at in config.listens]
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = list(self._moving.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def served_here(holdings: Holdings, sockets: Sockets, now: float) -> dict[str, int]:
+    """The addresses whose packets arrive here, with their epochs."""
+    return {address: epoch for address, epoch in holdings.served(now).items() if sockets.listens(address)}

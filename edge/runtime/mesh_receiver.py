@@ -1,0 +1,91 @@
+"""What the mesh brings: packets to send for peers, messages for us as their owner, and news of addresses."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from edge.control.holdings import Holdings
+from edge.proxy.core import Core
+from edge.proxy.stack.events import Entrusted, Event, SendFailed
+from edge.runtime.addresses import EdgeAddresses
+from edge.runtime.inbound import Inbound
+from edge.runtime.peer_search import PeerSearch, write
+from edge.runtime.trace import Trace
+from edge.sip.flow import Flow
+from edge.transport.sockets import Sockets
+
+log = logging.getLogger(__name__)
+
+
+class MeshReceiver:
+    """The mesh's MeshUser. ``nudge`` has the next heartbeat leave at once; ``declined`` hears of handovers that a peer
+    won't take."""
+
+    def __init__(
+        self,
+        core: Core,
+        post: Callable[[Event], None],
+        inbound: Inbound,
+        sockets: Sockets,
+        holdings: Holdings,
+        addresses: EdgeAddresses,
+        peers: PeerSearch,
+        trace: Trace,
+        nudge: Callable[[], None],
+        declined: Callable[[str, str], None],
+    ) -> None:
+        self._core = core
+        self._post = post
+        self._inbound = inbound
+        self._sockets = sockets
+        self._holdings = holdings
+        self._addresses = addresses
+        self._peers = peers
+        self._trace = trace
+        self._nudge = nudge
+        self._declined = declined
+
+    def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
+        stack = self._core.stack
+        held = stack.fleet.epochs.get(flow.address)
+        # A higher epoch than ours means that the address was taken over, and we haven't heard.
+        if held is None or epoch > held or self._addresses.over(flow.address) or stack.bindings.retired(flow):
+            return False
+        stack.counters["sent_for_peers"] += 1
+        if self._trace.wanted:
+            self._trace.message("out", flow, data)
+        return self._sockets.send(flow, data)
+
+    def message_from_peer(self, flow: Flow, data: bytes) -> None:
+        self._core.stack.counters["received_by_peers"] += 1
+        self._inbound.deliver(flow, data)
+
+    def not_sent(self, ref: str) -> None:
+        self._post(SendFailed(ref))
+
+    def find_for_peer(self, aor: str, tenant: str) -> bytes:
+        return write(self._core.phones_here(aor, tenant))
+
+    def found_by_peer(self, ref: str, data: bytes) -> None:
+        self._peers.answered(ref, data)
+
+    def announced(self, edge: str, address: str, epoch: int) -> None:
+        self._addresses.follow(self._holdings.announced(edge, address, epoch))
+
+    def offered(self, edge: str, address: str, epoch: int, consent: str) -> str:
+        why = self._holdings.offered(address, epoch, consent, time.monotonic())
+        if not why:
+            log.info("edge %s hands %s over", edge, address)
+            self._nudge()
+        return why
+
+    def declined(self, address: str, why: str) -> None:
+        self._declined(address, why)
+
+    def keys_of_peer(self, edge: str, keys: list[tuple[str, ...]]) -> None:
+        self._post(Entrusted(edge, keys))
+
+    def links_changed(self) -> None:
+        self._nudge()

@@ -1,0 +1,83 @@
+"""Metrics in Prometheus's format, health, and the trace; on an address of the operator's choice, loopback by habit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+from aiohttp import web
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from edge.control.journal import Journal
+from edge.mesh.peers import Mesh
+from edge.proxy.core import Core
+from edge.runtime.follower import Follower
+from edge.runtime.trace import Trace
+
+
+class _Numbers(Collector):
+    def __init__(self, core: Core, mesh: Mesh, journal: Journal) -> None:
+        self._journal = journal
+        self._core = core
+        self._mesh = mesh
+
+    def collect(self) -> Iterator[Metric]:
+        events = CounterMetricFamily("sipwizard_events", "What happened, by kind.", labels=["kind"])
+        for kind, count in sorted(self._core.stack.counters.items()):
+            events.add_metric([kind], count)
+        for kind, count in sorted(self._journal.counters.items()):
+            events.add_metric([f"journal_{kind}"], count)
+        yield events
+        sizes = GaugeMetricFamily("sipwizard_size", "How many there are now, by kind.", labels=["kind"])
+        for kind, size in self._core.gauges().items():
+            sizes.add_metric([kind], size)
+        sizes.add_metric(["journal"], len(self._journal))
+        sizes.add_metric(["mesh_links"], len(self._mesh.connected()))
+        yield sizes
+
+
+async def serve(
+    host: str, port: int, core: Core, mesh: Mesh, follower: Follower, journal: Journal, trace: Trace
+) -> web.AppRunner:
+    """Start serving /metrics, /health and /trace. Raises OSError."""
+    registry = CollectorRegistry()
+    registry.register(_Numbers(core, mesh, journal))
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def health(_: web.Request) -> web.Response:
+        """200 once the edge holds an address and has read its bindings."""
+        epochs = core.stack.fleet.epochs
+        state = {
+            "ready": follower.ready.is_set(),
+            "addresses": epochs,
+            "mesh": mesh.connected(),
+            "journal": len(journal),
+            **core.gauges(),
+        }
+        return web.json_response(state, status=200 if follower.ready.is_set() else 503)
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        """JSON lines of SIP messages, while the connection lasts. No bodies, no credentials."""
+        response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
+        await response.prepare(request)
+        queue = trace.watch()
+        try:
+            while True:
+                line = await queue.get()
+                await response.write(json.dumps(line).encode() + b"\n")
+        except (ConnectionError, asyncio.CancelledError):
+            return response
+        finally:
+            trace.unwatch(queue)
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics), web.get("/health", health), web.get("/trace", watch)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    await web.TCPSite(runner, host, port).start()
+    return runner

@@ -1,0 +1,140 @@
+"""The core's actions: to the sockets, the mesh, the journal, the resolver and the control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+
+from edge.control.client import ControlClient
+from edge.control.journal import Journal
+from edge.mesh.frames import Keys
+from edge.mesh.peers import Mesh
+from edge.proxy.core import Core
+from edge.proxy.stack.events import (
+    Action,
+    Ask,
+    Decided,
+    Entrust,
+    Event,
+    Find,
+    Relay,
+    Resolve,
+    Resolved,
+    Send,
+    SendFailed,
+    WriteReport,
+    Written,
+)
+from edge.runtime.addresses import EdgeAddresses
+from edge.runtime.peer_search import PeerSearch
+from edge.runtime.trace import Trace
+from edge.sip.flow import Flow
+from edge.transport.resolver import Resolver
+from edge.transport.sockets import Sockets
+from lambdas.contract import Question, Server
+
+log = logging.getLogger(__name__)
+
+
+class Outbound:
+    """Carries actions out; what comes of them is posted."""
+
+    def __init__(
+        self,
+        core: Core,
+        post: Callable[[Event], None],
+        addresses: EdgeAddresses,
+        sockets: Sockets,
+        mesh: Mesh,
+        control: ControlClient,
+        resolver: Resolver,
+        journal: Journal,
+        peers: PeerSearch,
+        trace: Trace,
+    ) -> None:
+        self._core = core
+        self._post = post
+        self._addresses = addresses
+        self._sockets = sockets
+        self._mesh = mesh
+        self._control = control
+        self._resolver = resolver
+        self._journal = journal
+        self._peers = peers
+        self._trace = trace
+        self._asking: set[asyncio.Task[None]] = set()
+
+    def carry_out(self, action: Action) -> None:
+        match action:
+            case Send(flow, data, ref, until):
+                if until and time.monotonic() >= until:
+                    self._core.stack.counters["too_late"] += 1
+                else:
+                    self._send(flow, data, ref, until)
+            case Ask(ask, question):
+                self._later(self._ask(ask, question))
+            case Resolve(ref, server):
+                self._later(self._resolve(ref, server))
+            case Relay(owner, flow, data):
+                if self._trace.wanted:
+                    self._trace.crossing(owner, flow, data)
+                if not self._mesh.pass_on(owner, flow, data):
+                    self._core.stack.counters["ownerless_responses"] += 1
+            case WriteReport(report, ref):
+                data = report.model_dump_json().encode()
+                self._journal.add(data, partial(self._post, Written(ref)) if ref else None)
+            case Find(ask, aor, tenant):
+                self._peers.ask(self._mesh, ask, aor, tenant)
+            case Entrust(to, address, keys):
+                self._mesh.tell(to, Keys(address, keys))
+
+    def _send(self, flow: Flow, data: bytes, ref: str, until: float) -> None:
+        fleet = self._core.stack.fleet
+        if self._addresses.over(flow.address):
+            sent = False
+        elif flow.address not in fleet.epochs and flow.address in fleet.addresses:
+            if self._trace.wanted:
+                self._trace.crossing("", flow, data)
+            sent = self._mesh.send(flow, data, ref)
+        else:
+            if self._trace.wanted:
+                self._trace.message("out", flow, data)
+            sent = not self._core.stack.bindings.retired(flow) and self._sockets.send(flow, data, until)
+        if not sent and ref:
+            self._post(SendFailed(ref))
+
+    # What takes its time
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _resolve(self, ref: str, server: Server) -> None:
+        try:
+            addresses, fault = await self._resolver.resolve(server.host, server.port, server.transport)
+        except Exception as error:
+            log.exception("resolving %s failed", server.host)
+            addresses, fault = [], type(error).__name__
+        self._post(Resolved(ref, addresses, fault))
+
+    async def _ask(self, ask: str, question: Question) -> None:
+        decision = None
+        try:
+            decision = await self._control.ask(question)
+        except Exception:
+            log.exception("asking failed")  # the phone is answered all the same
+        self._post(Decided(ask, decision))
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until what has been asked is answered, ``seconds`` at most."""
+        if self._asking:
+            await asyncio.wait(set(self._asking), timeout=seconds)
+
+    async def close(self) -> None:
+        for task in list(self._asking):
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)

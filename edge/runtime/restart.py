@@ -1,0 +1,159 @@
+"""Starting again in the dark: what an edge needs for that is kept on its disk, and brought back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+from edge.control.heartbeat import HeartbeatLoop, News
+from edge.control.holdings import Holdings
+from edge.control.store import StateStore
+from edge.proxy.core import Core
+from edge.proxy.stack.events import Event, Remembered
+from edge.proxy.stack.records import AccountRecord, KeptRoute, RouteKey
+from edge.runtime.addresses import EdgeAddresses
+from edge.runtime.disk_format import read_account, read_route, route_key, route_name, write_account, write_route
+from edge.runtime.follower import Follower
+from lambdas.contract import HeartbeatReply
+
+log = logging.getLogger(__name__)
+
+_EVERY = 1.0  # seconds between writes of what has changed
+_NEWS_EVERY = 30.0  # seconds between writes of a heartbeat that says nothing new
+_BATCH = 500
+_PATIENCE = 2.5  # seconds for the control plane to answer, before the disk is used
+
+
+class Kept(NamedTuple):
+    """What an edge finds on its disk: the last heartbeat, and the accounts and decisions that go with it."""
+
+    news: News | None
+    records: list[tuple[str, AccountRecord]]
+    routes: list[tuple[RouteKey, KeptRoute]]
+
+
+def load(store: StateStore, static_seconds: float, counters: Counter[str]) -> Kept:
+    """What is in ``store``; nothing, and all of it is deleted, if its heartbeat is older than ``static_seconds``."""
+    news = _load_news(store)
+    records, routes = store.load("record"), store.load("route")
+    if news is None or time.monotonic() - news.at > static_seconds:
+        # Without the cursor that goes with them, nobody could tell which grants have been revoked.
+        store.keep("record", [(name, b"") for name, _ in records])
+        store.keep("route", [(name, b"") for name, _ in routes])
+        return Kept(None, [], [])
+    kept = Kept(news, [], [])
+    for aor, data in records:
+        try:
+            kept.records.append((aor, read_account(data)))
+        except ValueError:
+            counters["unreadable_records"] += 1  # of another version: the account is asked for again
+    for name, data in routes:
+        try:
+            kept.routes.append((route_key(name), read_route(data)))
+        except ValueError:
+            store.keep("route", [(name, b"")])
+    return kept
+
+
+def _load_news(store: StateStore) -> News | None:
+    for _, data in store.load("news"):
+        try:
+            kept = json.loads(data)
+            reply = HeartbeatReply.model_validate(kept["reply"])
+            age = max(0.0, time.time() - kept["at"])
+            return News(reply, kept["domains"], time.monotonic() - age)
+        except (ValueError, KeyError, TypeError) as error:
+            log.error("the heartbeat that was kept can't be used: %s", error)
+    return None
+
+
+class Restart:
+    """One task: first what was kept, if the control plane doesn't answer; then keeping up with changes."""
+
+    def __init__(
+        self,
+        store: StateStore,
+        core: Core,
+        post: Callable[[Event], None],
+        follower: Follower,
+        holdings: Holdings,
+        addresses: EdgeAddresses,
+        beats: HeartbeatLoop,
+        kept: Kept,
+    ) -> None:
+        self._store = store
+        self._core = core
+        self._post = post
+        self._follower = follower
+        self._holdings = holdings
+        self._addresses = addresses
+        self._beats = beats
+        self._kept = kept
+        self._written_at = float("-inf")
+        self._written = ""
+
+    async def run(self) -> None:
+        await self._begin()
+        while True:
+            await asyncio.sleep(_EVERY)
+            await self._keep()
+
+    async def _begin(self) -> None:
+        """Grants are of use in any case; the rest only if nobody answers."""
+        tried = asyncio.create_task(self._beats.tried.wait())
+        await asyncio.wait([tried], timeout=_PATIENCE)
+        tried.cancel()
+        news, records, routes = self._kept
+        self._kept = Kept(None, [], [])
+        if news is None:
+            return
+        last = self._follower.last_news
+        if last is None:
+            age = time.monotonic() - news.at
+            log.warning("no control plane answers: going on with what was known %.0f s ago", age)
+            self._follower.news(news)
+            held = {held.address: held.epoch for held in news.reply.held}
+            self._addresses.follow(self._holdings.resume(held, time.monotonic()))
+            # The core keeps bindings only of addresses that are here, or on their way.
+            self._follower.addresses_changed()
+            self._post(Remembered(records, routes, bindings=True))
+        elif not last.reply.revalidate:
+            self._post(Remembered(records, routes, bindings=False))  # the control plane has told where phones are
+        log.info("%d accounts were kept", len(records))
+
+    async def _keep(self) -> None:
+        now = time.monotonic()
+        news = self._follower.last_news
+        accounts, kept_routes = self._core.disk_records, self._core.kept_routes
+        while changed := accounts.take_changed(_BATCH, now):
+            records = [(aor, write_account(record)) for aor, record in changed]
+            if not await asyncio.to_thread(self._store.keep, "record", records):
+                accounts.put_back([aor for aor, _ in changed])
+                return
+        while routes := kept_routes.take_changed(_BATCH):
+            names = [(route_name(key), write_route(route)) for key, route in routes]
+            if not await asyncio.to_thread(self._store.keep, "route", names):
+                kept_routes.put_back([key for key, _ in routes])
+                return
+        # The cursor last: a grant that it has revoked is gone from the disk by then.
+        if news is not None:
+            await self._keep_news(news, now)
+
+    async def _keep_news(self, news: News, now: float) -> None:
+        reply = news.reply.model_copy(update={"changes": [], "feed_changes": [], "more": False})
+        held = sorted((held.address, held.epoch) for held in reply.held)
+        telling = f"{held} {reply.domains_version} {reply.addresses} {reply.feed} {[edge.id for edge in reply.fleet]}"
+        if telling == self._written and now - self._written_at < _NEWS_EVERY:
+            return
+        kept = {
+            "reply": reply.model_dump(mode="json"),
+            "domains": news.domains,
+            "at": time.time() - (now - news.at),
+        }
+        if await asyncio.to_thread(self._store.keep, "news", [("last", json.dumps(kept).encode())]):
+            self._written, self._written_at = telling, now

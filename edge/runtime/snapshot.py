@@ -1,0 +1,33 @@
+"""What the core is told of the fleet: a heartbeat's news, and what this machine holds just now."""
+
+from __future__ import annotations
+
+import base64
+import time
+
+from edge.control.heartbeat import News
+from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.flow_token import TokenKeys
+from lambdas.contract import FleetKey, HeartbeatReply
+
+
+def snapshot(
+    news: News, served: dict[str, int], arriving: frozenset[str], exclusive: dict[str, tuple[float, float]]
+) -> Fleet:
+    """``served`` are the addresses here with their epochs, ``arriving`` those on their way, ``exclusive`` the times in
+    which nobody else registers from them."""
+    reply: HeartbeatReply = news.reply
+    use: FleetKey = next(key for key in reply.keys if key.use)
+    return Fleet(
+        epochs=served,
+        addresses=frozenset(reply.addresses),
+        domains=news.domains,
+        default_domain=reply.default_domain,
+        nonce_keys={key.id: base64.b64decode(key.nonce) for key in reply.keys},
+        nonce_key=use.id,
+        tokens=TokenKeys({key.id: base64.b64decode(key.token) for key in reply.keys}, use.id),
+        clock=time.time() - time.monotonic(),
+        informed_at=news.at,
+        arriving=arriving,
+        exclusive={address: times for address, times in exclusive.items() if address in served},
+    )
