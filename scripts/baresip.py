@@ -13,7 +13,7 @@ import wave
 from pathlib import Path
 from typing import Any
 
-from scripts.fleet_parts import Account, Host
+from scripts.fleet_parts import Host, PhoneAccount
 from scripts.processes import Processes, StartError, in_namespace, wait_for
 
 _MODULES = ("/usr/lib/baresip/modules", "/usr/lib/x86_64-linux-gnu/baresip/modules")
@@ -25,7 +25,7 @@ class Baresip:
     def __init__(
         self,
         directory: Path,
-        account: Account,
+        account: PhoneAccount,
         domain: str,
         proxy: str,
         host: Host,
@@ -46,7 +46,7 @@ class Baresip:
         self._configure(account, domain, proxy, interface, sip_port, transport)
 
     def _configure(
-        self, account: Account, domain: str, proxy: str, interface: str | None, sip_port: int, transport: str
+        self, account: PhoneAccount, domain: str, proxy: str, interface: str | None, sip_port: int, transport: str
     ) -> None:
         here = self._directory
         modules = next((path for path in _MODULES if Path(path).is_dir()), None)

@@ -12,7 +12,7 @@ from typing import Any
 
 from scripts.bench_fleet import tallied_fleet
 from scripts.fleet import DevelopmentFleet
-from scripts.fleet_parts import DOMAIN, SIP, Account, Host
+from scripts.fleet_parts import DOMAIN, SIP, Host, PhoneAccount
 from scripts.processes import wait_for
 from scripts.tally import Tally
 from tests.support.socket_phone import SocketPhone, call, in_dialog
@@ -97,7 +97,7 @@ def _events(
 
 def _phone(fleet: DevelopmentFleet, user: str) -> SocketPhone:
     edge = fleet.edges[0]
-    account: Account = fleet.accounts[user]
+    account: PhoneAccount = fleet.accounts[user]
     made = SocketPhone(account, DOMAIN, Host(edge.host.address), (edge.address, SIP))
     made.agent.host = "10.0.0.9"  # its Contact: it believes itself behind a NAT
     made.agent.instance = f"urn:uuid:{user}"

@@ -18,7 +18,7 @@ from lambdas.decisions.wizard import Call, evaluate
 from lambdas.sandbox.client import Sandbox
 from scripts.bench_fleet import random_base
 from scripts.fleet import loopback_fleet
-from scripts.fleet_parts import DOMAIN, SIP, Account, Host
+from scripts.fleet_parts import DOMAIN, SIP, Host, PhoneAccount
 from tests.support.socket_phone import SocketPhone
 
 _AT = 1_772_452_800.0
@@ -98,7 +98,7 @@ def _decisions(say: Callable[..., None], rules: int, calls: int) -> None:
                 fleet.client.api("POST", f"/v1/plans/{name}/versions?tenant={owner}", {"plan": plan, "publish": True})
             for user, name in (("bob", ""), ("carol", "rules"), ("dave", "script")):
                 fleet.client.api("PATCH", f"/v1/accounts/{user}@{DOMAIN}", {"plan": name})
-            account: Account = fleet.accounts["alice"]
+            account: PhoneAccount = fleet.accounts["alice"]
             with SocketPhone(account, DOMAIN, Host(base), (fleet.edges[0].address, SIP)) as alice:
                 taken: dict[str, list[float]] = {"bob": [], "carol": [], "dave": []}
                 for _ in range(calls):

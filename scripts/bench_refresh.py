@@ -12,7 +12,7 @@ import typer
 
 from scripts.bench_fleet import tallied_fleet
 from scripts.fleet import DevelopmentFleet
-from scripts.fleet_parts import DOMAIN, SIP, Account, Edge
+from scripts.fleet_parts import DOMAIN, SIP, DevelopmentEdge, PhoneAccount
 from scripts.tally import Tally
 from tests.support.socket_phone import SocketPhone
 
@@ -37,9 +37,9 @@ def refresh(
             phone.socket.close()
 
 
-def _phone(fleet: DevelopmentFleet, edge: Edge, number: int) -> SocketPhone:
+def _phone(fleet: DevelopmentFleet, edge: DevelopmentEdge, number: int) -> SocketPhone:
     made = fleet.client.api("POST", "/v1/accounts", {"username": f"u{number}", "domain": DOMAIN})
-    account = Account(made["aor"], made["username"], made["password"])
+    account = PhoneAccount(made["aor"], made["username"], made["password"])
     phone = SocketPhone(account, DOMAIN, edge.host, (edge.address, SIP))
     phone.agent.host = "10.0.0.9"  # its Contact: it believes itself behind a NAT
     phone.agent.instance = f"urn:uuid:{number}"
@@ -53,7 +53,7 @@ def _move(phone: SocketPhone) -> None:
 def _measure(
     say: Callable[..., None],
     fleet: DevelopmentFleet,
-    edge: Edge,
+    edge: DevelopmentEdge,
     phones: list[SocketPhone],
     refreshes: int,
     tables: Tally,

@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import typer
 
 from scripts.fleet import DevelopmentFleet
-from scripts.fleet_parts import DOMAIN, PREFIX, SIP, Edge, development_client
+from scripts.fleet_parts import DOMAIN, PREFIX, SIP, DevelopmentEdge, development_client
 from scripts.processes import StartError, in_namespace, wait_for
 from tests.support.cloudlab import CloudLab
 from tests.support.socket_phone import SocketPhone, call, in_dialog
@@ -146,7 +146,7 @@ class Chaos:
 
     def once(self) -> None:
         """One thing, broken for a while and mended."""
-        works: list[tuple[Callable[[Edge, float], None], float, float]] = [
+        works: list[tuple[Callable[[DevelopmentEdge, float], None], float, float]] = [
             (self._kill_edge, 1, 8),
             (self._stop_edge, 0.3, 1),
             (self._stop_edge, 2, 16),
@@ -162,12 +162,12 @@ class Chaos:
         self._ledger.faults[work.__name__.strip("_").replace("_", " ")] += 1
         work(edge, self._rng.uniform(least, most))
 
-    def _kill_edge(self, edge: Edge, seconds: float) -> None:
+    def _kill_edge(self, edge: DevelopmentEdge, seconds: float) -> None:
         self._fleet.processes.kill(edge.id)
         time.sleep(seconds)
         self._fleet.start_edge(edge)
 
-    def _stop_edge(self, edge: Edge, seconds: float) -> None:
+    def _stop_edge(self, edge: DevelopmentEdge, seconds: float) -> None:
         self._stopped(edge.id, seconds)
 
     def _stopped(self, name: str, seconds: float) -> None:
@@ -178,21 +178,21 @@ class Chaos:
         finally:
             os.kill(pid, signal.SIGCONT)
 
-    def _kill_control(self, _: Edge, seconds: float) -> None:
+    def _kill_control(self, _: DevelopmentEdge, seconds: float) -> None:
         self._fleet.processes.kill("control")
         time.sleep(seconds)
         self._fleet.start_control()
 
-    def _stop_control(self, _: Edge, seconds: float) -> None:
+    def _stop_control(self, _: DevelopmentEdge, seconds: float) -> None:
         self._stopped("control", seconds)
 
-    def _cut_control(self, edge: Edge, seconds: float) -> None:
+    def _cut_control(self, edge: DevelopmentEdge, seconds: float) -> None:
         self._rule(f"ip saddr {edge.host.address} ip daddr {self._fleet.control.address} drop", seconds)
 
-    def _cut_mesh(self, edge: Edge, seconds: float) -> None:
+    def _cut_mesh(self, edge: DevelopmentEdge, seconds: float) -> None:
         self._rule(f"ip saddr {edge.host.address} udp dport != 5060 ip daddr 10.9.0.0/16 drop", seconds)
 
-    def _drop_packets(self, edge: Edge, seconds: float) -> None:
+    def _drop_packets(self, edge: DevelopmentEdge, seconds: float) -> None:
         self._rule(f"iifname to-{edge.id} numgen random mod 100 < 30 drop", seconds)
 
     def _rule(self, rule: str, seconds: float) -> None:
@@ -203,7 +203,7 @@ class Chaos:
         finally:
             self._lab.run("switch", "nft", "delete", "table", "ip", "chaos")
 
-    def _fill_disk(self, edge: Edge, seconds: float) -> None:
+    def _fill_disk(self, edge: DevelopmentEdge, seconds: float) -> None:
         filler = Path(edge.settings["state_dir"]) / "filler"
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
             while file.write(b"\0" * 65536):
@@ -288,7 +288,7 @@ def _records(endpoint: str) -> Counter[str]:
     return Counter(item["call_id"]["S"] for item in items if item["sk"]["S"].endswith("#answered"))
 
 
-def _delivered(fleet: DevelopmentFleet, edge: Edge) -> bool:
+def _delivered(fleet: DevelopmentFleet, edge: DevelopmentEdge) -> bool:
     """Whether nothing is left in an edge's journal."""
     return (fleet.client.health(edge) or {}).get("journal") == 0
 

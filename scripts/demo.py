@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.baresip import Baresip
-from scripts.fleet_parts import ROOT, Account, Host
+from scripts.fleet_parts import ROOT, Host, PhoneAccount
 from scripts.processes import StartError
 
 
@@ -83,7 +83,7 @@ def main() -> int:
     if len(fleet["edges"]) < 2:
         print("demo: the fleet has one edge; start it with --edges 2", file=sys.stderr)
         return 1
-    accounts = {item["username"]: Account(**item) for item in fleet["accounts"]}
+    accounts = {item["username"]: PhoneAccount(**item) for item in fleet["accounts"]}
     alice, bob = accounts["alice"], accounts["bob"]
     domain = fleet["domain"]
     first, second = fleet["edges"][:2]

@@ -29,9 +29,9 @@ from scripts.fleet_parts import (
     ROOT,
     SIP,
     USERS,
-    Account,
-    Edge,
+    DevelopmentEdge,
     Host,
+    PhoneAccount,
     development_client,
 )
 from scripts.processes import Processes, StartError, in_namespace, wait_for
@@ -53,7 +53,7 @@ class DevelopmentFleet:
         self,
         directory: Path,
         control: Host,
-        edges: Sequence[Edge],
+        edges: Sequence[DevelopmentEdge],
         endpoint: str | None = None,
         say: Callable[[str], None] = lambda text: None,
         control_endpoint: str = "",
@@ -68,7 +68,7 @@ class DevelopmentFleet:
         self.api_url = f"http://{control.address}:{CONTROL}"
         self.client = FleetClient(control, self.api_url, "")  # with a key once there is one
         self.tenant = ""
-        self.accounts: dict[str, Account] = {}
+        self.accounts: dict[str, PhoneAccount] = {}
         self.processes = Processes(directory)
         self._say = say
         credentials = DEVELOPMENT_CREDENTIALS if self._own_dynamodb else {}
@@ -189,7 +189,7 @@ class DevelopmentFleet:
             made = self._once("POST", "/v1/accounts", {"username": user, "domain": DOMAIN})
             if made is None:
                 made = self.client.api("POST", f"/v1/accounts/{user}@{DOMAIN}/password", {})
-            self.accounts[user] = Account(made["aor"], made["username"], made["password"])
+            self.accounts[user] = PhoneAccount(made["aor"], made["username"], made["password"])
         self._say(f"domain {DOMAIN} with accounts {', '.join(USERS)}")
 
     def _once(self, method: str, path: str, body: dict[str, Any]) -> Any:
@@ -201,7 +201,7 @@ class DevelopmentFleet:
             raise StartError(f"{method} {path}: {answer}")
         return answer
 
-    def write_config(self, edge: Edge) -> Path:
+    def write_config(self, edge: DevelopmentEdge) -> Path:
         """``ID.toml`` for ``python -m edge``."""
         path = self.directory / f"{edge.id}.toml"
         settings: dict[str, Any] = {
@@ -218,7 +218,7 @@ class DevelopmentFleet:
         path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
         return path
 
-    def start_edge(self, edge: Edge) -> None:
+    def start_edge(self, edge: DevelopmentEdge) -> None:
         """Start an edge, registering it first if it is new."""
         from edge.control.identity import Identity
 
@@ -231,7 +231,7 @@ class DevelopmentFleet:
             self.client.api("POST", "/v1/edges", body)
         self._run(edge.id, ["-m", "edge", "--config", str(path)], edge.environment, edge.host)
 
-    def wait_ready(self, edge: Edge) -> None:
+    def wait_ready(self, edge: DevelopmentEdge) -> None:
         """Until it holds its address and has a mesh link to every other running edge."""
         others = sum(other is not edge for other in self.edges)
 
@@ -241,7 +241,7 @@ class DevelopmentFleet:
 
         self.processes.wait_until(edge.id, ready, 30)
 
-    def drain(self, edge: Edge) -> None:
+    def drain(self, edge: DevelopmentEdge) -> None:
         """``python -m edge drain``, to its end. Raises StartError if the edge won't."""
         self._run(
             f"drain-{edge.id}",
@@ -288,5 +288,7 @@ def loopback_fleet(
     prefix, _, last = base.rpartition(".")
     places = [Host(f"{prefix}.{int(last) + index}") for index in range(edges)]
     settings = {"provider_networks": ["127.0.0.0/8"]}
-    made = [Edge(f"edge-{chr(ord('a') + index)}", place, dict(settings)) for index, place in enumerate(places)]
+    made = [
+        DevelopmentEdge(f"edge-{chr(ord('a') + index)}", place, dict(settings)) for index, place in enumerate(places)
+    ]
     return DevelopmentFleet(directory, Host(base), made, endpoint, say, control_endpoint, environment)

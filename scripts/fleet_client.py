@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from scripts.fleet_parts import Edge, Host
+from scripts.fleet_parts import DevelopmentEdge, Host
 from scripts.processes import StartError, in_namespace, wait_for
 
 
@@ -61,14 +61,14 @@ class FleetClient:
             raise StartError(f"{method} {path}: status {status}, {answer}")
         return answer
 
-    def health(self, edge: Edge) -> Any:
+    def health(self, edge: DevelopmentEdge) -> Any:
         """The edge's /health, None if it doesn't answer."""
         try:
             return json.loads(http_request(edge.host, "GET", f"http://{edge.metrics}/health")[1])
         except OSError:
             return None
 
-    def events(self, edge: Edge) -> dict[str, float]:
+    def events(self, edge: DevelopmentEdge) -> dict[str, float]:
         """The edge's event counters."""
         text = http_request(edge.host, "GET", f"http://{edge.metrics}/metrics")[1]
         found = {}

@@ -45,7 +45,7 @@ class Host:
 
 
 @dataclass
-class Edge:
+class DevelopmentEdge:
     """``settings`` go into its configuration; ``may_hold`` are the edge addresses it is registered for, its own if
     empty; ``environment`` is for its processes, beside what all have."""
 
@@ -69,7 +69,7 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Account:
+class PhoneAccount:
     aor: str
     username: str
     password: str

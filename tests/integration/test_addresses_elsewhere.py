@@ -11,7 +11,7 @@ import pytest
 
 from edge.sip.transaction.client import make_ack
 from scripts.fleet import loopback_fleet
-from scripts.fleet_parts import DOMAIN, SIP, Account, Host
+from scripts.fleet_parts import DOMAIN, SIP, Host, PhoneAccount
 from scripts.processes import wait_for
 from tests.integration.conftest import fresh_base
 from tests.support.dns_server import DnsServer
@@ -73,7 +73,7 @@ def bobs_plan(fleet, owner):
 def front(fleet, names):
     """A phone of nobody we know, at an address of its own."""
     host = f"{fleet.control.address.rpartition('.')[0]}.77"
-    account = Account(f"front@{ELSEWHERE}", "front", "x")
+    account = PhoneAccount(f"front@{ELSEWHERE}", "front", "x")
     names.records[ELSEWHERE, "A"] = [host]
     names.records[f"_sip._udp.{ELSEWHERE}", "SRV"] = [f"10 10 5099 {ELSEWHERE}."]
     with SocketPhone(account, ELSEWHERE, Host(host), (fleet.edges[0].address, SIP), port=5099) as made:

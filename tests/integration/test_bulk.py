@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS, SIP, Account, Host
+from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS, SIP, Host, PhoneAccount
 from scripts.processes import wait_for
 from tests.integration.test_provisioning import ask, tenant
 from tests.support.socket_phone import SocketPhone
@@ -101,7 +101,7 @@ def test_a_password_is_taken_as_it_is(fleet, tenant):
     _, key, domain = tenant
     text = f"username,domain,password,display_name\na,{domain},'=secret-1,'=name\n"
     assert send(fleet, key, "POST", "/v1/accounts:import", text)[0] == 201
-    account = Account(f"a@{domain}", "a", "'=secret-1")
+    account = PhoneAccount(f"a@{domain}", "a", "'=secret-1")
     edge = fleet.edges[0]
     with SocketPhone(account, domain, Host(edge.host.address), (edge.address, SIP)) as phone:
         wait_for("the domain to be known", lambda: phone.register() == 200, 10)

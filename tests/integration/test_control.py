@@ -176,14 +176,14 @@ def test_an_edge_without_its_lease_says_so(own_fleet):
     first, second = fleet.edges
     body = {"id": "edge-z", "public_key": "", "addresses": [first.host.address]}
     from edge.control.identity import Identity
-    from scripts.fleet_parts import Edge
+    from scripts.fleet_parts import DevelopmentEdge
 
     key = fleet.directory / "edge-z.key"
     body["public_key"] = Identity.load_or_make("edge-z", key).public_key
     fleet.client.api("POST", "/v1/edges", body)
     place = Host(second.host.address.rpartition(".")[0] + ".77")
     listen = [f"udp://{place.address}:{SIP}"]
-    intruder = Edge("edge-z", place, {"address": first.host.address, "listen": listen})
+    intruder = DevelopmentEdge("edge-z", place, {"address": first.host.address, "listen": listen})
     fleet.start_edge(intruder)
     fleet.processes.wait_until(
         "edge-z", lambda: f"{first.host.address} is held by edge edge-a" in fleet.processes.last_words("edge-z")

@@ -15,7 +15,7 @@ import pytest
 from edge.sip.transaction.client import make_cancel
 from lambdas.api.provisioning.bounds import Limits
 from lambdas.decisions.abuse import BAN_AFTER
-from scripts.fleet_parts import SIP, Account, Host
+from scripts.fleet_parts import SIP, Host, PhoneAccount
 from scripts.processes import wait_for
 from tests.integration.test_bulk import in_the_directory
 from tests.integration.test_provisioning import ask, tenant
@@ -59,7 +59,7 @@ class Office:
 
     def phone(self, user, edge, host="", password=PASSWORD, register=True):
         one = self.fleet.edges[edge]
-        account = Account(self.aor(user), user, password)
+        account = PhoneAccount(self.aor(user), user, password)
         made = SocketPhone(account, self.domain, Host(host or one.host.address), (one.address, SIP))
         self._stack.enter_context(made)
         if register:
@@ -246,7 +246,7 @@ class Out:
     def __init__(self, office):
         host = office.fresh_host()
         edge = office.fleet.edges[0]
-        account = Account("provider", "provider", "x")
+        account = PhoneAccount("provider", "provider", "x")
         self.phone = SocketPhone(account, host, Host(host), (edge.address, SIP), port=5062)
         body = {
             "name": "out", "host": host, "port": 5062, "username": "4420",

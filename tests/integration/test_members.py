@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from scripts.fleet import loopback_fleet
-from scripts.fleet_parts import DOMAIN, PREFIX, SIP, Account, Host, development_client
+from scripts.fleet_parts import DOMAIN, PREFIX, SIP, Host, PhoneAccount, development_client
 from scripts.processes import wait_for
 from tests.integration.conftest import fresh_base
 from tests.integration.test_provisioning import ask
@@ -71,7 +71,7 @@ def test_from_an_address_to_a_call_in_under_a_minute(fleet):
     status, made = open_(fleet, "POST", "/v1/signup/confirm", {"token": token, "username": "ann"})
     assert (status, made["account"]["aor"]) == (201, f"ann@{DOMAIN}")
     edges = fleet.edges
-    account = Account(made["account"]["aor"], "ann", made["account"]["password"])
+    account = PhoneAccount(made["account"]["aor"], "ann", made["account"]["password"])
     more = ask(fleet, made["key"], "POST", "/v1/accounts", {"username": "ann-2", "domain": DOMAIN})
     assert more[0] == 404  # the domain is the service's
     phones = [SocketPhone(account, DOMAIN, Host(edge.host.address), (edge.address, SIP)) for edge in edges]

@@ -11,7 +11,7 @@ import pytest
 
 from edge.sip.headers import NameAddr
 from scripts.fleet import loopback_fleet
-from scripts.fleet_parts import DOMAIN, SIP, Account, Host
+from scripts.fleet_parts import DOMAIN, SIP, Host, PhoneAccount
 from scripts.processes import Processes, wait_for
 from tests.integration.conftest import fresh_base
 from tests.support.dns_server import DnsServer
@@ -109,7 +109,7 @@ def test_a_provider_registered_called_in_and_called_out(made, tmp_path, account,
         made.fleet.client.api(
             "PATCH", f"/v1/tenants/{made.tenant}", {"country": "GB", "outbound_routes": [{"providers": ["voip"]}]}
         )
-        subscriber = Account("442079460001@sip.voip.test", "442079460001", "secret")
+        subscriber = PhoneAccount("442079460001@sip.voip.test", "442079460001", "secret")
         far = SocketPhone(subscriber, NAME, made.other, (made.place.address, SIP))
         far.agent.algorithm = kamailio.get("algorithm", "MD5")
         with far, made.phone("alice", 0) as alice, made.phone("bob", 1) as bob:

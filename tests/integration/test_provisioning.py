@@ -381,9 +381,9 @@ def test_edge_routes_want_a_signature(fleet, headers):
 def test_a_new_domain_and_account_work_at_every_edge_within_seconds(fleet, tenant):
     _, key, domain = tenant
     account = ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})[1]
-    from scripts.fleet_parts import Account, Host
+    from scripts.fleet_parts import Host, PhoneAccount
 
-    made = Account(account["aor"], account["username"], account["password"])
+    made = PhoneAccount(account["aor"], account["username"], account["password"])
     begun = time.monotonic()
     for edge in fleet.edges:
         while True:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from scripts.fleet import DevelopmentFleet
-from scripts.fleet_parts import DOMAIN, MESH, METRICS, SIP, Edge
+from scripts.fleet_parts import DOMAIN, MESH, METRICS, SIP, DevelopmentEdge
 from scripts.processes import wait_for
 from tests.natlab.conftest import laboratory
 from tests.support.natlab import NatLab
@@ -30,7 +30,7 @@ def edge(lab, name):
         "takeover": "l2",
         "takeover_interface": "wan",
     }
-    return Edge(name, lab.host(name), settings, list(ADDRESSES.values()))
+    return DevelopmentEdge(name, lab.host(name), settings, list(ADDRESSES.values()))
 
 
 def has(lab, name, address):

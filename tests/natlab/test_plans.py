@@ -8,7 +8,7 @@ import time
 import pytest
 
 from scripts.baresip import Baresip
-from scripts.fleet_parts import DOMAIN, SIP, Account
+from scripts.fleet_parts import DOMAIN, SIP, PhoneAccount
 from scripts.processes import wait_for
 from tests.natlab.test_provider import FAR, NAME, cloud, fleet, provider
 from tests.natlab.test_takeover import home_again
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.natlab
 
 __all__ = ["cloud", "fleet", "provider"]  # fixtures
 
-OUTSIDE = Account(f"442079460002@{NAME}", "442079460002", "secret")
+OUTSIDE = PhoneAccount(f"442079460002@{NAME}", "442079460002", "secret")
 BOB, CAROL = f"bob@{DOMAIN}", f"carol@{DOMAIN}"
 
 

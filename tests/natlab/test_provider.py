@@ -7,7 +7,7 @@ import time
 import pytest
 
 from scripts.baresip import Baresip
-from scripts.fleet_parts import DOMAIN, SIP, Account
+from scripts.fleet_parts import DOMAIN, SIP, PhoneAccount
 from scripts.processes import wait_for
 from tests.natlab.conftest import laboratory
 from tests.natlab.test_takeover import home_again, phone, rings
@@ -18,7 +18,7 @@ from tests.support.socket_phone import SocketPhone, call, in_dialog
 pytestmark = pytest.mark.natlab
 
 NAME = "sip.voip.test"
-FAR = Account(f"442079460001@{NAME}", "442079460001", "secret")
+FAR = PhoneAccount(f"442079460001@{NAME}", "442079460001", "secret")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.fleet import DevelopmentFleet
-from scripts.fleet_parts import MESH, METRICS, SIP, Edge, Host
+from scripts.fleet_parts import MESH, METRICS, SIP, DevelopmentEdge, Host
 from tests.support.natlab import _INSIDE, _OUTSIDE, WAN, NatLab, _run
 
 _CLOUD = """
@@ -137,5 +137,5 @@ class CloudLab(NatLab):
                 "takeover": "hook",
                 "takeover_hook": str(hook),
             }
-            edges.append(Edge(name, self.host(name), settings, everything))
+            edges.append(DevelopmentEdge(name, self.host(name), settings, everything))
         return DevelopmentFleet(directory, self.host("control"), edges, environment=environment)

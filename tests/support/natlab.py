@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from scripts.fleet import DevelopmentFleet
-from scripts.fleet_parts import Edge, Host
+from scripts.fleet_parts import DevelopmentEdge, Host
 
 WAN, LAN = "203.0.113", "10.77.0"
 _OUTSIDE = {"nat": 10, "edge-a": 11, "edge-b": 12, "caller": 20, "control": 30}
@@ -169,5 +169,5 @@ class NatLab:
 
     def fleet(self, directory: Path) -> DevelopmentFleet:
         """A fleet in this laboratory, not yet started."""
-        edges = [Edge(name, self.host(name)) for name in ("edge-a", "edge-b")]
+        edges = [DevelopmentEdge(name, self.host(name)) for name in ("edge-a", "edge-b")]
         return DevelopmentFleet(directory, self.host("control"), edges)

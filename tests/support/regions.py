@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.fleet import DevelopmentFleet
-from scripts.fleet_parts import CONTROL, MINISTACK, PREFIX, Edge, Host, development_client
+from scripts.fleet_parts import CONTROL, MINISTACK, PREFIX, DevelopmentEdge, Host, development_client
 from scripts.tables import create_tables, table_definitions
 
 REGIONS = ("us-east-1", "eu-west-1")
@@ -32,7 +32,7 @@ class TwoRegions:
         self.hosts = [Host(f"{prefix}.101"), Host(f"{prefix}.102")]
         self._shared = Host(f"{prefix}.100")
         made = [
-            Edge(
+            DevelopmentEdge(
                 f"edge-{'ab'[index]}",
                 Host(f"{prefix}.{1 + index}"),
                 {"control": self._urls(index), "provider_networks": ["127.0.0.0/8"]},

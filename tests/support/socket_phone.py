@@ -12,7 +12,7 @@ from typing import Any
 from edge.sip.framing import StreamFramer
 from edge.sip.message import Message, Request, Response
 from edge.sip.transaction.client import make_ack
-from scripts.fleet_parts import Account, Host
+from scripts.fleet_parts import Host, PhoneAccount
 from scripts.processes import in_namespace
 from tests.support.agent import Agent, Dialog
 
@@ -23,7 +23,13 @@ class SocketPhone:
     """A phone at ``host`` that talks to ``proxy`` (host, port). One thread; ``wait`` reads the socket."""
 
     def __init__(
-        self, account: Account, domain: str, host: Host, proxy: tuple[str, int], transport: str = "UDP", port: int = 0
+        self,
+        account: PhoneAccount,
+        domain: str,
+        host: Host,
+        proxy: tuple[str, int],
+        transport: str = "UDP",
+        port: int = 0,
     ) -> None:
         self.proxy = proxy
         self._host = host
