@@ -146,8 +146,9 @@ class DevelopmentFleet:
             raise StartError(f"the tables can't be made at {self.endpoint}: {error}") from error
         self._say(f"tables ready ({len(made)} made, as template.yaml has them)")
 
-    def start_control(self) -> None:
-        self.start_control_at("control", self.control, self._control_endpoint, {})
+    def start_control(self, environment: Mapping[str, str] | None = None) -> None:
+        """With ``environment`` beside what all have."""
+        self.start_control_at("control", self.control, self._control_endpoint, environment or {})
         self._say(f"control plane ready at {self.api_url}")
 
     def _queue(self, host: Host, endpoint: str) -> dict[str, str]:
@@ -159,7 +160,7 @@ class DevelopmentFleet:
         )
         return {"HOOKS_QUEUE": made["QueueUrl"]}
 
-    def start_control_at(self, name: str, host: Host, endpoint: str, environment: dict[str, str]) -> None:
+    def start_control_at(self, name: str, host: Host, endpoint: str, environment: Mapping[str, str]) -> None:
         """A control plane over the tables at ``endpoint``."""
         key = self.directory / "secrets.key"
         if not key.exists():

@@ -7,10 +7,11 @@ import contextlib
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from scripts.fleet import DOMAIN, PREFIX, ROOT, SIP, development_client
+from scripts.fleet_parts import DOMAIN, PREFIX, ROOT, SIP, development_client
 from scripts.processes import in_namespace, wait_for
 from tests.compat import before
 from tests.natlab.conftest import laboratory
@@ -42,12 +43,11 @@ def cloud():
 @pytest.fixture
 def fleet(cloud, then, tmp_path):
     """All of it is of before."""
-    made = cloud.fleet(tmp_path / "fleet")
-    made.environment = then
-    for edge in made.edges:
-        edge.environment = then
+    made = cloud.fleet(tmp_path / "fleet", then)
     try:
         made.start()
+        for name in ("control", *(edge.id for edge in made.edges)):
+            check_code(made, name, then)
         yield made
     finally:
         made.stop()
@@ -121,11 +121,18 @@ def load(pairs):
                 stack.callback(pair.stop)
 
 
+def check_code(fleet, name, environment):
+    """A process runs the code that it is said to run."""
+    settings = Path(f"/proc/{fleet.processes.pid(name)}/environ").read_text().split("\0")
+    assert f"PYTHONPATH={environment['PYTHONPATH']}" in settings
+
+
 def replace(fleet, cloud, edge, environment):
     """Drain an edge, and start it anew as another one."""
     fleet.drain(edge)
     edge.environment = environment
     fleet.start_edge(edge)
+    check_code(fleet, edge.id, environment)
     address = cloud.address(edge.id)
     wait_for(
         f"{edge.id} to hold {address} again",
@@ -137,8 +144,8 @@ def replace(fleet, cloud, edge, environment):
 def replace_control(fleet, environment):
     """On AWS there is no moment without one; here there is, so nobody calls meanwhile."""
     fleet.processes.stop("control")
-    fleet.environment = environment
-    fleet.start_control()
+    fleet.start_control(environment)
+    check_code(fleet, "control", environment)
 
 
 def records(fleet):

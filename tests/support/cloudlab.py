@@ -7,6 +7,7 @@ floating IP) to one of them, statelessly, and drops what a machine sends from an
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,7 +117,7 @@ class CloudLab(NatLab):
         """Packets dropped because their machine has lost the address."""
         return self._counter("switch", "fenced")
 
-    def fleet(self, directory: Path) -> DevelopmentFleet:
+    def fleet(self, directory: Path, environment: Mapping[str, str] | None = None) -> DevelopmentFleet:
         places = directory / "cloud"
         places.mkdir(parents=True)
         hook = places / "hook"
@@ -137,4 +138,4 @@ class CloudLab(NatLab):
                 "takeover_hook": str(hook),
             }
             edges.append(DevelopmentEdge(name, self.host(name), settings, everything))
-        return DevelopmentFleet(directory, self.host("control"), edges)
+        return DevelopmentFleet(directory, self.host("control"), edges, environment=environment)
