@@ -1,4 +1,4 @@
-"""Make a function's package: ``PYTHON package.py FUNCTION ARCHITECTURE DIRECTORY``, run by the runtime's own Python.
+"""Make a function's package: ``package.py FUNCTION RUNTIME ARCHITECTURE DIRECTORY``, run by the runtime's own Python.
 
 A function that isn't warm reads and compiles what it imports before it answers, while a phone waits. So the package has
 no models of services that aren't called, no geography of telephone numbers, no symbols for debuggers, and the bytecode
@@ -36,7 +36,10 @@ _OURS = shutil.ignore_patterns("__pycache__", "cli", "packaging", "Makefile", "r
 
 
 def main() -> None:
-    function, architecture, target = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    function, runtime, architecture, directory = sys.argv[1:]
+    if runtime != "python{}.{}".format(*sys.version_info):
+        sys.exit(f"{runtime} has to be installed here: its bytecode is made by itself.")
+    target = Path(directory)
     install(architecture, target)
     trim(target)
     for name in _UNUSED.get(function, ()):
@@ -82,8 +85,8 @@ def trim(target: Path) -> None:
 
 
 def _strip(target: Path) -> None:
-    """Take the symbols out of libraries; where this machine's strip doesn't know the processor, they stay."""
-    strip = shutil.which("strip")
+    """Take the symbols out of libraries. LLVM's knows every processor; where this machine's doesn't, they stay."""
+    strip = shutil.which("llvm-strip") or shutil.which("strip")
     for library in target.rglob("*.so*") if strip is not None else ():
         subprocess.run([str(strip), "--strip-unneeded", str(library)], check=False, capture_output=True)  # noqa: S603
 
