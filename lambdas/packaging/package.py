@@ -1,4 +1,4 @@
-"""Make a function's package: ``PYTHON package.py FUNCTION ARCHITECTURE DIRECTORY``, run by the runtime's own Python.
+"""Make a function's package: ``package.py FUNCTION RUNTIME ARCHITECTURE DIRECTORY``, run by the runtime's own Python.
 
 A function that isn't warm reads and compiles what it imports before it answers, while a phone waits. So the package has
 no models of services that aren't called, no geography of telephone numbers, no symbols for debuggers, and the bytecode
@@ -21,24 +21,31 @@ _GLIBC = (26, 17) if sys.version_info < (3, 12) else (34, 28, 17)  # of Amazon L
 _SERVICES = {"dynamodb", "ec2", "kms", "s3", "sesv2", "sqs", "sts"}
 _ENDPOINTS = (_SERVICES - {"sesv2"}) | {"email"}  # as endpoints.json calls them
 _GEOGRAPHY = ("geodata", "carrierdata", "tzdata")
-# What a function never imports; it would only be carried about.
+# What no function imports, and what one doesn't; it would only be carried about.
+_USELESS = ("*.dist-info", "*.pxd", "*.pyi", "*.pyx", "bin", "botocore/data/*/*/examples-*", "cffi", "pycparser")
 _UNUSED = {
-    "DecisionsFunction": ("boto3", "fastapi", "pygal", "s3transfer", "yaml"),
+    "DecisionsFunction": (
+        *("boto3", "fastapi", "importlib_metadata", "opentelemetry", "pydantic/v1", "pygal"),
+        *("s3transfer", "yaml", "zipp", "botocore/data/s3", "botocore/data/sesv2"),
+    ),
     "HooksFunction": ("fastapi", "mangum", "phonenumbers", "pygal", "starlark", "starlette", "yaml"),
     "StatusFunction": ("aiohttp", "fastapi", "mangum", "phonenumbers", "starlark", "starlette", "yaml"),
 }
+_SOURCES = ("anyio", "lambdas")  # are kept: anyio reads its own, and imports less by it
 _OURS = shutil.ignore_patterns("__pycache__", "cli", "packaging", "Makefile", "requirements.txt")
 
 
 def main() -> None:
-    function, architecture, target = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    function, runtime, architecture, directory = sys.argv[1:]
+    if runtime != "python{}.{}".format(*sys.version_info):
+        sys.exit(f"{runtime} has to be installed here: its bytecode is made by itself.")
+    target = Path(directory)
     install(architecture, target)
+    trim(target)
     for name in _UNUSED.get(function, ()):
         shutil.rmtree(target / name)
-    trim(target)
-    compile_packages(target)
     shutil.copytree(HERE, target / "lambdas", ignore=_OURS, dirs_exist_ok=True)
-    compileall.compile_dir(target / "lambdas", quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    compile_all(target)
 
 
 def install(architecture: str, target: Path) -> None:
@@ -69,16 +76,17 @@ def trim(target: Path) -> None:
     _trim_endpoints(data / "endpoints.json")
     for name in _GEOGRAPHY:
         shutil.rmtree(target / "phonenumbers" / name, ignore_errors=True)
-    shutil.rmtree(target / "bin", ignore_errors=True)
-    for pattern in ("*.dist-info/sboms", "*.dist-info/RECORD", "*.dist-info/licenses", "botocore/data/*/*/examples-*"):
-        for useless in target.glob(pattern):
-            shutil.rmtree(useless) if useless.is_dir() else useless.unlink()
+    for useless in [path for pattern in _USELESS for path in target.rglob(pattern)]:
+        if useless.is_dir():
+            shutil.rmtree(useless)
+        else:
+            useless.unlink(missing_ok=True)
     _strip(target)
 
 
 def _strip(target: Path) -> None:
-    """Take the symbols out of libraries; where this machine's strip doesn't know the processor, they stay."""
-    strip = shutil.which("strip")
+    """Take the symbols out of libraries. LLVM's knows every processor; where this machine's doesn't, they stay."""
+    strip = shutil.which("llvm-strip") or shutil.which("strip")
     for library in target.rglob("*.so*") if strip is not None else ():
         subprocess.run([str(strip), "--strip-unneeded", str(library)], check=False, capture_output=True)  # noqa: S603
 
@@ -92,12 +100,15 @@ def _trim_endpoints(path: Path) -> None:
     path.write_text(json.dumps(found, separators=(",", ":")))
 
 
-def compile_packages(target: Path) -> None:
-    """Bytecode instead of the source of other people's packages: half as much to carry, and tracebacks still say in
-    which line."""
-    compileall.compile_dir(target, quiet=1, legacy=True)
+def compile_all(target: Path) -> None:
+    """Bytecode that nobody compares with its source; instead of the source of other people's packages, since it is
+    half as much to carry, and tracebacks still say in which line."""
+    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    for name in _SOURCES:
+        compileall.compile_dir(target / name, quiet=1, invalidation_mode=unchecked)
     for source in target.rglob("*.py"):
-        if source.with_suffix(".pyc").exists():
+        if source.relative_to(target).parts[0] not in _SOURCES:
+            compileall.compile_file(source, quiet=1, legacy=True)
             source.unlink()
 
 

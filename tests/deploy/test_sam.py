@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import http.client
@@ -10,22 +11,27 @@ import json
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import boto3
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as AwsCredentials
 
+from edge.control import client as control
 from edge.control.identity import Identity
 from lambdas.contract import (
     VERSION,
@@ -51,6 +57,12 @@ ROOT = Path(__file__).parent.parent.parent
 SAM = ROOT / ".venv" / "tools" / "bin" / "sam"
 LINT = ROOT / ".venv" / "tools" / "bin" / "cfn-lint"
 STACK = "sipwizard-test"
+SLOW = """
+import os, time
+from lambdas.handlers.decisions import handler
+time.sleep(max(0.0, float(os.environ["STARTS_AT"]) - time.time()))
+"""
+"""A handler whose function isn't there before a certain time."""
 OVERRIDES = [
     "ProvisioningConcurrency=0", "Edges=2", "EdgeProgram=https://example.com/sipwizard.tar.gz", "EdgeAddressA=203.0.113.21", "EdgeAddressB=203.0.113.22",
 ]  # fmt: skip
@@ -85,6 +97,7 @@ def test_template_is_clean():
 class Deployed:
     endpoint: str
     outputs: dict[str, str]
+    built: Path
 
     def client(self, service: str) -> Any:
         return boto3.client(
@@ -154,8 +167,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
         overrides = ["--parameter-overrides", f"Architecture={architecture}", f"Runtime={runtime}", *OVERRIDES]
         _sam("build", *overrides, cwd=scratch)
+        built = scratch / ".aws-sam/build"
+        (built / "DecisionsFunction" / "slow.py").write_text(SLOW)
         _sam("deploy", "--stack-name", STACK, *overrides, cwd=scratch, AWS_ENDPOINT_URL=endpoint)
-        made = Deployed(endpoint, {})
+        made = Deployed(endpoint, {}, built)
         stack = made.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
         made.outputs.update({item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])})
         yield made
@@ -199,23 +214,40 @@ def _as_edge(deployed: Deployed, identity: Identity, path: str, body: str) -> tu
     return deployed.request(url, "POST", path, body, {key.lower(): value for key, value in request.headers.items()})
 
 
+def _admin_key(deployed: Deployed) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "lambdas", "make-key", "--endpoint", deployed.endpoint],
+        env=_environment(), capture_output=True, text=True, check=True, cwd=ROOT,
+    ).stdout.strip()  # fmt: skip
+
+
+def _api(deployed: Deployed, key: str, method: str, path: str, body: dict, wanted: int = 201) -> dict:
+    url = deployed.outputs["ProvisioningUrl"].rstrip("/")
+    status, text = deployed.request(url, method, path, json.dumps(body), {"Authorization": f"Bearer {key}"})
+    assert status == wanted, text
+    return json.loads(text)
+
+
+def _credentials(method: str, domain: str, password: str) -> Credentials:
+    """alice's."""
+
+    def digest(text: str) -> str:
+        return hashlib.md5(text.encode()).hexdigest()
+
+    ha2 = digest(f"{method}:sip:{domain}")
+    return Credentials(
+        username="alice", realm=domain, nonce="n", uri=f"sip:{domain}", qop="auth", nc="00000001", cnonce="c",
+        response=digest(f"{ha1('MD5', 'alice', domain, password)}:n:00000001:c:auth:{ha2}"),
+    )  # fmt: skip
+
+
 def test_provisioning_and_a_register_decision_through_the_deployed_functions(deployed, tmp_path):
     provisioning = deployed.outputs["ProvisioningUrl"].rstrip("/")
     status, text = deployed.request(provisioning, "GET", "/v1/openapi.json")
     assert status == 200, text
     assert json.loads(text)["info"]["title"] == "sipwizard"
-    key = subprocess.run(
-        [sys.executable, "-m", "lambdas", "make-key", "--endpoint", deployed.endpoint],
-        env=_environment(), capture_output=True, text=True, check=True, cwd=ROOT,
-    ).stdout.strip()  # fmt: skip
-
-    def api(method: str, path: str, body: dict, wanted: int = 201) -> dict:
-        status, text = deployed.request(
-            provisioning, method, path, json.dumps(body), {"Authorization": f"Bearer {key}"}
-        )
-        assert status == wanted, text
-        return json.loads(text)
-
+    key = _admin_key(deployed)
+    api = partial(_api, deployed, key)
     tenant = api("POST", "/v1/tenants", {"name": "Deployed"})["id"]
     api("POST", "/v1/domains", {"tenant": tenant, "name": "example.com", "default": True})
     password = api("POST", "/v1/accounts", {"username": "alice", "domain": "example.com"})["password"]
@@ -235,17 +267,7 @@ def test_provisioning_and_a_register_decision_through_the_deployed_functions(dep
     assert reply.domains == {"example.com": "example.com"}
     (held,) = reply.held
 
-    def digest(text: str) -> str:
-        return hashlib.md5(text.encode()).hexdigest()
-
-    def credentials(method: str) -> Credentials:
-        ha2 = digest(f"{method}:sip:example.com")
-        return Credentials(
-            username="alice", realm="example.com", nonce="n", uri="sip:example.com", qop="auth", nc="00000001",
-            cnonce="c",
-            response=digest(f"{ha1('MD5', 'alice', 'example.com', password)}:n:00000001:c:auth:{ha2}"),
-        )  # fmt: skip
-
+    credentials = partial(_credentials, domain="example.com", password=password)
     question = RegisterQuestion(
         request="r1",
         address="203.0.113.11",
@@ -392,6 +414,101 @@ def _enrol_as(deployed: Deployed, caller: str, key: str) -> tuple[int, dict[str,
     answer = json.loads(done["Payload"].read())
     body = base64.b64decode(answer["body"]) if answer["isBase64Encoded"] else answer["body"]
     return answer["statusCode"], json.loads(body)
+
+
+def test_packages_are_small(deployed):
+    for function, most in (("Decisions", 40), ("Provisioning", 46), ("Hooks", 35), ("Status", 33)):
+        files = [path for path in (deployed.built / f"{function}Function").rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files) / 2**20
+        assert size <= most, f"{function}: {size:.1f} MB"
+        assert [path.name for path in files if path.suffix == ".py" and not _has_bytecode(path)] in ([], ["slow.py"])
+
+
+def _has_bytecode(path: Path) -> bool:
+    return (path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc").exists()
+
+
+def test_no_question_fails_while_a_function_starts(deployed, tmp_path, monkeypatch):
+    """An edge that has just started asks a function that isn't warm, for registrations and a call."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setattr(control.aiohttp, "TCPConnector", partial(aiohttp.TCPConnector, resolver=_At(deployed)))
+    api = partial(_api, deployed, _admin_key(deployed))
+    tenant = api("POST", "/v1/tenants", {"name": "Cold"})["id"]
+    api("POST", "/v1/domains", {"tenant": tenant, "name": "cold.example"})
+    password = api("POST", "/v1/accounts", {"username": "alice", "domain": "cold.example"})["password"]
+    identity = Identity.load_or_make("edge-c", tmp_path / "edge-c.key")
+    api("POST", "/v1/edges", {"id": "edge-c", "public_key": identity.public_key, "addresses": ["203.0.113.31"]})
+    certificate = base64.b64encode(identity.certificate_der).decode()
+    address = {"addresses": ["203.0.113.31"], "mesh": "203.0.113.31:5070", "certificate": certificate}
+    beat = Heartbeat(version=VERSION, boot="b1", **address)
+    status, text = _as_edge(deployed, identity, "/edge/heartbeat", beat.model_dump_json())
+    assert status == 200, text
+    (held,) = HeartbeatReply.model_validate_json(text).held
+    about = {
+        "address": "203.0.113.31",
+        "epoch": held.epoch,
+        "call_id": "c1",
+        "flow": ("203.0.113.31", 5060, "udp", "198.51.100.1", 5060, 0),
+    }
+
+    def register(number: int) -> RegisterQuestion:
+        return RegisterQuestion(
+            request=f"r{number}", aor="alice@cold.example", cseq=number,
+            credentials=_credentials("REGISTER", "cold.example", password),
+            contacts=[ContactField(key="k", uri="sip:alice@10.0.0.9")], **about,
+        )  # fmt: skip
+
+    invite = RouteQuestion(
+        request="i1", method="INVITE", caller="alice@cold.example", called="alice@cold.example",
+        credentials=_credentials("INVITE", "cold.example", password), **about,
+    )  # fmt: skip
+    asked = [(1.0, register(1)), (3.0, register(2)), (6.0, register(3)), (6.0, invite)]
+    for delay, question in asked:
+        starts_at = time.time() + delay + 1  # which the change of the function takes
+        _start_at(deployed, starts_at)
+        decision = asyncio.run(_asked(deployed, identity, question))
+        assert time.time() >= starts_at
+        assert decision is not None, f"no answer by a function that takes {delay} s to start"
+        assert decision.kind == ("route" if question is invite else "accept")
+
+
+async def _asked(deployed: Deployed, identity: Identity, question: RegisterQuestion | RouteQuestion) -> Any:
+    """The decision, as an edge has it that has just started."""
+    url = f"{deployed.outputs['DecisionsUrl'].rstrip('/')}:{urlsplit(deployed.endpoint).port}"
+    client = control.ControlClient(identity, [url.replace("https://", "http://")], "aws_iam")
+    await client.open()
+    try:
+        return await client.ask(question)
+    finally:
+        await client.close()
+
+
+def _start_at(deployed: Deployed, when: float) -> None:
+    """No function is warm, and none starts before ``when``."""
+    functions, name = deployed.client("lambda"), deployed.function("DecisionsFunction")
+    known = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    functions.update_function_configuration(
+        FunctionName=name,
+        Handler="slow.handler",
+        Environment={"Variables": known | {"STARTS_AT": str(when)}},
+    )
+    functions.get_waiter("function_updated_v2").wait(FunctionName=name)
+
+
+class _At(AbstractResolver):
+    """Function URLs are at MiniStack."""
+
+    def __init__(self, deployed: Deployed) -> None:
+        self._host = urlsplit(deployed.endpoint).hostname or ""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host=self._host, port=port, family=socket.AF_INET, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        pass
 
 
 def test_deleting_the_stack_takes_the_status_page_away_first(deployed):
