@@ -18,6 +18,8 @@ from tests.support.agent import Agent, Dialog
 
 _RETRANSMIT = 0.5
 
+PATIENCE = 30.0  # seconds for what has to come: on a busy machine everything takes its time
+
 
 class SocketPhone:
     """A phone at ``host`` that talks to ``proxy`` (host, port). One thread; ``wait`` reads the socket."""
@@ -79,7 +81,11 @@ class SocketPhone:
                     self.agent.take(message)
 
     def wait(
-        self, found: Callable[[], Any], seconds: float = 8, resend: bytes = b"", also: Callable[[], None] | None = None
+        self,
+        found: Callable[[], Any],
+        seconds: float = PATIENCE,
+        resend: bytes = b"",
+        also: Callable[[], None] | None = None,
     ) -> Any:
         """Read until ``found()`` is true; its value. ``resend`` is sent again, and ``also`` called, every half second,
         as retransmissions would be."""
@@ -109,7 +115,7 @@ class SocketPhone:
             self.read(min(0.2, end - time.monotonic()))
         self.agent.answers_options = True
 
-    def transact(self, request: Request, seconds: float = 8) -> Response:
+    def transact(self, request: Request, seconds: float = PATIENCE) -> Response:
         """Send, answer a challenge, wait for the final response."""
         for _ in range(3):
             wire = request.to_bytes()
@@ -138,7 +144,7 @@ class SocketPhone:
         return invite
 
 
-def call(caller: SocketPhone, callee: SocketPhone, uri: str, seconds: float = 8) -> tuple[Dialog, Dialog]:
+def call(caller: SocketPhone, callee: SocketPhone, uri: str, seconds: float = PATIENCE) -> tuple[Dialog, Dialog]:
     """An answered call: (caller's dialog, callee's dialog)."""
     for phone in (caller, callee):
         phone.agent.received.clear()
@@ -164,7 +170,7 @@ def call(caller: SocketPhone, callee: SocketPhone, uri: str, seconds: float = 8)
     return dialog, callee.agent.callee_dialog(incoming, ok)
 
 
-def in_dialog(one: SocketPhone, dialog: Dialog, method: str, other: SocketPhone, seconds: float = 8) -> Message:
+def in_dialog(one: SocketPhone, dialog: Dialog, method: str, other: SocketPhone, seconds: float = PATIENCE) -> Message:
     """A request in a dialog, answered 200; what the other side got."""
     other.agent.received.clear()
     request = one.agent.in_dialog(dialog, method)
