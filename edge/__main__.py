@@ -123,12 +123,12 @@ async def _start(
     )
     peers = PeerSearch(lambda ref, targets: loop.post(Found(ref, targets)))
     resolver = Resolver(config.nameservers, config.provider_networks)
-    outbound = Outbound(core, loop.post, addresses, sockets, mesh, control, resolver, journal, peers, trace)
+    outbound = Outbound(core, loop.post, addresses, follower, sockets, mesh, control, resolver, journal, peers, trace)
     draining = Draining(
         identity, core, loop.post, follower, holdings, addresses, sockets, mesh, inbound, outbound, waiting, journal
     )
     receiver = MeshReceiver(
-        core, loop.post, inbound, sockets, holdings, addresses, peers, trace, beats.nudge, draining.declined
+        core, loop.post, inbound, outbound, sockets, holdings, addresses, peers, trace, beats.nudge, draining.declined
     )
     restarting = restart.Restart(store, core, loop.post, follower, holdings, addresses, beats, kept)
     probing = Probing(

@@ -11,6 +11,7 @@ from edge.proxy.core import Core
 from edge.proxy.stack.events import CoreEvent, Entrusted, SendFailed
 from edge.runtime.addresses import AddressMover
 from edge.runtime.inbound import Inbound
+from edge.runtime.outbound import Outbound
 from edge.runtime.peer_search import PeerSearch, write
 from edge.runtime.trace import Trace
 from edge.sip.flow import Flow
@@ -28,6 +29,7 @@ class MeshReceiver:
         core: Core,
         post: Callable[[CoreEvent], None],
         inbound: Inbound,
+        outbound: Outbound,
         sockets: Sockets,
         holdings: Holdings,
         addresses: AddressMover,
@@ -39,6 +41,7 @@ class MeshReceiver:
         self._core = core
         self._post = post
         self._inbound = inbound
+        self._outbound = outbound
         self._sockets = sockets
         self._holdings = holdings
         self._addresses = addresses
@@ -49,6 +52,9 @@ class MeshReceiver:
 
     def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
         stack = self._core.stack
+        if flow.address in stack.fleet.arriving and epoch <= self._holdings.epoch(flow.address):
+            self._outbound.send(flow, data)  # it waits for the address
+            return True
         held = stack.fleet.epochs.get(flow.address)
         # A higher epoch than ours means that the address was taken over, and we haven't heard.
         if held is None or epoch > held or self._addresses.over(flow.address) or stack.bindings.retired(flow):

@@ -29,6 +29,7 @@ from edge.proxy.stack.events import (
     Written,
 )
 from edge.runtime.addresses import AddressMover
+from edge.runtime.follower import Follower
 from edge.runtime.peer_search import PeerSearch
 from edge.runtime.trace import Trace
 from edge.sip.flow import Flow
@@ -39,14 +40,23 @@ from lambdas.contract import Question, Server
 log = logging.getLogger(__name__)
 
 
+_MOST_WAITING = 1000  # packets
+
+
 class Outbound:
-    """Carries actions out; what comes of them is posted."""
+    """Carries actions out; what comes of them is posted.
+
+    An address that is on its way here can be sent from by nobody: whoever held it has heard that it is ours, and its
+    packets don't arrive here yet. What is to be sent from it waits for that moment; a call to one of its phones would
+    fail otherwise.
+    """
 
     def __init__(
         self,
         core: Core,
         post: Callable[[CoreEvent], None],
         addresses: AddressMover,
+        follower: Follower,
         sockets: Sockets,
         mesh: Mesh,
         control: ControlClient,
@@ -58,6 +68,7 @@ class Outbound:
         self._core = core
         self._post = post
         self._addresses = addresses
+        self._follower = follower
         self._sockets = sockets
         self._mesh = mesh
         self._control = control
@@ -66,6 +77,8 @@ class Outbound:
         self._peers = peers
         self._trace = trace
         self._asking: set[asyncio.Task[None]] = set()
+        self._waiting: dict[tuple[Flow, bytes], Send] = {}  # a request that is sent again waits once
+        self._flushing: asyncio.Task[None] | None = None
 
     def carry_out(self, action: Action) -> None:
         match action:
@@ -73,7 +86,7 @@ class Outbound:
                 if until and time.monotonic() >= until:
                     self._core.stack.counters["too_late"] += 1
                 else:
-                    self._send(flow, data, ref, until)
+                    self.send(flow, data, ref, until)
             case Ask(ask, question):
                 self._later(self._ask(ask, question))
             case Resolve(ref, server):
@@ -91,10 +104,14 @@ class Outbound:
             case Entrust(to, address, keys):
                 self._mesh.tell(to, TransactionKeys(address, keys))
 
-    def _send(self, flow: Flow, data: bytes, ref: str, until: float) -> None:
+    def send(self, flow: Flow, data: bytes, ref: str = "", until: float = 0.0) -> None:
+        """From here, or by the edge that holds the flow's address. A failure is posted, unless ``ref`` is ""."""
         fleet = self._core.stack.fleet
         if self._addresses.over(flow.address):
             sent = False
+        elif flow.address in fleet.arriving and len(self._waiting) < _MOST_WAITING:
+            self._wait(Send(flow, data, ref, until))
+            return
         elif flow.address not in fleet.epochs and flow.address in fleet.addresses:
             if self._trace.wanted:
                 self._trace.crossing("", flow, data)
@@ -105,6 +122,20 @@ class Outbound:
             sent = not self._core.stack.bindings.retired(flow) and self._sockets.send(flow, data, until)
         if not sent and ref:
             self._post(SendFailed(ref))
+
+    def _wait(self, send: Send) -> None:
+        self._waiting[send.flow, send.data] = send
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+
+    async def _flush(self) -> None:
+        """Send what waits once its address has come, or isn't on its way any more."""
+        while self._waiting:
+            await self._follower.next_change()
+            waiting, self._waiting = self._waiting, {}
+            for send in waiting.values():
+                self.carry_out(send)
+        self._flushing = None
 
     # What takes its time
 
@@ -135,6 +166,7 @@ class Outbound:
             await asyncio.wait(set(self._asking), timeout=seconds)
 
     async def close(self) -> None:
-        for task in list(self._asking):
+        tasks = [*self._asking, *([self._flushing] if self._flushing is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -179,7 +179,8 @@ class Relay(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """Put ``question`` to the control plane; ``Decided`` with the same ``ask`` must follow within 5 s."""
+    """Put ``question`` to the control plane; ``Decided`` with the same ``ask`` must follow: within 5 s, or, where the
+    control plane may just be starting, 10 s."""
 
     ask: str
     question: Question

@@ -1,0 +1,101 @@
+"""What is sent from an address that is on its way here waits for it; nothing fails in the meantime."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
+
+from edge.proxy.core import Core
+from edge.proxy.stack.events import FleetChanged, Send, SendFailed
+from edge.runtime.outbound import Outbound
+from edge.sip.flow import Flow
+from tests.support.world import CountedIds, World
+
+HERE, COMING = "203.0.113.11", "203.0.113.12"
+FLOW = Flow(COMING, 5060, "udp", "198.51.100.7", 4000)
+
+
+class Sockets:
+    def __init__(self):
+        self.sent = []
+
+    def send(self, flow, data, until=0.0):
+        self.sent.append((flow, data))
+        return True
+
+
+class Mesh:
+    """No link to anybody."""
+
+    def send(self, flow, data, ref):
+        return False
+
+
+class Follower:
+    def __init__(self):
+        self.watchers = []
+
+    def next_change(self):
+        self.watchers.append(asyncio.get_running_loop().create_future())
+        return self.watchers[-1]
+
+    def change(self):
+        self.watchers.pop().set_result(None)
+
+
+def moving(work):
+    """``work`` with an edge that has the lease on COMING, whose packets don't arrive yet."""
+
+    async def run():
+        core = Core("edge-a", "b1", CountedIds("x"))
+        world = World()
+        fleet = replace(world.fleet(world.nodes["edge-a"]), arriving=frozenset((COMING,)))
+        core.handle(FleetChanged(fleet), 0.0)
+        sockets, follower, posted = Sockets(), Follower(), []
+        addresses = SimpleNamespace(over=lambda address: False)
+        outbound = Outbound(
+            core, posted.append, addresses, follower, sockets, Mesh(), None, None, None, None,
+            SimpleNamespace(wanted=False),
+        )  # fmt: skip
+        outbound.carry_out(Send(FLOW, b"one", "ref one"))
+        outbound.carry_out(Send(FLOW, b"one", "ref one"))  # sent again meanwhile
+        outbound.carry_out(Send(FLOW, b"two", ""))
+        await asyncio.sleep(0)
+        assert sockets.sent == posted == []
+        try:
+            await work(core, fleet, follower, sockets, posted)
+        finally:
+            await outbound.close()
+
+    asyncio.run(run())
+
+
+async def turn():
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def test_it_is_sent_once_the_address_is_here():
+    async def work(core, fleet, follower, sockets, posted):
+        follower.change()  # news of something else
+        await turn()
+        assert sockets.sent == []
+        core.handle(FleetChanged(replace(fleet, epochs={HERE: 1, COMING: 5}, arriving=frozenset())), 1.0)
+        follower.change()
+        await turn()
+        assert sockets.sent == [(FLOW, b"one"), (FLOW, b"two")]
+        assert posted == []
+
+    moving(work)
+
+
+def test_it_fails_where_the_address_does_not_come_after_all():
+    async def work(core, fleet, follower, sockets, posted):
+        core.handle(FleetChanged(replace(fleet, arriving=frozenset())), 1.0)
+        follower.change()
+        await turn()
+        assert sockets.sent == []
+        assert posted == [SendFailed("ref one")]
+
+    moving(work)
