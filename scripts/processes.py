@@ -51,13 +51,14 @@ def in_namespace(namespace: str | None, work: Callable[[], _Result]) -> _Result:
 
 
 def wait_for(what: str, ready: Callable[[], _Result | None], seconds: float) -> _Result:
-    """Poll ``ready`` until it gives something true. Raises StartError after ``seconds``."""
-    end = time.monotonic() + seconds
+    """Poll ``ready`` until it gives something true. Raises StartError after ``seconds``, or more where the machine has
+    more to do than its processors can."""
+    begun = time.monotonic()
     while True:
         found = ready()
         if found:
             return found
-        if time.monotonic() > end:
+        if time.monotonic() - begun > seconds * max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1)):
             raise StartError(f"{what} wasn't ready within {seconds:g} s")
         time.sleep(0.05)
 

@@ -10,6 +10,7 @@ from scripts.fleet import loopback_fleet
 from scripts.fleet_parts import DOMAIN, SIP, Host
 from scripts.processes import wait_for
 from tests.integration.conftest import fresh_base
+from tests.support.pace import slowness
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 
 pytestmark = pytest.mark.integration
@@ -52,7 +53,7 @@ def test_without_control_plane_known_phones_go_on_and_strangers_get_503(own_flee
         begun = time.monotonic()
         response = carol.transact(carol.agent.register_request())
         assert (response.status, response.get("retry-after")) == (503, "5")
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 1 * slowness()
         call(alice, bob, f"sip:bob@{DOMAIN}")  # on the other edge
         call(alice, dave, f"sip:dave@{DOMAIN}")
         call(alice, dave, f"sip:carol@{DOMAIN}")  # by her plan
@@ -76,7 +77,7 @@ def test_without_control_plane_known_phones_go_on_and_strangers_get_503(own_flee
         fleet.start_control()
         begun = time.monotonic()
         while carol.register() != 200:
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - begun < 10 * slowness()
         fleet.client.api("PATCH", f"/v1/accounts/carol@{DOMAIN}", {"plan": ""})
         call(alice, carol, f"sip:carol@{DOMAIN}")
         calls = fleet.client.wait_for_calls(tenant, today, 10, ended=2)
@@ -97,7 +98,7 @@ def test_what_is_changed_is_refused_within_ten_seconds_at_every_edge(own_fleet):
         begun = time.monotonic()
         for one in (alice, bob, carol):
             while one.register() != 403:
-                assert time.monotonic() - begun < 10
+                assert time.monotonic() - begun < 10 * slowness()
         assert fleet.client.request("GET", f"/v1/accounts/bob@{DOMAIN}/bindings")[1] != []  # disabled, not removed
 
 
@@ -123,10 +124,10 @@ def test_a_control_plane_that_hangs_gives_503_within_5_s_and_then_at_once(own_fl
         try:
             begun = time.monotonic()
             assert alice.transact(alice.agent.register_request()).status == 503
-            assert time.monotonic() - begun < 5
+            assert time.monotonic() - begun < 5 * slowness()
             begun = time.monotonic()
             assert alice.transact(alice.agent.register_request()).status == 503
-            assert time.monotonic() - begun < 0.5  # the circuit breaker
+            assert time.monotonic() - begun < 0.5 * slowness()  # the circuit breaker
         finally:
             os.kill(fleet.processes.pid("control"), signal.SIGCONT)
 

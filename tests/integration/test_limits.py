@@ -19,6 +19,7 @@ from scripts.fleet_parts import SIP, Host, PhoneAccount
 from scripts.processes import wait_for
 from tests.integration.test_bulk import in_the_directory
 from tests.integration.test_provisioning import ask, tenant
+from tests.support.pace import slowness
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 
 pytestmark = pytest.mark.integration
@@ -283,7 +284,7 @@ def test_a_call_ends_when_it_is_too_long(office):
     begun = time.monotonic()
     call(alice, bob, f"sip:{office.aor('b')}")
     hang_up_all(alice, bob)
-    assert 2 <= time.monotonic() - begun < 8
+    assert 2 <= time.monotonic() - begun < 8 * slowness()
 
 
 def test_the_days_money(office):
@@ -295,10 +296,10 @@ def test_the_days_money(office):
         begun = time.monotonic()
         call(alice, out.phone, f"sip:02079460000@{office.domain}")
         hang_up_all(alice, out.phone)
-        assert 5 <= time.monotonic() - begun < 12  # one a second
+        assert 5 <= time.monotonic() - begun < 12 * slowness()  # one a second
         office.free("a")
         spent = office.usage("a")["spent_today"]
-        assert 6 <= spent < 12
+        assert 6 <= spent < 12 * slowness()
         assert "6 spent today" in refused(alice, f"sip:02079460000@{office.domain}")
         office.limit("a", daily_spend=spent + 8)
         # Two calls use it up twice as fast: both end after four seconds and not after eight.
@@ -309,7 +310,7 @@ def test_the_days_money(office):
         call(other, out.phone, f"sip:02079460001@{office.domain}")
         alice.agent.received.clear()
         hang_up_all(alice, other)
-        assert 3 <= time.monotonic() - begun < 8.5
+        assert 3 <= time.monotonic() - begun < 8.5 * slowness()
 
 
 def test_a_suspended_account_is_out_everywhere_within_ten_seconds(office):
@@ -321,7 +322,7 @@ def test_a_suspended_account_is_out_everywhere_within_ten_seconds(office):
     assert office.api("PUT", path, {"reason": "unpaid"})["suspended"] == "unpaid"
     hang_up_all(alice, bob)
     wait_for("both edges to refuse it", lambda: (alice.register(), elsewhere.register()) == (403, 403), 10)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 10 * slowness()
     assert "suspended" in refused(elsewhere, f"sip:{office.aor('b')}")
     invite = bob.invite(f"sip:{office.aor('a')}")
     assert bob.wait(lambda: bob.agent.final(invite)).status == 480
@@ -352,7 +353,7 @@ def test_a_suspended_tenant_is_out_everywhere_within_ten_seconds(office):
     office.as_administrator("PUT", path, {"reason": "fraud"})
     hang_up_all(alice, bob)
     wait_for("both edges to refuse it", lambda: (alice.register(), bob.register()) == (403, 403), 10)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 10 * slowness()
     office.as_administrator("DELETE", path)
     wait_for("it to be back", lambda: (alice.register(), bob.register()) == (200, 200), 10)
 

@@ -14,6 +14,7 @@ import pytest
 
 from scripts.fleet_client import http_request
 from scripts.fleet_parts import DOMAIN, SIP
+from tests.support.pace import slowness
 from tests.support.socket_phone import SocketPhone
 
 pytestmark = pytest.mark.integration
@@ -390,7 +391,7 @@ def test_a_new_domain_and_account_work_at_every_edge_within_seconds(fleet, tenan
             with SocketPhone(made, domain, Host(edge.host.address), (edge.host.address, SIP)) as phone:
                 if phone.register() == 200:
                     break
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - begun < 10 * slowness()
             time.sleep(0.2)
     bindings = ask(fleet, key, "GET", f"/v1/accounts/eve@{domain}/bindings")[1]
     assert sorted(item["edge_address"] for item in bindings) == sorted(edge.host.address for edge in fleet.edges)
@@ -412,7 +413,7 @@ def test_a_removed_binding_gets_no_calls_and_no_pings(fleet):
         assert all(item["id"] != binding["id"] for item in fleet.client.api("GET", path))
         begun = time.monotonic()
         while fleet.client.health(edge)["kept_flows"] >= before:
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - begun < 10 * slowness()
             time.sleep(0.1)
 
 

@@ -16,6 +16,7 @@ from scripts.fleet_parts import DOMAIN, SIP
 from scripts.processes import Processes, wait_for
 from tests.natlab.conftest import laboratory
 from tests.support.cloudlab import CloudLab
+from tests.support.pace import slowness
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 
 pytestmark = pytest.mark.natlab
@@ -130,8 +131,9 @@ def test_kills(cloud, fleet, request):
             call(alice, bob, f"sip:bob@{DOMAIN}")
     print(f"takeover over {kills} kills: median {statistics.median(took):.2f} s, worst {max(took):.2f} s")
     (fleet.directory / "takeover.txt").write_text(" ".join(f"{value:.2f}" for value in took))
-    assert statistics.median(took) <= MEDIAN, took
-    assert max(took) <= WORST, took
+    slow = slowness()
+    assert statistics.median(took) <= MEDIAN * slow, took
+    assert max(took) <= WORST * slow, took
 
 
 def test_the_new_holder_keeps_the_nat_bindings_open(cloud, fleet):
@@ -144,7 +146,7 @@ def test_the_new_holder_keeps_the_nat_bindings_open(cloud, fleet):
         idle_all((alice, carol), 5)
         fleet.processes.kill("edge-a")
         idle_all((alice, carol), 60)
-        assert rings(alice, carol, f"sip:carol@{DOMAIN}", time.monotonic()) < 2
+        assert rings(alice, carol, f"sip:carol@{DOMAIN}", time.monotonic()) < 2 * slowness()
         home_again(fleet, cloud, "edge-a")
 
 
