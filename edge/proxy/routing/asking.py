@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from edge.proxy.forwarding.diversion import diversions
 from edge.proxy.forwarding.response_context import ResponseContext
 from edge.proxy.routing.callers import CallOrigin
 from edge.proxy.routing.kept_routes import KeptRoutes, all_targets, aors, with_phones
@@ -29,7 +30,6 @@ class Asking:
             context.on_decision(_ENDLESS, now)
             return
         address = context.incoming.flow.address
-        epoch = stack.fleet.epoch(address)
 
         def decided(decision: Decision | None, at: float) -> None:
             if isinstance(decision, Route):
@@ -39,9 +39,19 @@ class Asking:
             else:
                 context.on_decision(decision, at)
 
-        stack.questions.ask(
-            lambda ask: caller.question(ask, address, epoch, context.attempt, again, outcomes), decided, now
-        )
+        incoming = context.incoming
+        common = {
+            "address": address,
+            "epoch": stack.fleet.epoch(address),
+            "method": incoming.request.method,
+            "call_id": incoming.call_id,
+            "flow": incoming.flow,
+            "diversions": diversions(incoming),
+            "attempt": context.attempt,
+            "again": again,
+            "outcomes": outcomes,
+        }
+        stack.questions.ask(lambda ask: caller.question({"request": ask, **common}), decided, now)
 
     def _undecided(self, context: ResponseContext, now: float) -> None:
         """Do as was decided before, with the phones that there are now."""

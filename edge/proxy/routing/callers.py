@@ -3,10 +3,9 @@ where no answer comes."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from edge.proxy.forwarding.call_record import Parties
-from edge.proxy.forwarding.diversion import diversions
 from edge.proxy.location.grants import Grants
 from edge.sip.incoming import Incoming
 from lambdas.contract import Credentials, IncomingQuestion, Route, RouteQuestion, stand_in
@@ -18,9 +17,8 @@ class CallOrigin(Protocol):
     parties: Parties
     called: str
 
-    def question(
-        self, ask: str, address: str, epoch: int, attempt: str, again: str, outcomes: list[int]
-    ) -> RouteQuestion | IncomingQuestion: ...
+    def question(self, common: dict[str, Any]) -> RouteQuestion | IncomingQuestion:
+        """``common`` are the fields that both kinds of questions have."""
 
     def owner(self, tenant: str) -> str:
         """Whose the kept decisions are; ``tenant`` as the decision says."""
@@ -42,25 +40,9 @@ class AccountCaller:
         self._credentials = credentials
         self._grants = grants
 
-    def question(
-        self, ask: str, address: str, epoch: int, attempt: str, again: str, outcomes: list[int]
-    ) -> RouteQuestion:
-        incoming = self._incoming
-        return RouteQuestion(
-            request=ask,
-            address=address,
-            epoch=epoch,
-            method=incoming.request.method,
-            caller=self.parties.caller,
-            called=self.parties.called,
-            credentials=self._credentials,
-            call_id=incoming.call_id,
-            flow=incoming.flow,
-            diversions=diversions(incoming),
-            attempt=attempt,
-            again=again,
-            outcomes=outcomes,
-        )
+    def question(self, common: dict[str, Any]) -> RouteQuestion:
+        parties = self.parties
+        return RouteQuestion(**common, caller=parties.caller, called=parties.called, credentials=self._credentials)
 
     def owner(self, tenant: str) -> str:
         return tenant
@@ -81,27 +63,10 @@ class ProviderCaller:
     def __init__(self, incoming: Incoming, parties: Parties) -> None:
         self.parties = parties
         self.called = incoming.to_uri().user
-        self._incoming = incoming
 
-    def question(
-        self, ask: str, address: str, epoch: int, attempt: str, again: str, outcomes: list[int]
-    ) -> IncomingQuestion:
-        incoming = self._incoming
-        return IncomingQuestion(
-            request=ask,
-            address=address,
-            epoch=epoch,
-            method=incoming.request.method,
-            provider=self.parties.provider,
-            caller=self.parties.caller,
-            dialled=self.called,
-            call_id=incoming.call_id,
-            flow=incoming.flow,
-            diversions=diversions(incoming),
-            attempt=attempt,
-            again=again,
-            outcomes=outcomes,
-        )
+    def question(self, common: dict[str, Any]) -> IncomingQuestion:
+        parties = self.parties
+        return IncomingQuestion(**common, provider=parties.provider, caller=parties.caller, dialled=self.called)
 
     def owner(self, tenant: str) -> str:
         return self.parties.provider
