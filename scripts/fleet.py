@@ -47,8 +47,6 @@ class DevelopmentFleet:
     DynamoDB's, instead of a MiniStack of its own; ``control_endpoint`` is where the control plane finds its tables, if
     that isn't the endpoint itself. ``environment`` is for all its processes, beside what they need."""
 
-    control_module = "lambdas"  # what serves the control plane, by ``python -m``
-
     def __init__(
         self,
         directory: Path,
@@ -58,7 +56,9 @@ class DevelopmentFleet:
         say: Callable[[str], None] = lambda text: None,
         control_endpoint: str = "",
         environment: Mapping[str, str] | None = None,
+        control_module: str = "lambdas",
     ) -> None:
+        """``control_module`` serves the control plane, by ``python -m``."""
         self.directory = directory
         self.control = control
         self.edges = list(edges)
@@ -71,6 +71,7 @@ class DevelopmentFleet:
         self.accounts: dict[str, PhoneAccount] = {}
         self.processes = Processes(directory)
         self._say = say
+        self._control_module = control_module
         credentials = DEVELOPMENT_CREDENTIALS if self._own_dynamodb else {}
         self._environment = {
             **credentials,
@@ -170,7 +171,7 @@ class DevelopmentFleet:
         own = {"SECRETS_KEY_FILE": str(key), "DOMAIN_PROOF": "off", "PROBE_SECONDS": "0"}
         own = {name: self._environment.get(name, value) for name, value in own.items()}
         environment = {**own, **self._queue(host, endpoint), **environment}
-        arguments = ["-m", self.control_module, "--host", host.address, "--port", str(CONTROL), "--endpoint", endpoint]
+        arguments = ["-m", self._control_module, "--host", host.address, "--port", str(CONTROL), "--endpoint", endpoint]
         self._run(name, arguments, environment, host)
         url = f"http://{host.address}:{CONTROL}/v1/openapi.json"
         self.processes.wait_until(name, lambda: answers(self.control, url))
@@ -283,6 +284,7 @@ def loopback_fleet(
     say: Callable[[str], None] = lambda text: None,
     control_endpoint: str = "",
     environment: Mapping[str, str] | None = None,
+    control_module: str = "lambdas",
 ) -> DevelopmentFleet:
     """A fleet on loopback: edge-a at ``base``, edge-b at the next address, and so on."""
     prefix, _, last = base.rpartition(".")
@@ -291,4 +293,4 @@ def loopback_fleet(
     made = [
         DevelopmentEdge(f"edge-{chr(ord('a') + index)}", place, dict(settings)) for index, place in enumerate(places)
     ]
-    return DevelopmentFleet(directory, Host(base), made, endpoint, say, control_endpoint, environment)
+    return DevelopmentFleet(directory, Host(base), made, endpoint, say, control_endpoint, environment, control_module)

@@ -311,7 +311,7 @@ class Directory:
 
 
 def limits_of(stored: dict[str, Any]) -> CallLimits:
-    """CallLimits as they are stored."""
+    """Limits as they are stored."""
     return CallLimits(**_values(stored))
 
 

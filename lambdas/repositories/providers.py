@@ -1,4 +1,4 @@
-"""StoredProvider accounts in the directory table, their passwords sealed, and how their registrations stand."""
+"""Provider accounts in the directory table, their passwords sealed, and how their registrations stand."""
 
 from __future__ import annotations
 

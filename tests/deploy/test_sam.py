@@ -49,7 +49,7 @@ from lambdas.contract import (
 from lambdas.decisions.digest import ha1
 from scripts.processes import Processes, wait_for
 from scripts.tables import table_definitions
-from tests.integration.conftest import fresh_base
+from tests.support.fleets import fresh_base
 
 pytestmark = pytest.mark.deploy
 

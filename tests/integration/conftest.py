@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from scripts.fleet import DevelopmentFleet, loopback_fleet
-from scripts.fleet_parts import CONTROL
+from scripts.fleet import DevelopmentFleet
 from tests.support import permissions
-
-DevelopmentFleet.control_module = permissions.__name__
-
-
-def fresh_base() -> str:
-    """A loopback address nobody uses, the first of several."""
-    while True:
-        base = f"127.{1 + secrets.randbelow(250)}.{secrets.randbelow(250)}.1"
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            if probe.connect_ex((base, CONTROL)):
-                return base
+from tests.support.fleets import fresh_base, loopback_fleet
 
 
 @pytest.fixture(scope="session")

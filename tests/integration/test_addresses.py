@@ -12,7 +12,7 @@ from botocore.stub import Stubber
 from lambdas.repositories.addresses import Addresses
 from scripts.fleet_parts import MINISTACK
 from scripts.processes import Processes
-from tests.integration.conftest import fresh_base
+from tests.support.fleets import fresh_base
 
 pytestmark = pytest.mark.integration
 

@@ -10,11 +10,10 @@ import threading
 import pytest
 
 from edge.sip.transaction.client import make_ack
-from scripts.fleet import loopback_fleet
 from scripts.fleet_parts import DOMAIN, SIP, Host, PhoneAccount
 from scripts.processes import wait_for
-from tests.integration.conftest import fresh_base
 from tests.support.dns_server import DnsServer
+from tests.support.fleets import fresh_base, loopback_fleet
 from tests.support.socket_phone import SocketPhone, in_dialog
 
 pytestmark = pytest.mark.integration

@@ -6,10 +6,9 @@ import time
 
 import pytest
 
-from scripts.fleet import loopback_fleet
 from scripts.fleet_parts import DOMAIN, SIP, Host
 from scripts.processes import wait_for
-from tests.integration.conftest import fresh_base
+from tests.support.fleets import fresh_base, loopback_fleet
 from tests.support.pace import slowness
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from edge.control import client
 from edge.control.identity import Identity
 from lambdas.contract import VERSION, DecisionEnvelope, Heartbeat, HeartbeatReply, LocateQuestion, Reject
-from tests.integration.conftest import fresh_base
+from tests.support.fleets import fresh_base
 
 pytestmark = pytest.mark.integration
 BEAT = Heartbeat(version=VERSION, boot="b1", addresses=["203.0.113.11"], mesh="203.0.113.11:5070", certificate="")

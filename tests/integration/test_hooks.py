@@ -17,11 +17,10 @@ from lambdas.hooks import delivering
 from lambdas.lookups.lookups import Lookups
 from lambdas.repositories.hooks import MOST
 from lambdas.repositories.vault import Unsealed
-from scripts.fleet import loopback_fleet
 from scripts.fleet_parts import DOMAIN, PREFIX, development_client
 from scripts.processes import wait_for
-from tests.integration.conftest import fresh_base
 from tests.integration.test_plan_scripts import phones
+from tests.support.fleets import fresh_base, loopback_fleet
 from tests.support.socket_phone import call, in_dialog
 
 pytestmark = pytest.mark.integration
@@ -284,7 +283,7 @@ class Doubles:
     def get(self, name):
         if name == "t1/sealed":
             raise Unsealed("KMS is busy")
-        return delivering.Hook(name, "https://192.0.2.1/", "whsec_" + base64.b64encode(b"k" * 32).decode())
+        return delivering.StoredHook(name, "https://192.0.2.1/", "whsec_" + base64.b64encode(b"k" * 32).decode())
 
     def later(self, receipt, seconds):
         self.delays.append(seconds)

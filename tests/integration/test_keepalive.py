@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.fleet import loopback_fleet
 from scripts.fleet_parts import DOMAIN, SIP, Host
-from tests.integration.conftest import fresh_base
+from tests.support.fleets import fresh_base, loopback_fleet
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 from tests.support.user_nat import UserSpaceNat
 

@@ -1,4 +1,4 @@
-"""CallLimits, suspensions and bans, at both edges."""
+"""Limits, suspensions and bans, at both edges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from edge.sip.transaction.client import make_cancel
-from lambdas.api.provisioning.bounds import CallLimits
+from lambdas.api.provisioning.bounds import Limits
 from lambdas.decisions.abuse import BAN_AFTER
 from scripts.fleet_parts import SIP, Host, PhoneAccount
 from scripts.processes import wait_for
@@ -509,7 +509,7 @@ def test_a_report_that_stops_half_way_and_comes_again_is_as_one(fleet, tenant):
 def test_a_change_of_one_limit_leaves_the_others(office):
     office.limit("a", concurrent_calls=2, blocked_prefixes=["+449"])
     assert office.limit("a", daily_spend=1.5)["limits"] == {
-        **dict.fromkeys(CallLimits.model_fields), "concurrent_calls": 2, "blocked_prefixes": ["+449"], "daily_spend": 1.5,
+        **dict.fromkeys(Limits.model_fields), "concurrent_calls": 2, "blocked_prefixes": ["+449"], "daily_spend": 1.5,
     }  # fmt: skip
     assert office.limit("a", concurrent_calls=None)["limits"]["concurrent_calls"] is None
     kept = office.api("PATCH", f"/v1/accounts/{office.aor('a')}", {"limits": None})["limits"]

@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scripts.fleet import loopback_fleet
 from scripts.fleet_parts import DOMAIN, PREFIX, SIP, Host, PhoneAccount, development_client
 from scripts.processes import wait_for
-from tests.integration.conftest import fresh_base
 from tests.integration.test_provisioning import ask
 from tests.support.dns_server import DnsServer
+from tests.support.fleets import fresh_base, loopback_fleet
 from tests.support.pace import slowness
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 

@@ -32,7 +32,7 @@ from edge.mesh.frames import (
 from edge.mesh.link import ALPN, ClientLink, client_configuration, signed_proof
 from edge.mesh.peers import Mesh, Peer
 from edge.sip.flow import Flow
-from tests.integration.conftest import fresh_base
+from tests.support.fleets import fresh_base
 
 pytestmark = pytest.mark.integration
 

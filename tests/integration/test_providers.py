@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from edge.sip.headers import NameAddr
-from scripts.fleet import loopback_fleet
 from scripts.fleet_parts import DOMAIN, SIP, Host, PhoneAccount
 from scripts.processes import Processes, wait_for
-from tests.integration.conftest import fresh_base
 from tests.support.dns_server import DnsServer
+from tests.support.fleets import fresh_base, loopback_fleet
 from tests.support.kamailio import Kamailio
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 

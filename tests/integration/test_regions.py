@@ -13,7 +13,7 @@ import pytest
 
 from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS, DOMAIN, MINISTACK, PREFIX, ROOT, SIP, Host, development_client
 from scripts.processes import wait_for
-from tests.integration.conftest import fresh_base
+from tests.support.fleets import fresh_base
 from tests.support.kamailio import Kamailio
 from tests.support.pace import slowness
 from tests.support.regions import REGIONS, TwoRegions

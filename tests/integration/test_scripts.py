@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from scripts.fleet_parts import CONTROL, DOMAIN, SIP
-from tests.integration.conftest import fresh_base
+from tests.support.fleets import fresh_base
 
 pytestmark = pytest.mark.integration
 

@@ -9,9 +9,8 @@ import urllib.request
 
 import pytest
 
-from scripts.fleet import loopback_fleet
 from scripts.processes import wait_for
-from tests.integration.conftest import fresh_base
+from tests.support.fleets import fresh_base, loopback_fleet
 
 pytestmark = pytest.mark.integration
 
