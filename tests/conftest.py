@@ -14,7 +14,6 @@ settings.load_profile("unhurried")
 # The terminal's width, which the runner hands to its workers: what programs print shouldn't depend on it.
 os.environ.pop("COLUMNS", None)
 
-_LABORATORIES = ("cloud", "lab")  # fixtures that stand for a whole module's tests
 _LONG = (  # first, so that nobody waits for them in the end
     "natlab/test_takeover", "natlab/test_nat", "integration/test_api_document", "integration/test_control",
     "compiled/", "deploy/", "natlab/", "integration/test_providers", "integration/test_regions",
@@ -22,19 +21,9 @@ _LONG = (  # first, so that nobody waits for them in the end
 )  # fmt: skip
 
 
-def _group(item: pytest.Item) -> str:
-    """A file's tests share a fleet, and those of a laboratory the laboratory: they stay with one worker."""
-    callspec = getattr(item, "callspec", None)
-    made = [str(callspec.params[name]) for name in _LABORATORIES if name in callspec.params] if callspec else []
-    return " ".join([item.nodeid.partition("::")[0], *made])
-
-
 def _turn(item: pytest.Item) -> int:
     return next((turn for turn, part in enumerate(_LONG) if f"tests/{part}" in item.nodeid), len(_LONG))
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
     items.sort(key=_turn)
