@@ -269,6 +269,10 @@ class Branch:
     def _credentials(self, method: str, uri: str) -> list[Header]:
         return []
 
+    def withdraw(self) -> None:
+        """Another takes its place."""
+        self.timers.clear()
+
     def abandon(self) -> None:
         """Nobody waits for it any more."""
         if self.transaction is not None:

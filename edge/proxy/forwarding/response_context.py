@@ -380,7 +380,7 @@ class ResponseContext:
             return
         self._located = True
         self._branches.remove(branch)
-        branch.timers.clear()
+        branch.withdraw()
         address = self.incoming.flow.address
 
         def located(decision: Decision | None, at: float) -> None:
