@@ -31,7 +31,7 @@ RULES = [
     ),
     (
         "edge/proxy/stack",
-        STACK | {"edge.providers.host", "edge.providers.leg"},
+        STACK | {"edge.providers.host"},
         "the ground knows no part of the proxy",
     ),
     ("edge/proxy/registrar", STACK | {"edge.proxy.registrar"}, "a REGISTER never needs a response context"),
