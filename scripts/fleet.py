@@ -233,12 +233,16 @@ class DevelopmentFleet:
         self._run(edge.id, ["-m", "edge", "--config", str(path)], edge.environment, edge.host)
 
     def wait_ready(self, edge: DevelopmentEdge) -> None:
-        """Until it holds its address and has a mesh link to every other running edge."""
+        """Until it holds its address, and has mesh links to and from every other running edge. An edge that has been
+        killed is reached again some milliseconds after it reaches others: they find out by that that it is another."""
         others = sum(other is not edge for other in self.edges)
 
         def ready() -> bool:
             health = self.client.health(edge)
-            return bool(health and health["ready"] and len(health["mesh"]) >= others)
+            if not health or not health["ready"]:
+                return False
+            linked = set(health["mesh"]) & set(health.get("reached_by", health["mesh"]))  # some don't tell
+            return len(linked) >= others
 
         self.processes.wait_until(edge.id, ready, 30)
 

@@ -93,6 +93,7 @@ class Mesh:
         self._links: dict[str, ClientLink] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._boots: dict[str, str] = {}
+        self._reached: dict[str, ServerLink] = {}
 
     async def open(self, host: str, port: int, user: MeshUser) -> None:
         """Listen for peers, and reach them from now on; ``user`` gets what they say. Raises OSError."""
@@ -200,6 +201,10 @@ class Mesh:
         """The peers with a working link."""
         return sorted(edge for edge, link in self._links.items() if link.up)
 
+    def reached_by(self) -> list[str]:
+        """The peers whose link to this process works: what they send to our addresses gets here."""
+        return sorted(edge for edge, link in self._reached.items() if link.up)
+
     async def _reach(self, peer: Peer) -> None:
         while True:
             was_up = False
@@ -247,6 +252,7 @@ class Mesh:
     def _peer_up(self, link: ServerLink) -> None:
         """A peer has reached us. If it has started anew, our link to it leads nowhere, long before silence tells."""
         known, self._boots[link.peer] = self._boots.get(link.peer), link.boot
+        self._reached[link.peer] = link
         ours = self._links.get(link.peer)
         if known not in (None, link.boot) and ours is not None:
             ours.refuse("the peer has started anew")

@@ -56,6 +56,7 @@ async def serve(
             "ready": follower.ready.is_set(),
             "addresses": epochs,
             "mesh": mesh.connected(),
+            "reached_by": mesh.reached_by(),
             "journal": len(journal),
             **core.gauges(),
         }
