@@ -91,11 +91,11 @@ class TransactionLayer:
     # Server transactions
 
     def open(
-        self, user: TransactionUser, method: str, key: TransactionKey, flow: Flow, now: float, to_tag: str = ""
+        self, user: TransactionUser, method: str, key: TransactionKey, flow: Flow, now: float
     ) -> ServerTransaction:
         """A new one, for a request that matches none."""
         kind = InviteServer if method == "INVITE" else NonInviteServer
-        server = self.servers[key] = kind(user, key, flow, to_tag or self._ids.token(), now)
+        server = self.servers[key] = kind(user, key, flow, self._ids.token(), now)
         return server
 
     def attend(self, server: ServerTransaction, target: CancelTarget) -> None:
