@@ -78,7 +78,6 @@ class Outbound:
         self._trace = trace
         self._asking: set[asyncio.Task[None]] = set()
         self._waiting: dict[tuple[Flow, bytes], Send] = {}  # a request that is sent again waits once
-        self._flushing: asyncio.Task[None] | None = None
 
     def carry_out(self, action: Action) -> None:
         match action:
@@ -124,18 +123,15 @@ class Outbound:
             self._post(SendFailed(ref))
 
     def _wait(self, send: Send) -> None:
+        if not self._waiting:
+            self._follower.next_change().add_done_callback(self._try_again)
         self._waiting[send.flow, send.data] = send
-        if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
-    async def _flush(self) -> None:
-        """Send what waits once its address has come, or isn't on its way any more."""
-        while self._waiting:
-            await self._follower.next_change()
-            waiting, self._waiting = self._waiting, {}
-            for send in waiting.values():
-                self.carry_out(send)
-        self._flushing = None
+    def _try_again(self, _: asyncio.Future[None]) -> None:
+        """Some address has come, or isn't on its way any more; what it isn't the one of waits on."""
+        waiting, self._waiting = self._waiting, {}
+        for send in waiting.values():
+            asyncio.get_running_loop().call_soon(self.carry_out, send)  # a fault in one is not the others'
 
     # What takes its time
 
@@ -166,7 +162,6 @@ class Outbound:
             await asyncio.wait(set(self._asking), timeout=seconds)
 
     async def close(self) -> None:
-        tasks = [*self._asking, *([self._flushing] if self._flushing is not None else [])]
-        for task in tasks:
+        for task in list(self._asking):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._asking, return_exceptions=True)

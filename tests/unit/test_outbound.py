@@ -44,7 +44,7 @@ class Follower:
         self.watchers.pop().set_result(None)
 
 
-def moving(work):
+def moving(work, turns=1):
     """``work`` with an edge that has the lease on COMING, whose packets don't arrive yet."""
 
     async def run():
@@ -61,7 +61,8 @@ def moving(work):
         outbound.carry_out(Send(FLOW, b"one", "ref one"))
         outbound.carry_out(Send(FLOW, b"one", "ref one"))  # sent again meanwhile
         outbound.carry_out(Send(FLOW, b"two", ""))
-        await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
         assert sockets.sent == posted == []
         try:
             await work(core, fleet, follower, sockets, posted)
@@ -97,5 +98,36 @@ def test_it_fails_where_the_address_does_not_come_after_all():
         await turn()
         assert sockets.sent == []
         assert posted == [SendFailed("ref one")]
+
+    moving(work)
+
+
+def test_a_change_right_after_it_began_to_wait_is_not_missed():
+    async def work(core, fleet, follower, sockets, posted):
+        core.handle(FleetChanged(replace(fleet, epochs={HERE: 1, COMING: 5}, arriving=frozenset())), 1.0)
+        follower.change()
+        await turn()
+        assert len(sockets.sent) == 2
+
+    moving(work, turns=0)
+
+
+def test_a_fault_in_sending_one_is_not_the_others():
+    async def work(core, fleet, follower, sockets, posted):
+        send = sockets.send
+        faults = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context["exception"]))
+
+        def fail_once(flow, data, until=0.0):
+            if not faults:
+                raise OSError("no buffer")
+            return send(flow, data, until)
+
+        sockets.send = fail_once
+        core.handle(FleetChanged(replace(fleet, epochs={HERE: 1, COMING: 5}, arriving=frozenset())), 1.0)
+        follower.change()
+        await turn()
+        assert len(faults) == 1
+        assert sockets.sent == [(FLOW, b"two")]
 
     moving(work)

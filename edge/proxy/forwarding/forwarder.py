@@ -14,6 +14,7 @@ from edge.proxy.stack.answers import Upstream, respond
 from edge.proxy.stack.flow_token import Destination
 from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Fault, Incoming
+from edge.sip.transaction import ServerTransaction
 
 _PRIVATE = ("proxy-authorization", "p-asserted-identity")
 
@@ -34,7 +35,7 @@ class Forwarder:
         context = ResponseContext(
             self._stack, self._branches, incoming, server, parties, decider=decider, outcome=outcome
         )
-        self._attend(incoming, context, now)
+        self._attend(server, context, now)
         return context
 
     def in_dialog(self, incoming: Incoming, destination: DialogTarget | None, now: float) -> None:
@@ -51,7 +52,7 @@ class Forwarder:
             raise Fault(403, "Forbidden: calls through this provider can't be transferred")
         server = self._stack.serve(incoming, now)
         context = ResponseContext(self._stack, self._branches, incoming, server, destination=destination)
-        self._attend(incoming, context, now)
+        self._attend(server, context, now)
         context.forward_in_dialog(now)
 
     def own(self, incoming: Incoming, upstream: Upstream, destination: DialogTarget, now: float) -> None:
@@ -67,9 +68,8 @@ class Forwarder:
         drop_private(incoming.request, self._stack.fleet)
         Ack(self._stack, incoming, destination).send(now)
 
-    def _attend(self, incoming: Incoming, context: ResponseContext, now: float) -> None:
+    def _attend(self, server: ServerTransaction, context: ResponseContext, now: float) -> None:
         """A CANCEL finds it from now on, and an INVITE isn't sent again (§16.2)."""
-        server = self._stack.serve(incoming, now)
         self._stack.transactions.attend(server, context)
         if context.invite:
-            respond(server, incoming.request, 100, now)
+            respond(server, context.incoming.request, 100, now)
