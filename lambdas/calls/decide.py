@@ -9,6 +9,7 @@ from lambdas.contract import (
     Access,
     AccessQuestion,
     Decision,
+    DialogQuestion,
     IncomingQuestion,
     LocateQuestion,
     Question,
@@ -27,6 +28,8 @@ def decide(question: Question, facts: Facts) -> Decision:
     if isinstance(question, AccessQuestion):
         provider = facts.provider(question.provider)
         return Access(secret=provider.secret) if provider is not None else Reject(status=404, reason="Not Found")
+    if isinstance(question, DialogQuestion):
+        return Reject(status=481)
     if isinstance(question, IncomingQuestion):
         return incoming(question, facts)
     return route(question, facts)

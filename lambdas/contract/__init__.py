@@ -13,6 +13,9 @@
    agents and reasons in records; who counts a call (``counted``); ``bans``; ``Probe``; Regions (``FleetEdge.region``).
 6. 2026-11-26: the edge's own name for each INVITE (``attempt``); the called side and who gave up in ``CallFailed``;
    ``OpenCall.why``; ``ProbeReport.region``.
+7. 2026-11-28: requests in a dialog are asked about (``DialogQuestion``, ``Proceed``); limits for calls without a
+   decision (``ScopeLimits``, ``ProviderLeg.dark`` and ``rate``); ``LoginsFailed``; proof in an ``AccessQuestion``;
+   ``ProviderHost``; the oldest version in the fleet (``HeartbeatReply.spoken``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -31,8 +34,10 @@ from lambdas.contract.decision import (
     DecisionEnvelope,
     Grant,
     Keep,
+    Proceed,
     Reject,
     Route,
+    ScopeLimits,
     Stage,
     Target,
     q_delays,
@@ -49,11 +54,20 @@ from lambdas.contract.heartbeat import (
     Probe,
     Take,
 )
-from lambdas.contract.provider import ProviderAccount, ProviderLeg, ProvidersReply, ProvidersRequest, Secret, Server
+from lambdas.contract.provider import (
+    ProviderAccount,
+    ProviderHost,
+    ProviderLeg,
+    ProvidersReply,
+    ProvidersRequest,
+    Secret,
+    Server,
+)
 from lambdas.contract.question import (
     AccessQuestion,
     ContactField,
     Credentials,
+    DialogQuestion,
     IncomingQuestion,
     LocateQuestion,
     Question,
@@ -69,6 +83,7 @@ from lambdas.contract.report import (
     CallFailed,
     CallName,
     CallOutline,
+    LoginsFailed,
     OpenCall,
     ProbeReport,
     ProviderReport,
@@ -81,7 +96,7 @@ from lambdas.contract.report import (
 from lambdas.contract.shared import HASHES, answers, binding_id, consent_text, signed_text
 from lambdas.contract.wire import Wire, WireFlow
 
-VERSION = 6
+VERSION = 7
 
 __all__ = [
     "HASHES",
@@ -109,6 +124,7 @@ __all__ = [
     "Credentials",
     "Decision",
     "DecisionEnvelope",
+    "DialogQuestion",
     "FleetEdge",
     "FleetKey",
     "Grant",
@@ -118,11 +134,14 @@ __all__ = [
     "IncomingQuestion",
     "Keep",
     "LocateQuestion",
+    "LoginsFailed",
     "OpenCall",
     "Order",
     "Probe",
     "ProbeReport",
+    "Proceed",
     "ProviderAccount",
+    "ProviderHost",
     "ProviderLeg",
     "ProviderReport",
     "ProvidersReply",
@@ -136,6 +155,7 @@ __all__ = [
     "ReportReceipt",
     "Route",
     "RouteQuestion",
+    "ScopeLimits",
     "Secret",
     "Server",
     "Side",

@@ -162,6 +162,26 @@ class Keep(Wire):
     """Ids of the dial plans that it rests on."""
 
 
+class ScopeLimits(Wire):
+    """What one of those who pay for a call may do, and what they had used when it was decided: for calls that have to
+    do without a decision. Since version 7."""
+
+    scope: str
+    """An account's AOR or a tenant's id, as in ``counted``."""
+    concurrent_calls: int | None = None
+    """None: no limit, as with the others."""
+    calls_per_minute: int | None = None
+    """In a minute of Unix time."""
+    calls_per_day: int | None = None
+    """On a day of UTC."""
+    daily_spend: float | None = None
+    """In the unit of the tenant's rates."""
+    today: int = 0
+    """Calls of the day, the one that was decided included."""
+    spent: float = 0.0
+    """The day's cost, calls under way included as far as they had come."""
+
+
 class Route(Stage):
     """What to do with a request: itself the first stage. When all have failed the best answer goes back."""
 
@@ -178,6 +198,14 @@ class Route(Stage):
     """How far it may be used when none can be had; None: not at all. Since version 4."""
     counted: list[str] = []
     """Who is counting the call, which comes back in its reports. Since version 5."""
+    limits: list[ScopeLimits] = []
+    """Those of all who count it. Since version 7."""
+
+
+class Proceed(Wire):
+    """The request may go on in its dialog. Since version 7."""
+
+    kind: Literal["proceed"] = "proceed"
 
 
 class Access(Wire):
@@ -188,7 +216,7 @@ class Access(Wire):
     """The provider account's."""
 
 
-Decision = Challenge | Reject | Accept | Route | Access
+Decision = Challenge | Reject | Accept | Route | Access | Proceed
 
 
 class DecisionEnvelope(Envelope):

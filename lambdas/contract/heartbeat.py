@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from lambdas.contract.binding import ContactBinding
+from lambdas.contract.provider import ProviderHost
 from lambdas.contract.report import OpenCall
 from lambdas.contract.wire import Envelope, Wire
 
@@ -56,6 +57,8 @@ class Heartbeat(Envelope):
     """With "ec2", the network interface that has those; else "". Since version 2."""
     bans: str = ""
     """The version of the list of bans that it has; "": none. Since version 5."""
+    provider_hosts: str = ""
+    """The version of the list of providers' servers that it has; "": none. Since version 7."""
 
 
 class HeldAddress(Wire):
@@ -197,3 +200,10 @@ class HeartbeatReply(Envelope):
     """Of the list of bans; "": not told. Since version 5."""
     probe: Probe | None = None
     """How to try the other edges out; None: they aren't. Since version 5."""
+    spoken: int = 6
+    """The lowest version that an edge of the fleet speaks, or has spoken ten minutes ago: nothing is made that it
+    couldn't read. Since version 7."""
+    provider_hosts: list[ProviderHost] | None = None
+    """Where all tenants' providers are; None: the edge has the current version. Since version 7."""
+    provider_hosts_version: str = ""
+    """Of that list; "": not told. Since version 7."""

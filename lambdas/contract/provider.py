@@ -84,6 +84,26 @@ class ProviderLeg(Wire):
     """REFER may pass."""
     number: str = ""
     """The one that is called, in E.164 form where it has one, for the record. Since version 5."""
+    dark: bool = True
+    """Whether a decision that was kept may send a call there while none can be had. Since version 7."""
+    rate: float = 0.0
+    """What a minute costs, in the unit of the tenant's rates. Since version 7."""
+
+
+class ProviderHost(Wire):
+    """A server of provider accounts: whoever calls there comes from an address that may be trusted there.
+    Since version 7."""
+
+    host: str
+    """A name or an address, in lower case."""
+    port: int = 0
+    """0: what RFC 3263 §4.2 finds."""
+    transport: Literal["udp", "tcp"] = "udp"
+    """What requests go by."""
+    tenants: list[str]
+    """Whose accounts are there."""
+    trusting: list[str] = []
+    """Those of them whose calls are known there by where they come from."""
 
 
 class ProvidersRequest(Envelope):

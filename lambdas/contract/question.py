@@ -153,9 +153,37 @@ class AccessQuestion(Asked):
     kind: Literal["access"] = "access"
     provider: str
     """The provider account's id."""
+    way: str = ""
+    """The user part that leads to the provider, as it stands in the call's Route: it proves that there is such a call.
+    Since version 7."""
+    call_id: str = ""
+    """The call's, as the phone has it: ``way`` is sealed for it. Since version 7."""
+    tag: str = ""
+    """The provider's in that call: ``way`` is sealed for it. Since version 7."""
 
 
-Question = RegisterQuestion | RouteQuestion | LocateQuestion | IncomingQuestion | AccessQuestion
+class DialogQuestion(Asked):
+    """May this request go on in its dialog? The edge doesn't remember that the call was answered, or the request comes
+    from elsewhere than the flow of its side. Since version 7."""
+
+    kind: Literal["dialog"] = "dialog"
+    method: str
+    """BYE, INVITE, ..."""
+    tenant: str
+    """Whose call it is, as the flow token says."""
+    call: str
+    """Names the call and the leg that answered, as in a CallName."""
+    started: int
+    """When the INVITE came, as the flow token says: Unix time in whole seconds."""
+    credentials: Credentials | None = None
+    """Those of a sender who had to say who he is: he must be a party of the call; None: the flow says it."""
+    provider: str = ""
+    """The provider account that the sender says he is, from an address that the edge doesn't know of it; "": none."""
+    flow: WireFlow
+    """The flow that it came by."""
+
+
+Question = RegisterQuestion | RouteQuestion | LocateQuestion | IncomingQuestion | AccessQuestion | DialogQuestion
 
 
 class QuestionEnvelope(Envelope):

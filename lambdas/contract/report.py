@@ -218,7 +218,23 @@ class ProbeReport(Wire):
     """The Region that the edge there was heard in; "": not told. Since version 6."""
 
 
-Report = BindingReport | CallAnswered | CallFailed | CallEnded | ProviderReport | ProbeReport
+class LoginsFailed(Wire):
+    """Credentials that were wrong, and that no control plane has seen. Since version 7."""
+
+    kind: Literal["logins_failed"] = "logins_failed"
+    account: str
+    """``username@realm``, which needn't exist."""
+    source: str
+    """The IP address that they came from."""
+    times: int
+    """How many since the last report of the two."""
+    at: float
+    """When the last came, Unix time."""
+    address: str
+    """The edge address that it came by."""
+
+
+Report = BindingReport | CallAnswered | CallFailed | CallEnded | ProviderReport | ProbeReport | LoginsFailed
 
 
 class ReportEnvelope(Envelope):

@@ -143,7 +143,8 @@ def test_routes_and_news_that_were_kept(world, kept):
     assert world.nodes["edge-a"].core.gauges()["kept_routes"] == 1
     ((_, news),) = kept.load("news")
     reply = HeartbeatReply.model_validate(json.loads(news)["reply"])
-    assert reply.model_dump(mode="json") == json.loads(news)["reply"]
+    then = json.loads(news)["reply"]
+    assert then.items() <= reply.model_dump(mode="json").items()
 
 
 def test_reports_in_the_journal_are_delivered(tmp_path):
