@@ -13,7 +13,6 @@ from edge.providers.agent import Agent
 from edge.proxy.forwarding.forwarder import Forwarder
 from edge.proxy.forwarding.record_route import destination_of
 from edge.proxy.forwarding.spirals import Spirals
-from edge.proxy.location.grants import Grants
 from edge.proxy.registrar.disk_records import DiskRecords
 from edge.proxy.registrar.housekeeping import Housekeeping
 from edge.proxy.registrar.registrar import Registrar
@@ -22,7 +21,7 @@ from edge.proxy.routing.asking import phones_here
 from edge.proxy.routing.hanging_up import HangingUp
 from edge.proxy.routing.kept_routes import KeptRoutes
 from edge.proxy.routing.router import Router
-from edge.proxy.stack.answers import refuse, respond, unavailable
+from edge.proxy.stack.answers import RETRY_AFTER, refuse, retry_after
 from edge.proxy.stack.events import (
     Action,
     Answered,
@@ -49,10 +48,11 @@ from edge.proxy.stack.events import (
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.provider_host import StackHost
 from edge.proxy.stack.receiver import Receiver
+from edge.proxy.stack.sources import Slowed
 from edge.proxy.stack.stack import STATIC, Stack
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
-from edge.sip.message import Header, make_response
+from edge.sip.message import Header
 from lambdas.contract import Change, Target
 
 _ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, INFO, SUBSCRIBE, NOTIFY, REFER, UPDATE, PRACK, PUBLISH"
@@ -77,16 +77,15 @@ class Core:
         ``ports`` are those of our addresses for each transport."""
         stack = self.stack = Stack(edge, boot, ids, keepalive_interval, digest_algorithms, static_seconds)
         spirals = Spirals(ids)
-        self.grants = Grants()
         self.kept_routes = KeptRoutes()
-        self.disk_records = DiskRecords(stack, self.grants)
+        self.disk_records = DiskRecords(stack)
         self.agent = Agent(StackHost(stack, ports or {}))
         self._receiver = Receiver(stack)
-        self._registrar = Registrar(stack, self.grants)
-        self._updates = Updates(stack, self.grants)
-        self._housekeeping = Housekeeping(stack, self.grants)
+        self._registrar = Registrar(stack)
+        self._updates = Updates(stack)
+        self._housekeeping = Housekeeping(stack)
         self._forwarder = Forwarder(stack, self.agent, spirals)
-        self._router = Router(stack, self.grants, self.agent, self.kept_routes, spirals, self._forwarder)
+        self._router = Router(stack, self.agent, self.kept_routes, spirals, self._forwarder)
         self._hanging_up = HangingUp(stack, self._forwarder)
 
     def handle(self, event: CoreEvent, now: float) -> list[Action]:
@@ -180,31 +179,37 @@ class Core:
         try:
             self._dispatch(incoming, now)
         except Fault as fault:
-            if fault.status in (401, 407):
-                # Without a transaction (§26.3.2.4): a forged source isn't sent the same challenge again and again.
-                response = make_response(incoming.request, fault.status, "", stack.ids.token(), fault.headers)
-                stack.transmit(incoming.flow, response.to_bytes(), "")
-            else:
-                refuse(stack.serve(incoming, now), incoming.request, fault, now)
+            self._refuse(incoming, fault, now)
+        except Slowed:
+            stack.counters["slowed"] += 1
+            if incoming.flow.reliable:  # it won't be sent again
+                self._refuse(incoming, Fault(503, headers=(retry_after(RETRY_AFTER),)), now)
         except Exception:
             # Answered all the same; whoever runs the core reports it.
-            respond(stack.serve(incoming, now), incoming.request, 500, now)
+            self._refuse(incoming, Fault(500), now)
             raise
+
+    def _refuse(self, incoming: Incoming, fault: Fault, now: float) -> None:
+        """Without a transaction, unless there is one by now."""
+        server = self.stack.transactions.servers.get(incoming.key)
+        if server is None:
+            self.stack.stateless.refuse(incoming.request, incoming.flow, incoming.octets, fault, now)
+        else:
+            refuse(server, incoming.request, fault, now)
 
     def _dispatch(self, incoming: Incoming, now: float) -> None:
         """Raises Fault."""
         stack = self.stack
         method = incoming.request.method
         if not stack.fleet.known:
-            unavailable(stack.serve(incoming, now), incoming.request, stack.counters, now)
-            return
+            raise Fault(503, headers=(retry_after(RETRY_AFTER),))
         destination = destination_of(incoming, stack.fleet)  # §16.4
         if incoming.to_tag:
             self._forwarder.in_dialog(incoming, destination, now)
         elif method == "REGISTER":
             self._registrar.register(incoming, now)
         elif method == "OPTIONS" and not incoming.uri.user and stack.fleet.canonical(incoming.uri.host):
-            respond(stack.serve(incoming, now), incoming.request, 200, now, _ABILITIES)
+            stack.stateless.answer(incoming.request, incoming.flow, incoming.octets, 200, now, _ABILITIES)
         else:
             self._router.route(incoming, now)
 
@@ -251,7 +256,7 @@ class Core:
         stack = self.stack
         return {
             "bindings": len(stack.bindings),
-            "grants": len(self.grants),
+            "grants": len(stack.grants),
             "kept_flows": len(stack.keepalive),
             "client_transactions": len(stack.transactions.clients),
             "server_transactions": len(stack.transactions.servers),

@@ -13,7 +13,10 @@ from hashlib import blake2s
 NONCE_LIFE = 300  # seconds
 ALGORITHMS = ("MD5", "SHA-256")  # what accounts have hashes for
 
-MAX_USES = 256  # of one nonce, so that nobody fills the memory with one
+MAX_USES = 256
+"""Uses of one nonce, so that nobody fills the memory with one."""
+MAX_NONCES = 100_000
+"""Nonces in each of two generations: some 18 MB each."""
 
 _MAC = 12  # octets of keyed BLAKE2s (RFC 7693 §2.9): twice as fast as an HMAC
 
@@ -26,14 +29,15 @@ def make_nonce(key_id: int, key: bytes, source: str, now: float, salt: bytes) ->
 
 
 def nonce_age(nonce: str, keys: dict[int, bytes], source: str, now: float) -> float | None:
-    """Seconds since ``nonce`` was made for ``source``; None if no edge with one of ``keys`` made it."""
+    """Seconds since ``nonce`` was made for ``source``; None if no edge with one of ``keys`` made it, or not as it is
+    spelled: its hexadecimal has one form only."""
     try:
         raw = bytes.fromhex(nonce)
         key_id, made, _ = struct.unpack_from("!BI4s", raw)
     except (ValueError, struct.error):
         return None
     key = keys.get(key_id)
-    if key is None or not hmac.compare_digest(raw[9:], _seal(key, raw[:9], source)):
+    if key is None or not hmac.compare_digest(raw[9:], _seal(key, raw[:9], source)) or raw.hex() != nonce:
         return None
     return max(0.0, now - float(made))
 
@@ -53,29 +57,35 @@ def challenge(realm: str, nonce: str, stale: bool, algorithms: Sequence[str]) ->
 class SpentNonces:
     """Which (nonce, nonce count) pairs this edge has seen, so that none is accepted twice (RFC 7616 §5.5).
 
-    Counts may arrive out of order (§3.4 only says that they increase at the sender), so a set is kept for each
-    nonce, for as long as the nonce lives: two generations, each NONCE_LIFE long.
+    Counts may arrive out of order (§3.4 only says that they increase at the sender), so each nonce has a bit for each
+    of its counts, for as long as it lives: in two generations of NONCE_LIFE, or of MAX_NONCES if those come sooner.
+    Nonces that were made before the older generation began may have been forgotten, and aren't accepted any more.
     """
 
     def __init__(self) -> None:
-        self._young: dict[str, set[int]] = {}
-        self._old: dict[str, set[int]] = {}
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
         self._turn = 0.0
+        self._began = (float("-inf"), float("-inf"))  # of the older generation, of the younger one
 
-    def spend(self, nonce: str, count: int, now: float) -> bool:
-        """Note the use; False if it isn't the first, or the nonce has been used too often.
-
-        ``count`` is 0 where the client sent no qop.
-        """
-        if now >= self._turn:
-            # After more than one whole life nothing of the young generation can still be valid.
-            self._old = self._young if now < self._turn + NONCE_LIFE else {}
-            self._young = {}
-            self._turn = now + NONCE_LIFE
-        counts = self._young.get(nonce)
-        if counts is None:
-            counts = self._young[nonce] = self._old.pop(nonce, set())
-        if count in counts or len(counts) >= MAX_USES:
+    def spend(self, nonce: str, count: int, age: float, now: float) -> bool:
+        """Note the use of a nonce that was made ``age`` seconds ago; False if it isn't the first, or it has been used
+        too often, or nobody can tell any more. ``count`` is 0 where the client sent no qop."""
+        if now >= self._turn or len(self._young) >= MAX_NONCES:
+            self._next_generation(now)
+        if not 0 <= count <= MAX_USES or now - age < self._began[0]:
             return False
-        counts.add(count)
-        return True
+        used = self._young.get(nonce)
+        if used is None:
+            used = self._old.pop(nonce, 0)
+        bit = 1 << count
+        self._young[nonce] = used | bit
+        return not used & bit
+
+    def _next_generation(self, now: float) -> None:
+        if now >= self._turn + NONCE_LIFE:
+            self._young = {}  # after more than one whole life nothing of it can still be valid
+            self._began = (self._began[1], float("-inf"))
+        self._old, self._young = self._young, {}
+        self._began = (self._began[1], now)
+        self._turn = now + NONCE_LIFE

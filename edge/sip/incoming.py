@@ -25,7 +25,8 @@ class Fault(Exception):
 class Incoming:
     """A request that passed RFC 3261 §16.3, with the parts that everybody reads. ``key`` is that of its server
     transaction; ``to_tag`` is "" outside a dialog; ``mark`` stands for where it was to go when it came, ``first`` has
-    the first line of each header field; ``forwarded`` tells that it has passed other proxies."""
+    the first line of each header field; ``forwarded`` tells that it has passed other proxies; ``octets`` is how many it
+    came in, 0 for one of our own."""
 
     flow: Flow
     request: Request
@@ -39,6 +40,7 @@ class Incoming:
     mark: str
     first: dict[str, str]
     forwarded: bool
+    octets: int = 0
 
     def value(self, key: str) -> str | None:
         """The value of the first header field named ``key``, as the request came."""

@@ -19,7 +19,11 @@ def registered(question: RegisterQuestion, facts: Facts) -> Decision:
     if refusal is not None:  # strangers don't hold up those who may
         return refusal
     with facts.turn(question.aor):
-        return _registered(question, account, facts)
+        decision = _registered(question, account, facts)
+    if isinstance(decision, Reject) and account is not None:
+        # Whoever it was has shown who he is.
+        return decision.model_copy(update={"tenant": account.tenant})
+    return decision
 
 
 def _registered(question: RegisterQuestion, account: StoredAccount | None, facts: Facts) -> Decision:

@@ -42,7 +42,7 @@ class Reject(Wire):
     contact: str = ""
     """A URI, with 302; "": no Contact header field. Since version 3."""
     tenant: str = ""
-    """Whose call is refused, for its record; "": nobody's. Since version 5."""
+    """Whose request is refused, for the record of a call: he has shown who he is. "": nobody's. Since version 5."""
 
 
 class Grant(Wire):

@@ -108,9 +108,9 @@ def test_a_grant_older_than_its_revocation_is_not_kept(world):
     core = world.nodes["edge-a"].core
     phone = world.phone("alice")
     account = world.control.accounts[f"alice@{DOMAIN}"]
-    core.grants.revoke(account.aor, account.version + 1)
+    core.stack.grants.revoke(account.aor, account.version + 1)
     assert phone.register() == 200
-    assert core.grants.known(account.aor) is None
+    assert core.stack.grants.known(account.aor) is None
     phone.register()
     assert asked(world) == 2
 

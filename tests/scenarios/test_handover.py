@@ -26,16 +26,17 @@ def test_open_transactions_go_ahead_in_small_batches_and_later_ones_follow(world
     node = world.nodes["edge-a"]
     phones = [world.phone(f"u{number}") for number in range(120)]
     for phone in phones:
-        phone.send(phone.agent.request("OPTIONS", f"sip:{DOMAIN}").to_bytes())
-    world.run(0.1)
+        assert phone.register() == 200
+    agent = phones[0].agent
+    challenge = next(response for response in agent.responses("REGISTER") if response.status == 401)
     actions = node.core.handle(Leaving(node.address, "edge-b"), world.now)
     assert len(entrusted(actions)) == 120
     assert max(len(action.keys) for action in actions) <= 50
-    late = phones[0].agent.request("OPTIONS", f"sip:{DOMAIN}")
+    late = agent.authorize(agent.register_request(), challenge)
     flow = next(iter(node.core.stack.transactions.servers.values())).flow
     assert len(entrusted(node.core.handle(Received(flow, late.to_bytes()), world.now))) == 1
     node.core.handle(Leaving(node.address, ""), world.now)
-    more = phones[0].agent.request("OPTIONS", f"sip:{DOMAIN}")
+    more = agent.authorize(agent.register_request(), challenge)
     assert not entrusted(node.core.handle(Received(flow, more.to_bytes()), world.now))
 
 

@@ -10,11 +10,10 @@ from edge.proxy.forwarding.provider_branch import BranchMaker
 from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.forwarding.response_context import Decider, ResponseContext
 from edge.proxy.forwarding.spirals import Spirals
-from edge.proxy.stack.answers import Upstream, respond
+from edge.proxy.stack.answers import Upstream
 from edge.proxy.stack.flow_token import Destination
 from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Fault, Incoming
-from edge.sip.transaction import ServerTransaction
 
 _PRIVATE = ("proxy-authorization", "p-asserted-identity")
 
@@ -27,15 +26,25 @@ class Forwarder:
         self._branches = BranchMaker(stack, agent, spirals)
 
     def call(
-        self, incoming: Incoming, parties: Parties, decider: Decider | None, now: float, outcome: int = 0
+        self,
+        incoming: Incoming,
+        parties: Parties,
+        decider: Decider | None,
+        now: float,
+        outcome: int = 0,
+        known: bool = True,
     ) -> ResponseContext:
         """The context of a request outside a dialog, which waits for a decision. ``outcome``: what it leads to has
-        failed elsewhere already, with that status."""
+        failed elsewhere already, with that status. ``known``: its sender has shown who he is; otherwise it gets one
+        packet until the decision says so."""
         server = self._stack.serve(incoming, now)
+        server.once = not known
         context = ResponseContext(
             self._stack, self._branches, incoming, server, parties, decider=decider, outcome=outcome
         )
-        self._attend(server, context, now)
+        self._stack.transactions.attend(server, context)
+        if known:
+            context.trying(now)
         return context
 
     def in_dialog(self, incoming: Incoming, destination: DialogTarget | None, now: float) -> None:
@@ -52,7 +61,8 @@ class Forwarder:
             raise Fault(403, "Forbidden: calls through this provider can't be transferred")
         server = self._stack.serve(incoming, now)
         context = ResponseContext(self._stack, self._branches, incoming, server, destination=destination)
-        self._attend(server, context, now)
+        self._stack.transactions.attend(server, context)
+        context.trying(now)
         context.forward_in_dialog(now)
 
     def own(self, incoming: Incoming, upstream: Upstream, destination: DialogTarget, now: float) -> None:
@@ -67,9 +77,3 @@ class Forwarder:
         """Send the ACK of a 2xx on: no transaction, no answer (§16.6 end, §17)."""
         drop_private(incoming.request, self._stack.fleet)
         Ack(self._stack, incoming, destination).send(now)
-
-    def _attend(self, server: ServerTransaction, context: ResponseContext, now: float) -> None:
-        """A CANCEL finds it from now on, and an INVITE isn't sent again (§16.2)."""
-        self._stack.transactions.attend(server, context)
-        if context.invite:
-            respond(server, context.incoming.request, 100, now)

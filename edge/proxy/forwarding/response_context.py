@@ -155,6 +155,7 @@ class ResponseContext:
         )
         self._call = _reference(destination)
         self._record: CallRecord | None = None
+        self._tried = False  # whether the caller has been told so
 
     # What branches find here
 
@@ -195,6 +196,13 @@ class ResponseContext:
         self._state = following
         return True
 
+    def trying(self, now: float) -> None:
+        """An INVITE isn't sent again from now on (§16.2)."""
+        if self.invite and not self._tried:
+            self._tried = True
+            self._upstream.once = False
+            respond(self._upstream, self.incoming.request, 100, now)
+
     # Deciding
 
     def on_decision(self, decision: Decision | None, now: float) -> None:
@@ -229,6 +237,7 @@ class ResponseContext:
         if self._from_provider is not None:
             self._from_provider = replace(self._from_provider, transfers=route.transfers)
         self._targets.follow(route)
+        self.trying(now)
         if not self._try_next(now):
             self._conclude(now)
 
@@ -432,6 +441,7 @@ class ResponseContext:
         respond(self._upstream, self.incoming.request, status, now)
 
     def _reject(self, decision: Reject, now: float) -> None:
+        self._upstream.once = self._upstream.once and not decision.tenant
         self._record_for(decision, now)
         text = f"{decision.reason}: {decision.contact}" if decision.contact else decision.reason
         self._note_refusal(decision.status, now, f'SIP;cause={decision.status};text="{text}"' if text else "")

@@ -72,6 +72,10 @@ class Grants:
         grant.used_at = now
         return grant
 
+    def holds(self, aor: str, grant: HeldGrant) -> bool:
+        """Whether ``grant`` is good yet."""
+        return self._by_aor.get(aor) is grant
+
     def known(self, aor: str) -> HeldGrant | None:
         """The grant of ``aor``, whoever asks."""
         return self._by_aor.get(aor)

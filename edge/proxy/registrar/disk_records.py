@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from edge.proxy.location.bindings import HeldBinding
-from edge.proxy.location.grants import Grants
 from edge.proxy.registrar.binding_report import key_of
 from edge.proxy.registrar.expiries import patience
 from edge.proxy.stack.records import AccountRecord, BindingRecord
@@ -14,9 +13,8 @@ from lambdas.contract import binding_id
 class DiskRecords:
     """Makes records and takes them back."""
 
-    def __init__(self, stack: Stack, grants: Grants) -> None:
+    def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._grants = grants
 
     def take_changed(self, limit: int, now: float) -> list[tuple[str, AccountRecord | None]]:
         """Up to ``limit`` AORs whose records have changed since they were last taken, with the record; None if there is
@@ -30,7 +28,7 @@ class DiskRecords:
 
     def _record(self, aor: str, now: float) -> AccountRecord | None:
         stack = self._stack
-        grant = self._grants.known(aor)
+        grant = self._stack.grants.known(aor)
         if grant is None:
             return None
         bindings = [
@@ -45,7 +43,7 @@ class DiskRecords:
         addresses = stack.fleet.epochs.keys() | stack.fleet.arriving
         for aor, record in records:
             age = max(0.0, stack.wall(now) - record.at)
-            self._grants.keep(aor, record.grant, now)
+            self._stack.grants.keep(aor, record.grant, now)
             for kept in record.bindings if bindings else ():
                 if kept.flow.address not in addresses:
                     continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from edge.proxy.location.grants import Grants
 from edge.proxy.location.keepalive import SLOT
 from edge.proxy.registrar.binding_report import report
 from edge.proxy.registrar.expiries import DURABLE, GRACE, SILENCE
@@ -18,9 +17,8 @@ _BATCH, _PAUSE = 50, 0.25  # bindings and seconds: how fast that is reported
 class Housekeeping:
     """Runs on the stack's timers from ``start`` on."""
 
-    def __init__(self, stack: Stack, grants: Grants) -> None:
+    def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._grants = grants
         self.timers: dict[str, int] = {}
         self._ticked = 0.0
         self._patient_until = 0.0
@@ -66,7 +64,7 @@ class Housekeeping:
                 stack.counters["phones_away"] += 1
                 if held.durable_until > now and held.tenant:
                     stack.questions.journal(report(held, stack.wall(now), 0))
-        for aor in self._grants.unused_since(now - stack.static_seconds):
+        for aor in self._stack.grants.unused_since(now - stack.static_seconds):
             stack.bindings.changed.add(aor)
 
     def _renew(self, now: float) -> None:

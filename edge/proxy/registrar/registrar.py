@@ -4,7 +4,7 @@ can be had, from the grant again."""
 from __future__ import annotations
 
 from edge.proxy.location.bindings import HeldBinding, contact_params
-from edge.proxy.location.grants import Grants
+from edge.proxy.location.grants import HeldGrant
 from edge.proxy.registrar.expiries import DURABLE, GRACE, SHORT, patience
 from edge.proxy.registrar.register_request import AskedContact, RegisterRequest, read, realm_of
 from edge.proxy.registrar.undecided import Undecided
@@ -14,7 +14,7 @@ from edge.sip.flow import Flow
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header
 from edge.sip.transaction import ServerTransaction
-from lambdas.contract import SHORTEST, Accept, Binding, Challenge, Credentials, Decision, Reject
+from lambdas.contract import SHORTEST, Accept, Binding, Challenge, Decision, Reject
 
 _STEPS = 2  # of CSeq in a refresh with its challenge; more, and the phone may have registered elsewhere meanwhile
 _MARGIN = 60.0  # seconds of durable expiry that must be left after a grant
@@ -23,10 +23,9 @@ _MARGIN = 60.0  # seconds of durable expiry that must be left after a grant
 class Registrar:
     """The registrar's front end at this edge."""
 
-    def __init__(self, stack: Stack, grants: Grants) -> None:
+    def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._grants = grants
-        self._undecided = Undecided(stack, grants)
+        self._undecided = Undecided(stack)
         self._elsewhere: dict[str, tuple[tuple[Binding, float], ...]] = {}
 
     def register(self, incoming: Incoming, now: float) -> None:
@@ -34,10 +33,11 @@ class Registrar:
         stack = self._stack
         fleet = stack.fleet
         realm = realm_of(incoming, fleet)
-        credentials = stack.authenticator.credentials(incoming, realm, fleet, now)
+        presented = stack.authenticator.credentials(incoming, realm, fleet, now)
         asked = read(incoming, realm)
+        grant = presented.grant if presented.account == asked.aor else None
         server = stack.serve(incoming, now)
-        if self._refresh(asked, credentials, now):
+        if grant is not None and self._refresh(asked, now):
             stack.counters["refreshes"] += 1
             self._answer(asked, server, now)
             return
@@ -53,19 +53,19 @@ class Registrar:
                     fault = stack.authenticator.fault(incoming, asked.realm, stack.fleet, at)
                     refuse(server, incoming.request, fault, at)
                 case None:
-                    self._register_undecided(asked, credentials, server, at)
+                    self._register_undecided(asked, grant, server, at)
                 case _:
                     respond(server, incoming.request, 500, at)
 
-        stack.questions.ask(lambda ask: asked.question(ask, credentials, fleet), decided, now)
+        credentials = presented.credentials
+        stack.ask_about(presented, incoming, lambda ask: asked.question(ask, credentials, fleet), decided, now)
 
     def _register_undecided(
-        self, asked: RegisterRequest, credentials: Credentials, server: ServerTransaction, now: float
+        self, asked: RegisterRequest, grant: HeldGrant | None, server: ServerTransaction, now: float
     ) -> None:
         """The control plane is out of reach. Known accounts go on; the rest has to wait."""
         request = asked.incoming.request
-        grant = self._undecided.grant(asked, credentials, now)
-        if grant is None:
+        if grant is None or not self._stack.grants.holds(asked.aor, grant) or not self._stack.informed_lately(now):
             unavailable(server, request, self._stack.counters, now)
             return
         refused = self._undecided.register(asked, grant, now)
@@ -86,9 +86,9 @@ class Registrar:
 
     # From a grant
 
-    def _refresh(self, asked: RegisterRequest, credentials: Credentials, now: float) -> bool:
-        """Whether this REGISTER only refreshes what was decided: the same Contact on the same flow, in order, and
-        known to the control plane for long enough."""
+    def _refresh(self, asked: RegisterRequest, now: float) -> bool:
+        """Whether this REGISTER, whose credentials are right by the account's grant, only refreshes what was decided:
+        the same Contact on the same flow, in order, and known to the control plane for long enough."""
         if asked.star or len(asked.contacts) != 1:
             return False
         incoming, contact = asked.incoming, asked.contacts[0]
@@ -104,8 +104,6 @@ class Registrar:
         seconds = min(contact.granted, left)
         if seconds < min(SHORT, SHORT if wanted is None else wanted):
             return False
-        if self._grants.get(asked.aor, credentials, "REGISTER", now) is None:
-            return False  # perhaps the password has just been changed: that is for the control plane to say
         held.cseq = incoming.cseq
         held.granted_until = now + seconds
         held.wanted_until = now + min(DURABLE, DURABLE if wanted is None else wanted)
@@ -135,7 +133,7 @@ class Registrar:
         else:
             self._elsewhere.pop(aor, None)
         if accepted.grant is not None:
-            self._grants.keep(aor, accepted.grant, now)
+            self._stack.grants.keep(aor, accepted.grant, now)
 
     def _held(
         self, binding: Binding, accepted: Accept, asked: RegisterRequest, contact: AskedContact | None, now: float

@@ -4,25 +4,19 @@ the rules that the control plane has; what becomes of their bindings is reported
 from __future__ import annotations
 
 from edge.proxy.location.bindings import HeldBinding
-from edge.proxy.location.grants import Grants, HeldGrant
+from edge.proxy.location.grants import HeldGrant
 from edge.proxy.registrar.binding_report import report
 from edge.proxy.registrar.expiries import DURABLE, SHORT, SHORT_SPREAD
 from edge.proxy.registrar.register_request import AskedContact, RegisterRequest
 from edge.proxy.stack.stack import Stack
-from lambdas.contract import Credentials, Order, Reject, refusal
+from lambdas.contract import Order, Reject, refusal
 
 
 class Undecided:
     """Does what a REGISTER asks for without a decision."""
 
-    def __init__(self, stack: Stack, grants: Grants) -> None:
+    def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._grants = grants
-
-    def grant(self, asked: RegisterRequest, credentials: Credentials, now: float) -> HeldGrant | None:
-        """What it may be done by; None if it can't be."""
-        grant = self._grants.get(asked.aor, credentials, "REGISTER", now)
-        return grant if self._stack.informed_lately(now) else None
 
     def register(self, asked: RegisterRequest, grant: HeldGrant, now: float) -> Reject | None:
         """Do it; or why the control plane wouldn't."""

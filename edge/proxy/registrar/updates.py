@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edge.proxy.location.bindings import HeldBinding, contact_params
-from edge.proxy.location.grants import Grants
 from edge.proxy.registrar.expiries import patience
 from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
@@ -15,9 +14,8 @@ from lambdas.contract import BindingChange, Change
 class Updates:
     """Keeps what this edge holds as the location service has it."""
 
-    def __init__(self, stack: Stack, grants: Grants) -> None:
+    def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._grants = grants
 
     def update(self, changes: Iterable[BindingChange], now: float) -> None:
         """What the location service has for our addresses: read after a start or takeover, or changed elsewhere."""
@@ -40,11 +38,11 @@ class Updates:
         grants are void."""
         bindings = self._stack.bindings
         if change.tenant and change.version:
-            bindings.changed.update(self._grants.revoke_tenant(change.tenant, now))
+            bindings.changed.update(self._stack.grants.revoke_tenant(change.tenant, now))
         if not change.aor:
             return
         if not change.binding:
-            self._grants.revoke(change.aor, change.version)
+            self._stack.grants.revoke(change.aor, change.version)
             bindings.changed.add(change.aor)
             return
         for known, _ in bindings.of(change.aor):
@@ -54,6 +52,6 @@ class Updates:
     def revalidate(self) -> None:
         """Something that the change feed said is lost: each phone's next refresh has to be decided, and nothing is made
         from grants before."""
-        self._grants.clear()
+        self._stack.grants.clear()
         for _, held in self._stack.bindings.all():
             held.durable_until = min(held.durable_until, 0.0)

@@ -51,7 +51,7 @@ class Asking:
             "again": again,
             "outcomes": outcomes,
         }
-        stack.questions.ask(lambda ask: caller.question({"request": ask, **common}), decided, now)
+        caller.ask(lambda ask: caller.question({"request": ask, **common}), decided, now)
 
     def _undecided(self, context: ResponseContext, now: float) -> None:
         """Do as was decided before, with the phones that there are now."""

@@ -3,19 +3,26 @@ where no answer comes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from edge.proxy.forwarding.call_record import Parties
-from edge.proxy.location.grants import Grants
+from edge.proxy.stack.authentication import Presented
+from edge.proxy.stack.questions import OnDecision
+from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Incoming
-from lambdas.contract import Credentials, IncomingQuestion, Route, RouteQuestion, stand_in
+from lambdas.contract import IncomingQuestion, Question, Route, RouteQuestion, stand_in
 
 
 class CallOrigin(Protocol):
-    """``called`` is what decisions for such calls are kept under."""
+    """``called`` is what decisions for such calls are kept under. ``known``: whoever it is has shown that."""
 
     parties: Parties
     called: str
+    known: bool
+
+    def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
+        """Put the question that ``make(its name)`` gives."""
 
     def question(self, common: dict[str, Any]) -> RouteQuestion | IncomingQuestion:
         """``common`` are the fields that both kinds of questions have."""
@@ -33,24 +40,29 @@ class CallOrigin(Protocol):
 class AccountCaller:
     """An account of ours, by its credentials."""
 
-    def __init__(self, incoming: Incoming, parties: Parties, credentials: Credentials, grants: Grants) -> None:
+    def __init__(self, stack: Stack, incoming: Incoming, parties: Parties, presented: Presented) -> None:
         self.parties = parties
         self.called = parties.called
+        self.known = presented.grant is not None
+        self._stack = stack
         self._incoming = incoming
-        self._credentials = credentials
-        self._grants = grants
+        self._presented = presented
+
+    def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
+        self._stack.ask_about(self._presented, self._incoming, make, then, now)
 
     def question(self, common: dict[str, Any]) -> RouteQuestion:
-        parties = self.parties
-        return RouteQuestion(**common, caller=parties.caller, called=parties.called, credentials=self._credentials)
+        parties, credentials = self.parties, self._presented.credentials
+        return RouteQuestion(**common, caller=parties.caller, called=parties.called, credentials=credentials)
 
     def owner(self, tenant: str) -> str:
         return tenant
 
     def known_owner(self, now: float) -> str:
         """The tenant of its grant, if the credentials are the account's own."""
-        grant = self._grants.get(self.parties.caller, self._credentials, self._incoming.request.method, now)
-        return grant.tenant if grant is not None else ""
+        grant, caller = self._presented.grant, self.parties.caller
+        mine = grant is not None and self._presented.account == caller and self._stack.grants.holds(caller, grant)
+        return grant.tenant if grant is not None and mine else ""
 
     def otherwise(self, owner: str) -> Route | None:
         """Known accounts call each other all the same."""
@@ -60,9 +72,14 @@ class AccountCaller:
 class ProviderCaller:
     """Somebody who calls a number that a provider account has."""
 
-    def __init__(self, incoming: Incoming, parties: Parties) -> None:
+    def __init__(self, stack: Stack, incoming: Incoming, parties: Parties) -> None:
         self.parties = parties
         self.called = incoming.to_uri().user
+        self.known = True
+        self._stack = stack
+
+    def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
+        self._stack.questions.ask(make, then, now)
 
     def question(self, common: dict[str, Any]) -> IncomingQuestion:
         parties = self.parties

@@ -89,6 +89,7 @@ class _ByeSender:
     """Gets the responses to a BYE of ours: ``then`` is called at the final one, whatever it says."""
 
     def __init__(self, then: Callable[[float], None]) -> None:
+        self.once = False
         self.to_tag = ""
         self._then = then
 

@@ -8,11 +8,10 @@ from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.forwarding.forwarder import Forwarder
 from edge.proxy.forwarding.messages import drop_private
 from edge.proxy.forwarding.spirals import Spirals
-from edge.proxy.location.grants import Grants
 from edge.proxy.routing.asking import Asking
 from edge.proxy.routing.callers import AccountCaller, CallOrigin, ProviderCaller
 from edge.proxy.routing.kept_routes import KeptRoutes
-from edge.proxy.stack.answers import refuse, respond, unavailable
+from edge.proxy.stack.answers import refuse, unavailable
 from edge.proxy.stack.stack import Stack
 from edge.proxy.stack.validation import check_text
 from edge.sip.incoming import Fault, Incoming
@@ -24,11 +23,8 @@ _FROM_PROVIDERS = ("INVITE", "NOTIFY", "MESSAGE")
 class Router:
     """Asks, and answers by itself where no answer comes."""
 
-    def __init__(
-        self, stack: Stack, grants: Grants, agent: Agent, kept: KeptRoutes, spirals: Spirals, forwarder: Forwarder
-    ) -> None:
+    def __init__(self, stack: Stack, agent: Agent, kept: KeptRoutes, spirals: Spirals, forwarder: Forwarder) -> None:
         self._stack = stack
-        self._grants = grants
         self._agent = agent
         self._kept = kept
         self._spirals = spirals
@@ -68,24 +64,24 @@ class Router:
         if not incoming.uri.user:
             raise Fault(404)
         check_text(incoming.request, caller, incoming.uri)
-        credentials = stack.authenticator.credentials(incoming, realm, fleet, now)
+        presented = stack.authenticator.credentials(incoming, realm, fleet, now)
         drop_private(incoming.request, fleet)
         called = incoming.uri.at(fleet.canonical(incoming.uri.host) or incoming.uri.host)
         parties = Parties(caller.at(realm), called)
-        self._call(AccountCaller(incoming, parties, credentials, self._grants), incoming, now)
+        self._call(AccountCaller(stack, incoming, parties, presented), incoming, now)
 
     def _route_provider(self, provider: str, incoming: Incoming, now: float) -> None:
         """What a provider sends to the Contact of its account ``provider``. Raises Fault."""
         method = incoming.request.method
         if method == "OPTIONS":
-            respond(self._stack.serve(incoming, now), incoming.request, 200, now)
+            self._stack.stateless.answer(incoming.request, incoming.flow, incoming.octets, 200, now)
             return
         if method not in _FROM_PROVIDERS:
             raise Fault(405)
         caller, called = incoming.from_uri(), incoming.to_uri()
         check_text(incoming.request, caller, called)
         parties = Parties(caller.address_of_record, called.address_of_record, provider)
-        self._call(ProviderCaller(incoming, parties), incoming, now)
+        self._call(ProviderCaller(self._stack, incoming, parties), incoming, now)
 
     def _call(self, caller: CallOrigin, incoming: Incoming, now: float) -> None:
         """Ask whom to call, and call them."""
@@ -95,7 +91,8 @@ class Router:
             unavailable(stack.serve(incoming, now), incoming.request, stack.counters, now)
             return
         asking = Asking(stack, self._kept, caller)
-        asking.ask(self._forwarder.call(incoming, caller.parties, asking, now), "", [], now)
+        context = self._forwarder.call(incoming, caller.parties, asking, now, known=caller.known)
+        asking.ask(context, "", [], now)
 
     def _await_account(self, incoming: Incoming, now: float) -> None:
         """Perhaps it is a provider's, and its account isn't here yet: the address has only just come."""
@@ -124,4 +121,4 @@ class Router:
         if known is None:
             unavailable(stack.serve(incoming, now), request, stack.counters, now)
         else:
-            self._forwarder.call(incoming, Parties(), None, now)  # a CANCEL finds it
+            self._forwarder.call(incoming, Parties(), None, now, known=False)  # a CANCEL finds it

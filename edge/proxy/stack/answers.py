@@ -12,9 +12,15 @@ from lambdas.contract import Reject
 RETRY_AFTER = 5  # seconds
 
 
-class Upstream(Protocol):
-    """Where a request came from, and its responses go: a server transaction, mostly."""
+def retry_after(seconds: int) -> Header:
+    """§20.33."""
+    return ("retry-after", f"Retry-After: {seconds}")
 
+
+class Upstream(Protocol):
+    """Where a request came from, and its responses go: a server transaction, mostly. ``once``: as it has it."""
+
+    once: bool
     to_tag: str
 
     def respond(self, response: Response, now: float) -> None: ...
@@ -42,7 +48,7 @@ def reject(upstream: Upstream, request: Request, decision: Reject, now: float) -
     if decision.min_expires is not None:
         headers.append(("min-expires", f"Min-Expires: {decision.min_expires}"))
     if decision.retry_after is not None:
-        headers.append(("retry-after", f"Retry-After: {decision.retry_after}"))
+        headers.append(retry_after(decision.retry_after))
     if decision.contact:
         headers.append(("contact", f"Contact: <{decision.contact}>"))
     respond(upstream, request, decision.status, now, headers, decision.reason)
@@ -51,4 +57,4 @@ def reject(upstream: Upstream, request: Request, decision: Reject, now: float) -
 def unavailable(upstream: Upstream, request: Request, counters: Counter[str], now: float) -> None:
     """No decision could be had."""
     counters["unavailable"] += 1
-    respond(upstream, request, 503, now, [("retry-after", f"Retry-After: {RETRY_AFTER}")])
+    respond(upstream, request, 503, now, [retry_after(RETRY_AFTER)])

@@ -2,32 +2,67 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from edge.proxy.location.bindings import HeldBindings
+from edge.proxy.location.grants import Grants, HeldGrant
+from edge.proxy.stack.answers import retry_after
 from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.questions import OVERLOADED
+from edge.proxy.stack.sources import Slowed, Sources
 from edge.sip.digest import NONCE_LIFE, SpentNonces, challenge, make_nonce, nonce_age
 from edge.sip.errors import ParseError
+from edge.sip.flow import Flow
 from edge.sip.headers import parse_digest
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Header
 from edge.sip.uri import Uri
-from lambdas.contract import Credentials
+from lambdas.contract import HASHES, Accept, Credentials, Decision, Proceed, Reject, Route
+
+_RETRY = 30  # seconds, as the sources have it
+_RESPONSE = {name: 2 * hasher(b"").digest_size for name, hasher in HASHES.items()}  # hexadecimal digits
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """Credentials with a nonce that was ours, young and unspent. ``grant`` is the account's if they are known to be
+    right by it; None: only the control plane can tell, and their source has been charged for the question."""
+
+    credentials: Credentials
+    account: str
+    grant: HeldGrant | None
 
 
 class Authenticator:
     """Knows which nonce counts were used up at this edge."""
 
-    def __init__(self, ids: Ids, algorithms: Sequence[str]) -> None:
+    def __init__(
+        self,
+        ids: Ids,
+        algorithms: Sequence[str],
+        bindings: HeldBindings,
+        grants: Grants,
+        sources: Sources,
+        counters: Counter[str],
+    ) -> None:
         """``algorithms``: which to ask for, one challenge each, in this order."""
         self._ids = ids
         self._algorithms = algorithms
+        self._bindings = bindings
+        self._grants = grants
+        self._sources = sources
+        self._counters = counters
         self._spent = SpentNonces()
 
-    def credentials(self, incoming: Incoming, realm: str, fleet: Fleet, now: float) -> Credentials:
-        """The credentials for ``realm`` in a request, with a nonce that is ours, young and unspent.
+    def credentials(self, incoming: Incoming, realm: str, fleet: Fleet, now: float) -> Presented:
+        """The credentials for ``realm`` in a request.
 
-        Raises the Fault (401 or 407) that asks for better ones, or 400 for ones that can't be read.
+        Raises the Fault (401 or 407) that asks for better ones, 400 for ones that can't be read, 403 or 503 for an
+        account that has failed too often from there; Slowed where they would have to be asked about, and too much of
+        that was in vain.
         """
         key = "authorization" if incoming.request.method == "REGISTER" else "proxy-authorization"
         for value in incoming.request.values(key):
@@ -37,12 +72,16 @@ class Authenticator:
                 raise Fault(400, f"Bad Request: {error}") from error
             if params is None or params.get("realm") != realm:
                 continue
-            return self._check(incoming, params, realm, fleet, now)
+            credentials = self._read(params, realm)
+            if not self._offered(credentials):
+                self._counters["unusable_credentials"] += 1
+                break
+            return self._check(incoming, credentials, fleet, now)
         raise self.fault(incoming, realm, fleet, now)
 
-    def _check(self, incoming: Incoming, params: dict[str, str], realm: str, fleet: Fleet, now: float) -> Credentials:
+    def _read(self, params: dict[str, str], realm: str) -> Credentials:
         try:
-            credentials = Credentials(
+            return Credentials(
                 username=params["username"],
                 realm=realm,
                 nonce=params["nonce"],
@@ -55,15 +94,59 @@ class Authenticator:
             )
         except KeyError as error:
             raise Fault(400, f"Bad Request: credentials without {error.args[0]}") from error
+
+    def _offered(self, credentials: Credentials) -> bool:
+        """Whether they could answer a challenge of ours at all (RFC 7616 §3.4). Without qop they are RFC 2069's."""
+        return (
+            credentials.algorithm in self._algorithms
+            and credentials.qop in ("auth", "")
+            and len(credentials.response) == _RESPONSE[credentials.algorithm]
+        )
+
+    def _check(self, incoming: Incoming, credentials: Credentials, fleet: Fleet, now: float) -> Presented:
         if credentials.uri != incoming.request.uri and not _equivalent(credentials.uri, incoming.uri, fleet):
             raise Fault(400, "Bad Request: the credentials are for another URI")  # RFC 7616 §3.4.6
-        age = nonce_age(credentials.nonce, fleet.nonce_keys, incoming.flow.host, now + fleet.clock)
+        realm, host = credentials.realm, incoming.flow.host
+        age = nonce_age(credentials.nonce, fleet.nonce_keys, host, now + fleet.clock)
         if age is None:
             raise self.fault(incoming, realm, fleet, now)
         count = _nonce_count(credentials)
-        if age > NONCE_LIFE or not self._spent.spend(credentials.nonce, count, now):
+        if age > NONCE_LIFE:
             raise self.fault(incoming, realm, fleet, now, stale=True)
-        return credentials
+        account = f"{credentials.username}@{realm}"
+        status = self._sources.refused(host, account, now)
+        if status and not self._bindings.on_flow(incoming.flow, account):  # a phone of its own isn't its neighbour
+            self._counters["refused_logins"] += 1
+            raise Fault(status, headers=(retry_after(_RETRY),))
+        grant = self._grants.get(account, credentials, incoming.request.method, now)
+        if grant is None and not self._sources.take_question(host, now):
+            raise Slowed
+        if not self._spent.spend(credentials.nonce, count, age, now):
+            raise self.fault(incoming, realm, fleet, now, stale=True)
+        if grant is not None:
+            self._sources.succeeded(host, account, now)
+        return Presented(credentials, account, grant)
+
+    def settle(self, presented: Presented, flow: Flow, decision: Decision | None, now: float) -> bool:
+        """What has come of a question about ``presented``, which came on ``flow``: right credentials have cost nothing.
+        Whether they were wrong, and only this edge knows."""
+        if presented.grant is not None:
+            return False
+        host, account = flow.host, presented.account
+        sources = self._sources
+        if isinstance(decision, Accept | Route | Proceed) or (isinstance(decision, Reject) and decision.tenant):
+            sources.succeeded(host, account, now)
+            sources.give_back(host)
+        elif decision is OVERLOADED:
+            sources.give_back(host)
+        elif decision is None:
+            wrong = self._grants.known(account) is not None
+            if wrong:
+                sources.failed(host, account, 503, now)
+            return wrong
+        elif isinstance(decision, Reject) and decision.status == 403:
+            sources.failed(host, account, 403, now)
+        return False
 
     def fault(self, incoming: Incoming, realm: str, fleet: Fleet, now: float, stale: bool = False) -> Fault:
         """401 for a REGISTER, which is for us; 407 for what we forward."""

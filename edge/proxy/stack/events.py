@@ -180,10 +180,12 @@ class Relay(NamedTuple):
 
 class Ask(NamedTuple):
     """Put ``question`` to the control plane; ``Decided`` with the same ``ask`` must follow: within 5 s, or, where the
-    control plane may just be starting, 10 s."""
+    control plane may just be starting, 10 s. ``known``: whoever it is about has shown who he is, and doesn't wait for
+    those who haven't."""
 
     ask: str
     question: Question
+    known: bool = True
 
 
 class Find(NamedTuple):

@@ -7,13 +7,18 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from edge.providers.host import OnResolved
+from edge.proxy.stack.answers import RETRY_AFTER
 from edge.proxy.stack.events import Action, Ask, Find, Resolve, WriteReport
 from edge.sip.flow import ServerAddress
 from edge.sip.ids import Ids
-from lambdas.contract import Decision, LocateQuestion, Question, Report, Server, Target
+from lambdas.contract import Decision, LocateQuestion, Question, Reject, Report, Server, Target
 
 MAX_QUESTIONS = 2000
 """Questions under way at once; past that requests are answered 503 at once instead of all being answered late."""
+MAX_STRANGERS = 500
+"""Of those the ones about whom nothing is known, so that they leave room for the others."""
+OVERLOADED = Reject(status=503, retry_after=RETRY_AFTER)
+"""Too much is asked at once. That isn't the control plane's silence, and nothing is done without a decision."""
 
 OnDecision = Callable[[Decision | None, float], None]
 OnFound = Callable[[list[Target], float], None]
@@ -49,6 +54,7 @@ class Questions:
         self._counters = counters
         self._actions = actions
         self._asking: Pending[OnDecision] = Pending(ids)
+        self._strangers = 0  # of those, the ones about strangers
         self._finding: Pending[OnFound] = Pending(ids)
         self._writing: Pending[OnWritten] = Pending(ids)
         self._resolving: Pending[OnResolved] = Pending(ids)
@@ -59,14 +65,24 @@ class Questions:
 
     # To the control plane
 
-    def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
-        """Put the question that ``make(its name)`` gives. ``then`` gets the decision; None if it can't be had."""
-        if len(self._asking) >= MAX_QUESTIONS:
+    def ask(self, make: Callable[[str], Question], then: OnDecision, now: float, known: bool = True) -> None:
+        """Put the question that ``make(its name)`` gives. ``then`` gets the decision; None if it can't be had.
+        ``known``: whoever it is about has shown who he is."""
+        if len(self._asking) >= MAX_QUESTIONS or (not known and self._strangers >= MAX_STRANGERS):
             self._counters["overload"] += 1
-            then(None, now)
+            then(OVERLOADED, now)
             return
-        ask = self._asking.put(then)
-        self._actions.append(Ask(ask, make(ask)))
+        ask = self._asking.put(then if known else self._about_stranger(then))
+        self._actions.append(Ask(ask, make(ask), known))
+
+    def _about_stranger(self, then: OnDecision) -> OnDecision:
+        self._strangers += 1
+
+        def decided(decision: Decision | None, now: float) -> None:
+            self._strangers -= 1
+            then(decision, now)
+
+        return decided
 
     def locate(self, binding: str, address: str, epoch: int, then: OnDecision, now: float) -> None:
         """Where is ``binding`` now? ``address`` and its ``epoch`` say who asks."""

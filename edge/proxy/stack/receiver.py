@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from edge.proxy.stack.answers import refuse, respond
 from edge.proxy.stack.events import Relay
 from edge.proxy.stack.stack import Stack
 from edge.proxy.stack.validation import check_loop, examine, note_source, top_via
@@ -16,6 +15,8 @@ from edge.sip.parser import parse
 from edge.sip.transaction import BRANCH_COOKIE, server_key
 from edge.sip.transaction.layer import TransactionKey
 
+MAX_STRANGERS_HEAD = 8192
+"""Octets of start line and header fields, from somebody who hasn't shown who he is."""
 _PONGS = 3  # pings that a phone may leave unanswered before it counts as gone
 _ANSWERED_BY = ("from", "to", "call-id", "cseq")  # without these no response can be made
 
@@ -31,7 +32,7 @@ class Receiver:
         try:
             message = parse(data)
         except MalformedMessage as error:
-            self._malformed(flow, error)
+            self._malformed(flow, error, len(data), now)
             return None
         if isinstance(message, Request):
             return self._request(flow, message, data, now)
@@ -39,7 +40,7 @@ class Receiver:
         self._response(flow, message, data, now)
         return None
 
-    def _malformed(self, flow: Flow, error: MalformedMessage) -> None:
+    def _malformed(self, flow: Flow, error: MalformedMessage, octets: int, now: float) -> None:
         """Answer what can be answered; drop and count the rest (§18.3 for responses)."""
         stack = self._stack
         stack.counters["malformed"] += 1
@@ -53,7 +54,7 @@ class Receiver:
         if all(request.get(key) for key in _ANSWERED_BY):
             note_source(request, via, text, rest, flow)
             reason = "" if error.status != 400 else f"Bad Request: {error}"
-            stack.transmit(flow, make_response(request, error.status, reason, stack.ids.token()).to_bytes(), "")
+            stack.stateless.answer(request, flow, octets, error.status, now, (), reason)
 
     # Responses
 
@@ -73,6 +74,7 @@ class Receiver:
             return
         client = stack.transactions.client(branch, method)
         if client is not None:
+            stack.sources.prove(flow.host, now)
             client.receive(response, now)
         elif stack.pinger.owns(branch):
             stack.counters["pongs"] += 1
@@ -94,13 +96,16 @@ class Receiver:
         if self._matched(request, key, now) or self._elsewhere(request, key, invite, flow, data):
             return None
         note_source(request, via, text, rest, flow)
+        octets = len(data)
         try:
-            incoming = examine(flow, request, key)
+            if octets - len(request.body) > MAX_STRANGERS_HEAD and not stack.stateless.proven(flow, now):
+                raise Fault(513)
+            incoming = examine(flow, request, key, octets)
             check_loop(incoming, stack.fleet.addresses)
         except Fault as fault:
             stack.counters["refused"] += 1
             if request.method != "ACK":
-                refuse(stack.open(request, key, flow, now), request, fault, now)
+                stack.stateless.refuse(request, flow, octets, fault, now)
             return None
         if request.method == "CANCEL":
             self._cancel(incoming, invite, now)
@@ -138,9 +143,10 @@ class Receiver:
         request = incoming.request
         cancelled = stack.transactions.servers.get(invite)
         if cancelled is None:
-            refuse(stack.serve(incoming, now), request, Fault(481), now)
+            stack.stateless.refuse(request, incoming.flow, incoming.octets, Fault(481), now)
             return
-        respond(stack.serve(incoming, now), request, 200, now)
+        response = make_response(request, 200, "", cancelled.to_tag)
+        stack.transmit(incoming.flow, response.to_bytes(), "")
         target = stack.transactions.cancel_target(cancelled)
         if target is not None:
             target.cancel(now, request.get("reason") or "")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edge.proxy.location.bindings import HeldBindings
+from edge.proxy.location.grants import Grants
 from edge.proxy.location.keepalive import Keepalive
 from edge.proxy.location.pinger import Pinger
-from edge.proxy.stack.authentication import Authenticator
+from edge.proxy.stack.authentication import Authenticator, Presented
 from edge.proxy.stack.events import Action, Send
 from edge.proxy.stack.fleet import NOTHING_KNOWN, Fleet
 from edge.proxy.stack.handover import Handover
-from edge.proxy.stack.questions import Questions
+from edge.proxy.stack.questions import OnDecision, Questions
+from edge.proxy.stack.sources import Sources
+from edge.proxy.stack.stateless import Stateless
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Incoming
@@ -20,9 +23,11 @@ from edge.sip.message import Request
 from edge.sip.timers import TimerHeap
 from edge.sip.transaction import ClientTransaction, ServerTransaction
 from edge.sip.transaction.layer import TransactionKey, TransactionLayer
+from lambdas.contract import Decision, LoginsFailed, Question
 
 STATIC = 24 * 3600.0
 """Seconds for which grants are good without a word from the control plane."""
+_LONGEST = 300  # characters of an account's name in a report
 
 
 class Stack:
@@ -45,11 +50,16 @@ class Stack:
         self.actions: list[Action] = []
         self.transactions = TransactionLayer(edge, boot, ids)
         self.questions = Questions(ids, self.counters, self.actions)
-        self.authenticator = Authenticator(ids, digest_algorithms)
         self.handover = Handover()
         self.keepalive = Keepalive(keepalive_interval)
         self.pinger = Pinger(self.transactions.owner, ids)
         self.bindings = HeldBindings(self.keepalive)
+        self.grants = Grants()
+        self.sources = Sources()
+        self.authenticator = Authenticator(
+            ids, digest_algorithms, self.bindings, self.grants, self.sources, self.counters
+        )
+        self.stateless = Stateless(self.bindings, self.sources, self.counters, self.transmit, ids.token())
         self.fleet = NOTHING_KNOWN
         self.static_seconds = static_seconds
         self.recording = True
@@ -75,6 +85,35 @@ class Stack:
     def wall(self, now: float) -> float:
         """Unix time."""
         return now + self.fleet.clock
+
+    # Questions about who somebody is
+
+    def ask_about(
+        self,
+        presented: Presented,
+        incoming: Incoming,
+        make: Callable[[str], Question],
+        then: OnDecision,
+        now: float,
+    ) -> None:
+        """Put the question that ``make(its name)`` gives, about somebody with these credentials. Wrong ones that the
+        control plane hasn't seen are reported to it."""
+
+        def decided(decision: Decision | None, at: float) -> None:
+            if self.authenticator.settle(presented, incoming.flow, decision, at):
+                self.counters["undecided_failures"] += 1
+                self.questions.journal(
+                    LoginsFailed(
+                        account=presented.account[:_LONGEST],
+                        source=incoming.flow.host,
+                        times=1,
+                        at=self.wall(at),
+                        address=incoming.flow.address,
+                    )
+                )
+            then(decision, at)
+
+        self.questions.ask(make, decided, now, known=presented.grant is not None)
 
     # For transactions
 

@@ -54,9 +54,9 @@ def note_source(request: Request, via: Via, text: str, rest: str, flow: Flow) ->
             return
 
 
-def examine(flow: Flow, request: Request, key: tuple[str, ...]) -> Incoming:
-    """Check ``request``; raises Fault with the response that §16.3 or §8.2 asks for. ``key`` is that of its server
-    transaction."""
+def examine(flow: Flow, request: Request, key: tuple[str, ...], octets: int = 0) -> Incoming:
+    """Check ``request``, which came in ``octets``; raises Fault with the response that §16.3 or §8.2 asks for. ``key``
+    is that of its server transaction."""
     first: dict[str, str] = {}
     forwarded = False
     for name, line in request.headers:
@@ -89,7 +89,7 @@ def examine(flow: Flow, request: Request, key: tuple[str, ...]) -> Incoming:
     if "require" in first or "proxy-require" in first:
         _check_extensions(request)
     mark = _mark(request, "route" in first)
-    return Incoming(flow, request, key, uri, call_id, cseq, to, to_tag, max_forwards, mark, first, forwarded)
+    return Incoming(flow, request, key, uri, call_id, cseq, to, to_tag, max_forwards, mark, first, forwarded, octets)
 
 
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards"))

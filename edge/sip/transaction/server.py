@@ -11,15 +11,17 @@ from edge.sip.transaction.machine import Machine, Table, TransactionState, Trans
 
 
 class ServerTransaction(Machine):
-    """``last`` is the response last sent, for retransmissions; "" as ``ref`` since nobody waits for its failure."""
+    """``last`` is the response last sent, for retransmissions; "" as ``ref`` since nobody waits for its failure.
+    ``once``: whoever asks may not be where he says (§8.2.7), so a refusal is sent once, and the transaction is over."""
 
     first: ClassVar[TransactionState]
-    __slots__ = ("_interval", "last", "to_tag")
+    __slots__ = ("_interval", "last", "once", "to_tag")
 
     def __init__(self, user: TransactionUser, key: tuple[str, ...], flow: Flow, to_tag: str, now: float) -> None:
         super().__init__(user, key, flow, self.first, now)
         self.last = b""
         self.to_tag = to_tag
+        self.once = False
         self._interval = T1
 
     def respond(self, response: Response, now: float) -> None:
@@ -75,7 +77,7 @@ class InviteServer(ServerTransaction):
     }
 
     def start_g(self) -> None:
-        if not self.flow.reliable:
+        if not (self.flow.reliable or self.once):
             self.start("timer_g", T1)
 
     def double_g(self) -> None:
@@ -83,7 +85,7 @@ class InviteServer(ServerTransaction):
         self.start("timer_g", self._interval)
 
     def start_h(self) -> None:
-        self.start("timer_h", TIMER_H)
+        self.start("timer_h", 0.0 if self.once else TIMER_H)
 
     def start_i(self) -> None:
         self.start("timer_i", 0.0 if self.flow.reliable else T4)
