@@ -51,7 +51,9 @@ RETURN = 30.0
 
 _RESERVE = 2.0  # seconds that waiting for one control plane leaves for each further one
 _MAX_CONNECTIONS = 100
-_RETRY_AFTER = 5
+_KNOWN, _STRANGERS = 60, 30  # questions at once: about those who have shown who they are, and about others
+_QUEUE = 2.0  # seconds that a question waits for its turn
+_OVERLOADED = Reject(status=503, retry_after=5)
 _UNACCEPTABLE = {400, 413, 422}
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
@@ -113,6 +115,7 @@ class ControlClient:
         self._tried_return = float("-inf")
         self._sigv4 = Sigv4() if auth == "aws_iam" else None
         self._session: aiohttp.ClientSession | None = None
+        self._lanes = {True: asyncio.Semaphore(_KNOWN), False: asyncio.Semaphore(_STRANGERS)}
 
     async def open(self) -> None:
         connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=60)
@@ -124,15 +127,29 @@ class ControlClient:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(self, question: Question) -> Decision | None:
-        """The decision, or None if none could be had in time; the log says why."""
+    async def ask(self, question: Question, known: bool = True) -> Decision | None:
+        """The decision, or None if nobody answers; the log says why. Where too much is asked at once, or it takes too
+        long though others are answered, that is a decision as well: 503. ``known``: whom it is about has shown who he
+        is; strangers have a lane of their own."""
+        lane = self._lanes[known]
+        try:
+            async with asyncio.timeout(_QUEUE):
+                await lane.acquire()
+        except TimeoutError:
+            return _OVERLOADED
+        try:
+            return await self._ask(question)
+        finally:
+            lane.release()
+
+    async def _ask(self, question: Question) -> Decision | None:
         envelope = QuestionEnvelope(version=VERSION, question=question)
         refusals: list[int] = []
         data = envelope.model_dump_json().encode()
         reply = await self._post("/edge/decisions", data, DecisionEnvelope, refusals=refusals)
         if reply is None and refusals:
             # It can be had, and won't have us (any more): not a case for going on without it.
-            return Reject(status=503, retry_after=_RETRY_AFTER)
+            return _OVERLOADED
         return reply.decision if reply is not None else None
 
     async def heartbeat(self, beat: Heartbeat) -> HeartbeatReply | None:
@@ -158,7 +175,8 @@ class ControlClient:
     async def _post(
         self, path: str, data: bytes, kind: type[_Reply], probe: bool = False, refusals: list[int] | None = None
     ) -> _Reply | None:
-        """``probe``: ask those too that didn't answer just now. ``refusals`` gets the statuses of those that say no."""
+        """``probe``: ask those too that didn't answer just now. ``refusals`` gets the statuses of those that say no,
+        and 503 for those that were too slow, though others were answered meanwhile."""
         begun = now = time.monotonic()
         end = begun + BUDGET
         regions = self._asked(begun, probe)
@@ -182,6 +200,12 @@ class ControlClient:
                     region.answered(now)
                     region.failed(path, fault)
                     continue
+            except _TooSlow as error:
+                if refusals is not None:
+                    refusals.append(503)
+                now = time.monotonic()
+                region.failed(path, f"TimeoutError: {error}")
+                continue
             except (aiohttp.ClientError, ValidationError, OSError, BotoCoreError) as error:
                 # Which a time-out is, too.
                 fault = f"{type(error).__name__}: {error}"
@@ -209,7 +233,7 @@ class ControlClient:
     ) -> bytes:
         """The body of an answer within ``share`` seconds; within ``longest`` ones where the request has arrived at a
         function that may not be warm. Heartbeats don't wait for one where another is: the next may find that, and a
-        lease is short. Raises _ControlRefused, TimeoutError, ClientError."""
+        lease is short. Raises _ControlRefused, _TooSlow, TimeoutError, ClientError."""
         sent, begun = _Sent(), time.monotonic()
         asleep = region.asleep(begun)
         asking = asyncio.ensure_future(self._sent(region.url, path, data, sent))
@@ -220,7 +244,8 @@ class ControlClient:
                 await asyncio.wait({asking}, timeout=longest - share)
             if asking.done():
                 return asking.result()
-            raise TimeoutError(f"no answer within {time.monotonic() - begun:.1f} s")
+            kind = _TooSlow if sent.at is not None and region.awake_since(sent.at) else TimeoutError
+            raise kind(f"no answer within {time.monotonic() - begun:.1f} s")
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
@@ -252,6 +277,10 @@ class ControlClient:
             "x-edge-time": stamp,
             "x-edge-signature": base64.b64encode(self._identity.key.sign(signed)).decode(),
         }
+
+
+class _TooSlow(Exception):
+    """It works, and has answered others since it was asked: that is overload, not silence."""
 
 
 class _ControlRefused(Exception):

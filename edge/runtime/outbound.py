@@ -86,8 +86,8 @@ class Outbound:
                     self._core.stack.counters["too_late"] += 1
                 else:
                     self.send(flow, data, ref, until)
-            case Ask(ask, question):
-                self._later(self._ask(ask, question))
+            case Ask(ask, question, known):
+                self._later(self._ask(ask, question, known))
             case Resolve(ref, server):
                 self._later(self._resolve(ref, server))
             case Relay(owner, flow, data):
@@ -148,10 +148,10 @@ class Outbound:
             addresses, fault = [], type(error).__name__
         self._post(Resolved(ref, addresses, fault))
 
-    async def _ask(self, ask: str, question: Question) -> None:
+    async def _ask(self, ask: str, question: Question, known: bool) -> None:
         decision = None
         try:
-            decision = await self._control.ask(question)
+            decision = await self._control.ask(question, known)
         except Exception:
             log.exception("asking failed")  # the phone is answered all the same
         self._post(Decided(ask, decision))

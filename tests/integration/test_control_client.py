@@ -176,3 +176,42 @@ def test_the_first_of_the_list_is_asked_again_once_it_is_back(tmp_path, monkeypa
         assert (near.beats, far.beats) == (3, 2)
 
     asyncio.run(asked(tmp_path, [near, far], scenario))
+
+
+def test_what_is_slow_while_others_are_answered_isnt_an_outage(tmp_path, quick):
+    """Overload is answered 503, nothing is done without a decision, and the next question is asked all the same."""
+    place = Place(fresh_base(), 5.0, asleep=1)
+    place.beats = 1
+
+    async def scenario(asks):
+        assert await asks.heartbeat(BEAT)
+        slow = asyncio.ensure_future(asks.ask(QUESTION))
+        await place.asked.wait()
+        assert await asks.heartbeat(BEAT)
+        decision = await slow
+        assert isinstance(decision, Reject)
+        assert decision.status == 503
+        assert await asks.ask(QUESTION) == GONE
+
+    asyncio.run(asked(tmp_path, [place], scenario))
+
+
+def test_those_who_are_known_dont_wait_behind_strangers(tmp_path, monkeypatch):
+    monkeypatch.setattr(client, "_QUEUE", 0.3)
+    place = Place(fresh_base(), 2.0, asleep=client._STRANGERS)
+    place.beats = 1
+
+    async def scenario(asks):
+        assert await asks.heartbeat(BEAT)
+        strangers = [asyncio.ensure_future(asks.ask(QUESTION, known=False)) for _ in range(3 * client._STRANGERS)]
+        while place.questions < client._STRANGERS:
+            await asyncio.sleep(0.01)
+        decision, taken = await timed(asks.ask(QUESTION))
+        assert decision == GONE
+        assert taken < 0.3
+        answers = await asyncio.gather(*strangers)
+        assert answers.count(GONE) == client._STRANGERS
+        assert all(answer == GONE or answer.status == 503 for answer in answers)
+        assert place.questions == client._STRANGERS + 1  # what waited too long was never asked
+
+    asyncio.run(asked(tmp_path, [place], scenario))

@@ -441,7 +441,7 @@ def test_nobody_registered_and_an_edge_that_does_not_know_its_accounts_yet(world
     world.restart("edge-a")
     invite = call_in(world, provider)
     world.run(1)
-    assert provider.agent.statuses("INVITE", invite.get("call-id")) == [100]
+    assert not provider.agent.statuses("INVITE", invite.get("call-id"))  # it may be anybody
     assign(world, account())
     assert world.wait(lambda: bob.agent.requests("INVITE"))
 

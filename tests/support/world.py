@@ -124,7 +124,7 @@ class Node:
                 world.after(2 * LATENCY, lambda: self.handle(Found(ask, found)))
             case Entrust(to, _, keys):
                 world.after(LATENCY, lambda: world.nodes[to].handle(Entrusted(self.edge, keys)))
-            case Ask(ask, question):
+            case Ask(ask, question, _):
                 if world.control.dark:
                     world.after(4.5, lambda: self.handle(Decided(ask, None)))
                 else:

@@ -101,8 +101,8 @@ class Router:
         request = incoming.request
 
         def go_on(at: float) -> None:
-            server = stack.serve(incoming, at)
-            if server.answered:
+            server = stack.transactions.servers.get(incoming.key)
+            if server is None or server.answered:
                 return  # cancelled meanwhile
             provider = agent.account_of(user, incoming.flow)
             try:

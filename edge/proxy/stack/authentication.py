@@ -137,7 +137,7 @@ class Authenticator:
         if isinstance(decision, Accept | Route | Proceed) or (isinstance(decision, Reject) and decision.tenant):
             sources.succeeded(host, account, now)
             sources.give_back(host)
-        elif decision is OVERLOADED:
+        elif decision == OVERLOADED:
             sources.give_back(host)
         elif decision is None:
             wrong = self._grants.known(account) is not None
