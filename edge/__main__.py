@@ -30,7 +30,8 @@ from edge.control.journal import Journal, JournalError
 from edge.control.store import StateStore
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
-from edge.proxy.stack.events import Found
+from edge.proxy.stack.call_counts import ScopeUse
+from edge.proxy.stack.events import Counted, Found
 from edge.runtime import admin, metrics, restart
 from edge.runtime.addresses import AddressMover, served_here
 from edge.runtime.bans import Bans
@@ -49,6 +50,7 @@ from edge.runtime.trace import Trace
 from edge.runtime.waiting import Waiting
 from edge.transport.resolver import Resolver
 from edge.transport.sockets import ListenError, Sockets
+from lambdas.contract import Target
 
 log = logging.getLogger("edge")
 
@@ -121,14 +123,28 @@ async def _start(
         addresses.follow,
         kept.news.reply.feed if kept.news is not None else None,
     )
-    peers = PeerSearch(lambda ref, targets: loop.post(Found(ref, targets)))
+    phones = PeerSearch[list[Target]](lambda ref, found: loop.post(Found(ref, [one for each in found for one in each])))
+    uses = PeerSearch[list[ScopeUse]](lambda ref, found: loop.post(Counted(ref, found)))
     resolver = Resolver(config.nameservers, config.provider_networks)
-    outbound = Outbound(core, loop.post, addresses, follower, sockets, mesh, control, resolver, journal, peers, trace)
+    outbound = Outbound(
+        core, loop.post, addresses, follower, sockets, mesh, control, resolver, journal, phones, uses, trace
+    )
     draining = Draining(
         identity, core, loop.post, follower, holdings, addresses, sockets, mesh, inbound, outbound, waiting, journal
     )
     receiver = MeshReceiver(
-        core, loop.post, inbound, outbound, sockets, holdings, addresses, peers, trace, beats.nudge, draining.declined
+        core,
+        loop.post,
+        inbound,
+        outbound,
+        sockets,
+        holdings,
+        addresses,
+        phones,
+        uses,
+        trace,
+        beats.nudge,
+        draining.declined,
     )
     restarting = restart.Restart(store, core, loop.post, follower, holdings, addresses, beats, kept)
     probing = Probing(

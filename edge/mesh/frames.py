@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from edge.sip.flow import Flow
 
 MAX_FRAME = 70_000  # octets: the largest SIP message and its flow
 _HEAD = struct.Struct("!IB")
+_EPOCH = struct.Struct("!Q")
 
 
 class FrameError(ValueError):
@@ -90,6 +93,29 @@ class PhonesFound:
 
 
 @dataclass(frozen=True, slots=True)
+class CountUse:
+    """What do you know to be used of these accounts' and tenants' limits? Asked while no control plane answers."""
+
+    ref: str
+    scopes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class UseCounted:
+    """The answer to the CountUse with this ``ref``; ``data`` is for the edge's own use."""
+
+    ref: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CallOver:
+    """An answered call has ended, as was seen here; one of you has begun it."""
+
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """I hold ``address`` in ``epoch``, and its packets come to me."""
 
@@ -136,38 +162,16 @@ Frame = (
     | Offer
     | Decline
     | TransactionKeys
+    | CountUse
+    | UseCounted
+    | CallOver
 )
 
 
 def encode(frame: Frame) -> bytes:
     """The frame as sent."""
-    match frame:
-        case Hello(edge, boot):
-            kind, fields = 1, _text(edge) + _text(boot)
-        case Nonce(nonce):
-            kind, fields = 2, nonce
-        case LinkProof(signature):
-            kind, fields = 3, signature
-        case LinkWelcome():
-            kind, fields = 4, b""
-        case SendOn(flow, epoch, ref, data):
-            kind, fields = 5, _flow(flow) + struct.pack("!Q", epoch) + _text(ref) + data
-        case NotSent(ref):
-            kind, fields = 6, ref.encode()
-        case ReceivedFor(flow, data):
-            kind, fields = 7, _flow(flow) + data
-        case FindPhones(ref, aor, tenant):
-            kind, fields = 8, _text(ref) + _text(aor) + _text(tenant)
-        case PhonesFound(ref, data):
-            kind, fields = 9, _text(ref) + data
-        case Announce(address, epoch):
-            kind, fields = 10, struct.pack("!Q", epoch) + _text(address)
-        case Offer(address, epoch, consent):
-            kind, fields = 11, struct.pack("!Q", epoch) + _text(address) + _text(consent)
-        case Decline(address, why):
-            kind, fields = 12, _text(address) + _text(why)
-        case TransactionKeys(address, keys):
-            kind, fields = 13, _text(address) + _keys(keys)
+    kind = _KINDS[type(frame)]
+    fields = _CODECS[kind].write(frame)
     return _HEAD.pack(len(fields) + 1, kind) + fields
 
 
@@ -197,50 +201,13 @@ class FrameReader:
 
 
 def _decode(kind: int, fields: bytes) -> Frame | None:
+    codec = _CODECS.get(kind)
+    if codec is None:
+        return None
     try:
-        match kind:
-            case 1:
-                edge, rest = _read_text(fields)
-                return Hello(edge, _read_text(rest)[0])
-            case 2:
-                return Nonce(fields)
-            case 3:
-                return LinkProof(fields)
-            case 4:
-                return LinkWelcome()
-            case 5:
-                flow, rest = _read_flow(fields)
-                (epoch,) = struct.unpack_from("!Q", rest)
-                ref, data = _read_text(rest[8:])
-                return SendOn(flow, epoch, ref, data)
-            case 6:
-                return NotSent(fields.decode())
-            case 7:
-                flow, data = _read_flow(fields)
-                return ReceivedFor(flow, data)
-            case 8:
-                ref, rest = _read_text(fields)
-                aor, rest = _read_text(rest)
-                return FindPhones(ref, aor, _read_text(rest)[0])
-            case 9:
-                ref, data = _read_text(fields)
-                return PhonesFound(ref, data)
-            case 10:
-                (epoch,) = struct.unpack_from("!Q", fields)
-                return Announce(_read_text(fields[8:])[0], epoch)
-            case 11:
-                (epoch,) = struct.unpack_from("!Q", fields)
-                address, rest = _read_text(fields[8:])
-                return Offer(address, epoch, _read_text(rest)[0])
-            case 12:
-                address, rest = _read_text(fields)
-                return Decline(address, _read_text(rest)[0])
-            case 13:
-                address, data = _read_text(fields)
-                return TransactionKeys(address, _read_keys(data))
+        return codec.read(fields)
     except (struct.error, ValueError, TypeError, AttributeError, IndexError, OSError) as error:
         raise FrameError(f"a frame of kind {kind} that can't be read") from error
-    return None
 
 
 def _text(text: str) -> bytes:
@@ -275,3 +242,78 @@ def _read_keys(data: bytes) -> list[tuple[str, ...]]:
     return [
         tuple(part.encode("latin-1").decode("utf-8", "surrogateescape") for part in key) for key in json.loads(data)
     ]
+
+
+# How each kind is written and read
+
+
+def _read_texts(data: bytes, count: int) -> list[str]:
+    texts = []
+    for _ in range(count):
+        text, data = _read_text(data)
+        texts.append(text)
+    return texts
+
+
+def _write_send_on(frame: SendOn) -> bytes:
+    return _flow(frame.flow) + _EPOCH.pack(frame.epoch) + _text(frame.ref) + frame.data
+
+
+def _read_send_on(data: bytes) -> SendOn:
+    flow, rest = _read_flow(data)
+    (epoch,) = _EPOCH.unpack_from(rest)
+    ref, data = _read_text(rest[_EPOCH.size :])
+    return SendOn(flow, epoch, ref, data)
+
+
+def _read_announce(data: bytes) -> Announce:
+    (epoch,) = _EPOCH.unpack_from(data)
+    return Announce(_read_text(data[_EPOCH.size :])[0], epoch)
+
+
+def _read_offer(data: bytes) -> Offer:
+    (epoch,) = _EPOCH.unpack_from(data)
+    address, consent = _read_texts(data[_EPOCH.size :], 2)
+    return Offer(address, epoch, consent)
+
+
+def _read_keys_frame(data: bytes) -> TransactionKeys:
+    address, rest = _read_text(data)
+    return TransactionKeys(address, _read_keys(rest))
+
+
+def _read_count(data: bytes) -> CountUse:
+    ref, rest = _read_text(data)
+    return CountUse(ref, [str(scope) for scope in json.loads(rest)])
+
+
+class _Codec(NamedTuple):
+    frame: type[Frame]
+    write: Callable[[Any], bytes]
+    read: Callable[[bytes], Frame]
+
+
+_CODECS: dict[int, _Codec] = {
+    1: _Codec(Hello, lambda f: _text(f.edge) + _text(f.boot), lambda data: Hello(*_read_texts(data, 2))),
+    2: _Codec(Nonce, lambda f: f.nonce, Nonce),
+    3: _Codec(LinkProof, lambda f: f.signature, LinkProof),
+    4: _Codec(LinkWelcome, lambda f: b"", lambda data: LinkWelcome()),
+    5: _Codec(SendOn, _write_send_on, _read_send_on),
+    6: _Codec(NotSent, lambda f: f.ref.encode(), lambda data: NotSent(data.decode())),
+    7: _Codec(ReceivedFor, lambda f: _flow(f.flow) + f.data, lambda data: ReceivedFor(*_read_flow(data))),
+    8: _Codec(
+        FindPhones,
+        lambda f: _text(f.ref) + _text(f.aor) + _text(f.tenant),
+        lambda data: FindPhones(*_read_texts(data, 3)),
+    ),
+    9: _Codec(PhonesFound, lambda f: _text(f.ref) + f.data, lambda data: PhonesFound(*_read_text(data))),
+    10: _Codec(Announce, lambda f: _EPOCH.pack(f.epoch) + _text(f.address), _read_announce),
+    11: _Codec(Offer, lambda f: _EPOCH.pack(f.epoch) + _text(f.address) + _text(f.consent), _read_offer),
+    12: _Codec(Decline, lambda f: _text(f.address) + _text(f.why), lambda data: Decline(*_read_texts(data, 2))),
+    13: _Codec(TransactionKeys, lambda f: _text(f.address) + _keys(f.keys), _read_keys_frame),
+    14: _Codec(CountUse, lambda f: _text(f.ref) + json.dumps(f.scopes).encode(), _read_count),
+    15: _Codec(UseCounted, lambda f: _text(f.ref) + f.data, lambda data: UseCounted(*_read_text(data))),
+    16: _Codec(CallOver, lambda f: _text(f.call), lambda data: CallOver(*_read_texts(data, 1))),
+}
+"""A kind's number is never given to another."""
+_KINDS = {codec.frame: kind for kind, codec in _CODECS.items()}

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge.mesh.frames import (
     Announce,
+    CallOver,
+    CountUse,
     Decline,
     FindPhones,
     Frame,
@@ -28,6 +30,7 @@ from edge.mesh.frames import (
     ReceivedFor,
     SendOn,
     TransactionKeys,
+    UseCounted,
 )
 from edge.mesh.link import HANDSHAKE, ClientLink, ServerLink, client_configuration, server_configuration
 from edge.sip.flow import Flow
@@ -62,6 +65,14 @@ class MeshUser(Protocol):
         """Where an AOR is at this edge, for the peer's ``found_by_peer``."""
 
     def found_by_peer(self, ref: str, data: bytes) -> None: ...
+
+    def count_for_peer(self, scopes: list[str]) -> bytes:
+        """What is used of limits as this edge knows, for the peer's ``counted_by_peer``."""
+
+    def counted_by_peer(self, ref: str, data: bytes) -> None: ...
+
+    def over_at_peer(self, call: str) -> None:
+        """A peer has seen an answered call's end."""
 
     def announced(self, edge: str, address: str, epoch: int) -> None:
         """A peer says that an address is now its own."""
@@ -197,6 +208,19 @@ class Mesh:
             link.send(FindPhones(ref, aor, tenant))
         return len(links)
 
+    def count(self, ref: str, scopes: list[str]) -> int:
+        """Ask every peer what is used of ``scopes``; how many were asked. Answers come as ``counted_by_peer``."""
+        links = [link for link in self._links.values() if link.up]
+        for link in links:
+            link.send(CountUse(ref, scopes))
+        return len(links)
+
+    def tell_over(self, call: str) -> None:
+        """Tell every peer that an answered call has ended."""
+        for link in self._links.values():
+            if link.up:
+                link.send(CallOver(call))
+
     def connected(self) -> list[str]:
         """The peers with a working link."""
         return sorted(edge for edge, link in self._links.items() if link.up)
@@ -262,6 +286,8 @@ class Mesh:
             self._user.not_sent(frame.ref)
         elif isinstance(frame, PhonesFound):
             self._user.found_by_peer(frame.ref, frame.data)
+        elif isinstance(frame, UseCounted):
+            self._user.counted_by_peer(frame.ref, frame.data)
         elif isinstance(frame, Decline):
             self._user.declined(frame.address, frame.why)
 
@@ -275,6 +301,10 @@ class Mesh:
             self._user.message_from_peer(frame.flow, frame.data)
         elif isinstance(frame, FindPhones):
             link.send(PhonesFound(frame.ref, self._user.find_for_peer(frame.aor, frame.tenant)))
+        elif isinstance(frame, CountUse):
+            link.send(UseCounted(frame.ref, self._user.count_for_peer(frame.scopes)))
+        elif isinstance(frame, CallOver):
+            self._user.over_at_peer(frame.call)
         elif isinstance(frame, Announce):
             self._note(link.peer, frame.address, frame.epoch)
             self._user.announced(link.peer, frame.address, frame.epoch)

@@ -22,11 +22,13 @@ from edge.proxy.routing.hanging_up import HangingUp
 from edge.proxy.routing.kept_routes import KeptRoutes
 from edge.proxy.routing.router import Router
 from edge.proxy.stack.answers import RETRY_AFTER, refuse, retry_after
+from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.events import (
     Action,
     Answered,
     BindingsChanged,
     CoreEvent,
+    Counted,
     Decided,
     Entrusted,
     Fed,
@@ -36,6 +38,7 @@ from edge.proxy.stack.events import (
     HangUp,
     JournalChanged,
     Leaving,
+    OverThere,
     ProvidersAssigned,
     Received,
     Remembered,
@@ -109,7 +112,7 @@ class Core:
                 stack.handover.entrusted(owner, keys, now)
             case Leaving(address, to):
                 stack.actions += stack.handover.leave(address, to, stack.transactions.servers)
-            case Decided() | Resolved() | Found() | Written():
+            case Decided() | Resolved() | Found() | Counted() | Written():
                 self._answered(event, now)
             case _:
                 self._told(event, now)
@@ -128,6 +131,8 @@ class Core:
                 )
             case Found(ask, targets):
                 questions.found(ask, targets, now)
+            case Counted(ask, uses):
+                questions.counted(ask, uses, now)
             case Written(ref):
                 questions.written(ref, now)
 
@@ -145,6 +150,8 @@ class Core:
                 self.agent.assign(address, accounts, gone, complete, now)
             case JournalChanged(possible):
                 self.stack.note_journal(possible)
+            case OverThere(call):
+                self.stack.call_counts.leg_over(call, self.stack.wall(now))
             case Remembered(records, routes, bindings):
                 self.disk_records.restore(records, bindings, now)
                 self.kept_routes.restore(routes)
@@ -241,6 +248,10 @@ class Core:
         """Where ``aor`` of ``tenant`` is registered at this edge, for a peer that asks."""
         return phones_here(self.stack, aor, tenant)
 
+    def used_here(self, scopes: list[str], now: float) -> list[ScopeUse]:
+        """What this edge knows to be used of ``scopes``, for a peer that asks."""
+        return [self.stack.call_counts.of(name, self.stack.wall(now)) for name in scopes]
+
     @property
     def hanging_up(self) -> bool:
         """Whether calls have been ended that are still to be forgotten: ``HangUp`` with an empty list does it."""
@@ -261,6 +272,8 @@ class Core:
             "client_transactions": len(stack.transactions.clients),
             "server_transactions": len(stack.transactions.servers),
             "questions": len(stack.questions),
+            "counted_calls": len(stack.call_counts),
+            "sources": len(stack.sources),
             "kept_routes": len(self.kept_routes),
             "provider_accounts": len(self.agent),
             "provider_registrations": self.agent.registered(),

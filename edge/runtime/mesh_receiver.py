@@ -8,14 +8,16 @@ from collections.abc import Callable
 
 from edge.control.holdings import Holdings
 from edge.proxy.core import Core
-from edge.proxy.stack.events import CoreEvent, Entrusted, SendFailed
+from edge.proxy.stack.call_counts import ScopeUse
+from edge.proxy.stack.events import CoreEvent, Entrusted, OverThere, SendFailed
 from edge.runtime.addresses import AddressMover
 from edge.runtime.inbound import Inbound
 from edge.runtime.outbound import Outbound
-from edge.runtime.peer_search import PeerSearch, write
+from edge.runtime.peer_search import PeerSearch, read_phones, read_uses, write_phones, write_uses
 from edge.runtime.trace import Trace
 from edge.sip.flow import Flow
 from edge.transport.sockets import Sockets
+from lambdas.contract import Target
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,8 @@ class MeshReceiver:
         sockets: Sockets,
         holdings: Holdings,
         addresses: AddressMover,
-        peers: PeerSearch,
+        phones: PeerSearch[list[Target]],
+        uses: PeerSearch[list[ScopeUse]],
         trace: Trace,
         nudge: Callable[[], None],
         declined: Callable[[str, str], None],
@@ -45,7 +48,8 @@ class MeshReceiver:
         self._sockets = sockets
         self._holdings = holdings
         self._addresses = addresses
-        self._peers = peers
+        self._phones = phones
+        self._uses = uses
         self._trace = trace
         self._nudge = nudge
         self._declined = declined
@@ -72,10 +76,19 @@ class MeshReceiver:
         self._post(SendFailed(ref))
 
     def find_for_peer(self, aor: str, tenant: str) -> bytes:
-        return write(self._core.phones_here(aor, tenant))
+        return write_phones(self._core.phones_here(aor, tenant))
 
     def found_by_peer(self, ref: str, data: bytes) -> None:
-        self._peers.answered(ref, data)
+        self._phones.answered(ref, read_phones(data))
+
+    def count_for_peer(self, scopes: list[str]) -> bytes:
+        return write_uses(self._core.used_here(scopes, time.monotonic()))
+
+    def counted_by_peer(self, ref: str, data: bytes) -> None:
+        self._uses.answered(ref, read_uses(data))
+
+    def over_at_peer(self, call: str) -> None:
+        self._post(OverThere(call))
 
     def announced(self, edge: str, address: str, epoch: int) -> None:
         self._addresses.follow(self._holdings.announced(edge, address, epoch))

@@ -13,10 +13,12 @@ from edge.control.journal import Journal
 from edge.mesh.frames import TransactionKeys
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
+from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.events import (
     Action,
     Ask,
     CoreEvent,
+    CountCalls,
     Decided,
     Entrust,
     Find,
@@ -25,6 +27,7 @@ from edge.proxy.stack.events import (
     Resolved,
     Send,
     SendFailed,
+    TellOver,
     WriteReport,
     Written,
 )
@@ -35,7 +38,7 @@ from edge.runtime.trace import Trace
 from edge.sip.flow import Flow
 from edge.transport.resolver import Resolver
 from edge.transport.sockets import Sockets
-from lambdas.contract import Question, Server
+from lambdas.contract import Question, Server, Target
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +65,8 @@ class Outbound:
         control: ControlClient,
         resolver: Resolver,
         journal: Journal,
-        peers: PeerSearch,
+        phones: PeerSearch[list[Target]],
+        uses: PeerSearch[list[ScopeUse]],
         trace: Trace,
     ) -> None:
         self._core = core
@@ -74,7 +78,8 @@ class Outbound:
         self._control = control
         self._resolver = resolver
         self._journal = journal
-        self._peers = peers
+        self._phones = phones
+        self._uses = uses
         self._trace = trace
         self._asking: set[asyncio.Task[None]] = set()
         self._waiting: dict[tuple[Flow, bytes], Send] = {}  # a request that is sent again waits once
@@ -99,7 +104,11 @@ class Outbound:
                 data = report.model_dump_json().encode()
                 self._journal.add(data, partial(self._post, Written(ref)) if ref else None)
             case Find(ask, aor, tenant):
-                self._peers.ask(self._mesh, ask, aor, tenant)
+                self._phones.ask(ask, self._mesh.find(ask, aor, tenant))
+            case CountCalls(ask, scopes):
+                self._uses.ask(ask, self._mesh.count(ask, scopes))
+            case TellOver(call):
+                self._mesh.tell_over(call)
             case Entrust(to, address, keys):
                 self._mesh.tell(to, TransactionKeys(address, keys))
 

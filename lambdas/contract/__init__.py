@@ -15,7 +15,7 @@
    ``OpenCall.why``; ``ProbeReport.region``.
 7. 2026-11-28: requests in a dialog are asked about (``DialogQuestion``, ``Proceed``); limits for calls without a
    decision (``ScopeLimits``, ``ProviderLeg.dark`` and ``rate``); ``LoginsFailed``; proof in an ``AccessQuestion``;
-   ``ProviderHost``; the oldest version in the fleet (``HeartbeatReply.spoken``).
+   ``ProviderPlace``; the oldest version in the fleet (``HeartbeatReply.spoken``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -56,7 +56,7 @@ from lambdas.contract.heartbeat import (
 )
 from lambdas.contract.provider import (
     ProviderAccount,
-    ProviderHost,
+    ProviderPlace,
     ProviderLeg,
     ProvidersReply,
     ProvidersRequest,
@@ -141,7 +141,7 @@ __all__ = [
     "ProbeReport",
     "Proceed",
     "ProviderAccount",
-    "ProviderHost",
+    "ProviderPlace",
     "ProviderLeg",
     "ProviderReport",
     "ProvidersReply",

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from lambdas.contract.binding import ContactBinding
-from lambdas.contract.provider import ProviderHost
+from lambdas.contract.provider import ProviderPlace
 from lambdas.contract.report import OpenCall
 from lambdas.contract.wire import Envelope, Wire
 
@@ -203,7 +203,7 @@ class HeartbeatReply(Envelope):
     spoken: int = 6
     """The lowest version that an edge of the fleet speaks, or has spoken ten minutes ago: nothing is made that it
     couldn't read. Since version 7."""
-    provider_hosts: list[ProviderHost] | None = None
+    provider_hosts: list[ProviderPlace] | None = None
     """Where all tenants' providers are; None: the edge has the current version. Since version 7."""
     provider_hosts_version: str = ""
     """Of that list; "": not told. Since version 7."""

@@ -90,7 +90,7 @@ class ProviderLeg(Wire):
     """What a minute costs, in the unit of the tenant's rates. Since version 7."""
 
 
-class ProviderHost(Wire):
+class ProviderPlace(Wire):
     """A server of provider accounts: whoever calls there comes from an address that may be trusted there.
     Since version 7."""
 

@@ -37,7 +37,7 @@ class Place:
         self.asleep = asleep
 
     async def start(self) -> web.AppRunner:
-        self.asked = asyncio.Event()
+        self.asked, self.all_asked = asyncio.Event(), asyncio.Event()
         app = web.Application()
         app.router.add_post("/edge/heartbeat", self._answer)
         app.router.add_post("/edge/decisions", self._decide)
@@ -54,6 +54,8 @@ class Place:
     async def _decide(self, _: web.Request) -> web.Response:
         self.questions += 1
         self.asked.set()
+        if self.questions == client._STRANGERS:
+            self.all_asked.set()
         await asyncio.sleep(self.delay if self.questions <= self.asleep else 0)
         return web.Response(text=DECISION, content_type="application/json")
 
@@ -204,8 +206,7 @@ def test_those_who_are_known_dont_wait_behind_strangers(tmp_path, monkeypatch):
     async def scenario(asks):
         assert await asks.heartbeat(BEAT)
         strangers = [asyncio.ensure_future(asks.ask(QUESTION, known=False)) for _ in range(3 * client._STRANGERS)]
-        while place.questions < client._STRANGERS:
-            await asyncio.sleep(0.01)
+        await place.all_asked.wait()
         decision, taken = await timed(asks.ask(QUESTION))
         assert decision == GONE
         assert taken < 0.3

@@ -62,6 +62,15 @@ class User:
     def not_sent(self, ref: str) -> None:
         self.failed.append(ref)
 
+    def count_for_peer(self, scopes: list[str]) -> bytes:
+        return b"[]"
+
+    def counted_by_peer(self, ref: str, data: bytes) -> None:
+        self.counted = (ref, data)
+
+    def over_at_peer(self, call: str) -> None:
+        self.over = call
+
     def find_for_peer(self, aor: str, tenant: str) -> bytes:
         return f"{aor} of {tenant}".encode()
 

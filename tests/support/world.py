@@ -6,6 +6,7 @@ import heapq
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from edge.proxy.core import Core
 from edge.proxy.stack.events import (
@@ -13,6 +14,8 @@ from edge.proxy.stack.events import (
     Ask,
     BindingsChanged,
     CoreEvent,
+    CountCalls,
+    Counted,
     Decided,
     Entrust,
     Entrusted,
@@ -21,12 +24,14 @@ from edge.proxy.stack.events import (
     FleetChanged,
     FlowClosed,
     Found,
+    OverThere,
     Received,
     Relay,
     Resolve,
     Resolved,
     Send,
     SendFailed,
+    TellOver,
     Tick,
     WriteReport,
     Written,
@@ -122,6 +127,23 @@ class Node:
                     for target in node.core.phones_here(aor, tenant)
                 ]
                 world.after(2 * LATENCY, lambda: self.handle(Found(ask, found)))
+            case _:
+                self._ask_others(action)
+
+    def _ask_others(self, action: Action) -> None:
+        world = self.world
+        match action:
+            case CountCalls(ask, scopes):
+                uses = [
+                    node.core.used_here(scopes, world.now)
+                    for node in world.nodes.values()
+                    if node is not self and node.alive
+                ]
+                world.after(2 * LATENCY, lambda: self.handle(Counted(ask, uses)))
+            case TellOver(call):
+                for node in world.nodes.values():
+                    if node is not self:
+                        world.after(LATENCY, partial(node.handle, OverThere(call)))
             case Entrust(to, _, keys):
                 world.after(LATENCY, lambda: world.nodes[to].handle(Entrusted(self.edge, keys)))
             case Ask(ask, question, _):

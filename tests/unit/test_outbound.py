@@ -55,7 +55,7 @@ def moving(work, turns=1):
         sockets, follower, posted = Sockets(), Follower(), []
         addresses = SimpleNamespace(over=lambda address: False)
         outbound = Outbound(
-            core, posted.append, addresses, follower, sockets, Mesh(), None, None, None, None,
+            core, posted.append, addresses, follower, sockets, Mesh(), None, None, None, None, None,
             SimpleNamespace(wanted=False),
         )  # fmt: skip
         outbound.carry_out(Send(FLOW, b"one", "ref one"))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from edge.proxy.forwarding.branch import Branch
 from edge.proxy.forwarding.dialog_sides import sides
+from edge.proxy.stack.events import TellOver
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
 from edge.sip.errors import ParseError
@@ -65,6 +66,8 @@ class CallRecord:
     def count(self, accounts: Iterable[str]) -> None:
         """Whose calls this is one of, as a decision says."""
         self._counted.update(accounts)
+        if self._counted:
+            self._stack.call_counts.begin(self._attempt, self._counted, self._invited)
 
     def reference(self, to_caller: bool) -> CallReference:
         return CallReference(self._tenant, self._started, to_caller)
@@ -91,6 +94,11 @@ class CallRecord:
             self._stack.counters["excess_answers"] += 1
         elif safe is None:
             self._safe[name] = False
+            leg_out = branch.target.provider
+            rate = leg_out.rate if leg_out is not None else 0.0
+            self._stack.call_counts.answered(
+                self._attempt, name, rate, branch.stage.max_duration, self._stack.wall(now)
+            )
 
             def written(at: float) -> None:
                 self._safe[name] = True
@@ -102,6 +110,7 @@ class CallRecord:
         self, status: int, reason: str, best: Branch | None, branches: Sequence[Branch], given_up: bool, now: float
     ) -> None:
         """Nobody has taken it. ``best`` is the branch whose answer goes back."""
+        self._stack.call_counts.over(self._attempt, self._stack.wall(now))
         answer = best.response if best is not None else None
         self._stack.questions.journal(
             CallFailed(
@@ -178,6 +187,8 @@ def report_end(stack: Stack, incoming: Incoming, call_id: str, call: CallReferen
     if not call.tenant or (status >= 300 and status not in _OVER):
         return
     name = leg(call_id, _tag(incoming.first["from"]), incoming.to_tag)
+    if not stack.call_counts.leg_over(name, stack.wall(now)) and len(stack.fleet.addresses) > len(stack.fleet.epochs):
+        stack.actions.append(TellOver(name))
     stack.questions.journal(
         CallEnded(
             tenant=call.tenant,

@@ -6,7 +6,8 @@ from __future__ import annotations
 from edge.proxy.forwarding.diversion import diversions
 from edge.proxy.forwarding.response_context import ResponseContext
 from edge.proxy.routing.callers import CallOrigin
-from edge.proxy.routing.kept_routes import KeptRoutes, all_targets, aors, with_phones
+from edge.proxy.routing.kept_routes import KeptRoutes, all_targets, allowed_in_the_dark, aors, with_phones
+from edge.proxy.stack.call_counts import ScopeUse, broken
 from edge.proxy.stack.stack import Stack
 from lambdas.contract import Decision, Reject, Route, Target
 
@@ -33,6 +34,7 @@ class Asking:
 
         def decided(decision: Decision | None, at: float) -> None:
             if isinstance(decision, Route):
+                stack.call_counts.note(decision.limits, stack.wall(at))
                 self._kept.keep(caller.owner(decision.tenant), caller.called, decision, stack.wall(at))
             if decision is None and not again:
                 self._undecided(context, at)
@@ -67,17 +69,19 @@ class Asking:
         if route is None:
             context.on_decision(None, now)
             return
-        stack.counters["undecided_calls"] += 1
-        PhoneSearch(stack, route, context).begin(now)
+        UndecidedCall(stack, allowed_in_the_dark(route), context, caller.payers(owner)).begin(now)
 
 
-class PhoneSearch:
-    """Finds the phones of a kept decision, at this edge and at its peers."""
+class UndecidedCall:
+    """Does what was decided for another call, with the phones that there are now, at this edge and at its peers, if
+    limits allow one call more."""
 
-    def __init__(self, stack: Stack, route: Route, context: ResponseContext) -> None:
+    def __init__(self, stack: Stack, route: Route, context: ResponseContext, payers: list[str]) -> None:
+        """``payers`` are those whose limits hold if the decision doesn't name them."""
         self._stack = stack
         self._route = route
         self._context = context
+        self._payers = payers
         self._wanted = aors(route)
         self._phones: dict[str, list[Target]] = {}
 
@@ -101,7 +105,35 @@ class PhoneSearch:
     def _go_on(self, now: float) -> None:
         ready = with_phones(self._route, self._phones)
         usable = any(all_targets(ready)) or any(stage.end is not None for stage in (ready, *ready.stages))
-        self._context.on_decision(ready if usable else None, now)  # who isn't registered can't be known
+        if not usable:
+            self._context.on_decision(None, now)  # who isn't registered can't be known
+            return
+        stack = self._stack
+        limits = stack.call_counts.limits(self._payers, ready.limits, stack.wall(now)) if self._context.invite else []
+        if not limits:
+            self._begin(ready, now)
+            return
+        scopes = [one.scope for one in limits]
+
+        def counted(uses: list[list[ScopeUse]], at: float) -> None:
+            wall = stack.wall(at)
+            everybody = [*uses, [stack.call_counts.of(scope, wall) for scope in scopes]]
+            for one, use in zip(limits, zip(*everybody, strict=True), strict=True):
+                reason = broken(one, use)
+                if reason:
+                    stack.counters["undecided_refusals"] += 1
+                    self._context.on_decision(
+                        Reject(status=403, reason=f"Forbidden: {reason}", tenant=ready.tenant), at
+                    )
+                    return
+            stack.call_counts.begin(self._context.attempt, scopes, wall, undecided=True)
+            self._begin(ready.model_copy(update={"counted": scopes}), at)
+
+        stack.questions.count(scopes, counted)
+
+    def _begin(self, route: Route, now: float) -> None:
+        self._stack.counters["undecided_calls"] += 1
+        self._context.on_decision(route, now)
 
 
 def phones_here(stack: Stack, aor: str, tenant: str) -> list[Target]:

@@ -36,6 +36,9 @@ class CallOrigin(Protocol):
     def otherwise(self, owner: str) -> Route | None:
         """What is done where no decision has been kept either."""
 
+    def payers(self, owner: str) -> list[str]:
+        """Who pays for a call, as limits name them."""
+
 
 class AccountCaller:
     """An account of ours, by its credentials."""
@@ -68,6 +71,9 @@ class AccountCaller:
         """Known accounts call each other all the same."""
         return Route(targets=[stand_in(self.called)], tenant=owner)
 
+    def payers(self, owner: str) -> list[str]:
+        return [self.parties.caller, owner]
+
 
 class ProviderCaller:
     """Somebody who calls a number that a provider account has."""
@@ -94,3 +100,7 @@ class ProviderCaller:
     def otherwise(self, owner: str) -> Route | None:
         """Whom such calls are for only the control plane knows."""
         return None
+
+    def payers(self, owner: str) -> list[str]:
+        """The tenant, whose id its provider accounts' begin with."""
+        return [owner.partition("/")[0]]

@@ -110,6 +110,29 @@ def all_targets(route: Route) -> Iterator[Target]:
             yield from target.instead
 
 
+def allowed_in_the_dark(route: Route) -> Route:
+    """``route`` without what needs a decision each time: numbers that cost more than others, unless their tenant has
+    allowed that."""
+
+    def lit(stage: Stage) -> dict[str, list[Target]]:
+        return {"targets": _without_decision(stage.targets)}
+
+    stages = [stage.model_copy(update=lit(stage)) for stage in route.stages]
+    return route.model_copy(update={**lit(route), "stages": stages})
+
+
+def _without_decision(targets: list[Target]) -> list[Target]:
+    """Those that may be called without one; of several ways to a number the first that may."""
+    found: list[Target] = []
+    for target in targets:
+        instead = _without_decision(target.instead)
+        if target.provider is None or target.provider.dark:
+            found.append(target.model_copy(update={"instead": instead}))
+        elif instead:
+            found.append(instead[0].model_copy(update={"instead": instead[1:], "after": target.after}))
+    return found
+
+
 def aors(route: Route) -> list[str]:
     """Whose phones it rings."""
     return list(dict.fromkeys(target.aor for target in all_targets(route) if target.aor))

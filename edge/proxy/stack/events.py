@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.records import AccountRecord, KeptRoute, RouteKey
 from edge.sip.flow import Flow
@@ -84,6 +85,21 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """What other edges know to be used of the scopes that ``CountCalls`` with the same ``ask`` named: one list for each
+    edge, in that order."""
+
+    ask: str
+    uses: list[list[ScopeUse]]
+
+
+class OverThere(NamedTuple):
+    """An answered call has ended, as a peer has seen."""
+
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
 class Remembered:
     """What this edge kept on its disk when it last ran: (AOR, record) as ``DiskRecords`` made them, and (key, route) as
     ``KeptRoutes`` did. ``bindings``: these too, not the grants only."""
@@ -145,9 +161,9 @@ class Tick(NamedTuple):
     """``Core.deadline`` has been reached."""
 
 
-Answered = Decided | Resolved | Found | Written
+Answered = Decided | Resolved | Found | Counted | Written
 """To something that was asked."""
-Told = FleetChanged | BindingsChanged | Fed | HangUp | ProvidersAssigned | JournalChanged | Remembered
+Told = FleetChanged | BindingsChanged | Fed | HangUp | ProvidersAssigned | JournalChanged | OverThere | Remembered
 """From whoever runs the core."""
 CoreEvent = Received | Tick | SendFailed | FlowClosed | Entrusted | Leaving | Answered | Told
 
@@ -197,6 +213,19 @@ class Find(NamedTuple):
     tenant: str
 
 
+class CountCalls(NamedTuple):
+    """Ask the other edges what they know to be used of ``scopes``; ``Counted`` must follow within 1 s."""
+
+    ask: str
+    scopes: list[str]
+
+
+class TellOver(NamedTuple):
+    """Tell the other edges that an answered call has ended, which one of them has begun."""
+
+    call: str
+
+
 class Entrust(NamedTuple):
     """Tell edge ``to``, which takes ``address`` over, which server transactions stay here."""
 
@@ -213,4 +242,4 @@ class WriteReport(NamedTuple):
     ref: str
 
 
-Action = Send | Resolve | Relay | Ask | Find | Entrust | WriteReport
+Action = Send | Resolve | Relay | Ask | Find | CountCalls | TellOver | Entrust | WriteReport

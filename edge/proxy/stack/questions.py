@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 
 from edge.providers.host import OnResolved
 from edge.proxy.stack.answers import RETRY_AFTER
-from edge.proxy.stack.events import Action, Ask, Find, Resolve, WriteReport
+from edge.proxy.stack.call_counts import ScopeUse
+from edge.proxy.stack.events import Action, Ask, CountCalls, Find, Resolve, WriteReport
 from edge.sip.flow import ServerAddress
 from edge.sip.ids import Ids
 from lambdas.contract import Decision, LocateQuestion, Question, Reject, Report, Server, Target
@@ -22,6 +23,7 @@ OVERLOADED = Reject(status=503, retry_after=RETRY_AFTER)
 
 OnDecision = Callable[[Decision | None, float], None]
 OnFound = Callable[[list[Target], float], None]
+OnCounted = Callable[[list[list[ScopeUse]], float], None]
 OnWritten = Callable[[float], None]
 Then = TypeVar("Then")
 
@@ -56,6 +58,7 @@ class Questions:
         self._asking: Pending[OnDecision] = Pending(ids)
         self._strangers = 0  # of those, the ones about strangers
         self._finding: Pending[OnFound] = Pending(ids)
+        self._counting: Pending[OnCounted] = Pending(ids)
         self._writing: Pending[OnWritten] = Pending(ids)
         self._resolving: Pending[OnResolved] = Pending(ids)
 
@@ -116,6 +119,15 @@ class Questions:
         then = self._finding.take(ask)
         if then is not None:
             then(targets, now)
+
+    def count(self, scopes: list[str], then: OnCounted) -> None:
+        """Ask the other edges what is used of ``scopes``."""
+        self._actions.append(CountCalls(self._counting.put(then), scopes))
+
+    def counted(self, ask: str, uses: list[list[ScopeUse]], now: float) -> None:
+        then = self._counting.take(ask)
+        if then is not None:
+            then(uses, now)
 
     def resolve(self, server: Server, then: OnResolved) -> None:
         """Find a provider's server (RFC 3263 §4)."""

@@ -10,6 +10,7 @@ from edge.proxy.location.grants import Grants
 from edge.proxy.location.keepalive import Keepalive
 from edge.proxy.location.pinger import Pinger
 from edge.proxy.stack.authentication import Authenticator, Presented
+from edge.proxy.stack.call_counts import CallCounts
 from edge.proxy.stack.events import Action, Send
 from edge.proxy.stack.fleet import NOTHING_KNOWN, Fleet
 from edge.proxy.stack.handover import Handover
@@ -60,6 +61,7 @@ class Stack:
             ids, digest_algorithms, self.bindings, self.grants, self.sources, self.counters
         )
         self.stateless = Stateless(self.bindings, self.sources, self.counters, self.transmit, ids.token())
+        self.call_counts = CallCounts()
         self.fleet = NOTHING_KNOWN
         self.static_seconds = static_seconds
         self.recording = True
