@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lambdas.calls.dialog import in_dialog
 from lambdas.calls.facts import Facts
 from lambdas.calls.registering import registered
 from lambdas.calls.routing import incoming, route
@@ -29,7 +30,7 @@ def decide(question: Question, facts: Facts) -> Decision:
         provider = facts.provider(question.provider)
         return Access(secret=provider.secret) if provider is not None else Reject(status=404, reason="Not Found")
     if isinstance(question, DialogQuestion):
-        return Reject(status=481)
+        return in_dialog(question, facts)
     if isinstance(question, IncomingQuestion):
         return incoming(question, facts)
     return route(question, facts)

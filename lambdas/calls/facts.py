@@ -29,6 +29,14 @@ class Domains:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class AnsweredCall:
+    """``parties`` are the accounts that take part; ``over``: it has ended, or is being ended."""
+
+    parties: frozenset[str]
+    over: bool
+
+
 class Facts(Protocol):
     """Times are in seconds; plans and provider accounts are named ``tenant/name``."""
 
@@ -85,6 +93,10 @@ class Facts(Protocol):
 
     def moved(self, account: StoredAccount, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
         """Whoever wants to know is told that ``account`` may have other phones now. Doesn't fail."""
+        ...
+
+    def call(self, tenant: str, started: int, call: str) -> AnsweredCall | None:
+        """An answered call, by its name."""
         ...
 
     # What plans say

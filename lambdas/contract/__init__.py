@@ -56,8 +56,8 @@ from lambdas.contract.heartbeat import (
 )
 from lambdas.contract.provider import (
     ProviderAccount,
-    ProviderPlace,
     ProviderLeg,
+    ProviderPlace,
     ProvidersReply,
     ProvidersRequest,
     Secret,
@@ -141,8 +141,8 @@ __all__ = [
     "ProbeReport",
     "Proceed",
     "ProviderAccount",
-    "ProviderPlace",
     "ProviderLeg",
+    "ProviderPlace",
     "ProviderReport",
     "ProvidersReply",
     "ProvidersRequest",

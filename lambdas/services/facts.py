@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 
-from lambdas.calls.facts import BUSY, Domains
-from lambdas.contract import IncomingQuestion, RouteQuestion
+from lambdas.calls.facts import BUSY, AnsweredCall, Domains
+from lambdas.contract import CallName, IncomingQuestion, RouteQuestion
 from lambdas.decisions import register
 from lambdas.decisions.limits import CallLimits
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
@@ -16,6 +16,7 @@ from lambdas.decisions.rules import Plan
 from lambdas.decisions.values import Put, StoredAccount, StoredBinding
 from lambdas.repositories.events import StoredEvent
 from lambdas.repositories.models import AccountItem
+from lambdas.repositories.open_calls import SUSPENDED
 from lambdas.repositories.transactions import Busy, pause
 from lambdas.sandbox.client import Sandbox
 from lambdas.services.services import Services
@@ -88,6 +89,17 @@ class StoredFacts:
 
     def moved(self, account: StoredAccount, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
         self._services.notices.moved(account.aor, account.tenant, before, puts, self.clock())
+
+    def call(self, tenant: str, started: int, call: str) -> AnsweredCall | None:
+        found = self._tables.calls.one(tenant, started, call)
+        if found is None or found.answered is None:
+            return None
+        called = found.legs[0].to if found.legs else ""
+        over = found.ended is not None
+        if not over:
+            item = self._tables.calls.open.get(CallName(tenant=tenant, started=started, call=call))
+            over = item is not None and item.why == SUSPENDED
+        return AnsweredCall(frozenset({found.caller, found.account, called}), over)
 
     # What plans say
 

@@ -7,8 +7,18 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 
 from lambdas.calls.decide import decide
-from lambdas.calls.facts import Domains
-from lambdas.contract import BindingReport, Change, Decision, IncomingQuestion, Question, Report, RouteQuestion
+from lambdas.calls.facts import AnsweredCall, Domains
+from lambdas.contract import (
+    BindingReport,
+    CallAnswered,
+    CallEnded,
+    Change,
+    Decision,
+    IncomingQuestion,
+    Question,
+    Report,
+    RouteQuestion,
+)
 from lambdas.decisions import register, report
 from lambdas.decisions.digest import ha1
 from lambdas.decisions.limits import CallLimits
@@ -130,6 +140,15 @@ class MemoryFacts:
 
     def moved(self, account: StoredAccount, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
         pass
+
+    def call(self, tenant: str, started: int, call: str) -> AnsweredCall | None:
+        reports = [one for one in self._control.reports if getattr(one, "call", "") == call]
+        answered = next((one for one in reports if isinstance(one, CallAnswered)), None)
+        if answered is None:
+            return None
+        called = answered.legs[0].to if answered.legs else ""
+        over = any(isinstance(one, CallEnded) for one in reports)
+        return AnsweredCall(frozenset({answered.caller, answered.account, called}), over)
 
     # What plans say
 

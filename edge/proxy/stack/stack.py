@@ -9,6 +9,7 @@ from edge.proxy.location.bindings import HeldBindings
 from edge.proxy.location.grants import Grants
 from edge.proxy.location.keepalive import Keepalive
 from edge.proxy.location.pinger import Pinger
+from edge.proxy.stack.answered_calls import AnsweredCalls
 from edge.proxy.stack.authentication import Authenticator, Presented
 from edge.proxy.stack.call_counts import CallCounts
 from edge.proxy.stack.events import Action, Send
@@ -62,6 +63,7 @@ class Stack:
         )
         self.stateless = Stateless(self.bindings, self.sources, self.counters, self.transmit, ids.token())
         self.call_counts = CallCounts()
+        self.answered_calls = AnsweredCalls()
         self.fleet = NOTHING_KNOWN
         self.static_seconds = static_seconds
         self.recording = True
