@@ -75,6 +75,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
         bans=None if beat.bans == bans_version else bans,
         bans_version=bans_version,
         probe=probes.of(edge.id, services),
+        spoken=min((lease.surely_spoken(now) for lease in leases if lease.expires_at > now), default=VERSION),
         unheld={lease.address: lease.epoch for lease in leases if lease.expires_at <= now},
     )
 
@@ -88,6 +89,7 @@ def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> 
         moves=beat.driver != "none",
         confirms=beat.driver in ("hook", "ec2"),
         region=Common.region,
+        spoken=beat.version,
     )
     held: list[Lease] = []
     refused: dict[str, str] = {}
