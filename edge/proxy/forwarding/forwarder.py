@@ -6,7 +6,7 @@ from edge.providers.agent import Agent
 from edge.proxy.forwarding.ack import Ack
 from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.forwarding.dialog_guard import DialogGuard
-from edge.proxy.forwarding.messages import drop_private
+from edge.proxy.forwarding.messages import PRIVATE, drop_private
 from edge.proxy.forwarding.provider_branch import BranchMaker
 from edge.proxy.forwarding.record_route import DialogRoute, DialogTarget
 from edge.proxy.forwarding.response_context import Decider, ResponseContext
@@ -16,8 +16,6 @@ from edge.proxy.stack.flow_token import Destination
 from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Fault, Incoming
 from lambdas.contract import Proceed
-
-_PRIVATE = ("proxy-authorization", "p-asserted-identity")
 
 
 class Forwarder:
@@ -56,7 +54,7 @@ class Forwarder:
             raise Fault(481)
         destination = route.target
         doubt = self._guard.doubt(incoming, route, now)
-        if any(key in incoming.first for key in _PRIVATE):
+        if not PRIVATE.isdisjoint(incoming.first):
             drop_private(incoming.request, self._stack.fleet)
         if (
             incoming.request.method == "REFER"
