@@ -99,7 +99,7 @@ async def _start(
     kept = restart.load(store, static_seconds, counters)
     trace, bans, waiting = Trace(config.id), Bans(), Waiting()
     loop = Loop(core, journal)
-    inbound = Inbound(loop.post, counters, bans, trace, waiting)
+    inbound = Inbound(loop.post, core.stack, bans, trace, waiting)
     sockets = Sockets(inbound, movable=config.takeover != "none")
     spares = list(dict.fromkeys(at.host for at in config.spare_listens))
     holdings = Holdings(config.address, config.listens[0].host, config.takeover, spares)

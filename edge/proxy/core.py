@@ -63,6 +63,11 @@ _ABILITIES: list[Header] = [("allow", f"Allow: {_ALLOW}"), ("accept", "Accept: *
 _OUTAGE = 10.0  # seconds without a heartbeat's reply, after which there may be something to reconcile
 
 
+def _begins_something(incoming: Incoming) -> bool:
+    """Whether it is neither of a dialog nor keeps a phone registered."""
+    return not incoming.to_tag and incoming.request.method != "REGISTER"
+
+
 class Core:
     """One edge's proxy and registrar front end."""
 
@@ -95,9 +100,11 @@ class Core:
         """What follows from ``event``."""
         stack = self.stack
         match event:
-            case Received(flow, data):
+            case Received(flow, data, banned):
                 incoming = self._receiver.receive(flow, data, now)
-                if incoming is not None:
+                if incoming is not None and banned and _begins_something(incoming):
+                    stack.counters["banned"] += 1
+                elif incoming is not None:
                     self._request(incoming, now)
             case Tick():
                 stack.timers.fire(now)
