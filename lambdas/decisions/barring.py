@@ -23,7 +23,8 @@ def refusal(number: Number, settings: TenantSettings, payer: CallLimits) -> str:
     elif number.international and not settings.international:
         missing = "" if settings.country else "; it has no country"
         return f"international calls are not allowed for this tenant (international){missing}"
-    return "" if all(one.permits(number.judged) for one in limits) else f"calls to {number.judged} are not allowed"
+    allowed = all(one.permits(number.judged) and not _blocks_as_dialled(one, number) for one in limits)
+    return "" if allowed else f"calls to {number.judged} are not allowed"
 
 
 def dark(number: Number, settings: TenantSettings) -> bool:
@@ -31,6 +32,11 @@ def dark(number: Number, settings: TenantSettings) -> bool:
     if number.emergency or settings.costly_without_control_plane:
         return True
     return number.clear and not number.international and not _premium(number, settings)
+
+
+def _blocks_as_dialled(limits: CallLimits, number: Number) -> bool:
+    """By a prefix like 0909 or 900, which whoever set it took for that of a number in the country."""
+    return any(one[:1].isdecimal() and number.national.startswith(one) for one in limits.blocked_prefixes or ())
 
 
 def _premium(number: Number, settings: TenantSettings) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
 from lambdas.calls.admission import Admission
+from lambdas.calls.facts import BUSY
 from lambdas.calls.request import CallRequest
 from lambdas.contract import Credentials, Keep, Reject, Route, RouteQuestion
 from lambdas.decisions import outbound
@@ -205,6 +206,21 @@ def test_a_providers_own_code_has_to_be_allowed_as_it_is():
     assert sent("*9709098790000", settings) == {}
 
 
+@pytest.mark.parametrize(
+    ("country", "prefix", "dialled"),
+    [
+        ("GB", "0909", "+449098790000"),
+        ("US", "900", "19005550123"),
+        ("ES", "80", "803123456"),
+        ("GB", "00", "+33142685300"),
+    ],
+)
+def test_a_prefix_as_it_is_dialled_in_the_country_blocks_what_it_means(country, prefix, dialled):
+    settings = TenantSettings(country, routes=(StoredRoute("", FORMS),), limits=CallLimits(blocked_prefixes=(prefix,)))
+    assert sent(dialled, settings) == {}
+    assert sent(dialled, replace(settings, limits=CallLimits()))
+
+
 def test_short_numbers_are_judged_as_they_are_and_leave_so():
     settings = TenantSettings("GB", routes=(StoredRoute("", FORMS),), limits=CallLimits(blocked_prefixes=("118",)))
     assert sent("118500", settings) == {}
@@ -335,6 +351,14 @@ def test_five_emergency_calls_at_once():
     refused = control.decide(asked(f"112@{DOMAIN}", "5"))
     assert (refused.status, "5 calls at once" in refused.reason) == (403, True)
     assert len(control.emergencies) == 6
+
+
+def test_who_floods_with_emergency_calls_has_to_take_turns():
+    control = office(emergency=("voip",))
+    control.facts.admit = lambda scope, limits, attempt: BUSY
+    refused = control.decide(asked(f"999@{DOMAIN}"))
+    assert (refused.status, refused.retry_after) == (503, 1)
+    assert control.emergencies == []
 
 
 @pytest.mark.parametrize("dialled", ["99909098790000", "9990", "112*0909", "1129098790000", "99#", "999#", "*999"])
