@@ -93,6 +93,8 @@ def request_out(
             line = f"Contact: <{contact_for(phone, flow, provider_call_id, keys, _contact(request))}>"
         elif key == "diversion" and not phone.flow.internal:
             continue  # a phone's own word, which providers might charge somebody else by
+        elif key == "privacy" and any(name == key for name, _ in added):
+            continue  # what was dialled for this call counts for more than the phone's settings
         elif key not in ("from", "to") and key not in _OUT and not (key == "route" and incoming.to_tag):
             continue
         headers.append((key, line))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lambdas.contract import ProviderLeg, Reject, Route, Server, Target
+from lambdas.decisions.barring import dark
+from lambdas.decisions.limits import rate_of
 from lambdas.decisions.numbers import Number, read, write
 from lambdas.decisions.provider import TenantSettings, Way
 from lambdas.decisions.uris import sip_uri
@@ -16,10 +18,18 @@ _MOST_WAYS = 4  # providers that one call tries
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A number, and the names of the providers to try, in order."""
+    """A number, and the names of the providers to try, in order. ``dark``: also while no decision can be had; ``rate``
+    is a minute's."""
 
     number: Number
     providers: tuple[str, ...]
+    dark: bool = True
+    rate: float = 0.0
+
+
+def is_emergency(user: str, settings: TenantSettings) -> bool:
+    number = read(user, settings.country)
+    return number is not None and number.emergency
 
 
 def choose(user: str, named: tuple[str, ...], settings: TenantSettings) -> Choice | Reject | None:
@@ -28,18 +38,20 @@ def choose(user: str, named: tuple[str, ...], settings: TenantSettings) -> Choic
     number = read(user, settings.country)
     if number is None:
         return None
+    if number.refused:
+        return Reject(status=403, reason=f"Forbidden: {number.refused}")
     if number.emergency:
         # A wrong way here costs lives: only where the tenant has said which provider can locate its callers.
         if not settings.emergency:
             reason = "Forbidden: no provider is set for emergency calls; use another telephone"
             return Reject(status=403, reason=reason)
         return Choice(number, settings.emergency)
-    if named:
-        return Choice(number, named)
-    wanted = number.e164 or number.dialled
-    routes = [route for route in settings.routes if wanted.startswith(route.prefix)]
+    routes = [route for route in settings.routes if number.judged.startswith(route.prefix)]
     best = max(routes, key=lambda route: len(route.prefix), default=None)
-    return Choice(number, best.providers) if best is not None and best.providers else None
+    providers = named or (best.providers if best is not None else ())
+    if not providers:
+        return None
+    return Choice(number, providers, dark(number, settings), rate_of(number.judged, settings.rates))
 
 
 def nowhere(user: str, settings: TenantSettings) -> Reject:
@@ -53,7 +65,7 @@ def through(choice: Choice, ways: Sequence[Way], account: StoredAccount) -> Rout
     usable = [way for way in ways if way.provider.enabled and way.provider.tenant == account.tenant]
     if not usable:
         return Reject(status=404, reason="Not Found: no provider takes this number")
-    first, *others = [_target(way, choice.number, account) for way in usable[:_MOST_WAYS]]
+    first, *others = [_target(way, choice, account) for way in usable[:_MOST_WAYS]]
     return Route(targets=[first.model_copy(update={"instead": others})], tenant=account.tenant)
 
 
@@ -66,11 +78,12 @@ def directly(uri: str, caller: str, address: str) -> Target:
     return Target(uri=uri, flow=(address, 5060, server.transport, "", 0, 0), binding="", provider=leg)
 
 
-def _target(way: Way, number: Number, account: StoredAccount) -> Target:
-    provider = way.provider
+def _target(way: Way, choice: Choice, account: StoredAccount) -> Target:
+    provider, number = way.provider, choice.number
+    written = write(number, provider.number_format)
     port = f":{provider.port}" if provider.port and not provider.outbound_proxy else ""
     transport = "" if provider.transport == "udp" else f";transport={provider.transport}"
-    uri = f"sip:{write(number, provider.number_format)}@{provider.host}{port}{transport}"
+    uri = f"sip:{written}@{provider.host}{port}{transport}"
     caller = account.caller_id or provider.caller_id
     user = provider.from_user or provider.username
     headers = list(provider.headers)
@@ -84,8 +97,12 @@ def _target(way: Way, number: Number, account: StoredAccount) -> Target:
             case "p-preferred-identity":
                 headers.append(f"P-Preferred-Identity: {identity}")
             case "remote-party-id":
-                headers.append(f"Remote-Party-ID: {identity};party=calling;screen=yes;privacy=off")
-    display = f'"{provider.display_name}" ' if provider.display_name else ""
+                privacy = "full" if number.hidden else "off"
+                headers.append(f"Remote-Party-ID: {identity};party=calling;screen=yes;privacy={privacy}")
+    if number.hidden:
+        headers.append("Privacy: id")  # RFC 3325 §9.3: whom the provider knows, it doesn't show
+    name = "Anonymous" if number.hidden else provider.display_name  # RFC 3323 §4.1.1.3
+    display = f'"{name}" ' if name else ""
     return Target(
         uri=uri,
         flow=(way.address, way.ports.get(provider.transport, 5060), provider.transport, "", 0, 0),
@@ -95,10 +112,12 @@ def _target(way: Way, number: Number, account: StoredAccount) -> Target:
             server=provider.server,
             secret=provider.secret,
             from_value=f"{display}<sip:{user}@{provider.domain}>",
-            to_uri=f"sip:{write(number, provider.number_format)}@{provider.domain}",
+            to_uri=f"sip:{written}@{provider.domain}",
             headers=headers,
             routes=list(way.routes),
             transfers=provider.transfers,
-            number=number.charged,
+            number=number.judged,
+            dark=choice.dark,
+            rate=choice.rate,
         ),
     )

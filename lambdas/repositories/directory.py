@@ -296,6 +296,9 @@ class Directory:
             tenant,
             Rules(**_values(item.suspension_rules)),
             item.hooked,
+            item.premium,
+            item.international,
+            item.costly_without_control_plane,
         )
 
     def fleet_secret(self, once: Callable[[str, str], str]) -> bytes:

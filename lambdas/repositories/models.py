@@ -67,7 +67,8 @@ class DirectoryItem(Model):
 class TenantItem(DirectoryItem, discriminator="tenant"):
     """``country`` (ISO 3166) tells what national numbers mean; ``outbound_routes`` are objects with ``prefix`` and
     ``providers``, ``rates`` such with ``prefix`` and ``per_minute``; ``hooked`` maps kinds of events to the names of
-    the webhooks that want to hear of them; ``suspended`` says why nobody of it may do anything."""
+    the webhooks that want to hear of them; ``suspended`` says why nobody of it may do anything. ``premium`` and
+    ``international`` numbers may be called by those tenants that were there before these were attributes."""
 
     id = UnicodeAttribute()
     name = UnicodeAttribute()
@@ -82,6 +83,9 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     suspension_rules = JSONAttribute(default=dict)
     hooked = JSONAttribute(default=dict)
     suspended = UnicodeAttribute(default="")
+    premium = BooleanAttribute(default=True)
+    international = BooleanAttribute(default=True)
+    costly_without_control_plane = BooleanAttribute(default=False)
 
 
 class DomainItem(DirectoryItem, discriminator="domain"):

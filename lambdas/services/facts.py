@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from lambdas.calls.facts import BUSY, AnsweredCall, Domains
 from lambdas.contract import CallName, IncomingQuestion, RouteQuestion
 from lambdas.decisions import register
-from lambdas.decisions.limits import CallLimits
+from lambdas.decisions.limits import Admitted, CallLimits
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.values import Put, StoredAccount, StoredBinding
@@ -137,7 +137,7 @@ class StoredFacts:
 
     # What limits allow
 
-    def admit(self, scope: str, limits: CallLimits, attempt: str) -> str:
+    def admit(self, scope: str, limits: CallLimits, attempt: str) -> Admitted | str:
         try:
             return self._tables.usage.admit(scope, limits, attempt, self.clock())
         except Busy:
@@ -146,8 +146,18 @@ class StoredFacts:
     def withdraw(self, scopes: Iterable[str], attempt: str) -> None:
         self._tables.usage.withdraw(scopes, attempt, self.clock())
 
-    def called_premium(self, aor: str, prefix: str) -> tuple[int, list[str]]:
-        return self._tables.abuse.called_premium(aor, prefix, self.clock())
+    def called_emergency(self, account: StoredAccount, number: str, call_id: str) -> None:
+        standing = "" if account.enabled else ", though it is suspended or disabled"
+        text = f"{account.aor} has called {number}{standing}"
+        log.warning("emergency call: %s", text)
+        try:
+            event = StoredEvent("emergency", self.clock(), text, account.aor, call_id)
+            self._tables.events.add(account.tenant, event)
+        except Exception:
+            log.exception("an emergency call can't be told of")  # the call is worth more
+
+    def called_premium(self, aor: str, prefix: str, attempt: str) -> tuple[int, list[str]]:
+        return self._tables.abuse.called_premium(aor, prefix, attempt, self.clock())
 
     def suspend(self, aor: str, reason: str) -> None:
         item = self._tables.directory.get(AccountItem, aor)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from lambdas.calls.decide import decide
 from lambdas.calls.facts import AnsweredCall, Domains
@@ -21,7 +23,7 @@ from lambdas.contract import (
 )
 from lambdas.decisions import register, report
 from lambdas.decisions.digest import ha1
-from lambdas.decisions.limits import CallLimits
+from lambdas.decisions.limits import SETUP, Admitted, CallLimits, Count, Slot, Used, admit
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.values import Put, StoredAccount, StoredBinding
@@ -47,6 +49,9 @@ class Control:
         self.ways: dict[str, Way] = {}
         self.plans: dict[str, Plan] = {}
         self.store: dict[str, str] = {}
+        self.used: dict[str, Used] = {}
+        self.emergencies: list[tuple[str, str]] = []
+        self.premium: dict[str, set[tuple[str, str]]] = {}
         self.facts = MemoryFacts(self)
 
     def add(self, username: str, password: str, tenant: str = "t1") -> StoredAccount:
@@ -87,7 +92,7 @@ class Control:
 
 
 class MemoryFacts:
-    """Fulfils ``Facts``. Nobody is told of anything, nothing is looked up outside, and calls aren't counted."""
+    """Fulfils ``Facts``. Nobody is told of anything, nothing is looked up outside, and no report ends a call."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -181,17 +186,32 @@ class MemoryFacts:
 
     # What limits allow
 
-    def admit(self, scope: str, limits: CallLimits, attempt: str) -> str:
-        return ""
+    def admit(self, scope: str, limits: CallLimits, attempt: str) -> Admitted | str:
+        now = self.clock()
+        used = self._control.used.get(scope, Used(Count(), (), (), 0.0))
+        admitted = admit(limits, used, attempt, now, time.strftime("%Y-%m-%d", time.gmtime(now)))
+        if isinstance(admitted, Admitted):
+            others = tuple(slot for slot in used.slots if slot.call != attempt)
+            self._control.used[scope] = Used(admitted.own, (), (*others, Slot(attempt, now + SETUP)), used.spent)
+        return admitted
 
     def withdraw(self, scopes: Iterable[str], attempt: str) -> None:
-        pass
+        for scope in scopes:
+            used = self._control.used[scope]
+            left = tuple(slot for slot in used.slots if slot.call != attempt)
+            self._control.used[scope] = Used(used.own, (), left, used.spent)
 
-    def called_premium(self, aor: str, prefix: str) -> tuple[int, list[str]]:
-        return 0, []
+    def called_emergency(self, account: StoredAccount, number: str, call_id: str) -> None:
+        self._control.emergencies.append((account.aor, number))
+
+    def called_premium(self, aor: str, prefix: str, attempt: str) -> tuple[int, list[str]]:
+        called = self._control.premium.setdefault(aor, set())
+        called.add((attempt, prefix))
+        return len(called), sorted({prefix for _, prefix in called})
 
     def suspend(self, aor: str, reason: str) -> None:
-        pass
+        account = self._control.accounts[aor]
+        self._control.accounts[aor] = replace(account, suspended=reason, enabled=False)
 
     def started(self, question: RouteQuestion | IncomingQuestion, tenant: str) -> None:
         pass
