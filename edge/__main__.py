@@ -92,7 +92,7 @@ async def _start(
     )
     counters = core.stack.counters
     control = ControlClient(identity, config.control, config.control_auth)
-    journal = Journal(config.state, control.report)
+    journal = Journal(config.state, identity.state_key(), control.report)
     stack.push_async_callback(journal.close)
     store = StateStore(config.state / "kept.sqlite", identity.state_key())
     stack.callback(store.close)

@@ -281,11 +281,13 @@ class UsedItem(DirectoryItem, discriminator="used"):
 
 
 class EdgeItem(DirectoryItem, discriminator="edge"):
-    """``public_key`` is the raw Ed25519 key in base64."""
+    """``public_key`` is the raw Ed25519 key in base64; ``instances`` are the EC2 instances that have been this edge, in
+    turn."""
 
     id = UnicodeAttribute()
     public_key = UnicodeAttribute()
     addresses = ListAttribute[str]()
+    instances = ListAttribute[str](default=list)
 
 
 class BanItem(DirectoryItem, discriminator="ban"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from edge.providers.sdp import published
 from lambdas.contract import Reject, Route
@@ -228,17 +229,23 @@ def test_sealed_for_one_owner_only(tmp_path, monkeypatch):
     key = tmp_path / "key"
     key.write_bytes(base64.b64encode(bytes(32)))
     monkeypatch.setenv("SECRETS_KEY_FILE", str(key))
-    sealed = Vault().seal("t1/voip", "secret")
+    sealed = Vault().seal("provider", "t1/voip", "secret")
     assert "secret" not in sealed
-    assert Vault().open("t1/voip", sealed) == "secret"
+    assert Vault().open("provider", "t1/voip", sealed) == "secret"
     with pytest.raises(Unsealed):
-        Vault().open("t2/voip", sealed)
+        Vault().open("provider", "t2/voip", sealed)
+    with pytest.raises(Unsealed):
+        Vault().open("hook", "t1/voip", sealed)
+    of_before = (
+        "file:" + base64.b64encode(bytes(12) + AESGCM(bytes(32)).encrypt(bytes(12), b"old", b"t1/voip")).decode()
+    )
+    assert Vault().open("provider", "t1/voip", of_before) == "old"
     key.write_bytes(base64.b64encode(bytes(31) + b"x"))
     with pytest.raises(Unsealed):
-        Vault().open("t1/voip", sealed)
+        Vault().open("provider", "t1/voip", sealed)
     monkeypatch.delenv("SECRETS_KEY_FILE")
     with pytest.raises(Unsealed, match="SECRETS_KEY_ID"):
-        Vault().seal("t1/voip", "secret")
+        Vault().seal("provider", "t1/voip", "secret")
 
 
 def test_descriptions_name_no_home():
