@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from edge.proxy.location.bindings import HeldBindings
 from edge.proxy.stack.events import CoreEvent, FlowClosed, Received
 from edge.runtime.bans import Bans
 from edge.runtime.trace import Trace
@@ -14,16 +15,23 @@ from edge.sip.flow import Flow
 
 
 class Inbound:
-    """The sockets' Receiver."""
+    """The sockets' StreamUser."""
 
     def __init__(
-        self, post: Callable[[CoreEvent], None], counters: Counter[str], bans: Bans, trace: Trace, waiting: Waiting
+        self,
+        post: Callable[[CoreEvent], None],
+        counters: Counter[str],
+        bans: Bans,
+        trace: Trace,
+        waiting: Waiting,
+        bindings: HeldBindings,
     ) -> None:
         self._post = post
         self._counters = counters
         self._bans = bans
         self._trace = trace
         self._waiting = waiting
+        self._bindings = bindings
 
     def message(self, flow: Flow, data: bytes) -> None:
         if self._bans and flow.host in self._bans:
@@ -41,5 +49,6 @@ class Inbound:
     def closed(self, flow: Flow) -> None:
         self._post(FlowClosed(flow))
 
-    def unreadable(self, flow: Flow) -> None:
-        self._counters["malformed"] += 1
+    def proven(self, flow: Flow) -> bool:
+        """A phone that is registered there has shown who it is."""
+        return bool(self._bindings.contact(flow))

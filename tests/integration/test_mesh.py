@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -31,6 +32,7 @@ from edge.mesh.frames import (
 )
 from edge.mesh.link import ALPN, ClientLink, client_configuration, signed_proof
 from edge.mesh.peers import Mesh, Peer
+from edge.runtime.notices import Notices
 from edge.sip.flow import Flow
 from tests.support.fleets import fresh_base
 
@@ -91,7 +93,9 @@ class Member:
         self.identity = Identity(edge, key or Ed25519PrivateKey.generate())
         self.host = host
         self.user = User()
-        self.mesh = Mesh(edge, boot, self.identity.key, self.identity.certificate)
+        self.notices: Counter[str] = Counter()
+        note = Notices(self.notices).note
+        self.mesh = Mesh(edge, boot, self.identity.key, self.identity.certificate, note)
 
     @property
     def certificate(self) -> str:
@@ -186,7 +190,7 @@ def test_an_announcement_is_ahead_of_the_fleet_list_and_an_older_one_is_not_beli
         two.mesh.announce(address, 9)
         await until(lambda: one.user.announcements)
         assert one.mesh.send(flow, b"x", "r")
-        one.mesh._note("edge-z", address, 8)
+        one.mesh._note_holder("edge-z", address, 8)
         assert one.mesh.send(flow, b"y", "r")
         await until(lambda: len(two.user.asked) == 2)
         assert [epoch for _, epoch, _ in two.user.asked] == [9, 9]
@@ -218,10 +222,11 @@ class Raw(QuicConnectionProtocol):
         self.transmit()
 
 
-async def raw(host: str, configuration: QuicConfiguration) -> Raw:
+async def raw(host: str, configuration: QuicConfiguration, source: str) -> Raw:
+    """A connection to ``host`` from ``source``, where an edge is."""
     quic = QuicConnection(configuration=configuration)
     loop = asyncio.get_running_loop()
-    transport, client = await loop.create_datagram_endpoint(partial(Raw, quic), local_addr=(host, 0))
+    transport, client = await loop.create_datagram_endpoint(partial(Raw, quic), local_addr=(source, 0))
     _opened.append(transport)
     client.connect((host, 5070))
     await asyncio.wait_for(client.ready, 3)
@@ -235,7 +240,7 @@ def anonymous() -> QuicConfiguration:
 def test_a_stranger_without_certificate_gets_nowhere():
     async def work(one: Member, two: Member) -> None:
         for opening in ([], [SendOn(FLOW, 3, "r", b"INVITE")], [ReceivedFor(FLOW, b"SIP/2.0 200 OK")], [LinkWelcome()]):
-            client = await raw(two.host, anonymous())
+            client = await raw(two.host, anonymous(), one.host)
             for frame in opening:
                 client.say(frame)
             reason = await asyncio.wait_for(client.closed, 4)
@@ -252,7 +257,7 @@ def test_a_rogue_certificate_and_key_get_nowhere():
         configuration = anonymous()
         configuration.certificate, configuration.private_key = rogue.certificate, rogue.key
         for name in ("edge-a", "edge-z"):
-            client = await raw(two.host, configuration)
+            client = await raw(two.host, configuration, one.host)
             client.say(Hello(name, "b9"))
             await until(lambda client=client: client.frames)
             nonce = client.frames[0].nonce
@@ -268,14 +273,14 @@ def test_a_recorded_proof_gets_nowhere():
     """What a true edge once said, said again: to the same server, and to another one."""
 
     async def work(one: Member, two: Member) -> None:
-        first = await raw(two.host, anonymous())
+        first = await raw(two.host, anonymous(), one.host)
         first.say(Hello("edge-a", "b1"))
         await until(lambda: first.frames)
         recorded = one.identity.key.sign(signed_proof(two.identity.certificate_der, "edge-a", first.frames[0].nonce))
         first.say(LinkProof(recorded))
         await until(lambda: any(isinstance(frame, LinkWelcome) for frame in first.frames))
-        for host in (two.host, one.host):
-            again = await raw(host, anonymous())
+        for host, source in ((two.host, one.host), (one.host, two.host)):
+            again = await raw(host, anonymous(), source)
             again.say(Hello("edge-a", "b1"))
             await until(lambda again=again: again.frames)
             again.say(LinkProof(recorded))
@@ -321,8 +326,6 @@ def test_an_edge_taken_off_the_fleet_list_is_cut_off():
 def test_a_dead_peer_is_noticed_within_3_s_and_reached_again():
     async def work(one: Member, two: Member) -> None:
         await two.mesh.close()
-        server = two.mesh._server
-        assert server is not None
         took = await until(lambda: not one.mesh.connected())
         assert took <= 3
         again = Member("edge-b", two.host, "b2", two.identity.key)
