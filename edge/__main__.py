@@ -41,7 +41,7 @@ from edge.runtime.inbound import Inbound
 from edge.runtime.instance import InstanceError
 from edge.runtime.loop import Loop, RandomIds
 from edge.runtime.mesh_receiver import MeshReceiver
-from edge.runtime.notices import Notices
+from edge.runtime.notes import Notes
 from edge.runtime.outbound import Outbound
 from edge.runtime.peer_search import PeerSearch
 from edge.runtime.probing import Probing
@@ -98,12 +98,12 @@ async def _start(
     kept = restart.load(store, static_seconds, counters)
     trace, bans, waiting = Trace(config.id), Bans(), Waiting()
     loop = Loop(core, journal)
-    notices = Notices(counters)
+    notes = Notes(counters)
     inbound = Inbound(loop.post, counters, bans, trace, waiting, core.stack.bindings)
-    sockets = Sockets(inbound, notices.note, movable=config.takeover != "none")
+    sockets = Sockets(inbound, notes.note, movable=config.takeover != "none")
     spares = list(dict.fromkeys(at.host for at in config.spare_listens))
     holdings = Holdings(config.address, config.listens[0].host, config.takeover, spares)
-    mesh = Mesh(config.id, boot, identity.key, identity.certificate, notices.note, config.mesh_networks)
+    mesh = Mesh(config.id, boot, identity.key, identity.certificate, notes.note, config.mesh_networks)
 
     def served() -> dict[str, int]:
         return served_here(holdings, sockets, time.monotonic())

@@ -63,14 +63,14 @@ def kept(two: Member) -> int:
 
 async def flood(two: Member, made: Sender, packets: list[bytes]) -> float:
     """Send them all; seconds of CPU."""
-    before = sum(two.notices.values()) + len(made.answers)
+    before = sum(two.notes.values()) + len(made.answers)
     begun = time.thread_time()
     for number, packet in enumerate(packets, 1):
         made.transport.sendto(packet)
         if number % 20 == 0:  # what a socket's buffer holds
             for _ in range(10_000):
                 await asyncio.sleep(0)
-                if sum(two.notices.values()) + len(made.answers) - before >= number:
+                if sum(two.notes.values()) + len(made.answers) - before >= number:
                     break
             else:
                 raise AssertionError("packets were lost")
@@ -86,8 +86,8 @@ def test_packets_from_where_no_edge_is_are_dropped_unread():
         await flood(two, made, [packet] * 500)
         assert made.answers == []
         assert kept(two) == 0
-        assert two.notices["mesh_strangers"] >= 500
-        assert set(two.notices) == {"mesh_strangers"}
+        assert two.notes["mesh_strangers"] >= 500
+        assert set(two.notes) == {"mesh_strangers"}
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(raw(two.host, anonymous(), stranger(two)), 0.3)
 
@@ -101,13 +101,13 @@ def test_a_forged_packet_costs_microseconds_and_no_memory():
         packets = [initial() for _ in range(20)] * 100
         for source, most in ((stranger(two), 150e-6), (one.host, 300e-6)):
             made = await sender(source, two)
-            two.notices.clear()
+            two.notes.clear()
             await flood(two, made, packets[:100])
-            two.notices.clear()
+            two.notes.clear()
             made.answers.clear()
             spent = await flood(two, made, packets)
             assert spent / len(packets) < most
-            two.notices.clear()
+            two.notes.clear()
             made.answers.clear()
             gc.collect()
             tracemalloc.start()
@@ -135,7 +135,7 @@ def test_a_forged_peer_gets_one_smaller_packet_and_nothing_is_kept():
         await flood(two, made, [packet] * 1000)
         seconds = int(asyncio.get_running_loop().time()) - int(before) + 1
         assert len(made.answers) <= 1 + RETRIES * seconds
-        assert two.notices["mesh_refused"] == 1001 - len(made.answers)
+        assert two.notes["mesh_refused"] == 1001 - len(made.answers)
         assert kept(two) == 0
 
     pair(work)
@@ -153,7 +153,7 @@ def test_what_is_no_first_packet_of_our_version_is_not_answered():
         invented = packet[:token] + bytes((64,)) * 65 + packet[token + 1 : -64]
         for sent in (other_version, handshake, invented, packet[:20], packet[:6], b"\xc0"):
             made.transport.sendto(sent)
-        await until(lambda: two.notices["mesh_refused"] >= 5)
+        await until(lambda: two.notes["mesh_refused"] >= 5)
         await asyncio.sleep(0.05)
         assert made.answers == []
         assert kept(two) == 0
@@ -182,7 +182,7 @@ def test_an_address_has_few_connections_for_a_short_time(monkeypatch):
         await asyncio.sleep(0.1)
         assert sum(client.ready.done() for client in clients) == LINKS - 1
         assert kept(two) == LINKS - 1
-        await until(lambda: two.notices["mesh_unproven"] >= LINKS - 1)
+        await until(lambda: two.notes["mesh_unproven"] >= LINKS - 1)
         assert one.mesh.connected()
         assert two.mesh.connected()
 
@@ -195,7 +195,7 @@ def test_few_handshakes_are_under_way_at_once(monkeypatch):
     async def work(one: Member, two: Member) -> None:
         clients = [await quiet(two, one.host) for _ in range(4)]
         await until(lambda: sum(client.ready.done() for client in clients) == 2)
-        await until(lambda: two.notices["mesh_refused"] >= 2)
+        await until(lambda: two.notes["mesh_refused"] >= 2)
         assert kept(two) == 2
 
     pair(work)
@@ -231,12 +231,12 @@ def test_nobody_is_let_in_before_the_first_fleet_list_and_a_newcomer_after_it():
         try:
             fleet = [one.peer(), two.peer(), new.peer()]
             two.mesh.update(fleet)  # it hears of the newcomer first
-            await until(lambda: new.notices["mesh_strangers"])
+            await until(lambda: new.notes["mesh_strangers"])
             assert new.mesh.reached_by() == []
             new.mesh.update(fleet)
             await until(lambda: new.mesh.connected() == ["edge-b"] and new.mesh.reached_by() == ["edge-b"])
             assert "edge-c" in two.mesh.connected()
-            await until(lambda: one.notices["mesh_strangers"])
+            await until(lambda: one.notes["mesh_strangers"])
             one.mesh.update(fleet)
             await until(lambda: new.mesh.connected() == ["edge-a", "edge-b"])
         finally:

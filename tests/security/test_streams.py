@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from edge.runtime.notices import Notices
+from edge.runtime.notes import Notes
 from edge.sip.flow import Flow
 from edge.sip.framing import StreamFramer
 from edge.transport.sockets import Listener, Sockets
@@ -33,7 +33,7 @@ class User:
         self.flows: list[Flow] = []
         self.ended: list[Flow] = []
         self.counted: Counter[str] = Counter()
-        self.sockets = Sockets(self, Notices(self.counted).note)
+        self.sockets = Sockets(self, Notes(self.counted).note)
         self.base = base
 
     def message(self, flow: Flow, data: bytes) -> None:
@@ -85,7 +85,7 @@ def serving(limits: StreamLimits, work: Callable[[User, Connect], Awaitable[None
 
     async def run() -> None:
         user = User(fresh_base())
-        user.sockets = Sockets(user, Notices(user.counted).note, limits=limits)
+        user.sockets = Sockets(user, Notes(user.counted).note, limits=limits)
         await user.sockets.open([Listener("tcp", user.base, 5060, user.base)])
         peers: list[Peer] = []
 
@@ -387,13 +387,13 @@ def test_a_stranger_who_does_not_read_is_sent_little():
 def test_everything_is_counted_and_the_log_has_a_line_in_ten_seconds(caplog):
     now = [100.0]
     counted: Counter[str] = Counter()
-    notices = Notices(counted, lambda: now[0])
+    notes = Notes(counted, lambda: now[0])
     with caplog.at_level("INFO"):
         for _ in range(500):
-            notices.note("streams_refused", "no stream more for %s", "192.0.2.1")
-        notices.note("streams_idle", "silence of %s", "192.0.2.1")
+            notes.note("streams_refused", "no stream more for %s", "192.0.2.1")
+        notes.note("streams_idle", "silence of %s", "192.0.2.1")
         now[0] += 10
-        notices.note("streams_refused", "no stream more for %s", "192.0.2.2")
+        notes.note("streams_refused", "no stream more for %s", "192.0.2.2")
     assert counted == {"streams_refused": 501, "streams_idle": 1}
     assert [record.getMessage() for record in caplog.records] == [
         "no stream more for 192.0.2.1 (0 more since the last such line)",

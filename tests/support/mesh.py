@@ -18,7 +18,7 @@ from edge.control.identity import Identity
 from edge.mesh.frames import Frame, FrameReader, encode
 from edge.mesh.link import ALPN
 from edge.mesh.peers import Mesh, Peer
-from edge.runtime.notices import Notices
+from edge.runtime.notes import Notes
 from edge.sip.flow import Flow
 from tests.support.fleets import fresh_base
 
@@ -74,8 +74,8 @@ class Member:
         self.identity = Identity(edge, key or Ed25519PrivateKey.generate())
         self.host = host
         self.user = User()
-        self.notices: Counter[str] = Counter()
-        note = Notices(self.notices).note
+        self.notes: Counter[str] = Counter()
+        note = Notes(self.notes).note
         self.mesh = Mesh(edge, boot, self.identity.key, self.identity.certificate, note)
 
     @property

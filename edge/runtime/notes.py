@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 _EVERY = 10.0  # seconds between lines of one kind
 
 
-class Notices:
+class Notes:
     """``counters`` has each kind's number."""
 
     def __init__(self, counters: Counter[str], clock: Callable[[], float] = time.monotonic) -> None:
