@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from edge.proxy.stack import stack
 from edge.sip.transaction import layer
 from tests.support.world import DOMAIN, World
 
@@ -84,4 +85,9 @@ def test_transactions_have_a_bound_in_number_and_octets(world, pair, monkeypatch
         with monkeypatch.context() as patch:
             patch.setattr(layer, name, value)
             assert alice.register() == 503
+    with monkeypatch.context() as patch:
+        patch.setattr(stack, "SHARE", 0.0)
+        newcomer = world.phone("carol")
+        assert newcomer.register() == 503
+        assert alice.register() == 200
     assert alice.register() == 200

@@ -24,7 +24,7 @@ from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
 from edge.sip.timers import TimerHeap
 from edge.sip.transaction import ClientTransaction, ServerTransaction
-from edge.sip.transaction.layer import TransactionLayer
+from edge.sip.transaction.layer import SHARE, TransactionLayer
 from lambdas.contract import Decision, LoginsFailed, Question
 
 STATIC = 24 * 3600.0
@@ -136,7 +136,8 @@ class Stack:
         server = self.transactions.servers.get(incoming.key)
         if server is not None:
             return server
-        if self.transactions.full:
+        transactions = self.transactions
+        if transactions.full(SHARE) and (transactions.full() or not self.stateless.proven(incoming.flow, now)):
             self.counters["overload"] += 1
             raise Fault(503, headers=(retry_after(RETRY_AFTER),))
         server = self.transactions.open(self, incoming.request.method, incoming.key, incoming.flow, now)

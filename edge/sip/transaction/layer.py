@@ -36,10 +36,11 @@ class CancelTarget(Protocol):
         """``why`` is the CANCEL's Reason value (RFC 3326), or ""."""
 
 
-MOST_SERVERS = 20_000
-"""Server transactions open at once."""
-MOST_OCTETS = 32 * 1024 * 1024
-"""Octets of the responses that they keep to send again."""
+MOST_SERVERS, MOST_OCTETS = 200_000, 128 * 1024 * 1024
+"""Server transactions open at once, and octets of the responses that they keep to send again: 6,000 requests a second,
+since each is kept for 32 s."""
+SHARE = 0.1
+"""Of those, what strangers may fill."""
 
 
 class TransactionLayer:
@@ -97,10 +98,9 @@ class TransactionLayer:
 
     # Server transactions
 
-    @property
-    def full(self) -> bool:
-        """Whether there is no room for another one."""
-        return len(self.servers) >= MOST_SERVERS or self._kept.total >= MOST_OCTETS
+    def full(self, share: float = 1.0) -> bool:
+        """Whether there is no room in this ``share`` for another one."""
+        return len(self.servers) >= MOST_SERVERS * share or self._kept.total >= MOST_OCTETS * share
 
     def open(
         self, user: TransactionUser, method: str, key: TransactionKey, flow: Flow, now: float
