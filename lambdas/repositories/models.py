@@ -67,7 +67,8 @@ class DirectoryItem(Model):
 class TenantItem(DirectoryItem, discriminator="tenant"):
     """``country`` (ISO 3166) tells what national numbers mean; ``outbound_routes`` are objects with ``prefix`` and
     ``providers``, ``rates`` such with ``prefix`` and ``per_minute``; ``hooked`` maps kinds of events to the names of
-    the webhooks that want to hear of them; ``suspended`` says why nobody of it may do anything."""
+    the webhooks that want to hear of them; ``suspended`` says why nobody of it may do anything; ``signed_up``: nobody
+    but itself has made it; ``quotas`` are those that aren't the usual ones."""
 
     id = UnicodeAttribute()
     name = UnicodeAttribute()
@@ -82,6 +83,8 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     suspension_rules = JSONAttribute(default=dict)
     hooked = JSONAttribute(default=dict)
     suspended = UnicodeAttribute(default="")
+    signed_up = BooleanAttribute(default=False)
+    quotas = JSONAttribute(default=dict)
 
 
 class DomainItem(DirectoryItem, discriminator="domain"):

@@ -59,3 +59,23 @@ class Quota:
             if len(self._left) > _MOST:
                 self._left.popitem(last=False)
             return left >= 1
+
+
+class Gathered:
+    """One in ``seconds`` for each; what comes between is gathered, and goes with the next one."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waiting: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, and when the last one went
+        self._lock = threading.Lock()
+
+    def take(self, whose: str, number: int) -> int:
+        """How many go now, these ``number`` among them; 0: none yet."""
+        now = time.monotonic()
+        with self._lock:
+            waiting, last = self._waiting.pop(whose, (0, -self._seconds))
+            goes = now - last >= self._seconds
+            self._waiting[whose] = (0, now) if goes else (waiting + number, last)
+            if len(self._waiting) > _MOST:
+                self._waiting.popitem(last=False)
+            return waiting + number if goes else 0

@@ -17,6 +17,7 @@ from lambdas.services.directory_cache import DirectoryCache
 from lambdas.services.environment import Environment
 from lambdas.services.fleet import FleetReader
 from lambdas.services.keys import Keys
+from lambdas.services.places import ProviderPlaces
 from lambdas.services.quotas import Quotas
 
 
@@ -30,6 +31,7 @@ class Services:
     tables: Tables
     cache: DirectoryCache
     fleet: FleetReader
+    places: ProviderPlaces
     keys: Keys
     quotas: Quotas
     notices: Notices
@@ -50,6 +52,7 @@ class Services:
             tables=tables,
             cache=DirectoryCache(directory, clock),
             fleet=FleetReader(directory, leases, tables.assignments, clock),
+            places=ProviderPlaces(tables.providers),
             keys=Keys(lambda: directory.fleet_secret(leases.once)),
             quotas=Quotas.of(environment),
             notices=Notices(directory, tables.hooks),
