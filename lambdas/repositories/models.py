@@ -273,6 +273,33 @@ class MemberItem(DirectoryItem, discriminator="member"):
     role = UnicodeAttribute()
 
 
+class CountItem(DirectoryItem, discriminator="count"):
+    """How many of a kind a tenant has: ``number``, ``at`` when the last one was made (Unix time)."""
+
+    number = NumberAttribute()
+    at = NumberAttribute()
+
+
+class RationItem(DirectoryItem, discriminator="ration"):
+    """How often something was done in an hour."""
+
+    number = NumberAttribute()
+    ttl = NumberAttribute()
+
+
+class FamiliarItem(DirectoryItem, discriminator="familiar"):
+    """Somebody has shown from a source that a mailbox is theirs."""
+
+    ttl = NumberAttribute()
+
+
+class TurnItem(DirectoryItem, discriminator="turn"):
+    """``holder`` is at something that takes long, until ``ttl`` (Unix time) at the latest."""
+
+    holder = UnicodeAttribute()
+    ttl = NumberAttribute()
+
+
 class UsedItem(DirectoryItem, discriminator="used"):
     """Something that is good for once has been used."""
 

@@ -10,8 +10,6 @@ from lambdas.services.rates import Gathered, Quota, Recent
 
 _FAILURES_A_MINUTE = 120  # failed authentications of a source that are noted; then it is banned
 _BETWEEN_NOTES = 1.0  # seconds in which the failures of one account are written once
-_MAILS_TO_ONE, _MAILS_FROM_ONE = 5, 20  # an hour, to one address and for one source
-_HOUR = 3600.0
 _CONFIRMATIONS = 20  # tries of a token a minute, of one source
 _GOOD_KEYS = 1000
 _PINGS = 20  # a minute, of one tenant
@@ -20,16 +18,15 @@ _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """``requests`` go by API key, ``refused`` ones, ``keyless``, ``failures`` and ``confirmations`` by source, ``notes``
-    by account, and ``pings``, ``logs`` and ``puts`` by tenant. ``good_keys`` have been good before."""
+    """``requests`` go by API key, ``refused`` ones, ``keyless``, ``failures`` and ``confirmations`` by source,
+    ``notes`` by account, and ``pings``, ``logs`` and ``puts`` by tenant. ``good_keys`` have been good before."""
 
     requests: Quota
     refused: Quota
+    keyless: Quota
     good_keys: Recent
     failures: Quota
     notes: Gathered
-    mails_to: Quota
-    mails_from: Quota
     confirmations: Quota
     pings: Quota
     logs: Quota
@@ -40,11 +37,10 @@ class Quotas:
         return cls(
             requests=Quota(environment.api_rate),
             refused=Quota(environment.refused_rate),
+            keyless=Quota(environment.refused_rate),
             good_keys=Recent(_GOOD_KEYS),
             failures=Quota(_FAILURES_A_MINUTE),
             notes=Gathered(_BETWEEN_NOTES),
-            mails_to=Quota(_MAILS_TO_ONE, _HOUR),
-            mails_from=Quota(_MAILS_FROM_ONE, _HOUR),
             confirmations=Quota(_CONFIRMATIONS),
             pings=Quota(_PINGS),
             logs=Quota(_LOGS_A_MINUTE),

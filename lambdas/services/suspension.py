@@ -73,9 +73,7 @@ def failed(failure: Failure, services: Services) -> None:
         return
     account = failure.account[:_LONGEST]
     try:
-        counted = services.tables.abuse.failed_from(
-            failure.source, account, failure.at, failure.times, failure.address
-        )
+        counted = services.tables.abuse.failed_from(failure.source, account, failure.at, failure.times, failure.address)
         if counted is None:
             return
         _maybe_ban(failure.source, *counted, services)

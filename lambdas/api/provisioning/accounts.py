@@ -23,6 +23,7 @@ from lambdas.api.provisioning.common import (
     chosen_tenant,
     found_or_404,
     new_password,
+    room,
 )
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import E164
@@ -155,7 +156,8 @@ def create_account(body: NewAccount, services: ServicesDep, who: CallerDep) -> A
     password = body.password or new_password()
     item = new_account_item(body, domain.tenant, password)
     try:
-        services.tables.accounts.create(item, domain)
+        with room(domain.tenant, "accounts", services, who):
+            services.tables.accounts.create(item, domain)
     except Taken as error:
         detail = f"{aor} exists already (see /v1/accounts/{aor}/password), or its domain is being deleted."
         raise Problem(409, detail) from error
@@ -226,6 +228,7 @@ def delete_account(aor: str, services: ServicesDep, who: CallerDep) -> None:
         services.tables.accounts.delete(item, services.clock())
     except Missing as error:
         raise Problem(404, f"There is no account {aor!r}.") from error
+    services.tables.counts.note(item.tenant, "accounts", -1)
     _remove_bindings(item, None, services)
 
 
