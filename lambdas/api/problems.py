@@ -94,9 +94,10 @@ def _as_problem(error: Exception) -> Problem:
         case QuotaUsedUp():
             what = error.kind.replace("_", " ")
             detail = (
-                f"The tenant may have {error.most} {what}, and has them: delete some, or ask whoever runs the service"
+                f"The tenant may have {error.most} {what}, and has no room for what you want to add: delete some, or "
+                f"ask whoever runs the service to raise its quota (`quotas.{error.kind}` of /v1/tenants/ID/bounds)."
             )
-            return Problem(409, f"{detail} to raise its quota (`quotas.{error.kind}` of /v1/tenants/ID/bounds).")
+            return Problem(409, detail)
         case MailError():
             return Problem(503, "The mail couldn't be sent; try again later.", {"Retry-After": "60"})
         case Busy():

@@ -26,9 +26,9 @@ def may_write(whose: str, address: str, services: Services) -> bool:
 
 
 def may_send_login(source: str, address: str, tenant: str, services: Services) -> bool:
-    """Whether ``source`` may have a login sent to a member. Only members are sent any, to the very address, so strangers
-    can't use these up without filling the member's mailbox with logins that are good; and what a source asks for
-    where the member has logged in before isn't counted with theirs."""
+    """Whether ``source`` may have a login sent to a member. Only members are sent any, to the very address, so
+    strangers can't use these up without filling the member's mailbox with logins that are good; and what a source asks
+    for where the member has logged in before isn't counted with theirs."""
     now, rations = services.clock(), services.tables.rations
     if not rations.take(f"from {source}", _FROM_ONE, now):
         return False

@@ -6,7 +6,7 @@ import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
@@ -30,6 +30,7 @@ from lambdas.api.provisioning.providers import E164
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.contract import Change
 from lambdas.decisions.digest import ha1
+from lambdas.decisions.passwords import LONGEST, SHORTEST, fault
 from lambdas.decisions.values import StoredBinding, present, remove
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.filters import alike
@@ -45,10 +46,11 @@ _RACES = 8
 Password = Annotated[
     str,
     Field(
-        min_length=8,
-        max_length=128,
+        min_length=SHORTEST,
+        max_length=LONGEST,
         pattern=r"^[\x20-\x7e]+$",
-        description="Printable ASCII. Left out, a good one is made.",
+        description="Printable ASCII, without the user name or the domain in it, and none of the common ones. "
+        "Left out, a good one is made.",
     ),
 ]
 
@@ -63,6 +65,14 @@ class NewAccount(Input):
     enabled: Flag = True
     plan: Annotated[str, Field(max_length=32, description="The dial plan of calls to it; empty for none.")] = ""
     do_not_disturb: Flag = False
+
+    @field_validator("password")
+    @classmethod
+    def _good(cls, password: str | None, found: ValidationInfo) -> str | None:
+        wrong = fault(password, found.data.get("username", ""), found.data.get("domain", "")) if password else ""
+        if wrong:
+            raise ValueError(wrong)
+        return password
 
 
 class AccountChange(Input):
@@ -215,6 +225,9 @@ def change_account(aor: str, body: AccountChange, services: ServicesDep, who: Ca
 def change_password(aor: str, body: PasswordChange, services: ServicesDep, who: CallerDep) -> AccountWithPassword:
     """Set a new password, or have one made. The old one stops working at once."""
     item = _account(aor, services, who)
+    wrong = fault(body.password, *item.aor.rsplit("@", 1)) if body.password else ""
+    if wrong:
+        raise Problem(422, f"password: {wrong}.")
     password = body.password or new_password()
     _update(services, item, _hashes(item.aor, password))
     return with_password(item, password)
