@@ -37,6 +37,19 @@ class AuditedRoute(APIRoute):
         known, kinds, keyless = _queries(self.dependant), self._kinds(), not _needs(self.dependant, caller)
 
         async def audited(request: Request) -> Response:
+            response = await handle(request)
+            who: Caller | None = getattr(request.state, "caller", None)
+            thing = who.thing if who is not None else None
+            if thing is not None and preconditions.one_thing(self.path) and request.method != "DELETE":
+                response.headers["ETag"] = preconditions.etag(thing)
+            if who is not None and changes(request) and response.status_code < 300:
+                text = f"{request.method} {request.url.path}{_made(response, request.url.path)}"
+                fields = _fields(await request.body())
+                text += f": {fields}" if fields else ""
+                await run_in_threadpool(note, request.app.state.services, who.about, who.key, text)
+            return response
+
+        async def admitted(request: Request) -> Response:
             services: Services = request.app.state.services
             if keyless:
                 slow_down(request, services)
@@ -46,20 +59,9 @@ class AuditedRoute(APIRoute):
                 raise Problem(400, "If-Match is for changing or deleting one thing: leave it out here.")
             _check_query(request, known)
             longest = bodies.LONGEST_OF_STRANGERS if keyless else bodies.LONGEST
-            request = await bodies.taken(request, kinds, longest)
-            response = await once(request, handle)
-            who: Caller | None = getattr(request.state, "caller", None)
-            thing = who.thing if who is not None else None
-            if thing is not None and preconditions.one_thing(self.path) and request.method != "DELETE":
-                response.headers["ETag"] = preconditions.etag(thing)
-            if who is not None and changes(request) and response.status_code < 300:
-                text = f"{request.method} {request.url.path}{_made(response, request.url.path)}"
-                fields = _fields(await request.body())
-                text += f": {fields}" if fields else ""
-                await run_in_threadpool(note, services, who.about, who.key, text)
-            return response
+            return await once(await bodies.taken(request, kinds, longest), audited)
 
-        return audited
+        return admitted
 
     def _kinds(self) -> set[str]:
         """The types of bodies that are taken here: JSON, if any, and what the route's documentation adds."""

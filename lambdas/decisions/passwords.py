@@ -36,7 +36,7 @@ def fault(password: str, username: str, domain: str) -> str:
         return f"a password has at least {SHORTEST} characters; leave it out, and a good one is made"
     lower = password.casefold()
     names = {username.casefold(), *domain.casefold().split(".")[:-1], domain.casefold()}
-    if any(len(name) > 2 and (name in lower or name in lower.translate(_LEET)) for name in names):
+    if any(len(name) > 3 and (name in lower or name in lower.translate(_LEET)) for name in names):
         return "it has the user name or the domain in it, which whoever guesses knows"
     if len(set(lower)) < _FEWEST:
         return f"it has fewer than {_FEWEST} different characters"

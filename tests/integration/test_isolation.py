@@ -73,7 +73,7 @@ def bodies(victim, own_domain):
         ("POST", "/v1/accounts"): {"username": "mallory", "domain": victim.domain},
         ("PATCH", "/v1/accounts/{aor}"): {"enabled": False},
         ("POST", "/v1/accounts:import"): [{"username": "mallory", "domain": victim.domain}],
-        ("POST", "/v1/accounts/{aor}/password"): {"password": "mine-now-1"},
+        ("POST", "/v1/accounts/{aor}/password"): {"password": "mine, now and later"},
         ("POST", "/v1/providers"): {"tenant": victim.tenant, **provider},
         ("PATCH", "/v1/providers/{name}"): {"enabled": False},
         ("POST", "/v1/plans/{name}/versions"): {"plan": PLAN, "publish": True},
