@@ -18,7 +18,7 @@ _WIDEST = 16  # bits; whoever may name networks mustn't have half the world spar
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProviderPlace:
     """A network that a tenant's provider is in."""
 
     network: ipaddress.IPv4Network
@@ -32,13 +32,13 @@ class ProviderPlaces:
 
     def __init__(self, providers: Providers) -> None:
         self._providers = providers
-        self._known: Cached[list[Place]] = Cached(self._read, _SECONDS)
+        self._known: Cached[list[ProviderPlace]] = Cached(self._read, _SECONDS)
 
-    def all(self) -> list[Place]:
+    def all(self) -> list[ProviderPlace]:
         """Every one."""
         return self._known.get()
 
-    def _read(self) -> list[Place]:
+    def _read(self) -> list[ProviderPlace]:
         servers = self._providers.servers()
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             return [
@@ -49,9 +49,9 @@ class ProviderPlaces:
             ]
 
 
-def _places(item: ProviderItem, server: str) -> Iterator[Place]:
+def _places(item: ProviderItem, server: str) -> Iterator[ProviderPlace]:
     for text in (item.host, item.outbound_proxy.partition(":")[0], server, *item.sources):
         with contextlib.suppress(ValueError):  # a name
             network = ipaddress.IPv4Network(text)
             if text and network.prefixlen >= _WIDEST:
-                yield Place(network, item.tenant, item.name)
+                yield ProviderPlace(network, item.tenant, item.name)
