@@ -9,7 +9,7 @@ from lambdas.services.environment import Environment
 from lambdas.services.rates import Gathered, Quota, Recent
 
 _FAILURES_A_MINUTE = 120  # failed authentications of a source that are noted; then it is banned
-_BETWEEN_NOTES = 1.0  # seconds in which the failures of one account are written once
+_NOTES, _BETWEEN_NOTES = 20, 1.0  # failures of one account that are written, and then one in so many seconds
 _CONFIRMATIONS = 20  # tries of a token a minute, of one source
 _GOOD_KEYS = 1000
 _PINGS = 20  # a minute, of one tenant
@@ -40,7 +40,7 @@ class Quotas:
             keyless=Quota(environment.refused_rate),
             good_keys=Recent(_GOOD_KEYS),
             failures=Quota(_FAILURES_A_MINUTE),
-            notes=Gathered(_BETWEEN_NOTES),
+            notes=Gathered(_NOTES, _BETWEEN_NOTES),
             confirmations=Quota(_CONFIRMATIONS),
             pings=Quota(_PINGS),
             logs=Quota(_LOGS_A_MINUTE),

@@ -62,20 +62,21 @@ class Quota:
 
 
 class Gathered:
-    """One in ``seconds`` for each; what comes between is gathered, and goes with the next one."""
+    """``most`` at first, then one in ``seconds`` for each; what is too much is gathered, and goes with the next one."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._waiting: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, and when the last one went
+    def __init__(self, most: int, seconds: float) -> None:
+        self._quota = Quota(most, most * seconds)
+        self._waiting: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
 
     def take(self, whose: str, number: int) -> int:
         """How many go now, these ``number`` among them; 0: none yet."""
-        now = time.monotonic()
+        goes = self._quota.take(whose)
         with self._lock:
-            waiting, last = self._waiting.pop(whose, (0, -self._seconds))
-            goes = now - last >= self._seconds
-            self._waiting[whose] = (0, now) if goes else (waiting + number, last)
+            number += self._waiting.pop(whose, 0)
+            if goes:
+                return number
+            self._waiting[whose] = number
             if len(self._waiting) > _MOST:
                 self._waiting.popitem(last=False)
-            return waiting + number if goes else 0
+            return 0
