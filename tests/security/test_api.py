@@ -148,7 +148,7 @@ def test_yaml_is_read_in_one_pass(text, value):
 )  # fmt: skip
 def test_yaml_that_would_take_long_ends_soon(text):
     begun = time.monotonic()
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"^."):
         as_json(text.encode())
     assert time.monotonic() - begun < 2
 
