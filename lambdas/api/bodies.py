@@ -21,7 +21,7 @@ _ALSO_YAML = ("application/x-yaml", "text/yaml")
 async def taken(request: Request, kinds: Iterable[str], longest: int) -> Request:
     """``request`` with its body read, and turned into JSON if it is YAML. Nothing is parsed here but YAML. Raises
     Problem."""
-    too_long = Problem(413, f"The body is longer than {longest} octets.", {"Connection": "close"})
+    too_long = Problem(413, f"The body is longer than {longest} octets.")
     said = request.headers.get("content-length", "")
     if said.isdecimal() and int(said) > longest:
         raise too_long

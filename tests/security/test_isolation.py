@@ -13,6 +13,7 @@ from tests.integration.test_provisioning import ask
 
 pytestmark = pytest.mark.integration
 
+EDGE = "edge-a"
 PLAN = {"rules": [{"name": "all", "as_dialled": True}]}
 
 
@@ -46,6 +47,11 @@ class Victim:
             f"/v1/accounts/{self.aor}/bindings",
         ]
         return json.dumps([self.fleet.client.api("GET", path) for path in (*lists, *ones)], sort_keys=True)
+
+
+@pytest.fixture
+def fleet(plane):
+    return plane
 
 
 @pytest.fixture
@@ -112,7 +118,7 @@ def test_every_route_with_anothers_key(fleet, victim, thief):
     names = {
         "tenant": victim.tenant,
         "aor": victim.aor,
-        "edge": fleet.edges[0].id,
+        "edge": EDGE,
         "binding": "AAAAAAAAAAA",
         "version": 1,
         "network": "192.0.2.7",
