@@ -13,10 +13,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from lambdas.api import preconditions
+from lambdas.api import bodies, preconditions
 from lambdas.api.idempotent import once
 from lambdas.api.problems import Problem
-from lambdas.api.security import Caller, changes
+from lambdas.api.security import Caller, caller, changes, identify, slow_down
 from lambdas.repositories.events import StoredEvent
 from lambdas.services.services import Services
 
@@ -26,20 +26,18 @@ _NAMES = ("aor", "network", "email", "id", "name")  # of things, the one that pe
 
 
 class AuditedRoute(APIRoute):
-    """A route whose changes leave a trace, and whose things can be changed as they were read."""
+    """A route that looks at the API key first, then at the body, whose changes leave a trace, and whose things can be
+    changed as they were read."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
         super().__init__(path, endpoint, **preconditions.documented(path, settings))
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        known = _queries(self.dependant)
+        known, kinds, keyless = _queries(self.dependant), self._kinds(), not _needs(self.dependant, caller)
 
         async def audited(request: Request) -> Response:
-            if "if-match" in request.headers and not preconditions.takes(self.path) and request.method != "GET":
-                raise Problem(400, "If-Match is for changing or deleting one thing: leave it out here.")
-            _check_query(request, known)
-            response = await once(request, handle)
+            response = await handle(request)
             who: Caller | None = getattr(request.state, "caller", None)
             thing = who.thing if who is not None else None
             if thing is not None and preconditions.one_thing(self.path) and request.method != "DELETE":
@@ -51,7 +49,29 @@ class AuditedRoute(APIRoute):
                 await run_in_threadpool(note, request.app.state.services, who.about, who.key, text)
             return response
 
-        return audited
+        async def admitted(request: Request) -> Response:
+            services: Services = request.app.state.services
+            if keyless:
+                slow_down(request, services)
+            else:
+                request.state.caller = await run_in_threadpool(identify, request, services)
+            if "if-match" in request.headers and not preconditions.takes(self.path) and request.method != "GET":
+                raise Problem(400, "If-Match is for changing or deleting one thing: leave it out here.")
+            _check_query(request, known)
+            longest = bodies.LONGEST_OF_STRANGERS if keyless else bodies.LONGEST
+            return await once(await bodies.taken(request, kinds, longest), audited)
+
+        return admitted
+
+    def _kinds(self) -> set[str]:
+        """The types of bodies that are taken here: JSON, if any, and what the route's documentation adds."""
+        said = (self.openapi_extra or {}).get("requestBody", {}).get("content", {})
+        return {*said, *([bodies.JSON] if self.body_field is not None else [])}
+
+
+def _needs(dependant: Dependant, what: Callable[..., Any]) -> bool:
+    """Whether a route, or what it depends on, depends on ``what``."""
+    return dependant.call is what or any(_needs(one, what) for one in dependant.dependencies)
 
 
 def _queries(dependant: Dependant) -> set[str]:

@@ -13,7 +13,7 @@ from lambdas.services.services import Services
 
 def combined_app(services: Services) -> FastAPI:
     """The edges' routes stay out of the public document."""
-    app = provisioning_app(services)
+    app = provisioning_app(services, besides=("/edge/",))
     app.router.routes.extend(ROUTES)
     app.include_router(status.router(services), include_in_schema=False)
     app.add_middleware(SmallBodies)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from lambdas.decisions.quotas import QuotaUsedUp
 from lambdas.lookups.errors import MailError
 from lambdas.repositories.directory import Stale
 from lambdas.repositories.transactions import Busy
@@ -79,8 +80,6 @@ def unusable(found: Iterable[Mapping[str, Any]]) -> Problem:
     broken = next((one for one in faults if one["type"] == "json_invalid"), None)
     if broken is not None:
         return Problem(422, f"The body isn't JSON: {broken.get('ctx', {}).get('error', '')}.")
-    if any(one["loc"] == ("body",) and isinstance(one["input"], bytes) for one in faults):
-        return Problem(422, "Say what the body is: send it with 'Content-Type: application/json'.")
     errors = [{"field": ".".join(str(part) for part in one["loc"]), "fault": said(str(one["msg"]))} for one in faults]
     where = ", ".join(sorted({one["field"] for one in errors}))
     return Problem(422, f"These fields can't be used as they are: {where}.", errors=errors)
@@ -92,6 +91,13 @@ def _as_problem(error: Exception) -> Problem:
             return error
         case Stale():
             return Problem(412, _STALE)
+        case QuotaUsedUp():
+            what = error.kind.replace("_", " ")
+            detail = (
+                f"The tenant may have {error.most} {what}, and has no room for what you want to add: delete some, or "
+                f"ask whoever runs the service to raise its quota (`quotas.{error.kind}` of /v1/tenants/ID/bounds)."
+            )
+            return Problem(409, detail)
         case MailError():
             return Problem(503, "The mail couldn't be sent; try again later.", {"Retry-After": "60"})
         case Busy():
@@ -115,7 +121,7 @@ async def nothing_there(request: Request, error: Exception) -> Response:
 
 
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
-    **dict.fromkeys((Problem, Stale, MailError, Busy, Exception), shown),
+    **dict.fromkeys((Problem, Stale, QuotaUsedUp, MailError, Busy, Exception), shown),
     HTTPException: nothing_there,
 }
 """Every error of an application with these is a problem."""

@@ -104,42 +104,38 @@ def source(request: Request) -> str:
         return host
 
 
-def allowed(request: Request, found: Services, authorization: str) -> bool:
-    """Whether the key is looked at at all: whoever guesses costs a read for each. A key that has been good before is,
-    however much somebody else at that address guesses."""
-    return found.quotas.refused.left(source(request)) or found.quotas.good_keys.has(hash_key(authorization))
+def slow_down(request: Request, found: Services) -> None:
+    """For routes that need no key. Raises Problem if their source asks too often."""
+    if not found.quotas.keyless.take(source(request)):
+        raise Problem(429, "Too many requests came from you; wait a minute.", _LATER)
 
 
-def too_many() -> Problem:
-    """For one key."""
-    return Problem(429, "Too many requests with this API key; go on in a second, and slower.", {"Retry-After": "1"})
-
-
-def caller(
-    request: Request,
-    found: ServicesDep,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Caller:
-    """The owner of the API key. 401 if there is none, 403 for a change by one that may only read, 429 if there are too
-    many requests."""
-    refusal = Problem(
-        401,
-        "Send a valid API key: 'Authorization: Bearer sw_…'. Keys are made under /v1/keys.",
-        {"WWW-Authenticate": "Bearer"},
-    )
-    authorization = f"Bearer {credentials.credentials}" if credentials is not None else ""
-    if not allowed(request, found, authorization):
+def identify(request: Request, found: Services) -> Caller:
+    """The owner of the API key, before anything else of the request is looked at. Raises Problem: 401 if there is none,
+    403 for a change by one that may only read, 429 if there are too many requests. Whoever guesses costs a read for
+    each; a key that has been good before is looked at however much somebody else at that address guesses."""
+    authorization, refused = request.headers.get("authorization", ""), found.quotas.refused
+    if not (refused.left(source(request)) or found.quotas.good_keys.has(hash_key(authorization))):
         raise Problem(429, "Too many requests without a valid API key came from you; wait a minute.", _LATER)
     item = known_key(found, authorization)
     if item is None:
-        found.quotas.refused.take(source(request))
-        raise refusal
+        refused.take(source(request))
+        raise Problem(
+            401,
+            "Send a valid API key: 'Authorization: Bearer sw_…'. Keys are made under /v1/keys.",
+            {"WWW-Authenticate": "Bearer"},
+        )
     if not found.quotas.requests.take(item.id):
-        raise too_many()
+        raise Problem(429, "Too many requests with this API key; go on in a second, and slower.", {"Retry-After": "1"})
     who = Caller(item.id, item.tenant, cast(Role, item.role), item.tenant, request.headers.get("if-match"))
     if who.role == "read-only" and changes(request):
         raise Problem(403, "This API key may only read.")
-    request.state.caller = who
+    return who
+
+
+def caller(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
+    """As its route has identified them."""
+    who: Caller = request.state.caller
     return who
 
 

@@ -10,70 +10,59 @@ import json
 from typing import Any
 
 import yaml
-from fastapi.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lambdas.api.problems import answer
-
-_LONGEST = 300_000  # octets
+LONGEST = 300_000
+"""Octets."""
 _DEEPEST = 50  # levels
-_TYPES = (b"application/yaml", b"application/x-yaml", b"text/yaml")
-
-
-class YamlBodies:
-    """Middleware."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers: list[tuple[bytes, bytes]] = scope.get("headers", [])
-        kind = next((value for name, value in headers if name == b"content-type"), b"")
-        if scope["type"] != "http" or kind.partition(b";")[0].strip().lower() not in _TYPES:
-            await self._app(scope, receive, send)
-            return
-        try:
-            body = await run_in_threadpool(as_json, await _body(receive))
-        except ValueError as error:
-            await answer(422, f"The body isn't YAML that can be used: {error}")(scope, receive, send)
-            return
-        rest = [(name, value) for name, value in headers if name not in (b"content-type", b"content-length")]
-        sized = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        sent = False
-
-        async def received() -> Message:
-            nonlocal sent
-            if sent:
-                return await receive()
-            sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await self._app({**scope, "headers": [*rest, *sized]}, received, send)
-
-
-async def _body(receive: Receive) -> bytes:
-    body = b""
-    more = True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(body) > _LONGEST:
-            raise ValueError(f"it is longer than {_LONGEST} octets")
-    return body
+_MOST = 100_000  # scalars, lists and objects
+_KEY = object()  # what a mapping waits for
 
 
 def as_json(body: bytes) -> bytes:
     """The JSON that says the same. Raises ValueError."""
+    if len(body) > LONGEST:
+        raise ValueError(f"it is longer than {LONGEST} octets")
     try:
-        depth = 0
-        for event in yaml.parse(body, Loader=yaml.CBaseLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise yaml.YAMLError("aliases aren't taken; write it out")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST:
-                raise yaml.YAMLError(f"more than {_DEEPEST} levels")
-        value: Any = yaml.load(body, Loader=yaml.CBaseLoader)  # noqa: S506 - it makes nothing but text
-        return json.dumps(value).encode()
+        return json.dumps(_read(body)).encode()
     except (yaml.YAMLError, UnicodeError, TypeError) as error:
         raise ValueError(" ".join(str(error).split())[:300] or type(error).__name__) from error
+
+
+def _read(body: bytes) -> Any:
+    """In one pass, which ends where there is too much of anything: a loader would have gone through all of it before
+    it could be asked."""
+    document: list[Any] = []
+    open_: list[list[Any] | dict[str, Any]] = [document]
+    keys: list[Any] = [_KEY]  # of each that is open, the key whose value comes next
+    for number, event in enumerate(yaml.parse(body, Loader=yaml.CBaseLoader)):
+        if number > _MOST:
+            raise yaml.YAMLError(f"more than {_MOST} values")
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError("aliases aren't taken; write it out")
+        if isinstance(event, yaml.CollectionEndEvent):
+            open_.pop()
+            keys.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            value: Any = [] if isinstance(event, yaml.SequenceStartEvent) else {}
+            value = event.value if isinstance(event, yaml.ScalarEvent) else value
+            _put(value, open_[-1], keys)
+            if not isinstance(event, yaml.ScalarEvent):
+                open_.append(value)
+                keys.append(_KEY)
+            if len(open_) > _DEEPEST + 1:
+                raise yaml.YAMLError(f"more than {_DEEPEST} levels")
+    if len(document) > 1:
+        raise yaml.YAMLError("more than one document")
+    return document[0] if document else None
+
+
+def _put(value: Any, into: list[Any] | dict[str, Any], keys: list[Any]) -> None:
+    if isinstance(into, list):
+        into.append(value)
+    elif keys[-1] is not _KEY:
+        into[keys[-1]] = value
+        keys[-1] = _KEY
+    elif isinstance(value, str):
+        keys[-1] = value
+    else:
+        raise yaml.YAMLError("the name of a value is a text")

@@ -127,7 +127,7 @@ class Facts(Protocol):
         ...
 
     def store(self, tenant: str, key: str, value: str) -> None:
-        """Raises StoreFull."""
+        """Raises QuotaUsedUp."""
         ...
 
     def enum(self, number: str, zone: str) -> str:

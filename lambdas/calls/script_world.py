@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from lambdas.calls.facts import Facts
-from lambdas.decisions.store import KEY, LONGEST_VALUE, MOST_KEYS, StoreFull
+from lambdas.decisions.quotas import QuotaUsedUp
+from lambdas.decisions.store import KEY, LONGEST_VALUE
 from lambdas.lookups.errors import OutsideError
 from lambdas.sandbox.client import Refusal
 
@@ -46,8 +47,8 @@ class ScriptWorld:
             raise Refusal(f"put: at most {PUTS_A_MINUTE} a minute")
         try:
             self._facts.store(self._tenant, key, value)
-        except StoreFull as error:
-            raise Refusal(f"put: the store is full ({MOST_KEYS} values)") from error
+        except QuotaUsedUp as error:
+            raise Refusal(f"put: the store is full ({error.most} values)") from error
 
     def enum(self, number: str, zone: str) -> str:
         self._take("enum")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lambdas.decisions.limits import longest
@@ -13,7 +13,18 @@ NEW = 86_400
 """Seconds for which a destination that was called for the first time counts as new."""
 BAN_AFTER = 100
 """Failed authentications from one source in a stretch of time after which it is banned."""
+COUNTED_AS_ONE = 20
+"""Of those as one and the same account so many count: a phone with a wrong password tries all day, and mustn't have its
+office banned; whoever guesses tries many accounts, or is slowed down by the edge."""
+MOST_OTHERS = 50
+"""Of the sources that have tried an account, and of the accounts that a source has tried, so many are kept."""
 BAN_SECONDS = 3600
+
+
+def weight(times: int, tried: Mapping[str, int]) -> int:
+    """What ``times`` failures of a source count for: those that are ``tried`` as one account up to a bound, others in
+    full."""
+    return times - sum(max(0, count - COUNTED_AS_ONE) for count in tried.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,8 @@ class Rules:
 
     def guessed(self, failures: int, sources: int) -> str:
         """Why an account is to be suspended, or ""."""
-        if self.failures and failures >= self.failures and sources >= max(1, self.sources):
+        wanted = min(max(1, self.sources), MOST_OTHERS)  # more aren't kept
+        if self.failures and failures >= self.failures and sources >= wanted:
             return f"{failures} failed authentications from {sources} addresses in {STRETCH // 60} minutes"
         return ""
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-MOST_KEYS = 1000
-"""Of one tenant."""
 KEY = r"^[^\x00-\x1f\x7f/]{1,100}$"
 """What a key looks like: it is part of a path in the API."""
 LONGEST_VALUE = 1000
 """Characters."""
-
-
-class StoreFull(Exception):
-    """The tenant has no room for another value."""

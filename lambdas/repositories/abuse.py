@@ -6,15 +6,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from pynamodb.expressions.update import Action
 
-from lambdas.decisions.abuse import NEW, STRETCH
+from lambdas.decisions.abuse import MOST_OTHERS, NEW, STRETCH, weight
 from lambdas.repositories.call_models import AbuseItem
-from lambdas.repositories.transactions import conditional
+from lambdas.repositories.transactions import Turns, conditional, pause
 
 _KEEP = 30 * 86_400
+_RACES = 4
+_LONGEST = 200  # characters of a name
 _KNOWN = "known#"
 _THEN = " "  # between the two parts of a cursor, the first of which has none
 _REGION = AbuseItem.Meta.region
@@ -35,14 +37,44 @@ class CountedAttempts:
 
 
 class Abuse:
-    """Adds up. Each gives the sums of the present stretch of time."""
+    """Adds up. Each gives the sums of the stretch of time."""
 
-    def failed(self, account: str, source: str, now: float) -> tuple[int, int, int]:
-        """An authentication as ``account`` from ``source`` has failed: failures of the account and from how many
-        sources, and failures from the source."""
-        failures, sources = self._add(f"account#{account}", source, now)
-        of_source, _ = self._add(f"source#{source}", account, now)
-        return failures, len(sources), of_source
+    def __init__(self) -> None:
+        self._turns = Turns()
+
+    def failed_from(
+        self, source: str, account: str, at: float, times: int = 1, address: str = ""
+    ) -> tuple[int, int] | None:
+        """``times`` authentications as ``account`` from ``source`` have failed, the last one ``at``: the source's
+        failures before and now, those as one account counted up to a bound. None if the edge ``address`` has reported
+        it before."""
+        pk, stretch = f"abuse#source#{source}", _stretch(at)
+        account, report = account[:_LONGEST], f"{address} {account}"[:_LONGEST]
+        with self._turns.of(pk):
+            for tries in range(_RACES):
+                items, own = _items(pk, stretch)
+                before = sum(_weight(item) for item in items)
+                tried, reported = dict(own.tried or {}), dict(own.reported or {})
+                if address and reported.get(report, 0) >= at:
+                    return None
+                _add_bounded(tried, account, tried.get(account, 0) + times)
+                if address:
+                    _add_bounded(reported, report, at)
+                others = before - _weight(own)
+                actions = [*_counted(at, times), AbuseItem.tried.set(tried), AbuseItem.reported.set(reported)]
+                unchanged = AbuseItem.times.does_not_exist() if own.times is None else AbuseItem.times == own.times
+                if conditional(partial(own.update, actions, condition=unchanged)):
+                    return before, others + _weight(own)  # as it is now
+                pause(tries)
+            # Whoever fails so often at once isn't one phone with one wrong password: it counts in full.
+            own.update(_counted(at, times))
+            return before, before + times
+
+    def failed_as(self, account: str, source: str, at: float, times: int = 1) -> tuple[int, int]:
+        """``times`` authentications as ``account`` from ``source`` have failed: the account's failures, and from how
+        many sources, as far as these are kept."""
+        failures, sources = self._add(f"account#{account}", source, at, times)
+        return failures, len(sources)
 
     def called_premium(self, account: str, prefix: str, attempt: str, now: float) -> tuple[int, list[str]]:
         """``account`` has called a premium number: how many of those with new prefixes it has called, and which. An
@@ -61,7 +93,7 @@ class Abuse:
             known.update([AbuseItem.known.set(mine), AbuseItem.ttl.set(int(now) + 12 * _KEEP)])
         if seen[prefix] < now - NEW:
             return 0, []
-        times, prefixes = self._add(f"premium#{account}", prefix, now, f"{attempt[:64]} {prefix}")
+        times, prefixes = self._add(f"premium#{account}", prefix, now, once=f"{attempt[:64]} {prefix}")
         return times, sorted(prefixes)
 
     def of(
@@ -81,29 +113,56 @@ class Abuse:
                 continue
             if len(found) == limit:
                 return found, last
-            others = sorted(item.others or ())
+            others = sorted({*(item.others or ()), *(item.tried or ())})
             found.append(
                 CountedAttempts(cast(AttemptKind, its_kind), its_name, int(item.sk[:10]), int(item.times or 0), others)
             )
             last = f"{item.sk}{_THEN}{item.pk}"
         return found, None
 
-    def _add(self, what: str, other: str, now: float, once: str = "") -> tuple[int, set[str]]:
-        """Once more, unless ``once`` has been added; how often by now, and with which others."""
-        stretch = f"{int(now) // STRETCH * STRETCH:010d}"
-        item = AbuseItem(f"abuse#{what}", f"{stretch}#{_REGION}")
-        day = time.strftime("%Y-%m-%d", time.gmtime(now))
-        actions: list[Action] = [
-            AbuseItem.times.add(1),
-            AbuseItem.others.add({other[:200]}),
-            AbuseItem.account.set(f"abuse#{day}"),
-            AbuseItem.ttl.set(int(now) + _KEEP),
-        ]
+    def _add(self, what: str, other: str, now: float, times: int = 1, once: str = "") -> tuple[int, set[str]]:
+        """Once more, unless ``once`` has been added; how often by now, and with which others, of which the first so
+        many are kept."""
+        pk, stretch = f"abuse#{what}", _stretch(now)
+        items, own = _items(pk, stretch)
+        actions = _counted(now, times)
+        if len(own.others or ()) < MOST_OTHERS:
+            actions.append(AbuseItem.others.add({other[:_LONGEST]}))
         if once:
             actions.append(AbuseItem.once.add({once}))
-        conditional(partial(item.update, actions, condition=~AbuseItem.once.contains(once) if once else None))
-        times, others = 0, set[str]()
-        for one in AbuseItem.query(f"abuse#{what}", AbuseItem.sk.startswith(stretch), consistent_read=True):
-            times += int(one.times or 0)
-            others |= set(one.others or ())
-        return times, others
+        condition = ~AbuseItem.once.contains(once) if once else None
+        if not conditional(partial(own.update, actions, condition=condition)):
+            own.refresh(consistent_read=True)
+        return sum(int(one.times or 0) for one in items), set[str]().union(*(one.others or () for one in items))
+
+
+def _stretch(at: float) -> str:
+    return f"{int(at) // STRETCH * STRETCH:010d}"
+
+
+def _items(pk: str, stretch: str) -> tuple[list[AbuseItem], AbuseItem]:
+    """Of a stretch of time all Regions' items, and this Region's among them, though it may not be there yet."""
+    items = list(AbuseItem.query(pk, AbuseItem.sk.startswith(stretch), consistent_read=True))
+    own = next((item for item in items if item.sk == f"{stretch}#{_REGION}"), None)
+    if own is None:
+        own = AbuseItem(pk, f"{stretch}#{_REGION}")
+        items.append(own)
+    return items, own
+
+
+def _weight(item: AbuseItem) -> int:
+    return weight(int(item.times or 0), item.tried or {})
+
+
+def _add_bounded(known: dict[str, Any], name: str, value: float) -> None:
+    if name in known or len(known) < MOST_OTHERS:
+        known[name] = value
+
+
+def _counted(at: float, times: int) -> list[Action]:
+    day = time.strftime("%Y-%m-%d", time.gmtime(at))
+    return [
+        AbuseItem.times.add(times),
+        AbuseItem.account.set(f"abuse#{day}"),
+        AbuseItem.ttl.set(int(at) + _KEEP),
+    ]

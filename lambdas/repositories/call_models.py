@@ -126,9 +126,10 @@ class AbuseByDay(GlobalSecondaryIndex["AbuseItem"]):
 
 class AbuseItem(Model):
     """What was tried in a stretch of time, in the table of calls. ``pk`` is ``abuse#what``, ``sk`` the beginning of the
-    stretch and the Region that has counted; ``others`` are the sources of failures of an account, or the accounts that
-    a source has tried; ``once`` names what mustn't be added again. ``account`` is ``abuse#day``, so that a day's can be
-    found by the index of accounts' calls."""
+    stretch and the Region that has counted; ``others`` are the sources of failures of an account. ``tried`` are the
+    accounts that a source has tried, and how often, ``reported`` when the last failure was that an edge has told of
+    afterwards; ``once`` names what mustn't be added again. ``account`` is ``abuse#day``, so that a day's can be found
+    by the index of accounts' calls."""
 
     class Meta(Common):
         table_name = f"{PREFIX}-calls"
@@ -139,6 +140,8 @@ class AbuseItem(Model):
     times = NumberAttribute(null=True)
     others = UnicodeSetAttribute(null=True)
     once = UnicodeSetAttribute(null=True)
+    tried = JSONAttribute(null=True)
+    reported = JSONAttribute(null=True)
     known = JSONAttribute(null=True)
     ttl = NumberAttribute()
     by_day = AbuseByDay()

@@ -235,16 +235,19 @@ class Directory:
         """The networks that are banned."""
         return sorted(item.network for item in self.all("bans") if item.until > now)
 
-    def domains(self) -> tuple[dict[str, str], str]:
-        """Every name and alias with its canonical name, and the default domain ("" if none is marked)."""
+    def domains(self) -> tuple[dict[str, str], str, dict[str, str]]:
+        """Every name and alias with its canonical name, the default domain ("" if none is marked), and whose each
+        domain is."""
         names: dict[str, str] = {}
+        owners: dict[str, str] = {}
         default = ""
         for item in self.all("domains"):
             names[item.name] = item.name
+            owners[item.name] = item.tenant
             names |= dict.fromkeys(item.aliases, item.name)
             if item.default:
                 default = item.name
-        return names, default
+        return names, default, owners
 
     # What decisions need
 
@@ -266,12 +269,13 @@ class Directory:
             limits=limits_of(item.limits),
         )
 
-    def member(self, aor: str) -> tuple[StoredAccount | None, TenantSettings]:
-        """An account with all that holds for it, and its tenant's settings."""
+    def member(self, aor: str, otherwise: str = "") -> tuple[StoredAccount | None, TenantSettings]:
+        """An account with all that holds for it, and its tenant's settings. Where there is no such account, those of
+        the tenant ``otherwise`` are read all the same: how long it takes tells nobody which names there are."""
         account = self.account(aor)
+        settings = self.settings(account.tenant if account is not None else otherwise)
         if account is None:
             return None, TenantSettings()
-        settings = self.settings(account.tenant)
         suspended = account.suspended or settings.suspended
         limits = account.limits.otherwise(settings.account_limits)
         enabled = account.enabled and not suspended

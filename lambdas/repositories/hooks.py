@@ -14,7 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
+from lambdas.decisions.quotas import QuotaUsedUp
 from lambdas.repositories.clients import client
+from lambdas.repositories.counts import Counts
 from lambdas.repositories.directory import Directory, Missing, Stale, Taken, as_read
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, HookItem, TenantItem, new_revision
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
     from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
-MOST = 10
-"""Of one tenant."""
 AT_ONCE = 10
 """Messages that the queue takes, or gives, at once."""
 _RACES = 8
@@ -38,10 +38,6 @@ Hooked = dict[str, list[str]]  # kinds of events, and the names of the hooks tha
 
 class NotTold(Exception):
     """The queue hasn't taken it; the text says why."""
-
-
-class Full(Exception):
-    """The tenant has no room for another hook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +66,9 @@ class StoredHook:
 class Hooks:
     """``HOOKS_QUEUE`` is the URL of an SQS queue; without one there are no webhooks."""
 
-    def __init__(self, directory: Directory, vault: Vault) -> None:
+    def __init__(self, directory: Directory, vault: Vault, counts: Counts) -> None:
         self._directory = directory
+        self._counts = counts
         self._vault = vault
         self._queue = os.environ.get("HOOKS_QUEUE", "")
         self._turns = Turns()
@@ -93,7 +90,7 @@ class Hooks:
         )
 
     def create(self, tenant: str, name: str, url: str, events: list[str], secret: str) -> HookItem:
-        """Raises Taken, Full, Missing, Unsealed."""
+        """Raises Taken, QuotaUsedUp, Missing, Unsealed."""
         full = f"{tenant}/{name}"
         sealed = self._vault.seal("hook", full, secret)
         item = HookItem(
@@ -106,14 +103,14 @@ class Hooks:
             secret=sealed,
             listing=f"hooks#{tenant}",
         )
-        absent = DirectoryItem.pk.does_not_exist()
+        absent, most = DirectoryItem.pk.does_not_exist(), self._counts.quotas(tenant)["hooks"]
 
         def wanting(hooked: Hooked) -> Hooked:
             if self.item(full) is not None:
                 raise Taken
             hooked = self._existing(tenant, hooked)
-            if len(set().union(*hooked.values())) >= MOST:
-                raise Full
+            if len(set().union(*hooked.values())) >= most:
+                raise QuotaUsedUp("hooks", most)
             return hooked | {kind: [*hooked.get(kind, ()), name] for kind in events}
 
         self._write(tenant, wanting, lambda transaction: transaction.save(item, condition=absent))

@@ -57,6 +57,13 @@ class Members:
             with contextlib.suppress(Missing):
                 self._directory.delete(key)
 
+    def drop_old_keys(self, item: MemberItem, most: int) -> None:
+        """Of the member's own keys the newest ``most`` stay, as far as they are listed by now."""
+        keys = sorted(self._keys(item), key=lambda key: int(key.created_at or 0), reverse=True)
+        for key in keys[most:]:
+            with contextlib.suppress(Missing):
+                self._directory.delete(key)
+
     def _write(self, item: MemberItem, alone: bool, write: Write) -> None:
         """Unless it may be ``alone``, another owner has to be there, and still be when it is written."""
         other = None

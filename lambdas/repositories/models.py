@@ -68,7 +68,8 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     """``country`` (ISO 3166) tells what national numbers mean; ``outbound_routes`` are objects with ``prefix`` and
     ``providers``, ``rates`` such with ``prefix`` and ``per_minute``; ``hooked`` maps kinds of events to the names of
     the webhooks that want to hear of them; ``suspended`` says why nobody of it may do anything. ``premium`` and
-    ``international`` numbers may be called by those tenants that were there before these were attributes."""
+    ``international`` numbers may be called by those tenants that were there before these were attributes;
+    ``signed_up``: nobody but itself has made it; ``quotas`` are those that aren't the usual ones."""
 
     id = UnicodeAttribute()
     name = UnicodeAttribute()
@@ -86,6 +87,8 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     premium = BooleanAttribute(default=True)
     international = BooleanAttribute(default=True)
     costly_without_control_plane = BooleanAttribute(default=False)
+    signed_up = BooleanAttribute(default=False)
+    quotas = JSONAttribute(default=dict)
 
 
 class DomainItem(DirectoryItem, discriminator="domain"):
@@ -272,6 +275,33 @@ class MemberItem(DirectoryItem, discriminator="member"):
     tenant = UnicodeAttribute()
     email = UnicodeAttribute()
     role = UnicodeAttribute()
+
+
+class CountItem(DirectoryItem, discriminator="count"):
+    """How many of a kind a tenant has: ``number``, ``at`` when the last one was made (Unix time)."""
+
+    number = NumberAttribute()
+    at = NumberAttribute()
+
+
+class RationItem(DirectoryItem, discriminator="ration"):
+    """How often something was done in an hour."""
+
+    number = NumberAttribute()
+    ttl = NumberAttribute()
+
+
+class FamiliarItem(DirectoryItem, discriminator="familiar"):
+    """Somebody has shown from a source that a mailbox is theirs."""
+
+    ttl = NumberAttribute()
+
+
+class TurnItem(DirectoryItem, discriminator="turn"):
+    """``holder`` is at something that takes long, until ``ttl`` (Unix time) at the latest."""
+
+    holder = UnicodeAttribute()
+    ttl = NumberAttribute()
 
 
 class UsedItem(DirectoryItem, discriminator="used"):

@@ -13,6 +13,7 @@ from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
 from lambdas.decisions.rules import Plan
+from lambdas.repositories.counts import Counts
 from lambdas.repositories.directory import Directory, Page, Stale, Taken
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, PlanItem, PlanVersionItem, new_revision
@@ -37,8 +38,9 @@ class Plans:
     """Reads and writes by id, ``tenant/name``. Versions are numbered from 1 and never change; publishing an older one
     rolls back."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, counts: Counts) -> None:
         self._directory = directory
+        self._counts = counts
         self._parsed: OrderedDict[tuple[str, int], tuple[Plan, int]] = OrderedDict()  # and their octets
 
     def item(self, plan: str) -> PlanItem | None:
@@ -90,7 +92,8 @@ class Plans:
         return Page(shown, found[limit - 1].sk if len(found) > limit else None)
 
     def add(self, tenant: str, name: str, plan: Plan, author: str, note: str) -> int:
-        """Store a version; its number. Raises Taken if another one is stored at the same time."""
+        """Store a version; its number. Of more than the tenant's quota the oldest go. Raises Taken if another one is
+        stored at the same time."""
         full = f"{tenant}/{name}"
         item = self.item(full)
         number = 1 + (int(item.latest) if item is not None else 0)
@@ -123,7 +126,22 @@ class Plans:
 
         if not transact(write):
             raise Taken
+        if item is not None:
+            self._drop_old(item, number - self._counts.quotas(tenant)["plan_versions"])
         return number
+
+    def _drop_old(self, item: PlanItem, last: int) -> None:
+        """Versions up to ``last``, but for the one that counts."""
+        if last < 1:
+            return
+        old = DirectoryItem.query(
+            _versions(item.id), DirectoryItem.sk <= f"{last:08d}", attributes_to_get=["pk", "sk", "kind", "revision"]
+        )
+        for version in old:
+            if version.sk != f"{int(item.published):08d}":
+                version.guarded = True
+                with contextlib.suppress(Stale):
+                    self._directory.delete(version)
 
     def publish(self, item: PlanItem, number: int, author: str, now: float) -> None:
         """Let version ``number`` count; edges forget what was decided by another one. Raises Missing if the plan is

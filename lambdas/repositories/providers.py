@@ -14,6 +14,8 @@ from lambdas.repositories.models import DirectoryItem, ProviderItem, ProviderSta
 from lambdas.repositories.transactions import conditional
 from lambdas.repositories.vault import Vault
 
+_STATES = "provider-states"  # their listing
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderState:
@@ -45,6 +47,14 @@ class Providers:
         """With its password. Raises Unsealed."""
         item = self.item(provider)
         return self._open(item) if item is not None else None
+
+    def tenants(self) -> list[str]:
+        """All that whoever runs the service has made."""
+        return [one.id for one in self._directory.all("tenants") if not one.signed_up]
+
+    def of(self, tenant: str) -> list[ProviderItem]:
+        """All of a tenant's."""
+        return list(self._directory.all(f"providers#{tenant}"))
 
     def create(self, item: ProviderItem, password: str, address: str, now: float) -> None:
         """Raises Taken if the tenant has one of that name, Unsealed if passwords can't be kept."""
@@ -93,9 +103,15 @@ class Providers:
             next_at=report.next_at,
             server=report.server,
             routes=report.routes,
+            listing=_STATES,
         )
         no_newer = DirectoryItem.pk.does_not_exist() | (ProviderStateItem.at <= report.at)
         conditional(lambda: item.save(condition=no_newer))
+
+    def servers(self) -> dict[str, str]:
+        """The addresses that providers' servers were found at, by the provider's id."""
+        states = self._directory.all(_STATES)
+        return {one.sk.partition("#")[2]: one.server.rpartition(":")[0].rpartition(":")[2] for one in states}
 
     def state(self, provider: str) -> ProviderState | None:
         item = self._directory.get(ProviderStateItem, provider)

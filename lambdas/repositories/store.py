@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from pynamodb.expressions.update import Action
 
-from lambdas.decisions.store import MOST_KEYS, StoreFull
+from lambdas.decisions.quotas import QuotaUsedUp
+from lambdas.repositories.counts import Counts
 from lambdas.repositories.directory import Directory, Missing
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, StoreItem
@@ -27,23 +28,25 @@ class Stored:
 class Store:
     """Reads and writes by tenant and key."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, counts: Counts) -> None:
         self._directory = directory
+        self._counts = counts
 
     def get(self, tenant: str, key: str) -> Stored | None:
         item = self._directory.get(StoreItem, f"{tenant}/{key}")
         return stored(item) if item is not None else None
 
     def put(self, tenant: str, key: str, value: str) -> None:
-        """Raises StoreFull where it would be one value too many."""
+        """Raises QuotaUsedUp where it would be one value too many."""
         item = StoreItem(*item_key(StoreItem, f"{tenant}/{key}"))
         now = int(time.time())
         changes: list[Action] = [StoreItem.value.set(value), StoreItem.changed_at.set(now)]
         if conditional(lambda: item.update(changes, condition=DirectoryItem.pk.exists())):
             return
         listing = f"store#{tenant}"
-        if DirectoryItem.listings.count(listing, limit=MOST_KEYS) >= MOST_KEYS:
-            raise StoreFull
+        most = self._counts.quotas(tenant)["store"]
+        if DirectoryItem.listings.count(listing, limit=most + 1) >= most:
+            raise QuotaUsedUp("store", most)
         pk, sk = item_key(StoreItem, f"{tenant}/{key}")
         StoreItem(pk, sk, tenant=tenant, key=key, value=value, changed_at=now, listing=listing).save()
 

@@ -9,6 +9,7 @@ from lambdas.repositories.accounts import Accounts
 from lambdas.repositories.assignments import Assignments
 from lambdas.repositories.bindings import Bindings
 from lambdas.repositories.calls import Calls
+from lambdas.repositories.counts import Counts
 from lambdas.repositories.directory import Directory
 from lambdas.repositories.events import Events
 from lambdas.repositories.hooks import Hooks
@@ -18,6 +19,8 @@ from lambdas.repositories.members import Members
 from lambdas.repositories.plans import Plans
 from lambdas.repositories.probes import Probes
 from lambdas.repositories.providers import Providers
+from lambdas.repositories.rations import Rations
+from lambdas.repositories.slow_turns import SlowTurns
 from lambdas.repositories.store import Store
 from lambdas.repositories.usage import UsageTable
 from lambdas.repositories.vault import Vault
@@ -32,6 +35,7 @@ class Tables:
     assignments: Assignments
     bindings: Bindings
     calls: Calls
+    counts: Counts
     directory: Directory
     events: Events
     hooks: Hooks
@@ -41,27 +45,33 @@ class Tables:
     plans: Plans
     probes: Probes
     providers: Providers
+    rations: Rations
+    slow_turns: SlowTurns
     store: Store
     usage: UsageTable
 
     @classmethod
     def open(cls) -> Tables:
         directory, vault, usage, leases = Directory(), Vault(), UsageTable(), lease_client()
+        counts = Counts(directory)
         return cls(
             abuse=Abuse(),
             accounts=Accounts(directory),
             assignments=Assignments(leases),
             bindings=Bindings(),
             calls=Calls(usage),
+            counts=counts,
             directory=directory,
             events=Events(),
-            hooks=Hooks(directory, vault),
+            hooks=Hooks(directory, vault, counts),
             idempotency=Idempotency(directory),
             leases=Leases(leases),
             members=Members(directory),
-            plans=Plans(directory),
+            plans=Plans(directory, counts),
             probes=Probes(),
             providers=Providers(directory, vault),
-            store=Store(directory),
+            rations=Rations(directory),
+            slow_turns=SlowTurns(),
+            store=Store(directory, counts),
             usage=usage,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 from collections.abc import Callable
 
@@ -17,13 +18,17 @@ class DirectoryCache:
 
     def __init__(self, directory: Directory, clock: Callable[[], float]) -> None:
         self._directory = directory
-        self._domains: Cached[Domains] = Cached(self._read_domains, 1.0)
+        self._domains: Cached[tuple[Domains, dict[str, str]]] = Cached(self._read_domains, 1.0)
         self._heads: Cached[dict[str, tuple[int, int]]] = Cached(directory.feed.heads, 1.0)
         self._bans: Cached[list[str]] = Cached(lambda: directory.bans(clock()), 2.0)
         self._probed: dict[str, Cached[bool]] = {}
 
     def domains(self, fresh: bool = False) -> Domains:
-        return self._domains.get(fresh)
+        return self._domains.get(fresh)[0]
+
+    def owner(self, domain: str) -> str:
+        """Whose a domain is, by its canonical name; "" if it is none of ours."""
+        return self._domains.get()[1].get(domain, "")
 
     def heads(self) -> dict[str, tuple[int, int]]:
         """The last change of each Region: its number, and when it was made."""
@@ -32,6 +37,14 @@ class DirectoryCache:
     def bans(self) -> list[str]:
         """The networks that are banned."""
         return self._bans.get()
+
+    def is_banned(self, address: str) -> bool:
+        """Whether an IPv4 address is in one of them."""
+        bans = self._bans.get()
+        if address in bans:
+            return True
+        host = ipaddress.IPv4Address(address)
+        return any(host in ipaddress.IPv4Network(one) for one in bans if "/" in one)
 
     def has_probe(self, aor: str) -> bool:
         """Whether there is such an account of the service's own, as of a minute ago."""
@@ -44,7 +57,7 @@ class DirectoryCache:
             self._probed[aor] = Cached(found, 60.0)
         return self._probed[aor].get()
 
-    def _read_domains(self) -> Domains:
-        names, default = self._directory.domains()
+    def _read_domains(self) -> tuple[Domains, dict[str, str]]:
+        names, default, owners = self._directory.domains()
         version = hashlib.sha256(json.dumps([sorted(names.items()), default]).encode()).hexdigest()[:16]
-        return Domains(names, default, version)
+        return Domains(names, default, version), owners

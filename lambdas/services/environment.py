@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +11,7 @@ class Environment:
     """``public_url`` is the API's, where a stranger could choose the request's Host; ``sign_up``: anybody may have an
     account made; ``probe_seconds`` is how often edges try each other out (0: never); ``edge_roles`` is JSON, the
     instances that may become edges; ``control_urls`` are told to new edges, ``other_control`` those of other
-    Regions."""
+    Regions; ``origin_secrets`` are what a distribution in front of the API shows that it is that, any of them."""
 
     public_url: str = ""
     sign_up: bool = False
@@ -21,6 +21,7 @@ class Environment:
     other_control: tuple[str, ...] = ()
     api_rate: int = 6000
     refused_rate: int = 600
+    origin_secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
     def read(cls) -> Environment:
@@ -34,4 +35,5 @@ class Environment:
             other_control=tuple(given.get("OTHER_CONTROL", "").split()),
             api_rate=int(given.get("API_RATE", "6000")),
             refused_rate=int(given.get("REFUSED_RATE", "600")),
+            origin_secrets=tuple(one.strip() for one in given.get("ORIGIN_SECRET", "").split(",") if one.strip()),
         )

@@ -41,7 +41,7 @@ class StoredFacts:
     # Who there is
 
     def member(self, aor: str) -> tuple[StoredAccount | None, TenantSettings]:
-        return self._tables.directory.member(aor)
+        return self._tables.directory.member(aor, self._services.cache.owner(aor.rpartition("@")[2]))
 
     def account(self, aor: str) -> StoredAccount | None:
         return self._tables.directory.account(aor)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from lambdas.calls.script_world import PUTS_A_MINUTE
 from lambdas.services.environment import Environment
-from lambdas.services.rates import Quota, Recent
+from lambdas.services.rates import Gathered, Quota, Recent
 
 _FAILURES_A_MINUTE = 120  # failed authentications of a source that are noted; then it is banned
-_MAILS_TO_ONE, _MAILS_FROM_ONE = 5, 20  # an hour, to one address and for one source
-_HOUR = 3600.0
+_NOTES, _BETWEEN_NOTES = 20, 1.0  # failures of one account that are written, and then one in so many seconds
 _CONFIRMATIONS = 20  # tries of a token a minute, of one source
 _GOOD_KEYS = 1000
 _PINGS = 20  # a minute, of one tenant
@@ -19,15 +18,15 @@ _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """``requests`` go by API key, ``refused`` ones, ``failures``, ``confirmations`` and ``mails_from`` by source,
-    ``mails_to`` by address, and ``pings``, ``logs`` and ``puts`` by tenant. ``good_keys`` have been good before."""
+    """``requests`` go by API key, ``refused`` ones, ``keyless``, ``failures`` and ``confirmations`` by source,
+    ``notes`` by account, and ``pings``, ``logs`` and ``puts`` by tenant. ``good_keys`` have been good before."""
 
     requests: Quota
     refused: Quota
+    keyless: Quota
     good_keys: Recent
     failures: Quota
-    mails_to: Quota
-    mails_from: Quota
+    notes: Gathered
     confirmations: Quota
     pings: Quota
     logs: Quota
@@ -38,10 +37,10 @@ class Quotas:
         return cls(
             requests=Quota(environment.api_rate),
             refused=Quota(environment.refused_rate),
+            keyless=Quota(environment.refused_rate),
             good_keys=Recent(_GOOD_KEYS),
             failures=Quota(_FAILURES_A_MINUTE),
-            mails_to=Quota(_MAILS_TO_ONE, _HOUR),
-            mails_from=Quota(_MAILS_FROM_ONE, _HOUR),
+            notes=Gathered(_NOTES, _BETWEEN_NOTES),
             confirmations=Quota(_CONFIRMATIONS),
             pings=Quota(_PINGS),
             logs=Quota(_LOGS_A_MINUTE),

@@ -59,3 +59,24 @@ class Quota:
             if len(self._left) > _MOST:
                 self._left.popitem(last=False)
             return left >= 1
+
+
+class Gathered:
+    """``most`` at first, then one in ``seconds`` for each; what is too much is gathered, and goes with the next one."""
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._quota = Quota(most, most * seconds)
+        self._waiting: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, whose: str, number: int) -> int:
+        """How many go now, these ``number`` among them; 0: none yet."""
+        goes = self._quota.take(whose)
+        with self._lock:
+            number += self._waiting.pop(whose, 0)
+            if goes:
+                return number
+            self._waiting[whose] = number
+            if len(self._waiting) > _MOST:
+                self._waiting.popitem(last=False)
+            return 0

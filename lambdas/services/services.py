@@ -18,6 +18,7 @@ from lambdas.services.environment import Environment
 from lambdas.services.fleet import FleetReader
 from lambdas.services.keys import Keys
 from lambdas.services.quotas import Quotas
+from lambdas.services.spared import SparedNetworks
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Services:
     tables: Tables
     cache: DirectoryCache
     fleet: FleetReader
+    spared: SparedNetworks
     keys: Keys
     quotas: Quotas
     notices: Notices
@@ -50,6 +52,7 @@ class Services:
             tables=tables,
             cache=DirectoryCache(directory, clock),
             fleet=FleetReader(directory, leases, tables.assignments, clock),
+            spared=SparedNetworks(tables.providers),
             keys=Keys(lambda: directory.fleet_secret(leases.once), directory.keep_fleet_secret),
             quotas=Quotas.of(environment),
             notices=Notices(directory, tables.hooks),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import logging
+from dataclasses import dataclass
 
 from lambdas.contract import Decision, RegisterQuestion, RouteQuestion
 from lambdas.decisions.abuse import BAN_AFTER, BAN_SECONDS
 from lambdas.decisions.digest import WRONG
+from lambdas.repositories.directory import Taken
 from lambdas.repositories.events import StoredEvent
 from lambdas.repositories.items import ban_item
 from lambdas.repositories.models import PROBES, AccountItem, BanItem, TenantItem
 from lambdas.services.services import Services
 
 log = logging.getLogger(__name__)
+
+_LONGEST = 300  # characters of an account's name
 
 
 def suspend_account(item: AccountItem, reason: str, services: Services) -> None:
@@ -44,16 +50,66 @@ def _tell(tenant: str, account: str, reason: str, services: Services) -> None:
 def watch(question: RegisterQuestion | RouteQuestion, decision: Decision, services: Services) -> None:
     """Note a failed authentication, and act if there are too many. The decision stands, whatever comes of this."""
     credentials = question.credentials
-    account, source = f"{credentials.username}@{credentials.realm}"[:300], question.flow[3]
-    if decision is not WRONG or not services.quotas.failures.take(source):
+    if decision is WRONG:
+        failed(Failure(f"{credentials.username}@{credentials.realm}", question.flow[3], services.clock()), services)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """``times`` failed authentications as ``account`` from ``source``, the last one ``at`` (Unix time); ``address`` is
+    the edge address that has told of them afterwards, "" where it has just been asked for a decision."""
+
+    account: str
+    source: str
+    at: float
+    times: int = 1
+    address: str = ""
+
+
+def failed(failure: Failure, services: Services) -> None:
+    """Note it, the source first: whatever becomes of the account's item, who fails too often is banned. Of those who
+    are banned already nothing is noted."""
+    if services.cache.is_banned(failure.source) or not services.quotas.failures.take(failure.source):
+        return
+    account = failure.account[:_LONGEST]
+    try:
+        counted = services.tables.abuse.failed_from(failure.source, account, failure.at, failure.times, failure.address)
+        if counted is None:
+            return
+        _maybe_ban(failure.source, *counted, services)
+    except Exception:
+        log.exception("a failed authentication of a source couldn't be noted")
+    times = services.quotas.notes.take(account, failure.times)
+    if not times:
         return
     try:
-        failures, sources, of_source = services.tables.abuse.failed(account, source, services.clock())
+        failures, sources = services.tables.abuse.failed_as(account, failure.source, failure.at, times)
         _maybe_suspend(account, failures, sources, services)
-        if of_source >= BAN_AFTER and source not in services.fleet.addresses():
-            ban(source, f"{of_source} failed authentications", services.clock() + BAN_SECONDS, services)
     except Exception:
-        log.exception("a failed authentication couldn't be noted")
+        log.exception("a failed authentication of an account couldn't be noted")
+
+
+def _maybe_ban(source: str, before: int, failures: int, services: Services) -> None:
+    if failures < BAN_AFTER:
+        return
+    why, now = spared(source, services), services.clock()
+    if why:
+        if before < BAN_AFTER:
+            text = f"{source} isn't banned after {failures} failed authentications: {why}"
+            services.tables.events.add("", StoredEvent("abuse", now, text, source))
+        return
+    with contextlib.suppress(Taken):  # by another process, just now
+        ban(source, f"{failures} failed authentications", now + BAN_SECONDS, services)
+
+
+def spared(network: str, services: Services) -> str:
+    """Why ``network`` (CIDR, or one address) mustn't be banned, or "": it has an edge's address, or a provider's."""
+    banned = ipaddress.IPv4Network(network)
+    ours = next((one for one in services.fleet.addresses() if ipaddress.IPv4Address(one) in banned), None)
+    if ours is not None:
+        return f"{ours} is an edge's own address"
+    place = next((one for one in services.spared.all() if one.network.overlaps(banned)), None)
+    return f"{place.network} is where tenant {place.tenant}'s provider {place.provider} is" if place else ""
 
 
 def _maybe_suspend(aor: str, failures: int, sources: int, services: Services) -> None:

@@ -390,19 +390,3 @@ def test_the_reason_of_a_failure_stands_first_in_the_log(fleet, owner, scripted)
     (event,) = [event for event in events(fleet, owner) if "the reason" in event["text"]]
     assert event["text"].startswith("error: fail: the reason")
     assert event["text"].count("\n") == 20
-
-
-def test_yaml_without_a_key_keeps_nobody_waiting(fleet):
-    parts = urlsplit(fleet.api_url)
-    body = b"[" + b"a," * 140_000 + b"a]"
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
-    begun = time.monotonic()
-    connection.request("POST", "/v1/plans/x/versions", body, {"Content-Type": "application/yaml"})
-    fleet.client.api("GET", "/v1/tenants")
-    assert time.monotonic() - begun < 3 * slowness()
-    assert connection.getresponse().status == 401
-    connection.close()
-    connection.request("POST", "/v1/plans/x/versions", b"a" * 300_001, {"Content-Type": "application/yaml"})
-    answer = json.loads(connection.getresponse().read())
-    assert "longer than" in answer["detail"]
-    connection.close()

@@ -19,7 +19,7 @@ def test_a_silent_queue_is_given_up_soon(monkeypatch):
             "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
         }.items():  # fmt: skip
             monkeypatch.setenv(name, value)
-        hooks = Hooks(None, None)
+        hooks = Hooks(None, None, None)
         notice = Notice("t1", "crm", "call.started", "msg_1", 0, {})
         hooks._sending  # noqa: B018 - made once in a process, which takes its time
         begun = time.monotonic()

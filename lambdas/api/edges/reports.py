@@ -15,6 +15,7 @@ from lambdas.contract import (
     CallAnswered,
     CallEnded,
     CallFailed,
+    LoginsFailed,
     ProbeReport,
     ProviderReport,
     Report,
@@ -22,6 +23,7 @@ from lambdas.contract import (
     ReportReceipt,
 )
 from lambdas.decisions import report as decisions
+from lambdas.decisions.abuse import BAN_AFTER
 from lambdas.decisions.limits import NONE, is_emergency_scope, rate_of
 from lambdas.hooks.call_shown import shown
 from lambdas.repositories.call_keys import OPEN, key_of
@@ -29,6 +31,7 @@ from lambdas.repositories.hooks import NotTold
 from lambdas.repositories.models import EdgeItem
 from lambdas.repositories.open_calls import SUSPENDED, parties
 from lambdas.services.services import Services
+from lambdas.services.suspension import Failure, failed
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +78,7 @@ def _is_its_own(report: Report, edge: EdgeItem) -> bool:
             return report.flow[0] in edge.addresses
         case CallAnswered():
             return report.edges[0] in edge.addresses
-        case CallFailed() | ProviderReport():
+        case CallFailed() | ProviderReport() | LoginsFailed():
             return report.address in edge.addresses
     return True
 
@@ -99,6 +102,10 @@ def _apply(report: Report, services: Services) -> None:
             services.tables.probes.add(report)
         case ProviderReport():
             services.tables.providers.note(report)
+        case LoginsFailed():
+            times = max(1, min(report.times, BAN_AFTER))
+            at = min(report.at, services.clock())
+            failed(Failure(report.account, report.source, at, times, report.address), services)
         case BindingReport():
             for _ in range(_RACES):
                 account = services.tables.directory.account(report.aor)

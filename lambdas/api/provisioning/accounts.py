@@ -6,7 +6,7 @@ import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
@@ -23,12 +23,14 @@ from lambdas.api.provisioning.common import (
     chosen_tenant,
     found_or_404,
     new_password,
+    room,
 )
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import E164
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.contract import Change
 from lambdas.decisions.digest import ha1
+from lambdas.decisions.passwords import LONGEST, SHORTEST, fault
 from lambdas.decisions.values import StoredBinding, present, remove
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.filters import alike
@@ -44,10 +46,11 @@ _RACES = 8
 Password = Annotated[
     str,
     Field(
-        min_length=8,
-        max_length=128,
+        min_length=SHORTEST,
+        max_length=LONGEST,
         pattern=r"^[\x20-\x7e]+$",
-        description="Printable ASCII. Left out, a good one is made.",
+        description="Printable ASCII, without the user name or the domain in it, and none of the common ones. "
+        "Left out, a good one is made.",
     ),
 ]
 
@@ -62,6 +65,14 @@ class NewAccount(Input):
     enabled: Flag = True
     plan: Annotated[str, Field(max_length=32, description="The dial plan of calls to it; empty for none.")] = ""
     do_not_disturb: Flag = False
+
+    @field_validator("password")
+    @classmethod
+    def _good(cls, password: str | None, found: ValidationInfo) -> str | None:
+        wrong = fault(password, found.data.get("username", ""), found.data.get("domain", "")) if password else ""
+        if wrong:
+            raise ValueError(wrong)
+        return password
 
 
 class AccountChange(Input):
@@ -155,7 +166,8 @@ def create_account(body: NewAccount, services: ServicesDep, who: CallerDep) -> A
     password = body.password or new_password()
     item = new_account_item(body, domain.tenant, password)
     try:
-        services.tables.accounts.create(item, domain)
+        with room(domain.tenant, "accounts", services, who):
+            services.tables.accounts.create(item, domain)
     except Taken as error:
         detail = f"{aor} exists already (see /v1/accounts/{aor}/password), or its domain is being deleted."
         raise Problem(409, detail) from error
@@ -216,6 +228,9 @@ def change_account(aor: str, body: AccountChange, services: ServicesDep, who: Ca
 def change_password(aor: str, body: PasswordChange, services: ServicesDep, who: CallerDep) -> AccountWithPassword:
     """Set a new password, or have one made. The old one stops working at once."""
     item = _account(aor, services, who)
+    wrong = fault(body.password, *item.aor.rsplit("@", 1)) if body.password else ""
+    if wrong:
+        raise Problem(422, f"password: {wrong}.")
     password = body.password or new_password()
     _update(services, item, _hashes(item.aor, password))
     return with_password(item, password)
@@ -229,6 +244,7 @@ def delete_account(aor: str, services: ServicesDep, who: CallerDep) -> None:
         services.tables.accounts.delete(item, services.clock())
     except Missing as error:
         raise Problem(404, f"There is no account {aor!r}.") from error
+    services.tables.counts.note(item.tenant, "accounts", -1)
     _remove_bindings(item, None, services)
 
 

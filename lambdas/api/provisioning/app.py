@@ -9,8 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from lambdas.api import problems
+from lambdas.api.origin import Origin
+from lambdas.api.provisioning.document import add_document
 from lambdas.api.provisioning.router import router
-from lambdas.api.yaml_bodies import YamlBodies
 from lambdas.services.services import Services
 
 _DESCRIPTION = """
@@ -24,20 +25,22 @@ To begin: make a tenant, a domain and an account; point a phone at an edge with 
 """
 
 
-def provisioning_app(services: Services) -> FastAPI:
-    """Its OpenAPI document is public."""
+def provisioning_app(services: Services, besides: tuple[str, ...] = ()) -> FastAPI:
+    """Its OpenAPI document is public. ``besides`` are beginnings of paths that aren't people's."""
     app = FastAPI(
         title="sipwizard",
         version="1",
         description=_DESCRIPTION,
-        openapi_url="/v1/openapi.json",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         exception_handlers={**problems.HANDLERS, HTTPException: _nothing_there, RequestValidationError: _unusable},
     )
     app.state.services = services
     app.include_router(router)
-    app.add_middleware(YamlBodies)
+    add_document(app)
+    if services.environment.origin_secrets:
+        app.add_middleware(Origin, secrets=services.environment.origin_secrets, besides=besides)
     return app
 
 

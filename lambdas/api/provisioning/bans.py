@@ -58,10 +58,9 @@ def _shown(item: BanItem) -> Ban:
 @router.post("", status_code=201, responses=responses(400, 401, 403, 409, 422))
 def add_ban(body: NewBan, services: ServicesDep, _: AdminDep) -> Ban:
     """Have every edge drop what comes from a network, within seconds. Needs an administration key."""
-    banned = ipaddress.IPv4Network(body.network)
-    ours = [address for address in services.fleet.addresses() if ipaddress.IPv4Address(address) in banned]
-    if ours:
-        raise Problem(409, f"{ours[0]} is an edge's own address; ban a narrower network.")
+    why = suspension.spared(body.network, services)
+    if why:
+        raise Problem(409, f"{why}; ban a narrower network.")
     try:
         return _shown(suspension.ban(body.network, body.reason, services.clock() + body.seconds, services))
     except Taken as error:

@@ -21,6 +21,7 @@ def prefix(text: str) -> str:
 
 Prefix = Annotated[str, AfterValidator(prefix), Field(max_length=20)]
 Prefixes = Annotated[list[Prefix], Field(max_length=200)]
+_Quota = Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None
 Money = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
 
 
@@ -46,6 +47,22 @@ class Limits(Input):
     blocked_prefixes: Prefixes | None = Field(
         default=None, description="These may not. Of several that fit, in both lists, the longest counts."
     )
+
+
+class QuotaLimits(Input):
+    """How many of each a tenant may make. In a change what is left out stays as it is; null is the usual number."""
+
+    accounts: _Quota = None
+    domains: _Quota = None
+    hooks: Annotated[int, Field(strict=True, ge=0, le=100)] | None = None
+    keys: Annotated[_Quota, Field(description="Members' own aren't counted.")] = None
+    members: _Quota = None
+    plans: _Quota = None
+    plan_versions: Annotated[
+        Annotated[int, Field(strict=True, ge=1, le=1000)] | None, Field(description="Of each plan; the oldest go.")
+    ] = None
+    providers: _Quota = None
+    store: Annotated[int, Field(strict=True, ge=0, le=10_000)] | None = None
 
 
 class Rate(Input):
@@ -116,7 +133,7 @@ def check_prefixes(prefixes: Iterable[str], country: str) -> None:
             raise Problem(422, f"{one} is how a national number is dialled; write it as it is abroad, with +{code}.")
 
 
-def merged(before: dict[str, Any], given: Limits | SuspensionRules) -> dict[str, Any]:
+def merged(before: dict[str, Any], given: Limits | QuotaLimits | SuspensionRules) -> dict[str, Any]:
     """As an item keeps them: what is given replaces what was, a limit of null is taken away, what is left out stays
     (RFC 7396)."""
     changes = given.model_dump(exclude_unset=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Query
@@ -15,9 +16,11 @@ from pynamodb.expressions.condition import Condition
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem
 from lambdas.api.security import Caller
+from lambdas.decisions.quotas import QuotaKind
 from lambdas.repositories.directory import LONGEST_NAME, Page
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import DirectoryItem, TenantItem
+from lambdas.repositories.slow_turns import AT_ONCE, NoTurn
 from lambdas.services.services import Services
 
 _Shown = TypeVar("_Shown")
@@ -196,3 +199,33 @@ def found_or_404(item: Any, who: Caller, what: str) -> Any:
         raise Problem(404, f"There is no {what}.")
     check(item, who)
     return item
+
+
+@contextlib.contextmanager
+def room(tenant: str, kind: QuotaKind, services: Services, who: Caller, number: int = 1) -> Iterator[None]:
+    """While ``number`` more of a kind are made: they are counted, unless that fails. Whoever runs the service isn't
+    held to quotas. Raises QuotaUsedUp."""
+    if who.admin:
+        services.tables.counts.note(tenant, kind, number)
+    else:
+        services.tables.counts.take(tenant, kind, number)
+    try:
+        yield
+    except BaseException:
+        services.tables.counts.note(tenant, kind, -number)
+        raise
+
+
+@contextlib.contextmanager
+def slow_turn(services: Services, who: Caller) -> Iterator[None]:
+    """While something is done that takes seconds: a tenant's keys can't hold all processes with it. Raises Problem."""
+    if who.admin:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(services.tables.slow_turns.turn(who.tenant, services.clock()))
+        except NoTurn as error:
+            detail = f"Your tenant has {AT_ONCE} requests like this under way; wait for one of them."
+            raise Problem(429, detail, {"Retry-After": "1"}) from error
+        yield

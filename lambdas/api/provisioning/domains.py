@@ -21,6 +21,8 @@ from lambdas.api.provisioning.common import (
     ListPage,
     chosen_tenant,
     found_or_404,
+    room,
+    slow_turn,
 )
 from lambdas.api.security import Caller, CallerDep, ServicesDep
 from lambdas.repositories.directory import Missing, Taken
@@ -81,7 +83,8 @@ def create_domain(body: NewDomain, services: ServicesDep, who: CallerDep) -> Dom
     item = domain_item(tenant, body.name, _aliases(body.name, body.aliases), body.default)
     _prove([item.name, *item.aliases], tenant, services, who)
     try:
-        services.tables.directory.create_domain(item)
+        with room(tenant, "domains", services, who):
+            services.tables.directory.create_domain(item)
     except Taken as error:
         raise Problem(409, "That name, or one of the aliases, is in use as a domain or alias already.") from error
     if item.default:
@@ -137,6 +140,7 @@ def delete_domain(name: str, services: ServicesDep, who: CallerDep) -> None:
             raise still
         try:
             services.tables.directory.delete_domain(item)
+            services.tables.counts.note(item.tenant, "domains", -1)
         except Taken as error:
             services.tables.directory.close_domain(item, False)
             raise Problem(409, "Somebody has changed the domain meanwhile; try again.") from error
@@ -151,7 +155,7 @@ def _prove(names: list[str], tenant: str, services: Services, who: Caller) -> No
     secret = services.keys.derived("domains")
     digests = [hmac.new(secret, f"{tenant} {name}".encode(), hashlib.sha256).hexdigest()[:32] for name in names]
     wanted = [f"sipwizard={digest}" for digest in digests]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:  # name servers that are silent take their time
+    with slow_turn(services, who), ThreadPoolExecutor(_AT_ONCE) as pool:  # name servers that are silent take their time
         given = list(pool.map(services.lookups.proof.given, names, wanted))
     faults = [
         {"field": services.lookups.proof.place(name), "fault": f"no TXT record says {text}"}

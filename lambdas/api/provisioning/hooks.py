@@ -18,6 +18,7 @@ from lambdas.api.provisioning.common import (
     TenantQuery,
     chosen_tenant,
     found_or_404,
+    slow_turn,
 )
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.hooks.delivering import TIMEOUT, check
@@ -25,7 +26,7 @@ from lambdas.hooks.notices import NoticeKind
 from lambdas.lookups.errors import OutsideError
 from lambdas.lookups.outside import Outside
 from lambdas.repositories.directory import Missing, Taken
-from lambdas.repositories.hooks import MOST, Full, NotTold
+from lambdas.repositories.hooks import NotTold
 from lambdas.repositories.models import HookItem
 from lambdas.services.services import Services
 
@@ -72,14 +73,13 @@ def add_hook(body: NewHook, services: ServicesDep, who: CallerDep) -> HookWithSe
     tenant = chosen_tenant(body.tenant, who, services)
     if not services.tables.hooks.available:
         raise Problem(409, "This installation has no queue for webhooks; whoever runs it has to set HOOKS_QUEUE.")
-    _reachable(body.url)
+    with slow_turn(services, who):
+        _reachable(body.url)
     secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
     try:
         item = services.tables.hooks.create(tenant, body.name, body.url, sorted(set(body.events)), secret)
     except Taken as error:
         raise Problem(409, f"There is a webhook {body.name!r} already.") from error
-    except Full as error:
-        raise Problem(409, f"There are {MOST} webhooks already; remove one first.") from error
     except Missing as error:
         raise Problem(404, f"There is no tenant {tenant!r}.") from error
     return HookWithSecret(**_shown(item).model_dump(), secret=secret)
@@ -110,7 +110,8 @@ def change_hook(name: str, body: HookChange, services: ServicesDep, who: CallerD
     """Another URL, or other events; the secret stays."""
     item = _hook(name, tenant, services, who)
     if body.url is not None:
-        _reachable(body.url)
+        with slow_turn(services, who):
+            _reachable(body.url)
     url, events = body.url or item.url, sorted(set(body.events or item.events))
     try:
         services.tables.hooks.change(item, url, events)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import Flag, Input, ListingDep, ListPage, chosen_tenant, found_or_404
+from lambdas.api.provisioning.common import Flag, Input, ListingDep, ListPage, chosen_tenant, found_or_404, room
 from lambdas.api.security import Caller, CallerDep, OwnerDep, Role, ServicesDep, new_key
 from lambdas.repositories.directory import Missing
 from lambdas.repositories.filters import alike
@@ -60,7 +60,8 @@ def create_key(body: NewKey, services: ServicesDep, who: OwnerDep) -> KeyWithSec
         tenant = ""
     else:
         tenant = chosen_tenant(body.tenant, who, services)
-    item, text = new_key(services, tenant, body.note, body.role)
+    with room(tenant, "keys", services, who):
+        item, text = new_key(services, tenant, body.note, body.role)
     return KeyWithSecret(**key_shown(item).model_dump(), key=text)
 
 
@@ -92,6 +93,8 @@ def delete_key(key: str, services: ServicesDep, who: OwnerDep) -> None:
         raise Problem(409, "This is the key you are using; revoke it with another one.")
     try:
         services.tables.directory.delete(item)
+        if not item.member:
+            services.tables.counts.note(item.tenant, "keys", -1)
     except Missing as error:
         raise Problem(404, f"There is no key {key!r}.") from error
 

@@ -18,14 +18,17 @@ from lambdas.api.provisioning.common import (
     TenantQuery,
     chosen_tenant,
     found_or_404,
+    room,
 )
 from lambdas.api.provisioning.keys import KeyWithSecret, key_shown
 from lambdas.api.security import CallerDep, OwnerDep, Role, ServicesDep, new_key, source
+from lambdas.decisions.quotas import KEYS_OF_A_MEMBER
 from lambdas.lookups.errors import MailError
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.filters import alike
 from lambdas.repositories.members import LastOwner
 from lambdas.repositories.models import MemberItem
+from lambdas.services import mails
 from lambdas.services.services import Services
 
 router = APIRouter(prefix="/members", tags=["members"], route_class=AuditedRoute)
@@ -89,15 +92,18 @@ def add_member(body: NewMember, request: Request, services: ServicesDep, who: Ow
     """Add somebody: they get a mail with which they can have an API key made."""
     tenant = chosen_tenant(body.tenant, who, services)
     _sends_mail(services)
-    slow_down(f"tenant {tenant}", body.email, services)
+    if not mails.may_write(f"tenant {tenant}", body.email, services):
+        raise too_many_mails()
     try:
-        item = services.tables.members.create(tenant, body.email, body.role)
+        with room(tenant, "members", services, who):
+            item = services.tables.members.create(tenant, body.email, body.role)
     except Taken as error:
         raise Problem(409, f"{body.email} is a member already.") from error
     try:
         send(item, request, services)
     except MailError:
         services.tables.members.remove(item, last=True)  # so that it can be tried again
+        services.tables.counts.note(tenant, "members", -1)
         raise
     return _shown(item)
 
@@ -142,6 +148,7 @@ def remove_member(email: str, services: ServicesDep, who: OwnerDep, tenant: Tena
         raise Problem(404, f"There is no member {email!r}.") from error
     except LastOwner as error:
         raise _last_owner(item) from error
+    services.tables.counts.note(item.tenant, "members", -1)
 
 
 @login.post("", status_code=202, responses=responses(409, 422, 429))
@@ -149,7 +156,8 @@ def have_a_key_sent(body: Login, request: Request, services: ServicesDep) -> Non
     """Have a mail sent with which a member can have an API key made. The answer is the same whether there is such a
     member."""
     _sends_mail(services)
-    slow_down(source(request), body.email, services)
+    if not mails.may_send_login(source(request), body.email, body.tenant, services):
+        raise too_many_mails()
     item = services.tables.members.get(body.tenant, body.email)
     if item is not None:
         with contextlib.suppress(MailError):  # which is in the log; nobody is to learn from it who is a member
@@ -157,14 +165,16 @@ def have_a_key_sent(body: Login, request: Request, services: ServicesDep) -> Non
 
 
 @login.post("/confirm", status_code=201, responses=responses(403, 422))
-def have_a_key_made(body: Confirmation, services: ServicesDep) -> KeyWithSecret:
+def have_a_key_made(body: Confirmation, request: Request, services: ServicesDep) -> KeyWithSecret:
     """With the token out of the mail: an API key of the member's role."""
     signed = signed_tokens.verify(body.token, "login", services)
     item = services.tables.members.get(signed.tenant, signed.to)
     if item is None:
         raise Problem(403, "You aren't a member any more.")
     signed_tokens.use_up(signed, services)
+    services.tables.rations.acquaint(item.email, source(request), services.clock())
     made, text = new_key(services, item.tenant, f"{item.email}'s", cast(Role, item.role), item.email)
+    services.tables.members.drop_old_keys(item, KEYS_OF_A_MEMBER)
     note(services, item.tenant, made.id, f"POST /v1/login/confirm: API key {made.id} of {item.email}")
     return KeyWithSecret(**key_shown(made).model_dump(), key=text)
 
@@ -176,11 +186,9 @@ def send(item: MemberItem, request: Request, services: Services) -> None:
     services.lookups.mail.send(item.email, "Your key for the SIP service", text)
 
 
-def slow_down(whose: str, email: str, services: Services) -> None:
-    """So many mails may somebody have sent, and so many may come to one address. Who has asked for too many uses up
-    nobody else's. Raises Problem."""
-    if not (services.quotas.mails_from.take(whose) and services.quotas.mails_to.take(email.casefold())):
-        raise Problem(429, "Too many mails were asked for; wait an hour.", {"Retry-After": "3600"})
+def too_many_mails() -> Problem:
+    detail = "Too many mails were asked for; use the last one that came, or wait until the next full hour."
+    return Problem(429, detail, {"Retry-After": "3600"})
 
 
 def _sends_mail(services: Services) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
+from lambdas.api.bodies import YAML
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import (
     Flag,
@@ -19,6 +21,8 @@ from lambdas.api.provisioning.common import (
     TenantQuery,
     chosen_tenant,
     found_or_404,
+    room,
+    slow_turn,
 )
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.calls.evaluation import ScriptError, evaluate_example, evaluate_plan
@@ -148,7 +152,12 @@ def read_plan(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQu
     return _shown(_plan(name, tenant, services, who))
 
 
-@router.post("/{name}/versions", status_code=201, responses=responses(400, 401, 404, 409, 422))
+@router.post(
+    "/{name}/versions",
+    status_code=201,
+    responses=responses(400, 401, 404, 409, 422),
+    openapi_extra={"requestBody": {"content": {YAML: {"schema": {"$ref": "#/components/schemas/NewVersion"}}}}},
+)
 def add_version(
     name: PlanName, body: NewVersion, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None
 ) -> PlanShown:
@@ -157,9 +166,11 @@ def add_version(
     if len(body.plan.model_dump_json(exclude_defaults=True).encode()) > _MOST_TEXT:
         raise Problem(422, f"The plan is longer than {_MOST_TEXT} octets; shorten its lists.")
     if body.publish:
-        _check_examples(body.plan, owner, name, services)
+        _check_examples(body.plan, owner, name, services, who)
     try:
-        number = services.tables.plans.add(owner, name, body.plan, who.key, body.note)
+        new = services.tables.plans.item(f"{owner}/{name}") is None
+        with room(owner, "plans", services, who) if new else contextlib.nullcontext():
+            number = services.tables.plans.add(owner, name, body.plan, who.key, body.note)
     except Taken as error:
         raise Problem(409, "Somebody else has stored a version just now; read it, then try again.") from error
     item = _plan(name, tenant, services, who)
@@ -197,7 +208,7 @@ def publish(
 ) -> PlanShown:
     """Let a version count, from the next call on. Its own examples are tried first."""
     item = _plan(name, tenant, services, who)
-    _check_examples(_version(item, body.version, services).plan, item.tenant, name, services)
+    _check_examples(_version(item, body.version, services).plan, item.tenant, name, services, who)
     _publish(item, body.version, services, who)
     return _shown(item)
 
@@ -230,7 +241,8 @@ def simulate(
     hosts = services.tables.directory.settings(item.tenant).script_hosts
     world = ScriptWorld(item.tenant, facts, hosts, dry=True)
     try:
-        found = evaluate_plan(plan, call, world, services.sandbox, item.tenant, name, body.function, explain=True)
+        with slow_turn(services, who):
+            found = evaluate_plan(plan, call, world, services.sandbox, item.tenant, name, body.function, explain=True)
     except ScriptError as error:
         return Simulated(steps=[], rules=[], log=list(error.log), error=str(error))
     return Simulated(
@@ -264,7 +276,9 @@ def _step_shown(step: Step) -> StepShown:
 def delete_plan(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
     """Remove a plan and all its versions. What still names it goes on as if it had none."""
     try:
-        services.tables.plans.delete(_plan(name, tenant, services, who), services.clock())
+        item = _plan(name, tenant, services, who)
+        services.tables.plans.delete(item, services.clock())
+        services.tables.counts.note(item.tenant, "plans", -1)
     except Missing as error:
         raise Problem(404, f"There is no dial plan {name!r}.") from error
 
@@ -288,13 +302,14 @@ def _version(item: PlanItem, number: int, services: Services) -> Version:
     return found
 
 
-def _check_examples(plan: Plan, tenant: str, name: str, services: Services) -> None:
+def _check_examples(plan: Plan, tenant: str, name: str, services: Services, who: CallerDep) -> None:
     """A script without examples is at least read. Raises Problem 422."""
     evaluated = evaluate_example(plan, services.sandbox, tenant, name) if plan.script else None
     try:
         if plan.script and not plan.examples:
             raise Problem(422, "A script needs at least one example that shows what it does; add `examples`.")
-        failures = wizard.failures(plan, evaluated)
+        with slow_turn(services, who):
+            failures = wizard.failures(plan, evaluated)
     except ScriptError as error:
         raise Problem(422, f"The script fails on its examples, so it isn't published: {error}.") from error
     if failures:

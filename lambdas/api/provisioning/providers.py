@@ -23,6 +23,7 @@ from lambdas.api.provisioning.common import (
     TenantQuery,
     chosen_tenant,
     found_or_404,
+    room,
 )
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.security import CallerDep, ServicesDep
@@ -249,11 +250,12 @@ def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) ->
     )
     address = choose_address(services, living(services.fleet.leases(fresh=True), services.clock()))
     try:
-        services.tables.assignments.create(Assignment(name, address))
-        assigned = services.tables.assignments.get(name)
-        services.tables.providers.create(
-            item, body.password, assigned.address if assigned else address, services.clock()
-        )
+        with room(tenant, "providers", services, who):
+            services.tables.assignments.create(Assignment(name, address))
+            assigned = services.tables.assignments.get(name)
+            services.tables.providers.create(
+                item, body.password, assigned.address if assigned else address, services.clock()
+            )
     except Taken as error:
         raise Problem(409, f"Tenant {tenant} has a provider {body.name!r} already; choose another name.") from error
     except Unsealed as error:
@@ -313,6 +315,7 @@ def delete_provider(name: str, services: ServicesDep, who: CallerDep, tenant: Te
         services.tables.providers.delete(item, address, services.clock())
     except Missing as error:
         raise Problem(404, f"There is no provider {name!r}.") from error
+    services.tables.counts.note(item.tenant, "providers", -1)
     _take_out_of_routes(item, services)
 
 

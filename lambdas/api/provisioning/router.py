@@ -24,7 +24,7 @@ from lambdas.api.provisioning import (
     tenants,
 )
 
-router = APIRouter(prefix="/v1", responses=responses(400, 401, 422, 429, 503))
+router = APIRouter(prefix="/v1", responses=responses(400, 401, 413, 415, 422, 429, 503))
 for module in (
     tenants, members, domains, bulk, accounts, providers, plans, store, edges, bans, attempts, keys, calls, events,
     hooks, signup,

@@ -13,11 +13,12 @@ from lambdas.api.audit import AuditedRoute, note
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.accounts import AccountWithPassword, NewAccount, new_account_item, with_password
 from lambdas.api.provisioning.common import Input, Username, new_password
-from lambdas.api.provisioning.members import Email, InvitationToken, slow_down
+from lambdas.api.provisioning.members import Email, InvitationToken, too_many_mails
 from lambdas.api.security import ServicesDep, new_key, source
 from lambdas.repositories.directory import Taken
 from lambdas.repositories.items import tenant_item
 from lambdas.repositories.models import DomainItem
+from lambdas.services import mails
 from lambdas.services.services import Services
 
 router = APIRouter(prefix="/signup", tags=["sign-up"], route_class=AuditedRoute)
@@ -53,7 +54,8 @@ class Welcome(BaseModel):
 def sign_up(body: SignUp, request: Request, services: ServicesDep) -> None:
     """Have a mail sent that leads to an account."""
     _domain(services)
-    slow_down(source(request), body.email, services)
+    if not mails.may_write(source(request), body.email, services):
+        raise too_many_mails()
     token = signed_tokens.issue("signup", body.email, services)
     text = _LETTER.format(url=signed_tokens.url(request, services), token=token, email=body.email)
     services.lookups.mail.send(body.email, "Your SIP account", text)
@@ -68,7 +70,7 @@ def confirm(body: Confirmed, request: Request, services: ServicesDep) -> Welcome
         raise Problem(429, "Too many tries; wait a minute.", {"Retry-After": "60"})
     signed_tokens.check_unused(signed, services)
     tenant = tenant_item(f"t{secrets.token_hex(6)}", signed.to)
-    tenant.limits = _LIMITS
+    tenant.limits, tenant.signed_up = _LIMITS, True
     password = new_password()
     wanted = NewAccount(username=body.username, domain=domain.name)
     account = new_account_item(wanted, tenant.id, password)
@@ -81,6 +83,7 @@ def confirm(body: Confirmed, request: Request, services: ServicesDep) -> Welcome
     except Problem:
         services.tables.accounts.delete(account, services.clock())
         raise
+    services.tables.rations.acquaint(signed.to, source(request), services.clock())
     services.tables.directory.create(tenant)
     services.tables.members.create(tenant.id, signed.to, "owner")
     made, key = new_key(services, tenant.id, f"{signed.to}'s", "owner", signed.to)

@@ -11,7 +11,7 @@ from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListingDep, ListPage, TenantQuery, chosen_tenant
 from lambdas.api.security import CallerDep, ServicesDep
-from lambdas.decisions.store import KEY, LONGEST_VALUE, MOST_KEYS, StoreFull
+from lambdas.decisions.store import KEY, LONGEST_VALUE
 from lambdas.repositories.directory import Missing
 from lambdas.repositories.models import StoreItem
 from lambdas.repositories.store import Stored, stored
@@ -52,10 +52,7 @@ def read_value(key: _Key, services: ServicesDep, who: CallerDep, tenant: TenantQ
 @router.put("/{key}", status_code=204, responses=responses(400, 401, 404, 409, 422))
 def write_value(key: _Key, body: NewValue, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None) -> None:
     """Set a value; the next call sees it."""
-    try:
-        services.tables.store.put(chosen_tenant(tenant, who, services), key, body.value)
-    except StoreFull as error:
-        raise Problem(409, f"The store is full: it has {MOST_KEYS} values. Delete some first.") from error
+    services.tables.store.put(chosen_tenant(tenant, who, services), key, body.value)
 
 
 @router.delete("/{key}", status_code=204, responses=responses(400, 401, 404, 422))

@@ -17,6 +17,7 @@ from lambdas.api.provisioning.common import Input, ListingDep, ListPage
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import ProviderName, named_by
 from lambdas.api.security import AdminDep, Caller, CallerDep, ServicesDep
+from lambdas.decisions.quotas import quotas
 from lambdas.decisions.uris import hostport
 from lambdas.repositories.directory import Missing
 from lambdas.repositories.filters import alike
@@ -130,6 +131,7 @@ class TenantBounds(Input):
     rates: Annotated[
         list[bounds.Rate] | None, Field(max_length=1000, description="What calls through providers cost.")
     ] = None
+    quotas: Annotated[bounds.QuotaLimits | None, Field(description="How many of each it may make.")] = None
 
 
 class Tenant(BaseModel):
@@ -143,6 +145,7 @@ class Tenant(BaseModel):
     limits: bounds.Limits
     account_limits: bounds.Limits
     rates: list[bounds.Rate]
+    quotas: Annotated[bounds.QuotaLimits, Field(description="How many of each it may make.")]
     suspension_rules: bounds.SuspensionRules
     premium: Annotated[bool, Field(description="Whether premium numbers may be called: not before it is asked for.")]
     international: Annotated[
@@ -164,6 +167,7 @@ def _shown(item: TenantItem) -> Tenant:
         limits=bounds.shown(item.limits),
         account_limits=bounds.shown(item.account_limits),
         rates=[bounds.Rate(**rate) for rate in item.rates],
+        quotas=bounds.QuotaLimits(**quotas(item.quotas, item.signed_up)),
         suspension_rules=bounds.SuspensionRules(**item.suspension_rules),
         premium=item.premium,
         international=item.international,
@@ -233,6 +237,9 @@ def bound_tenant(tenant: str, body: TenantBounds, services: ServicesDep, who: Ad
         bounds.check_prefixes(bounds.prefixes_of(body.limits.model_dump(exclude_unset=True)), item.country)
         changes["limits"] = bounds.merged(item.limits, body.limits)
         item.guarded = True  # of two changes at once one mustn't undo the other
+    if body.quotas is not None:
+        changes["quotas"] = bounds.merged(item.quotas, body.quotas)
+        item.guarded = True
     if body.rates is not None:
         bounds.check_prefixes((rate.prefix for rate in body.rates), item.country)
         changes["rates"] = [rate.model_dump() for rate in body.rates]
@@ -276,6 +283,7 @@ def delete_tenant(tenant: str, services: ServicesDep, who: AdminDep) -> None:
         raise Problem(409, f"Tenant {tenant} still has {' and '.join(sorted(left))}; delete those first.")
     try:
         directory.delete(item)
+        services.tables.counts.forget(tenant)
     except Missing as error:
         raise Problem(404, f"There is no tenant {tenant!r}.") from error
     who.about = ""  # the trail of what is gone is the service's

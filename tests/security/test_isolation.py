@@ -13,6 +13,7 @@ from tests.integration.test_provisioning import ask
 
 pytestmark = pytest.mark.integration
 
+EDGE = "edge-a"
 PLAN = {"rules": [{"name": "all", "as_dialled": True}]}
 
 
@@ -49,6 +50,11 @@ class Victim:
 
 
 @pytest.fixture
+def fleet(plane):
+    return plane
+
+
+@pytest.fixture
 def victim(fleet):
     return Victim(fleet)
 
@@ -73,7 +79,7 @@ def bodies(victim, own_domain):
         ("POST", "/v1/accounts"): {"username": "mallory", "domain": victim.domain},
         ("PATCH", "/v1/accounts/{aor}"): {"enabled": False},
         ("POST", "/v1/accounts:import"): [{"username": "mallory", "domain": victim.domain}],
-        ("POST", "/v1/accounts/{aor}/password"): {"password": "mine-now-1"},
+        ("POST", "/v1/accounts/{aor}/password"): {"password": "mine, now and later"},
         ("POST", "/v1/providers"): {"tenant": victim.tenant, **provider},
         ("PATCH", "/v1/providers/{name}"): {"enabled": False},
         ("POST", "/v1/plans/{name}/versions"): {"plan": PLAN, "publish": True},
@@ -112,7 +118,7 @@ def test_every_route_with_anothers_key(fleet, victim, thief):
     names = {
         "tenant": victim.tenant,
         "aor": victim.aor,
-        "edge": fleet.edges[0].id,
+        "edge": EDGE,
         "binding": "AAAAAAAAAAA",
         "version": 1,
         "network": "192.0.2.7",
