@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from lambdas.calls.access import access
 from lambdas.calls.facts import Facts
 from lambdas.calls.registering import registered
 from lambdas.calls.routing import incoming, route
 from lambdas.contract import (
-    Access,
     AccessQuestion,
     Decision,
     DialogQuestion,
@@ -26,8 +26,7 @@ def decide(question: Question, facts: Facts) -> Decision:
     if isinstance(question, LocateQuestion):
         return locate(question, facts.binding(question.binding), facts.clock())
     if isinstance(question, AccessQuestion):
-        provider = facts.provider(question.provider)
-        return Access(secret=provider.secret) if provider is not None else Reject(status=404, reason="Not Found")
+        return access(question, facts)
     if isinstance(question, DialogQuestion):
         return Reject(status=481)
     if isinstance(question, IncomingQuestion):

@@ -56,8 +56,8 @@ from lambdas.contract.heartbeat import (
 )
 from lambdas.contract.provider import (
     ProviderAccount,
-    ProviderPlace,
     ProviderLeg,
+    ProviderPlace,
     ProvidersReply,
     ProvidersRequest,
     Secret,
@@ -93,7 +93,15 @@ from lambdas.contract.report import (
     Side,
     TriedLeg,
 )
-from lambdas.contract.shared import HASHES, answers, binding_id, consent_text, signed_text
+from lambdas.contract.shared import (
+    HASHES,
+    answers,
+    binding_id,
+    consent_text,
+    may_be_sip,
+    signed_text,
+    way_sealed_for,
+)
 from lambdas.contract.wire import Wire, WireFlow
 
 VERSION = 7
@@ -141,8 +149,8 @@ __all__ = [
     "ProbeReport",
     "Proceed",
     "ProviderAccount",
-    "ProviderPlace",
     "ProviderLeg",
+    "ProviderPlace",
     "ProviderReport",
     "ProvidersReply",
     "ProvidersRequest",
@@ -168,9 +176,11 @@ __all__ = [
     "answers",
     "binding_id",
     "consent_text",
+    "may_be_sip",
     "q_delays",
     "refusal",
     "signed_text",
     "stand_in",
     "wanted",
+    "way_sealed_for",
 ]

@@ -48,25 +48,43 @@ def nowhere(user: str, settings: TenantSettings) -> Reject:
     return Reject(status=404, reason=f"Not Found: {isnt}")
 
 
-def through(choice: Choice, ways: Sequence[Way], account: StoredAccount) -> Route | Reject:
-    """To the first of ``ways``, and on failure to the next ones."""
+def through(choice: Choice, ways: Sequence[Way], account: StoredAccount, asking: str = "") -> Route | Reject:
+    """To the first of ``ways``, and on failure to the next ones. ``asking`` is the edge address that asks."""
     usable = [way for way in ways if way.provider.enabled and way.provider.tenant == account.tenant]
     if not usable:
         return Reject(status=404, reason="Not Found: no provider takes this number")
-    first, *others = [_target(way, choice.number, account) for way in usable[:_MOST_WAYS]]
+    first, *others = [_target(way, choice.number, account, asking) for way in usable[:_MOST_WAYS]]
     return Route(targets=[first.model_copy(update={"instead": others})], tenant=account.tenant)
 
 
-def directly(uri: str, caller: str, address: str) -> Target:
-    """To a SIP address elsewhere, from edge address ``address``, as ``caller`` (an AOR). Raises ValueError if it can't
-    be read."""
+def named_outside(aor: str, caller: str, country: str) -> str:
+    """The URI by which whoever is called directly elsewhere knows the caller: the account ``aor``'s own. Where a
+    provider has called (``aor`` is ""), ``caller`` is only what it says: no name that it gives becomes one of our
+    domains'. A number is told, of no domain; anybody else is anonymous (RFC 3261 §8.1.1.3, RFC 3323 §4.1.1.3)."""
+    if aor:
+        return f"sip:{aor}"
+    number = read(caller, country)
+    known = f"{number.e164}@anonymous.invalid;user=phone" if number is not None and number.e164 else ""
+    return f"sip:{known or 'anonymous@anonymous.invalid'}"
+
+
+def directly(uri: str, caller: str, address: str, number: str = "") -> Target:
+    """To a SIP address elsewhere, from edge address ``address``, as ``caller`` (a URI); ``number`` is the one that the
+    address may stand for, which limits and rates go by. Raises ValueError if it can't be read."""
     user, host, port, transport = sip_uri(uri)
     server = Server(host=host, port=port, transport="tcp" if transport == "tcp" else "udp")
-    leg = ProviderLeg(id="", server=server, from_value=f"<sip:{caller}>", to_uri=f"sip:{user}@{host}" if user else uri)
+    leg = ProviderLeg(
+        id="",
+        server=server,
+        from_value=f"<{caller}>",
+        to_uri=f"sip:{user}@{host}" if user else uri,
+        number=number,
+        registered=False,
+    )
     return Target(uri=uri, flow=(address, 5060, server.transport, "", 0, 0), binding="", provider=leg)
 
 
-def _target(way: Way, number: Number, account: StoredAccount) -> Target:
+def _target(way: Way, number: Number, account: StoredAccount, asking: str) -> Target:
     provider = way.provider
     port = f":{provider.port}" if provider.port and not provider.outbound_proxy else ""
     transport = "" if provider.transport == "udp" else f";transport={provider.transport}"
@@ -93,12 +111,14 @@ def _target(way: Way, number: Number, account: StoredAccount) -> Target:
         provider=ProviderLeg(
             id=provider.id,
             server=provider.server,
-            secret=provider.secret,
+            # Whoever registers it has it already.
+            secret=None if way.registered and way.address == asking else provider.secret,
             from_value=f"{display}<sip:{user}@{provider.domain}>",
             to_uri=f"sip:{write(number, provider.number_format)}@{provider.domain}",
             headers=headers,
             routes=list(way.routes),
             transfers=provider.transfers,
             number=number.charged,
+            registered=way.registered,
         ),
     )

@@ -14,13 +14,15 @@ _HOUR = 3600.0
 _CONFIRMATIONS = 20  # tries of a token a minute, of one source
 _GOOD_KEYS = 1000
 _PINGS = 20  # a minute, of one tenant
+_PASSWORDS_A_MINUTE = 30  # of providers, for one edge: those that are challenged within calls made elsewhere
 _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans
 
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
     """``requests`` go by API key, ``refused`` ones, ``failures``, ``confirmations`` and ``mails_from`` by source,
-    ``mails_to`` by address, and ``pings``, ``logs`` and ``puts`` by tenant. ``good_keys`` have been good before."""
+    ``mails_to`` by address, ``pings``, ``logs`` and ``puts`` by tenant, and ``passwords`` by
+    edge. ``good_keys`` have been good before."""
 
     requests: Quota
     refused: Quota
@@ -32,6 +34,7 @@ class Quotas:
     pings: Quota
     logs: Quota
     puts: Quota
+    passwords: Quota
 
     @classmethod
     def of(cls, environment: Environment) -> Quotas:
@@ -46,4 +49,5 @@ class Quotas:
             pings=Quota(_PINGS),
             logs=Quota(_LOGS_A_MINUTE),
             puts=Quota(PUTS_A_MINUTE),
+            passwords=Quota(_PASSWORDS_A_MINUTE),
         )

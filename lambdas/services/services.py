@@ -48,7 +48,7 @@ class Services:
             expiries=Expiries(),
             environment=environment,
             tables=tables,
-            cache=DirectoryCache(directory, clock),
+            cache=DirectoryCache(directory, tables.providers, clock),
             fleet=FleetReader(directory, leases, tables.assignments, clock),
             keys=Keys(lambda: directory.fleet_secret(leases.once)),
             quotas=Quotas.of(environment),

@@ -13,7 +13,7 @@ from lambdas.api.audit import AuditedRoute
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning import bounds
-from lambdas.api.provisioning.common import Input, ListingDep, ListPage
+from lambdas.api.provisioning.common import Flag, Input, ListingDep, ListPage
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import ProviderName, named_by
 from lambdas.api.security import AdminDep, Caller, CallerDep, ServicesDep
@@ -106,6 +106,10 @@ class TenantBounds(Input):
     rates: Annotated[
         list[bounds.Rate] | None, Field(max_length=1000, description="What calls through providers cost.")
     ] = None
+    outside: Annotated[
+        Flag | None,
+        Field(description="Whether its plans may call SIP addresses elsewhere; not at first for who has signed up."),
+    ] = None
 
 
 class Tenant(BaseModel):
@@ -120,6 +124,7 @@ class Tenant(BaseModel):
     account_limits: bounds.Limits
     rates: list[bounds.Rate]
     suspension_rules: bounds.SuspensionRules
+    outside: Annotated[bool, Field(description="Whether its plans may call SIP addresses elsewhere.")]
     suspended: Annotated[str, Field(description="Why nobody of it may do anything; empty if they may.")]
 
 
@@ -136,6 +141,7 @@ def _shown(item: TenantItem) -> Tenant:
         account_limits=bounds.shown(item.account_limits),
         rates=[bounds.Rate(**rate) for rate in item.rates],
         suspension_rules=bounds.SuspensionRules(**item.suspension_rules),
+        outside=item.outside,
         suspended=item.suspended,
     )
 
@@ -197,6 +203,8 @@ def bound_tenant(tenant: str, body: TenantBounds, services: ServicesDep, who: Ad
         item.guarded = True  # of two changes at once one mustn't undo the other
     if body.rates is not None:
         changes["rates"] = [rate.model_dump() for rate in body.rates]
+    if body.outside is not None:
+        changes["outside"] = body.outside
     if changes:
         _change(item, services, changes)
     return _shown(item)
