@@ -273,7 +273,7 @@ class World:
         self.control = Control(lambda: WALL + self.now)
         keys = self.control.keys.of(WALL)
         use = next(key.id for key in keys if key.use)
-        self.tokens = TokenKeys({key.id: base64.b64decode(key.token) for key in keys}, use)
+        self.tokens = TokenKeys(TOKEN_KEYS | {key.id: base64.b64decode(key.token) for key in keys}, use)
         self.decision_time = 0.02
         self.loss: Callable[[Flow, bytes], bool] = lambda flow, data: False
         self.nodes: dict[str, Node] = {}
