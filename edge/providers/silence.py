@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 BASE, LONGEST = 30.0, 1800.0  # seconds between attempts that fail: doubled each time, up to the longest
-_MOST = 10_000  # servers that have answered
+_MOST = 10_000  # servers, of either kind
 
 Wake = Callable[[float, float], None]
 """Gets now, and when it may ask for its turn again."""
@@ -26,7 +26,7 @@ class _Server:
     since: float = 0.0
     next_at: float = 0.0
     failures: int = 0
-    waiting: list[Wake] = field(default_factory=list)
+    waiting: dict[Wake, None] = field(default_factory=dict)
 
 
 class Silence:
@@ -44,6 +44,7 @@ class Silence:
         """Whether it is ``who``'s turn to send to IP address ``host``; else it is called when it may ask again."""
         if host in self._heard:
             return True
+        self._forget_idle(now)
         place = self._places.setdefault((tenant, host), _Server())
         if place.asking == who:
             return True
@@ -52,9 +53,16 @@ class Silence:
             return True
         if place.asking is None:
             who(now, place.next_at)
-        elif who not in place.waiting:
-            place.waiting.append(who)
+        else:
+            place.waiting[who] = None
         return False
+
+    def _forget_idle(self, now: float) -> None:
+        """Those where nobody asks any more."""
+        if len(self._places) >= _MOST:
+            for key, place in list(self._places.items()):
+                if place.asking is None and not place.waiting and now >= place.next_at:
+                    del self._places[key]
 
     def silent(self, tenant: str, host: str) -> bool:
         """Whether an attempt there has come to nothing, and none to anything."""
@@ -81,7 +89,7 @@ class Silence:
         # From half of it on, as with those that have answered: each account's own time is later still.
         place.next_at = now + min(LONGEST, BASE * 2**place.failures) / 2
         place.failures = min(place.failures + 1, 10)
-        waiting, place.waiting = place.waiting, []
+        waiting, place.waiting = place.waiting, {}
         for wake in waiting:
             wake(now, place.next_at)
         return place.next_at
@@ -91,6 +99,5 @@ class Silence:
         place = self._places.get((tenant, host))
         if place is None:
             return
-        if who in place.waiting:
-            place.waiting.remove(who)
+        place.waiting.pop(who, None)
         self.failed(tenant, host, who, place.since)
