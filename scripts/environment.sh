@@ -1,5 +1,6 @@
 # Sourced by the other scripts, at the project's root: makes .venv (and, with NEED_TOOLS=1, .venv/tools) hold exactly
-# what pyproject.toml pins; with EDGE_ONLY=1 only what an edge needs. Does nothing when they do already.
+# what scripts/locks say, by their hashes and built by nobody here; with EDGE_ONLY=1 only what an edge needs. Does nothing
+# when they do already.
 
 fail() { echo "$(basename "$0"): $*" >&2; exit 1; }
 
@@ -17,11 +18,9 @@ find_python() {
   fail "Python 3.11 or newer is needed and wasn't found; on Debian 12: apt-get install python3 python3-venv"
 }
 
-make_environment() { # make_environment DIRECTORY EXTRA...
-  local directory=$1 stamp wanted
-  shift
-  stamp=$directory/.sipwizard-stamp
-  wanted="$(cat pyproject.toml scripts/constraints.txt | sha256sum | cut -d' ' -f1) $*"
+make_environment() { # make_environment DIRECTORY LOCK
+  local directory=$1 lock=scripts/locks/$2.txt stamp=$1/.sipwizard-stamp wanted
+  wanted="$2 $(sha256sum <"$lock" | cut -d' ' -f1)"
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
   local python
   python=$(find_python) || exit 1
@@ -32,16 +31,9 @@ make_environment() { # make_environment DIRECTORY EXTRA...
     "$python" -m venv "$directory" >/dev/null 2>&1 ||
       fail "$python can't make a virtual environment; on Debian: apt-get install python3-venv"
   fi
-  local constraints=()
-  [ "$1" = tools ] || constraints=(--constraint scripts/constraints.txt)
-  "$directory/bin/python" - "$@" >"$directory/wanted.txt" <<'PY'
-import sys, tomllib
-extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]
-print("\n".join(sorted({name for extra in sys.argv[1:] for name in extras[extra]})))
-PY
-  "$directory/bin/python" -m pip install --quiet --retries 2 --disable-pip-version-check "${constraints[@]}" \
-    --requirement "$directory/wanted.txt" >"$directory/pip.log" 2>&1 ||
-    fail "pip couldn't install what is needed; is there a network? The end of $directory/pip.log: $(tail -n 1 "$directory/pip.log")"
+  "$directory/bin/python" -m pip install --quiet --retries 2 --disable-pip-version-check \
+    --require-hashes --only-binary :all: --no-deps --requirement "$lock" >"$directory/pip.log" 2>&1 ||
+    fail "pip couldn't install what is needed; is there a network? $directory/pip.log says: $(grep -m 1 ERROR "$directory/pip.log" || tail -n 1 "$directory/pip.log")"
   echo "$wanted" >"$stamp"
 }
 
@@ -51,7 +43,7 @@ flock 9
 if [ "${EDGE_ONLY:-}" = 1 ]; then
   make_environment .venv edge
 else
-  make_environment .venv edge lambdas cli development
+  make_environment .venv development
 fi
 if [ "${NEED_TOOLS:-}" = 1 ]; then make_environment .venv/tools tools; fi
 exec 9>&-

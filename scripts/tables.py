@@ -37,9 +37,9 @@ def _filled(text: str, names: dict[str, Any]) -> str | list[Any]:
 _Loader.add_multi_constructor("!", _short_form)
 
 
-def load_template() -> dict[str, Any]:
-    """``template.yaml`` with its short forms unresolved, but for names within a ``!Sub``."""
-    template: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - a SafeLoader with tags
+def load_template(path: Path = TEMPLATE) -> dict[str, Any]:
+    """A template with its short forms unresolved, but for names within a ``!Sub``."""
+    template: dict[str, Any] = yaml.load(path.read_text(), _Loader)  # noqa: S506 - a SafeLoader with tags
     return template
 
 

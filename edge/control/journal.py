@@ -1,14 +1,21 @@
 """The journal: reports that the control plane must get, on this edge's disk until it has them.
 
-A report is safe once it is synced to the disk or delivered, whichever comes first. Reports are lines of
-``CRC-32 in hexadecimal, space, JSON`` in numbered segments; a segment is removed when all of it has been delivered, so
-after a restart some reports go out again, which changes nothing. A line that can't be read (a write torn by a power
-cut, a bad sector) is counted and left out; its neighbours aren't.
+A report is safe once it is synced to the disk or delivered, whichever comes first. Reports are lines in numbered
+segments; a segment is removed when all of it has been delivered, so after a restart some reports go out again, which
+changes nothing. They say who has called whom, so each is sealed, for its segment and the octet where its line begins,
+and written in base64: a line stands by itself. One that can't be read (a write torn by a power cut, a bad sector, moved
+by somebody) is counted and left out; its neighbours aren't.
+
+Once a segment was ``NUMBER.journal``, with lines of ``CRC-32 in hexadecimal, space, JSON``. Those are delivered still.
+The sealed ones have a name of their own, so that an edge of then, after a roll-back, leaves them where they are for the
+next one that can read them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import contextlib
 import logging
 import os
@@ -20,12 +27,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal
 
+from edge.control.sealing import Sealing
+
 log = logging.getLogger(__name__)
 
 BATCH = 100  # reports in one delivery
 SEGMENT = 64 * 1024  # octets, past which a new segment is begun
 BALLAST = 4 * 1024 * 1024
 """Octets kept in reserve: given back when the disk is full, so that calls under way can still be recorded."""
+_SEALED, _PLAIN = ".sealed", ".journal"  # what the segments' names end in
 _GATHER = 0.05  # seconds that a delivery waits for company
 _FIRST_RETRY, _LAST_RETRY = 1.0, 15.0
 
@@ -39,61 +49,81 @@ class JournalError(Exception):
     """The journal's directory can't be used; the text says why."""
 
 
-def encode(report: bytes) -> bytes:
-    """The line for a report, which is JSON without line breaks."""
-    return b"%08x %b\n" % (zlib.crc32(report), report)
+def encode(report: bytes, number: int, offset: int, sealing: Sealing) -> bytes:
+    """The line for a report that begins at ``offset`` of segment ``number``."""
+    return base64.b64encode(sealing.seal(report, _place(number, offset))) + b"\n"
 
 
-def decode(data: bytes) -> tuple[list[bytes], int]:
+def decode(data: bytes, number: int, sealing: Sealing) -> tuple[list[bytes], int]:
     """The reports in a segment, and how many lines can't be read. The last one may be torn."""
     reports: list[bytes] = []
-    bad = 0
+    bad = offset = 0
     for line in data.split(b"\n"):
-        if not line:
-            continue
-        report = line[9:]
-        if report and encode(report) == line + b"\n":
-            reports.append(report)
-        else:
-            bad += 1
+        if line:
+            report = _opened(line, _place(number, offset), sealing)
+            if report is None:
+                bad += 1
+            else:
+                reports.append(report)
+        offset += len(line) + 1
     return reports, bad
+
+
+def _place(number: int, offset: int) -> str:
+    return f"journal {number} {offset}"
+
+
+def _opened(line: bytes, place: str, sealing: Sealing) -> bytes | None:
+    try:
+        return sealing.open(base64.b64decode(line, validate=True), place)
+    except binascii.Error:
+        return None
+
+
+def decode_plain(data: bytes) -> tuple[list[bytes], int]:
+    """The same of a segment that isn't sealed."""
+    lines = [line for line in data.split(b"\n") if line]
+    good = [line[9:] for line in lines if line[9:] and line[:9] == b"%08x " % zlib.crc32(line[9:])]
+    return good, len(lines) - len(good)
 
 
 class Segments:
     """The files. Everything here is quick but ``sync``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, key: bytes) -> None:
+        """``key`` has 32 octets."""
         self._directory = directory
+        self._sealing = Sealing(key)
         self._ballast = directory / "ballast"
         self.unreadable = 0
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._numbers = sorted(int(path.stem) for path in directory.glob("*.journal"))
-            self.left = [(number, self._read(number)) for number in self._numbers]
+            there = [path for path in directory.iterdir() if path.suffix in (_PLAIN, _SEALED)]
+            self._segments = sorted((int(path.stem), path) for path in there)
+            self.left = [(number, self._read(number, path)) for number, path in self._segments]
             self._begin()
         except (OSError, ValueError) as error:
             raise JournalError(f"state_dir: {directory} can't be used: {error}") from error
         self._reserve()
 
-    def _path(self, number: int) -> Path:
-        return self._directory / f"{number:010d}.journal"
-
-    def _read(self, number: int) -> list[bytes]:
-        reports, bad = decode(self._path(number).read_bytes())
+    def _read(self, number: int, path: Path) -> list[bytes]:
+        data = path.read_bytes()
+        reports, bad = decode_plain(data) if path.suffix == _PLAIN else decode(data, number, self._sealing)
         if bad:
             self.unreadable += bad
-            log.error("the journal's segment %s has %d lines that can't be read", self._path(number), bad)
+            log.error("the journal's segment %s has %d lines that can't be read", path, bad)
         return reports
 
     def _begin(self) -> None:
-        number = self._numbers[-1] + 1 if self._numbers else 1
+        number = self._segments[-1][0] + 1 if self._segments else 1
+        path = self._directory / f"{number:010d}{_SEALED}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         try:
-            self._file = os.open(self._path(number), flags, 0o600)
+            self._file = os.open(path, flags, 0o600)
         except OSError:
             self._ballast.unlink()  # or raises, if there is none
-            self._file = os.open(self._path(number), flags, 0o600)
-        self._numbers.append(number)
+            self._file = os.open(path, flags, 0o600)
+        self._segments.append((number, path))
         self.number = number
         self._size = 0
 
@@ -109,7 +139,7 @@ class Segments:
 
     def append(self, report: bytes) -> int:
         """Write a report; the segment it is in. Raises OSError where even the reserve is used up."""
-        line = encode(report)
+        line = encode(report, self.number, self._size, self._sealing)
         try:
             self._write(line)
         except OSError as error:
@@ -117,7 +147,7 @@ class Segments:
                 raise
             log.error("the journal can't be written (%s): using the reserve", error.strerror)
             self._ballast.unlink()
-            self._write(line)
+            self._write(encode(report, self.number, self._size, self._sealing))
         return self.number
 
     def _write(self, line: bytes) -> None:
@@ -128,6 +158,7 @@ class Segments:
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)  # nothing half-written stays
+            self._size = os.fstat(self._file).st_size  # but where that fails, too: the next line begins after it
             raise
         self._size += len(line)
 
@@ -142,11 +173,11 @@ class Segments:
             os.fdatasync(old)
             self._begin()
             os.close(old)
-        for number in self._numbers[:-1]:
+        for number, path in self._segments[:-1]:
             if undelivered is not None and number >= undelivered:
                 break
-            self._path(number).unlink(missing_ok=True)
-            self._numbers.remove(number)
+            path.unlink(missing_ok=True)
+            self._segments.remove((number, path))
         self._reserve()
 
     def close(self) -> None:
@@ -156,9 +187,9 @@ class Segments:
 class Journal:
     """Keeps reports until ``deliver`` has taken them."""
 
-    def __init__(self, directory: Path, deliver: Deliver) -> None:
-        """Raises JournalError."""
-        self._segments = Segments(directory)
+    def __init__(self, directory: Path, key: bytes, deliver: Deliver) -> None:
+        """``key`` has 32 octets. Raises JournalError."""
+        self._segments = Segments(directory, key)
         self._deliver = deliver
         self._waiting: deque[tuple[int, bytes, Safe | None]] = deque(
             (number, report, None) for number, reports in self._segments.left for report in reports

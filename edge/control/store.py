@@ -9,12 +9,9 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from edge.control.sealing import Sealing
 
 log = logging.getLogger(__name__)
-
-_NONCE = 12
 
 
 class StateStore:
@@ -24,7 +21,7 @@ class StateStore:
     def __init__(self, path: Path, key: bytes) -> None:
         """``key`` has 32 octets."""
         self._path = path
-        self._cipher = AESGCM(key)
+        self._sealing = Sealing(key)
         self._failing = False
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -63,9 +60,8 @@ class StateStore:
             log.error("%s can't be read: %s", self._path, error)
             return []
         for name, value in rows:
-            try:
-                opened = self._cipher.decrypt(value[:_NONCE], value[_NONCE:], f"{kind} {name}".encode())
-            except (InvalidTag, ValueError, TypeError):
+            opened = self._sealing.open(value, f"{kind} {name}") if isinstance(value, bytes) else None
+            if opened is None:
                 log.warning("%s %s was kept under another key", kind, name)
                 continue
             found.append((name, opened))
@@ -77,8 +73,7 @@ class StateStore:
             self._database.execute("BEGIN")
             for name, value in values:
                 if value:
-                    nonce = os.urandom(_NONCE)
-                    sealed = nonce + self._cipher.encrypt(nonce, value, f"{kind} {name}".encode())
+                    sealed = self._sealing.seal(value, f"{kind} {name}")
                     self._database.execute("REPLACE INTO kept VALUES (?, ?, ?)", (kind, name, sealed))
                 else:
                     self._database.execute("DELETE FROM kept WHERE kind = ? AND name = ?", (kind, name))

@@ -122,17 +122,18 @@ class Agent:
     def known(self, provider: str) -> bool:
         return provider in self._registrants
 
+    def is_source(self, provider: str, host: str) -> bool:
+        """Whether requests of account ``provider`` may come from IP address ``host``, if it is known here."""
+        registrant = self._registrants.get(provider)
+        return registrant is not None and _comes_from(registrant, host)
+
     def account_of(self, user: str, flow: Flow) -> str:
         """The account that a request for ``user`` on ``flow`` is for: it has to come from where the provider is
         ("" if there is none, or it doesn't)."""
         registrant = self._by_contact.get(user)
         if registrant is None or registrant.address != flow.address:
             return ""
-        if flow.host not in registrant.sources:
-            source = IPv4Address(flow.host)
-            if not any(source in IPv4Network(network) for network in registrant.account.sources):
-                return ""
-        return registrant.account.id
+        return registrant.account.id if _comes_from(registrant, flow.host) else ""
 
     def hashes(self, provider: str) -> Hashes | None:
         """What answers a provider's challenges, if its account is here."""
@@ -249,6 +250,13 @@ class Agent:
         registrant = self._registrants.pop(name)
         self._changed.add(name)
         self._by_contact.pop(registrant.account.contact_user, None)
+
+
+def _comes_from(registrant: Registrant, host: str) -> bool:
+    if host in registrant.sources:
+        return True
+    source = IPv4Address(host)
+    return any(source in IPv4Network(network) for network in registrant.account.sources)
 
 
 def _moved(old: ProviderAccount, new: ProviderAccount) -> bool:

@@ -24,7 +24,7 @@ from edge.providers.leg_token import (
 from edge.providers.sdp import published
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import NameAddr, split_list, value_of
+from edge.sip.headers import NameAddr, split_list, tag_of, value_of
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, tagged
 
@@ -80,7 +80,7 @@ def request_out(
     ]
     for key, line in request.headers:
         if key == "from" and way.translated:
-            line = f"From: {way.from_value};tag={_tag(value_of(line))}"
+            line = f"From: {way.from_value};tag={tag_of(value_of(line))}"
         elif key == "to" and way.translated:
             line = f"To: <{way.to_uri}>" + (f";tag={incoming.to_tag}" if incoming.to_tag else "")
         elif key == "call-id":
@@ -93,6 +93,8 @@ def request_out(
             line = f"Contact: <{contact_for(phone, flow, provider_call_id, keys, _contact(request))}>"
         elif key == "diversion" and not phone.flow.internal:
             continue  # a phone's own word, which providers might charge somebody else by
+        elif key == "privacy" and any(name == key for name, _ in added):
+            continue  # what was dialled for this call counts for more than the phone's settings
         elif key not in ("from", "to") and key not in _OUT and not (key == "route" and incoming.to_tag):
             continue
         headers.append((key, line))
@@ -108,7 +110,7 @@ def response_in(
     headers = _answered(response, incoming)
     ours: list[Header] = []
     status = response.status
-    tag = _tag(response.get("to") or "")
+    tag = tag_of(response.get("to") or "")
     if 100 < status < 300:
         contact = _contact(response)
         if contact:
@@ -177,14 +179,14 @@ def request_in(
         way = replace(phone.back, flow=way.flow)
     headers: list[Header] = [("via", flow.via(branch))]
     if not incoming.to_tag and request.method == "INVITE" and not flow.internal:
-        headers.append(route_for(way, flow, call_id, keys, _tag(request.get("from") or "")))
+        headers.append(route_for(way, flow, call_id, keys, tag_of(request.get("from") or "")))
     headers.append(("max-forwards", f"Max-Forwards: {incoming.max_forwards - 1}"))
     for key, line in request.headers:
         if key == "call-id":
             line = f"Call-ID: {call_id}"
         elif key == "contact" and (contact := _contact(request)):
             known = replace(way, contact=contact, routes=tuple(request.split_values("record-route")) or way.routes)
-            line = f"Contact: <{_seen_contact(known, flow, call_id, keys, _tag(request.get('from') or ''))}>"
+            line = f"Contact: <{_seen_contact(known, flow, call_id, keys, tag_of(request.get('from') or ''))}>"
         elif key in ("max-forwards", "authorization", "proxy-authorization"):
             continue
         elif key == "record-route" and flow.internal:
@@ -244,7 +246,7 @@ def _our_contact(uri: str, call_id: str, keys: Sealer) -> tuple[str, int] | None
 
 def _answered(response: Response, incoming: Incoming) -> list[Header]:
     """§8.2.6 once more, for the side that asked: its own Via, From, Call-ID and CSeq, and the To that has a tag now."""
-    tag = _tag(response.get("to") or "")
+    tag = tag_of(response.get("to") or "")
     headers: list[Header] = []
     for key, line in incoming.request.headers:
         if key in ("via", "from", "call-id", "cseq"):
@@ -252,13 +254,6 @@ def _answered(response: Response, incoming: Incoming) -> list[Header]:
         elif key == "to":
             headers.append((key, f"{line};tag={tag}" if tag and not tagged(line) else line))
     return headers
-
-
-def _tag(value: str) -> str:
-    try:
-        return NameAddr.parse(value).tag
-    except ParseError:
-        return ""
 
 
 def _rack(line: str, base: int, answered: int) -> str:

@@ -42,7 +42,8 @@ class LegToProvider:
     """The way from the phone to the provider. ``from_value`` and ``to_uri`` are what the provider was told ("" in calls
     that came from it); ``base`` is what the phone's CSeq numbers are counted from. ``contact``, ``routes`` and
     ``attempt`` are the provider's Contact URI, the Route values and the attempt it answered, where no phone keeps
-    them. ``sealed`` is the user part that it was opened from, "" for one that is made."""
+    them. ``phone`` and ``binding`` are the flow and the binding that may use it; None in ways of before that was
+    said. ``sealed`` is the user part that it was opened from, "" for one that is made."""
 
     provider: str
     flow: Flow
@@ -55,6 +56,8 @@ class LegToProvider:
     contact: str = ""
     routes: tuple[str, ...] = ()
     attempt: int = 0
+    phone: Flow | None = None
+    binding: str = ""
     sealed: str = field(default="", compare=False)
 
     @property
@@ -65,7 +68,8 @@ class LegToProvider:
 
 @dataclass(frozen=True, slots=True)
 class LegToPhone:
-    """The way from the provider to the phone. ``back``: the way back, where no phone keeps it."""
+    """The way from the provider to the phone. ``back``: the way back, where no phone keeps it; ``peer`` is the
+    provider's IP address as far as it is known, "" in ways of before that was said."""
 
     provider: str
     flow: Flow
@@ -76,6 +80,7 @@ class LegToPhone:
     transfers: bool
     translated: bool
     back: LegToProvider | None = None
+    peer: str = ""
 
 
 def seal_way(way: LegToProvider | LegToPhone, call_id: str, keys: Sealer, tag: str = "") -> str:
@@ -85,8 +90,12 @@ def seal_way(way: LegToProvider | LegToPhone, call_id: str, keys: Sealer, tag: s
         return _seal("r.", _values(way), f"{call_id} {tag}", keys)
     values: list[Any] = [
         way.provider, list(way.flow), way.binding, way.contact, way.tenant, way.started, int(way.transfers),
-        int(way.translated), *([_values(way.back)] if way.back is not None else []),
+        int(way.translated),
     ]  # fmt: skip
+    if way.back is not None or way.peer:
+        values.append(_values(way.back) if way.back is not None else None)
+    if way.peer:
+        values.append(way.peer)
     return _seal("d.", values, call_id, keys)
 
 
@@ -95,12 +104,14 @@ def _values(way: LegToProvider) -> list[Any]:
         way.provider, list(way.flow), way.base, way.tenant, way.started, int(way.transfers), way.from_value, way.to_uri,
     ]  # fmt: skip
     kept = [way.contact, list(way.routes), way.attempt]
-    return values + kept if any(kept) else values
+    sender = [list(way.phone), way.binding] if way.phone is not None else []
+    return values + kept + sender if any(kept) or sender else values
 
 
 def _way(values: Any) -> LegToProvider:
     provider, flow, base, tenant, started, transfers, from_value, to_uri, *kept = values
-    contact, routes, attempt = kept or ("", (), 0)
+    contact, routes, attempt, *sender = kept or ("", (), 0)
+    phone, binding = sender or (None, "")
     return LegToProvider(
         provider,
         Flow(*flow),
@@ -113,19 +124,31 @@ def _way(values: Any) -> LegToProvider:
         contact,
         tuple(routes),
         attempt,
+        Flow(*phone) if phone else None,
+        binding,
     )
 
 
 def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> LegToProvider | LegToPhone | None:
     """What ``seal_way`` sealed; None if ``user`` doesn't look like it. ``tag`` is that of To. Raises BadLegToken."""
     if user.startswith("r."):
-        return replace(_way(_open("r.", user, f"{call_id} {tag}", keys, (8, 11))), sealed=user)
+        return replace(_way(_open("r.", user, f"{call_id} {tag}", keys, (8, 11, 13))), sealed=user)
     if user.startswith("d."):
-        values = _open("d.", user, call_id, keys, (8, 9))
+        values = _open("d.", user, call_id, keys, (8, 9, 10))
         provider, flow, binding, contact, tenant, started, transfers, translated = values[:8]
-        back = _way(values[8]) if len(values) > 8 else None
+        back = values[8] if len(values) > 8 else None
+        peer = values[9] if len(values) > 9 else ""
         return LegToPhone(
-            provider, Flow(*flow), binding, contact, tenant, started, bool(transfers), bool(translated), back
+            provider,
+            Flow(*flow),
+            binding,
+            contact,
+            tenant,
+            started,
+            bool(transfers),
+            bool(translated),
+            _way(back) if back else None,
+            peer,
         )
     return None
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from edge.providers.agent import Agent
 from edge.proxy.forwarding.forwarder import Forwarder
-from edge.proxy.forwarding.record_route import destination_of
+from edge.proxy.forwarding.record_route import route_of
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.registrar.disk_records import DiskRecords
 from edge.proxy.registrar.housekeeping import Housekeeping
@@ -64,6 +64,11 @@ _ABILITIES: list[Header] = [("allow", f"Allow: {_ALLOW}"), ("accept", "Accept: *
 _OUTAGE = 10.0  # seconds without a heartbeat's reply, after which there may be something to reconcile
 
 
+def _begins_something(incoming: Incoming) -> bool:
+    """Whether it is neither of a dialog nor keeps a phone registered."""
+    return not incoming.to_tag and incoming.request.method != "REGISTER"
+
+
 class Core:
     """One edge's proxy and registrar front end."""
 
@@ -96,9 +101,11 @@ class Core:
         """What follows from ``event``."""
         stack = self.stack
         match event:
-            case Received(flow, data):
+            case Received(flow, data, banned):
                 incoming = self._receiver.receive(flow, data, now)
-                if incoming is not None:
+                if incoming is not None and banned and _begins_something(incoming):
+                    stack.counters["banned"] += 1
+                elif incoming is not None:
                     self._request(incoming, now)
             case Tick():
                 stack.timers.fire(now)
@@ -154,6 +161,7 @@ class Core:
             case JournalChanged(possible):
                 self.stack.note_journal(possible)
             case OverThere(call):
+                self.stack.answered_calls.forget(call)
                 self.stack.call_counts.leg_over(call, self.stack.wall(now))
             case Remembered(records, routes, bindings, accounts):
                 self.disk_records.restore(records, bindings, now)
@@ -178,6 +186,7 @@ class Core:
         for change in changes:
             self._updates.changed(change, now)
             if not change.binding:
+                self.stack.answered_calls.clear()
                 self.kept_routes.forget(change.plan, change.provider, change.aor, change.tenant)
 
     # Requests
@@ -214,9 +223,9 @@ class Core:
         method = incoming.request.method
         if not stack.fleet.known:
             raise Fault(503, headers=(retry_after(RETRY_AFTER),))
-        destination = destination_of(incoming, stack.fleet)  # §16.4
+        route = route_of(incoming, stack.fleet)  # §16.4
         if incoming.to_tag:
-            self._forwarder.in_dialog(incoming, destination, now)
+            self._forwarder.in_dialog(incoming, route, now)
         elif method == "REGISTER":
             self._registrar.register(incoming, now)
         elif method == "OPTIONS" and not incoming.uri.user and stack.fleet.canonical(incoming.uri.host):
@@ -230,13 +239,13 @@ class Core:
         if not stack.fleet.known:
             return
         try:
-            destination = destination_of(incoming, stack.fleet)
+            route = route_of(incoming, stack.fleet)
         except Fault:
-            destination = None
-        if destination is None:
+            route = None
+        if route is None:
             stack.counters["stray_acks"] += 1
         else:
-            self._forwarder.ack(incoming, destination, now)
+            self._forwarder.ack(incoming, route.target, now)
 
     # For whoever runs the core
 

@@ -3,35 +3,54 @@ is on its way."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 from edge.proxy.stack.events import CoreEvent, FlowClosed, Received
+from edge.proxy.stack.stack import Stack
 from edge.runtime.bans import Bans
+from edge.runtime.shedding import Shedding
 from edge.runtime.trace import Trace
 from edge.runtime.waiting import Waiting
 from edge.sip.flow import Flow
+
+_RESPONSE = b"SIP/2.0 "
 
 
 class Inbound:
     """The sockets' Receiver."""
 
     def __init__(
-        self, post: Callable[[CoreEvent], None], counters: Counter[str], bans: Bans, trace: Trace, waiting: Waiting
+        self, post: Callable[[CoreEvent], None], stack: Stack, bans: Bans, trace: Trace, waiting: Waiting
     ) -> None:
         self._post = post
-        self._counters = counters
+        self._stack = stack
+        self._shedding = Shedding(stack)
         self._bans = bans
         self._trace = trace
         self._waiting = waiting
 
     def message(self, flow: Flow, data: bytes) -> None:
         if self._bans and flow.host in self._bans:
-            self._counters["banned"] += 1
-            return
+            self._from_banned(flow, data)
+        else:
+            self._shedding.message(flow, data, self._take)
+
+    def _from_banned(self, flow: Flow, data: bytes) -> None:
+        """Responses to what we have sent, and what phones that were here before need to stay and to go on talking: a
+        ban is for what is new."""
+        if data.startswith(_RESPONSE) or self._stack.bindings.first_on(flow):
+            self._trace_in(flow, data)
+            self._post(Received(flow, data, banned=True))
+        else:
+            self._stack.counters["banned"] += 1
+
+    def _take(self, flow: Flow, data: bytes) -> None:
+        self._trace_in(flow, data)
+        self.deliver(flow, data)
+
+    def _trace_in(self, flow: Flow, data: bytes) -> None:
         if self._trace.wanted:
             self._trace.message("in", flow, data)
-        self.deliver(flow, data)
 
     def deliver(self, flow: Flow, data: bytes) -> None:
         """To the core, unless it has to wait."""
@@ -42,4 +61,4 @@ class Inbound:
         self._post(FlowClosed(flow))
 
     def unreadable(self, flow: Flow) -> None:
-        self._counters["malformed"] += 1
+        self._stack.counters["malformed"] += 1

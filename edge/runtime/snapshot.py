@@ -29,5 +29,6 @@ def snapshot(
         clock=time.time() - time.monotonic(),
         informed_at=news.at,
         arriving=arriving,
+        spoken=reply.spoken,
         exclusive={address: times for address, times in exclusive.items() if address in served},
     )

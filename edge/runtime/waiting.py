@@ -3,7 +3,6 @@ them. Whoever holds the address in the end handles them, so that no question is 
 
 from __future__ import annotations
 
-from edge.proxy.stack.events import Received
 from edge.sip.flow import Flow
 
 _MOST = 1000  # messages; further ones are handled at once
@@ -15,7 +14,7 @@ class Waiting:
     def __init__(self) -> None:
         self._arriving: frozenset[str] = frozenset()
         self._leaving: set[str] = set()
-        self._messages: list[Received] = []
+        self._messages: list[tuple[Flow, bytes]] = []
 
     def arrive(self, addresses: frozenset[str]) -> None:
         """These are all that are on their way here."""
@@ -33,17 +32,17 @@ class Waiting:
         """Whether the message has to wait; it is kept then."""
         if not self._waits(flow) or len(self._messages) >= _MOST:
             return False
-        self._messages.append(Received(flow, data))
+        self._messages.append((flow, data))
         return True
 
-    def due(self) -> list[Received]:
+    def due(self) -> list[tuple[Flow, bytes]]:
         """Those that needn't wait any longer, in the order in which they came."""
         if not self._messages:
             return []
         messages, self._messages = self._messages, []
-        due: list[Received] = []
-        for message in messages:
-            (self._messages if self._waits(message.flow) else due).append(message)
+        due: list[tuple[Flow, bytes]] = []
+        for flow, data in messages:
+            (self._messages if self._waits(flow) else due).append((flow, data))
         return due
 
     def _waits(self, flow: Flow) -> bool:

@@ -144,6 +144,14 @@ class NameAddr(NamedTuple):
         return parse_params(params).get("tag", "") if params else ""
 
 
+def tag_of(value: str) -> str:
+    """The tag of a From or To value, "" if there is none, or it can't be read."""
+    try:
+        return NameAddr.parse(value).tag
+    except ParseError:
+        return ""
+
+
 class Via(NamedTuple):
     """One Via value (§20.42). ``port`` is 0 where none is written."""
 

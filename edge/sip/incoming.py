@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import NameAddr, value_of
+from edge.sip.headers import NameAddr, tag_of, value_of
 from edge.sip.message import Header, Request
 from edge.sip.uri import Uri
 
@@ -46,6 +46,11 @@ class Incoming:
         """The value of the first header field named ``key``, as the request came."""
         line = self.first.get(key)
         return None if line is None else value_of(line)
+
+    @property
+    def from_tag(self) -> str:
+        """ "" if there is none, or it can't be read."""
+        return tag_of(value_of(self.first["from"]))
 
     def from_uri(self) -> Uri:
         try:

@@ -14,6 +14,7 @@ import dns.rdatatype
 import dns.resolver
 
 from edge.sip.flow import ServerAddress
+from lambdas.contract.addresses import is_public
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class Resolver:
     def _may_use(self, text: str) -> bool:
         """No provider account makes this edge knock at doors inside its own network."""
         address = ipaddress.IPv4Address(text)
-        return (address.is_global and not address.is_multicast) or any(address in net for net in self._allowed)
+        return is_public(address) or any(address in net for net in self._allowed)
 
 
 def _chance(weight: int) -> float:

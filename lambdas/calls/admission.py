@@ -8,9 +8,10 @@ from typing import TypeVar
 from lambdas.calls.abuse import too_premium
 from lambdas.calls.facts import BUSY, Facts
 from lambdas.calls.request import CallRequest
-from lambdas.contract import Decision, Reject, Route, Stage, Target
-from lambdas.decisions.limits import CallLimits
-from lambdas.decisions.numbers import LONGEST_SHORT
+from lambdas.contract import Decision, Reject, Route, ScopeLimits, Stage, Target
+from lambdas.decisions.barring import refusal
+from lambdas.decisions.limits import EMERGENCY, Admitted, CallLimits, emergency_scope
+from lambdas.decisions.numbers import read
 from lambdas.decisions.values import StoredAccount
 
 _Stage = TypeVar("_Stage", bound=Stage)
@@ -39,32 +40,43 @@ class Admission:
             route = allowed
         return route if route is decision and self._longest() is None else self._bounded(route)
 
+    def admit_emergency(self, decision: Decision) -> Decision:
+        """``decision`` with no limit but that of emergency calls, and told to the tenant."""
+        if not isinstance(decision, Route):
+            return decision
+        scope, number = emergency_scope(self._payer.aor), next(map(_number, _targets(decision)), "")
+        admitted = self._facts.admit(scope, EMERGENCY, self._attempt)
+        if isinstance(admitted, str):
+            return _refusal(admitted)
+        self._facts.called_emergency(self._payer, number, self._question.call_id)
+        limits = [_scope_limits(scope, EMERGENCY, admitted)]
+        return decision.model_copy(update={"counted": [scope], "limits": limits})
+
     # Rules: each gives the route as far as it allows it, the same if that is all of it
 
     def _permitted(self, route: Route) -> Route | Reject:
         """Only numbers that may be called."""
-        refused = [target for target in _targets(route) if not self._permits(target)]
-        if not refused:
+        reasons = [self._barred(target) for target in _targets(route)]
+        reason = next(filter(None, reasons), "")
+        if not reason:
             return route
-        left = _without(route, lambda target: target in refused)
-        if any(_targets(left)) or _ends(left):
-            return left
-        return Reject(status=403, reason=f"Forbidden: calls to {_number(refused[0])} are not allowed")
+        left = _without(route, lambda target: bool(self._barred(target)))
+        return left if any(_targets(left)) or _ends(left) else _refusal(reason)
 
     def _not_too_premium(self, route: Route) -> Route | Reject:
-        """Nobody calls many premium numbers all of a sudden. A call that goes on has been looked at."""
-        for payer, prefix in self._premium(route) if not self._question.again else ():
-            if too_premium(payer, prefix, self._facts):
+        """Nobody calls many premium numbers all of a sudden."""
+        for payer, prefix in self._premium(route):
+            if too_premium(payer, prefix, self._attempt, self._facts):
                 return _refusal("suspended; ask whoever runs the service")
         return route
 
     def _counted(self, route: Route) -> Route | Reject:
         """One call more for everybody who pays for it, or for nobody."""
-        counted: list[str] = []
+        counted: dict[str, ScopeLimits] = {}
         for scope, limits in self._scopes(route).items():
-            broken = self._facts.admit(scope, limits, self._attempt)
-            if not broken:
-                counted.append(scope)
+            admitted = self._facts.admit(scope, limits, self._attempt)
+            if not isinstance(admitted, str):
+                counted[scope] = _scope_limits(scope, limits, admitted)
                 continue
             if scope not in (self._payer.aor, self._payer.tenant):
                 # Only what is on that account can't be had.
@@ -72,8 +84,10 @@ class Admission:
                 if any(_targets(route)) or _ends(route):
                     continue
             self._facts.withdraw(counted, self._attempt)
-            return _refusal(broken)
-        return route.model_copy(update={"counted": counted}) if counted else route
+            return _refusal(admitted)
+        if not counted:
+            return route
+        return route.model_copy(update={"counted": list(counted), "limits": list(counted.values())})
 
     def _bounded(self, route: Route) -> Route:
         """With an end to the call, and for this caller only."""
@@ -92,16 +106,10 @@ class Admission:
         found = self._account(account)
         return found.limits.otherwise(self._settings.account_limits) if found is not None else self._payer.limits
 
-    def _permits(self, target: Target) -> bool:
-        number = _number(target)
-        if not number:
-            return True
-        limits = (self._settings.limits, self._limits(target.account))
-        if self._settings.country and not number.startswith("+") and len(number) > LONGEST_SHORT:
-            # Nobody can tell where this leads, or what it costs.
-            rules, rates = self._settings.rules, self._settings.rates
-            return not (rates or rules.premium_prefixes or any(one.chooses for one in limits))
-        return all(one.permits(number) for one in limits)
+    def _barred(self, target: Target) -> str:
+        """Why it may not be called, or ""."""
+        number = read(_number(target), self._settings.country)
+        return refusal(number, self._settings, self._limits(target.account)) if number is not None else ""
 
     def _premium(self, route: Route) -> list[tuple[str, str]]:
         """Who calls premium numbers, and the prefixes of those: each once, in however many ways it is tried."""
@@ -139,6 +147,18 @@ def _refusal(broken: str) -> Reject:
     if broken == BUSY:
         return Reject(status=503, reason=f"Service Unavailable: {BUSY}", retry_after=1)
     return Reject(status=403, reason=f"Forbidden: {broken}")
+
+
+def _scope_limits(scope: str, limits: CallLimits, admitted: Admitted) -> ScopeLimits:
+    return ScopeLimits(
+        scope=scope,
+        concurrent_calls=limits.concurrent_calls,
+        calls_per_minute=limits.calls_per_minute,
+        calls_per_day=limits.calls_per_day,
+        daily_spend=limits.daily_spend,
+        today=admitted.today,
+        spent=admitted.spent,
+    )
 
 
 def _number(target: Target) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lambdas.calls.access import access
+from lambdas.calls.dialog import in_dialog
 from lambdas.calls.facts import Facts
 from lambdas.calls.registering import registered
 from lambdas.calls.routing import incoming, route
@@ -14,7 +15,6 @@ from lambdas.contract import (
     LocateQuestion,
     Question,
     RegisterQuestion,
-    Reject,
 )
 from lambdas.decisions.route import locate
 
@@ -28,7 +28,7 @@ def decide(question: Question, facts: Facts) -> Decision:
     if isinstance(question, AccessQuestion):
         return access(question, facts)
     if isinstance(question, DialogQuestion):
-        return Reject(status=481)
+        return in_dialog(question, facts)
     if isinstance(question, IncomingQuestion):
         return incoming(question, facts)
     return route(question, facts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from urllib.parse import unquote
 
 from lambdas.calls.budget import Budget
 from lambdas.calls.cache_key import ALWAYS, BY_CALLER, VOLATILE, CacheKey
@@ -116,14 +115,14 @@ class Destinations:
         domains, request = self._facts.domains(), self._request
         if host in domains.names:
             return LegTargets(targets_of(self.phones(f"{user}@{domains.names[host]}"), request.now))
-        refusal = self._refusal(host, port)
+        number = outbound.number_in(user, request.settings)
+        refusal = number.number.refused if number is not None else ""
+        refusal = refusal or self._refusal(host, port)
         if refusal:
             self._note(by.plan, f"{uri} is left out: {refusal}")
             return LegTargets([], BY_CALLER)
-        number = read(unquote(user), request.settings.country)
         caller = outbound.named_outside(request.payer.aor, request.caller, request.settings.country)
-        called = number.charged if number is not None else ""
-        return LegTargets([outbound.directly(uri, caller, request.question.address, called)], BY_CALLER)
+        return LegTargets([outbound.directly(uri, caller, request.question.address, number)], BY_CALLER)
 
     def _refusal(self, host: str, port: int) -> str:
         """Why a call may not be sent to ``host``; "" if it may."""

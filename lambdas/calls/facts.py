@@ -10,7 +10,7 @@ from typing import Protocol
 
 from lambdas.contract import IncomingQuestion, RouteQuestion
 from lambdas.decisions import register
-from lambdas.decisions.limits import CallLimits
+from lambdas.decisions.limits import Admitted, CallLimits
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
 from lambdas.decisions.provider_places import ProviderPlaces
 from lambdas.decisions.rules import Plan
@@ -28,6 +28,14 @@ class Domains:
     names: dict[str, str]
     default: str
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredCall:
+    """``parties`` are the accounts that take part; ``over``: it has ended, or is being ended."""
+
+    parties: frozenset[str]
+    over: bool
 
 
 class Facts(Protocol):
@@ -101,6 +109,10 @@ class Facts(Protocol):
         """Whoever wants to know is told that ``account`` may have other phones now. Doesn't fail."""
         ...
 
+    def call(self, tenant: str, started: int, call: str) -> AnsweredCall | None:
+        """An answered call, by its name."""
+        ...
+
     # What plans say
 
     def published(self, plan: str) -> tuple[Plan, int] | None:
@@ -142,17 +154,21 @@ class Facts(Protocol):
 
     # What limits allow
 
-    def admit(self, scope: str, limits: CallLimits, attempt: str) -> str:
-        """Count one call more for a tenant or an account; "" or which limit that would break, or BUSY."""
+    def admit(self, scope: str, limits: CallLimits, attempt: str) -> Admitted | str:
+        """Count one call more for a tenant or an account, or which limit that would break, or BUSY."""
         ...
 
     def withdraw(self, scopes: Iterable[str], attempt: str) -> None:
         """The call isn't made after all."""
         ...
 
-    def called_premium(self, aor: str, prefix: str) -> tuple[int, list[str]]:
+    def called_emergency(self, account: StoredAccount, number: str, call_id: str) -> None:
+        """The tenant is told. Doesn't fail."""
+        ...
+
+    def called_premium(self, aor: str, prefix: str, attempt: str) -> tuple[int, list[str]]:
         """An account has called a premium number: how many of those with new prefixes it has called lately, and
-        which."""
+        which. An attempt with a prefix counts once, however often it is told of."""
         ...
 
     def suspend(self, aor: str, reason: str) -> None:

@@ -20,7 +20,7 @@ from lambdas.decisions import route as routes
 from lambdas.decisions.continuation import Continuation
 from lambdas.decisions.digest import refuse
 from lambdas.decisions.outbound import Choice
-from lambdas.decisions.provider import StoredProvider
+from lambdas.decisions.provider import StoredProvider, TenantSettings
 from lambdas.decisions.uris import is_user
 from lambdas.decisions.values import StoredAccount
 from lambdas.decisions.wizard import DialledCall, Step
@@ -32,7 +32,9 @@ def route(question: RouteQuestion, facts: Facts) -> Decision:
     """A call, or another request outside a dialog, by one of our accounts."""
     credentials = question.credentials
     account, settings = facts.member(f"{credentials.username}@{credentials.realm}")
-    refusal = refuse(credentials, question.method, account, question.caller)
+    # Whoever is suspended, or disabled, may still need help.
+    emergency = question.method == "INVITE" and _is_emergency(question.called, settings)
+    refusal = refuse(credentials, question.method, account, question.caller, emergency)
     if refusal is not None or account is None:
         return refusal or Reject(status=403)
     request = CallRequest(question, account, account.aor, question.called, settings, facts.clock())
@@ -77,9 +79,9 @@ class _Routing:
     def of_account(self) -> Decision:
         """By the tenant's plan for outgoing calls, if it has one, or as dialled."""
         request = self._request
-        if request.is_call and _is_emergency(self._choose(request.called)):
-            # Nothing may stand in its way.
-            return self._as_dialled(request.called, request.payer).kept(request.question, request.now)
+        if request.is_call and _is_emergency(request.called, request.settings):
+            to_help = self._as_dialled(request.called, request.payer).kept(request.question, request.now)
+            return Admission(request, self._accounts.get, self._facts).admit_emergency(to_help)
         if request.question.again:
             return self._admitted(self._go_on(None))
         decided = self._of_account()
@@ -166,7 +168,8 @@ class _Routing:
     # Destinations
 
     def _choose(self, called: str) -> Choice | Reject | None:
-        """Which providers a number goes to; a refusal where an emergency call has nowhere to go."""
+        """Which providers a number goes to; a refusal where it isn't one to dial, or an emergency call has nowhere to
+        go."""
         user, _, host = called.rpartition("@")
         return outbound.choose(user, () if self._destinations.ours(host) else (host,), self._request.settings)
 
@@ -174,7 +177,7 @@ class _Routing:
         """To an account, or by the tenant's routes to a provider."""
         choice = self._choose(called)
         ours = self._destinations.ours(called.rpartition("@")[2])
-        account = self._accounts.get(called) if ours and not _is_emergency(choice) else None
+        account = self._accounts.get(called) if ours and not _is_emergency(called, self._request.settings) else None
         # What another tenant has looks like what nobody has.
         if account is not None and account.tenant == self._request.payer.tenant:
             return self._to_account(account)
@@ -216,5 +219,5 @@ class _Routing:
         return KeyedDecision(decision)
 
 
-def _is_emergency(choice: Choice | Reject | None) -> bool:
-    return isinstance(choice, Reject) or (choice is not None and choice.number.emergency)
+def _is_emergency(called: str, settings: TenantSettings) -> bool:
+    return outbound.is_emergency(called.rpartition("@")[0], settings)

@@ -68,7 +68,7 @@ def show_calls(
 def show_events(
     day: _Day = None,
     follow: _Follow = False,
-    kind: Annotated[str | None, typer.Option(help="plan, audit, abuse or hook.")] = None,
+    kind: Annotated[str | None, typer.Option(help="plan, audit, abuse, hook or emergency.")] = None,
     about: Annotated[str | None, typer.Option(help="Only those about this, or with this key.")] = None,
 ) -> None:
     """What dial plans have logged, and who changed what."""

@@ -32,7 +32,7 @@ def list_tenants() -> None:
 
 @tenants.command("add")
 def add_tenant(name: str) -> None:
-    """Make a tenant."""
+    """Make a tenant. Premium and international calls are barred until `tenant set` allows them."""
     state.output.one(state.client.call("POST", "/v1/tenants", {"name": name}))
 
 
@@ -55,9 +55,16 @@ def set_tenant(
     script_host: Annotated[
         list[str] | None, typer.Option(help="A host that scripts may get pages of; '' for none.")
     ] = None,
+    premium: Annotated[bool | None, typer.Option(help="Calls to premium numbers.")] = None,
+    international: Annotated[bool | None, typer.Option(help="Calls to numbers abroad.")] = None,
+    costly_without_control_plane: Annotated[
+        bool | None, typer.Option(help="Both while edges can't reach the control plane, too.")
+    ] = None,
 ) -> None:
     """Change what is given."""
     body = given(country=country, outgoing_plan=outgoing_plan, name=name)
+    body |= given(premium=premium, international=international)
+    body |= given(costly_without_control_plane=costly_without_control_plane)
     body |= given(emergency_providers=listed(emergency), script_hosts=listed(script_host))
     state.output.one(state.client.call("PATCH", path_of("tenants", tenant), something(body)))
 

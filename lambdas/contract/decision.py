@@ -167,7 +167,7 @@ class ScopeLimits(Wire):
     do without a decision. Since version 7."""
 
     scope: str
-    """An account's AOR or a tenant's id, as in ``counted``."""
+    """An account's AOR, a tenant's id, or what counts an account's emergency calls: as in ``counted``."""
     concurrent_calls: int | None = None
     """None: no limit, as with the others."""
     calls_per_minute: int | None = None

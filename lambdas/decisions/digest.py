@@ -30,15 +30,18 @@ def checkable(credentials: Credentials) -> bool:
     return credentials.algorithm in HASHES and credentials.qop in ("", "auth")
 
 
-def refuse(credentials: Credentials, method: str, account: StoredAccount | None, aor: str) -> Challenge | Reject | None:
-    """Why ``account``, which ``credentials`` name, may not act as ``aor``; None if it may."""
+def refuse(
+    credentials: Credentials, method: str, account: StoredAccount | None, aor: str, emergency: bool = False
+) -> Challenge | Reject | None:
+    """Why ``account``, which ``credentials`` name, may not act as ``aor``; None if it may. In an ``emergency`` it needs
+    to be right only, not in good standing."""
     if not checkable(credentials):
         return Challenge()
     if not verify(credentials, method, account) or account is None:
         return WRONG
-    if account.suspended:
+    if account.suspended and not emergency:
         return Reject(status=403, reason="Forbidden: suspended; ask whoever runs the service")
-    if not account.enabled:
+    if not account.enabled and not emergency:
         return Reject(status=403, reason="Forbidden: the account is disabled")
     if account.aor != aor:
         return Reject(status=403, reason="Forbidden: the credentials are another account's")

@@ -13,13 +13,17 @@ SKEW = 2.0
 """Seconds that clocks of the control plane may differ."""
 SILENCE = 3.0
 """Seconds without a renewal, after which an address may be taken over early."""
+ROLL_BACK = 600.0
+"""Seconds after an upgrade for which nothing is made that edges of before couldn't read, so that it can be undone."""
+_BEFORE = 6  # the version of the contract that is spoken where none is told
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """Who holds an edge address. Times are seconds of the control plane's clock. ``placed``: the address's packets go
     to the holder. ``exclusive_at``: when every earlier holder's lease is surely over. ``region``: where the holder was
-    heard last."""
+    heard last. ``spoken`` is the version of the contract that the holder speaks; until ``older_until`` one that speaks
+    an older one may come back."""
 
     address: str
     holder: str
@@ -31,16 +35,23 @@ class Lease:
     placed: bool = True
     exclusive_at: float = 0.0
     region: str = ""
+    spoken: int = _BEFORE
+    older_until: float = 0.0
 
     @property
     def renewed_at(self) -> float:
         return self.expires_at - LEASE_SECONDS
 
+    def surely_spoken(self, now: float) -> int:
+        """What whoever holds the address can read."""
+        return _BEFORE if now < self.older_until else self.spoken
+
 
 @dataclass(frozen=True, slots=True)
 class LeaseEdge:
     """Who asks. ``moves``: it has a driver that moves addresses. ``confirms``: the driver tells when an address has
-    moved, and the old machine's packets are dropped from then on. ``region`` is the one that it asks in."""
+    moved, and the old machine's packets are dropped from then on. ``region`` is the one that it asks in, ``spoken`` as
+    a lease's."""
 
     id: str
     boot: str
@@ -49,6 +60,7 @@ class LeaseEdge:
     moves: bool = False
     confirms: bool = False
     region: str = ""
+    spoken: int = _BEFORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,9 @@ def _next(address: str, old: Lease | None, edge: LeaseEdge, now: float, placed: 
     """Epochs never go back, even if the table is made anew: they are at least Unix time."""
     epoch = max(old.epoch + 1 if old is not None else 0, int(now))
     exclusive_at = max(now, old.expires_at + SKEW, old.exclusive_at) if old is not None else now
+    older_until = 0.0
+    if old is not None and old.spoken <= edge.spoken:
+        older_until = now + ROLL_BACK if old.spoken < edge.spoken else old.older_until
     return Lease(
         address,
         edge.id,
@@ -131,4 +146,6 @@ def _next(address: str, old: Lease | None, edge: LeaseEdge, now: float, placed: 
         placed,
         exclusive_at,
         edge.region,
+        edge.spoken,
+        older_until,
     )

@@ -60,6 +60,18 @@ def longest(prefixes: Iterable[str], number: str) -> int:
 
 
 NONE = CallLimits()
+EMERGENCY = CallLimits(concurrent_calls=5, calls_per_minute=20)
+"""Of an account's emergency calls, which have no other: enough for whoever is in need, too few for a flood."""
+_EMERGENCY_SCOPE = "emergency "
+
+
+def emergency_scope(aor: str) -> str:
+    """What counts an account's emergency calls."""
+    return _EMERGENCY_SCOPE + aor
+
+
+def is_emergency_scope(scope: str) -> bool:
+    return scope.startswith(_EMERGENCY_SCOPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,25 +131,36 @@ class Used:
     spent: float
 
 
-def admit(limits: CallLimits, used: Used, call: str, now: float, day: str) -> Count | str:
-    """This Region's count with one call more, or which limit that would break. A call that has a slot is admitted
-    already, and counts no more."""
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """One call more: this Region's count with it, calls of the ``day`` in all Regions, and what the day's have cost so
+    far."""
+
+    own: Count
+    today: int
+    spent: float
+
+
+def admit(limits: CallLimits, used: Used, call: str, now: float, day: str) -> Admitted | str:
+    """One call more, or which limit that would break. A call that has a slot is admitted already, and counts no
+    more."""
     minute = int(now) // _MINUTE
     own = used.own.at(minute, day)
     live = [slot for slot in used.slots if slot.expires > now]
-    if any(slot.call == call for slot in live):
-        return own
     counts = [own, *(count.at(minute, day) for count in used.others)]
+    today = sum(count.in_day for count in counts)
     spent = used.spent + sum(slot.cost(now) for slot in live)
+    if any(slot.call == call for slot in live):
+        return Admitted(own, today, spent)
     if limits.concurrent_calls is not None and len(live) >= limits.concurrent_calls:
         return f"{limits.concurrent_calls} calls at once (concurrent_calls)"
     if limits.calls_per_minute is not None and sum(count.in_minute for count in counts) >= limits.calls_per_minute:
         return f"{limits.calls_per_minute} calls in this minute (calls_per_minute)"
-    if limits.calls_per_day is not None and sum(count.in_day for count in counts) >= limits.calls_per_day:
+    if limits.calls_per_day is not None and today >= limits.calls_per_day:
         return f"{limits.calls_per_day} calls today (calls_per_day)"
     if limits.daily_spend is not None and spent >= limits.daily_spend:
         return f"{limits.daily_spend:g} spent today (daily_spend)"
-    return replace(own, in_minute=own.in_minute + 1, in_day=own.in_day + 1)
+    return Admitted(replace(own, in_minute=own.in_minute + 1, in_day=own.in_day + 1), today + 1, spent)
 
 
 def money_lasts_until(limits: CallLimits, used: Used, now: float) -> float:

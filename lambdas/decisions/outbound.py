@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from lambdas.contract import ProviderLeg, Reject, Route, Server, Target
+from lambdas.decisions.barring import dark
+from lambdas.decisions.limits import rate_of
 from lambdas.decisions.numbers import Number, read, write
 from lambdas.decisions.provider import TenantSettings, Way
 from lambdas.decisions.uris import sip_uri
@@ -16,10 +19,18 @@ _MOST_WAYS = 4  # providers that one call tries
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A number, and the names of the providers to try, in order."""
+    """A number, and the names of the providers to try, in order. ``dark``: also while no decision can be had; ``rate``
+    is a minute's."""
 
     number: Number
     providers: tuple[str, ...]
+    dark: bool = True
+    rate: float = 0.0
+
+
+def is_emergency(user: str, settings: TenantSettings) -> bool:
+    number = read(user, settings.country)
+    return number is not None and number.emergency
 
 
 def choose(user: str, named: tuple[str, ...], settings: TenantSettings) -> Choice | Reject | None:
@@ -28,18 +39,20 @@ def choose(user: str, named: tuple[str, ...], settings: TenantSettings) -> Choic
     number = read(user, settings.country)
     if number is None:
         return None
+    if number.refused:
+        return Reject(status=403, reason=f"Forbidden: {number.refused}")
     if number.emergency:
         # A wrong way here costs lives: only where the tenant has said which provider can locate its callers.
         if not settings.emergency:
             reason = "Forbidden: no provider is set for emergency calls; use another telephone"
             return Reject(status=403, reason=reason)
         return Choice(number, settings.emergency)
-    if named:
-        return Choice(number, named)
-    wanted = number.e164 or number.dialled
-    routes = [route for route in settings.routes if wanted.startswith(route.prefix)]
+    routes = [route for route in settings.routes if number.judged.startswith(route.prefix)]
     best = max(routes, key=lambda route: len(route.prefix), default=None)
-    return Choice(number, best.providers) if best is not None and best.providers else None
+    providers = named or (best.providers if best is not None else ())
+    if not providers:
+        return None
+    return Choice(number, providers, dark(number, settings), rate_of(number.judged, settings.rates))
 
 
 def nowhere(user: str, settings: TenantSettings) -> Reject:
@@ -53,8 +66,17 @@ def through(choice: Choice, ways: Sequence[Way], account: StoredAccount, asking:
     usable = [way for way in ways if way.provider.enabled and way.provider.tenant == account.tenant]
     if not usable:
         return Reject(status=404, reason="Not Found: no provider takes this number")
-    first, *others = [_target(way, choice.number, account, asking) for way in usable[:_MOST_WAYS]]
+    first, *others = [_target(way, choice, account, asking) for way in usable[:_MOST_WAYS]]
     return Route(targets=[first.model_copy(update={"instead": others})], tenant=account.tenant)
+
+
+def number_in(user: str, settings: TenantSettings) -> Choice | None:
+    """The number that the user part of an address elsewhere looks like: whoever has that address may take it for one,
+    so it is judged as if it were dialled. None if it looks like none."""
+    number = read(unquote(user), settings.country)
+    if number is None:
+        return None
+    return Choice(number, (), dark(number, settings), rate_of(number.judged, settings.rates))
 
 
 def named_outside(aor: str, caller: str, country: str) -> str:
@@ -68,7 +90,7 @@ def named_outside(aor: str, caller: str, country: str) -> str:
     return f"sip:{known or 'anonymous@anonymous.invalid'}"
 
 
-def directly(uri: str, caller: str, address: str, number: str = "") -> Target:
+def directly(uri: str, caller: str, address: str, number: Choice | None = None) -> Target:
     """To a SIP address elsewhere, from edge address ``address``, as ``caller`` (a URI); ``number`` is the one that the
     address may stand for, which limits and rates go by. Raises ValueError if it can't be read."""
     user, host, port, transport = sip_uri(uri)
@@ -78,17 +100,20 @@ def directly(uri: str, caller: str, address: str, number: str = "") -> Target:
         server=server,
         from_value=f"<{caller}>",
         to_uri=f"sip:{user}@{host}" if user else uri,
-        number=number,
+        number=number.number.judged if number is not None else "",
+        dark=number.dark if number is not None else True,
+        rate=number.rate if number is not None else 0.0,
         registered=False,
     )
     return Target(uri=uri, flow=(address, 5060, server.transport, "", 0, 0), binding="", provider=leg)
 
 
-def _target(way: Way, number: Number, account: StoredAccount, asking: str) -> Target:
-    provider = way.provider
+def _target(way: Way, choice: Choice, account: StoredAccount, asking: str) -> Target:
+    provider, number = way.provider, choice.number
+    written = write(number, provider.number_format)
     port = f":{provider.port}" if provider.port and not provider.outbound_proxy else ""
     transport = "" if provider.transport == "udp" else f";transport={provider.transport}"
-    uri = f"sip:{write(number, provider.number_format)}@{provider.host}{port}{transport}"
+    uri = f"sip:{written}@{provider.host}{port}{transport}"
     caller = account.caller_id or provider.caller_id
     user = provider.from_user or provider.username
     headers = list(provider.headers)
@@ -102,8 +127,12 @@ def _target(way: Way, number: Number, account: StoredAccount, asking: str) -> Ta
             case "p-preferred-identity":
                 headers.append(f"P-Preferred-Identity: {identity}")
             case "remote-party-id":
-                headers.append(f"Remote-Party-ID: {identity};party=calling;screen=yes;privacy=off")
-    display = f'"{provider.display_name}" ' if provider.display_name else ""
+                privacy = "full" if number.hidden else "off"
+                headers.append(f"Remote-Party-ID: {identity};party=calling;screen=yes;privacy={privacy}")
+    if number.hidden:
+        headers.append("Privacy: id")  # RFC 3325 §9.3: whom the provider knows, it doesn't show
+    name = "Anonymous" if number.hidden else provider.display_name  # RFC 3323 §4.1.1.3
+    display = f'"{name}" ' if name else ""
     return Target(
         uri=uri,
         flow=(way.address, way.ports.get(provider.transport, 5060), provider.transport, "", 0, 0),
@@ -114,11 +143,13 @@ def _target(way: Way, number: Number, account: StoredAccount, asking: str) -> Ta
             # Whoever registers it has it already.
             secret=None if way.registered and way.address == asking else provider.secret,
             from_value=f"{display}<sip:{user}@{provider.domain}>",
-            to_uri=f"sip:{write(number, provider.number_format)}@{provider.domain}",
+            to_uri=f"sip:{written}@{provider.domain}",
             headers=headers,
             routes=list(way.routes),
             transfers=provider.transfers,
-            number=number.charged,
+            number=number.judged,
+            dark=choice.dark,
+            rate=choice.rate,
             registered=way.registered,
         ),
     )

@@ -127,7 +127,9 @@ class TenantSettings:
     ``plan`` the dial plan of calls by its accounts ("" for none); ``script_hosts`` are those that its scripts may ask.
     ``limits`` are those of all its accounts together, ``account_limits`` each one's that has none of its own;
     ``suspended`` says why nobody of it may do anything ("" if they may); ``rules`` when an account is suspended;
-    ``hooked`` names the webhooks for each kind of event; ``outside``: plans may call addresses elsewhere."""
+    ``hooked`` names the webhooks for each kind of event; ``outside``: plans may call addresses elsewhere. ``premium``
+    and ``international`` numbers may be called, and (``costly_without_control_plane``) while no decision can be had,
+    too."""
 
     country: str = ""
     emergency: tuple[str, ...] = ()
@@ -142,3 +144,6 @@ class TenantSettings:
     rules: Rules = DEFAULT
     hooked: Mapping[str, list[str]] = field(default_factory=dict)
     outside: bool = True
+    premium: bool = True
+    international: bool = True
+    costly_without_control_plane: bool = False

@@ -21,6 +21,8 @@ from lambdas.repositories.tables import Tables
 
 log = logging.getLogger(__name__)
 
+PORTS = (443, 8443)
+"""Of endpoints: nobody makes the service knock at others."""
 TIMEOUT = 5.0
 """Seconds for an endpoint to answer."""
 DELAYS = (10, 60, 300, 1800, 7200, 21_600, 42_600)
@@ -122,13 +124,18 @@ def check(url: str, outside: Outside) -> str:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
-        parts.port  # noqa: B018 - raises
+        port = parts.port or 443
     except ValueError as error:
         raise OutsideError(f"{url!r} is not a URL", True) from error
     if parts.scheme not in ("https", "http") or not host or parts.username is not None:
         raise OutsideError(f"{url!r} is not like https://www.example.com/hook", True)
-    if parts.scheme == "http" and not outside.inside(outside.address(host)):
-        raise OutsideError("only https:// will do: what is told is the tenant's secret", True)
+    wrong = ""
+    if parts.scheme == "http":
+        wrong = "only https:// will do: what is told is the tenant's secret"
+    elif port not in PORTS:
+        wrong = f"only the ports {' and '.join(map(str, PORTS))} will do: others are other services'"
+    if wrong and not outside.inside(outside.address(host)):
+        raise OutsideError(wrong, True)
     return host
 
 

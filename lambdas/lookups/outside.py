@@ -12,10 +12,10 @@ import aiohttp
 import dns.exception
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from lambdas.contract.addresses import is_public
 from lambdas.lookups.errors import OutsideError
 from lambdas.lookups.names import resolver
 
-_UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291 §2.4
 LONGEST = 16 * 1024
 """Octets of an answer; the rest is cut off."""
 
@@ -44,7 +44,7 @@ class Outside:
             except (dns.exception.DNSException, OSError) as error:
                 raise OutsideError(f"{host} can't be resolved") from error
         for address in addresses:
-            if _is_public(address) or self.inside(str(address)):
+            if is_public(address) or self.inside(str(address)):
                 return str(address)
         raise OutsideError(f"{host} isn't at a public address", True)
 
@@ -74,13 +74,6 @@ class Outside:
                 if len(data) >= LONGEST:
                     break
             return reply.status, data[:LONGEST].decode("utf-8", "replace")
-
-
-def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """IPv6 addresses that stand for an IPv4 one (NAT64, 6to4, mapped) could be a way in."""
-    if isinstance(address, ipaddress.IPv6Address) and (address not in _UNICAST or address.sixtofour or address.teredo):
-        return False
-    return address.is_global and not address.is_multicast
 
 
 class _Known(AbstractResolver):

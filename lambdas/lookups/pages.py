@@ -27,6 +27,8 @@ class Pages:
             raise OutsideError(f"{url!r} is not a URL", True) from error
         if parts.scheme not in ("http", "https") or not host or parts.username is not None:
             raise OutsideError(f"{url!r} is not like https://www.example.com/page", True)
+        if port is not None and port < 1024 and port not in (80, 443):
+            raise OutsideError(f"port {port} is another service's; pages are at 80, 443, or 1024 and above", True)
         if host not in hosts and (port is None or f"{host}:{port}" not in hosts):
             raise OutsideError(f"{host} isn't among the hosts that the tenant's scripts may ask (script_hosts)", True)
         return self._outside.request("GET", url, host, self._outside.address(host), {})

@@ -32,7 +32,7 @@ _UNUSED = {
     "StatusFunction": ("aiohttp", "fastapi", "mangum", "phonenumbers", "starlark", "starlette", "yaml"),
 }
 _SOURCES = ("anyio", "lambdas")  # are kept: anyio reads its own, and imports less by it
-_OURS = shutil.ignore_patterns("__pycache__", "cli", "packaging", "Makefile", "requirements.txt")
+_OURS = shutil.ignore_patterns("__pycache__", "cli", "packaging", "Makefile", "requirements.*")
 
 
 def main() -> None:
@@ -49,15 +49,15 @@ def main() -> None:
 
 
 def install(architecture: str, target: Path) -> None:
-    """What requirements.txt names, for the processor that it is to run on, whatever this machine is."""
+    """What requirements.lock names, for the processor that it is to run on, whatever this machine is."""
     machine = _PLATFORMS[architecture]
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in _GLIBC] + [f"manylinux2014_{machine}"]
     subprocess.run(  # noqa: S603
         [
             *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
-            *("--target", str(target), "--requirement", str(HERE / "requirements.txt")),
+            *("--target", str(target), "--requirement", str(HERE / "requirements.lock")),
             *("--implementation", "cp", "--python-version", "{}.{}".format(*sys.version_info)),
-            *("--only-binary", ":all:"),
+            *("--require-hashes", "--only-binary", ":all:", "--no-deps"),
             *(part for platform in platforms for part in ("--platform", platform)),
         ],
         check=True,

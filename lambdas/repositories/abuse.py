@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
+
+from pynamodb.expressions.update import Action
 
 from lambdas.decisions.abuse import NEW, STRETCH
 from lambdas.repositories.call_models import AbuseItem
+from lambdas.repositories.transactions import conditional
 
 _KEEP = 30 * 86_400
 _KNOWN = "known#"
@@ -40,8 +44,9 @@ class Abuse:
         of_source, _ = self._add(f"source#{source}", account, now)
         return failures, len(sources), of_source
 
-    def called_premium(self, account: str, prefix: str, now: float) -> tuple[int, list[str]]:
-        """``account`` has called a premium number: how many of those with new prefixes it has called, and which."""
+    def called_premium(self, account: str, prefix: str, attempt: str, now: float) -> tuple[int, list[str]]:
+        """``account`` has called a premium number: how many of those with new prefixes it has called, and which. An
+        ``attempt`` counts once for each prefix."""
         pk = f"abuse#premium#{account}"
         mine: dict[str, float] = {}
         seen: dict[str, float] = {}
@@ -56,7 +61,7 @@ class Abuse:
             known.update([AbuseItem.known.set(mine), AbuseItem.ttl.set(int(now) + 12 * _KEEP)])
         if seen[prefix] < now - NEW:
             return 0, []
-        times, prefixes = self._add(f"premium#{account}", prefix, now)
+        times, prefixes = self._add(f"premium#{account}", prefix, now, f"{attempt[:64]} {prefix}")
         return times, sorted(prefixes)
 
     def of(
@@ -83,19 +88,20 @@ class Abuse:
             last = f"{item.sk}{_THEN}{item.pk}"
         return found, None
 
-    def _add(self, what: str, other: str, now: float) -> tuple[int, set[str]]:
-        """Once more; how often by now, and with which others."""
+    def _add(self, what: str, other: str, now: float, once: str = "") -> tuple[int, set[str]]:
+        """Once more, unless ``once`` has been added; how often by now, and with which others."""
         stretch = f"{int(now) // STRETCH * STRETCH:010d}"
         item = AbuseItem(f"abuse#{what}", f"{stretch}#{_REGION}")
         day = time.strftime("%Y-%m-%d", time.gmtime(now))
-        item.update(
-            [
-                AbuseItem.times.add(1),
-                AbuseItem.others.add({other[:200]}),
-                AbuseItem.account.set(f"abuse#{day}"),
-                AbuseItem.ttl.set(int(now) + _KEEP),
-            ]
-        )
+        actions: list[Action] = [
+            AbuseItem.times.add(1),
+            AbuseItem.others.add({other[:200]}),
+            AbuseItem.account.set(f"abuse#{day}"),
+            AbuseItem.ttl.set(int(now) + _KEEP),
+        ]
+        if once:
+            actions.append(AbuseItem.once.add({once}))
+        conditional(partial(item.update, actions, condition=~AbuseItem.once.contains(once) if once else None))
         times, others = 0, set[str]()
         for one in AbuseItem.query(f"abuse#{what}", AbuseItem.sk.startswith(stretch), consistent_read=True):
             times += int(one.times or 0)

@@ -127,7 +127,8 @@ class AbuseByDay(GlobalSecondaryIndex["AbuseItem"]):
 class AbuseItem(Model):
     """What was tried in a stretch of time, in the table of calls. ``pk`` is ``abuse#what``, ``sk`` the beginning of the
     stretch and the Region that has counted; ``others`` are the sources of failures of an account, or the accounts that
-    a source has tried. ``account`` is ``abuse#day``, so that a day's can be found by the index of accounts' calls."""
+    a source has tried; ``once`` names what mustn't be added again. ``account`` is ``abuse#day``, so that a day's can be
+    found by the index of accounts' calls."""
 
     class Meta(Common):
         table_name = f"{PREFIX}-calls"
@@ -137,6 +138,7 @@ class AbuseItem(Model):
     account = UnicodeAttribute(null=True)
     times = NumberAttribute(null=True)
     others = UnicodeSetAttribute(null=True)
+    once = UnicodeSetAttribute(null=True)
     known = JSONAttribute(null=True)
     ttl = NumberAttribute()
     by_day = AbuseByDay()

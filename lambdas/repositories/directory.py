@@ -304,6 +304,9 @@ class Directory:
             Rules(**_values(item.suspension_rules)),
             item.hooked,
             item.outside,
+            item.premium,
+            item.international,
+            item.costly_without_control_plane,
         )
 
     def fleet_secret(self, once: Callable[[str, str], str]) -> bytes:
@@ -312,10 +315,13 @@ class Directory:
         item = self.get(SecretItem, "secret")
         if item is not None:
             return base64.b64decode(item.secret)
-        secret = once("fleet secret", base64.b64encode(secrets.token_bytes(32)).decode())
-        with contextlib.suppress(Taken):  # with the same
-            self.create(SecretItem(*item_key(SecretItem, "secret"), secret=secret))
-        return base64.b64decode(secret)
+        return base64.b64decode(once("fleet secret", base64.b64encode(secrets.token_bytes(32)).decode()))
+
+    def keep_fleet_secret(self, secret: bytes) -> None:
+        """Here, where it outlasts the table that said which one it is."""
+        if self.get(SecretItem, "secret") is None:
+            with contextlib.suppress(Taken):  # with the same
+                self.create(SecretItem(*item_key(SecretItem, "secret"), secret=base64.b64encode(secret).decode()))
 
 
 def limits_of(stored: dict[str, Any]) -> CallLimits:

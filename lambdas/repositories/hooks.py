@@ -88,12 +88,14 @@ class Hooks:
     def get(self, hook: str) -> StoredHook | None:
         """With its secret. Raises Unsealed."""
         item = self.item(hook)
-        return StoredHook(item.id, item.url, self._vault.open(item.id, item.secret)) if item is not None else None
+        return (
+            StoredHook(item.id, item.url, self._vault.open("hook", item.id, item.secret)) if item is not None else None
+        )
 
     def create(self, tenant: str, name: str, url: str, events: list[str], secret: str) -> HookItem:
         """Raises Taken, Full, Missing, Unsealed."""
         full = f"{tenant}/{name}"
-        sealed = self._vault.seal(full, secret)
+        sealed = self._vault.seal("hook", full, secret)
         item = HookItem(
             *item_key(HookItem, full),
             id=full,

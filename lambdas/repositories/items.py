@@ -55,7 +55,9 @@ def item_key(kind: type[DirectoryItem], name: str) -> tuple[str, str]:
 
 
 def tenant_item(tenant: str, name: str) -> TenantItem:
-    return TenantItem(*item_key(TenantItem, tenant), id=tenant, name=name, listing="tenants")
+    """Calls that may cost a lot are barred until somebody asks for them."""
+    pk, sk = item_key(TenantItem, tenant)
+    return TenantItem(pk, sk, id=tenant, name=name, premium=False, international=False, listing="tenants")
 
 
 def domain_item(tenant: str, name: str, aliases: list[str], default: bool) -> DomainItem:

@@ -120,6 +120,8 @@ class Leases:
             "placed": {"BOOL": lease.placed},
             "exclusive_at": {"N": str(lease.exclusive_at)},
             "region": {"S": lease.region},
+            "spoken": {"N": str(lease.spoken)},
+            "older_until": {"N": str(lease.older_until)},
         }
         return put_if(self._client, self._table, item, condition)
 
@@ -212,6 +214,8 @@ def _lease(item: Any) -> Lease:
         placed=item.get("placed", {"BOOL": True})["BOOL"],
         exclusive_at=float(item.get("exclusive_at", {"N": "0"})["N"]),
         region=item.get("region", {"S": ""})["S"],
+        spoken=int(item.get("spoken", {"N": "6"})["N"]),  # as of before it was told
+        older_until=float(item.get("older_until", {"N": "0"})["N"]),
     )
 
 

@@ -68,7 +68,8 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     """``country`` (ISO 3166) tells what national numbers mean; ``outbound_routes`` are objects with ``prefix`` and
     ``providers``, ``rates`` such with ``prefix`` and ``per_minute``; ``hooked`` maps kinds of events to the names of
     the webhooks that want to hear of them; ``suspended`` says why nobody of it may do anything; ``outside``: its plans
-    may call addresses elsewhere."""
+    may call addresses elsewhere. ``premium`` and ``international`` numbers may be called by those tenants that were
+    there before these were attributes."""
 
     id = UnicodeAttribute()
     name = UnicodeAttribute()
@@ -84,6 +85,9 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     hooked = JSONAttribute(default=dict)
     suspended = UnicodeAttribute(default="")
     outside = BooleanAttribute(default=True)
+    premium = BooleanAttribute(default=True)
+    international = BooleanAttribute(default=True)
+    costly_without_control_plane = BooleanAttribute(default=False)
 
 
 class DomainItem(DirectoryItem, discriminator="domain"):
@@ -290,11 +294,13 @@ class UsedItem(DirectoryItem, discriminator="used"):
 
 
 class EdgeItem(DirectoryItem, discriminator="edge"):
-    """``public_key`` is the raw Ed25519 key in base64."""
+    """``public_key`` is the raw Ed25519 key in base64; ``instances`` are the EC2 instances that have been this edge, in
+    turn."""
 
     id = UnicodeAttribute()
     public_key = UnicodeAttribute()
     addresses = ListAttribute[str]()
+    instances = ListAttribute[str](default=list)
 
 
 class BanItem(DirectoryItem, discriminator="ban"):

@@ -56,7 +56,7 @@ class Providers:
 
     def create(self, item: ProviderItem, password: str, address: str, now: float) -> None:
         """Raises Taken if the tenant has one of that name, Unsealed if passwords can't be kept."""
-        item.password = self._vault.seal(item.id, password)
+        item.password = self._vault.seal("provider", item.id, password)
         item.created_at = int(time.time())
         item.version = round(now * 1000)
         change = Change(version=int(item.version), provider=item.id, address=address)
@@ -74,7 +74,7 @@ class Providers:
     def change(self, item: ProviderItem, address: str, now: float, **changes: Any) -> None:
         """Set attributes; the edge that registers it learns of it. Raises Missing, Unsealed."""
         if "password" in changes:
-            changes["password"] = self._vault.seal(item.id, changes["password"])
+            changes["password"] = self._vault.seal("provider", item.id, changes["password"])
         version = round(now * 1000)
         change = Change(version=version, provider=item.id, address=address)
         before = _places(item)
@@ -169,7 +169,7 @@ class Providers:
             outbound_proxy=item.outbound_proxy,
             username=item.username,
             auth_user=item.auth_user,
-            password=self._vault.open(item.id, item.password),
+            password=self._vault.open("provider", item.id, item.password),
             realm=item.realm,
             contact_user=item.contact_user,
             call_id=item.call_id,

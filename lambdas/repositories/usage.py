@@ -18,7 +18,18 @@ from functools import partial
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from lambdas.decisions.limits import LONGEST, SETUP, CallLimits, Count, Slot, Used, admit, money_lasts_until, sums
+from lambdas.decisions.limits import (
+    LONGEST,
+    SETUP,
+    Admitted,
+    CallLimits,
+    Count,
+    Slot,
+    Used,
+    admit,
+    money_lasts_until,
+    sums,
+)
 from lambdas.repositories.call_keys import CallKey
 from lambdas.repositories.call_models import UsageItem
 from lambdas.repositories.transactions import Busy, Turns, conditional, pause, transact
@@ -42,26 +53,24 @@ class UsageTable:
     def __init__(self) -> None:
         self._turns = Turns()
 
-    def admit(self, scope: str, limits: CallLimits, attempt: str, now: float) -> str:
-        """Take a slot for the call; "" or which limit that would break. Raises Busy."""
+    def admit(self, scope: str, limits: CallLimits, attempt: str, now: float) -> Admitted | str:
+        """Take a slot for the call, or which limit that would break. Raises Busy."""
         end = time.monotonic() + _PATIENCE
         with self._turns.of(scope):
             return self._admit(scope, limits, _name(attempt), now, end)
 
-    def _admit(self, scope: str, limits: CallLimits, call: str, now: float, end: float) -> str:
+    def _admit(self, scope: str, limits: CallLimits, call: str, now: float, end: float) -> Admitted | str:
         region = UsageItem.Meta.region
         tries = 0
         while True:
             used, revision = self._used(scope, now)
-            counted = admit(limits, used, call, now, _day(now))
-            if isinstance(counted, str):
-                return counted
-            if any(slot.call == call and slot.expires > now for slot in used.slots):
-                return ""
+            admitted = admit(limits, used, call, now, _day(now))
+            if isinstance(admitted, str) or any(slot.call == call and slot.expires > now for slot in used.slots):
+                return admitted
             slot = UsageItem(_pk(scope), _SLOT + call, expires=now + SETUP, ttl=int(now) + SETUP)
             slot.save()
-            if self._count(scope, region, counted, revision, now):
-                return ""
+            if self._count(scope, region, admitted.own, revision, now):
+                return admitted
             slot.delete()
             if time.monotonic() > end:
                 raise Busy

@@ -1,6 +1,8 @@
-"""Providers' passwords at rest: sealed by a KMS key, or by a key in a file where there is no KMS.
+"""Providers' passwords and webhooks' keys at rest: sealed by a KMS key, or by a key in a file where there is no KMS.
 
-What is sealed can be opened for the same owner only: one tenant's ciphertext is of no use as another's.
+What is sealed can be opened for the same owner only, and as the same kind of secret: one tenant's ciphertext is of no
+use as another's, and who may open those of webhooks can't open passwords. Those of before (``kms:``, ``file:``) don't
+say of what kind they are.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import base64
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from botocore.exceptions import ClientError
 from cryptography.exceptions import InvalidTag
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
 
 _NONCE = 12
+
+SecretKind = Literal["provider", "hook"]
 
 
 class Unsealed(Exception):
@@ -39,23 +43,26 @@ class Vault:
         if self._key_id:
             self._kms  # noqa: B018
 
-    def seal(self, owner: str, text: str) -> str:
+    def seal(self, kind: SecretKind, owner: str, text: str) -> str:
         """Raises Unsealed if there is no key."""
         if self._key_id:
-            reply = self._kms.encrypt(KeyId=self._key_id, Plaintext=text.encode(), EncryptionContext={"owner": owner})
-            return "kms:" + base64.b64encode(reply["CiphertextBlob"]).decode()
+            context = {"owner": owner, "kind": kind}
+            reply = self._kms.encrypt(KeyId=self._key_id, Plaintext=text.encode(), EncryptionContext=context)
+            return "kms2:" + base64.b64encode(reply["CiphertextBlob"]).decode()
         nonce = os.urandom(_NONCE)
-        return "file:" + base64.b64encode(nonce + self._cipher.encrypt(nonce, text.encode(), owner.encode())).decode()
+        sealed = self._cipher.encrypt(nonce, text.encode(), f"{kind} {owner}".encode())
+        return "file2:" + base64.b64encode(nonce + sealed).decode()
 
-    def open(self, owner: str, sealed: str) -> str:
-        """Raises Unsealed if it was sealed for somebody else, or by another key."""
-        kind, _, data = sealed.partition(":")
+    def open(self, kind: SecretKind, owner: str, sealed: str) -> str:
+        """Raises Unsealed if it was sealed for somebody else, as something else, or by another key."""
+        scheme, _, data = sealed.partition(":")
         raw = base64.b64decode(data)
         try:
-            if kind == "kms":
-                reply = self._kms.decrypt(CiphertextBlob=raw, EncryptionContext={"owner": owner})
-                return reply["Plaintext"].decode()
-            return self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], owner.encode()).decode()
+            if scheme in ("kms", "kms2"):
+                context = {"owner": owner} | ({"kind": kind} if scheme == "kms2" else {})
+                return self._kms.decrypt(CiphertextBlob=raw, EncryptionContext=context)["Plaintext"].decode()
+            about = f"{kind} {owner}" if scheme == "file2" else owner
+            return self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], about.encode()).decode()
         except (InvalidTag, ClientError) as error:
             raise Unsealed(f"the secret of {owner} can't be opened: {type(error).__name__}") from error
 

@@ -7,16 +7,17 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 
-from lambdas.calls.facts import BUSY, Domains
-from lambdas.contract import IncomingQuestion, RouteQuestion
+from lambdas.calls.facts import BUSY, AnsweredCall, Domains
+from lambdas.contract import CallName, IncomingQuestion, RouteQuestion
 from lambdas.decisions import register
-from lambdas.decisions.limits import CallLimits
+from lambdas.decisions.limits import Admitted, CallLimits
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
 from lambdas.decisions.provider_places import ProviderPlaces
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.values import Put, StoredAccount, StoredBinding
 from lambdas.repositories.events import StoredEvent
 from lambdas.repositories.models import AccountItem
+from lambdas.repositories.open_calls import SUSPENDED
 from lambdas.repositories.transactions import Busy, pause
 from lambdas.sandbox.client import Sandbox
 from lambdas.services.services import Services
@@ -103,6 +104,17 @@ class StoredFacts:
     def moved(self, account: StoredAccount, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
         self._services.notices.moved(account.aor, account.tenant, before, puts, self.clock())
 
+    def call(self, tenant: str, started: int, call: str) -> AnsweredCall | None:
+        found = self._tables.calls.one(tenant, started, call)
+        if found is None or found.answered is None:
+            return None
+        called = found.legs[0].to if found.legs else ""
+        over = found.ended is not None
+        if not over:
+            item = self._tables.calls.open.get(CallName(tenant=tenant, started=started, call=call))
+            over = item is not None and item.why == SUSPENDED
+        return AnsweredCall(frozenset({found.caller, found.account, called}), over)
+
     # What plans say
 
     def published(self, plan: str) -> tuple[Plan, int] | None:
@@ -139,7 +151,7 @@ class StoredFacts:
 
     # What limits allow
 
-    def admit(self, scope: str, limits: CallLimits, attempt: str) -> str:
+    def admit(self, scope: str, limits: CallLimits, attempt: str) -> Admitted | str:
         try:
             return self._tables.usage.admit(scope, limits, attempt, self.clock())
         except Busy:
@@ -148,8 +160,18 @@ class StoredFacts:
     def withdraw(self, scopes: Iterable[str], attempt: str) -> None:
         self._tables.usage.withdraw(scopes, attempt, self.clock())
 
-    def called_premium(self, aor: str, prefix: str) -> tuple[int, list[str]]:
-        return self._tables.abuse.called_premium(aor, prefix, self.clock())
+    def called_emergency(self, account: StoredAccount, number: str, call_id: str) -> None:
+        standing = "" if account.enabled else ", though it is suspended or disabled"
+        text = f"{account.aor} has called {number}{standing}"
+        log.warning("emergency call: %s", text)
+        try:
+            event = StoredEvent("emergency", self.clock(), text, account.aor, call_id)
+            self._tables.events.add(account.tenant, event)
+        except Exception:
+            log.exception("an emergency call can't be told of")  # the call is worth more
+
+    def called_premium(self, aor: str, prefix: str, attempt: str) -> tuple[int, list[str]]:
+        return self._tables.abuse.called_premium(aor, prefix, attempt, self.clock())
 
     def suspend(self, aor: str, reason: str) -> None:
         item = self._tables.directory.get(AccountItem, aor)

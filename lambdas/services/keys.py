@@ -20,10 +20,12 @@ _TOKEN_KEY = 64
 
 
 class Keys:
-    """``read`` reads the secret."""
+    """``read`` reads the secret; ``keep`` has it last, before edges get keys by it."""
 
-    def __init__(self, read: Callable[[], bytes]) -> None:
+    def __init__(self, read: Callable[[], bytes], keep: Callable[[bytes], None]) -> None:
         self._secret = Cached(read, 3600.0)
+        self._keep = keep
+        self._kept = False
 
     def derived(self, label: str) -> bytes:
         """A key of 32 octets for ``label``."""
@@ -33,6 +35,9 @@ class Keys:
         """The fleet's keys of tomorrow, today and the days that still verify."""
         today = int(now) // DAY
         secret = self._secret.get()
+        if not self._kept:
+            self._keep(secret)
+            self._kept = True
         return [
             FleetKey(
                 id=day % 256,

@@ -50,7 +50,7 @@ class Services:
             tables=tables,
             cache=DirectoryCache(directory, tables.providers, clock),
             fleet=FleetReader(directory, leases, tables.assignments, clock),
-            keys=Keys(lambda: directory.fleet_secret(leases.once)),
+            keys=Keys(lambda: directory.fleet_secret(leases.once), directory.keep_fleet_secret),
             quotas=Quotas.of(environment),
             notices=Notices(directory, tables.hooks),
             addresses=Addresses(),

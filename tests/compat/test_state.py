@@ -8,7 +8,10 @@ import asyncio
 import base64
 import datetime
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -18,6 +21,7 @@ from lambdas.repositories.bindings import Bindings
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.calls import Calls
 from lambdas.repositories.models import BindingItem
+from tests.compat import before
 from tests.compat.places import (
     CallReference,
     Flow,
@@ -33,7 +37,7 @@ from tests.compat.places import (
     remembered,
     seal_way,
 )
-from tests.compat.write_fixtures import COMMIT, HERE, INSTANCE, PHONES, TENANT
+from tests.compat.write_fixtures import COMMIT, HERE, INSTANCE, PHONES, STATE_KEY, TENANT
 from tests.support.agent import Dialog
 from tests.support.world import WALL, World
 
@@ -147,8 +151,8 @@ def test_routes_and_news_that_were_kept(world, kept):
     assert then.items() <= reply.model_dump(mode="json").items()
 
 
-def test_reports_in_the_journal_are_delivered(tmp_path):
-    shutil.copytree(THEN / "journal", tmp_path / "journal")
+def deliver_all(directory) -> list[bytes]:
+    """What an edge that starts there delivers."""
     delivered: list[bytes] = []
 
     async def run() -> None:
@@ -159,7 +163,7 @@ def test_reports_in_the_journal_are_delivered(tmp_path):
             done.set()
             return "taken"
 
-        journal = Journal(tmp_path / "journal", deliver)
+        journal = Journal(directory, STATE_KEY, deliver)
         task = asyncio.create_task(journal.run())
         await asyncio.wait_for(done.wait(), 5)
         task.cancel()
@@ -167,24 +171,49 @@ def test_reports_in_the_journal_are_delivered(tmp_path):
         await journal.close()
 
     asyncio.run(run())
+    return delivered
+
+
+def test_reports_in_the_journal_are_delivered(tmp_path):
+    shutil.copytree(THEN / "journal", tmp_path / "journal")
+    delivered = deliver_all(tmp_path / "journal")
     assert [json.loads(report) for report in delivered] == [json.loads(report) for report in journalled()]
     found = [type(report) for report in reports(delivered)]
     assert found == [CallAnswered, CallFailed, CallAnswered, CallEnded]
 
 
-def test_the_journal_is_written_as_it_was(tmp_path):
-    async def run() -> None:
+def test_reports_that_an_edge_of_before_cannot_read_outlast_it(tmp_path):
+    """After a roll-back it finds no segment of its own, begins one, and removes nothing else; both are delivered once
+    the edge is upgraded again."""
+
+    async def add() -> None:
         async def nobody(_: list[bytes]) -> str:
             return "later"
 
-        journal = Journal(tmp_path, nobody)
+        journal = Journal(tmp_path / "journal", STATE_KEY, nobody)
         for report in journalled():
             journal.add(report)
         await journal.close()
 
-    asyncio.run(run())
-    (was,), (now,) = (sorted(directory.glob("*.journal")) for directory in (THEN / "journal", tmp_path))
-    assert (now.name, now.read_bytes()) == (was.name, was.read_bytes())
+    asyncio.run(add())
+    then = before.checkout(tmp_path / "then")
+    command = [sys.executable, "-c", _ROLLED_BACK, str(tmp_path / "journal"), '{"then": 1}']
+    subprocess.run(command, env={**os.environ, **before.environment(then)}, check=True)
+    delivered = deliver_all(tmp_path / "journal")
+    assert sorted(delivered) == sorted([*journalled(), b'{"then": 1}'])
+
+
+_ROLLED_BACK = """
+import sys
+from pathlib import Path
+from edge.control.journal import Segments
+segments = Segments(Path(sys.argv[1]))
+assert segments.left == [] and segments.unreadable == 0
+segments.append(sys.argv[2].encode())
+segments.sync()
+segments.roll(segments.number)
+segments.close()
+"""
 
 
 def journalled() -> list[bytes]:

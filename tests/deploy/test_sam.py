@@ -64,7 +64,7 @@ time.sleep(max(0.0, float(os.environ["STARTS_AT"]) - time.time()))
 """
 """A handler whose function isn't there before a certain time."""
 OVERRIDES = [
-    "ProvisioningConcurrency=0", "Edges=2", "EdgeProgram=https://example.com/sipwizard.tar.gz", "EdgeAddressA=203.0.113.21", "EdgeAddressB=203.0.113.22",
+    "ProvisioningConcurrency=0", "Edges=2", "EdgeProgram=https://example.com/sipwizard.tar.gz", f"EdgeProgramDigest={64 * 'a'}", "EdgeAddressA=203.0.113.21", "EdgeAddressB=203.0.113.22",
 ]  # fmt: skip
 
 
@@ -87,10 +87,11 @@ def _sam(*arguments: str, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_template_is_clean():
-    done = subprocess.run([str(LINT), str(ROOT / "template.yaml")], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("name", ["template.yaml", "front.yaml"])
+def test_template_is_clean(name):
+    done = subprocess.run([str(LINT), str(ROOT / name)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
-    assert "valid SAM Template" in _sam("validate", "--lint", "--template", str(ROOT / "template.yaml"), cwd=ROOT)
+    assert "valid SAM Template" in _sam("validate", "--lint", "--template", str(ROOT / name), cwd=ROOT)
 
 
 @dataclass
@@ -325,7 +326,7 @@ def test_provisioning_and_a_register_decision_through_the_deployed_functions(dep
     assert account.secret.password == "pässword"
     stored = deployed.client("dynamodb").scan(TableName="sipwizard-directory")["Items"]
     (sealed,) = [item["password"]["S"] for item in stored if "password" in item]
-    assert sealed.startswith("kms:")
+    assert sealed.startswith("kms2:")
     rogue = Identity.load_or_make("edge-a", tmp_path / "rogue.key")
     assert _as_edge(deployed, rogue, "/edge/decisions", body)[0] == 401
 
@@ -369,7 +370,11 @@ def test_the_stack_starts_edges_and_knows_them_by_their_roles(deployed, tmp_path
         data = found[0]["LaunchTemplateData"]
         script = base64.b64decode(data["UserData"]).decode()
         assert f"--instance --api '{deployed.outputs['DecisionsUrl']}'" in script
-        assert "curl -fsSL -o program.tar.gz 'https://example.com/sipwizard.tar.gz'" in script
+        assert (
+            "curl --proto '=https' --tlsv1.2 -fsSL -o program.tar.gz 'https://example.com/sipwizard.tar.gz'" in script
+        )
+        assert f"echo '{64 * 'a'}  program.tar.gz' | sha256sum --check" in script
+        assert data["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] in (True, "true")
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)
     roles = {
         name: role["RoleName"]
@@ -387,6 +392,11 @@ def test_the_stack_starts_edges_and_knows_them_by_their_roles(deployed, tmp_path
     assert status == 201, answer
     assert (answer["id"], answer["addresses"]) == ("us-east-1-b", ["203.0.113.22", "203.0.113.21"])
     assert answer["control"] == [deployed.outputs["DecisionsUrl"].rstrip("/")]
+    other = Identity.load_or_make("us-east-1-b", tmp_path / "other.key").public_key
+    assert _enrol_as(deployed, caller, key)[0] == 201  # the answer may have been lost
+    assert _enrol_as(deployed, caller, other)[0] == 409
+    assert _enrol_as(deployed, caller.replace("i-0123", "i-0456"), other)[0] == 201
+    assert _enrol_as(deployed, caller, key)[0] == 409  # its time is over
     for stranger in ("", "arn:aws:iam::000000000000:user/eve", caller.replace("Role", "Role2")):
         assert _enrol_as(deployed, stranger, key)[0] == 403
 

@@ -121,6 +121,7 @@ def test_limits_suspensions_and_who_is_banned(cli, fleet, tenant):
     owner, _, domain = tenant
     admin = {"SIPWIZARD_KEY": fleet.client.key}
     cli("account", "add", f"alice@{domain}")
+    cli("tenant", "set", owner, "--country", "GB", "--international", "--no-premium", **admin)
     cli("account", "limit", f"alice@{domain}", "concurrent_calls=2", "blocked_prefixes=+449,+44870")
     shown = json.loads(cli("account", "limit", f"alice@{domain}", "daily_spend=1.5", "concurrent_calls=", "--json"))
     limits = {name: value for name, value in shown["limits"].items() if value is not None}

@@ -310,16 +310,48 @@ def test_another_tenants_trunk_is_out_of_reach(office, fleet):
 
 def test_numbers_that_may_be_called(office):
     with Out(office) as out:
-        office.limit("a", allowed_prefixes=["+44"], blocked_prefixes=["+449"])
         alice = office.phone("a", 0)
+        assert "(international)" in refused(alice, f"sip:+33123456789@{office.domain}")
+        assert "(premium)" in refused(alice, f"sip:09098790000@{office.domain}")
+        asked_for = {"premium": True, "international": True}
+        office.api("PATCH", f"/v1/tenants/{office.tenant}", asked_for)
+        office.limit("a", allowed_prefixes=["+44"], blocked_prefixes=["+449"])
         assert refused(alice, f"sip:+33123456789@{office.domain}") == (
             "Forbidden: calls to +33123456789 are not allowed"
         )
-        # However it is dialled: carriers pay no heed to surplus digits, and know codes like *31#.
-        for dialled in ("09098790000", "004490987900009999", "090987900009999999", "*31%2300449098790000"):
-            assert "+449098790000" in refused(alice, f"sip:{dialled}@{office.domain}")
-        assert "are not allowed" in refused(alice, f"sip:00000000000000@{office.domain}")
-        call(alice, out.phone, f"sip:02079460000@{office.domain}")
+        # However it is dialled: a code is no part of it.
+        for dialled in ("09098790000", "*31%2300449098790000", "14109098790000", "147009098790000"):
+            assert refused(alice, f"sip:{dialled}@{office.domain}") == (
+                "Forbidden: calls to +449098790000 are not allowed"
+            )
+        for dialled in ("004490987900009999", "090987900009999999", "00000000000000", "9990909879000"):
+            assert "nobody can tell" in refused(alice, f"sip:{dialled}@{office.domain}")
+        assert "chooses a carrier" in refused(alice, f"sip:128009098790000@{office.domain}")
+        assert "no number begins with +0" in refused(alice, f"sip:+0449098790000@{office.domain}")
+        call(alice, out.phone, f"sip:14102079460000@{office.domain}")
+        invite = out.phone.agent.requests("INVITE")[0]
+        assert (invite.uri.partition("@")[0], invite.get("privacy")) == ("sip:+442079460000", "id")
+
+
+def test_emergency_calls_go_through_and_are_told(office):
+    with Out(office) as out:
+        alice = office.phone("a", 0)
+        office.api("PATCH", f"/v1/tenants/{office.tenant}", {"emergency_providers": ["out"]})
+        office.limit("a", calls_per_day=0)
+        assert "calls_per_day" in refused(alice, f"sip:02079460000@{office.domain}")
+        suspension = f"/v1/accounts/{office.aor('a')}/suspension"
+        office.api("PUT", suspension, {"reason": "unpaid"})
+        assert "suspended" in refused(alice, f"sip:02079460000@{office.domain}")
+        dialog, _ = call(alice, out.phone, f"sip:999@{office.domain}")
+        assert out.phone.agent.requests("INVITE")[0].uri.startswith("sip:999@")
+        wait_for("it to be told", lambda: office.events("emergency"), 5)
+        assert office.events("emergency") == [f"{office.aor('a')} has called 999, though it is suspended or disabled"]
+        # Suspending it once more doesn't end the call.
+        office.api("DELETE", suspension)
+        office.api("PUT", suspension, {"reason": "fraud"})
+        alice.idle(3)
+        assert not alice.agent.requests("BYE")
+        in_dialog(alice, dialog, "BYE", out.phone)
 
 
 def test_a_call_ends_when_it_is_too_long(office):
@@ -416,9 +448,9 @@ def test_guessing_suspends_an_account(office):
 
 
 def test_a_burst_to_new_premium_numbers_suspends_an_account(office):
-    rules = {"suspension_rules": {"premium_prefixes": ["+449"], "premium_calls": 3}}
-    office.api("PATCH", f"/v1/tenants/{office.tenant}", rules)
+    rules = {"premium": True, "suspension_rules": {"premium_prefixes": ["+449"], "premium_calls": 3}}
     with Out(office) as out:
+        office.api("PATCH", f"/v1/tenants/{office.tenant}", rules)
         alice = office.phone("a", 0)
         for n in range(2):
             invite = alice.invite(f"sip:0909879000{n}@{office.domain}")
@@ -428,6 +460,21 @@ def test_a_burst_to_new_premium_numbers_suspends_an_account(office):
         assert "suspended" in refused(alice, f"sip:09098790003@{office.domain}")
         assert "3 calls to new premium numbers (+449)" in office.events()[0]
         assert "suspended" in refused(alice, f"sip:02079460000@{office.domain}")
+
+
+_PREMIUM = """
+import json, sys, time
+from lambdas.repositories.abuse import Abuse
+
+abuse, now = Abuse(), time.time() // 600 * 600 + 1
+print(json.dumps([abuse.called_premium(sys.argv[1], prefix, attempt, now)[0] for attempt, prefix in (
+    ("one", "+449"), ("one", "+449"), ("one", "+4487"), ("two", "+449"), ("two", "+449"))]))
+"""
+
+
+def test_a_call_to_a_premium_number_counts_once(fleet, tenant):
+    """However often its dial plan is asked."""
+    assert json.loads(in_the_directory(fleet, _PREMIUM, f"{tenant[0]} premium")) == [1, 1, 2, 3, 3]
 
 
 def test_nothing_is_taken_from_a_banned_network(office):
@@ -519,7 +566,7 @@ for after in sys.argv[2:]:  # a report of the end comes first, before it is repe
         report = CallAnswered(
             **told, call_id=name, caller="a", called="b", answered=now - 60, edges=("", ""), counted=[name], attempt=name
         )
-        assert not usage.admit(name, CallLimits(concurrent_calls=9), name, now - 70)
+        assert not isinstance(usage.admit(name, CallLimits(concurrent_calls=9), name, now - 70), str)
         whole = True
         for kind in after:
             if kind == "e":
@@ -550,7 +597,39 @@ def test_a_report_that_stops_half_way_and_comes_again_is_as_one(fleet, tenant):
     assert [max(stop for order, stop, *_ in found if order == one) for one in ("esa", "sea", "sae")] == [5, 3, 3]
 
 
+def test_prefixes_need_a_country(office):
+    tenant, account = f"/v1/tenants/{office.tenant}", f"/v1/accounts/{office.aor('a')}"
+    prefixes = {"blocked_prefixes": ["+449"]}
+    rules = {"suspension_rules": {"premium_prefixes": ["+449"]}}
+    as_administrator = office.fleet.client.key
+    given = [
+        (office.key, account, {"limits": prefixes}),
+        (office.key, account, {"limits": {"allowed_prefixes": ["+44"]}}),
+        (office.key, tenant, {"account_limits": prefixes}),
+        (office.key, tenant, rules),
+        (as_administrator, f"{tenant}/bounds", {"limits": prefixes}),
+        (as_administrator, f"{tenant}/bounds", {"rates": [{"prefix": "+44", "per_minute": 0.1}]}),
+    ]
+    for key, path, body in given:
+        status, problem = ask(office.fleet, key, "PATCH", path, body)
+        assert (status, "`country` first" in problem["detail"]) == (422, True), body
+    assert office.api("PATCH", tenant, {"country": "GB", **rules})["country"] == "GB"
+    status, problem = ask(office.fleet, office.key, "PATCH", account, {"limits": {"blocked_prefixes": ["0909"]}})
+    assert (status, "with +44" in problem["detail"]) == (422, True)
+    for key, path, body in given:
+        assert ask(office.fleet, key, "PATCH", path, body)[0] == 200, body
+    office.as_administrator("PATCH", f"{tenant}/bounds", {"rates": [], "limits": {"blocked_prefixes": None}})
+    office.api("PATCH", tenant, {"account_limits": {"blocked_prefixes": None}})
+    office.api("PATCH", tenant, {"suspension_rules": {"premium_prefixes": []}})
+    # The account's are left.
+    status, problem = ask(office.fleet, office.key, "PATCH", tenant, {"country": ""})
+    assert (status, "+449" in problem["detail"] or "+44" in problem["detail"]) == (422, True)
+    office.limit("a", blocked_prefixes=None, allowed_prefixes=None)
+    assert office.api("PATCH", tenant, {"country": ""})["country"] == ""
+
+
 def test_a_change_of_one_limit_leaves_the_others(office):
+    office.api("PATCH", f"/v1/tenants/{office.tenant}", {"country": "GB"})
     office.limit("a", concurrent_calls=2, blocked_prefixes=["+449"])
     assert office.limit("a", daily_spend=1.5)["limits"] == {
         **dict.fromkeys(Limits.model_fields), "concurrent_calls": 2, "blocked_prefixes": ["+449"], "daily_spend": 1.5,

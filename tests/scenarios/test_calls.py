@@ -90,7 +90,7 @@ def test_reinvite_and_other_methods_in_dialog(world):
     assert alice.register() == bob.register() == 200
     dialog, other = answered_call(world, alice, bob)
     asked = len(world.control.questions)
-    for method in ("INVITE", "UPDATE", "INFO", "REFER", "NOTIFY", "MESSAGE", "SUBSCRIBE", "PRACK", "OPTIONS"):
+    for method in ("INVITE", "UPDATE", "INFO", "REFER", "NOTIFY", "SUBSCRIBE", "PRACK", "OPTIONS"):
         for one, mine, two in ((alice, dialog, bob), (bob, other, alice)):
             two.agent.received.clear()
             one.send(one.agent.in_dialog(mine, method).to_bytes())
@@ -101,6 +101,10 @@ def test_reinvite_and_other_methods_in_dialog(world):
                 one.send(one.agent.in_dialog(mine, "ACK").to_bytes())
                 world.wait(lambda two=two: two.agent.requests("ACK"))
             one.agent.received.clear()
+    for method in ("MESSAGE", "PUBLISH", "REGISTER"):
+        alice.send(alice.agent.in_dialog(dialog, method).to_bytes())
+        world.wait(lambda method=method: 405 in alice.agent.statuses(method))
+        assert not bob.agent.requests(method)
     assert len(world.control.questions) == asked, "in-dialog requests need no decision"
 
 

@@ -338,6 +338,14 @@ def test_numbers_providers_by_name_and_emergency_calls(world, provider, alice):
     assert arrives(world, provider).uri == "sip:999@sip.voip.test"
 
 
+def test_a_code_for_privacy_counts_for_more_than_the_phones_settings(world, provider, alice):
+    dial(world, alice, "1470 020 7946 0000", ["Privacy: none"])
+    assert arrives(world, provider).values("privacy") == ["none"]
+    dial(world, alice, "141 020 7946 0000", ["Privacy: none"])
+    out = arrives(world, provider, number=1)
+    assert (out.uri, out.values("privacy")) == ("sip:+442079460000@sip.voip.test", ["id"])
+
+
 # Calls in
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge.proxy.stack import call_counts, sources
 from edge.proxy.stack.call_counts import CallCounts, broken
 from lambdas.contract import LoginsFailed, ScopeLimits
-from tests.support.world import World
+from lambdas.decisions.limits import CallLimits
+from lambdas.decisions.provider import StoredRoute, TenantSettings
+from tests.support.provider import ProviderDouble, account, assign
+from tests.support.world import DOMAIN, World
 
 AT = 1_800_000_000.0
 
@@ -130,3 +135,130 @@ def test_tables_have_bounds(monkeypatch):
         counts.begin(f"call{number}", [f"t{number}"], AT)
     assert len(counts) <= 10
     assert len(counts._scopes) <= 10
+
+
+# Calls
+
+
+@pytest.fixture
+def office():
+    """Two phones at two edges, a provider, and a tenant whose limits are told with each decision."""
+    world = World(beating=True)
+    world.control.settings = TenantSettings(
+        "GB", (), (StoredRoute("", ("voip",)),), international=True, premium=True, tenant="t1"
+    )
+    provider = ProviderDouble(world)
+    provider.asks = False
+    assign(world, account())
+    world.run(2)
+    phones = [world.phone("alice", "edge-a"), world.phone("bob", "edge-b")]
+    for phone in phones:
+        assert phone.register() == 200
+    return world, provider, phones
+
+
+def with_limits(world, **values):
+    world.control.settings = replace(world.control.settings, limits=CallLimits(**values))
+
+
+def dial(world, provider, phone, number="02079460000", hang_up=True):
+    """The final status of a call, which is answered at once, and ended unless it is to go on."""
+    before = len(provider.agent.requests("INVITE"))
+    headers = [f"Contact: {phone.agent.contact}"]
+    invite = phone.agent.request("INVITE", f"sip:{number}@{DOMAIN}", headers=headers)
+    phone.send(invite.to_bytes())
+    challenge = world.wait(lambda: next(iter(phone.agent.responses("INVITE", invite.get("call-id"))), None))
+    phone.ack_refusal(invite, challenge)
+    invite = phone.agent.authorize(invite, challenge)
+    phone.send(invite.to_bytes())
+
+    def arrived():
+        return provider.agent.requests("INVITE")[before:] or phone.agent.final(invite)
+
+    world.wait(arrived)
+    if phone.agent.final(invite) is not None:
+        return phone.agent.final(invite).status
+    provider.answer(provider.agent.response(provider.agent.requests("INVITE")[before], 200))
+    final = world.wait(lambda: phone.agent.final(invite))
+    dialog = phone.agent.caller_dialog(invite, final)
+    phone.send(phone.agent.in_dialog(dialog, "ACK").to_bytes())
+    world.run(1)
+    if hang_up:
+        phone.send(phone.agent.in_dialog(dialog, "BYE").to_bytes())
+        bye = world.wait(lambda: provider.agent.requests("BYE"))[-1]
+        provider.answer(provider.agent.response(bye, 200))
+        provider.agent.received.clear()
+        world.run(1)
+    return final.status
+
+
+def darken(world):
+    world.control.dark = True
+    world.run(12)
+
+
+def test_calls_of_a_day_are_counted_by_all_edges_together(office):
+    world, provider, phones = office
+    with_limits(world, calls_per_day=4)
+    assert [dial(world, provider, phone) for phone in phones] == [200, 200]
+    darken(world)
+    alice, bob = phones
+    assert [dial(world, provider, phone) for phone in (alice, bob)] == [200, 200]
+    assert [dial(world, provider, phone) for phone in (alice, bob, alice)] == [403, 403, 403]
+    for node in world.nodes.values():
+        assert node.core.stack.counters["undecided_refusals"] > 0
+
+
+def test_calls_at_once_are_counted_by_all_edges_together(office):
+    world, provider, (alice, bob) = office
+    with_limits(world, concurrent_calls=2)
+    assert [dial(world, provider, phone) for phone in (alice, bob)] == [200, 200]
+    darken(world)
+    assert dial(world, provider, alice, hang_up=False) == 200
+    assert dial(world, provider, bob, hang_up=False) == 200
+    assert [dial(world, provider, phone) for phone in (alice, bob)] == [403, 403]
+
+
+def test_an_end_that_another_edge_sees_frees_the_room(office):
+    """The provider is at the other edge, and hangs up."""
+    world, provider, (_, bob) = office
+    with_limits(world, concurrent_calls=1)
+    assert dial(world, provider, bob) == 200
+    darken(world)
+    for _ in range(3):
+        assert dial(world, provider, bob, hang_up=False) == 200
+        (invite,) = provider.agent.requests("INVITE")
+        theirs = provider.agent.callee_dialog(invite, provider.agent.response(invite, 200))
+        provider.send(provider.agent.in_dialog(theirs, "BYE").to_bytes())
+        bye = world.wait(lambda: bob.agent.requests("BYE"))[-1]
+        bob.send(bob.agent.response(bye, 200).to_bytes())
+        world.run(1)
+        provider.agent.received.clear()
+        bob.agent.received.clear()
+
+
+@pytest.mark.parametrize("number", ["09098790000", "+33909879000"])
+def test_costly_numbers_wait_for_the_light(office, number):
+    world, provider, (alice, _) = office
+    assert dial(world, provider, alice, number) == 200
+    assert dial(world, provider, alice) == 200
+    darken(world)
+    assert dial(world, provider, alice, number) in (480, 503)
+    assert dial(world, provider, alice) == 200
+    world.control.dark = False
+    world.run(12)
+    world.control.settings = replace(world.control.settings, costly_without_control_plane=True)
+    assert dial(world, provider, alice, number) == 200
+    darken(world)
+    assert dial(world, provider, alice, number) == 200
+
+
+def test_emergency_calls_go_out_in_the_dark_whatever_is_used_up(office):
+    world, provider, (alice, _) = office
+    world.control.settings = replace(world.control.settings, emergency=("voip",))
+    with_limits(world, calls_per_day=2)
+    assert dial(world, provider, alice, "999") == 200
+    assert [dial(world, provider, alice) for _ in range(2)] == [200, 200]
+    darken(world)
+    assert dial(world, provider, alice) == 403
+    assert dial(world, provider, alice, "999") == 200

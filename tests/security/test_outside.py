@@ -343,3 +343,26 @@ def test_a_register_that_is_too_long_for_udp_is_not_sent(world):
     world.run(5)
     assert not provider.registers
     assert "set transport to tcp" in world.control.reports[-1].reason
+
+
+# What comes in by a provider
+
+
+def test_nobody_has_phones_answer_by_themselves_by_way_of_a_provider(world):
+    provider = ProviderDouble(world)
+    assign(world, account())
+    bob = world.phone("bob")
+    assert bob.register() == 200
+    world.run(2)
+    said = [
+        "Answer-Mode: Auto",
+        "Priv-Answer-Mode: Auto",
+        "Call-Info: <sip:x>;answer-after=0",
+        "Alert-Info: <http://x>;info=alert-autoanswer",
+    ]
+    more = ["Alert-Info: <http://x/ring>", "P-Asserted-Identity: <sip:1@sip.voip.test>"]
+    lines = [f"Contact: {provider.agent.contact}", *said, *more]
+    provider.send(provider.agent.request("INVITE", provider.contact, headers=lines).to_bytes())
+    text = world.wait(lambda: bob.agent.requests("INVITE"))[0].to_bytes().decode()
+    assert not [line for line in said if line in text]
+    assert not [line for line in more if line not in text]

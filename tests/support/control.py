@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from lambdas.calls.decide import decide
-from lambdas.calls.facts import Domains
-from lambdas.contract import BindingReport, Change, Decision, IncomingQuestion, Question, Report, RouteQuestion
+from lambdas.calls.facts import AnsweredCall, Domains
+from lambdas.contract import (
+    BindingReport,
+    CallAnswered,
+    CallEnded,
+    Change,
+    Decision,
+    IncomingQuestion,
+    Question,
+    Report,
+    RouteQuestion,
+)
 from lambdas.decisions import register, report
 from lambdas.decisions.digest import ha1
-from lambdas.decisions.limits import CallLimits
+from lambdas.decisions.limits import SETUP, Admitted, CallLimits, Count, Slot, Used, admit
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
 from lambdas.decisions.provider_places import ProviderPlaces
 from lambdas.decisions.rules import Plan
@@ -40,7 +52,10 @@ class Control:
         self.plans: dict[str, Plan] = {}
         self.store: dict[str, str] = {}
         self.places = ProviderPlaces()
-        self.keys = Keys(lambda: b"a secret of the fleet's, 32 octets")
+        self.keys = Keys(lambda: b"a secret of the fleet's, 32 octets", lambda _: None)
+        self.used: dict[str, Used] = {}
+        self.emergencies: list[tuple[str, str]] = []
+        self.premium: dict[str, set[tuple[str, str]]] = {}
         self.facts = MemoryFacts(self)
 
     def add(self, username: str, password: str, tenant: str = "t1") -> StoredAccount:
@@ -81,7 +96,7 @@ class Control:
 
 
 class MemoryFacts:
-    """Fulfils ``Facts``. Nobody is told of anything, nothing is looked up outside, and calls aren't counted."""
+    """Fulfils ``Facts``. Nobody is told of anything, nothing is looked up outside, and no report ends a call."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -145,6 +160,15 @@ class MemoryFacts:
     def moved(self, account: StoredAccount, before: Sequence[StoredBinding], puts: Sequence[Put]) -> None:
         pass
 
+    def call(self, tenant: str, started: int, call: str) -> AnsweredCall | None:
+        reports = [one for one in self._control.reports if getattr(one, "call", "") == call]
+        answered = next((one for one in reports if isinstance(one, CallAnswered)), None)
+        if answered is None:
+            return None
+        called = answered.legs[0].to if answered.legs else ""
+        over = any(isinstance(one, CallEnded) for one in reports)
+        return AnsweredCall(frozenset({answered.caller, answered.account, called}), over)
+
     # What plans say
 
     def published(self, plan: str) -> tuple[Plan, int] | None:
@@ -176,17 +200,32 @@ class MemoryFacts:
 
     # What limits allow
 
-    def admit(self, scope: str, limits: CallLimits, attempt: str) -> str:
-        return ""
+    def admit(self, scope: str, limits: CallLimits, attempt: str) -> Admitted | str:
+        now = self.clock()
+        used = self._control.used.get(scope, Used(Count(), (), (), 0.0))
+        admitted = admit(limits, used, attempt, now, time.strftime("%Y-%m-%d", time.gmtime(now)))
+        if isinstance(admitted, Admitted):
+            others = tuple(slot for slot in used.slots if slot.call != attempt)
+            self._control.used[scope] = Used(admitted.own, (), (*others, Slot(attempt, now + SETUP)), used.spent)
+        return admitted
 
     def withdraw(self, scopes: Iterable[str], attempt: str) -> None:
-        pass
+        for scope in scopes:
+            used = self._control.used[scope]
+            left = tuple(slot for slot in used.slots if slot.call != attempt)
+            self._control.used[scope] = Used(used.own, (), left, used.spent)
 
-    def called_premium(self, aor: str, prefix: str) -> tuple[int, list[str]]:
-        return 0, []
+    def called_emergency(self, account: StoredAccount, number: str, call_id: str) -> None:
+        self._control.emergencies.append((account.aor, number))
+
+    def called_premium(self, aor: str, prefix: str, attempt: str) -> tuple[int, list[str]]:
+        called = self._control.premium.setdefault(aor, set())
+        called.add((attempt, prefix))
+        return len(called), sorted({prefix for _, prefix in called})
 
     def suspend(self, aor: str, reason: str) -> None:
-        pass
+        account = self._control.accounts[aor]
+        self._control.accounts[aor] = replace(account, suspended=reason, enabled=False)
 
     def started(self, question: RouteQuestion | IncomingQuestion, tenant: str) -> None:
         pass

@@ -2,7 +2,8 @@
 the policies that ``template.yaml`` gives the function that would have answered it. MiniStack enforces none.
 
 What isn't allowed is refused as AWS refuses it (AccessDeniedException) and written to the log. Conditions are known for
-DynamoDB only: leading keys and attributes. Of other services the action is checked, not the resource.
+DynamoDB (leading keys and attributes) and KMS (the kind of secret) only. Of other services the action is checked, not
+the resource.
 """
 
 from __future__ import annotations
@@ -40,33 +41,54 @@ _SYNTAX |= {"if_not_exists", "list_append"}
 
 @dataclass(frozen=True)
 class Access:
-    """What one operation does to one item or index: ``keys`` are the partition keys it names."""
+    """What one operation does to one item or index: ``keys`` are the partition keys it names, ``kinds`` the kind of
+    secret."""
 
     action: str
     table: str = ""
     keys: frozenset[str] = frozenset()
     attributes: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Statement:
+    effect: str
     actions: frozenset[str]
     tables: tuple[str, ...]
-    conditions: tuple[tuple[str, tuple[str, ...]], ...]  # (condition key, patterns)
+    conditions: tuple[tuple[str, str, tuple[str, ...]], ...]  # (operator, condition key, patterns)
 
-    def allows(self, access: Access) -> bool:
+    def holds(self, access: Access) -> bool:
         if access.action not in self.actions:
             return False
-        if not access.action.startswith("dynamodb:"):
-            return True
-        if not any(fnmatchcase(access.table, pattern) for pattern in self.tables):
+        if access.action.startswith("dynamodb:") and not any(fnmatchcase(access.table, one) for one in self.tables):
             return False
-        values = {"dynamodb:LeadingKeys": access.keys, "dynamodb:Attributes": access.attributes}
-        return all(
-            any(fnmatchcase(value, pattern) for pattern in patterns)
-            for name, patterns in self.conditions
-            for value in values.get(name, ())
-        )
+        values = {
+            "dynamodb:LeadingKeys": access.keys,
+            "dynamodb:Attributes": access.attributes,
+            "kms:EncryptionContext:kind": access.kinds,
+        }
+        return all(_fulfilled(operator, values.get(name), patterns) for operator, name, patterns in self.conditions)
+
+
+def _fulfilled(operator: str, values: frozenset[str] | None, patterns: tuple[str, ...]) -> bool:
+    """As IAM has it for a key with any number of values; what isn't known here is."""
+    if values is None:
+        return True
+    matches = [any(fnmatchcase(value, pattern) for pattern in patterns) for value in values]
+    if operator == "Null":
+        return bool(values) is (patterns == ("false",))
+    if operator.startswith("ForAnyValue:"):
+        return any(matches)
+    if operator.startswith("ForAllValues:") or operator.endswith("IfExists"):
+        return all(matches)
+    return bool(matches) and all(matches)
+
+
+def permits(statements: list[Statement], access: Access) -> bool:
+    """Whether one of them allows it, and none denies it."""
+    effects = {statement.effect for statement in statements if statement.holds(access)}
+    return effects == {"Allow"}
 
 
 def _listed(value: Any) -> list[Any]:
@@ -80,22 +102,22 @@ def _text(value: Any) -> str:
 
 def _statement(made: dict[str, Any]) -> Statement:
     conditions = [
-        (name, tuple(_text(value) for value in _listed(values)))
-        for condition in made.get("Condition", {}).values()
+        (operator, name, tuple(_text(value) for value in _listed(values)))
+        for operator, condition in made.get("Condition", {}).items()
         for name, values in condition.items()
     ]
     tables = [_text(resource).rpartition(":table/")[2] for resource in _listed(made["Resource"])]
-    return Statement(frozenset(_listed(made["Action"])), tuple(tables), tuple(conditions))
+    return Statement(made["Effect"], frozenset(_listed(made["Action"])), tuple(tables), tuple(conditions))
 
 
 def policies() -> dict[str, list[Statement]]:
-    """What the template allows each of its functions, with every choice of its own taken."""
+    """What the template allows and denies each of its functions, with every choice of its own taken."""
     found: dict[str, list[Statement]] = {}
     for name, resource in load_template()["Resources"].items():
         if resource["Type"] == "AWS::Serverless::Function":
             stated = [one for policy in resource["Properties"]["Policies"] for one in policy["Statement"]]
             found[name] = [_statement(one["If"][1] if "If" in one else one) for one in stated]
-    found["HooksFunction"].append(Statement(frozenset(_POLLING), (), ()))
+    found["HooksFunction"].append(Statement("Allow", frozenset(_POLLING), (), ()))
     return found
 
 
@@ -136,7 +158,8 @@ def accesses(service: str, operation: str, request: dict[str, Any]) -> Iterator[
     """What a call of botocore's needs permission for."""
     if service != "dynamodb":
         action = f"{service.removesuffix('v2')}:{operation}"
-        yield Access(_SAME.get(action, action))
+        kind = request.get("EncryptionContext", {}).get("kind")
+        yield Access(_SAME.get(action, action), kinds=frozenset([kind] if kind else []))
     elif operation in ("TransactWriteItems", "TransactGetItems"):
         for part in request["TransactItems"]:
             for kind, one in part.items():
@@ -183,7 +206,7 @@ def hold() -> None:
     def checked(client: Any, operation: str, request: dict[str, Any]) -> Any:
         function = _function.get()
         for access in accesses(client.meta.service_model.service_name, operation, request):
-            if not any(statement.allows(access) for statement in allowed[function]):
+            if not permits(allowed[function], access):
                 text = f"{function} {REFUSED} {access}"
                 print(text, file=sys.stderr, flush=True)
                 raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": text}}, operation)

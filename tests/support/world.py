@@ -41,7 +41,7 @@ from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import TokenKeys
 from edge.sip.digest import ALGORITHMS
 from edge.sip.flow import Flow
-from lambdas.contract import Report
+from lambdas.contract import VERSION, Report
 from tests.support.agent import Agent
 from tests.support.control import DOMAIN, DOMAINS, Control
 
@@ -303,14 +303,17 @@ class World:
             tokens=self.tokens,
             clock=WALL,
             informed_at=self.now,
+            spoken=VERSION,
             exclusive={node.address: self.exclusive.get(node.address, (0.0, float("inf")))},
         )
 
     def restart(self, edge: str) -> None:
-        """kill -9 and start again: a new core, bindings read back, connections gone."""
+        """kill -9 and start again: a new core, bindings read back, connections gone, reports delivered."""
         old = self.nodes[edge]
         old.alive = False
         node = self.nodes[edge] = Node(self, edge, old.address, f"{old.core.stack.transactions.owner.split('.')[1]}x")
+        node.journal = old.journal  # it is on the disk
+        self.after(0.1, node.deliver)
         self.inform(node)
         wall = self.control.clock()
         changes = [

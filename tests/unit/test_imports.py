@@ -47,7 +47,11 @@ RULES = [
     ),
     ("edge/proxy", {"edge.sip", "edge.providers", "edge.proxy", "lambdas.contract"}, "the core does no I/O"),
     ("edge/probes", {"edge.sip", "edge.providers", "edge.probes", "lambdas.contract"}, "a phone, which does no I/O"),
-    ("edge/transport", {"edge.sip", "edge.transport"}, "sockets know flows and messages, not who decides"),
+    (
+        "edge/transport",
+        {"edge.sip", "edge.transport", "lambdas.contract.addresses"},
+        "sockets know flows and messages, not who decides",
+    ),
     ("edge/mesh", {"edge.sip", "edge.mesh"}, "the mesh carries bytes; only the runtime ties it to the core"),
     ("edge/control", {"edge.sip", "edge.control", "lambdas.contract"}, "the client speaks the contract, nothing else"),
     ("lambdas/contract", {"lambdas.contract"}, "a leaf: both sides depend on it, it on nothing"),
@@ -58,7 +62,11 @@ RULES = [
         "repositories turn items into the decisions' values",
     ),
     ("lambdas/sandbox", {"lambdas.sandbox"}, "where scripts run there is nothing of ours to be had"),
-    ("lambdas/lookups", {"lambdas.lookups"}, "a leaf: what is looked up outside knows nothing of calls"),
+    (
+        "lambdas/lookups",
+        {"lambdas.contract.addresses", "lambdas.lookups"},
+        "a leaf: what is looked up outside knows nothing of calls",
+    ),
     (
         "lambdas/calls",
         {"lambdas.contract", "lambdas.decisions", "lambdas.sandbox", "lambdas.lookups.errors", "lambdas.calls"},

@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.control.journal import BATCH, SEGMENT, Journal, JournalError, Segments, decode, encode
+from edge.control.sealing import Sealing
 
 ROOT = Path(__file__).parent.parent.parent
+KEY = bytes(range(32))
 
 
 def report(number: int, size: int = 0) -> bytes:
@@ -30,7 +32,9 @@ def numbers(reports) -> list[int]:
 
 
 def on_disk(directory: Path) -> list[int]:
-    return [number for path in sorted(directory.glob("*.journal")) for number in numbers(decode(path.read_bytes())[0])]
+    sealing = Sealing(KEY)
+    read = [decode(path.read_bytes(), int(path.stem), sealing) for path in sorted(directory.glob("*.sealed"))]
+    return [number for reports, _ in read for number in numbers(reports)]
 
 
 class Plane:
@@ -59,7 +63,7 @@ async def until(found, seconds=5.0):
 
 def run(directory, plane, work):
     async def main():
-        journal = Journal(directory, plane.deliver)
+        journal = Journal(directory, KEY, plane.deliver)
         task = asyncio.create_task(journal.run())
         try:
             await work(journal)
@@ -94,7 +98,7 @@ def test_while_nobody_takes_them_they_wait_and_survive_a_restart(tmp_path):
         for number in range(30):
             journal.add(report(number, 8000), lambda number=number: safe.append(number))
         await until(lambda: len(safe) == 30)
-        assert len(list(tmp_path.glob("*.journal"))) >= 1
+        assert len(list(tmp_path.glob("*.sealed"))) >= 1
 
     run(tmp_path, plane, work)
     assert on_disk(tmp_path) == list(range(30))
@@ -147,18 +151,18 @@ def test_delivered_segments_are_removed(tmp_path):
 def test_a_power_cut_loses_only_what_was_not_synced(tmp_path_factory, synced, unsynced, keep, noise):
     """What was written after the last sync may be missing, cut anywhere, or be rubbish."""
     directory = tmp_path_factory.mktemp("journal")
-    segments = Segments(directory)
+    segments = Segments(directory, KEY)
     for number in range(synced):
         segments.append(report(number))
     segments.sync()
-    path = directory / f"{segments.number:010d}.journal"
+    path = directory / f"{segments.number:010d}.sealed"
     size = path.stat().st_size
     for number in range(synced, synced + unsynced):
         segments.append(report(number))
     segments.close()
     data = path.read_bytes()
     path.write_bytes(data[: size + keep] + noise)
-    again = Segments(directory)
+    again = Segments(directory, KEY)
     found = numbers([item for _, reports in again.left for item in reports])
     assert found[:synced] == list(range(synced))
     assert set(found) <= set(range(synced + unsynced))
@@ -168,11 +172,13 @@ def test_a_power_cut_loses_only_what_was_not_synced(tmp_path_factory, synced, un
 
 
 def test_a_bad_sector_costs_its_own_lines_only(tmp_path):
-    lines = [encode(report(number)) for number in range(20)]
-    data = bytearray(b"".join(lines))
-    middle = len(b"".join(lines[:10])) + 12
+    sealing, data, begun = Sealing(KEY), bytearray(), []
+    for number in range(20):
+        begun.append(len(data))
+        data += encode(report(number), 1, len(data), sealing)
+    middle = begun[10] + 12
     data[middle : middle + 3] = b"\x00\xff\x00"
-    reports, bad = decode(bytes(data))
+    reports, bad = decode(bytes(data), 1, sealing)
     assert numbers(reports) == [*range(10), *range(11, 20)]
     assert bad == 1
 
@@ -180,7 +186,7 @@ def test_a_bad_sector_costs_its_own_lines_only(tmp_path):
 def test_a_full_disk_uses_the_reserve_then_memory_and_nothing_delivered_is_lost(tmp_path, monkeypatch):
     plane = Plane(takes=False)
     write = os.write
-    room = 3000
+    room = 4000
 
     def full(descriptor, data):
         nonlocal room
@@ -222,7 +228,7 @@ def test_a_real_full_disk(tmp_path):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", disk], check=False).returncode:
         pytest.skip("no tmpfs can be mounted here")
     try:
-        segments = Segments(disk / "state")
+        segments = Segments(disk / "state", KEY)
         with (disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
             os.posix_fallocate(filler.fileno(), 0, 5_000_000)
         fill(disk / "filler")
@@ -242,7 +248,7 @@ def test_a_real_full_disk(tmp_path):
 def test_a_directory_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match="state_dir"):
-        Segments(tmp_path / "file")
+        Segments(tmp_path / "file", KEY)
 
 
 _WRITER = """
@@ -253,7 +259,7 @@ from edge.control.journal import Journal
 async def main():
     async def deliver(reports):
         return "later"
-    journal = Journal(Path(sys.argv[1]), deliver)
+    journal = Journal(Path(sys.argv[1]), bytes(range(32)), deliver)
     first = int(sys.argv[2])
     for number in range(first, first + 100_000):
         safe = asyncio.Event()

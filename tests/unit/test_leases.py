@@ -426,3 +426,22 @@ def test_a_pause_between_the_check_and_the_send_lets_one_packet_out():
     assert X in holdings.served(8.9)
     # Stopped here for as long as you like, the packet for which this was asked still leaves.
     assert X not in holdings.served(9.0)
+
+
+# Versions
+
+
+def test_nothing_is_made_that_an_edge_which_comes_back_could_not_read():
+    """Ten minutes after an upgrade it can still be undone; a new fleet has nothing to undo."""
+    first = rules.hold(X, None, asking("edge-a", spoken=7), NOW)
+    assert first.surely_spoken(NOW) == 7
+    old = rules.hold(X, None, asking("edge-a", spoken=6), NOW)
+    assert old.surely_spoken(NOW) == 6
+    upgraded = rules.hold(X, old, asking("edge-a", "boot2", spoken=7), NOW + 5)
+    assert upgraded.surely_spoken(NOW + 600) == 6
+    assert upgraded.surely_spoken(NOW + 606) == 7
+    again = rules.hold(X, upgraded, asking("edge-a", "boot3", spoken=7), NOW + 10)
+    assert again.surely_spoken(NOW + 604) == 6
+    assert again.surely_spoken(NOW + 606) == 7
+    back = rules.hold(X, again, asking("edge-a", "boot4", spoken=6), NOW + 20)
+    assert back.surely_spoken(NOW + 10_000) == 6

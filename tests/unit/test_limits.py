@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from lambdas.decisions.abuse import Rules
-from lambdas.decisions.limits import CallLimits, Count, NumberRate, Slot, Used, admit, money_lasts_until, rate_of, sums
+from lambdas.decisions.limits import (
+    Admitted,
+    CallLimits,
+    Count,
+    NumberRate,
+    Slot,
+    Used,
+    admit,
+    money_lasts_until,
+    rate_of,
+    sums,
+)
 
 NOW = 1_800_000_030.0
 MINUTE = int(NOW) // 60
@@ -19,27 +30,29 @@ def test_calls_at_once():
     limits = CallLimits(concurrent_calls=2)
     open_ = Slot("a", NOW + 100), Slot("b", NOW + 1)
     assert "2 calls at once" in admit(limits, used(slots=open_), "c", NOW, DAY)
-    assert admit(limits, used(slots=open_), "a", NOW, DAY) == Count(MINUTE, 0, DAY, 0)  # it is in already
-    assert admit(limits, used(slots=open_), "c", NOW + 2, DAY).in_day == 1  # b was never reported on
+    assert admit(limits, used(slots=open_), "a", NOW, DAY) == Admitted(
+        Count(MINUTE, 0, DAY, 0), 0, 0
+    )  # it is in already
+    assert admit(limits, used(slots=open_), "c", NOW + 2, DAY).today == 1  # b was never reported on
     assert isinstance(admit(CallLimits(concurrent_calls=0), used(), "c", NOW, DAY), str)
 
 
 def test_calls_in_a_minute_and_a_day_of_all_regions():
     limits = CallLimits(calls_per_minute=5, calls_per_day=8)
     own, other = Count(MINUTE, 2, DAY, 3), Count(MINUTE, 2, DAY, 2)
-    assert admit(limits, used(own, [other]), "c", NOW, DAY) == Count(MINUTE, 3, DAY, 4)
+    assert admit(limits, used(own, [other]), "c", NOW, DAY) == Admitted(Count(MINUTE, 3, DAY, 4), 6, 0)
     full = Count(MINUTE, 3, DAY, 4)
     assert "calls_per_minute" in admit(limits, used(full, [other]), "c", NOW, DAY)
-    assert admit(limits, used(full, [other]), "c", NOW + 60, DAY) == Count(MINUTE + 1, 1, DAY, 5)
+    assert admit(limits, used(full, [other]), "c", NOW + 60, DAY).own == Count(MINUTE + 1, 1, DAY, 5)
     busy = Count(MINUTE, 3, DAY, 6)
     assert "calls_per_day" in admit(limits, used(busy, [other]), "c", NOW + 60, DAY)
-    assert admit(limits, used(busy, [other]), "c", NOW + 86_400, "2027-01-16").in_day == 1
+    assert admit(limits, used(busy, [other]), "c", NOW + 86_400, "2027-01-16").today == 1
 
 
 def test_money():
     limits = CallLimits(daily_spend=10.0)
     call = Slot("a", NOW + 9000, rate=1.2, answered=NOW - 300)  # 6 so far
-    assert not isinstance(admit(limits, used(slots=[call], spent=3.9), "c", NOW, DAY), str)
+    assert admit(limits, used(slots=[call], spent=3.9), "c", NOW, DAY).spent == 9.9
     assert "daily_spend" in admit(limits, used(slots=[call], spent=4.0), "c", NOW, DAY)
     assert money_lasts_until(limits, used(slots=[call], spent=3.0), NOW) == NOW + 50
     other = Slot("b", NOW + 9000, rate=0.8, answered=NOW)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.permissions import accesses, policies
+from tests.support.permissions import Access, accesses, permits, policies
 
 POLICIES = policies()
-DIRECTORY, CALLS = "sipwizard-directory", "sipwizard-calls"
+DIRECTORY, CALLS, LEASES = "sipwizard-directory", "sipwizard-calls", "sipwizard-leases"
 
 
 def allowed(function, operation, request, service="dynamodb"):
     asked = list(accesses(service, operation, request))
     assert asked
-    return all(any(statement.allows(access) for statement in POLICIES[function]) for access in asked)
+    return all(permits(POLICIES[function], access) for access in asked)
 
 
 def item(table, pk, **more):
@@ -39,6 +39,16 @@ def update(pk, attribute):
         ("HooksFunction", "GetItem", item(DIRECTORY, "AOR#a@b"), False),
         ("ProvisioningFunction", "DeleteItem", item(DIRECTORY, "AOR#a@b"), True),
         ("ProvisioningFunction", "DeleteItem", item(CALLS, "t#2026-11-25"), False),
+        ("ProvisioningFunction", "GetItem", item(DIRECTORY, "FLEET#secret"), True),
+        ("ProvisioningFunction", "PutItem", item(DIRECTORY, "FLEET#secret"), False),
+        ("ProvisioningFunction", "DeleteItem", item(DIRECTORY, "FLEET#secret"), False),
+        ("DecisionsFunction", "PutItem", item(DIRECTORY, "FLEET#secret"), True),
+        ("ProvisioningFunction", "UpdateItem", item(DIRECTORY, "STATE#t/voip"), False),
+        ("ProvisioningFunction", "DeleteItem", item(DIRECTORY, "STATE#t/voip"), True),
+        ("ProvisioningFunction", "PutItem", item(LEASES, "PROVIDER#t/voip"), True),
+        ("ProvisioningFunction", "PutItem", item(LEASES, "EDGE#edge-a"), False),
+        ("ProvisioningFunction", "DeleteItem", item(LEASES, "ADDRESS#203.0.113.11"), False),
+        ("ProvisioningFunction", "DeleteItem", item(LEASES, "ONCE#fleet secret"), False),
     ],
 )
 def test_one_item(function, operation, request_, expected):
@@ -69,3 +79,23 @@ def test_other_services():
     assert allowed("ProvisioningFunction", "SendEmail", {}, "sesv2")
     assert allowed("ProvisioningFunction", "Encrypt", {}, "kms")
     assert not allowed("ProvisioningFunction", "Decrypt", {}, "kms")
+
+
+def test_webhooks_keys_and_providers_passwords_are_opened_by_different_functions():
+    def opens(function, **context):
+        return allowed(function, "Decrypt", {"EncryptionContext": {"owner": "t/x", **context}}, "kms")
+
+    assert opens("HooksFunction", kind="hook")
+    assert not opens("HooksFunction", kind="provider")
+    assert opens("DecisionsFunction", kind="provider")
+    assert not opens("DecisionsFunction", kind="hook")
+
+
+@pytest.mark.parametrize("function", ["DecisionsFunction", "HooksFunction", "StatusFunction", "ProvisioningFunction"])
+def test_a_request_that_names_no_key_is_not_taken_for_one_with_good_keys(function):
+    """IAM finds that all of no values match (IAM, multivalued context keys)."""
+    for statement in POLICIES[function]:
+        if any(operator.startswith("ForAllValues") for operator, _, _ in statement.conditions):
+            for action in statement.actions:
+                for table in statement.tables:
+                    assert not statement.holds(Access(action, table))

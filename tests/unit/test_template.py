@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
+from lambdas.hooks.delivering import DELAYS
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.models import BindingItem, DirectoryItem
 from scripts.tables import TEMPLATE, load_template, table_definitions
@@ -104,6 +105,9 @@ def test_what_strangers_can_cost_is_bounded_except_where_an_account_has_nothing_
     bounds = template["Conditions"]["BoundsProvisioning"]
     assert bounds == {"Not": [{"Equals": [{"Ref": "ProvisioningConcurrency"}, 0]}]}
     assert template["Parameters"]["ProvisioningConcurrency"]["Default"] == 10
+    reserved = RESOURCES["DecisionsFunction"]["Properties"]["ReservedConcurrentExecutions"]
+    assert reserved == {"If": ["BoundsDecisions", {"Ref": "DecisionsConcurrency"}, {"Ref": "AWS::NoValue"}]}
+    assert template["Parameters"]["DecisionsConcurrency"]["Default"] == 0
 
 
 class Bucket:
@@ -211,13 +215,71 @@ def test_an_edge_runs_only_the_program_it_was_told(tmp_path, digest):
     named = {"": "", "right": real, "wrong": "0" * 64}[digest]
     data = RESOURCES["EdgeATemplate"]["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Sub"]
     lines = data.replace("${EdgeProgram}", archive.as_uri()).replace("${EdgeProgramDigest}", named).splitlines()
-    (begin,) = [number for number, line in enumerate(lines) if "curl -fsSL" in line]
+    (begin,) = [number for number, line in enumerate(lines) if "curl --proto '=https' --tlsv1.2 -fsSL" in line]
     (end,) = [number for number, line in enumerate(lines) if "tar -xz" in line]
-    script = "\n".join(["set -o pipefail", *lines[begin : end + 1], "true"])
+    script = "\n".join(["set -o pipefail", *lines[begin : end + 1], "true"]).replace("'=https'", "'=file'")
     there = tmp_path / "there"
     there.mkdir()
     done = subprocess.run(["bash", "-c", script], cwd=there, capture_output=True, check=False)
-    assert (done.returncode == 0, (there / "README").exists()) == (digest != "wrong",) * 2
+    assert (done.returncode == 0, (there / "README").exists()) == (digest == "right",) * 2
+
+
+def test_edges_need_a_digest():
+    (rule,) = [rule for name, rule in load_template()["Rules"].items() if name == "EdgesNeedAProgram"]
+    asserted = [one["Assert"] for one in rule["Assertions"]]
+    assert {"Not": [{"Equals": [{"Ref": "EdgeProgramDigest"}, ""]}]} in asserted
+
+
+@pytest.mark.parametrize("name", ["EdgeA", "EdgeB"])
+def test_the_disks_of_edges_are_encrypted(name):
+    (disk,) = RESOURCES[f"{name}Template"]["Properties"]["LaunchTemplateData"]["BlockDeviceMappings"]
+    assert disk["DeviceName"] == {"Ref": "EdgeDisk"}
+    assert disk["Ebs"]["Encrypted"] is True
+
+
+def test_no_permission_is_had_by_naming_no_key():
+    """All of no values fulfil a condition for all values, so each such statement asks that there are some."""
+    found = 0
+    for name, resource in RESOURCES.items():
+        for policy in resource.get("Properties", {}).get("Policies", []):
+            for statement in policy["Statement"]:
+                statement = statement["If"][1] if "If" in statement else statement
+                conditions = statement.get("Condition", {})
+                keys = {key for one, wanted in conditions.items() if one.startswith("ForAllValues:") for key in wanted}
+                if keys:
+                    found += 1
+                    assert conditions["Null"] == dict.fromkeys(sorted(keys, reverse=True), "false"), (
+                        f"{name}: {statement['Sid']}"
+                    )
+    assert found == 16
+
+
+def test_whoever_writes_to_the_status_page_does_so_by_tls():
+    deny = RESOURCES["StatusBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"][1]
+    assert (deny["Effect"], deny["NotAction"]) == ("Deny", "s3:GetObject")
+    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_what_webhooks_function_cannot_work_on_is_put_aside_and_told():
+    redrive = RESOURCES["HooksQueue"]["Properties"]["RedrivePolicy"]
+    assert redrive["deadLetterTargetArn"] == {"GetAtt": "HooksDeadLetters.Arn"}
+    assert redrive["maxReceiveCount"] > len(DELAYS) + 1  # who doesn't take it is given up before
+    alarm = RESOURCES["DeadLetters"]["Properties"]
+    assert (alarm["Namespace"], alarm["Threshold"]) == ("AWS/SQS", 0)
+
+
+def test_alarms_and_the_budget_tell_somebody_or_are_not_made():
+    alarms = {name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::CloudWatch::Alarm"}
+    assert alarms == {
+        *("ManyDecisions", "FailingDecisions", "ThrottledDecisions"),
+        *("FailingProvisioning", "ThrottledProvisioning", "DeadLetters"),
+    }
+    for name in alarms:
+        assert RESOURCES[name]["Condition"] == "Alarms"
+        assert RESOURCES[name]["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopic"}]
+    assert RESOURCES["Budget"]["Condition"] == "Budgets"
+    for told in RESOURCES["Budget"]["Properties"]["NotificationsWithSubscribers"]:
+        assert told["Subscribers"] == [{"SubscriptionType": "EMAIL", "Address": {"Ref": "AlarmMail"}}]
 
 
 def test_both_edges_are_made_alike():
@@ -228,6 +290,38 @@ def test_both_edges_are_made_alike():
     for part in ("ElasticIp", "Role", "Profile", "Template"):
         second = renamed(RESOURCES[f"EdgeB{part}"])
         assert second == RESOURCES[f"EdgeA{part}"]
+
+
+def test_the_front_shows_its_secret_to_the_function_and_to_nobody_else():
+    front = load_template(TEMPLATE.with_name("front.yaml"))
+    distribution = front["Resources"]["Front"]["Properties"]["DistributionConfig"]
+    (origin,) = distribution["Origins"]
+    assert origin["OriginCustomHeaders"] == [{"HeaderName": "x-origin-secret", "HeaderValue": {"Ref": "OriginSecret"}}]
+    assert (origin["CustomOriginConfig"]["OriginProtocolPolicy"], "OriginAccessControlId" in origin) == (
+        *("https-only", False),
+    )
+    default = distribution["DefaultCacheBehavior"]
+    assert default["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"  # nobody gets another's answer
+    assert {one["PathPattern"] for one in distribution["CacheBehaviors"]} == {"/v1/openapi.json"}
+    for template in (front, load_template()):
+        assert template["Parameters"]["OriginSecret"]["NoEcho"] is True
+        assert "OriginSecret" not in json.dumps(template["Outputs"])
+    variables = RESOURCES["ProvisioningFunction"]["Properties"]["Environment"]["Variables"]
+    assert variables["ORIGIN_SECRET"] == {"Ref": "OriginSecret"}
+
+
+def test_the_front_bounds_each_source():
+    front = load_template(TEMPLATE.with_name("front.yaml"))
+    (rule,) = front["Resources"]["Bound"]["Properties"]["Rules"]
+    assert rule["Statement"]["RateBasedStatement"] == {
+        "AggregateKeyType": "IP", "EvaluationWindowSec": 60, "Limit": {"Ref": "SourceRate"}
+    }  # fmt: skip
+    assert rule["Action"]["Block"]["CustomResponse"]["ResponseCode"] == 429
+    distribution = front["Resources"]["Front"]["Properties"]["DistributionConfig"]
+    assert distribution["WebACLId"] == {"GetAtt": "Bound.Arn"}
+    (function,) = distribution["DefaultCacheBehavior"]["FunctionAssociations"]
+    assert function["EventType"] == "viewer-request"
+    assert '["true-client-ip"] = {value: event.viewer.ip}' in front["Resources"]["Caller"]["Properties"]["FunctionCode"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from edge.sip.message import Request, Response, make_response
 from edge.sip.parser import parse
 from edge.sip.timers import T1, T2, T4, TIMER_B, TIMER_D, TIMER_H, TIMER_J, TIMER_L, TIMER_M, TimerHeap
 from edge.sip.transaction import InviteClient, InviteServer, Machine, NonInviteClient, NonInviteServer, TransactionState
+from edge.sip.transaction.server import KeptOctets
 
 UDP = Flow("203.0.113.1", 5060, "udp", "192.0.2.1", 5060)
 TCP = Flow("203.0.113.1", 5060, "tcp", "192.0.2.1", 5060, 9)
@@ -71,7 +72,7 @@ def client(kind: type, flow: Flow = UDP) -> tuple[User, Machine]:
 
 def server(kind: type, flow: Flow = UDP) -> tuple[User, Machine]:
     user = User()
-    return user, kind(user, ("k",), flow, "tag", 0.0)
+    return user, kind(user, ("k",), flow, "tag", 0.0, KeptOctets())
 
 
 def response(machine: Machine, status: int) -> Response:

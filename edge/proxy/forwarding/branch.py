@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from edge.providers.leg import make_in_dialog
+from edge.proxy.forwarding.dialog_tokens import DialogTokens
 from edge.proxy.forwarding.diversion import divert
 from edge.proxy.forwarding.early_media import unreliable
 from edge.proxy.forwarding.messages import backward_response, forward_request
-from edge.proxy.forwarding.record_route import record_route
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
@@ -93,6 +93,7 @@ class Branch:
         self.timers: dict[str, int] = {}
         self._diverted_after = context.outcome
         self._ended: set[ClientTransaction] = set()
+        self._tokens: DialogTokens | None = None
         self._made = False
 
     @property
@@ -150,13 +151,8 @@ class Branch:
         incoming = context.incoming
         routes: list[Header] = []
         if not incoming.to_tag and incoming.request.method in _DIALOG_METHODS:
-            tokens = stack.fleet.tokens
-            caller = stack.bindings.on_flow(incoming.flow, context.caller)
-            there, back = context.references()
-            routes += [
-                record_route(flow, tokens.seal(flow, self.target.binding, incoming.call_id, there)),
-                record_route(incoming.flow, tokens.seal(incoming.flow, caller, incoming.call_id, back)),
-            ]
+            self._tokens = DialogTokens(stack, incoming, flow, self.target.binding, context)
+            routes += self._tokens.routes()
         branch = stack.transactions.branch(incoming.mark)
         return (
             forward_request(incoming.request, self.target.uri, flow, branch, incoming.max_forwards, routes),
@@ -242,7 +238,12 @@ class Branch:
 
     def answer(self, response: Response) -> Response:
         """``response`` as the request's sender gets it."""
-        return response if self._made else backward_response(response)
+        if self._made:
+            return response
+        answer = backward_response(response)
+        if self._tokens is not None and 100 < response.status < 300:
+            self._tokens.bind(answer)
+        return answer
 
     # Ending it
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from edge.proxy.forwarding.branch import Branch
 from edge.proxy.forwarding.dialog_sides import sides
+from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.events import TellOver
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
-from edge.sip.errors import ParseError
-from edge.sip.headers import NameAddr, value_of
+from edge.sip.headers import tag_of
 from edge.sip.incoming import Incoming
 from edge.sip.message import Response
 from edge.sip.sdp import codecs
@@ -21,12 +20,6 @@ from lambdas.contract import CallAnswered, CallEnded, CallFailed, TriedLeg
 _OVER = frozenset((404, 408, 410, 430, 480, 481))  # 430 is ours: there is no way to the phone any more
 _MOST_LEGS = 16  # answers of one INVITE that are recorded; nobody has more phones
 _LONGEST = 200  # characters of what others have written
-
-
-def leg(call_id: str, one: str, other: str) -> str:
-    """Names a dialog in 16 hexadecimal digits, the same from both of its ends."""
-    text = "\0".join((call_id, *sorted((one, other))))
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 class Parties(NamedTuple):
@@ -86,7 +79,7 @@ class CallRecord:
         now: float,
     ) -> None:
         """``forward`` the 2xx ``answer``, which came on ``branch`` as ``response``, once the call is in the journal."""
-        name = leg(self._incoming.call_id, _tag(self._incoming.first["from"]), _tag(f"To:{answer.get('to')}"))
+        name = leg_name(self._incoming.call_id, self._incoming.from_tag, tag_of(answer.get("to") or ""))
         safe = self._safe.get(name)
         if safe:
             forward(answer, now)  # a retransmission (RFC 3261 §13.3.1.4)
@@ -94,6 +87,7 @@ class CallRecord:
             self._stack.counters["excess_answers"] += 1
         elif safe is None:
             self._safe[name] = False
+            self._stack.answered_calls.note(name)
             leg_out = branch.target.provider
             rate = leg_out.rate if leg_out is not None else 0.0
             self._stack.call_counts.answered(
@@ -114,7 +108,7 @@ class CallRecord:
         answer = best.response if best is not None else None
         self._stack.questions.journal(
             CallFailed(
-                **self._outline(leg(self._attempt, "", ""), branches),
+                **self._outline(leg_name(self._attempt, "", ""), branches),
                 ended=self._stack.wall(now),
                 status=status,
                 reason=_text(reason)[:_LONGEST],
@@ -186,7 +180,8 @@ def report_end(stack: Stack, incoming: Incoming, call_id: str, call: CallReferen
     the caller's for the call."""
     if not call.tenant or (status >= 300 and status not in _OVER):
         return
-    name = leg(call_id, _tag(incoming.first["from"]), incoming.to_tag)
+    name = leg_name(call_id, incoming.from_tag, incoming.to_tag)
+    stack.answered_calls.forget(name)
     if not stack.call_counts.leg_over(name, stack.wall(now)) and len(stack.fleet.addresses) > len(stack.fleet.epochs):
         stack.actions.append(TellOver(name))
     stack.questions.journal(
@@ -199,13 +194,6 @@ def report_end(stack: Stack, incoming: Incoming, call_id: str, call: CallReferen
             reason=_text(incoming.value("reason") or "")[:_LONGEST],
         )
     )
-
-
-def _tag(line: str) -> str:
-    try:
-        return NameAddr.parse(value_of(line)).tag
-    except ParseError:
-        return ""
 
 
 def _text(value: str) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from edge.providers.agent import Agent
 from edge.proxy.forwarding.ack import Ack
 from edge.proxy.forwarding.call_record import Parties
-from edge.proxy.forwarding.messages import drop_private
+from edge.proxy.forwarding.dialog_guard import DialogGuard
+from edge.proxy.forwarding.messages import PRIVATE, drop_private
 from edge.proxy.forwarding.provider_branch import BranchMaker
-from edge.proxy.forwarding.record_route import DialogTarget
+from edge.proxy.forwarding.record_route import DialogRoute, DialogTarget
 from edge.proxy.forwarding.response_context import Decider, ResponseContext
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.stack.answers import Upstream
 from edge.proxy.stack.flow_token import CallReference, Destination
 from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Fault, Incoming
-
-_PRIVATE = ("proxy-authorization", "p-asserted-identity")
+from lambdas.contract import Proceed
 
 
 class Forwarder:
@@ -24,6 +24,7 @@ class Forwarder:
     def __init__(self, stack: Stack, agent: Agent, spirals: Spirals) -> None:
         self._stack = stack
         self._branches = BranchMaker(stack, agent, spirals)
+        self._guard = DialogGuard(stack, agent)
 
     def call(
         self,
@@ -48,12 +49,14 @@ class Forwarder:
             context.trying(now)
         return context
 
-    def in_dialog(self, incoming: Incoming, destination: DialogTarget | None, now: float) -> None:
-        """Send a request on in its dialog. Raises Fault."""
-        if any(key in incoming.first for key in _PRIVATE):
-            drop_private(incoming.request, self._stack.fleet)
-        if destination is None:
+    def in_dialog(self, incoming: Incoming, route: DialogRoute | None, now: float) -> None:
+        """Send a request on in its dialog, once its sender is known to be of it. Raises Fault, and Slowed."""
+        if route is None:
             raise Fault(481)
+        destination = route.target
+        doubt = self._guard.doubt(incoming, route, now)
+        if not PRIVATE.isdisjoint(incoming.first):
+            drop_private(incoming.request, self._stack.fleet)
         if (
             incoming.request.method == "REFER"
             and not isinstance(destination, Destination)
@@ -63,8 +66,11 @@ class Forwarder:
         server = self._stack.serve(incoming, now)
         context = ResponseContext(self._stack, self._branches, incoming, server, destination=destination)
         self._stack.transactions.attend(server, context)
-        context.trying(now)
-        context.forward_in_dialog(now)
+        if doubt is None:
+            context.on_decision(Proceed(), now)
+            return
+        server.once = doubt.presented is not None and doubt.presented.grant is None
+        self._guard.ask(doubt, incoming, route, context.on_decision, now)
 
     def own(self, incoming: Incoming, upstream: Upstream, destination: DialogTarget, now: float) -> None:
         """Send a request of ours on in a dialog of others; ``upstream`` gets its responses, and reports what came of

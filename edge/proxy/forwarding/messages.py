@@ -20,15 +20,45 @@ def forward_request(
     return Request(request.method, uri, headers, request.body)
 
 
+_ANSWER_MODES = frozenset(("answer-mode", "priv-answer-mode"))
+CLAIMS = _ANSWER_MODES | {"p-asserted-identity", "p-preferred-identity", "remote-party-id"}
+"""Who a phone says that it is, which is ours to say (RFC 3325 §5), and that others' phones shall answer by themselves,
+which takes an authority that nobody has here (RFC 5373 §7)."""
+_COMMANDS = {
+    "alert-info": ("auto-answer", "autoanswer", "auto answer", "ring-answer", "intercom"),
+    "call-info": ("answer-after",),
+}
+"""The same in the words of phones' makers: header fields that are taken out if they say so."""
+PRIVATE = CLAIMS | _COMMANDS.keys() | {"proxy-authorization"}
+"""Header fields that ``drop_private`` looks at."""
+
+
 def drop_private(request: Request, fleet: Fleet) -> None:
-    """Take out what must not leave our trust domain: credentials for our realms (§22.3), and identities that a phone
-    asserted for itself (RFC 3325 §5)."""
-    request.headers = [
-        header
-        for header in request.headers
-        if header[0] != "p-asserted-identity"
-        and not (header[0] == "proxy-authorization" and _realm(header[1]) in fleet.domains)
-    ]
+    """Take out what must not leave our trust domain: credentials for our realms (§22.3), and what a phone claims."""
+    request.headers = [header for header in request.headers if not _private(header, fleet)]
+
+
+def drop_commands(request: Request) -> None:
+    """Take out what has phones answer by themselves: whoever calls by a provider has no authority for that either."""
+    request.headers = [header for header in request.headers if not _commands(header)]
+
+
+def drop_routes(request: Request) -> None:
+    """Where a request outside a dialog goes is decided here, whatever way its sender had in mind."""
+    request.headers = [header for header in request.headers if header[0] != "route"]
+
+
+def _private(header: Header, fleet: Fleet) -> bool:
+    key, line = header
+    if key == "proxy-authorization":
+        return _realm(line) in fleet.domains
+    return key in CLAIMS or _commands(header)
+
+
+def _commands(header: Header) -> bool:
+    key, line = header
+    said = line.lower()
+    return key in _ANSWER_MODES or any(command in said for command in _COMMANDS.get(key, ()))
 
 
 def _realm(line: str) -> str | None:

@@ -17,6 +17,7 @@ from edge.providers.leg import (
 )
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.branch import Branch, BranchContext
+from edge.proxy.forwarding.messages import drop_commands
 from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.stack.flow_token import TokenKeys
@@ -122,6 +123,8 @@ class ProviderBranch(Branch):
             leg.transfers,
             leg.from_value,
             leg.to_uri,
+            phone=self.context.incoming.flow if self._binds else None,
+            binding=self.stack.bindings.first_on(self.context.incoming.flow) if self._binds else "",
         )
 
     def _made_for(self, way: LegToProvider, branch: str, added: list[Header]) -> Request:
@@ -146,7 +149,15 @@ class ProviderBranch(Branch):
         flow = self.context.incoming.flow
         binding = self.stack.bindings.first_on(flow)
         back = replace(way, contact="") if flow.internal else None
-        return LegToPhone(way.provider, flow, binding, "", way.tenant, way.started, way.transfers, way.translated, back)
+        peer = way.flow.host if self._binds else ""
+        return LegToPhone(
+            way.provider, flow, binding, "", way.tenant, way.started, way.transfers, way.translated, back, peer
+        )
+
+    @property
+    def _binds(self) -> bool:
+        """Whether tokens say who may use them."""
+        return self.stack.fleet.reads_tags and not self.context.incoming.flow.internal
 
     @property
     def _keys(self) -> TokenKeys:
@@ -317,13 +328,19 @@ class PhoneBranch(Branch):
             phone = replace(self._phone, flow=flow)
         else:
             routes = context.incoming.request.split_values("record-route")
+            binds = self.stack.fleet.reads_tags and not flow.internal
             phone = LegToPhone(
                 way.provider, flow, target.binding, target.uri, way.tenant, way.started, way.transfers, False,
                 replace(way, routes=tuple(routes)) if flow.internal else None,
+                context.incoming.flow.host if binds else "",
             )  # fmt: skip
+            if binds:
+                way = replace(way, phone=flow, binding=target.binding)
         self._phone = phone
         branch = self.stack.transactions.branch(context.incoming.mark)
-        return request_in(context.incoming, way, phone, target.uri, branch, self.stack.fleet.tokens), branch
+        request = request_in(context.incoming, way, phone, target.uri, branch, self.stack.fleet.tokens)
+        drop_commands(request)
+        return request, branch
 
     def answer(self, response: Response) -> Response:
         if self._made or self._phone is None:

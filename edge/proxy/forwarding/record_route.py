@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from edge.providers.leg import provider_uri
 from edge.providers.leg_token import BadLegToken, LegToPhone, LegToProvider, open_way
 from edge.proxy.stack.fleet import Fleet
-from edge.proxy.stack.flow_token import BadToken, Destination
+from edge.proxy.stack.flow_token import BadToken, CallReference, Destination
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import NameAddr, split_list, value_of
@@ -15,6 +17,27 @@ from edge.sip.uri import DEFAULT_PORT, Uri
 
 DialogTarget = Destination | LegToProvider | LegToPhone
 """Where a request in a dialog goes, as a token says: to a flow, or across a border to a provider or a phone."""
+
+
+class DialogRoute(NamedTuple):
+    """What the tokens in a request say: where it goes, and whose the other one is, so from where it has to come.
+    ``sender`` is None where that isn't a phone of ours, or nothing says it."""
+
+    target: DialogTarget
+    sender: Destination | None
+
+    @property
+    def call(self) -> CallReference:
+        """The call that it is of."""
+        match self.target:
+            case Destination():
+                return self.target.call
+            case LegToPhone(tenant=tenant, started=started, translated=to_caller):
+                return CallReference(tenant, started, to_caller)
+            case LegToProvider(tenant=tenant, started=started, translated=from_caller):
+                return CallReference(tenant, started, not from_caller)
+
+
 _IN_CALLS = frozenset(("INVITE", "ACK", "BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY"))
 
 
@@ -23,21 +46,28 @@ def record_route(flow: Flow, token: str) -> Header:
     return ("record-route", f"Record-Route: <sip:{token}@{flow.sent_by}{flow.uri_transport};lr>")
 
 
-def destination_of(incoming: Incoming, fleet: Fleet) -> DialogTarget | None:
-    """Where the tokens in a request's Route or Request-URI lead; None without any. Raises Fault."""
-    found = take_routes(incoming, fleet) if "route" in incoming.first else None
-    if isinstance(found, LegToProvider):
-        _check_contact(incoming, fleet)
-    if found is None and incoming.to_tag and incoming.uri.host in fleet.addresses:
-        try:
-            found = open_way(incoming.uri.user, incoming.call_id, fleet.tokens, incoming.to_tag)
-        except BadLegToken:
-            raise Fault(481) from None
-        if isinstance(found, LegToProvider):
-            if not (found.contact and incoming.flow.internal):
-                raise Fault(481)
-            _check_method(incoming)
-    return found
+def route_of(incoming: Incoming, fleet: Fleet) -> DialogRoute | None:
+    """What the tokens in a request's Route or Request-URI say; None without any. Raises Fault."""
+    found = take_routes(incoming, fleet) if "route" in incoming.first else []
+    if found:
+        target = found[-1]
+        if isinstance(target, LegToProvider):
+            _check_contact(incoming, fleet)
+            phone = target.phone
+            return DialogRoute(target, Destination(phone, target.binding, CallReference()) if phone else None)
+        first = found[0]
+        return DialogRoute(target, first if isinstance(first, Destination) and len(found) > 1 else None)
+    if not (incoming.to_tag and incoming.uri.host in fleet.addresses):
+        return None
+    try:
+        way = open_way(incoming.uri.user, incoming.call_id, fleet.tokens, incoming.to_tag)
+    except BadLegToken:
+        raise Fault(481) from None
+    if isinstance(way, LegToProvider):
+        if not (way.contact and incoming.flow.internal):
+            raise Fault(481)
+        _check_method(incoming)
+    return DialogRoute(way, None) if way is not None else None
 
 
 def _check_contact(incoming: Incoming, fleet: Fleet) -> None:
@@ -54,15 +84,16 @@ def _check_method(incoming: Incoming) -> None:
         raise Fault(405, "Method Not Allowed: not in a call through a provider")
 
 
-def take_routes(incoming: Incoming, fleet: Fleet) -> DialogTarget | None:
-    """Strip the Route values that are ours off the front, and give the flow that the last of them names.
+def take_routes(incoming: Incoming, fleet: Fleet) -> list[DialogTarget]:
+    """Strip the Route values that are ours off the front, and give what their tokens say: the first is the sender's,
+    the last leads to the other side.
 
-    A token counts only in a request with a To tag. None where no token was found. Raises Fault: 403 for a token that
-    isn't valid (RFC 5626 §5.3), 400 for a Route that can't be read.
+    A token counts only in a request with a To tag. Raises Fault: 403 for a token that isn't valid (RFC 5626 §5.3), 400
+    for a Route that can't be read.
     """
     request = incoming.request
     _undo_strict_routing(incoming, fleet)
-    destination: DialogTarget | None = None
+    found: list[DialogTarget] = []
     index = 0
     headers = request.headers
     while index < len(headers):
@@ -77,13 +108,13 @@ def take_routes(incoming: Incoming, fleet: Fleet) -> DialogTarget | None:
                 break
             ours += 1
             if uri.user and incoming.to_tag:
-                destination = _open(uri, incoming, fleet)
+                found.append(_open(uri, incoming, fleet))
         if ours < len(values):
             if ours:
                 headers[index] = ("route", f"Route: {', '.join(values[ours:])}")
             break
         del headers[index]
-    return destination
+    return found
 
 
 def _read(line: str) -> tuple[list[str], list[Uri]]:
@@ -100,7 +131,8 @@ def _open(uri: Uri, incoming: Incoming, fleet: Fleet) -> DialogTarget:
         way = open_way(uri.user, call_id, fleet.tokens, incoming.to_tag)
         if way is not None:
             return way
-        return fleet.tokens.open(uri.user, call_id, uri.host, uri.port or DEFAULT_PORT)
+        port, tags = uri.port or DEFAULT_PORT, (incoming.from_tag, incoming.to_tag)
+        return fleet.tokens.open(uri.user, call_id, uri.host, port, *tags)
     except (BadToken, BadLegToken) as error:
         raise Fault(403, "Forbidden: the Route is not one of ours") from error
 

@@ -36,7 +36,7 @@ from edge.proxy.stack.flow_token import CallReference, Destination
 from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Incoming
 from edge.sip.message import Response
-from lambdas.contract import Challenge, Decision, Reject, Route, Stage, Target
+from lambdas.contract import Challenge, Decision, Proceed, Reject, Route, Stage, Target
 
 GIVE_UP = 20.0
 """Seconds after which a non-INVITE request is answered 480. Its sender stops waiting at 32 s, and a 408 may not be
@@ -221,6 +221,9 @@ class ResponseContext:
         match decision:
             case Route():
                 self._follow(decision, now)
+            case Proceed() if self._destination is not None:
+                self.trying(now)
+                self.forward_in_dialog(now)
             case Reject():
                 self._reject(decision, now)
             case Challenge():

@@ -8,7 +8,7 @@ from edge.proxy.location.bindings import ContactParams, contact_params
 from edge.proxy.registrar.binding_report import binding_key
 from edge.proxy.registrar.expiries import granted
 from edge.proxy.stack.fleet import Fleet
-from edge.proxy.stack.validation import check_text
+from edge.proxy.stack.validation import SECURE, check_text
 from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr, parse_params, split_list
 from edge.sip.incoming import Fault, Incoming
@@ -74,7 +74,7 @@ def realm_of(incoming: Incoming, fleet: Fleet) -> str:
 
 def read(incoming: Incoming, realm: str) -> RegisterRequest:
     """Raises Fault 400 for a Contact or To that can't be used."""
-    fields, star = _contacts(incoming.request)
+    fields, star = _contacts(incoming.request, incoming.flow.transport in SECURE)
     if len(fields) > MOST_CONTACTS:
         raise Fault(400, f"Bad Request: more than {MOST_CONTACTS} Contacts in one REGISTER")
     expires = _seconds(incoming.value("expires"))
@@ -101,7 +101,7 @@ def _seconds(text: str | None) -> int | None:
     return min(int(text), _LONGEST) if len(text) <= 10 else _LONGEST
 
 
-def _contacts(request: Request) -> tuple[list[ContactField], bool]:
+def _contacts(request: Request, secure: bool) -> tuple[list[ContactField], bool]:
     contacts: list[ContactField] = []
     star = False
     try:
@@ -110,19 +110,21 @@ def _contacts(request: Request) -> tuple[list[ContactField], bool]:
                 if one == "*":
                     star = True
                 else:
-                    contacts.append(_contact(one))
+                    contacts.append(_contact(one, secure))
     except ParseError as error:
         raise Fault(400, f"Bad Request: {error}") from error
     return contacts, star
 
 
-def _contact(value: str) -> ContactField:
+def _contact(value: str, secure: bool) -> ContactField:
     address = NameAddr.parse(value)
     if _octets(address.uri) > _LONGEST_CONTACT:
         raise Fault(400, f"Bad Request: a Contact URI longer than {_LONGEST_CONTACT} octets")
     uri = Uri.parse(address.uri)
     if uri.scheme not in ("sip", "sips"):
         raise Fault(400, "Bad Request: only SIP Contacts can be registered here")
+    if uri.scheme == "sips" and not secure:
+        raise Fault(400, "Bad Request: a sips Contact can be registered by TLS only")
     params = parse_params(address.params) if address.params else {}
     instance = params.get("+sip.instance", "").strip("<>")
     if _octets(instance) > _LONGEST_INSTANCE:

@@ -109,7 +109,8 @@ class UndecidedCall:
             self._context.on_decision(None, now)  # who isn't registered can't be known
             return
         stack = self._stack
-        limits = stack.call_counts.limits(self._payers, ready.limits, stack.wall(now)) if self._context.invite else []
+        payers = [one.scope for one in ready.limits] or self._payers
+        limits = stack.call_counts.limits(payers, ready.limits, stack.wall(now)) if self._context.invite else []
         if not limits:
             self._begin(ready, now)
             return

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from edge.proxy.forwarding.forwarder import Forwarder
-from edge.proxy.forwarding.record_route import destination_of
+from edge.proxy.forwarding.record_route import route_of
 from edge.proxy.stack.stack import Stack
 from edge.proxy.stack.validation import MAX_FORWARDS, examine
 from edge.sip.errors import ParseError
@@ -71,10 +71,10 @@ class HangingUp:
         request = Request("BYE", side.uri, headers)
         try:
             incoming = examine(flow, request, (stack.ids.token(),))
-            destination = destination_of(incoming, stack.fleet)
-            if destination is None:
+            route = route_of(incoming, stack.fleet)
+            if route is None:
                 raise Fault(481)
-            self._forwarder.own(incoming, _ByeSender(then), destination, now)
+            self._forwarder.own(incoming, _ByeSender(then), route.target, now)
         except (Fault, ParseError):
             stack.counters["calls_unreachable"] += 1  # the dialog is older than its tokens
             then(now)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from edge.providers.agent import Agent
 from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.forwarding.forwarder import Forwarder
-from edge.proxy.forwarding.messages import drop_private
+from edge.proxy.forwarding.messages import drop_private, drop_routes
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.routing.asking import Asking
 from edge.proxy.routing.callers import AccountCaller, CallOrigin, ProviderCaller
@@ -66,6 +66,8 @@ class Router:
         check_text(incoming.request, caller, incoming.uri)
         presented = stack.authenticator.credentials(incoming, realm, fleet, now)
         drop_private(incoming.request, fleet)
+        if "route" in incoming.first:
+            drop_routes(incoming.request)
         called = incoming.uri.at(fleet.canonical(incoming.uri.host) or incoming.uri.host)
         parties = Parties(caller.at(realm), called)
         self._call(AccountCaller(stack, incoming, parties, presented), incoming, now)

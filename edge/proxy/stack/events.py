@@ -25,10 +25,12 @@ from lambdas.contract import (
 
 
 class Received(NamedTuple):
-    """One whole message came in on ``flow``, or crossed the mesh to us as the owner of its branch."""
+    """One whole message came in on ``flow``, or crossed the mesh to us as the owner of its branch. ``banned``: nothing
+    new is begun from there."""
 
     flow: Flow
     data: bytes
+    banned: bool = False
 
 
 class Decided(NamedTuple):

@@ -14,8 +14,8 @@ class Fleet:
     fleet, of edges that are down too; ``domains`` maps our domains and aliases to canonical names; ``clock`` is
     wall-clock time minus the core's ``now``; ``informed_at`` is when the control plane said all this, in the core's
     time; ``arriving`` are addresses that are on their way here; ``exclusive`` tells from when until when (in the core's
-    time) nobody else may register with providers from an address held here. Nothing
-    is ``known`` before the first heartbeat."""
+    time) nobody else may register with providers from an address held here; ``spoken`` is the oldest version of the
+    contract that an edge of the fleet speaks. Nothing is ``known`` before the first heartbeat."""
 
     epochs: dict[str, int]
     addresses: frozenset[str]
@@ -28,11 +28,17 @@ class Fleet:
     informed_at: float = 0.0
     arriving: frozenset[str] = frozenset()
     exclusive: dict[str, tuple[float, float]] = field(default_factory=dict)
+    spoken: int = 6
     known: bool = True
 
     def epoch(self, address: str) -> int:
         """The epoch in which this edge holds ``address``; 0, which the control plane refuses, if it doesn't."""
         return self.epochs.get(address, 0)
+
+    @property
+    def reads_tags(self) -> bool:
+        """Whether every edge can read tokens that are bound to a dialog's tags and ends."""
+        return self.spoken >= 7
 
     def outside(self, addresses: list[ServerAddress]) -> list[ServerAddress]:
         """Those of ``addresses`` that aren't the fleet's own."""

@@ -1,13 +1,15 @@
 """Flow tokens: the user part of our Record-Route URIs (RFC 5626 §5.1 and §5.2, RFC 5658).
 
 A token is base64url of ``key id (1 octet) | AES-SIV(transport, remote address, connection, binding id, call)`` with the
-Call-ID and the URI's own host and port as associated data: it can't be read, changed, or used in another call or at
-another edge address. AES-SIV (RFC 5297) is deterministic, so the same call gets the same token from every edge.
+Call-ID, the URI's own host and port, and the dialog's tags as associated data: it can't be read, changed, or used in
+another dialog or at another edge address. AES-SIV (RFC 5297) is deterministic, so the same call gets the same token
+from every edge.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,23 +66,39 @@ class TokenKeys:
         except (KeyError, IndexError, ValueError, InvalidTag) as error:
             raise BadToken("not sealed by the fleet for this") from error
 
-    def seal(self, flow: Flow, binding: str, call_id: str, call: CallReference) -> str:
+    def seal(self, flow: Flow, binding: str, call_id: str, call: CallReference, tags: Sequence[str] = ()) -> str:
+        """``tags`` are those of the dialog that are known when it is made: the caller's, and for the caller's own copy
+        the called one's, too. Without any it is of use to everybody who knows the Call-ID, as edges of before made
+        them."""
         plain = flow.pack_remote() + (base64url.decode(binding) if binding else _NO_BINDING) + _pack(call)
-        sealed = self.seal_data(plain, _associated(call_id, flow.address, flow.port))
+        sealed = self.seal_data(plain, _associated(call_id, flow.address, flow.port, tags))
         return base64url.encode(sealed)
 
-    def open(self, token: str, call_id: str, address: str, port: int) -> Destination:
-        """The destination of a token found in a URI with ``address`` and ``port``; BadToken if it isn't valid there."""
+    def open(
+        self, token: str, call_id: str, address: str, port: int, from_tag: str = "", to_tag: str = ""
+    ) -> Destination:
+        """The destination of a token found in a URI with ``address`` and ``port``, in a request with these tags;
+        BadToken if it isn't valid there."""
         try:
             if len(token) > MAX_TOKEN:
                 raise BadToken("longer than any token of ours")
-            plain = self.open_data(base64url.decode(token), _associated(call_id, address, port))
+            plain = self._open(base64url.decode(token), call_id, address, port, from_tag, to_tag)
             flow, rest = Flow.unpack_remote(plain, address, port)
         except (ValueError, IndexError) as error:
             raise BadToken("not a flow token for this call and address") from error
         held = rest[:_BINDING]
         binding = "" if held == _NO_BINDING else base64url.encode(held)
         return Destination(flow, binding, _unpack(rest[_BINDING:]))
+
+    def _open(self, sealed: bytes, call_id: str, address: str, port: int, from_tag: str, to_tag: str) -> bytes:
+        """Who sends is the caller, whose copy knows both tags; or the called side, whose copy knows the caller's; or
+        has a copy of before there were tags in them."""
+        for tags in ((from_tag, to_tag), (to_tag,)):
+            try:
+                return self.open_data(sealed, _associated(call_id, address, port, tags))
+            except BadToken:
+                continue
+        return self.open_data(sealed, _associated(call_id, address, port, ()))
 
 
 def _pack(call: CallReference) -> bytes:
@@ -100,5 +118,5 @@ def _unpack(data: bytes) -> CallReference:
     return CallReference(f"t{tenant.hex()}" if any(tenant) else "", started, bool(to_caller))
 
 
-def _associated(call_id: str, address: str, port: int) -> bytes:
-    return f"{address}:{port} {call_id}".encode("utf-8", "surrogateescape")
+def _associated(call_id: str, address: str, port: int, tags: Sequence[str]) -> bytes:
+    return "\0".join((f"{address}:{port} {call_id}", *tags)).encode("utf-8", "surrogateescape")

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.events import Relay
 from edge.proxy.stack.stack import Stack
 from edge.proxy.stack.validation import check_loop, examine, note_source, top_via
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import Via, parse_cseq
+from edge.sip.headers import Via, parse_cseq, tag_of
 from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import MalformedMessage, Request, Response, make_response
 from edge.sip.parser import parse
@@ -70,6 +71,9 @@ class Receiver:
         if not stack.transactions.owns(branch):
             owner = branch[len(BRANCH_COOKIE) :].split(".", 1)[0]
             if branch.startswith(BRANCH_COOKIE) and owner:
+                if method == "INVITE" and 200 <= response.status < 300:
+                    tags = (tag_of(response.get(key) or "") for key in ("from", "to"))
+                    stack.answered_calls.note(leg_name(response.get("call-id") or "", *tags), flow)
                 stack.actions.append(Relay(owner, flow, data))
             return
         client = stack.transactions.client(branch, method)

@@ -9,6 +9,8 @@ from edge.proxy.location.bindings import HeldBindings
 from edge.proxy.location.grants import Grants
 from edge.proxy.location.keepalive import Keepalive
 from edge.proxy.location.pinger import Pinger
+from edge.proxy.stack.answered_calls import AnsweredCalls
+from edge.proxy.stack.answers import RETRY_AFTER, retry_after
 from edge.proxy.stack.authentication import Authenticator, Presented
 from edge.proxy.stack.call_counts import CallCounts
 from edge.proxy.stack.events import Action, Send
@@ -21,11 +23,10 @@ from edge.proxy.stack.sources import Sources
 from edge.proxy.stack.stateless import Stateless
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
-from edge.sip.incoming import Incoming
-from edge.sip.message import Request
+from edge.sip.incoming import Fault, Incoming
 from edge.sip.timers import TimerHeap
 from edge.sip.transaction import ClientTransaction, ServerTransaction
-from edge.sip.transaction.layer import TransactionKey, TransactionLayer
+from edge.sip.transaction.layer import TransactionLayer
 from lambdas.contract import Decision, LoginsFailed, Question
 
 STATIC = 24 * 3600.0
@@ -67,6 +68,7 @@ class Stack:
         self.call_counts = CallCounts()
         self.outside = HeardOutside()
         self.provider_addresses = NONE_KNOWN
+        self.answered_calls = AnsweredCalls()
         self.fleet = NOTHING_KNOWN
         self.static_seconds = static_seconds
         self.recording = True
@@ -138,15 +140,17 @@ class Stack:
             self.transactions.forget(transaction)
 
     def serve(self, incoming: Incoming, now: float) -> ServerTransaction:
-        """The server transaction of a request, made if there is none yet."""
+        """The server transaction of a request, made if there is none yet; whoever takes the address over learns of it.
+        Raises Fault 503 if there are too many."""
         server = self.transactions.servers.get(incoming.key)
-        return server if server is not None else self.open(incoming.request, incoming.key, incoming.flow, now)
-
-    def open(self, request: Request, key: TransactionKey, flow: Flow, now: float) -> ServerTransaction:
-        """A server transaction for a request that matches none. Whoever takes the address over learns of it."""
-        server = self.transactions.open(self, request.method, key, flow, now)
+        if server is not None:
+            return server
+        if self.transactions.full:
+            self.counters["overload"] += 1
+            raise Fault(503, headers=(retry_after(RETRY_AFTER),))
+        server = self.transactions.open(self, incoming.request.method, incoming.key, incoming.flow, now)
         if self.handover.leaving:
-            self.actions += self.handover.opened(flow.address, key)
+            self.actions += self.handover.opened(incoming.flow.address, incoming.key)
         return server
 
     def take_actions(self) -> list[Action]:

@@ -81,8 +81,8 @@ def examine(flow: Flow, request: Request, key: tuple[str, ...], octets: int = 0)
         raise Fault(400, "Bad Request: CSeq names another method")
     if not call_id:
         raise Fault(400, "Bad Request: empty call-id")
-    if uri.scheme not in ("sip", "sips"):
-        raise Fault(416)
+    if uri.scheme not in ("sip", "sips") or (uri.scheme == "sips" and flow.transport not in SECURE):
+        raise Fault(416)  # sips: is a promise that nobody could keep any more (§26.2.2, RFC 5630 §3.1.3)
     max_forwards = _max_forwards(first.get("max-forwards"))
     if not max_forwards and request.method != "REGISTER":
         raise Fault(483)
@@ -92,6 +92,8 @@ def examine(flow: Flow, request: Request, key: tuple[str, ...], octets: int = 0)
     return Incoming(flow, request, key, uri, call_id, cseq, to, to_tag, max_forwards, mark, first, forwarded, octets)
 
 
+SECURE = ("tls", "wss")
+"""Transports over which a sips: URI may come."""
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards"))
 
 

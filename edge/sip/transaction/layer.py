@@ -13,7 +13,7 @@ from edge.sip.ids import Ids
 from edge.sip.transaction.client import ClientTransaction
 from edge.sip.transaction.machine import TransactionUser
 from edge.sip.transaction.matching import BRANCH_COOKIE
-from edge.sip.transaction.server import InviteServer, NonInviteServer, ServerTransaction
+from edge.sip.transaction.server import InviteServer, KeptOctets, NonInviteServer, ServerTransaction
 
 TransactionKey = tuple[str, ...]
 """(branch, method) of a client transaction (§17.1.3); of a server transaction as ``server_key`` gives it."""
@@ -36,6 +36,12 @@ class CancelTarget(Protocol):
         """``why`` is the CANCEL's Reason value (RFC 3326), or ""."""
 
 
+MOST_SERVERS = 20_000
+"""Server transactions open at once."""
+MOST_OCTETS = 32 * 1024 * 1024
+"""Octets of the responses that they keep to send again."""
+
+
 class TransactionLayer:
     """``servers`` and ``clients`` are the open ones, by key."""
 
@@ -44,6 +50,7 @@ class TransactionLayer:
         self.owner = f"{BRANCH_COOKIE}{edge}.{boot}."
         self.servers: dict[TransactionKey, ServerTransaction] = {}
         self.clients: dict[TransactionKey, Outgoing] = {}
+        self._kept = KeptOctets()
         self._cancel_targets: dict[TransactionKey, CancelTarget] = {}
         self._ids = ids
 
@@ -90,21 +97,29 @@ class TransactionLayer:
 
     # Server transactions
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another one."""
+        return len(self.servers) >= MOST_SERVERS or self._kept.total >= MOST_OCTETS
+
     def open(
         self, user: TransactionUser, method: str, key: TransactionKey, flow: Flow, now: float
     ) -> ServerTransaction:
         """A new one, for a request that matches none."""
         kind = InviteServer if method == "INVITE" else NonInviteServer
-        server = self.servers[key] = kind(user, key, flow, self._ids.token(), now)
+        server = self.servers[key] = kind(user, key, flow, self._ids.token(), now, self._kept)
         return server
 
     def attend(self, server: ServerTransaction, target: CancelTarget) -> None:
         """``target`` answers it."""
+        self._kept = KeptOctets()
         self._cancel_targets[server.key] = target
 
     def cancel_target(self, server: ServerTransaction) -> CancelTarget | None:
         return self._cancel_targets.get(server.key)
 
     def close(self, server: ServerTransaction) -> None:
-        self.servers.pop(server.key, None)
+        if self.servers.pop(server.key, None) is not None:
+            self._kept.total -= len(server.last)
+        self._kept = KeptOctets()
         self._cancel_targets.pop(server.key, None)

@@ -10,19 +10,31 @@ from edge.sip.timers import T1, T2, T4, TIMER_H, TIMER_J, TIMER_L
 from edge.sip.transaction.machine import Machine, Table, TransactionState, TransactionUser
 
 
+class KeptOctets:
+    """``total`` is that of all responses kept by open server transactions."""
+
+    __slots__ = ("total",)
+
+    def __init__(self) -> None:
+        self.total = 0
+
+
 class ServerTransaction(Machine):
     """``last`` is the response last sent, for retransmissions; "" as ``ref`` since nobody waits for its failure.
     ``once``: whoever asks may not be where he says (§8.2.7), so a refusal is sent once, and the transaction is over."""
 
     first: ClassVar[TransactionState]
-    __slots__ = ("_interval", "last", "once", "to_tag")
+    __slots__ = ("_interval", "_kept", "last", "once", "to_tag")
 
-    def __init__(self, user: TransactionUser, key: tuple[str, ...], flow: Flow, to_tag: str, now: float) -> None:
+    def __init__(
+        self, user: TransactionUser, key: tuple[str, ...], flow: Flow, to_tag: str, now: float, kept: KeptOctets
+    ) -> None:
         super().__init__(user, key, flow, self.first, now)
         self.last = b""
         self.to_tag = to_tag
         self.once = False
         self._interval = T1
+        self._kept = kept
 
     def respond(self, response: Response, now: float) -> None:
         """Send ``response``, or forward it, where the state still allows one (a final one is sent once)."""
@@ -43,7 +55,8 @@ class ServerTransaction(Machine):
         return self.state in (TransactionState.COMPLETED, TransactionState.CONFIRMED)
 
     def send(self) -> None:
-        self.last = self._message.to_bytes()
+        before, self.last = self.last, self._message.to_bytes()
+        self._kept.total += len(self.last) - len(before)
         self.resend()
 
     def resend(self) -> None:

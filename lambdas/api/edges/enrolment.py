@@ -17,10 +17,13 @@ from starlette.routing import Route
 from lambdas.api.edges import probes
 from lambdas.api.edges.route import read
 from lambdas.api.problems import Problem
-from lambdas.repositories.directory import Taken
+from lambdas.repositories.directory import Stale, Taken
 from lambdas.repositories.events import StoredEvent
 from lambdas.repositories.items import edge_item
+from lambdas.repositories.models import EdgeItem
 from lambdas.services.services import Services
+
+_INSTANCES = 50  # that are remembered; an instance's credentials outlive it by hours
 
 
 def _public_key(text: str) -> str:
@@ -57,14 +60,15 @@ class InstanceEnrolment(BaseModel):
 
 async def _enrol_instance(request: Request) -> Response:
     """Become the edge that the caller's instance role stands for (``EDGE_ROLES``). IAM has authenticated the caller,
-    and Lambda says who it is in the event, where no header can."""
+    and Lambda says who it is in the event, where no header can: the role, and EC2 has added the instance's id."""
     services: Services = request.app.state.services
     asked = await read(request, InstanceEnrolment)
     context = request.scope.get("aws.event", {}).get("requestContext", {})
     caller = str(context.get("authorizer", {}).get("iam", {}).get("userArn", ""))
     for role, (name, *addresses) in json.loads(services.environment.edge_roles).items():
         if caller.startswith(role):
-            await run_in_threadpool(become, name, asked.public_key, addresses, services)
+            instance = caller.removeprefix(role)
+            await run_in_threadpool(become_instance, name, instance, asked.public_key, addresses, services)
             control = [str(request.base_url).rstrip("/"), *services.environment.other_control]
             enrolled = Enrolled(id=name, addresses=addresses, control=control, control_auth="aws_iam")
             return Response(enrolled.model_dump_json(), 201, media_type="application/json")
@@ -82,4 +86,37 @@ def become(name: str, public_key: str, addresses: Sequence[str], services: Servi
     except Taken:
         services.tables.directory.update(item, public_key=public_key, addresses=list(addresses))
     probes.prepare(name, services)
-    services.tables.events.add("", StoredEvent("audit", services.clock(), f"edge {name} has enrolled", name))
+    _note(f"edge {name} has enrolled", name, services)
+
+
+def become_instance(name: str, instance: str, public_key: str, addresses: Sequence[str], services: Services) -> None:
+    """The same for an instance, which may do so once: whoever has got hold of its credentials for a moment doesn't keep
+    the edge. Asking again with the same key (the answer may have been lost) changes nothing. Raises Problem."""
+    directory = services.tables.directory
+    item = directory.get(EdgeItem, name)
+    before = list(item.instances) if item is not None else []
+    if item is not None and instance in before:
+        if instance == before[-1] and item.public_key == public_key:
+            return
+        _note(f"instance {instance} has asked to be edge {name} with another key, and was refused", name, services)
+        raise Problem(
+            409, f"Instance {instance} has enrolled already, with another key; end it, and its group makes another one."
+        )
+    after = [*before, instance][-_INSTANCES:]
+    try:
+        if item is None:
+            item = edge_item(name, public_key, list(addresses))
+            item.instances = after
+            directory.create(item)
+        else:
+            item.guarded = True
+            directory.update(item, public_key=public_key, addresses=list(addresses), instances=after)
+    except (Taken, Stale) as error:
+        raise Problem(409, f"Somebody else has become {name} at the same time; try again.") from error
+    probes.prepare(name, services)
+    replaced = f" in the place of {before[-1]}" if before else ""
+    _note(f"edge {name} has enrolled: instance {instance}{replaced}", name, services)
+
+
+def _note(text: str, name: str, services: Services) -> None:
+    services.tables.events.add("", StoredEvent("audit", services.clock(), text, name))

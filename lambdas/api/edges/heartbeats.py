@@ -78,6 +78,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
         probe=probes.of(edge.id, services),
         provider_hosts=None if beat.provider_hosts == places.version else list(places.hosts),
         provider_hosts_version=places.version,
+        spoken=min((lease.surely_spoken(now) for lease in leases if lease.expires_at > now), default=VERSION),
         unheld={lease.address: lease.epoch for lease in leases if lease.expires_at <= now},
     )
 
@@ -91,6 +92,7 @@ def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> 
         moves=beat.driver != "none",
         confirms=beat.driver in ("hook", "ec2"),
         region=Common.region,
+        spoken=beat.version,
     )
     held: list[Lease] = []
     refused: dict[str, str] = {}

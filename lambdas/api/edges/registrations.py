@@ -84,7 +84,7 @@ def adopt(edge: EdgeItem, beat: Heartbeat, leases: list[Lease], services: Servic
         holders = {held.holder for held in leases if held.address in homes}
         if over < _ANOTHER and not holders.isdisjoint(services.fleet.edges_for(lease.address)):
             continue
-        asking = lease_rules.LeaseEdge(edge.id, beat.boot, beat.mesh, beat.certificate, moves=True)
+        asking = lease_rules.LeaseEdge(edge.id, beat.boot, beat.mesh, beat.certificate, moves=True, spoken=beat.version)
         _empty(lease.address, asking, homes, services, now)
     if services.fleet.load(NOBODY):
         end = time.monotonic() + _BUDGET

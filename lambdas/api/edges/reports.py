@@ -22,7 +22,7 @@ from lambdas.contract import (
     ReportReceipt,
 )
 from lambdas.decisions import report as decisions
-from lambdas.decisions.limits import NONE, rate_of
+from lambdas.decisions.limits import NONE, is_emergency_scope, rate_of
 from lambdas.hooks.call_shown import shown
 from lambdas.repositories.call_keys import OPEN, key_of
 from lambdas.repositories.hooks import NotTold
@@ -83,6 +83,8 @@ def _is_its_own(report: Report, edge: EdgeItem) -> bool:
 def _apply(report: Report, services: Services) -> None:
     match report:
         case CallAnswered():
+            if any(map(is_emergency_scope, report.counted)):
+                report = report.model_copy(update={"sides": []})  # nobody ends it but those who talk
             number = report.legs[0].number if report.legs else ""
             rates = services.tables.directory.settings(report.tenant).rates if report.counted and number else ()
             scopes = services.tables.calls.answered(report, rate_of(number, rates))

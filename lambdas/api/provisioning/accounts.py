@@ -201,6 +201,9 @@ def change_account(aor: str, body: AccountChange, services: ServicesDep, who: Ca
     item = _account(aor, services, who)
     changes = body.model_dump(exclude_none=True, exclude={"limits"})
     if body.limits is not None:
+        prefixes = bounds.prefixes_of(body.limits.model_dump(exclude_unset=True))
+        if prefixes:
+            bounds.check_prefixes(prefixes, services.tables.directory.settings(item.tenant).country)
         changes["limits"] = bounds.merged(item.limits, body.limits)
         item.guarded = True  # of two changes at once one mustn't undo the other
     check_plan(item.tenant, body.plan, services)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
+from phonenumbers import PhoneMetadata
 from pydantic import AfterValidator, BaseModel, Field
 
+from lambdas.api.problems import Problem
 from lambdas.api.provisioning.common import Input
 from lambdas.services.services import Services
 
@@ -35,7 +38,10 @@ class Limits(Input):
     ) = None
     registrations: Annotated[int, Field(strict=True, ge=0, le=10, description="Phones of one account.")] | None = None
     allowed_prefixes: Prefixes | None = Field(
-        default=None, description="Only numbers that begin with one of these may be called through providers."
+        default=None,
+        description="Only numbers that begin with one of these may be called through providers. As everywhere here, "
+        "prefixes are of numbers in E.164 form, like +449, or of short numbers, like 118, and need the tenant's "
+        "`country`.",
     )
     blocked_prefixes: Prefixes | None = Field(
         default=None, description="These may not. Of several that fit, in both lists, the longest counts."
@@ -89,6 +95,25 @@ class Usage(BaseModel):
 def usage(scope: str, services: Services) -> Usage:
     now = services.clock()
     return Usage(**services.tables.usage.sums(scope, now))
+
+
+def prefixes_of(given: dict[str, Any]) -> list[str]:
+    """All that limits, or rules of suspension, name."""
+    names = ("allowed_prefixes", "blocked_prefixes", "premium_prefixes")
+    return [one for name in names for one in given.get(name) or ()]
+
+
+def check_prefixes(prefixes: Iterable[str], country: str) -> None:
+    """Raises Problem where they could be of no number that is called."""
+    for one in filter(None, prefixes):
+        if not country:
+            detail = f"Set the tenant's `country` first: without it nobody can tell which numbers begin with {one}."
+            raise Problem(422, detail)
+        metadata = PhoneMetadata.metadata_for_region(country)
+        trunk = (metadata.national_prefix if metadata is not None else None) or "0"
+        if one.startswith(("0", trunk)):
+            code = metadata.country_code if metadata is not None else "…"
+            raise Problem(422, f"{one} is how a national number is dialled; write it as it is abroad, with +{code}.")
 
 
 def merged(before: dict[str, Any], given: Limits | SuspensionRules) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lambdas.api.security import CallerDep, ServicesDep
 
 router = APIRouter(prefix="/events", tags=["events"], route_class=AuditedRoute)
 
-ShownEventKind = Literal["plan", "audit", "abuse", "hook"]
+ShownEventKind = Literal["plan", "audit", "abuse", "hook", "emergency"]
 
 
 class Event(BaseModel):
@@ -22,11 +22,12 @@ class Event(BaseModel):
         ShownEventKind,
         Field(
             description="`plan`: what a dial plan has logged, or why it failed; `audit`: what was changed; "
-            "`abuse`: who was suspended or banned, and why; `hook`: what a webhook hasn't taken."
+            "`abuse`: who was suspended or banned, and why; `hook`: what a webhook hasn't taken; "
+            "`emergency`: who has called for help."
         ),
     ]
     at: Annotated[float, Field(description="Unix time in seconds.")]
-    about: Annotated[str, Field(description="A plan and its version, an API key, or who is suspended.")]
+    about: Annotated[str, Field(description="A plan and its version, an API key, who is suspended, or has called.")]
     call_id: Annotated[str, Field(description="The SIP Call-ID.")]
     text: str
 

@@ -97,6 +97,30 @@ class TenantChange(Input):
         bounds.Limits | None, Field(description="Of each account, where it has no limit of its own.")
     ] = None
     suspension_rules: bounds.SuspensionRules | None = None
+    premium: Annotated[
+        bool | None,
+        Field(
+            strict=True,
+            description="Whether its accounts may call numbers that cost more than a telephone: premium rate, shared "
+            "cost and personal numbers, satellites, and those of `premium_prefixes`. A new tenant's may not.",
+        ),
+    ] = None
+    international: Annotated[
+        bool | None,
+        Field(
+            strict=True,
+            description="Whether they may call numbers of other countries and territories than its `country`; without "
+            "a `country` that is every number. A new tenant's may not.",
+        ),
+    ] = None
+    costly_without_control_plane: Annotated[
+        bool | None,
+        Field(
+            strict=True,
+            description="Whether they may call premium and international numbers that they have called before while "
+            "edges can't reach the control plane, and so nobody counts what all of them do together.",
+        ),
+    ] = None
 
 
 class TenantBounds(Input):
@@ -125,6 +149,11 @@ class Tenant(BaseModel):
     rates: list[bounds.Rate]
     suspension_rules: bounds.SuspensionRules
     outside: Annotated[bool, Field(description="Whether its plans may call SIP addresses elsewhere.")]
+    premium: Annotated[bool, Field(description="Whether premium numbers may be called: not before it is asked for.")]
+    international: Annotated[
+        bool, Field(description="Whether numbers abroad may be called: not before it is asked for.")
+    ]
+    costly_without_control_plane: bool
     suspended: Annotated[str, Field(description="Why nobody of it may do anything; empty if they may.")]
 
 
@@ -142,13 +171,17 @@ def _shown(item: TenantItem) -> Tenant:
         rates=[bounds.Rate(**rate) for rate in item.rates],
         suspension_rules=bounds.SuspensionRules(**item.suspension_rules),
         outside=item.outside,
+        premium=item.premium,
+        international=item.international,
+        costly_without_control_plane=item.costly_without_control_plane,
         suspended=item.suspended,
     )
 
 
 @router.post("", status_code=201, responses=responses(401, 403, 422))
 def create_tenant(body: NewTenant, services: ServicesDep, _: AdminDep) -> Tenant:
-    """Make a tenant. Needs an administration key."""
+    """Make a tenant. Its accounts may call neither premium nor international numbers until it is changed to
+    `"premium": true` or `"international": true`. Needs an administration key."""
     item = tenant_item(f"t{secrets.token_hex(6)}", body.name)
     services.tables.directory.create(item)
     return _shown(item)
@@ -182,6 +215,10 @@ def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: C
         if given is not None:
             changes[name] = bounds.merged(getattr(item, name), given)
             item.guarded = True  # of two changes at once one mustn't undo the other
+            prefixes = bounds.prefixes_of(given.model_dump(exclude_unset=True))
+            bounds.check_prefixes(prefixes, changes.get("country", item.country))
+    if body.country == "":
+        _check_no_prefixes(item, changes, services)
     check_plan(tenant, body.outgoing_plan, services)
     named = named_by([route.model_dump() for route in body.outbound_routes or ()], body.emergency_providers or ())
     before = named_by(item.outbound_routes, item.emergency_providers)
@@ -199,9 +236,11 @@ def bound_tenant(tenant: str, body: TenantBounds, services: ServicesDep, who: Ad
     item = _tenant(tenant, services, who)
     changes: dict[str, Any] = {}
     if body.limits is not None:
+        bounds.check_prefixes(bounds.prefixes_of(body.limits.model_dump(exclude_unset=True)), item.country)
         changes["limits"] = bounds.merged(item.limits, body.limits)
         item.guarded = True  # of two changes at once one mustn't undo the other
     if body.rates is not None:
+        bounds.check_prefixes((rate.prefix for rate in body.rates), item.country)
         changes["rates"] = [rate.model_dump() for rate in body.rates]
     if body.outside is not None:
         changes["outside"] = body.outside
@@ -248,6 +287,21 @@ def delete_tenant(tenant: str, services: ServicesDep, who: AdminDep) -> None:
     except Missing as error:
         raise Problem(404, f"There is no tenant {tenant!r}.") from error
     who.about = ""  # the trail of what is gone is the service's
+
+
+def _check_no_prefixes(item: TenantItem, changes: dict[str, Any], services: Services) -> None:
+    """Raises Problem where there are any: without a country nobody can tell which numbers they are of."""
+    named = [rate["prefix"] for rate in item.rates]
+    for name in ("limits", "account_limits", "suspension_rules"):
+        named += bounds.prefixes_of(changes.get(name, getattr(item, name)))
+    accounts = services.tables.directory.page(
+        f"accounts#{item.id}", 1, None, wanted=lambda account: bool(bounds.prefixes_of(account.limits))
+    )
+    for account in accounts.items:
+        named += bounds.prefixes_of(account.limits)
+    if any(named):
+        detail = f"Limits, rates or rules name numbers ({next(filter(None, named))}), which need the `country`."
+        raise Problem(422, detail)
 
 
 def _change(item: TenantItem, services: Services, changes: dict[str, Any]) -> None:

@@ -1,0 +1,140 @@
+"""Who may send a request in a dialog.
+
+Theory of operation. The two tokens in a request's Route say which dialog it is of, and whose side each is: the tags
+have to fit, or they can't be read. What they can't say is that it is their owner who sends it: anybody may have seen
+them. So a request has to come from its side's flow, or from where that side's binding is now; from anywhere else its
+sender has to say who he is (§22.3), and must be a party of the call. A provider answers no challenge: its requests come
+from where it was called, from its servers, or from the networks that its account names. ACK can't be challenged (§22.1)
+and has no answer: tags that fit are enough.
+
+And a call has to have been answered before a request in it rings somebody, or has a phone act. What this edge doesn't
+remember the control plane knows; while it can't be asked, where the request comes from has to be enough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge.providers.agent import Agent
+from edge.providers.leg import phone_call_id
+from edge.providers.leg_token import LegToPhone, LegToProvider
+from edge.proxy.forwarding.record_route import DialogRoute
+from edge.proxy.stack.answered_calls import leg_name
+from edge.proxy.stack.authentication import Presented
+from edge.proxy.stack.questions import OnDecision
+from edge.proxy.stack.stack import Stack
+from edge.sip.incoming import Fault, Incoming
+from lambdas.contract import Decision, DialogQuestion, Proceed
+
+_METHODS = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY", "SUBSCRIBE", "OPTIONS")
+_ALLOW = ("allow", f"Allow: {', '.join(_METHODS)}")
+_ANSWERED = frozenset(("INVITE", "REFER", "NOTIFY", "SUBSCRIBE", "OPTIONS"))
+"""What makes a phone ring or act; the others only end or adjust what is under way, and may come before the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What has to be asked before the request goes on: whether the call was answered, and who its sender is, by
+    ``presented`` credentials or as ``provider``."""
+
+    leg: str
+    presented: Presented | None = None
+    provider: str = ""
+
+
+class DialogGuard:
+    """Stands on the stack; ``agent`` knows where providers are."""
+
+    def __init__(self, stack: Stack, agent: Agent) -> None:
+        self._stack = stack
+        self._agent = agent
+
+    def doubt(self, incoming: Incoming, route: DialogRoute, now: float) -> Doubt | None:
+        """What is to be asked first; None: the request may go on. Raises Fault, and Slowed."""
+        method = incoming.request.method
+        if method not in _METHODS:
+            raise Fault(405, "", (_ALLOW,))
+        if incoming.flow.internal:
+            return None  # from one provider on to another, through ourselves
+        leg = self._leg(incoming, route)
+        if isinstance(route.target, LegToPhone):
+            return None if self._from_provider(incoming, route.target) else Doubt(leg, provider=route.target.provider)
+        presented = None if self._from_its_side(incoming, route) else self._challenge(incoming, route, now)
+        if presented is not None and not self._is_party(presented, route):
+            return Doubt(leg, presented)
+        if method in _ANSWERED and route.call.tenant:
+            ends = [end.flow for end in (route.sender, route.target) if end is not None]
+            if not self._stack.answered_calls.knows(leg, *ends):
+                return Doubt(leg, presented)
+        return None
+
+    def ask(self, doubt: Doubt, incoming: Incoming, route: DialogRoute, then: OnDecision, now: float) -> None:
+        """``then`` gets ``Proceed``, or what to answer."""
+        stack, address = self._stack, incoming.flow.address
+
+        def question(ask: str) -> DialogQuestion:
+            return DialogQuestion(
+                request=ask,
+                address=address,
+                epoch=stack.fleet.epoch(address),
+                method=incoming.request.method,
+                tenant=route.call.tenant,
+                call=doubt.leg,
+                started=route.call.started,
+                credentials=doubt.presented.credentials if doubt.presented is not None else None,
+                provider=doubt.provider,
+                flow=incoming.flow,
+            )
+
+        def decided(decision: Decision | None, at: float) -> None:
+            if isinstance(decision, Proceed) and incoming.request.method in _ANSWERED:
+                stack.answered_calls.note(doubt.leg)
+            if decision is None and self._is_enough(doubt, route):
+                decision = Proceed()
+            then(decision, at)
+
+        if doubt.presented is not None:
+            stack.ask_about(doubt.presented, incoming, question, decided, now)
+        else:
+            stack.questions.ask(question, decided, now)
+
+    def _leg(self, incoming: Incoming, route: DialogRoute) -> str:
+        """The dialog's name, by the caller's Call-ID."""
+        call_id = incoming.call_id
+        if isinstance(route.target, LegToPhone):
+            call_id = phone_call_id(call_id, route.target, self._stack.fleet.tokens)
+        return leg_name(call_id, incoming.from_tag, incoming.to_tag)
+
+    def _from_its_side(self, incoming: Incoming, route: DialogRoute) -> bool:
+        """Whether it comes from the flow of the side whose token it brings."""
+        sender = route.sender
+        if sender is None:
+            return isinstance(route.target, LegToProvider)  # a way of before said nothing of it
+        present = self._stack.bindings.present_flow(sender.binding) if sender.binding else None
+        return incoming.flow in (sender.flow, present)
+
+    def _from_provider(self, incoming: Incoming, way: LegToPhone) -> bool:
+        host = incoming.flow.host
+        return host == way.peer or not way.peer or self._agent.is_source(way.provider, host)
+
+    def _challenge(self, incoming: Incoming, route: DialogRoute, now: float) -> Presented:
+        fleet = self._stack.fleet
+        self._stack.counters["dialogs_from_elsewhere"] += 1
+        realm = fleet.canonical(incoming.from_uri().host) or fleet.default_domain
+        if not realm:
+            raise Fault(403, "Forbidden: not from where this dialog was begun")
+        return self._stack.authenticator.credentials(incoming, realm, fleet, now)
+
+    def _is_party(self, presented: Presented, route: DialogRoute) -> bool:
+        """Whether this edge itself knows that the account is the one whose token it brings."""
+        held = self._stack.bindings.get(route.sender.binding) if route.sender is not None else None
+        return presented.grant is not None and held is not None and held.aor == presented.account
+
+    def _is_enough(self, doubt: Doubt, route: DialogRoute) -> bool:
+        """Whether the request may go on without an answer."""
+        if doubt.provider:
+            return False
+        if doubt.presented is None:
+            return True
+        grant = doubt.presented.grant
+        return grant is not None and route.call.tenant in ("", grant.tenant)

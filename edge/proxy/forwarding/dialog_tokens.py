@@ -1,0 +1,61 @@
+"""The two Record-Route URIs of a dialog that a request may make (RFC 3261 §16.6 step 4, RFC 5658), and how they are
+bound to it.
+
+Theory of operation. The called side's copy is made before it has a tag: it is bound to the caller's. The caller's copy
+goes back in the responses, where both tags are known, and is made anew for them (§16.7 step 8). So what one has seen of
+a dialog is of use in that dialog only."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edge.proxy.forwarding.record_route import record_route
+from edge.proxy.stack.flow_token import CallReference
+from edge.proxy.stack.stack import Stack
+from edge.sip.flow import Flow
+from edge.sip.headers import tag_of
+from edge.sip.incoming import Incoming
+from edge.sip.message import Header, Response
+
+
+class CallOf(Protocol):
+    """A response context."""
+
+    caller: str
+
+    def references(self) -> tuple[CallReference, CallReference]: ...
+
+
+class DialogTokens:
+    """Of one branch: ``flow`` leads to ``binding`` of the called side."""
+
+    def __init__(self, stack: Stack, incoming: Incoming, flow: Flow, binding: str, call: CallOf) -> None:
+        caller = stack.bindings.on_flow(incoming.flow, call.caller)
+        there, back = call.references()
+        self._keys = stack.fleet.tokens
+        self._call_id = incoming.call_id
+        self._ends = ((flow, binding, there), (incoming.flow, caller, back))
+        self._tags = (incoming.from_tag,) if stack.fleet.reads_tags else ()
+        self._sealed = self._seal(self._tags)
+        self._bound: dict[str, list[str]] = {}
+
+    def _seal(self, tags: tuple[str, ...]) -> list[str]:
+        return [self._keys.seal(flow, binding, self._call_id, call, tags) for flow, binding, call in self._ends]
+
+    def routes(self) -> list[Header]:
+        """For the called side."""
+        return [record_route(flow, token) for (flow, _, _), token in zip(self._ends, self._sealed, strict=True)]
+
+    def bind(self, answer: Response) -> None:
+        """Put the caller's copies into a response that has a To tag."""
+        tag = tag_of(answer.get("to") or "")
+        if not (self._tags and tag):
+            return
+        tokens = self._bound.get(tag)
+        if tokens is None:
+            tokens = self._bound[tag] = self._seal((*self._tags, tag))
+        for index, (key, line) in enumerate(answer.headers):
+            if key == "record-route":
+                for known, bound in zip(self._sealed, tokens, strict=True):
+                    line = line.replace(known, bound)
+                answer.headers[index] = (key, line)

@@ -1,0 +1,127 @@
+"""Messages of strangers are shed before those of anybody who is known suffer; a ban is for what is new."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from edge.proxy.stack.events import Received
+from edge.runtime.bans import Bans
+from edge.runtime.inbound import Inbound
+from edge.runtime.shedding import SHARE, Shedding
+from edge.runtime.waiting import Waiting
+from edge.sip.flow import Flow
+from tests.support.world import DOMAIN, World
+
+EDGE = "203.0.113.11"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def flow(number: int) -> Flow:
+    return Flow(EDGE, 5060, "udp", f"198.51.{number // 250 % 250}.{number % 250 + 1}", 5060)
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def test_strangers_get_half_of_the_time_and_who_is_known_all_he_needs(world):
+    alice = world.phone("alice")
+    assert alice.register() == 200
+    home = Flow(EDGE, 5060, "udp", *alice.public)
+    clock = Clock()
+    clock.now = world.now
+    shedding = Shedding(world.nodes["edge-a"].core.stack, clock)
+    taken = {"stranger": 0, "known": 0}
+
+    def work(who):
+        def deliver(flow, data):
+            taken[who] += 1
+            clock.now += 0.0001  # what it takes
+
+        return deliver
+
+    begun = clock.now
+    sent = 0
+    while clock.now < begun + 1:
+        for _ in range(8):
+            shedding.message(flow(sent), b"OPTIONS", work("stranger"))
+            sent += 1
+            clock.now += 0.00001  # what reading it from the socket takes
+        shedding.message(home, b"OPTIONS", work("known"))
+    spent = taken["stranger"] * 0.0001
+    assert SHARE * 0.9 <= spent <= SHARE * 1.1 + 0.06
+    assert taken["known"] == sent / 8
+    assert world.nodes["edge-a"].core.stack.counters["shed"] == sent - taken["stranger"]
+
+
+def test_a_source_that_has_had_its_answers_is_read_only_for_credentials(world):
+    core = world.nodes["edge-a"].core
+    clock = Clock()
+    shedding = Shedding(core.stack, clock)
+    taken = []
+    for _ in range(10):
+        assert core.stack.sources.may_answer("198.51.0.1", clock.now)
+    shedding.message(flow(0), b"REGISTER sip:x", lambda flow, data: taken.append(data))
+    assert not taken
+    shedding.message(flow(0), b"REGISTER sip:x\r\nAuthorization: Digest", lambda flow, data: taken.append(data))
+    shedding.message(flow(1), b"REGISTER sip:x", lambda flow, data: taken.append(data))
+    assert len(taken) == 2
+
+
+# Bans
+
+
+@pytest.fixture
+def banned(world):
+    """Two phones in a call, one of them at an address that has been banned since; and what brings its packets in."""
+    alice, bob = world.phone("alice"), world.phone("bob", "edge-b")
+    assert alice.register() == bob.register() == 200
+    invite = alice.start_call(f"sip:bob@{DOMAIN}")
+    got = world.wait(lambda: next(iter(bob.agent.requests("INVITE")), None))
+    bob.send(bob.agent.response(got, 200).to_bytes())
+    final = world.wait(lambda: alice.agent.final(invite))
+    dialog = alice.agent.caller_dialog(invite, final)
+    node = world.nodes["edge-a"]
+    bans = Bans()
+    bans.replace([alice.public[0]])
+    trace = SimpleNamespace(wanted=False)
+    inbound = Inbound(node.handle, node.core.stack, bans, trace, Waiting())
+    home = Flow(EDGE, 5060, "udp", *alice.public)
+    alice.agent.send = lambda data: world.after(0.01, lambda: inbound.message(home, data))
+    return alice, bob, dialog, inbound
+
+
+def test_a_banned_phone_stays_and_talks_on_but_begins_nothing(world, banned):
+    alice, bob, dialog, inbound = banned
+    alice.send = alice.agent.send
+    assert alice.register() == 200
+    alice.send(alice.agent.in_dialog(dialog, "ACK").to_bytes())
+    world.wait(lambda: bob.agent.requests("ACK"))
+    invite = alice.agent.invite_request(f"sip:bob@{DOMAIN}")
+    alice.send(invite.to_bytes())
+    world.run(5)
+    assert not alice.agent.responses("INVITE", invite.get("call-id"))
+    assert world.nodes["edge-a"].core.stack.counters["banned"] == 1
+    alice.send(alice.agent.in_dialog(dialog, "BYE").to_bytes())
+    world.wait(lambda: bob.agent.requests("BYE"))
+
+
+def test_its_neighbours_are_dropped_unread_and_responses_are_not(world, banned):
+    alice, bob, dialog, inbound = banned
+    seen = []
+    inbound._post = seen.append
+    neighbour = Flow(EDGE, 5060, "udp", alice.public[0], 9999)
+    inbound.message(neighbour, b"REGISTER sip:example.com SIP/2.0\r\n")
+    assert not seen
+    inbound.message(neighbour, b"SIP/2.0 200 OK\r\n")
+    assert seen == [Received(neighbour, b"SIP/2.0 200 OK\r\n", banned=True)]
