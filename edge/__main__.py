@@ -42,6 +42,7 @@ from edge.runtime.inbound import Inbound
 from edge.runtime.instance import InstanceError
 from edge.runtime.loop import Loop, RandomIds
 from edge.runtime.mesh_receiver import MeshReceiver
+from edge.runtime.notes import Notes
 from edge.runtime.outbound import Outbound
 from edge.runtime.peer_search import PeerSearch
 from edge.runtime.probing import Probing
@@ -100,11 +101,12 @@ async def _start(
     kept = restart.load(store, static_seconds, counters)
     trace, bans, waiting = Trace(config.id), Bans(), Waiting()
     loop = Loop(core, journal)
+    notes = Notes(counters)
     inbound = Inbound(loop.post, core.stack, bans, trace, waiting)
-    sockets = Sockets(inbound, movable=config.takeover != "none")
+    sockets = Sockets(inbound, notes.note, movable=config.takeover != "none")
     spares = list(dict.fromkeys(at.host for at in config.spare_listens))
     holdings = Holdings(config.address, config.listens[0].host, config.takeover, spares)
-    mesh = Mesh(config.id, boot, identity.key, identity.certificate)
+    mesh = Mesh(config.id, boot, identity.key, identity.certificate, notes.note, config.mesh_networks)
 
     def served() -> dict[str, int]:
         return served_here(holdings, sockets, time.monotonic())
@@ -166,7 +168,7 @@ async def _start(
     await _open_mesh(mesh, config.mesh, receiver)
     stack.push_async_callback(mesh.close)
     if config.metrics:
-        runner = await _open_metrics(config.metrics, core, mesh, follower, journal, trace)
+        runner = await _open_metrics(config.metrics, core, sockets, mesh, follower, journal, trace)
         stack.push_async_callback(runner.cleanup)
     stack.push_async_callback((await admin.serve(config.state, draining, stop.set)).cleanup)
     await control.open()
@@ -183,11 +185,11 @@ async def _open_mesh(mesh: Mesh, where: str, receiver: MeshReceiver) -> None:
 
 
 async def _open_metrics(
-    where: str, core: Core, mesh: Mesh, follower: Follower, journal: Journal, trace: Trace
+    where: str, core: Core, sockets: Sockets, mesh: Mesh, follower: Follower, journal: Journal, trace: Trace
 ) -> web.AppRunner:
     host, _, port = where.rpartition(":")
     try:
-        return await metrics.serve(host, int(port), core, mesh, follower, journal, trace)
+        return await metrics.serve(host, int(port), core, sockets, mesh, follower, journal, trace)
     except OSError as error:
         raise ListenError(f"metrics: {where} can't be opened: {error.strerror or error}") from error
 

@@ -90,6 +90,8 @@ class Config(BaseModel):
     provider_networks: list[Annotated[str, AfterValidator(_network)]] = []
     nameservers: list[Annotated[str, AfterValidator(_nameserver)]] = []
     mesh_public: Annotated[str, AfterValidator(_hostport)] | None = None
+    # Peers behind an address translation may come from here, besides where the mesh reaches them.
+    mesh_networks: list[Annotated[str, AfterValidator(_network)]] = []
     control_auth: Literal["none", "aws_iam"] = "none"
     metrics: Annotated[str, AfterValidator(_hostport)] | None = None
     # Phones that know only MD5 (baresip 1.0 is one) may fail when SHA-256 is offered too, even after it.

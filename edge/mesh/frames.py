@@ -176,9 +176,10 @@ def encode(frame: Frame) -> bytes:
 
 
 class FrameReader:
-    """Feed it bytes as they come; it gives back frames."""
+    """Feed it bytes as they come; it gives back frames, of at most ``most`` octets each."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_FRAME) -> None:
+        self.most = most
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -188,7 +189,7 @@ class FrameReader:
         frames: list[Frame] = []
         while len(buffer) >= _HEAD.size:
             size, kind = _HEAD.unpack_from(buffer)
-            if not 0 < size <= MAX_FRAME:
+            if not 0 < size <= self.most:
                 raise FrameError(f"a frame of {size} octets")
             if len(buffer) < 4 + size:
                 break

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import logging
 import secrets
 import ssl
 from collections.abc import Callable
@@ -26,14 +25,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge.mesh.frames import Frame, FrameError, FrameReader, Hello, LinkProof, LinkWelcome, Nonce, encode
-
-log = logging.getLogger(__name__)
+from edge.mesh.frames import MAX_FRAME, Frame, FrameError, FrameReader, Hello, LinkProof, LinkWelcome, Nonce, encode
 
 IDLE = 2.4  # seconds of silence after which a link is dead; its end is noticed within 3
 PING = 0.7
 HANDSHAKE = 2.0  # seconds that a stranger has to prove who it is
 ALPN = "sipwizard-mesh-1"
+_FIRST_FRAMES = 1024  # octets of a frame before the proof
+_WINDOW = 64 * 1024  # octets that a client may send before any are read; grows with what it has sent
 _LABEL = b"sipwizard mesh 1"
 
 
@@ -52,7 +51,13 @@ def client_configuration(server: str, certificate: str) -> QuicConfiguration:
 
 def server_configuration(certificate: x509.Certificate, key: Ed25519PrivateKey) -> QuicConfiguration:
     return QuicConfiguration(
-        is_client=False, alpn_protocols=[ALPN], certificate=certificate, private_key=key, idle_timeout=IDLE
+        is_client=False,
+        alpn_protocols=[ALPN],
+        certificate=certificate,
+        private_key=key,
+        idle_timeout=IDLE,
+        max_data=_WINDOW,
+        max_stream_data=_WINDOW,
     )
 
 
@@ -66,7 +71,7 @@ class Link(QuicConnectionProtocol):
 
     def __init__(self, quic: QuicConnection, *args: Any, **kwargs: Any) -> None:
         super().__init__(quic, *args, **kwargs)
-        self._reader = FrameReader()
+        self._reader = FrameReader(_FIRST_FRAMES)
         self.up = False
         self.ended = asyncio.get_running_loop().create_future()
 
@@ -89,6 +94,11 @@ class Link(QuicConnectionProtocol):
 
     def frame_received(self, frame: Frame) -> None:
         raise NotImplementedError
+
+    def _proven(self) -> None:
+        """From now on all frames are taken."""
+        self.up = True
+        self._reader.most = MAX_FRAME
 
     def refuse(self, why: str) -> None:
         """End the link."""
@@ -129,7 +139,7 @@ class ClientLink(Link):
         elif isinstance(frame, Nonce):
             self.send(LinkProof(self._key.sign(signed_proof(self._certificate, self._edge, frame.nonce))))
         elif isinstance(frame, LinkWelcome):
-            self.up = True
+            self._proven()
             if not self.welcome.done():
                 self.welcome.set_result(None)
 
@@ -148,24 +158,26 @@ class ServerLink(Link):
     def __init__(
         self,
         quic: QuicConnection,
-        stream_handler: Any = None,
         *,
         certificate: bytes,
         key_of: Callable[[str], Ed25519PublicKey | None],
         on_up: Callable[[ServerLink], None],
         on_frame: Callable[[ServerLink, Frame], None],
+        note: Callable[[str, str, object], None],
     ) -> None:
-        super().__init__(quic, stream_handler)
+        super().__init__(quic)
         self._certificate = certificate
         self._key_of = key_of
         self._on_up = on_up
         self._on_frame = on_frame
+        self._note = note
         self._nonce = b""
         self.peer = self.boot = ""
         self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE, self._too_late)
 
     def _too_late(self) -> None:
-        if not self.up:
+        if not self.up and not self.ended.done():
+            self._note("mesh_unproven", "a link that claims to be edge %r proves nothing in time", self.peer)
             self.refuse("not proven who you are in time")
 
     def frame_received(self, frame: Frame) -> None:
@@ -175,17 +187,17 @@ class ServerLink(Link):
             self.peer, self.boot = frame.edge, frame.boot
             self._nonce = secrets.token_bytes(32)
             self.send(Nonce(self._nonce))
-        elif isinstance(frame, LinkProof) and self._nonce and self._proven(frame.signature):
-            self.up = True
+        elif isinstance(frame, LinkProof) and self._nonce and self._is_proof(frame.signature):
+            self._proven()
             self._deadline.cancel()
             self.send(LinkWelcome())
             self._on_up(self)
         else:
-            log.warning("mesh: a link that claims to be edge %r could not prove it", self.peer)
+            self._note("mesh_unproven", "a link that claims to be edge %r can't prove it", self.peer)
             self._deadline.cancel()
             self.refuse("not proven who you are")
 
-    def _proven(self, signature: bytes) -> bool:
+    def _is_proof(self, signature: bytes) -> bool:
         key = self._key_of(self.peer)
         if key is None:
             return False

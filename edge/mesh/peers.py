@@ -6,12 +6,12 @@ import asyncio
 import base64
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
-from aioquic.asyncio.server import QuicServer, serve
 from aioquic.quic.connection import QuicConnection
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -32,6 +32,7 @@ from edge.mesh.frames import (
     TransactionKeys,
     UseCounted,
 )
+from edge.mesh.gate import Gate, Note
 from edge.mesh.link import HANDSHAKE, ClientLink, ServerLink, client_configuration, server_configuration
 from edge.sip.flow import Flow
 
@@ -91,15 +92,27 @@ class MeshUser(Protocol):
 class Mesh:
     """Both sides of the mesh at one edge."""
 
-    def __init__(self, edge: str, boot: str, key: Ed25519PrivateKey, certificate: x509.Certificate) -> None:
+    def __init__(
+        self,
+        edge: str,
+        boot: str,
+        key: Ed25519PrivateKey,
+        certificate: x509.Certificate,
+        note: Note,
+        networks: Sequence[str] = (),
+    ) -> None:
+        """``networks``: from where peers' packets may come besides where the fleet list says that they are."""
         self._edge = edge
         self._boot = boot
         self._key = key
         self._certificate = certificate
+        self._note = note
+        self._networks = [IPv4Network(network) for network in networks]
         self._opened: MeshUser | None = None
-        self._server: QuicServer | None = None
+        self._gate: Gate | None = None
         self._local = ""
         self._peers: dict[str, Peer] = {}
+        self._hosts: set[str] = set()
         self._holders: dict[str, tuple[str, int]] = {}
         self._links: dict[str, ClientLink] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -110,18 +123,22 @@ class Mesh:
         """Listen for peers, and reach them from now on; ``user`` gets what they say. Raises OSError."""
         self._local = host
         self._opened = user
-        self._server = await serve(
-            host,
-            port,
-            configuration=server_configuration(self._certificate, self._key),
-            create_protocol=partial(
-                ServerLink,
-                certificate=self._certificate.public_bytes(Encoding.DER),
-                key_of=self._key_of,
-                on_up=self._peer_up,
-                on_frame=self._from_client,
-            ),
+        link = partial(
+            ServerLink,
+            certificate=self._certificate.public_bytes(Encoding.DER),
+            key_of=self._key_of,
+            on_up=self._peer_up,
+            on_frame=self._from_client,
+            note=self._note,
         )
+        configuration = server_configuration(self._certificate, self._key)
+        _, self._gate = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: Gate(configuration, self._known, link, self._note), local_addr=(host, port)
+        )
+
+    def _known(self, host: str) -> bool:
+        """Whether a peer's packets come from ``host``. Before the first fleet list nobody's do, but of ``networks``."""
+        return host in self._hosts or any(IPv4Address(host) in network for network in self._networks)
 
     @property
     def _user(self) -> MeshUser:
@@ -133,15 +150,15 @@ class Mesh:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._server is not None:
-            self._server.close()
+        if self._gate is not None:
+            self._gate.close()
 
     def update(self, peers: Iterable[Peer]) -> None:
         """The fleet list as it is now; this edge itself may be in it."""
         fleet = {peer.id: peer for peer in peers if peer.id != self._edge}
         for peer in fleet.values():
             for address, epoch in peer.held:
-                self._note(peer.id, address, epoch)
+                self._note_holder(peer.id, address, epoch)
         for edge, peer in fleet.items():
             known = self._peers.get(edge)
             if known is None or (known.mesh, known.certificate) != (peer.mesh, peer.certificate):
@@ -149,9 +166,12 @@ class Mesh:
                 self._tasks[edge] = asyncio.get_running_loop().create_task(self._reach(peer))
         for edge in [edge for edge in self._tasks if edge not in fleet]:
             self._drop(edge)
+        for edge in [edge for edge in self._reached if edge not in fleet]:
+            self._reached.pop(edge).refuse("no longer in the fleet")
         self._peers = fleet
+        self._hosts = {peer.mesh.rpartition(":")[0] for peer in fleet.values()}
 
-    def _note(self, edge: str, address: str, epoch: int) -> None:
+    def _note_holder(self, edge: str, address: str, epoch: int) -> None:
         """The highest epoch wins: an announcement may be ahead of the fleet list."""
         known = self._holders.get(address)
         if known is None or known[1] <= epoch:
@@ -306,7 +326,7 @@ class Mesh:
         elif isinstance(frame, CallOver):
             self._user.over_at_peer(frame.call)
         elif isinstance(frame, Announce):
-            self._note(link.peer, frame.address, frame.epoch)
+            self._note_holder(link.peer, frame.address, frame.epoch)
             self._user.announced(link.peer, frame.address, frame.epoch)
         elif isinstance(frame, Offer):
             why = self._user.offered(link.peer, frame.address, frame.epoch, frame.consent)

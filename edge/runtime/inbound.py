@@ -3,6 +3,7 @@ is on its way."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from edge.proxy.stack.events import CoreEvent, FlowClosed, Received
@@ -17,7 +18,7 @@ _RESPONSE = b"SIP/2.0 "
 
 
 class Inbound:
-    """The sockets' Receiver."""
+    """The sockets' StreamUser."""
 
     def __init__(
         self, post: Callable[[CoreEvent], None], stack: Stack, bans: Bans, trace: Trace, waiting: Waiting
@@ -60,5 +61,6 @@ class Inbound:
     def closed(self, flow: Flow) -> None:
         self._post(FlowClosed(flow))
 
-    def unreadable(self, flow: Flow) -> None:
-        self._stack.counters["malformed"] += 1
+    def proven(self, flow: Flow) -> bool:
+        """Whether somebody there has shown who he is."""
+        return self._stack.stateless.proven(flow, time.monotonic())

@@ -16,10 +16,12 @@ from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
 from edge.runtime.follower import Follower
 from edge.runtime.trace import Trace
+from edge.transport.sockets import Sockets
 
 
 class _Numbers(Collector):
-    def __init__(self, core: Core, mesh: Mesh, journal: Journal) -> None:
+    def __init__(self, core: Core, sockets: Sockets, mesh: Mesh, journal: Journal) -> None:
+        self._sockets = sockets
         self._journal = journal
         self._core = core
         self._mesh = mesh
@@ -32,7 +34,7 @@ class _Numbers(Collector):
             events.add_metric([f"journal_{kind}"], count)
         yield events
         sizes = GaugeMetricFamily("sipwizard_size", "How many there are now, by kind.", labels=["kind"])
-        for kind, size in self._core.gauges().items():
+        for kind, size in {**self._core.gauges(), **self._sockets.sizes()}.items():
             sizes.add_metric([kind], size)
         sizes.add_metric(["journal"], len(self._journal))
         sizes.add_metric(["mesh_links"], len(self._mesh.connected()))
@@ -40,11 +42,18 @@ class _Numbers(Collector):
 
 
 async def serve(
-    host: str, port: int, core: Core, mesh: Mesh, follower: Follower, journal: Journal, trace: Trace
+    host: str,
+    port: int,
+    core: Core,
+    sockets: Sockets,
+    mesh: Mesh,
+    follower: Follower,
+    journal: Journal,
+    trace: Trace,
 ) -> web.AppRunner:
     """Start serving /metrics, /health and /trace. Raises OSError."""
     registry = CollectorRegistry()
-    registry.register(_Numbers(core, mesh, journal))
+    registry.register(_Numbers(core, sockets, mesh, journal))
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -73,12 +73,12 @@ class SpentNonces:
         too often, or nobody can tell any more. ``count`` is 0 where the client sent no qop."""
         if now >= self._turn or len(self._young) >= MAX_NONCES:
             self._next_generation(now)
-        if not 0 <= count <= MAX_USES or now - age < self._began[0]:
+        if now - age < self._began[0]:
             return False
         used = self._young.get(nonce)
         if used is None:
             used = self._old.pop(nonce, 0)
-        bit = 1 << count
+        bit = 1 << count % MAX_USES  # some phones don't begin at 1 again with a new nonce
         self._young[nonce] = used | bit
         return not used & bit
 

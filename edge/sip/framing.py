@@ -13,6 +13,8 @@ class StreamFramer:
     PONG = b"\r\n"
 
     def __init__(self) -> None:
+        self.max_head = MAX_MESSAGE  # octets of a header
+        self.unfinished = 0  # octets of a message whose end hasn't come; what may be a keep-alive is none
         self._buffer = bytearray()
         self._searched = 0  # no blank line ends before here
         self._need = 0  # length of the message at the buffer's start, once its head has been read
@@ -21,9 +23,9 @@ class StreamFramer:
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that ``data`` completes, in order.
 
-        When the stream can't be read on (no Content-Length, RFC 3261 §20.14; a head that isn't SIP; a message over
-        MAX_MESSAGE octets) ``fault`` is set: the connection must then be closed. A bad head comes as the last message,
-        so that it can be answered.
+        When the stream can't be read on (no Content-Length, RFC 3261 §20.14; a head that isn't SIP, or is longer than
+        ``max_head``; a message over MAX_MESSAGE octets) ``fault`` is set: the connection must then be closed. A bad
+        head comes as the last message, so that it can be answered.
         """
         found: list[bytes] = []
         if self.fault is None:
@@ -32,6 +34,8 @@ class StreamFramer:
                 self._find(found)
             except MalformedMessage as error:
                 self.fault = error
+                self._buffer.clear()
+            self.unfinished = len(self._buffer) if not self._buffer.startswith(b"\r") else 0
         return found
 
     def _find(self, found: list[bytes]) -> None:
@@ -65,10 +69,10 @@ class StreamFramer:
     def _read_head(self, found: list[bytes]) -> bool:
         buffer = self._buffer
         end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
+        if (len(buffer) if end < 0 else end + 4) > self.max_head:
+            raise MalformedMessage(f"headers longer than {self.max_head} octets", status=513)
         if end < 0:
             self._searched = len(buffer)
-            if len(buffer) > MAX_MESSAGE:
-                raise MalformedMessage(f"headers longer than {MAX_MESSAGE} octets", status=513)
             return False
         try:
             message = parse_head(buffer[:end].decode("utf-8", "surrogateescape"))

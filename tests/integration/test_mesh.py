@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import time
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
-from aioquic.asyncio.protocol import QuicConnectionProtocol
-from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -29,122 +24,14 @@ from edge.mesh.frames import (
     TransactionKeys,
     encode,
 )
-from edge.mesh.link import ALPN, ClientLink, client_configuration, signed_proof
-from edge.mesh.peers import Mesh, Peer
+from edge.mesh.link import ClientLink, client_configuration, signed_proof
 from edge.sip.flow import Flow
-from tests.support.fleets import fresh_base
+from tests.support.mesh import Member, anonymous, opened, pair, raw, until
 
 pytestmark = pytest.mark.integration
 
 KEYS = [("z9hG4bK1", "203.0.113.7:5060", "INVITE"), ("\udcff", "", "BYE")]
 FLOW = Flow("203.0.113.12", 5060, "udp", "198.51.100.1", 5060)
-
-
-class User:
-    def __init__(self, holds: bool = True) -> None:
-        self.holds = holds
-        self.asked: list[tuple[Flow, int, bytes]] = []
-        self.responses: list[bytes] = []
-        self.failed: list[str] = []
-        self.found: list[tuple[str, bytes]] = []
-        self.announcements: list[tuple[str, str, int]] = []
-        self.declines: list[tuple[str, str]] = []
-        self.keys: list[tuple[str, bytes]] = []
-        self.changes = 0
-
-    def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
-        self.asked.append((flow, epoch, data))
-        return self.holds
-
-    def message_from_peer(self, flow: Flow, data: bytes) -> None:
-        self.responses.append(data)
-
-    def not_sent(self, ref: str) -> None:
-        self.failed.append(ref)
-
-    def count_for_peer(self, scopes: list[str]) -> bytes:
-        return b"[]"
-
-    def counted_by_peer(self, ref: str, data: bytes) -> None:
-        self.counted = (ref, data)
-
-    def over_at_peer(self, call: str) -> None:
-        self.over = call
-
-    def find_for_peer(self, aor: str, tenant: str) -> bytes:
-        return f"{aor} of {tenant}".encode()
-
-    def found_by_peer(self, ref: str, data: bytes) -> None:
-        self.found.append((ref, data))
-
-    def announced(self, edge: str, address: str, epoch: int) -> None:
-        self.announcements.append((edge, address, epoch))
-
-    def offered(self, edge: str, address: str, epoch: int, consent: str) -> str:
-        return "" if consent == "good" else "not with that consent"
-
-    def declined(self, address: str, why: str) -> None:
-        self.declines.append((address, why))
-
-    def keys_of_peer(self, edge: str, keys: list[tuple[str, ...]]) -> None:
-        self.keys.append((edge, keys))
-
-    def links_changed(self) -> None:
-        self.changes += 1
-
-
-class Member:
-    """One edge's mesh, its identity and its user."""
-
-    def __init__(self, edge: str, host: str, boot: str = "b1", key: Ed25519PrivateKey | None = None) -> None:
-        self.identity = Identity(edge, key or Ed25519PrivateKey.generate())
-        self.host = host
-        self.user = User()
-        self.mesh = Mesh(edge, boot, self.identity.key, self.identity.certificate)
-
-    @property
-    def certificate(self) -> str:
-        return base64.b64encode(self.identity.certificate_der).decode()
-
-    def peer(self, held: str = "") -> Peer:
-        return Peer(self.identity.edge, f"{self.host}:5070", self.certificate, ((held, 3),) if held else ())
-
-
-async def until(found: Callable[[], object], seconds: float = 5) -> float:
-    """Wait; how long it took."""
-    begun = time.monotonic()
-    while not found():
-        assert time.monotonic() - begun < seconds, "it didn't happen"
-        await asyncio.sleep(0.01)
-    return time.monotonic() - begun
-
-
-_opened: list[asyncio.BaseTransport] = []
-
-
-def pair(work: Callable[[Member, Member], Awaitable[None]], link: bool = True) -> None:
-    """Run ``work`` with two members that know each other."""
-
-    async def run() -> None:
-        base = fresh_base()
-        one, two = Member("edge-a", base), Member("edge-b", base[:-1] + "2")
-        for member in (one, two):
-            await member.mesh.open(member.host, 5070, member.user)
-        try:
-            fleet = [one.peer("203.0.113.11"), two.peer("203.0.113.12")]
-            for member in (one, two):
-                member.mesh.update(fleet)
-            if link:
-                await until(lambda: one.mesh.connected() and two.mesh.connected())
-            await work(one, two)
-        finally:
-            for member in (one, two):
-                await member.mesh.close()
-            while _opened:
-                _opened.pop().close()
-            await asyncio.sleep(0.01)  # for transports to close
-
-    asyncio.run(run())
 
 
 def test_requests_and_responses_cross_in_one_hop():
@@ -195,7 +82,7 @@ def test_an_announcement_is_ahead_of_the_fleet_list_and_an_older_one_is_not_beli
         two.mesh.announce(address, 9)
         await until(lambda: one.user.announcements)
         assert one.mesh.send(flow, b"x", "r")
-        one.mesh._note("edge-z", address, 8)
+        one.mesh._note_holder("edge-z", address, 8)
         assert one.mesh.send(flow, b"y", "r")
         await until(lambda: len(two.user.asked) == 2)
         assert [epoch for _, epoch, _ in two.user.asked] == [9, 9]
@@ -203,48 +90,10 @@ def test_an_announcement_is_ahead_of_the_fleet_list_and_an_older_one_is_not_beli
     pair(work)
 
 
-class Raw(QuicConnectionProtocol):
-    """A client that does what it is told, and notes what it is told back."""
-
-    def __init__(self, quic: QuicConnection) -> None:
-        super().__init__(quic)
-        self.frames: list[Frame] = []
-        self._reader = FrameReader()
-        self.closed = asyncio.get_running_loop().create_future()
-        self.ready = asyncio.get_running_loop().create_future()
-
-    def quic_event_received(self, event) -> None:
-        name = type(event).__name__
-        if name == "HandshakeCompleted":
-            self.ready.set_result(True)
-        elif name == "StreamDataReceived":
-            self.frames += self._reader.feed(event.data)
-        elif name == "ConnectionTerminated" and not self.closed.done():
-            self.closed.set_result(event.reason_phrase)
-
-    def say(self, frame: Frame) -> None:
-        self._quic.send_stream_data(0, encode(frame))
-        self.transmit()
-
-
-async def raw(host: str, configuration: QuicConfiguration) -> Raw:
-    quic = QuicConnection(configuration=configuration)
-    loop = asyncio.get_running_loop()
-    transport, client = await loop.create_datagram_endpoint(partial(Raw, quic), local_addr=(host, 0))
-    _opened.append(transport)
-    client.connect((host, 5070))
-    await asyncio.wait_for(client.ready, 3)
-    return client
-
-
-def anonymous() -> QuicConfiguration:
-    return QuicConfiguration(is_client=True, alpn_protocols=[ALPN], verify_mode=0)
-
-
 def test_a_stranger_without_certificate_gets_nowhere():
     async def work(one: Member, two: Member) -> None:
         for opening in ([], [SendOn(FLOW, 3, "r", b"INVITE")], [ReceivedFor(FLOW, b"SIP/2.0 200 OK")], [LinkWelcome()]):
-            client = await raw(two.host, anonymous())
+            client = await raw(two.host, anonymous(), one.host)
             for frame in opening:
                 client.say(frame)
             reason = await asyncio.wait_for(client.closed, 4)
@@ -261,7 +110,7 @@ def test_a_rogue_certificate_and_key_get_nowhere():
         configuration = anonymous()
         configuration.certificate, configuration.private_key = rogue.certificate, rogue.key
         for name in ("edge-a", "edge-z"):
-            client = await raw(two.host, configuration)
+            client = await raw(two.host, configuration, one.host)
             client.say(Hello(name, "b9"))
             await until(lambda client=client: client.frames)
             nonce = client.frames[0].nonce
@@ -277,14 +126,14 @@ def test_a_recorded_proof_gets_nowhere():
     """What a true edge once said, said again: to the same server, and to another one."""
 
     async def work(one: Member, two: Member) -> None:
-        first = await raw(two.host, anonymous())
+        first = await raw(two.host, anonymous(), one.host)
         first.say(Hello("edge-a", "b1"))
         await until(lambda: first.frames)
         recorded = one.identity.key.sign(signed_proof(two.identity.certificate_der, "edge-a", first.frames[0].nonce))
         first.say(LinkProof(recorded))
         await until(lambda: any(isinstance(frame, LinkWelcome) for frame in first.frames))
-        for host in (two.host, one.host):
-            again = await raw(host, anonymous())
+        for host, source in ((two.host, one.host), (one.host, two.host)):
+            again = await raw(host, anonymous(), source)
             again.say(Hello("edge-a", "b1"))
             await until(lambda again=again: again.frames)
             again.say(LinkProof(recorded))
@@ -307,7 +156,7 @@ def test_a_server_with_another_certificate_is_not_talked_to():
             quic = QuicConnection(configuration=client_configuration("edge-b", two.certificate))
             make = partial(ClientLink, quic, "edge-a", "b1", one.identity.key, b"", lambda frame: None)
             transport, link = await asyncio.get_running_loop().create_datagram_endpoint(make, local_addr=(one.host, 0))
-            _opened.append(transport)
+            opened.append(transport)
             link.connect((two.host, 5070))
             assert await asyncio.wait_for(link.ended, 3)
             assert not link.up
@@ -330,8 +179,6 @@ def test_an_edge_taken_off_the_fleet_list_is_cut_off():
 def test_a_dead_peer_is_noticed_within_3_s_and_reached_again():
     async def work(one: Member, two: Member) -> None:
         await two.mesh.close()
-        server = two.mesh._server
-        assert server is not None
         took = await until(lambda: not one.mesh.connected())
         assert took <= 3
         again = Member("edge-b", two.host, "b2", two.identity.key)

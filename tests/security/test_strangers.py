@@ -183,7 +183,8 @@ def test_spent_nonces_have_a_bound_and_are_never_accepted_twice(monkeypatch):
         assert max(len(spent._young), len(spent._old)) <= 100
     for nonce, at in accepted:
         assert not spent.spend(nonce, 1, now - at, now)
-    assert not spent.spend("f" * 42, digest.MAX_USES + 1, 0.0, now)
+    uses = [spent.spend("f" * 42, count, 0.0, now) for count in range(1000, 1000 + 2 * digest.MAX_USES)]
+    assert uses == [True] * digest.MAX_USES + [False] * digest.MAX_USES
 
 
 # Questions

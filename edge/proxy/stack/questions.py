@@ -75,6 +75,7 @@ class Questions:
             self._counters["overload"] += 1
             then(OVERLOADED, now)
             return
+        self._counters["questions"] += 1
         ask = self._asking.put(then if known else self._about_stranger(then))
         self._actions.append(Ask(ask, make(ask), known))
 

@@ -1,0 +1,344 @@
+"""Streams: who may have one, how many, and what they may keep unfinished.
+
+Theory of operation. A connection costs its maker next to nothing, and us a file, a buffer and a timer. So a stream is
+*unproven* until ``StreamUser.proven`` says that its flow, or where it comes from, has shown who it is. Unproven streams
+are few for each source (an IPv4 address, a /56 of IPv6), few in all, short-lived, and may neither send long headers nor
+let answers pile up. Where there are too many of all sources the oldest goes, not the newcomer: who is honest has proven
+himself within a second or so, and holding the table full means making all of it anew in that time.
+
+A message begins with its first octet that isn't part of a keep-alive, and must be whole in time however its octets
+drip in. All unfinished messages together have a bound in octets, past which the one begun first goes with its stream.
+
+Whether a stream has been proven is asked when something comes in or goes out on it; once is enough. Those that we make
+ourselves are proven. Nothing here costs a timer or a table entry for a message that comes in one piece.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Network
+from typing import Protocol, cast
+
+from edge.sip.flow import Flow
+from edge.sip.framing import StreamFramer
+from edge.sip.parser import MAX_MESSAGE
+
+Note = Callable[[str, str, object], None]
+"""Counts an event of a kind, and logs its text, in which ``%s`` is whom it is about. Texts may be left out of the log
+where there are many."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Numbers of streams, octets, seconds."""
+
+    streams: int = 20_000
+    of_source: int = 10_000
+    unproven: int = 4_000
+    unproven_of_source: int = 50
+    unproven_head: int = 8192
+    unfinished: int = 64 * 1024 * 1024
+    unproven_unfinished: int = 16 * 1024 * 1024
+    unsent: int = 1024 * 1024
+    unproven_unsent: int = 16 * 1024
+    message: float = 30.0
+    """From a message's first octet to its last."""
+    proof: float = 30.0
+    """From the connection to what proves it."""
+    idle: float = 900.0
+    """Without an octet."""
+
+
+class StreamUser(Protocol):
+    """Who gets what comes in on streams."""
+
+    def message(self, flow: Flow, data: bytes) -> None: ...
+
+    def closed(self, flow: Flow) -> None: ...
+
+    def proven(self, flow: Flow) -> bool:
+        """Whether somebody on this flow, or at its source, has shown who he is."""
+
+
+class Streams:
+    """All streams of the edge addresses held here."""
+
+    def __init__(self, user: StreamUser, note: Note, limits: StreamLimits) -> None:
+        self.user = user
+        self.note = note
+        self.limits = limits
+        self._by_flow: dict[Flow, Stream] = {}
+        self._accepted = _Group()
+        self._unproven = _Group()
+        self._unfinished = _Parts(limits.unfinished)
+        self._unproven_unfinished = _Parts(limits.unproven_unfinished)
+
+    def get(self, flow: Flow) -> Stream | None:
+        return self._by_flow.get(flow)
+
+    def all(self) -> list[Stream]:
+        return list(self._by_flow.values())
+
+    def sizes(self) -> dict[str, int]:
+        """How many there are."""
+        return {"streams": len(self._by_flow), "unproven_streams": len(self._unproven)}
+
+    def made(self, stream: Stream) -> None:
+        """A stream of our own."""
+        self._by_flow[stream.flow] = stream
+
+    def admit(self, stream: Stream) -> bool:
+        """Take a stream that somebody else has made; False if he has his share."""
+        limits, source = self.limits, stream.source
+        stream.proven = self.user.proven(stream.flow)
+        if self._accepted.of(source) >= limits.of_source:
+            return False
+        if not stream.proven and self._unproven.of(source) >= limits.unproven_of_source:
+            return False
+        if len(self._by_flow) >= limits.streams and not self._displace():
+            return False
+        if not stream.proven:
+            if len(self._unproven) >= limits.unproven:
+                self._displace()
+            self._unproven.add(stream)
+        self._accepted.add(stream)
+        self._by_flow[stream.flow] = stream
+        return True
+
+    def _displace(self) -> bool:
+        """Make room; False if everybody here has proven himself."""
+        oldest = self._unproven.oldest()
+        if oldest is not None:
+            oldest.end("streams_displaced", "too many streams: one of %s, the oldest that proves nothing, is closed")
+        return oldest is not None
+
+    def prove(self, stream: Stream) -> None:
+        """See whether an unproven stream is proven by now."""
+        if self.user.proven(stream.flow):
+            stream.proven = True
+            self._unproven.discard(stream)
+            self._unproven_unfinished.discard(stream)
+
+    def unfinished(self, stream: Stream, octets: int) -> None:
+        """``stream`` has so much of a message whose end hasn't come."""
+        parts = self._unfinished if stream.proven else self._unproven_unfinished
+        parts.put(stream, octets)
+        while (oldest := parts.excess()) is not None:
+            oldest.end("streams_unfinished", "too many unfinished messages: a stream of %s, the oldest, is closed")
+
+    def finished(self, stream: Stream) -> None:
+        self._unfinished.discard(stream)
+        self._unproven_unfinished.discard(stream)
+
+    def forget(self, stream: Stream) -> None:
+        """It has ended, or is about to."""
+        if self._by_flow.get(stream.flow) is stream:
+            del self._by_flow[stream.flow]
+        self._accepted.discard(stream)
+        self._unproven.discard(stream)
+        self.finished(stream)
+
+
+class Stream(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, streams: Streams, local: tuple[str, int, str], dialled: Flow | None = None) -> None:
+        """``local`` is the edge address, its port and the transport; ``dialled`` is the flow of a connection that we
+        make. Others get one with a number of its own."""
+        self._streams = streams
+        self._local = local
+        self._dialled = dialled
+        self._framer = StreamFramer()
+        self._transport: asyncio.Transport | None = None
+        self._admitted = False
+        self._heard = self._opened = 0.0
+        self._begun = 0.0  # when the first octet of an unfinished message came; 0: there is none
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self.flow: Flow
+        self.source = ""
+        self.proven = dialled is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's isn't a subclass
+        peer = transport.get_extra_info("peername")
+        if peer is None:
+            transport.abort()
+            return
+        address, port, kind = self._local
+        self.flow = self._dialled or Flow(address, port, kind, peer[0], peer[1], 1 + secrets.randbelow(2**32 - 1))
+        self.source = source_of(self.flow.host)
+        if self._dialled is not None:
+            self._streams.made(self)
+        elif not self._streams.admit(self):
+            self._streams.note("streams_refused", "no stream more for %s", self.source)
+            transport.abort()
+            return
+        self._admitted = True
+        if not self.proven:
+            self._framer.max_head = self._streams.limits.unproven_head
+        self._heard = self._opened = asyncio.get_running_loop().time()
+        self._watch()
+
+    def send(self, data: bytes) -> bool:
+        """False if it is closed."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return False
+        if not self.proven:
+            self._prove()
+        transport.write(data)
+        if transport.get_write_buffer_size() > self._most_unsent:
+            self.end("streams_unread", "%s doesn't read what it is sent; its stream is closed")
+        return True
+
+    @property
+    def _most_unsent(self) -> int:
+        return self._streams.limits.unsent if self.proven else self._streams.limits.unproven_unsent
+
+    def data_received(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None or not self._admitted:
+            return
+        if not self.proven:
+            self._prove()
+        self._heard = asyncio.get_running_loop().time()
+        framer = self._framer
+        found = framer.feed(data)
+        for message in found:
+            if message is StreamFramer.PING:
+                if transport.get_write_buffer_size() < self._most_unsent:  # else it doesn't read, and needs no pong
+                    transport.write(StreamFramer.PONG)
+            else:
+                self._streams.user.message(self.flow, message)
+        if framer.fault is not None:
+            whom = f"{self.source}: {framer.fault}"
+            self._streams.note("malformed", "closing a stream that isn't SIP, of %s", whom)
+            self._flow_ends(transport)
+        elif framer.unfinished or self._begun:
+            self._follow_unfinished(bool(found), framer.unfinished)
+
+    def _prove(self) -> None:
+        self._streams.prove(self)
+        if self.proven:
+            self._framer.max_head = MAX_MESSAGE
+
+    def _follow_unfinished(self, other: bool, octets: int) -> None:
+        """``other``: what was unfinished before isn't any more."""
+        if other or not octets:
+            self._begun = 0.0
+            self._streams.finished(self)
+        if octets:
+            self._begun = self._begun or self._heard
+            if self._due > self._begun + self._streams.limits.message:
+                self._watch()
+            self._streams.unfinished(self, octets)
+
+    def _watch(self) -> None:
+        """One timer for each stream, moved on lazily instead of with every packet."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.proven:
+            self._prove()
+        self._due, kind, text = self._ends()
+        loop = asyncio.get_running_loop()
+        left = self._due - loop.time()
+        if left <= 0:
+            self.end(kind, text)
+        else:
+            self._timer = loop.call_later(left, self._watch)
+
+    def _ends(self) -> tuple[float, str, str]:
+        """When it ends unless something happens, what that is called, and why."""
+        limits = self._streams.limits
+        ends = [(self._heard + limits.idle, "streams_idle", "a stream of %s was silent for too long; closed")]
+        if self._begun:
+            why = "a message of %s isn't whole in time; its stream is closed"
+            ends.append((self._begun + limits.message, "streams_unfinished", why))
+        if not self.proven:
+            why = "a stream of %s has proven nothing in time; closed"
+            ends.append((self._opened + limits.proof, "streams_unproven", why))
+        return min(ends)
+
+    def end(self, kind: str, text: str) -> None:
+        """Close at once, and say so."""
+        self._streams.note(kind, text, self.source)
+        self.abort()
+
+    def abort(self) -> None:
+        """Close at once. The user hears of it by ``closed``."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._streams.forget(self)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _flow_ends(self, transport: asyncio.Transport) -> None:
+        """Send what is waiting, then close; nothing more is read."""
+        transport.pause_reading()
+        transport.close()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._admitted:
+            self._streams.forget(self)
+            if self._streams.get(self.flow) is None:  # else it has been made anew
+                self._streams.user.closed(self.flow)
+
+
+class _Group:
+    """Streams, the oldest first, and how many each source has."""
+
+    def __init__(self) -> None:
+        self._streams: dict[Stream, None] = {}
+        self._of: Counter[str] = Counter()
+
+    def add(self, stream: Stream) -> None:
+        self._streams[stream] = None
+        self._of[stream.source] += 1
+
+    def discard(self, stream: Stream) -> None:
+        if stream in self._streams:
+            del self._streams[stream]
+            self._of[stream.source] -= 1
+            if not self._of[stream.source]:
+                del self._of[stream.source]
+
+    def of(self, source: str) -> int:
+        return self._of[source]
+
+    def oldest(self) -> Stream | None:
+        return next(iter(self._streams), None)
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+
+class _Parts:
+    """Octets of unfinished messages by stream, the one begun first first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._octets: dict[Stream, int] = {}
+        self._total = 0
+
+    def put(self, stream: Stream, octets: int) -> None:
+        self._total += octets - self._octets.get(stream, 0)
+        self._octets[stream] = octets
+
+    def discard(self, stream: Stream) -> None:
+        self._total -= self._octets.pop(stream, 0)
+
+    def excess(self) -> Stream | None:
+        """The first one, if there is more than there may be."""
+        return next(iter(self._octets)) if self._total > self._most else None
+
+
+def source_of(host: str) -> str:
+    """What counts as one source: an IPv4 address, or what one customer has of IPv6 (RFC 6177)."""
+    return str(IPv6Network((host, 56), strict=False)) if ":" in host else host
