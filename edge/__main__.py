@@ -47,6 +47,7 @@ from edge.runtime.outbound import Outbound
 from edge.runtime.peer_search import PeerSearch
 from edge.runtime.probing import Probing
 from edge.runtime.provider_accounts import ProviderAccounts
+from edge.runtime.provider_locator import ProviderLocator
 from edge.runtime.trace import Trace
 from edge.runtime.waiting import Waiting
 from edge.transport.resolver import Resolver
@@ -111,7 +112,11 @@ async def _start(
         return served_here(holdings, sockets, time.monotonic())
 
     accounts = ProviderAccounts(control, config.ports, served, core.agent.known, loop.post)
-    follower = Follower(core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts)
+    resolver = Resolver(config.nameservers, config.provider_networks)
+    locator = ProviderLocator(
+        resolver, lambda: follower.last_news.provider_hosts if follower.last_news is not None else [], loop.post
+    )
+    follower = Follower(core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts, locator)
     addresses = AddressMover(config, holdings, sockets, mesh.announce, follower.addresses_changed)
     beats = HeartbeatLoop(
         control,
@@ -127,7 +132,6 @@ async def _start(
     )
     phones = PeerSearch[list[Target]](lambda ref, found: loop.post(Found(ref, [one for each in found for one in each])))
     uses = PeerSearch[list[ScopeUse]](lambda ref, found: loop.post(Counted(ref, found)))
-    resolver = Resolver(config.nameservers, config.provider_networks)
     outbound = Outbound(
         core, loop.post, addresses, follower, sockets, mesh, control, resolver, journal, phones, uses, trace
     )
@@ -169,7 +173,7 @@ async def _start(
     stack.push_async_callback((await admin.serve(config.state, draining, stop.set)).cleanup)
     await control.open()
     stack.push_async_callback(control.close)
-    return [beats.run(), restarting.run(), journal.run(), draining.run(), accounts.run(), probing.run()]
+    return [beats.run(), restarting.run(), journal.run(), draining.run(), accounts.run(), locator.run(), probing.run()]
 
 
 async def _open_mesh(mesh: Mesh, where: str, receiver: MeshReceiver) -> None:

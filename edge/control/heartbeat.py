@@ -7,12 +7,12 @@ import base64
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge.control.client import ControlClient
 from edge.control.holdings import AddressStep, Holdings
 from edge.control.identity import Identity
-from lambdas.contract import VERSION, Heartbeat, HeartbeatReply
+from lambdas.contract import VERSION, Heartbeat, HeartbeatReply, ProviderPlace
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ class News:
     reply: HeartbeatReply
     domains: dict[str, str]
     at: float
+    provider_hosts: list[ProviderPlace] = field(default_factory=list)
 
 
 class HeartbeatLoop:
@@ -61,6 +62,8 @@ class HeartbeatLoop:
         self._domains: dict[str, str] = {}
         self._domains_version = ""
         self._bans_version = ""
+        self._provider_hosts: list[ProviderPlace] = []
+        self._provider_hosts_version = ""
         self._cursors: dict[str, int] = {}
         self._feed = feed or {}
         self._refused: dict[str, str] = {}
@@ -107,6 +110,7 @@ class HeartbeatLoop:
             hosts=asks.hosts,
             interface=self._interface,
             bans=self._bans_version,
+            provider_hosts=self._provider_hosts_version,
         )
 
     def _take(self, reply: HeartbeatReply, sent_at: float, now: float) -> None:
@@ -114,6 +118,9 @@ class HeartbeatLoop:
             self._domains = reply.domains
             self._domains_version = reply.domains_version
         self._bans_version = reply.bans_version
+        if reply.provider_hosts is not None:
+            self._provider_hosts = reply.provider_hosts
+        self._provider_hosts_version = reply.provider_hosts_version
         for address, why in reply.refused.items():
             if self._refused.get(address) != why:
                 log.warning("address %s can't be had: %s", address, why)
@@ -121,5 +128,5 @@ class HeartbeatLoop:
         self._cursors = reply.cursors
         self._feed = reply.feed
         steps = self._holdings.learn(reply, sent_at, now)
-        self._on_news(News(reply, self._domains, now))
+        self._on_news(News(reply, self._domains, now, self._provider_hosts))
         self._on_steps(steps)

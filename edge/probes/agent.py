@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge.providers.credentials import Authorizer
+from edge.providers.credentials import Authorizer, Hashes
 from edge.sip.headers import NameAddr
 from edge.sip.message import Header, Message, Request, Response, header_of, make_response
 from edge.sip.timers import T1, T2
@@ -38,7 +38,7 @@ class ProbeAgent:
         self._aor = aor
         self._here = here
         self._token = token
-        self._authorizer = Authorizer(secret)
+        self._authorizer = Authorizer(Hashes(secret))
         self._cseq = 0
         self._call_id = token()
         self._step = ""

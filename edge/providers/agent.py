@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
+from types import MappingProxyType
 from typing import NamedTuple
 
-from edge.providers.host import ProviderHost
-from edge.providers.registrant import Registrant
+from edge.providers.credentials import Hashes
+from edge.providers.host import AccountKept, ProviderHost, Realm
+from edge.providers.registrant import Registrant, without_password
+from edge.providers.silence import Silence
 from edge.sip.flow import Flow
-from lambdas.contract import ProviderAccount, Secret
+from lambdas.contract import ProviderAccount
 
 _KEEPALIVE = 25.0  # seconds between keep-alives to a provider (RFC 5626 §4.4.1): most NATs forget UDP after 30
 _SPREAD = 100.0  # REGISTERs that begin in a second, at most
@@ -39,6 +42,10 @@ class Agent:
         self._complete: set[str] = set()
         self._waiting: list[_Waiting] = []
         self._next = float("-inf")
+        self._silence = Silence()
+        self._changed: set[str] = set()
+        self._remembered: dict[str, AccountKept] = {}
+        self._arriving: frozenset[str] = frozenset()
         self.timers: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -65,19 +72,20 @@ class Agent:
             if known is not None:
                 if known.account != account:
                     known.replace(account, now)
+                    self._changed.add(account.id)
             elif account.enabled:
-                registrant = Registrant(self._host, account, address, now, self._pace)
+                registrant = self._made(account, address, now)
                 self._registrants[account.id] = self._by_contact[account.contact_user] = registrant
         for name in gone:
             self._remove(name, now, quiet=False)
-        if self._registrants and "keepalive" not in self.timers:
-            self._host.timers.start(self, "keepalive", now + _KEEPALIVE)
+        self._keep_on(now)
 
-    def keep_only(self, epochs: Mapping[str, int]) -> None:
-        """These addresses are held here, in these epochs. What was claimed in others has to be claimed again, by
-        whoever holds them by now."""
-        if epochs == self._epochs:
+    def keep_only(self, epochs: Mapping[str, int], arriving: frozenset[str], now: float) -> None:
+        """These addresses are held here, in these epochs, and others are on their way. What was claimed in other epochs
+        has to be claimed again, by whoever holds the addresses by now."""
+        if (epochs, arriving) == (self._epochs, self._arriving):
             return
+        self._arriving = arriving
         lost = {address for address, epoch in self._epochs.items() if epochs.get(address) != epoch}
         self._epochs = dict(epochs)
         self._complete -= lost
@@ -89,6 +97,7 @@ class Agent:
             if registrant.address in lost:
                 registrant.drop()
         self._leaving = [registrant for registrant in self._leaving if not registrant.over]
+        self._take_back(now)
 
     def when_known(self, user: str, flow: Flow, then: Callable[[float], None], now: float) -> bool | None:
         """Whether it is known by now if ``user`` stands for an account: all accounts of the address are here, and where
@@ -126,10 +135,71 @@ class Agent:
             return ""
         return registrant.account.id if _comes_from(registrant, flow.host) else ""
 
-    def secret(self, provider: str) -> Secret | None:
+    def hashes(self, provider: str) -> Hashes | None:
         """What answers a provider's challenges, if its account is here."""
         registrant = self._registrants.get(provider)
-        return registrant.account.secret if registrant is not None else None
+        return registrant.hashes if registrant is not None else None
+
+    def port(self, transport: str) -> int:
+        """The port of our addresses for a transport."""
+        return self._host.port(transport)
+
+    # For a restart in the dark
+
+    def take_changed(self, limit: int) -> list[tuple[str, AccountKept | None]]:
+        """Up to ``limit`` accounts that have changed since they were last taken; None for one that isn't here any
+        more."""
+        names = [self._changed.pop() for _ in range(min(limit, len(self._changed)))]
+        return [(name, self._record(name)) for name in names]
+
+    def put_back(self, names: list[str]) -> None:
+        """They couldn't be written: they are still to be taken."""
+        self._changed.update(names)
+
+    def _record(self, name: str) -> AccountKept | None:
+        registrant = self._registrants.get(name)
+        if registrant is None:
+            return None
+        epoch = self._epochs.get(registrant.address, 0)
+        return AccountKept(
+            without_password(registrant.account), registrant.address, epoch, dict(registrant.hashes.known)
+        )
+
+    def restore(self, kept: Iterable[tuple[str, AccountKept]], dark: bool, now: float) -> None:
+        """What was kept. In the ``dark`` it is taken back, for addresses that are still held in the same epoch, as soon
+        as they are here; else it is no longer true, and the accounts are fetched."""
+        for name, record in kept:
+            if dark and name not in self._registrants:
+                self._remembered[name] = record
+            else:
+                self._changed.add(name)
+        self._take_back(now)
+
+    def _take_back(self, now: float) -> None:
+        for name, record in list(self._remembered.items()):
+            epoch = self._epochs.get(record.address)
+            if name not in self._registrants and epoch == record.epoch:
+                registrant = self._made(record.account, record.address, now, record.hashes)
+                self._registrants[name] = self._by_contact[record.account.contact_user] = registrant
+            elif name not in self._registrants and epoch is None and record.address in self._arriving:
+                continue
+            del self._remembered[name]
+            self._changed.add(name)
+        self._keep_on(now)
+
+    def _keep_on(self, now: float) -> None:
+        if self._registrants and "keepalive" not in self.timers:
+            self._host.timers.start(self, "keepalive", now + _KEEPALIVE)
+
+    def _made(
+        self, account: ProviderAccount, address: str, now: float, known: Mapping[Realm, str] = MappingProxyType({})
+    ) -> Registrant:
+        self._changed.add(account.id)
+
+        def learnt() -> None:
+            self._changed.add(account.id)
+
+        return Registrant(self._host, account, address, now, self._pace, self._silence, learnt, known)
 
     def flow_closed(self, flow: Flow, now: float) -> None:
         if flow.connection:
@@ -178,6 +248,7 @@ class Agent:
 
     def _forget(self, name: str) -> None:
         registrant = self._registrants.pop(name)
+        self._changed.add(name)
         self._by_contact.pop(registrant.account.contact_user, None)
 
 

@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from edge.providers.host import Realm
 from edge.sip.errors import ParseError
 from edge.sip.headers import parse_digest, value_of
 from edge.sip.message import Header, Response
 from lambdas.contract import HASHES, Secret
 
 _STRONGEST = ("SHA-256", "MD5")
+_MOST_REALMS = 8  # of one provider: it names them as it likes
 _ANSWERS = {"www-authenticate": "Authorization", "proxy-authenticate": "Proxy-Authorization"}
+
+
+class Hashes:
+    """What answers for a user name: HA1 (RFC 7616 §3.4.2) of each realm that has asked. ``known`` are those, in
+    lower-case hexadecimal; where the password isn't there any more ("") they are all that can be answered."""
+
+    def __init__(
+        self,
+        secret: Secret,
+        learnt: Callable[[], None] = lambda: None,
+        known: Mapping[Realm, str] = MappingProxyType({}),
+    ) -> None:
+        """``learnt`` is called when there is another one."""
+        self.secret = secret
+        self.learnt = learnt
+        self.known: dict[Realm, str] = dict(known)
+
+    def answers(self, realm: str, algorithm: str) -> bool:
+        """Whether a challenge of ``realm`` can be answered."""
+        wanted = not self.secret.realm or self.secret.realm == realm
+        return wanted and (bool(self.secret.password) or (realm, algorithm) in self.known)
+
+    def of(self, realm: str, algorithm: str) -> str:
+        """For a challenge that can be answered."""
+        place = realm, algorithm
+        if place not in self.known:
+            if len(self.known) >= _MOST_REALMS:
+                self.known.clear()
+            text = f"{self.secret.username}:{realm}:{self.secret.password}"
+            self.known[place] = HASHES[algorithm](text.encode("utf-8", "surrogateescape")).hexdigest()
+            self.learnt()
+        return self.known[place]
 
 
 class Authorizer:
     """The challenges of one provider, and their answers. A nonce is used again, with a higher count, until another one
     comes."""
 
-    def __init__(self, secret: Secret) -> None:
-        self.secret = secret
+    def __init__(self, hashes: Hashes) -> None:
+        self._hashes = hashes
         self._challenges: dict[tuple[str, str], dict[str, str]] = {}
         self._counts: dict[str, int] = {}
         self._tried: set[tuple[str, str]] = set()
@@ -38,7 +75,7 @@ class Authorizer:
         for key, line in response.headers:
             name = _ANSWERS.get(key)
             params = _read(line) if name is not None else None
-            if name is None or params is None or (self.secret.realm and params["realm"] != self.secret.realm):
+            if name is None or params is None or not self._hashes.answers(params["realm"], params["algorithm"]):
                 continue
             known = offered.get((name, params["realm"]))
             if known is None or _rank(params) < _rank(known):
@@ -67,10 +104,10 @@ class Authorizer:
         def digest(text: str) -> str:
             return HASHES[algorithm](text.encode("utf-8", "surrogateescape")).hexdigest()
 
-        ha1 = digest(f"{self.secret.username}:{realm}:{self.secret.password}")
+        ha1 = self._hashes.of(realm, algorithm)
         ha2 = digest(f"{method}:{uri}")
         parts = [
-            f'Digest username="{_quoted(self.secret.username)}"',
+            f'Digest username="{_quoted(self._hashes.secret.username)}"',
             f'realm="{_quoted(realm)}"',
             f'nonce="{_quoted(nonce)}"',
             f'uri="{uri}"',

@@ -1,17 +1,31 @@
-"""What the provider machines need from the core around them."""
+"""What the provider machines need from the core around them, and have it keep."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from edge.sip.flow import Flow, ServerAddress
 from edge.sip.timers import TimerHeap
 from edge.sip.transaction import ClientTransaction
-from lambdas.contract import ProviderReport, Server
+from lambdas.contract import ProviderAccount, ProviderReport, Server
 
 OnResolved = Callable[[list[ServerAddress], str, float], None]
 """Gets a server's addresses in the order in which to try them, or none and why."""
+
+
+Realm = tuple[str, str]
+"""A realm that asks for passwords, and an algorithm of HASHES."""
+
+
+class AccountKept(NamedTuple):
+    """What is kept of an account on the edge's disk: ``account`` without its password, and instead of that HA1 for each
+    realm that has asked. It was claimed for ``address`` in ``epoch``. Whoever stores it encrypts it."""
+
+    account: ProviderAccount
+    address: str
+    epoch: int
+    hashes: dict[Realm, str]
 
 
 class ProviderHost(Protocol):

@@ -14,11 +14,12 @@ route set and the Contact: the ``r.`` token then carries them itself, and stands
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from edge.sip import base64url
 from edge.sip.flow import Flow
+from lambdas.contract import way_sealed_for
 
 MAX_TOKEN = 2000  # characters
 
@@ -42,7 +43,7 @@ class LegToProvider:
     that came from it); ``base`` is what the phone's CSeq numbers are counted from. ``contact``, ``routes`` and
     ``attempt`` are the provider's Contact URI, the Route values and the attempt it answered, where no phone keeps
     them. ``phone`` and ``binding`` are the flow and the binding that may use it; None in ways of before that was
-    said."""
+    said. ``sealed`` is the user part that it was opened from, "" for one that is made."""
 
     provider: str
     flow: Flow
@@ -57,6 +58,7 @@ class LegToProvider:
     attempt: int = 0
     phone: Flow | None = None
     binding: str = ""
+    sealed: str = field(default="", compare=False)
 
     @property
     def translated(self) -> bool:
@@ -130,7 +132,7 @@ def _way(values: Any) -> LegToProvider:
 def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> LegToProvider | LegToPhone | None:
     """What ``seal_way`` sealed; None if ``user`` doesn't look like it. ``tag`` is that of To. Raises BadLegToken."""
     if user.startswith("r."):
-        return _way(_open("r.", user, f"{call_id} {tag}", keys, (8, 11, 13)))
+        return replace(_way(_open("r.", user, f"{call_id} {tag}", keys, (8, 11, 13))), sealed=user)
     if user.startswith("d."):
         values = _open("d.", user, call_id, keys, (8, 9, 10))
         provider, flow, binding, contact, tenant, started, transfers, translated = values[:8]
@@ -179,21 +181,16 @@ def open_call_id(text: str, keys: Sealer) -> str:
 
 def _seal(kind: str, values: list[Any], call_id: str, keys: Sealer) -> str:
     plain = json.dumps(values, separators=(",", ":")).encode()
-    return kind + base64url.encode(keys.seal_data(plain, _associated(kind, call_id)))
+    return kind + base64url.encode(keys.seal_data(plain, way_sealed_for(kind, call_id)))
 
 
 def _open(kind: str, user: str, call_id: str, keys: Sealer, counts: tuple[int, ...]) -> list[Any]:
     try:
         if len(user) > MAX_TOKEN:
             raise BadLegToken("longer than any of ours")
-        values = json.loads(keys.open_data(base64url.decode(user[len(kind) :]), _associated(kind, call_id)))
+        values = json.loads(keys.open_data(base64url.decode(user[len(kind) :]), way_sealed_for(kind, call_id)))
     except ValueError as error:
         raise BadLegToken("not for this call") from error
     if not isinstance(values, list) or len(values) not in counts:
         raise BadLegToken("of another version")
     return values
-
-
-def _associated(kind: str, call_id: str) -> bytes:
-    """One kind of URI is of no use as another, nor one call's in another."""
-    return f"{kind} {call_id}".encode("utf-8", "surrogateescape")

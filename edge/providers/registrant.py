@@ -7,13 +7,15 @@ along with every REGISTER, and is checked again right before it leaves.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import Literal
 
-from edge.providers.credentials import Authorizer
-from edge.providers.host import ProviderHost
+from edge.providers.credentials import Authorizer, Hashes
+from edge.providers.host import ProviderHost, Realm
 from edge.providers.register import MOST_ROUTES, clean, granted, register, retry_after, seconds_of
+from edge.providers.silence import BASE, LONGEST, Silence
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow, ServerAddress
 from edge.sip.headers import NameAddr, values_of
@@ -24,9 +26,9 @@ from edge.sip.uri import Uri
 from lambdas.contract import ProviderAccount, ProviderReport, Server
 
 CSEQ_ZERO = 1_577_836_800  # 2020-01-01: CSeqs are seconds since then, so that none has to be stored
-BASE, LONGEST = 30.0, 1800.0  # seconds between attempts that fail: doubled each time, up to the longest
 REFUSED = 600.0  # seconds, at least, after credentials that a provider refuses: it may ban those who insist
 _LONGEST_EXPIRES = 86_400
+_LONGEST_UDP = 1300  # octets (RFC 3261 §18.1.1), while the provider hasn't registered anything
 _MOST_ANSWERS = 6  # challenges, 423 and 3xx in a row
 _LONGEST_LOSS = 300.0  # seconds before a lost connection is made again, if that happens all the time
 _WAIT = 1.0  # seconds until the lease is looked at again
@@ -60,8 +62,13 @@ class Registrant:
         address: str,
         now: float,
         pace: Callable[[float], float],
+        silence: Silence,
+        learnt: Callable[[], None],
+        known: Mapping[Realm, str] = MappingProxyType({}),
     ) -> None:
-        """``pace`` gives the time at which a REGISTER may leave that is due now."""
+        """``pace`` gives the time at which a REGISTER may leave that is due now, ``silence`` whose turn it is where
+        nobody has answered yet; ``learnt`` is told when another realm has asked; ``known`` are the hashes that were
+        kept of its password."""
         self.account = account
         self.address = address
         self.flow: Flow | None = None
@@ -69,7 +76,11 @@ class Registrant:
         self.timers: dict[str, int] = {}
         self._state = RegistrationState.BOUND
         self._host = host
-        self._authorizer = Authorizer(account.secret)
+        self.hashes = Hashes(account.secret, learnt, known)
+        self._authorizer = Authorizer(self.hashes)
+        self._silence = silence
+        self._tenant = account.id.partition("/")[0]
+        self._asked = ""
         self._tag = host.new_token()
         self._cseq = 0
         self._expires = account.expires
@@ -98,12 +109,18 @@ class Registrant:
         return self._state in (RegistrationState.LEAVING, RegistrationState.MOVING)
 
     def replace(self, account: ProviderAccount, now: float) -> None:
-        """It has been changed: register with what it says now, at once."""
+        """It has been changed: register with what it says now, at once. Nothing has if it is only that its password is
+        known again."""
+        if without_password(account) == self.account:
+            self.account, self.hashes.secret = account, account.secret
+            return
         self.account = account
-        self._authorizer = Authorizer(account.secret)
+        self.hashes = Hashes(account.secret, self.hashes.learnt)
+        self._authorizer = Authorizer(self.hashes)
         self._expires = account.expires
         self._failures = 0
         self._abandon()
+        self._withdraw()
         self._arm(now)
 
     def leave(self, now: float, quiet: bool) -> None:
@@ -120,6 +137,7 @@ class Registrant:
     def drop(self) -> None:
         """The address is another edge's now: say nothing more."""
         self._abandon()
+        self._withdraw()
         self.timers.clear()
         self._state = RegistrationState.OVER
 
@@ -185,6 +203,9 @@ class Registrant:
         if not since <= now < until:
             self._arm(now + _WAIT)
             return
+        self._asked = ip
+        if not self._silence.may_ask(self._tenant, ip, self._wake, now):
+            return
         self.flow = flow = Flow(self.address, host.port(transport), transport, ip, port, 0)
         self._cseq = max(self._cseq + 1, int(host.wall(now)) - CSEQ_ZERO)
         branch = host.new_branch()
@@ -193,12 +214,27 @@ class Registrant:
         request = register(
             self.account, flow, branch, self._tag, self._cseq, seconds, self._redirected is None, credentials
         )
+        if not flow.reliable and not self.registered and len(request.to_bytes()) > _LONGEST_UDP:
+            self._failed(
+                0, f"a REGISTER of more than {_LONGEST_UDP} octets doesn't go by UDP: set transport to tcp", 0.0, now
+            )
+            return
         self._transaction = NonInviteClient(_DeadlineSender(host), self, request, branch, flow)
         host.begin(self._transaction, now)
+
+    def _wake(self, now: float, at: float) -> None:
+        """Another account has asked the server, which has answered, or hasn't: ours may be tried ``at``."""
+        if at > now and self._leaving:
+            self._finish(now)  # nothing was ever registered with whoever never answers
+            return
+        if at > now:
+            self._tell("failing", now, 0, "no answer there to another account's REGISTER", at)
+        self._arm(at)
 
     # What came of it
 
     def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        self._silence.heard(transaction.flow.host, now)
         if transaction is not self._transaction or response.status < 200:
             return
         self._transaction = None
@@ -224,13 +260,16 @@ class Registrant:
 
     def on_timeout(self, transaction: ClientTransaction, now: float) -> None:
         if transaction is self._transaction:
-            self._transaction = None
-            self._next_server(0, "no answer", 0.0, now)
+            self._not_heard("no answer", now)
 
     def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
         if transaction is self._transaction:
-            self._transaction = None
-            self._next_server(0, "no connection", 0.0, now)
+            self._not_heard("no connection", now)
+
+    def _not_heard(self, reason: str, now: float) -> None:
+        self._transaction = None
+        wait = self._silence.failed(self._tenant, self._asked, self._wake, now) - now
+        self._next_server(0, reason, wait if len(self._servers) == 1 else 0.0, now)
 
     def _again(self) -> bool:
         self._answers += 1
@@ -304,6 +343,7 @@ class Registrant:
     def _finish(self, now: float) -> None:
         reported = self._state is not RegistrationState.MOVING
         self._state = RegistrationState.OVER
+        self._withdraw()
         self.timers.clear()
         if reported:
             self._tell("unregistered", now)
@@ -344,9 +384,18 @@ class Registrant:
         if transaction is not None:
             transaction.abandon()
 
+    def _withdraw(self) -> None:
+        """Another account may ask the server."""
+        self._silence.withdrawn(self._tenant, self._asked, self._wake)
+
     def _arm(self, at: float) -> None:
         self.timers.pop("paced", None)
         self._host.timers.start(self, "register", at)
+
+
+def without_password(account: ProviderAccount) -> ProviderAccount:
+    """As it is kept on the disk."""
+    return account.model_copy(update={"secret": account.secret.model_copy(update={"password": ""})})
 
 
 class _DeadlineSender:

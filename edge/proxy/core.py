@@ -40,6 +40,7 @@ from edge.proxy.stack.events import (
     Leaving,
     OverThere,
     ProvidersAssigned,
+    ProvidersLocated,
     Received,
     Remembered,
     Resolved,
@@ -155,14 +156,17 @@ class Core:
                 self._hanging_up.end_all(calls, now)
             case ProvidersAssigned(address, accounts, gone, complete):
                 self.agent.assign(address, accounts, gone, complete, now)
+            case ProvidersLocated(places):
+                self.stack.note_providers(places)
             case JournalChanged(possible):
                 self.stack.note_journal(possible)
             case OverThere(call):
                 self.stack.answered_calls.forget(call)
                 self.stack.call_counts.leg_over(call, self.stack.wall(now))
-            case Remembered(records, routes, bindings):
+            case Remembered(records, routes, bindings, accounts):
                 self.disk_records.restore(records, bindings, now)
                 self.kept_routes.restore(routes)
+                self.agent.restore(accounts, bindings, now)
 
     def _fleet_changed(self, fleet: Fleet, now: float) -> None:
         before = self.stack.fleet
@@ -172,7 +176,7 @@ class Core:
         elif before.epochs.keys() != fleet.epochs.keys():
             # Whoever holds an address now pings there, and nobody else.
             self.stack.bindings.keep_addresses(fleet.epochs.keys() | fleet.arriving)
-        self.agent.keep_only(fleet.epochs)
+        self.agent.keep_only(fleet.epochs, fleet.arriving, now)
         if silence > _OUTAGE:
             self._housekeeping.reconcile(now)
 
@@ -283,6 +287,7 @@ class Core:
             "questions": len(stack.questions),
             "counted_calls": len(stack.call_counts),
             "sources": len(stack.sources),
+            "outside_servers": len(stack.outside),
             "kept_routes": len(self.kept_routes),
             "provider_accounts": len(self.agent),
             "provider_registrations": self.agent.registered(),

@@ -3,10 +3,11 @@ added with a default, and none changes its meaning."""
 
 from __future__ import annotations
 
+from edge.providers.host import AccountKept
 from edge.proxy.location.bindings import ContactParams
 from edge.proxy.stack.records import AccountRecord, BindingRecord, KeptRoute, RouteKey
 from edge.sip.flow import Flow
-from lambdas.contract import Grant, Route, Wire, WireFlow
+from lambdas.contract import Grant, ProviderAccount, Route, Wire, WireFlow
 
 
 class _Binding(Wire):
@@ -27,6 +28,15 @@ class _Account(Wire):
 class _Route(Wire):
     route: Route
     until: float
+
+
+class _ProviderAccount(Wire):
+    """``hashes`` are (realm, algorithm, HA1)."""
+
+    account: ProviderAccount
+    address: str
+    epoch: int
+    hashes: list[tuple[str, str, str]]
 
 
 def write_account(record: AccountRecord | None) -> bytes:
@@ -70,6 +80,22 @@ def read_route(data: bytes) -> KeptRoute:
     """Raises ValueError for what no version of ours wrote."""
     kept = _Route.model_validate_json(data)
     return KeptRoute(kept.route, kept.until)
+
+
+def write_provider(kept: AccountKept | None) -> bytes:
+    """b"" for one that isn't kept any more."""
+    if kept is None:
+        return b""
+    hashes = [(realm, algorithm, ha1) for (realm, algorithm), ha1 in kept.hashes.items()]
+    record = _ProviderAccount(account=kept.account, address=kept.address, epoch=kept.epoch, hashes=hashes)
+    return record.model_dump_json().encode()
+
+
+def read_provider(data: bytes) -> AccountKept:
+    """Raises ValueError for what no version of ours wrote."""
+    kept = _ProviderAccount.model_validate_json(data)
+    hashes = {(realm, algorithm): ha1 for realm, algorithm, ha1 in kept.hashes}
+    return AccountKept(kept.account, kept.address, kept.epoch, hashes)
 
 
 def route_name(key: RouteKey) -> str:

@@ -15,6 +15,7 @@ from edge.runtime.addresses import served_here
 from edge.runtime.bans import Bans
 from edge.runtime.inbound import Inbound
 from edge.runtime.provider_accounts import ProviderAccounts
+from edge.runtime.provider_locator import ProviderLocator
 from edge.runtime.snapshot import snapshot
 from edge.runtime.waiting import Waiting
 from edge.transport.sockets import Sockets
@@ -35,6 +36,7 @@ class Follower:
         bans: Bans,
         waiting: Waiting,
         accounts: ProviderAccounts,
+        locator: ProviderLocator,
     ) -> None:
         self._core = core
         self._post = post
@@ -45,6 +47,7 @@ class Follower:
         self._bans = bans
         self._waiting = waiting
         self._accounts = accounts
+        self._locator = locator
         self._loaded = False
         self._watchers: list[asyncio.Future[None]] = []
         self.last_news: News | None = None
@@ -62,6 +65,7 @@ class Follower:
         )
         if reply.bans is not None:
             self._bans.replace(reply.bans)
+        self._locator.look()
         self.addresses_changed()
         if reply.feed_changes or reply.revalidate:
             self._post(Fed(reply.feed_changes, reply.revalidate))

@@ -13,13 +13,23 @@ from typing import NamedTuple
 from edge.control.heartbeat import HeartbeatLoop, News
 from edge.control.holdings import Holdings
 from edge.control.store import StateStore
+from edge.providers.host import AccountKept
 from edge.proxy.core import Core
 from edge.proxy.stack.events import CoreEvent, Remembered
 from edge.proxy.stack.records import AccountRecord, KeptRoute, RouteKey
 from edge.runtime.addresses import AddressMover
-from edge.runtime.disk_format import read_account, read_route, route_key, route_name, write_account, write_route
+from edge.runtime.disk_format import (
+    read_account,
+    read_provider,
+    read_route,
+    route_key,
+    route_name,
+    write_account,
+    write_provider,
+    write_route,
+)
 from edge.runtime.follower import Follower
-from lambdas.contract import HeartbeatReply
+from lambdas.contract import HeartbeatReply, ProviderPlace
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +45,20 @@ class Kept(NamedTuple):
     news: News | None
     records: list[tuple[str, AccountRecord]]
     routes: list[tuple[RouteKey, KeptRoute]]
+    providers: list[tuple[str, AccountKept]]
 
 
 def load(store: StateStore, static_seconds: float, counters: Counter[str]) -> Kept:
     """What is in ``store``; nothing, and all of it is deleted, if its heartbeat is older than ``static_seconds``."""
     news = _load_news(store)
-    records, routes = store.load("record"), store.load("route")
+    records, routes, providers = store.load("record"), store.load("route"), store.load("provider")
     if news is None or time.monotonic() - news.at > static_seconds:
         # Without the cursor that goes with them, nobody could tell which grants have been revoked.
         store.keep("record", [(name, b"") for name, _ in records])
         store.keep("route", [(name, b"") for name, _ in routes])
-        return Kept(None, [], [])
-    kept = Kept(news, [], [])
+        store.keep("provider", [(name, b"") for name, _ in providers])
+        return Kept(None, [], [], [])
+    kept = Kept(news, [], [], [])
     for aor, data in records:
         try:
             kept.records.append((aor, read_account(data)))
@@ -57,6 +69,11 @@ def load(store: StateStore, static_seconds: float, counters: Counter[str]) -> Ke
             kept.routes.append((route_key(name), read_route(data)))
         except ValueError:
             store.keep("route", [(name, b"")])
+    for name, data in providers:
+        try:
+            kept.providers.append((name, read_provider(data)))
+        except ValueError:
+            store.keep("provider", [(name, b"")])
     return kept
 
 
@@ -66,7 +83,8 @@ def _load_news(store: StateStore) -> News | None:
             kept = json.loads(data)
             reply = HeartbeatReply.model_validate(kept["reply"])
             age = max(0.0, time.time() - kept["at"])
-            return News(reply, kept["domains"], time.monotonic() - age)
+            places = [ProviderPlace.model_validate(one) for one in kept.get("provider_hosts", [])]
+            return News(reply, kept["domains"], time.monotonic() - age, places)
         except (ValueError, KeyError, TypeError) as error:
             log.error("the heartbeat that was kept can't be used: %s", error)
     return None
@@ -108,8 +126,8 @@ class Restart:
         tried = asyncio.create_task(self._beats.tried.wait())
         await asyncio.wait([tried], timeout=_PATIENCE)
         tried.cancel()
-        news, records, routes = self._kept
-        self._kept = Kept(None, [], [])
+        news, records, routes, providers = self._kept
+        self._kept = Kept(None, [], [], [])
         if news is None:
             return
         last = self._follower.last_news
@@ -121,9 +139,10 @@ class Restart:
             self._addresses.follow(self._holdings.resume(held, time.monotonic()))
             # The core keeps bindings only of addresses that are here, or on their way.
             self._follower.addresses_changed()
-            self._post(Remembered(records, routes, bindings=True))
+            self._post(Remembered(records, routes, bindings=True, accounts=providers))
         elif not last.reply.revalidate:
-            self._post(Remembered(records, routes, bindings=False))  # the control plane has told where phones are
+            # The control plane has told where phones are, and is asked for the providers' accounts.
+            self._post(Remembered(records, routes, bindings=False, accounts=providers))
         log.info("%d accounts were kept", len(records))
 
     async def _keep(self) -> None:
@@ -140,19 +159,26 @@ class Restart:
             if not await asyncio.to_thread(self._store.keep, "route", names):
                 kept_routes.put_back([key for key, _ in routes])
                 return
+        while providers := self._core.agent.take_changed(_BATCH):
+            accounts_kept = [(name, write_provider(kept)) for name, kept in providers]
+            if not await asyncio.to_thread(self._store.keep, "provider", accounts_kept):
+                self._core.agent.put_back([name for name, _ in providers])
+                return
         # The cursor last: a grant that it has revoked is gone from the disk by then.
         if news is not None:
             await self._keep_news(news, now)
 
     async def _keep_news(self, news: News, now: float) -> None:
-        reply = news.reply.model_copy(update={"changes": [], "feed_changes": [], "more": False})
+        reply = news.reply.model_copy(update={"changes": [], "feed_changes": [], "provider_hosts": None, "more": False})
         held = sorted((held.address, held.epoch) for held in reply.held)
-        telling = f"{held} {reply.domains_version} {reply.addresses} {reply.feed} {[edge.id for edge in reply.fleet]}"
+        versions = f"{reply.domains_version} {reply.provider_hosts_version}"
+        telling = f"{held} {versions} {reply.addresses} {reply.feed} {[edge.id for edge in reply.fleet]}"
         if telling == self._written and now - self._written_at < _NEWS_EVERY:
             return
         kept = {
             "reply": reply.model_dump(mode="json"),
             "domains": news.domains,
+            "provider_hosts": [one.model_dump(mode="json") for one in news.provider_hosts],
             "at": time.time() - (now - news.at),
         }
         if await asyncio.to_thread(self._store.keep, "news", [("last", json.dumps(kept).encode())]):

@@ -9,6 +9,8 @@ MOST_DIVERSIONS = 5
 """How often a call may be sent on to somewhere else, here and before it came here."""
 MOST_TARGETS = 100
 """Phones and numbers that one decision rings, in all its stages; further legs are left out."""
+MOST_OUTSIDE = 3
+"""Addresses outside that one call is sent to, however often its script is asked again; further ones are left out."""
 MOST_NUMBERS = 3
 """Numbers that one decision looks up by ENUM, beside those of scripts."""
 TIME = 2.5
@@ -19,11 +21,14 @@ class Budget:
     """Of one decision, which was diverted ``diversions`` times before it came here. ``monotonic`` tells the time in
     seconds."""
 
-    def __init__(self, monotonic: Callable[[], float], diversions: int) -> None:
+    def __init__(self, monotonic: Callable[[], float], diversions: int, outside: int = 0) -> None:
+        """``outside``: so many addresses it has been sent to before its script was asked again."""
         self._monotonic = monotonic
         self._diversions = diversions
         self._end = monotonic() + TIME
         self._left = {"enum": MOST_NUMBERS, "targets": MOST_TARGETS}
+        self._outside_before = outside
+        self._hosts: set[str] = set()
         self._visited: list[str] = []
 
     @property
@@ -42,6 +47,20 @@ class Budget:
             return False
         self._left[what] -= 1
         return True
+
+    def take_outside(self, host: str) -> str:
+        """Why the call may not be sent to ``host``; "" if it may, which counts."""
+        if host in self._hosts:
+            return f"{host} is called already"
+        if self.outside >= MOST_OUTSIDE:
+            return f"a call is sent to at most {MOST_OUTSIDE} addresses outside"
+        self._hosts.add(host)
+        return ""
+
+    @property
+    def outside(self) -> int:
+        """How many addresses outside the call has been sent to, or will be."""
+        return self._outside_before + len(self._hosts)
 
     def visit(self, aor: str) -> None:
         """The account's plan is asked."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from lambdas.calls.access import access
 from lambdas.calls.dialog import in_dialog
 from lambdas.calls.facts import Facts
 from lambdas.calls.registering import registered
 from lambdas.calls.routing import incoming, route
 from lambdas.contract import (
-    Access,
     AccessQuestion,
     Decision,
     DialogQuestion,
@@ -15,7 +15,6 @@ from lambdas.contract import (
     LocateQuestion,
     Question,
     RegisterQuestion,
-    Reject,
 )
 from lambdas.decisions.route import locate
 
@@ -27,8 +26,7 @@ def decide(question: Question, facts: Facts) -> Decision:
     if isinstance(question, LocateQuestion):
         return locate(question, facts.binding(question.binding), facts.clock())
     if isinstance(question, AccessQuestion):
-        provider = facts.provider(question.provider)
-        return Access(secret=provider.secret) if provider is not None else Reject(status=404, reason="Not Found")
+        return access(question, facts)
     if isinstance(question, DialogQuestion):
         return in_dialog(question, facts)
     if isinstance(question, IncomingQuestion):

@@ -12,6 +12,7 @@ from lambdas.contract import IncomingQuestion, RouteQuestion
 from lambdas.decisions import register
 from lambdas.decisions.limits import Admitted, CallLimits
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
+from lambdas.decisions.provider_places import ProviderPlaces
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.values import Put, StoredAccount, StoredBinding
 from lambdas.sandbox.client import Sandbox
@@ -65,6 +66,19 @@ class Facts(Protocol):
     def way(self, provider: str, address: str) -> Way | None:
         """How calls go out by a provider account: from where it is registered, if anybody is there; else from
         ``address``, the edge address that they came in at."""
+        ...
+
+    def assigned(self, provider: str) -> str:
+        """The edge address that registers it; "" if none does."""
+        ...
+
+    def provider_places(self) -> ProviderPlaces:
+        """Where all tenants' providers are."""
+        ...
+
+    def way_of_call(self, way: str, call_id: str, tag: str) -> tuple[str, int] | None:
+        """The provider account that the user part ``way`` leads to in a call, and when that has begun (Unix time);
+        None if no edge has sealed it for this call."""
         ...
 
     # Where they are

@@ -17,6 +17,7 @@ from lambdas.calls.tenant_accounts import TenantAccounts
 from lambdas.contract import Decision, IncomingQuestion, Reject, Route, RouteQuestion
 from lambdas.decisions import outbound
 from lambdas.decisions import route as routes
+from lambdas.decisions.continuation import Continuation
 from lambdas.decisions.digest import refuse
 from lambdas.decisions.outbound import Choice
 from lambdas.decisions.provider import StoredProvider, TenantSettings
@@ -45,6 +46,9 @@ def incoming(question: IncomingQuestion, facts: Facts) -> Decision:
     provider = facts.provider(question.provider)
     if provider is None or not provider.enabled:
         return Reject(status=404, reason="Not Found")
+    if provider.registers and facts.assigned(provider.id) != question.address:
+        # Only who holds the registration hears the provider.
+        return Reject(status=404, reason="Not Found", tenant=provider.tenant)
     settings = facts.settings(provider.tenant)
     if settings.suspended:
         return Reject(status=480, reason="Temporarily Unavailable: suspended", tenant=provider.tenant)
@@ -66,7 +70,8 @@ class _Routing:
     def __init__(self, request: CallRequest, facts: Facts) -> None:
         self._request = request
         self._facts = facts
-        self._budget = Budget(facts.monotonic, request.question.diversions)
+        before = Continuation.parse(request.question.again)
+        self._budget = Budget(facts.monotonic, request.question.diversions, before.outside if before else 0)
         self._accounts = TenantAccounts(facts, request.payer.tenant)
         self._destinations = Destinations(request, self._accounts, facts, self._budget)
         self._plans = DialPlans(request, facts, self._budget, Stages(request, self._destinations, self._budget))
@@ -183,7 +188,7 @@ class _Routing:
         if not self._request.is_call:
             return KeyedDecision(Reject(status=405, reason="Method Not Allowed: only calls go to providers"))
         # Its caller ID goes along.
-        return KeyedDecision(outbound.through(choice, self._destinations.ways(choice), payer), BY_CALLER)
+        return KeyedDecision(self._destinations.through(choice, payer), BY_CALLER)
 
     def _to_account(self, called: StoredAccount) -> KeyedDecision:
         """By its plan, if it has one."""

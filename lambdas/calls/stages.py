@@ -62,7 +62,8 @@ class Stages:
             )
             return Part([stage], rung.key)
         if step.again:
-            return Part([_again(replace(again, function=step.again))])
+            # A call that is sent outside later counts what comes before: the steps are made in their order.
+            return Part([_again(replace(again, function=step.again, outside=self._budget.outside))])
         if step.reject is not None:
             return Part([_end(Reject(status=step.reject.status, reason=step.reject.reason))])
         if step.redirect:
@@ -82,7 +83,7 @@ class Stages:
             return KeyedDecision(_LOOP)
         payer, to = self._request.payer_of(step), step.forward
         if to.startswith("sip:"):
-            found = self._destinations.address(to)
+            found = self._destinations.address(to, by)
             return KeyedDecision(Route(targets=found.targets, tenant=payer.tenant), found.key)
         return forward(to if "@" in to else f"{to}@{self._destinations.home(by)}", payer)
 

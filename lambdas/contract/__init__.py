@@ -15,7 +15,7 @@
    ``OpenCall.why``; ``ProbeReport.region``.
 7. 2026-11-28: requests in a dialog are asked about (``DialogQuestion``, ``Proceed``); limits for calls without a
    decision (``ScopeLimits``, ``ProviderLeg.dark`` and ``rate``); ``LoginsFailed``; proof in an ``AccessQuestion``;
-   ``ProviderPlace``; the oldest version in the fleet (``HeartbeatReply.spoken``).
+   ``ProviderPlace`` and ``ProviderLeg.registered``; the oldest version in the fleet (``HeartbeatReply.spoken``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -93,7 +93,15 @@ from lambdas.contract.report import (
     Side,
     TriedLeg,
 )
-from lambdas.contract.shared import HASHES, answers, binding_id, consent_text, signed_text
+from lambdas.contract.shared import (
+    HASHES,
+    answers,
+    binding_id,
+    consent_text,
+    may_be_sip,
+    signed_text,
+    way_sealed_for,
+)
 from lambdas.contract.wire import Wire, WireFlow
 
 VERSION = 7
@@ -168,9 +176,11 @@ __all__ = [
     "answers",
     "binding_id",
     "consent_text",
+    "may_be_sip",
     "q_delays",
     "refusal",
     "signed_text",
     "stand_in",
     "wanted",
+    "way_sealed_for",
 ]

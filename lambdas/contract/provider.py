@@ -88,6 +88,9 @@ class ProviderLeg(Wire):
     """Whether a decision that was kept may send a call there while none can be had. Since version 7."""
     rate: float = 0.0
     """What a minute costs, in the unit of the tenant's rates. Since version 7."""
+    registered: bool = True
+    """The edge address that the call leaves from is registered there: it goes by that transport, however long its
+    requests are. Others leave UDP where they are too long for it (RFC 3261 §18.1.1). Since version 7."""
 
 
 class ProviderPlace(Wire):

@@ -26,6 +26,17 @@ def answers(credentials: Credentials, method: str, ha1: str) -> bool:
     return hmac.compare_digest(expected.encode(), credentials.response.encode("utf-8", "surrogateescape"))
 
 
+def may_be_sip(port: int) -> bool:
+    """Whether a call may go to ``port`` of somebody else's server: none of those that other services have by right."""
+    return port >= 1024 or port == 443
+
+
+def way_sealed_for(kind: str, scope: str) -> bytes:
+    """The associated data of a user part that leads across the border of a call. One ``kind`` ("r.", "c.", "d.") is of
+    no use as another, nor one in another ``scope``: the Call-ID, and of "r." a blank and the provider's tag."""
+    return f"{kind} {scope}".encode("utf-8", "surrogateescape")
+
+
 def binding_id(aor: str, key: str) -> str:
     """Names the binding (AOR, key) in 11 characters, whatever the edge."""
     digest = hashlib.sha256(f"{aor}\0{key}".encode()).digest()

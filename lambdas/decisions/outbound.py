@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from lambdas.contract import ProviderLeg, Reject, Route, Server, Target
 from lambdas.decisions.barring import dark
@@ -60,25 +61,54 @@ def nowhere(user: str, settings: TenantSettings) -> Reject:
     return Reject(status=404, reason=f"Not Found: {isnt}")
 
 
-def through(choice: Choice, ways: Sequence[Way], account: StoredAccount) -> Route | Reject:
-    """To the first of ``ways``, and on failure to the next ones."""
+def through(choice: Choice, ways: Sequence[Way], account: StoredAccount, asking: str = "") -> Route | Reject:
+    """To the first of ``ways``, and on failure to the next ones. ``asking`` is the edge address that asks."""
     usable = [way for way in ways if way.provider.enabled and way.provider.tenant == account.tenant]
     if not usable:
         return Reject(status=404, reason="Not Found: no provider takes this number")
-    first, *others = [_target(way, choice, account) for way in usable[:_MOST_WAYS]]
+    first, *others = [_target(way, choice, account, asking) for way in usable[:_MOST_WAYS]]
     return Route(targets=[first.model_copy(update={"instead": others})], tenant=account.tenant)
 
 
-def directly(uri: str, caller: str, address: str) -> Target:
-    """To a SIP address elsewhere, from edge address ``address``, as ``caller`` (an AOR). Raises ValueError if it can't
-    be read."""
+def number_in(user: str, settings: TenantSettings) -> Choice | None:
+    """The number that the user part of an address elsewhere looks like: whoever has that address may take it for one,
+    so it is judged as if it were dialled. None if it looks like none."""
+    number = read(unquote(user), settings.country)
+    if number is None:
+        return None
+    return Choice(number, (), dark(number, settings), rate_of(number.judged, settings.rates))
+
+
+def named_outside(aor: str, caller: str, country: str) -> str:
+    """The URI by which whoever is called directly elsewhere knows the caller: the account ``aor``'s own. Where a
+    provider has called (``aor`` is ""), ``caller`` is only what it says: no name that it gives becomes one of our
+    domains'. A number is told, of no domain; anybody else is anonymous (RFC 3261 §8.1.1.3, RFC 3323 §4.1.1.3)."""
+    if aor:
+        return f"sip:{aor}"
+    number = read(caller, country)
+    known = f"{number.e164}@anonymous.invalid;user=phone" if number is not None and number.e164 else ""
+    return f"sip:{known or 'anonymous@anonymous.invalid'}"
+
+
+def directly(uri: str, caller: str, address: str, number: Choice | None = None) -> Target:
+    """To a SIP address elsewhere, from edge address ``address``, as ``caller`` (a URI); ``number`` is the one that the
+    address may stand for, which limits and rates go by. Raises ValueError if it can't be read."""
     user, host, port, transport = sip_uri(uri)
     server = Server(host=host, port=port, transport="tcp" if transport == "tcp" else "udp")
-    leg = ProviderLeg(id="", server=server, from_value=f"<sip:{caller}>", to_uri=f"sip:{user}@{host}" if user else uri)
+    leg = ProviderLeg(
+        id="",
+        server=server,
+        from_value=f"<{caller}>",
+        to_uri=f"sip:{user}@{host}" if user else uri,
+        number=number.number.judged if number is not None else "",
+        dark=number.dark if number is not None else True,
+        rate=number.rate if number is not None else 0.0,
+        registered=False,
+    )
     return Target(uri=uri, flow=(address, 5060, server.transport, "", 0, 0), binding="", provider=leg)
 
 
-def _target(way: Way, choice: Choice, account: StoredAccount) -> Target:
+def _target(way: Way, choice: Choice, account: StoredAccount, asking: str) -> Target:
     provider, number = way.provider, choice.number
     written = write(number, provider.number_format)
     port = f":{provider.port}" if provider.port and not provider.outbound_proxy else ""
@@ -110,7 +140,8 @@ def _target(way: Way, choice: Choice, account: StoredAccount) -> Target:
         provider=ProviderLeg(
             id=provider.id,
             server=provider.server,
-            secret=provider.secret,
+            # Whoever registers it has it already.
+            secret=None if way.registered and way.address == asking else provider.secret,
             from_value=f"{display}<sip:{user}@{provider.domain}>",
             to_uri=f"sip:{written}@{provider.domain}",
             headers=headers,
@@ -119,5 +150,6 @@ def _target(way: Way, choice: Choice, account: StoredAccount) -> Target:
             number=number.judged,
             dark=choice.dark,
             rate=choice.rate,
+            registered=way.registered,
         ),
     )

@@ -9,10 +9,21 @@ from typing import Literal
 from lambdas.contract import ProviderAccount, Secret, Server
 from lambdas.decisions.abuse import DEFAULT, Rules
 from lambdas.decisions.limits import NONE, CallLimits, NumberRate
-from lambdas.decisions.uris import hostport
+from lambdas.decisions.provider_places import AccountPlace
+from lambdas.decisions.uris import host_name, hostport
 
 NumberFormat = Literal["e164", "digits", "national", "dialled"]
 CallerIdIn = Literal["from", "p-asserted-identity", "p-preferred-identity", "remote-party-id", "none"]
+
+
+def places_of(
+    tenant: str, host: str, port: int, transport: Literal["udp", "tcp"], proxy: str, registers: bool
+) -> set[AccountPlace]:
+    """Where an account with these is known: at its server, and at the outbound proxy if there is one."""
+    servers = [(host, port)] + ([hostport(proxy)] if proxy else [])
+    return {
+        AccountPlace(tenant, host_name(name), number, transport, trusting=not registers) for name, number in servers
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,10 @@ class StoredProvider:
         return Server(host=host, port=port, transport=self.transport, route=route)
 
     @property
+    def places(self) -> set[AccountPlace]:
+        return places_of(self.tenant, self.host, self.port, self.transport, self.outbound_proxy, self.registers)
+
+    @property
     def secret(self) -> Secret:
         return Secret(username=self.auth_user or self.username, password=self.password, realm=self.realm)
 
@@ -89,12 +104,13 @@ class StoredProvider:
 @dataclass(frozen=True, slots=True)
 class Way:
     """A provider and the place that calls to it leave from: ``address``, by its ``ports``. ``routes`` is the
-    registrar's Service-Route."""
+    registrar's Service-Route; ``registered``: whoever holds ``address`` keeps it registered from there."""
 
     provider: StoredProvider
     address: str
     ports: Mapping[str, int]
     routes: tuple[str, ...] = ()
+    registered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +127,9 @@ class TenantSettings:
     ``plan`` the dial plan of calls by its accounts ("" for none); ``script_hosts`` are those that its scripts may ask.
     ``limits`` are those of all its accounts together, ``account_limits`` each one's that has none of its own;
     ``suspended`` says why nobody of it may do anything ("" if they may); ``rules`` when an account is suspended;
-    ``hooked`` names the webhooks for each kind of event. ``premium`` and ``international`` numbers may be called, and
-    (``costly_without_control_plane``) while no decision can be had, too."""
+    ``hooked`` names the webhooks for each kind of event; ``outside``: plans may call addresses elsewhere. ``premium``
+    and ``international`` numbers may be called, and (``costly_without_control_plane``) while no decision can be had,
+    too."""
 
     country: str = ""
     emergency: tuple[str, ...] = ()
@@ -126,6 +143,7 @@ class TenantSettings:
     tenant: str = ""
     rules: Rules = DEFAULT
     hooked: Mapping[str, list[str]] = field(default_factory=dict)
+    outside: bool = True
     premium: bool = True
     international: bool = True
     costly_without_control_plane: bool = False

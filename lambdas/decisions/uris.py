@@ -25,7 +25,12 @@ def sip_uri(text: str) -> tuple[str, str, int, str]:
     transport = next(
         (param[len("transport=") :].lower() for param in params if param.lower().startswith("transport=")), ""
     )
-    return user, host.lower(), port, "tcp" if transport == "tcp" else "udp"
+    return user, host_name(host), port, "tcp" if transport == "tcp" else "udp"
+
+
+def host_name(text: str) -> str:
+    """A host as it is compared: in lower case, without the dot that names may end with."""
+    return text.lower().removesuffix(".")
 
 
 def is_aor(text: str) -> bool:

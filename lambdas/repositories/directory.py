@@ -180,12 +180,19 @@ class Directory:
         """Nothing that was granted to its accounts holds any longer. Raises Missing if the tenant is gone."""
         self.change(item, Change(version=round(now * 1000), tenant=item.id), now, suspended=reason)
 
-    def change(self, item: DirectoryItem, change: Change, now: float, **changes: Any) -> None:
-        """Set attributes, and let every edge know. Raises Missing if it is gone, Stale if it is guarded and has
-        changed."""
+    def change(
+        self, item: DirectoryItem, change: Change, now: float, also: Write = lambda _: None, **changes: Any
+    ) -> None:
+        """Set attributes, write what has to go ``also``, and let every edge know. Raises Missing if it is gone, Stale
+        if it is guarded and has changed."""
         changes["revision"] = new_revision()
         actions, unchanged = _actions(item, changes), as_read(item)
-        self.tell_of(item, change, now, lambda transaction: transaction.update(item, actions, condition=unchanged))
+
+        def write(transaction: TransactWrite) -> None:
+            transaction.update(item, actions, condition=unchanged)
+            also(transaction)
+
+        self.tell_of(item, change, now, write)
         for name, value in changes.items():
             setattr(item, name, value)
 
@@ -300,6 +307,7 @@ class Directory:
             tenant,
             Rules(**_values(item.suspension_rules)),
             item.hooked,
+            item.outside,
             item.premium,
             item.international,
             item.costly_without_control_plane,

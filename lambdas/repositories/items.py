@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lambdas.decisions.provider_places import AccountPlace
 from lambdas.repositories.models import (
     AccountItem,
     AliasItem,
@@ -19,6 +20,7 @@ from lambdas.repositories.models import (
     MemberItem,
     PlanItem,
     ProviderItem,
+    ProviderPlaceItem,
     ProviderStateItem,
     RationItem,
     SecretItem,
@@ -47,6 +49,7 @@ _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
     TurnItem: ("TURN#", "TURN#"),
     PlanItem: ("PLAN#", "PLAN#"),
     ProviderItem: ("PROVIDER#", "PROVIDER#"),
+    ProviderPlaceItem: ("PLACE#", "PLACE#"),
     ProviderStateItem: ("STATE#", "STATE#"),
     SecretItem: ("FLEET#", "FLEET#"),
     StoreItem: ("STORE#", "STORE#"),
@@ -99,6 +102,26 @@ def api_key_item(key: str, digest: str, tenant: str, note: str, role: str, membe
     pk, sk = item_key(ApiKeyItem, key)
     return ApiKeyItem(
         pk, sk, id=key, hash=digest, tenant=tenant, note=note, role=role, member=member, listing=f"keys#{tenant}"
+    )
+
+
+def place_name(place: AccountPlace) -> str:
+    """There is one item for all accounts of its kind that a tenant has at a server."""
+    kind = "trunk" if place.trusting else "account"
+    return f"{place.tenant}/{place.transport}:{place.host}:{place.port}/{kind}"
+
+
+def place_item(place: AccountPlace) -> ProviderPlaceItem:
+    pk, sk = item_key(ProviderPlaceItem, place_name(place))
+    return ProviderPlaceItem(
+        pk,
+        sk,
+        tenant=place.tenant,
+        host=place.host,
+        port=place.port,
+        transport=place.transport,
+        trusting=place.trusting,
+        listing="provider-places",
     )
 
 

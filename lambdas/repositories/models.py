@@ -67,9 +67,10 @@ class DirectoryItem(Model):
 class TenantItem(DirectoryItem, discriminator="tenant"):
     """``country`` (ISO 3166) tells what national numbers mean; ``outbound_routes`` are objects with ``prefix`` and
     ``providers``, ``rates`` such with ``prefix`` and ``per_minute``; ``hooked`` maps kinds of events to the names of
-    the webhooks that want to hear of them; ``suspended`` says why nobody of it may do anything. ``premium`` and
-    ``international`` numbers may be called by those tenants that were there before these were attributes;
-    ``signed_up``: nobody but itself has made it; ``quotas`` are those that aren't the usual ones."""
+    the webhooks that want to hear of them; ``suspended`` says why nobody of it may do anything; ``outside``: its plans
+    may call addresses elsewhere. ``premium`` and ``international`` numbers may be called by those tenants that were
+    there before these were attributes; ``signed_up``: nobody but itself has made it; ``quotas`` are those that aren't
+    the usual ones."""
 
     id = UnicodeAttribute()
     name = UnicodeAttribute()
@@ -84,6 +85,7 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     suspension_rules = JSONAttribute(default=dict)
     hooked = JSONAttribute(default=dict)
     suspended = UnicodeAttribute(default="")
+    outside = BooleanAttribute(default=True)
     premium = BooleanAttribute(default=True)
     international = BooleanAttribute(default=True)
     costly_without_control_plane = BooleanAttribute(default=False)
@@ -173,6 +175,17 @@ class ProviderItem(DirectoryItem, discriminator="provider"):
     plan = UnicodeAttribute(default="")
     call_id = UnicodeAttribute()
     version = NumberAttribute(default=0)
+
+
+class ProviderPlaceItem(DirectoryItem, discriminator="provider-place"):
+    """That accounts of ``tenant`` are at a server; ``trusting``: one of them doesn't register, so it is known there by
+    where its calls come from."""
+
+    tenant = UnicodeAttribute()
+    host = UnicodeAttribute()
+    port = NumberAttribute(default=0)
+    transport = UnicodeAttribute(default="udp")
+    trusting = BooleanAttribute(default=False)
 
 
 class PlanItem(DirectoryItem, discriminator="plan"):

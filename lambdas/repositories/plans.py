@@ -7,6 +7,7 @@ import secrets
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
@@ -146,7 +147,7 @@ class Plans:
     def publish(self, item: PlanItem, number: int, author: str, now: float) -> None:
         """Let version ``number`` count; edges forget what was decided by another one. Raises Missing if the plan is
         gone."""
-        changes = {"published": number, "published_by": author, "published_at": int(now)}
+        changes: dict[str, Any] = {"published": number, "published_by": author, "published_at": int(now)}
         self._directory.change(item, Change(version=0, plan=item.id), now, **changes)
 
     def delete(self, item: PlanItem, now: float) -> None:

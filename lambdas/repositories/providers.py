@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
+from pynamodb.transactions import TransactWrite
+
 from lambdas.contract import Change, ProviderReport
-from lambdas.decisions.provider import CallerIdIn, NumberFormat, StoredProvider
+from lambdas.decisions.provider import CallerIdIn, NumberFormat, StoredProvider, places_of
+from lambdas.decisions.provider_places import AccountPlace, ProviderPlaces
 from lambdas.repositories.directory import Directory, Missing, Taken
-from lambdas.repositories.items import item_key
-from lambdas.repositories.models import DirectoryItem, ProviderItem, ProviderStateItem
+from lambdas.repositories.items import item_key, place_item, place_name
+from lambdas.repositories.models import DirectoryItem, ProviderItem, ProviderPlaceItem, ProviderStateItem
 from lambdas.repositories.transactions import conditional
 from lambdas.repositories.vault import Vault
 
 _STATES = "provider-states"  # their listing
+_PAGE = 25  # accounts that are read at a time to find one that is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +70,13 @@ class Providers:
         item.version = round(now * 1000)
         change = Change(version=int(item.version), provider=item.id, address=address)
         absent = DirectoryItem.pk.does_not_exist()
+
+        def write(transaction: TransactWrite) -> None:
+            transaction.save(item, condition=absent)
+            _note(_places(item), transaction)
+
         try:
-            self._directory.tell(change, now, lambda transaction: transaction.save(item, condition=absent))
+            self._directory.tell(change, now, write)
         except Missing as error:
             raise Taken from error
 
@@ -74,16 +86,48 @@ class Providers:
             changes["password"] = self._vault.seal("provider", item.id, changes["password"])
         version = round(now * 1000)
         change = Change(version=version, provider=item.id, address=address)
-        self._directory.change(item, change, now, **changes, version=version)
+        before = _places(item)
+        after = _places(item, changes)
+        self._directory.change(
+            item, change, now, also=lambda transaction: _note(after - before, transaction), **changes, version=version
+        )
+        self._tidy(before - after)
 
     def delete(self, item: ProviderItem, address: str, now: float) -> None:
         """Raises Missing if it is gone already."""
         self._directory.remove(item, Change(version=round(now * 1000), provider=item.id, address=address), now)
         ProviderStateItem(*item_key(ProviderStateItem, item.id)).delete()
+        self._tidy(_places(item))
 
     def moved(self, provider: str, address: str, now: float) -> None:
         """Let the edges know that it has been assigned to ``address``."""
         self._directory.feed.append(Change(version=0, provider=provider, address=address), now, [])
+
+    # Where all of them are
+
+    def places(self) -> ProviderPlaces:
+        return ProviderPlaces.of(
+            AccountPlace(
+                item.tenant, item.host, int(item.port), cast(Literal["udp", "tcp"], item.transport), item.trusting
+            )
+            for item in self._directory.all("provider-places")
+        )
+
+    def note_place(self, provider: StoredProvider, known: ProviderPlaces) -> None:
+        """Accounts that were made before there was a list come onto it when they are read."""
+        for place in provider.places:
+            if not known.knows(place):
+                place_item(place).save()
+
+    def _tidy(self, places: set[AccountPlace]) -> None:
+        """Take those off the list where no account is left."""
+        for place in places:
+            known = self._directory.get(ProviderPlaceItem, place_name(place))
+            others = DirectoryItem.listings.query(f"providers#{place.tenant}", page_size=_PAGE)
+            if known is not None and not any(place in _places(cast(ProviderItem, item)) for item in others):
+                # Unless somebody has put it there again meanwhile.
+                unchanged = DirectoryItem.revision == known.revision
+                conditional(partial(known.delete, condition=unchanged))
 
     # How it stands
 
@@ -161,3 +205,15 @@ class Providers:
             plan=item.plan,
             version=int(item.version),
         )
+
+
+def _places(item: ProviderItem, changes: Mapping[str, Any] = MappingProxyType({})) -> set[AccountPlace]:
+    """Where an account is, or will be with ``changes``."""
+    names = ("host", "port", "transport", "outbound_proxy", "registers")
+    host, port, transport, proxy, registers = (changes.get(name, getattr(item, name)) for name in names)
+    return places_of(item.tenant, host, int(port), transport, proxy, registers)
+
+
+def _note(places: set[AccountPlace], transaction: TransactWrite) -> None:
+    for place in places:
+        transaction.save(place_item(place))

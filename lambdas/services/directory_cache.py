@@ -8,19 +8,22 @@ import json
 from collections.abc import Callable
 
 from lambdas.calls.facts import Domains
+from lambdas.decisions.provider_places import ProviderPlaces
 from lambdas.repositories.directory import Directory
 from lambdas.repositories.models import PROBES, AccountItem
+from lambdas.repositories.providers import Providers
 from lambdas.services.cached import Cached
 
 
 class DirectoryCache:
     """A second or two old at most, unless something else is said."""
 
-    def __init__(self, directory: Directory, clock: Callable[[], float]) -> None:
+    def __init__(self, directory: Directory, providers: Providers, clock: Callable[[], float]) -> None:
         self._directory = directory
         self._domains: Cached[tuple[Domains, dict[str, str]]] = Cached(self._read_domains, 1.0)
         self._heads: Cached[dict[str, tuple[int, int]]] = Cached(directory.feed.heads, 1.0)
         self._bans: Cached[list[str]] = Cached(lambda: directory.bans(clock()), 2.0)
+        self._places: Cached[ProviderPlaces] = Cached(providers.places, 5.0)
         self._probed: dict[str, Cached[bool]] = {}
 
     def domains(self, fresh: bool = False) -> Domains:
@@ -45,6 +48,10 @@ class DirectoryCache:
             return True
         host = ipaddress.IPv4Address(address)
         return any(host in ipaddress.IPv4Network(one) for one in bans if "/" in one)
+
+    def provider_places(self) -> ProviderPlaces:
+        """Where all tenants' providers are."""
+        return self._places.get()
 
     def has_probe(self, aor: str) -> bool:
         """Whether there is such an account of the service's own, as of a minute ago."""

@@ -12,6 +12,7 @@ from lambdas.contract import CallName, IncomingQuestion, RouteQuestion
 from lambdas.decisions import register
 from lambdas.decisions.limits import Admitted, CallLimits
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
+from lambdas.decisions.provider_places import ProviderPlaces
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.values import Put, StoredAccount, StoredBinding
 from lambdas.repositories.events import StoredEvent
@@ -53,7 +54,20 @@ class StoredFacts:
         return self._services.cache.domains()
 
     def provider(self, provider: str) -> StoredProvider | None:
-        return self._tables.providers.get(provider)
+        found = self._tables.providers.get(provider)
+        if found is not None:
+            self._tables.providers.note_place(found, self.provider_places())
+        return found
+
+    def assigned(self, provider: str) -> str:
+        found = self._tables.assignments.get(provider)
+        return found.address if found is not None else ""
+
+    def provider_places(self) -> ProviderPlaces:
+        return self._services.cache.provider_places()
+
+    def way_of_call(self, way: str, call_id: str, tag: str) -> tuple[str, int] | None:
+        return self._services.keys.way_of_call(way, call_id, tag, self.clock())
 
     def way(self, provider: str, address: str) -> Way | None:
         found = self.provider(provider)
@@ -65,7 +79,7 @@ class StoredFacts:
         state = self._tables.providers.state(provider)
         is_there = state is not None and state.state == "registered" and state.address == assigned.address
         known = state.routes if state is not None and is_there else ()
-        return Way(found, assigned.address, assigned.ports or {}, known)
+        return Way(found, assigned.address, assigned.ports or {}, known, registered=True)
 
     # Where they are
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from lambdas.contract import FleetKey
+from lambdas.contract import FleetKey, way_sealed_for
 from lambdas.services.cached import Cached
 
 DAY = 86_400
@@ -42,8 +45,29 @@ class Keys:
                 token=base64.b64encode(_derive(secret, f"token {day}", _TOKEN_KEY)).decode(),
                 use=day == today,
             )
-            for day in range(today - VERIFY_DAYS, today + 2)
+            for day in self._days(now)
         ]
+
+    def way_of_call(self, way: str, call_id: str, tag: str, now: float) -> tuple[str, int] | None:
+        """What an edge has sealed into the user part by which a call's phone reaches its provider: the provider
+        account, and when the call began. None if it isn't one of this call, or its key doesn't verify any more."""
+        kind, text = way[:2], way[2:]
+        try:
+            sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            day = next(day for day in self._days(now) if day % 256 == sealed[0])
+            cipher = AESSIV(_derive(self._secret.get(), f"token {day}", _TOKEN_KEY))
+            values = json.loads(cipher.decrypt(sealed[1:], [way_sealed_for("r.", f"{call_id} {tag}")]))
+            # Its fields as the edge's LegToProvider has them; later ones may be added.
+            provider, started = values[0], values[4]
+        except (ValueError, IndexError, StopIteration, InvalidTag):
+            return None
+        return (str(provider), int(started)) if kind == "r." else None
+
+    @staticmethod
+    def _days(now: float) -> range:
+        """Those whose keys are known: of tomorrow, today and the days that still verify."""
+        today = int(now) // DAY
+        return range(today - VERIFY_DAYS, today + 2)
 
 
 def _derive(secret: bytes, label: str, size: int) -> bytes:

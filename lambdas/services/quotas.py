@@ -13,13 +13,15 @@ _NOTES, _BETWEEN_NOTES = 20, 1.0  # failures of one account that are written, an
 _CONFIRMATIONS = 20  # tries of a token a minute, of one source
 _GOOD_KEYS = 1000
 _PINGS = 20  # a minute, of one tenant
+_PASSWORDS_A_MINUTE = 30  # of providers, for one edge: those that are challenged within calls made elsewhere
 _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans
 
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
     """``requests`` go by API key, ``refused`` ones, ``keyless``, ``failures`` and ``confirmations`` by source,
-    ``notes`` by account, and ``pings``, ``logs`` and ``puts`` by tenant. ``good_keys`` have been good before."""
+    ``notes`` by account, ``pings``, ``logs`` and ``puts`` by tenant, and ``passwords`` by edge. ``good_keys`` have been
+    good before."""
 
     requests: Quota
     refused: Quota
@@ -31,6 +33,7 @@ class Quotas:
     pings: Quota
     logs: Quota
     puts: Quota
+    passwords: Quota
 
     @classmethod
     def of(cls, environment: Environment) -> Quotas:
@@ -45,4 +48,5 @@ class Quotas:
             pings=Quota(_PINGS),
             logs=Quota(_LOGS_A_MINUTE),
             puts=Quota(PUTS_A_MINUTE),
+            passwords=Quota(_PASSWORDS_A_MINUTE),
         )

@@ -50,7 +50,7 @@ class Services:
             expiries=Expiries(),
             environment=environment,
             tables=tables,
-            cache=DirectoryCache(directory, clock),
+            cache=DirectoryCache(directory, tables.providers, clock),
             fleet=FleetReader(directory, leases, tables.assignments, clock),
             spared=SparedNetworks(tables.providers),
             keys=Keys(lambda: directory.fleet_secret(leases.once), directory.keep_fleet_secret),

@@ -15,7 +15,7 @@ import pytest
 from edge.sip.transaction.client import make_cancel
 from lambdas.api.provisioning.bounds import Limits
 from lambdas.decisions.abuse import BAN_AFTER, COUNTED_AS_ONE
-from scripts.fleet_parts import SIP, Host, PhoneAccount
+from scripts.fleet_parts import SIP, Host, PhoneAccount, development_client
 from scripts.processes import wait_for
 from tests.integration.test_bulk import in_the_directory
 from tests.integration.test_provisioning import ask, tenant
@@ -256,10 +256,10 @@ class Out:
         account = PhoneAccount("provider", "provider", "x")
         self.phone = SocketPhone(account, host, Host(host), (edge.address, SIP), port=5062)
         body = {
-            "name": "out", "host": host, "port": 5062, "username": "4420",
+            "tenant": office.tenant, "name": "out", "host": host, "port": 5062, "username": "4420",
             "password": "secret", "registers": False,
         }  # fmt: skip
-        office.api("POST", "/v1/providers", body)
+        office.as_administrator("POST", "/v1/providers", body)
         routes = [{"prefix": "", "providers": ["out"]}]
         office.api("PATCH", f"/v1/tenants/{office.tenant}", {"country": "GB", "outbound_routes": routes})
 
@@ -268,6 +268,44 @@ class Out:
 
     def __exit__(self, *_):
         self.phone.socket.close()
+
+
+def test_another_tenants_trunk_is_out_of_reach(office, fleet):
+    """By a plan, by its address and by an own provider account; the trunk hears nothing of it."""
+    owner = fleet.client.api("POST", "/v1/tenants", {"name": "Victim"})["id"]
+    host = office.fresh_host()
+    trunk = {"name": "trunk", "host": host, "port": 5062, "username": "u", "password": "p" * 8, "registers": False}
+    status, refusal = ask(fleet, office.key, "POST", "/v1/providers", {**trunk, "name": "mine"})
+    assert (status, "administration key" in refusal["detail"]) == (403, True)
+    fleet.client.api("POST", "/v1/providers", {"tenant": owner, **trunk})
+    with SocketPhone(PhoneAccount("x", "x", "x"), host, Host(host), (fleet.edges[0].address, SIP), port=5062) as victim:
+        alice = office.phone("a", 0)
+        plan = {"rules": [{"name": "all", "ring": {"legs": [{"uri": f"sip:+449098790000@{host}:5062"}]}}]}
+        office.api("POST", "/v1/plans/out/versions", {"plan": plan, "publish": True})
+        office.api("PATCH", f"/v1/tenants/{office.tenant}", {"outgoing_plan": "out", "country": "GB"})
+
+        time.sleep(6)  # the list of all providers is 5 s old at most
+        invite = alice.invite(f"sip:12345@{office.domain}")
+        assert alice.wait(lambda: alice.agent.final(invite)).status == 480
+        assert any("a provider of somebody else's" in text for text in office.events("plan"))
+        # an own account at the same place: whose calls another is trusted by
+        own = {**trunk, "name": "own", "registers": True}
+        office.api("POST", "/v1/providers", own)
+        status, refusal = ask(fleet, office.key, "PATCH", "/v1/providers/own", {"registers": False})
+        assert status == 403
+        routes = [{"prefix": "", "providers": ["own"]}]
+        office.api("PATCH", f"/v1/tenants/{office.tenant}", {"outgoing_plan": "", "outbound_routes": routes})
+        invite = alice.invite(f"sip:02079460000@{office.domain}")
+        assert alice.wait(lambda: alice.agent.final(invite)).status == 404
+        time.sleep(1)
+        assert victim.agent.requests("INVITE") == []
+    # Where nobody has an account any more anybody may call.
+    fleet.client.request("DELETE", f"/v1/providers/trunk?tenant={owner}")
+    office.api("DELETE", "/v1/providers/own")
+    table = development_client("dynamodb", fleet.endpoint)
+    items = table.scan(TableName="sipwizard-directory", FilterExpression="host = :h",
+        ExpressionAttributeValues={":h": {"S": host}})["Items"]  # fmt: skip
+    assert items == []
 
 
 def test_numbers_that_may_be_called(office):

@@ -85,6 +85,11 @@ def test_from_an_address_to_a_call_in_under_a_minute(fleet):
     ]
     shown = ask(fleet, made["key"], "GET", f"/v1/tenants/{made['tenant']}")[1]
     assert shown["limits"]["concurrent_calls"] == 4
+    assert shown["outside"] is False
+    assert ask(fleet, made["key"], "PATCH", f"/v1/tenants/{made['tenant']}", {"outside": True})[0] == 422
+    assert ask(fleet, made["key"], "PATCH", f"/v1/tenants/{made['tenant']}/bounds", {"outside": True})[0] == 403
+    allowed = fleet.client.api("PATCH", f"/v1/tenants/{made['tenant']}/bounds", {"outside": True})
+    assert (allowed["outside"], allowed["limits"]["concurrent_calls"]) == (True, 4)
     # A token is good once, and only as it was sent.
     status, problem = open_(fleet, "POST", "/v1/signup/confirm", {"token": token, "username": "ann-b"})
     assert (status, "used already" in problem["detail"]) == (403, True)

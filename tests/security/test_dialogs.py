@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from edge.proxy.stack.events import Fed
-from edge.proxy.stack.flow_token import MAX_TOKEN, BadToken, CallReference, TokenKeys
+from edge.proxy.stack.flow_token import MAX_TOKEN, BadToken, CallReference
 from edge.sip.flow import Flow
 from lambdas.contract import Change, DialogQuestion
 from tests.support.agent import Dialog
-from tests.support.world import TOKEN_KEYS, World
+from tests.support.world import World
 
 TENANT = "t0000000000aa"
 DOMAIN = "example.com"
@@ -256,7 +256,7 @@ def test_in_the_dark_where_it_comes_from_is_enough(world, pair):
 
 
 def test_a_token_is_of_one_dialog_and_has_no_room_to_spare():
-    keys = TokenKeys(TOKEN_KEYS, 7)
+    keys = World().tokens
     call = CallReference(TENANT, 1_800_000_000, True)
     for flow in (
         Flow("203.0.113.11", 5060, "udp", "192.0.2.1", 5060),
@@ -288,7 +288,7 @@ def test_nothing_is_made_that_an_older_edge_could_not_read(world, pair):
         node.core.stack.fleet = fleet
     alice, bob = pair
     _, _, mine, theirs = ringing(world, alice, bob)
-    keys = TokenKeys(TOKEN_KEYS, 7)
+    keys = world.tokens
     for dialog in (mine, theirs):
         assert isinstance(dialog, Dialog)
         for route in dialog.routes:

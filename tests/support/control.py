@@ -25,9 +25,11 @@ from lambdas.decisions import register, report
 from lambdas.decisions.digest import ha1
 from lambdas.decisions.limits import SETUP, Admitted, CallLimits, Count, Slot, Used, admit
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
+from lambdas.decisions.provider_places import ProviderPlaces
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.values import Put, StoredAccount, StoredBinding
 from lambdas.sandbox.client import Sandbox
+from lambdas.services.keys import Keys
 
 DOMAIN = "example.com"
 DOMAINS = {DOMAIN: DOMAIN, "alias.example": DOMAIN}
@@ -49,6 +51,8 @@ class Control:
         self.ways: dict[str, Way] = {}
         self.plans: dict[str, Plan] = {}
         self.store: dict[str, str] = {}
+        self.places = ProviderPlaces()
+        self.keys = Keys(lambda: b"a secret of the fleet's, 32 octets", lambda _: None)
         self.used: dict[str, Used] = {}
         self.emergencies: list[tuple[str, str]] = []
         self.premium: dict[str, set[tuple[str, str]]] = {}
@@ -119,6 +123,16 @@ class MemoryFacts:
     def provider(self, provider: str) -> StoredProvider | None:
         way = self.way(provider, "")
         return way.provider if way is not None else None
+
+    def assigned(self, provider: str) -> str:
+        way = self.way(provider, "")
+        return way.address if way is not None and way.registered else ""
+
+    def provider_places(self) -> ProviderPlaces:
+        return self._control.places
+
+    def way_of_call(self, way: str, call_id: str, tag: str) -> tuple[str, int] | None:
+        return self._control.keys.way_of_call(way, call_id, tag, self.clock())
 
     def way(self, provider: str, address: str) -> Way | None:
         return self._control.ways.get(provider.rpartition("/")[2])

@@ -135,5 +135,5 @@ def assign(world: World, provider: StoredProvider, edge: str = "edge-a") -> None
     """Have ``edge`` register it, and calls go out through it."""
     node = world.nodes[edge]
     name = provider.id.rpartition("/")[2]
-    world.control.ways[name] = Way(provider, node.address, {"udp": 5060, "tcp": 5060})
+    world.control.ways[name] = Way(provider, node.address, {"udp": 5060, "tcp": 5060}, registered=provider.registers)
     node.handle(ProvidersAssigned(node.address, [provider.account], [], True))

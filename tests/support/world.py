@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import heapq
 import itertools
 from collections.abc import Callable
@@ -270,6 +271,9 @@ class World:
         self.serial = itertools.count(1)
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self.control = Control(lambda: WALL + self.now)
+        keys = self.control.keys.of(WALL)
+        use = next(key.id for key in keys if key.use)
+        self.tokens = TokenKeys(TOKEN_KEYS | {key.id: base64.b64decode(key.token) for key in keys}, use)
         self.decision_time = 0.02
         self.loss: Callable[[Flow, bytes], bool] = lambda flow, data: False
         self.nodes: dict[str, Node] = {}
@@ -296,7 +300,7 @@ class World:
             default_domain=DOMAIN,
             nonce_keys=NONCE_KEYS,
             nonce_key=7,
-            tokens=TokenKeys(TOKEN_KEYS, 7),
+            tokens=self.tokens,
             clock=WALL,
             informed_at=self.now,
             spoken=VERSION,

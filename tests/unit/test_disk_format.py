@@ -74,5 +74,5 @@ def test_what_was_kept_is_loaded_and_what_nobody_can_read_is_not(store):
 
 def test_what_is_too_old_is_deleted(store):
     keep_news(store, 3601)
-    assert load(store, 3600, Counter()) == (None, [], [])
-    assert store.load("record") == store.load("route") == []
+    assert load(store, 3600, Counter()) == (None, [], [], [])
+    assert store.load("record") == store.load("route") == store.load("provider") == []

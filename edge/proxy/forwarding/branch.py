@@ -58,6 +58,10 @@ class BranchContext(Protocol):
     def references(self) -> tuple[CallReference, CallReference]:
         """For tokens that lead to the callee, and to the caller."""
 
+    @property
+    def origin(self) -> CallReference:
+        """The call that it is, or is a part of: whose it is, and when it was started."""
+
     def provisional(self, branch: Branch, response: Response, now: float) -> None: ...
 
     def final(self, branch: Branch, response: Response, now: float) -> None: ...
@@ -157,6 +161,10 @@ class Branch:
 
     def _send(self, request: Request, branch: str, flow: Flow, now: float) -> None:
         """§16.6 step 10."""
+        self._begin(self._completed(request), branch, flow, now)
+
+    def _completed(self, request: Request) -> Request:
+        """With what the decision has added to it."""
         target = self.target
         if target.diverted:
             divert(request, target.diverted, self._diverted_after)
@@ -164,9 +172,16 @@ class Branch:
             request.headers[1:1] = [header_of(line) for line in target.headers]
         if self.stage.early_media == "ringing":
             unreliable(request)
-        kind = InviteClient if request.method == "INVITE" else NonInviteClient
-        self.transaction = kind(self.stack, self, request, branch, flow)
+        return request
+
+    def _begin(self, request: Request, branch: str, flow: Flow, now: float) -> None:
+        self.transaction = self._client(request, branch, flow, now)
         self.stack.transactions.begin(self.transaction, now)
+
+    def _client(self, request: Request, branch: str, flow: Flow, now: float) -> ClientTransaction:
+        if request.method == "INVITE":
+            return InviteClient(self.stack, self, request, branch, flow)
+        return NonInviteClient(self.stack, self, request, branch, flow)
 
     # What comes back
 

@@ -12,7 +12,7 @@ from edge.proxy.forwarding.record_route import DialogRoute, DialogTarget
 from edge.proxy.forwarding.response_context import Decider, ResponseContext
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.stack.answers import Upstream
-from edge.proxy.stack.flow_token import Destination
+from edge.proxy.stack.flow_token import CallReference, Destination
 from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Fault, Incoming
 from lambdas.contract import Proceed
@@ -34,14 +34,15 @@ class Forwarder:
         now: float,
         outcome: int = 0,
         known: bool = True,
+        origin: CallReference = CallReference(),  # noqa: B008 - immutable
     ) -> ResponseContext:
         """The context of a request outside a dialog, which waits for a decision. ``outcome``: what it leads to has
-        failed elsewhere already, with that status. ``known``: its sender has shown who he is; otherwise it gets one
-        packet until the decision says so."""
+        failed elsewhere already, with that status, and ``origin`` is the call that it comes from. ``known``: its sender
+        has shown who he is; otherwise it gets one packet until the decision says so."""
         server = self._stack.serve(incoming, now)
         server.once = not known
         context = ResponseContext(
-            self._stack, self._branches, incoming, server, parties, decider=decider, outcome=outcome
+            self._stack, self._branches, incoming, server, parties, decider=decider, outcome=outcome, origin=origin
         )
         self._stack.transactions.attend(server, context)
         if known:

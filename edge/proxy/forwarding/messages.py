@@ -20,9 +20,8 @@ def forward_request(
     return Request(request.method, uri, headers, request.body)
 
 
-CLAIMS = frozenset(
-    ("p-asserted-identity", "p-preferred-identity", "remote-party-id", "answer-mode", "priv-answer-mode")
-)
+_ANSWER_MODES = frozenset(("answer-mode", "priv-answer-mode"))
+CLAIMS = _ANSWER_MODES | {"p-asserted-identity", "p-preferred-identity", "remote-party-id"}
 """Who a phone says that it is, which is ours to say (RFC 3325 §5), and that others' phones shall answer by themselves,
 which takes an authority that nobody has here (RFC 5373 §7)."""
 _COMMANDS = {
@@ -39,6 +38,11 @@ def drop_private(request: Request, fleet: Fleet) -> None:
     request.headers = [header for header in request.headers if not _private(header, fleet)]
 
 
+def drop_commands(request: Request) -> None:
+    """Take out what has phones answer by themselves: whoever calls by a provider has no authority for that either."""
+    request.headers = [header for header in request.headers if not _commands(header)]
+
+
 def drop_routes(request: Request) -> None:
     """Where a request outside a dialog goes is decided here, whatever way its sender had in mind."""
     request.headers = [header for header in request.headers if header[0] != "route"]
@@ -48,11 +52,13 @@ def _private(header: Header, fleet: Fleet) -> bool:
     key, line = header
     if key == "proxy-authorization":
         return _realm(line) in fleet.domains
-    commands = _COMMANDS.get(key)
-    if commands is not None:
-        said = line.lower()
-        return any(command in said for command in commands)
-    return key in CLAIMS
+    return key in CLAIMS or _commands(header)
+
+
+def _commands(header: Header) -> bool:
+    key, line = header
+    said = line.lower()
+    return key in _ANSWER_MODES or any(command in said for command in _COMMANDS.get(key, ()))
 
 
 def _realm(line: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edge.providers.agent import Agent
-from edge.providers.credentials import Authorizer
+from edge.providers.credentials import Authorizer, Hashes
 from edge.providers.leg import (
     ATTEMPTS,
     provider_uri,
@@ -17,6 +17,7 @@ from edge.providers.leg import (
 )
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.branch import Branch, BranchContext
+from edge.proxy.forwarding.messages import drop_commands
 from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.stack.flow_token import TokenKeys
@@ -24,11 +25,12 @@ from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow, ServerAddress
 from edge.sip.message import Header, Request, Response, header_of
 from edge.sip.timers import T1
-from edge.sip.transaction import ClientTransaction
-from lambdas.contract import Access, AccessQuestion, Decision, Secret, Target
+from edge.sip.transaction import ClientTransaction, InviteClient
+from lambdas.contract import Access, AccessQuestion, Decision, ProviderLeg, Target, may_be_sip
 
 _PATIENCE = 8 * T1  # for a first word from a server, where there is another one to try
-_HOPELESS = 500
+_HOPELESS, _REFUSED = 500, 403
+_LONGEST_UDP = 1300  # octets (RFC 3261 §18.1.1), to a host that RFC 3263 has found
 
 
 class ProviderBranch(Branch):
@@ -46,7 +48,7 @@ class ProviderBranch(Branch):
         self._sent: dict[ClientTransaction, int] = {}
         leg = target.provider
         if leg is not None and leg.secret is not None:
-            self._authorizer = Authorizer(leg.secret)
+            self._authorizer = Authorizer(Hashes(leg.secret))
 
     def _try(self, now: float) -> None:
         leg = self.target.provider
@@ -60,47 +62,87 @@ class ProviderBranch(Branch):
             if self.context.cancelled:
                 self.fail(487, at)
                 return
-            if not addresses:
-                self.fail(_HOPELESS, at, f"Server Internal Error: {leg.server.host}: {fault}")
+            self._servers = self._permitted(addresses, at)
+            if self._servers:
+                self._try_server(at)
                 return
-            self._servers = list(addresses)
-            self._try_server(at)
+            if addresses:
+                self.stack.counters["barred_targets"] += 1
+                fault = "calls of this tenant may not go there"
+            self.fail(_HOPELESS, at, f"Server Internal Error: {leg.server.host}: {fault}")
 
         self.stack.questions.resolve(leg.server, resolved)
+
+    def _permitted(self, addresses: list[ServerAddress], now: float) -> list[ServerAddress]:
+        """Those that the call may go to: none where another tenant is trusted. Outside, one that nothing has been
+        heard of yet is tried alone: who never answers gets no more packets for having many addresses."""
+        leg, outside = self.target.provider, self.stack.outside
+        assert leg is not None
+        found = self.stack.provider_addresses.open_to(self.context.origin.tenant, leg.id, addresses)
+        if leg.id:
+            return found
+        found = [address for address in found if may_be_sip(address[2])]
+        return [address for address in found if outside.answers(address, now)] or found[:1]
 
     def _try_server(self, now: float) -> None:
         leg, way = self.target.provider, self._way
         context = self.context
         self.proceeding = False
         incoming = context.incoming
-        if leg is not None:
-            transport, ip, port = self._servers[0]
-            address, local, *_ = self.target.flow
-            flow = Flow(address, local, transport, ip, port, 0)
-            there = context.references()[0]
-            # Of a call that comes back from a challenge the numbers go on.
-            way = self._way = LegToProvider(
-                leg.id,
-                flow,
-                incoming.cseq - 1,
-                there.tenant,
-                there.started,
-                leg.transfers,
-                leg.from_value,
-                leg.to_uri,
-                phone=incoming.flow if self._binds else None,
-                binding=self.stack.bindings.first_on(incoming.flow) if self._binds else "",
-            )
-        assert way is not None
         branch = self.stack.transactions.branch(incoming.mark)
-        request = request_out(
-            incoming, way, self._phone_side(way), self._uri(), branch, self._attempt, self._added(), self._keys
-        )
-        self._send(request, branch, way.flow, now)
+        if leg is not None:
+            way = self._new_way(leg, self._servers[0])
+        assert way is not None
+        added = self._added()
+        request = self._made_for(way, branch, added)
+        if leg is not None and not leg.registered and not way.flow.reliable and len(request.to_bytes()) > _LONGEST_UDP:
+            # Where a registration has opened the way, it is a flow; this one is any host's, which may not have asked.
+            _, ip, port = self._servers[0]
+            way = self._new_way(leg, ("tcp", ip, port))
+            request = self._made_for(way, branch, added)
+        self._way = way
+        self._begin(request, branch, way.flow, now)
         assert self.transaction is not None
         self._sent[self.transaction] = self._attempt
         if len(self._servers) > 1 or (leg is not None and (context.has_more or self.target.instead)):
             self.stack.timers.start(self, "patience", now + _PATIENCE)
+
+    def _new_way(self, leg: ProviderLeg, server: ServerAddress) -> LegToProvider:
+        """To where a new call goes."""
+        transport, ip, port = server
+        address, local, usual, *_ = self.target.flow
+        if transport != usual:
+            local = self._agent.port(transport)
+        return LegToProvider(
+            leg.id,
+            Flow(address, local, transport, ip, port, 0),
+            # Of a call that comes back from a challenge the numbers go on.
+            self.context.incoming.cseq - 1,
+            self.context.references()[0].tenant,
+            self.context.origin.started,
+            leg.transfers,
+            leg.from_value,
+            leg.to_uri,
+            phone=self.context.incoming.flow if self._binds else None,
+            binding=self.stack.bindings.first_on(self.context.incoming.flow) if self._binds else "",
+        )
+
+    def _made_for(self, way: LegToProvider, branch: str, added: list[Header]) -> Request:
+        incoming, phone = self.context.incoming, self._phone_side(way)
+        request = request_out(incoming, way, phone, self._uri(way), branch, self._attempt, list(added), self._keys)
+        return self._completed(request)
+
+    def _client(self, request: Request, branch: str, flow: Flow, now: float) -> ClientTransaction:
+        made = super()._client(request, branch, flow, now)
+        if isinstance(made, InviteClient) and self._is_outside:
+            made.retransmits = self.stack.outside.answers(_server_of(flow), now)
+        return made
+
+    @property
+    def _is_outside(self) -> bool:
+        """Whether it calls an address that a plan or a caller has named, which knows nothing of us."""
+        leg = self.target.provider
+        return leg is not None and not leg.id
 
     def _phone_side(self, way: LegToProvider) -> LegToPhone:
         """Where the provider's requests in this call go."""
@@ -121,11 +163,11 @@ class ProviderBranch(Branch):
     def _keys(self) -> TokenKeys:
         return self.stack.fleet.tokens
 
-    def _uri(self) -> str:
+    def _uri(self, way: LegToProvider | None) -> str:
         if self.target.provider is not None:
             return self.target.uri
-        if self._way is not None and self._way.contact:
-            return self._way.contact
+        if way is not None and way.contact:
+            return way.contact
         incoming = self.context.incoming
         return provider_uri(incoming.uri.user, incoming.call_id, self._keys)
 
@@ -139,12 +181,16 @@ class ProviderBranch(Branch):
         elif self._way is not None:
             added += [("route", f"Route: {route}") for route in self._way.routes]
         if self._authorizer is not None:
-            added += self._authorizer.headers(self.context.incoming.request.method, self._uri(), self.stack.ids.token())
+            added += self._authorizer.headers(
+                self.context.incoming.request.method, self._uri(self._way), self.stack.ids.token()
+            )
         return added
 
     # What comes back
 
     def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        if self._is_outside:
+            self.stack.outside.note(_server_of(transaction.flow), now)
         if transaction is not self.transaction or (self._made and response.status < 200):
             # Given up for another server: whatever it does now is too late.
             if response.status < 200 and not self.cancelled:
@@ -204,12 +250,14 @@ class ProviderBranch(Branch):
     def _challenged(self, response: Response, now: float) -> None:
         """The provider's challenge is ours to answer; the phone never hears of it."""
         if self._authorizer is None:
-            secret = self._agent.secret(self._provider)
-            if secret is not None:
-                self._authorizer = Authorizer(secret)
-            else:
+            if not self._provider:
+                self.fail(_REFUSED, now, "Forbidden: the address that is called asks for a password")
+                return
+            hashes = self._agent.hashes(self._provider)
+            if hashes is None:
                 self._ask(response, now)
                 return
+            self._authorizer = Authorizer(hashes)
         if self._attempt + 1 < ATTEMPTS and self._authorizer.challenged(response):
             self._attempt += 1
             self._try_server(now)
@@ -226,19 +274,25 @@ class ProviderBranch(Branch):
             if not isinstance(decision, Access):
                 self.fail(503, at)
             elif self.response is None:
-                self._trust(decision.secret)
+                self._authorizer = Authorizer(Hashes(decision.secret))
                 self._challenged(response, at)
 
-        flow = self.context.incoming.flow
+        incoming = self.context.incoming
+        flow = incoming.flow
         epoch = self.stack.fleet.epoch(flow.address)
         self.stack.questions.ask(
-            lambda ask: AccessQuestion(request=ask, address=flow.address, epoch=epoch, provider=self._provider),
+            lambda ask: AccessQuestion(
+                request=ask,
+                address=flow.address,
+                epoch=epoch,
+                provider=self._provider,
+                way=self._way.sealed if self._way is not None else "",
+                call_id=incoming.call_id,
+                tag=incoming.to_tag,
+            ),
             decided,
             now,
         )
-
-    def _trust(self, secret: Secret) -> None:
-        self._authorizer = Authorizer(secret)
 
     def answer(self, response: Response) -> Response:
         if self._made or self._way is None or self.transaction is None:
@@ -246,6 +300,10 @@ class ProviderBranch(Branch):
         incoming = self.context.incoming
         attempt = self._sent[self.transaction]
         return response_in(response, incoming, self._way, incoming.flow, attempt, self._keys)
+
+
+def _server_of(flow: Flow) -> ServerAddress:
+    return flow.transport, flow.host, flow.remote_port
 
 
 class PhoneBranch(Branch):
@@ -280,7 +338,9 @@ class PhoneBranch(Branch):
                 way = replace(way, phone=flow, binding=target.binding)
         self._phone = phone
         branch = self.stack.transactions.branch(context.incoming.mark)
-        return request_in(context.incoming, way, phone, target.uri, branch, self.stack.fleet.tokens), branch
+        request = request_in(context.incoming, way, phone, target.uri, branch, self.stack.fleet.tokens)
+        drop_commands(request)
+        return request, branch
 
     def answer(self, response: Response) -> Response:
         if self._made or self._phone is None:
@@ -313,7 +373,7 @@ class BranchMaker:
         if from_provider is not None:
             around = target
             if target.provider is not None:
-                around = self._spirals.around(target, flow, context.outcome)
+                around = self._spirals.around(target, flow, context.outcome, context.origin)
             back = context.references()[1]
             way = replace(from_provider, tenant=back.tenant, started=back.started)
             return PhoneBranch(stack, context, around, way, wanted=target)

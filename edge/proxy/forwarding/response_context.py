@@ -129,9 +129,11 @@ class ResponseContext:
         destination: DialogTarget | None = None,
         outcome: int = 0,
         reports: bool = True,
+        origin: CallReference = CallReference(),  # noqa: B008 - immutable
     ) -> None:
         """``decider`` says who is tried, or inside a dialog ``destination``, which a token has said. ``outcome``: as
-        for TargetSet. ``reports``: the end of a call is reported if this is its BYE."""
+        for TargetSet. ``reports``: the end of a call is reported if this is its BYE. ``origin``: the call that it is a
+        part of, which is recorded there."""
         self._stack = stack
         self._maker = branches
         self.incoming = incoming
@@ -154,6 +156,7 @@ class ResponseContext:
             LegToProvider(parties.provider, incoming.flow, 0, "", 0, False) if parties.provider else None
         )
         self._call = _reference(destination)
+        self._origin = origin
         self._record: CallRecord | None = None
         self._tried = False  # whether the caller has been told so
 
@@ -187,6 +190,10 @@ class ResponseContext:
         if self._record is None:
             return self._call, self._call
         return self._record.reference(False), self._record.reference(True)
+
+    @property
+    def origin(self) -> CallReference:
+        return self.references()[0] if self._origin == CallReference() else self._origin
 
     def _move(self, event: ContextEvent) -> bool:
         """Let ``event`` happen; whether it means anything now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from edge.proxy.stack.flow_token import CallReference
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Incoming
@@ -18,18 +19,18 @@ class Spirals:
 
     def __init__(self, ids: Ids) -> None:
         self._ids = ids
-        self._targets: OrderedDict[str, tuple[Target, int]] = OrderedDict()
+        self._targets: OrderedDict[str, tuple[Target, int, CallReference]] = OrderedDict()
 
-    def around(self, target: Target, flow: Flow, outcome: int) -> Target:
-        """A stand-in for ``target`` that leads back here; ``flow`` is where the call came from."""
+    def around(self, target: Target, flow: Flow, outcome: int, call: CallReference) -> Target:
+        """A stand-in for ``target`` that leads back here; ``flow`` is where ``call`` came from."""
         name = self._ids.token()
-        self._targets[name] = (target.model_copy(update={"instead": [], "after": 0.0}), outcome)
+        self._targets[name] = (target.model_copy(update={"instead": [], "after": 0.0}), outcome, call)
         if len(self._targets) > _MOST:
             self._targets.popitem(last=False)
         around = Flow(flow.address, flow.port, "udp", flow.address, flow.port)
         here = {"uri": f"sip:{name}@{flow.sent_by}", "flow": around, "provider": None}
         return target.model_copy(update={**here, "diverted": "", "headers": []})
 
-    def take(self, incoming: Incoming) -> tuple[Target, int] | None:
-        """What a request has come back for, and after which outcome; None if it is none of these."""
+    def take(self, incoming: Incoming) -> tuple[Target, int, CallReference] | None:
+        """What a request has come back for, after which outcome, and the call; None if it is none of these."""
         return self._targets.pop(incoming.uri.user, None) if incoming.flow.internal else None

@@ -40,8 +40,8 @@ class Router:
         """A request for an address of ours, as providers send it to an account's Contact; whether it is one."""
         spiral = self._spirals.take(incoming)
         if spiral is not None:
-            target, outcome = spiral
-            context = self._forwarder.call(incoming, Parties(), None, now, outcome)
+            target, outcome, origin = spiral
+            context = self._forwarder.call(incoming, Parties(), None, now, outcome, origin=origin)
             context.on_decision(Route(targets=[target]), now)
             return True
         provider = self._agent.account_of(incoming.uri.user, incoming.flow)

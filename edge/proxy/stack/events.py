@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from edge.providers.host import AccountKept
 from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.provider_places import ProviderAddresses
 from edge.proxy.stack.records import AccountRecord, KeptRoute, RouteKey
 from edge.sip.flow import Flow
 from lambdas.contract import (
@@ -104,11 +106,13 @@ class OverThere(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Remembered:
     """What this edge kept on its disk when it last ran: (AOR, record) as ``DiskRecords`` made them, and (key, route) as
-    ``KeptRoutes`` did. ``bindings``: these too, not the grants only."""
+    ``KeptRoutes`` did, (id, account) as the registration agent did. ``bindings``: these and the providers' accounts
+    too, not the grants only."""
 
     records: list[tuple[str, AccountRecord]]
     routes: list[tuple[RouteKey, KeptRoute]]
     bindings: bool
+    accounts: list[tuple[str, AccountKept]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,12 @@ class ProvidersAssigned:
     complete: bool = False
 
 
+class ProvidersLocated(NamedTuple):
+    """Where the providers of all tenants are by now."""
+
+    addresses: ProviderAddresses
+
+
 class Resolved(NamedTuple):
     """The addresses of the server that ``Resolve`` with this ``ref`` named, in the order in which to try them, as
     (transport, IP address, port); none, and why."""
@@ -165,7 +175,17 @@ class Tick(NamedTuple):
 
 Answered = Decided | Resolved | Found | Counted | Written
 """To something that was asked."""
-Told = FleetChanged | BindingsChanged | Fed | HangUp | ProvidersAssigned | JournalChanged | OverThere | Remembered
+Told = (
+    FleetChanged
+    | BindingsChanged
+    | Fed
+    | HangUp
+    | ProvidersAssigned
+    | ProvidersLocated
+    | JournalChanged
+    | OverThere
+    | Remembered
+)
 """From whoever runs the core."""
 CoreEvent = Received | Tick | SendFailed | FlowClosed | Entrusted | Leaving | Answered | Told
 

@@ -16,6 +16,8 @@ from edge.proxy.stack.call_counts import CallCounts
 from edge.proxy.stack.events import Action, Send
 from edge.proxy.stack.fleet import NOTHING_KNOWN, Fleet
 from edge.proxy.stack.handover import Handover
+from edge.proxy.stack.outside import HeardOutside
+from edge.proxy.stack.provider_places import NONE_KNOWN, ProviderAddresses
 from edge.proxy.stack.questions import OnDecision, Questions
 from edge.proxy.stack.sources import Sources
 from edge.proxy.stack.stateless import Stateless
@@ -34,7 +36,8 @@ _LONGEST = 300  # characters of an account's name in a report
 
 class Stack:
     """``fleet`` is the newest snapshot; ``recording`` is False while calls can't be recorded: no new ones are made
-    then. ``actions`` are what has to be done so far, in order."""
+    then. ``actions`` are what has to be done so far, in order. ``outside`` knows who has answered elsewhere,
+    ``provider_addresses`` whom the tenants' providers trust."""
 
     def __init__(
         self,
@@ -63,6 +66,8 @@ class Stack:
         )
         self.stateless = Stateless(self.bindings, self.sources, self.counters, self.transmit, ids.token())
         self.call_counts = CallCounts()
+        self.outside = HeardOutside()
+        self.provider_addresses = NONE_KNOWN
         self.answered_calls = AnsweredCalls()
         self.fleet = NOTHING_KNOWN
         self.static_seconds = static_seconds
@@ -77,6 +82,10 @@ class Stack:
         self.fleet = fleet
         self._informed_at = fleet.informed_at
         return silence
+
+    def note_providers(self, addresses: ProviderAddresses) -> None:
+        """Where all tenants' providers are by now."""
+        self.provider_addresses = addresses
 
     def note_journal(self, possible: bool) -> None:
         """Whether calls can be recorded."""

@@ -70,9 +70,11 @@ class ClientTransaction(Machine):
 
 
 class InviteClient(ClientTransaction):
-    """States of RFC 6026 figure 5."""
+    """States of RFC 6026 figure 5. ``retransmits`` is False where Timer A fires once only: an address that somebody
+    outside chose, and that never answered here, gets two packets (a departure from §17.1.1.2, where it fires until
+    Timer B does: nobody is flooded by way of us)."""
 
-    __slots__ = ()
+    __slots__ = ("retransmits",)
 
     first = TransactionState.CALLING
     table: ClassVar[Table] = {
@@ -101,14 +103,21 @@ class InviteClient(ClientTransaction):
         },
     }
 
+    def __init__(
+        self, user: TransactionUser, target: ResponseTarget, request: Request, branch: str, flow: Flow
+    ) -> None:
+        super().__init__(user, target, request, branch, flow)
+        self.retransmits = True
+
     def _start(self) -> None:
         if not self.flow.reliable:
             self.start("timer_a", T1)
         self.start("timer_b", TIMER_B)
 
     def double_a(self) -> None:
-        self._interval *= 2
-        self.start("timer_a", self._interval)
+        if self.retransmits:
+            self._interval *= 2
+            self.start("timer_a", self._interval)
 
     def start_m(self) -> None:
         self.start("timer_m", TIMER_M)

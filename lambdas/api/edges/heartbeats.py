@@ -46,6 +46,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
     domains = services.cache.domains()
     bans = services.cache.bans()
     bans_version = hashlib.sha256(" ".join(bans).encode()).hexdigest()[:16]
+    places = services.cache.provider_places()
     leases, present = services.fleet.now(edge.id, beat.addresses)
     try:
         adopt(edge, beat, leases, services, now)
@@ -75,6 +76,8 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
         bans=None if beat.bans == bans_version else bans,
         bans_version=bans_version,
         probe=probes.of(edge.id, services),
+        provider_hosts=None if beat.provider_hosts == places.version else list(places.hosts),
+        provider_hosts_version=places.version,
         spoken=min((lease.surely_spoken(now) for lease in leases if lease.expires_at > now), default=VERSION),
         unheld={lease.address: lease.epoch for lease in leases if lease.expires_at <= now},
     )

@@ -26,7 +26,7 @@ from lambdas.api.provisioning.common import (
     room,
 )
 from lambdas.api.provisioning.plans import check_plan
-from lambdas.api.security import CallerDep, ServicesDep
+from lambdas.api.security import Caller, CallerDep, ServicesDep
 from lambdas.decisions.assignment import Assignment
 from lambdas.decisions.provider import CallerIdIn, NumberFormat
 from lambdas.decisions.uris import hostport
@@ -41,6 +41,8 @@ from lambdas.services.services import Services
 router = APIRouter(prefix="/providers", tags=["providers"], route_class=AuditedRoute)
 
 _RACES = 8
+_PLACE = frozenset(("registers", "host", "port", "transport", "outbound_proxy"))
+"""What says where a provider is, and that it isn't registered with."""
 _PRINTABLE = r"^[\x20-\x7e]*$"
 _RESERVED = frozenset(
     (
@@ -144,9 +146,10 @@ class NewProvider(Input):
     expires: _Expires = 3600
     headers: _Headers = []
     sources: _Sources = []
-    registers: Annotated[Flag, Field(description="False for a provider that takes calls without a registration.")] = (
-        True
-    )
+    registers: Annotated[
+        Flag,
+        Field(description="False for a provider that takes calls without a registration; needs an administration key."),
+    ] = True
     enabled: Flag = True
     incoming: Annotated[_Aors, Field(description="Accounts that its calls ring, all at once.")] = []
     message_waiting: Annotated[_Aors, Field(description="Whose phones show its voicemail; as incoming if empty.")] = []
@@ -230,11 +233,12 @@ class Provider(BaseModel):
     registration: Registration | None = Field(description="Live state; null for one that doesn't register.")
 
 
-@router.post("", status_code=201, responses=responses(400, 401, 404, 409, 422, 503))
+@router.post("", status_code=201, responses=responses(400, 401, 403, 404, 409, 422, 503))
 def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) -> Provider:
     """Add an account; the service registers it within seconds."""
     tenant = chosen_tenant(body.tenant, who, services)
     values = body.model_dump(exclude={"tenant", "password"})
+    _check_trunk(values, values, who)
     _check_accounts(tenant, values, services)
     check_plan(tenant, body.plan, services)
     name = f"{tenant}/{body.name}"
@@ -285,13 +289,14 @@ def read_provider(name: str, services: ServicesDep, who: CallerDep, tenant: Tena
     return _shown(_provider(name, tenant, services, who), services)
 
 
-@router.patch("/{name}", responses=responses(400, 401, 404, 422, 503))
+@router.patch("/{name}", responses=responses(400, 401, 403, 404, 422, 503))
 def change_provider(
     name: str, body: ProviderChange, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None
 ) -> Provider:
     """Change what is given; it acts within 10 s. A disabled account is unregistered."""
     item = _provider(name, tenant, services, who)
     changes = body.model_dump(exclude_none=True)
+    _check_trunk({"registers": item.registers, **changes}, changes, who)
     _check_accounts(item.tenant, changes, services)
     check_plan(item.tenant, body.plan, services)
     if changes:
@@ -352,6 +357,16 @@ def _provider(name: str, tenant: str | None, services: Services, who: CallerDep)
 def _address(item: ProviderItem, services: Services) -> str:
     assigned = services.tables.assignments.get(item.id)
     return assigned.address if assigned is not None else ""
+
+
+def _check_trunk(wanted: dict[str, Any], changed: dict[str, Any], who: Caller) -> None:
+    """A provider that knows us by our address can't tell our tenants apart: whoever runs the service answers for it."""
+    if not wanted["registers"] and not who.admin and not _PLACE.isdisjoint(changed):
+        raise Problem(
+            403,
+            "A provider with registers: false knows calls by the service's own address, which all tenants share. "
+            "Only an administration key may add one, or change where it is; ask whoever runs the service.",
+        )
 
 
 def _check_accounts(tenant: str, values: dict[str, Any], services: Services) -> None:

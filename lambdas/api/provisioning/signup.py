@@ -71,6 +71,7 @@ def confirm(body: Confirmed, request: Request, services: ServicesDep) -> Welcome
     signed_tokens.check_unused(signed, services)
     tenant = tenant_item(f"t{secrets.token_hex(6)}", signed.to)
     tenant.limits, tenant.signed_up = _LIMITS, True
+    tenant.outside = False
     password = new_password()
     wanted = NewAccount(username=body.username, domain=domain.name)
     account = new_account_item(wanted, tenant.id, password)

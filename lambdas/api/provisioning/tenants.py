@@ -13,7 +13,7 @@ from lambdas.api.audit import AuditedRoute
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning import bounds
-from lambdas.api.provisioning.common import Input, ListingDep, ListPage
+from lambdas.api.provisioning.common import Flag, Input, ListingDep, ListPage
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import ProviderName, named_by
 from lambdas.api.security import AdminDep, Caller, CallerDep, ServicesDep
@@ -132,6 +132,10 @@ class TenantBounds(Input):
         list[bounds.Rate] | None, Field(max_length=1000, description="What calls through providers cost.")
     ] = None
     quotas: Annotated[bounds.QuotaLimits | None, Field(description="How many of each it may make.")] = None
+    outside: Annotated[
+        Flag | None,
+        Field(description="Whether its plans may call SIP addresses elsewhere; not at first for who has signed up."),
+    ] = None
 
 
 class Tenant(BaseModel):
@@ -147,6 +151,7 @@ class Tenant(BaseModel):
     rates: list[bounds.Rate]
     quotas: Annotated[bounds.QuotaLimits, Field(description="How many of each it may make.")]
     suspension_rules: bounds.SuspensionRules
+    outside: Annotated[bool, Field(description="Whether its plans may call SIP addresses elsewhere.")]
     premium: Annotated[bool, Field(description="Whether premium numbers may be called: not before it is asked for.")]
     international: Annotated[
         bool, Field(description="Whether numbers abroad may be called: not before it is asked for.")
@@ -169,6 +174,7 @@ def _shown(item: TenantItem) -> Tenant:
         rates=[bounds.Rate(**rate) for rate in item.rates],
         quotas=bounds.QuotaLimits(**quotas(item.quotas, item.signed_up)),
         suspension_rules=bounds.SuspensionRules(**item.suspension_rules),
+        outside=item.outside,
         premium=item.premium,
         international=item.international,
         costly_without_control_plane=item.costly_without_control_plane,
@@ -243,6 +249,8 @@ def bound_tenant(tenant: str, body: TenantBounds, services: ServicesDep, who: Ad
     if body.rates is not None:
         bounds.check_prefixes((rate.prefix for rate in body.rates), item.country)
         changes["rates"] = [rate.model_dump() for rate in body.rates]
+    if body.outside is not None:
+        changes["outside"] = body.outside
     if changes:
         _change(item, services, changes)
     return _shown(item)
