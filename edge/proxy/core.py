@@ -64,11 +64,6 @@ _ABILITIES: list[Header] = [("allow", f"Allow: {_ALLOW}"), ("accept", "Accept: *
 _OUTAGE = 10.0  # seconds without a heartbeat's reply, after which there may be something to reconcile
 
 
-def _begins_something(incoming: Incoming) -> bool:
-    """Whether it is neither of a dialog nor keeps a phone registered."""
-    return not incoming.to_tag and incoming.request.method != "REGISTER"
-
-
 class Core:
     """One edge's proxy and registrar front end."""
 
@@ -103,7 +98,7 @@ class Core:
         match event:
             case Received(flow, data, banned):
                 incoming = self._receiver.receive(flow, data, now)
-                if incoming is not None and banned and _begins_something(incoming):
+                if incoming is not None and banned and self._begins_something(incoming):
                     stack.counters["banned"] += 1
                 elif incoming is not None:
                     self._request(incoming, now)
@@ -190,6 +185,12 @@ class Core:
                 self.kept_routes.forget(change.plan, change.provider, change.aor, change.tenant)
 
     # Requests
+
+    def _begins_something(self, incoming: Incoming) -> bool:
+        """Whether it is neither of a dialog, nor keeps a phone registered, nor a provider's call for an account."""
+        if incoming.to_tag or self.agent.account_of(incoming.uri.user, incoming.flow):
+            return False
+        return incoming.request.method != "REGISTER" or not self.stack.bindings.first_on(incoming.flow)
 
     def _request(self, incoming: Incoming, now: float) -> None:
         if incoming.request.method == "ACK":

@@ -37,13 +37,15 @@ class Inbound:
             self._shedding.message(flow, data, self._take)
 
     def _from_banned(self, flow: Flow, data: bytes) -> None:
-        """Responses to what we have sent, and what phones that were here before need to stay and to go on talking: a
-        ban is for what is new."""
-        if data.startswith(_RESPONSE) or self._stack.bindings.first_on(flow):
+        """Responses to what we have sent, what phones that were here before need to stay and to go on talking, and
+        providers' calls: a ban is for what is new, and for strangers."""
+        stack = self._stack
+        known = stack.bindings.first_on(flow) or flow.host in stack.provider_addresses.tenants
+        if data.startswith(_RESPONSE) or known:
             self._trace_in(flow, data)
             self._post(Received(flow, data, banned=True))
         else:
-            self._stack.counters["banned"] += 1
+            stack.counters["banned"] += 1
 
     def _take(self, flow: Flow, data: bytes) -> None:
         self._trace_in(flow, data)

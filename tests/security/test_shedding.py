@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from edge.proxy.stack.events import Received
+from edge.proxy.stack.provider_places import ProviderAddresses
 from edge.runtime.bans import Bans
 from edge.runtime.inbound import Inbound
 from edge.runtime.shedding import SHARE, Shedding
 from edge.runtime.waiting import Waiting
 from edge.sip.flow import Flow
+from tests.support.provider import ProviderDouble, account, assign
 from tests.support.world import DOMAIN, World
 
 EDGE = "203.0.113.11"
@@ -125,3 +127,23 @@ def test_its_neighbours_are_dropped_unread_and_responses_are_not(world, banned):
     assert not seen
     inbound.message(neighbour, b"SIP/2.0 200 OK\r\n")
     assert seen == [Received(neighbour, b"SIP/2.0 200 OK\r\n", banned=True)]
+
+
+def test_a_providers_calls_come_in_though_one_of_its_customers_has_guessed(world):
+    provider = ProviderDouble(world)
+    assign(world, account())
+    bob = world.phone("bob", "edge-b")
+    assert bob.register() == 200
+    world.run(2)
+    node, host = world.nodes["edge-a"], provider.place[0]
+    node.core.stack.note_providers(ProviderAddresses({host: frozenset(("t1",))}, {}))
+    bans = Bans()
+    bans.replace([host])
+    inbound = Inbound(node.handle, node.core.stack, bans, SimpleNamespace(wanted=False), Waiting())
+    line = Flow(EDGE, 5060, "udp", *provider.place)
+    inbound.message(line, provider.agent.request("REGISTER", f"sip:{DOMAIN}").to_bytes())
+    inbound.message(line, provider.agent.request("INVITE", f"sip:bob@{DOMAIN}").to_bytes())
+    assert node.core.stack.counters["banned"] == 2
+    headers = [f"Contact: {provider.agent.contact}"]
+    inbound.message(line, provider.agent.request("INVITE", f"sip:contactvoip@{EDGE}", headers=headers).to_bytes())
+    world.wait(lambda: bob.agent.requests("INVITE"))
