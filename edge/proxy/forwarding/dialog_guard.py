@@ -24,12 +24,15 @@ from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Fault, Incoming
-from lambdas.contract import Decision, DialogQuestion, Proceed
+from lambdas.contract import Decision, DialogQuestion, Proceed, Reject
 
 _METHODS = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY", "SUBSCRIBE", "OPTIONS")
 _ALLOW = ("allow", f"Allow: {', '.join(_METHODS)}")
 _ANSWERED = frozenset(("INVITE", "REFER", "NOTIFY", "SUBSCRIBE", "OPTIONS"))
 """What makes a phone ring or act; the others only end or adjust what is under way, and may come before the answer."""
+_UNKNOWN = (491, 500)
+"""What is answered where the call isn't on record."""
+_TRIES, _PAUSE = 4, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,33 +73,7 @@ class DialogGuard:
 
     def ask(self, doubt: Doubt, incoming: Incoming, route: DialogRoute, then: OnDecision, now: float) -> None:
         """``then`` gets ``Proceed``, or what to answer."""
-        stack, address = self._stack, incoming.flow.address
-
-        def question(ask: str) -> DialogQuestion:
-            return DialogQuestion(
-                request=ask,
-                address=address,
-                epoch=stack.fleet.epoch(address),
-                method=incoming.request.method,
-                tenant=route.call.tenant,
-                call=doubt.leg,
-                started=route.call.started,
-                credentials=doubt.presented.credentials if doubt.presented is not None else None,
-                provider=doubt.provider,
-                flow=incoming.flow,
-            )
-
-        def decided(decision: Decision | None, at: float) -> None:
-            if isinstance(decision, Proceed) and incoming.request.method in _ANSWERED:
-                stack.answered_calls.note(doubt.leg)
-            if decision is None and self._is_enough(doubt, route):
-                decision = Proceed()
-            then(decision, at)
-
-        if doubt.presented is not None:
-            stack.ask_about(doubt.presented, incoming, question, decided, now)
-        else:
-            stack.questions.ask(question, decided, now)
+        _Inquiry(self._stack, doubt, incoming, route, then).ask(now)
 
     def _leg(self, incoming: Incoming, route: DialogRoute) -> str:
         """The dialog's name, by the caller's Call-ID."""
@@ -130,11 +107,62 @@ class DialogGuard:
         held = self._stack.bindings.get(route.sender.binding) if route.sender is not None else None
         return presented.grant is not None and held is not None and held.aor == presented.account
 
-    def _is_enough(self, doubt: Doubt, route: DialogRoute) -> bool:
+
+class _Inquiry:
+    """Asks about one request; again, if the call isn't on record: its report may be under way, from an edge that has
+    only just started. ``timers`` is read by the TimerHeap."""
+
+    def __init__(self, stack: Stack, doubt: Doubt, incoming: Incoming, route: DialogRoute, then: OnDecision) -> None:
+        self._stack = stack
+        self._doubt = doubt
+        self._incoming = incoming
+        self._call = route.call
+        self._then = then
+        self._tries = 0
+        self.timers: dict[str, int] = {}
+
+    def ask(self, now: float) -> None:
+        self._tries += 1
+        presented = self._doubt.presented
+        if presented is not None:
+            self._stack.ask_about(presented, self._incoming, self._question, self._decided, now)
+        else:
+            self._stack.questions.ask(self._question, self._decided, now)
+
+    def on_timer(self, name: str, now: float) -> None:
+        self.ask(now)
+
+    def _question(self, ask: str) -> DialogQuestion:
+        flow, presented = self._incoming.flow, self._doubt.presented
+        return DialogQuestion(
+            request=ask,
+            address=flow.address,
+            epoch=self._stack.fleet.epoch(flow.address),
+            method=self._incoming.request.method,
+            tenant=self._call.tenant,
+            call=self._doubt.leg,
+            started=self._call.started,
+            credentials=presented.credentials if presented is not None else None,
+            provider=self._doubt.provider,
+            flow=flow,
+        )
+
+    def _decided(self, decision: Decision | None, now: float) -> None:
+        if isinstance(decision, Reject) and decision.status in _UNKNOWN and self._tries < _TRIES:
+            self._stack.timers.start(self, "again", now + _PAUSE)
+            return
+        if isinstance(decision, Proceed) and self._incoming.request.method in _ANSWERED:
+            self._stack.answered_calls.note(self._doubt.leg)
+        if decision is None and self._is_enough():
+            decision = Proceed()
+        self._then(decision, now)
+
+    def _is_enough(self) -> bool:
         """Whether the request may go on without an answer."""
+        doubt = self._doubt
         if doubt.provider:
             return False
         if doubt.presented is None:
             return True
         grant = doubt.presented.grant
-        return grant is not None and route.call.tenant in ("", grant.tenant)
+        return grant is not None and self._call.tenant in ("", grant.tenant)

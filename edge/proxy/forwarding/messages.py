@@ -29,7 +29,7 @@ _COMMANDS = {
     "call-info": ("answer-after",),
 }
 """The same in the words of phones' makers: header fields that are taken out if they say so."""
-PRIVATE = CLAIMS | _COMMANDS.keys() | {"proxy-authorization"}
+PRIVATE = frozenset((*CLAIMS, *_COMMANDS, "proxy-authorization"))
 """Header fields that ``drop_private`` looks at."""
 
 
