@@ -41,6 +41,7 @@ class Incoming:
     first: dict[str, str]
     forwarded: bool
     octets: int = 0
+    _from_tag: str | None = None
 
     def value(self, key: str) -> str | None:
         """The value of the first header field named ``key``, as the request came."""
@@ -49,8 +50,10 @@ class Incoming:
 
     @property
     def from_tag(self) -> str:
-        """ "" if there is none, or it can't be read."""
-        return tag_of(value_of(self.first["from"]))
+        """That of From; "" if there is none, or it can't be read."""
+        if self._from_tag is None:
+            self._from_tag = tag_of(value_of(self.first["from"]))
+        return self._from_tag
 
     def from_uri(self) -> Uri:
         try:

@@ -59,13 +59,15 @@ class DialogGuard:
             raise Fault(405, "", (_ALLOW,))
         if incoming.flow.internal:
             return None  # from one provider on to another, through ourselves
-        leg = self._leg(incoming, route)
         if isinstance(route.target, LegToPhone):
-            return None if self._from_provider(incoming, route.target) else Doubt(leg, provider=route.target.provider)
+            if self._from_provider(incoming, route.target):
+                return None
+            return Doubt(self._leg(incoming, route), provider=route.target.provider)
         presented = None if self._from_its_side(incoming, route) else self._challenge(incoming, route, now)
         if presented is not None and not self._is_party(presented, route):
-            return Doubt(leg, presented)
+            return Doubt(self._leg(incoming, route), presented)
         if method in _ANSWERED and route.call.tenant:
+            leg = self._leg(incoming, route)
             ends = [end.flow for end in (route.sender, route.target) if end is not None]
             if not self._stack.answered_calls.knows(leg, *ends):
                 return Doubt(leg, presented)
