@@ -42,6 +42,7 @@ _OUT = frozenset(
 )  # fmt: skip
 """What providers get to see beside what makes a request or response: others may name the phone's home."""
 
+_LEFT_OUT_OF_BYE = _OUT - {"reason", "proxy-require", "require", "supported"}
 _ANSWERED = frozenset(("from", "to", "call-id", "cseq", "via", "record-route", "contact"))
 _CHALLENGES = frozenset(("www-authenticate", "proxy-authenticate", "authentication-info", "proxy-authentication-info"))
 
@@ -99,6 +100,9 @@ def request_out(
             continue
         headers.append((key, line))
     headers[2:2] = added
+    if method == "BYE":  # the end of a call must get through, whatever its sender would like to say with it
+        kept = [header for header in headers if header[0] not in _LEFT_OUT_OF_BYE]
+        return Request(method, uri, _sized(kept, b""))
     body = _published(request, phone.flow)
     return Request(method, uri, _sized(headers, body), body)
 

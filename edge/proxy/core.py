@@ -156,7 +156,7 @@ class Core:
             case JournalChanged(possible):
                 self.stack.note_journal(possible)
             case OverThere(call):
-                self.stack.answered_calls.forget(call)
+                self.stack.answered_calls.ended(call, now)
                 self.stack.call_counts.leg_over(call, self.stack.wall(now))
             case Remembered(records, routes, bindings, accounts):
                 self.disk_records.restore(records, bindings, now)

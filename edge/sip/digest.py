@@ -68,6 +68,10 @@ class SpentNonces:
         self._turn = 0.0
         self._began = (float("-inf"), float("-inf"))  # of the older generation, of the younger one
 
+    def is_spent(self, nonce: str, count: int) -> bool:
+        """Whether this use is known not to be the first."""
+        return bool((self._young.get(nonce, 0) | self._old.get(nonce, 0)) & _bit(count))
+
     def spend(self, nonce: str, count: int, age: float, now: float) -> bool:
         """Note the use of a nonce that was made ``age`` seconds ago; False if it isn't the first, or it has been used
         too often, or nobody can tell any more. ``count`` is 0 where the client sent no qop."""
@@ -78,7 +82,7 @@ class SpentNonces:
         used = self._young.get(nonce)
         if used is None:
             used = self._old.pop(nonce, 0)
-        bit = 1 << count % MAX_USES  # some phones don't begin at 1 again with a new nonce
+        bit = _bit(count)
         self._young[nonce] = used | bit
         return not used & bit
 
@@ -89,3 +93,7 @@ class SpentNonces:
         self._old, self._young = self._young, {}
         self._began = (self._began[1], now)
         self._turn = now + NONCE_LIFE
+
+
+def _bit(count: int) -> int:
+    return 1 << count % MAX_USES  # some phones don't begin at 1 again with a new nonce

@@ -12,6 +12,7 @@ from lambdas.decisions.provider import StoredProvider
 
 _UNANSWERED = frozenset(("BYE", "PRACK", "UPDATE", "INFO"))
 """What may come before the answer: it ends or adjusts what is under way."""
+_RINGING = 300  # seconds after which a call that may still be unanswered isn't any more
 _OVER = Reject(status=481)
 _NOT_A_PARTY = Reject(status=403, reason="Forbidden: not your call")
 
@@ -34,7 +35,12 @@ def in_dialog(question: DialogQuestion, facts: Facts) -> Decision:
     call = facts.call(question.tenant, question.started, question.call)
     if call is not None and party and party not in call.parties:
         return _NOT_A_PARTY
-    if question.method in _UNANSWERED or question.provider:
+    late = facts.clock() - question.started > _RINGING
+    if (
+        question.provider
+        or question.method == "BYE"
+        or (question.method in _UNANSWERED and not (late and call is None))
+    ):
         return Proceed()
     if call is None:
         return Reject(status=491) if question.method == "INVITE" else Reject(status=500, retry_after=2)

@@ -87,7 +87,7 @@ class CallRecord:
             self._stack.counters["excess_answers"] += 1
         elif safe is None:
             self._safe[name] = False
-            self._stack.answered_calls.note(name)
+            self._stack.answered_calls.note(name, branch.flow)
             leg_out = branch.target.provider
             rate = leg_out.rate if leg_out is not None else 0.0
             self._stack.call_counts.answered(
@@ -181,7 +181,7 @@ def report_end(stack: Stack, incoming: Incoming, call_id: str, call: CallReferen
     if not call.tenant or (status >= 300 and status not in _OVER):
         return
     name = leg_name(call_id, incoming.from_tag, incoming.to_tag)
-    stack.answered_calls.forget(name)
+    stack.answered_calls.ended(name, now)
     if not stack.call_counts.leg_over(name, stack.wall(now)) and len(stack.fleet.addresses) > len(stack.fleet.epochs):
         stack.actions.append(TellOver(name))
     stack.questions.journal(

@@ -21,6 +21,7 @@ from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.record_route import DialogRoute
 from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.authentication import Presented
+from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Fault, Incoming
@@ -30,6 +31,8 @@ _METHODS = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "INFO", "REFER"
 _ALLOW = ("allow", f"Allow: {', '.join(_METHODS)}")
 _ANSWERED = frozenset(("INVITE", "REFER", "NOTIFY", "SUBSCRIBE", "OPTIONS"))
 """What makes a phone ring or act; the others only end or adjust what is under way, and may come before the answer."""
+_OF_SUBSCRIPTIONS = ("SUBSCRIBE", "NOTIFY", "REFER", "OPTIONS")
+_RINGING = 300.0  # seconds after which a call that may still be unanswered isn't any more
 _UNKNOWN = (491, 500)
 """What is answered where the call isn't on record."""
 _TRIES, _PAUSE = 4, 1.0
@@ -55,7 +58,7 @@ class DialogGuard:
     def doubt(self, incoming: Incoming, route: DialogRoute, now: float) -> Doubt | None:
         """What is to be asked first; None: the request may go on. Raises Fault, and Slowed."""
         method = incoming.request.method
-        if method not in _METHODS:
+        if method not in (_OF_SUBSCRIPTIONS if route.call.subscription else _METHODS):
             raise Fault(405, "", (_ALLOW,))
         if incoming.flow.internal:
             return None  # from one provider on to another, through ourselves
@@ -66,12 +69,19 @@ class DialogGuard:
         presented = None if self._from_its_side(incoming, route) else self._challenge(incoming, route, now)
         if presented is not None and not self._is_party(presented, route):
             return Doubt(self._leg(incoming, route), presented)
-        if method in _ANSWERED and route.call.tenant:
-            leg = self._leg(incoming, route)
-            ends = [end.flow for end in (route.sender, route.target) if end is not None]
-            if not self._stack.answered_calls.knows(leg, *ends):
-                return Doubt(leg, presented)
+        if self._needs_answer(method, route.call, now):
+            leg, answered = self._leg(incoming, route), self._stack.answered_calls
+            known = route.called is not None and (
+                answered.knows(leg, route.called)
+                or (method == "NOTIFY" and answered.has_just_ended(leg, route.called, now))
+            )
+            return None if known else Doubt(leg, presented)
         return None
+
+    def _needs_answer(self, method: str, call: CallReference, now: float) -> bool:
+        if not call.tenant or call.subscription or method == "BYE":
+            return False
+        return method in _ANSWERED or self._stack.wall(now) - call.started > _RINGING
 
     def ask(self, doubt: Doubt, incoming: Incoming, route: DialogRoute, then: OnDecision, now: float) -> None:
         """``then`` gets ``Proceed``, or what to answer."""
@@ -89,8 +99,13 @@ class DialogGuard:
         sender = route.sender
         if sender is None:
             return isinstance(route.target, LegToProvider)  # a way of before said nothing of it
-        present = self._stack.bindings.present_flow(sender.binding) if sender.binding else None
-        return incoming.flow in (sender.flow, present)
+        held = self._stack.bindings.get(sender.binding)
+        if route.call.subscription and (held is None or self._stack.grants.known(held.aor) is None):
+            return False  # there is no call that ends with its account
+        if incoming.flow in (sender.flow, held.flow if held is not None else None):
+            return True
+        # Whoever hangs up may have another port by now, and phones seldom expect to be asked who they are then.
+        return incoming.request.method == "BYE" and incoming.flow.host == sender.flow.host
 
     def _from_provider(self, incoming: Incoming, way: LegToPhone) -> bool:
         host = incoming.flow.host
@@ -119,6 +134,7 @@ class _Inquiry:
         self._doubt = doubt
         self._incoming = incoming
         self._call = route.call
+        self._called = route.called
         self._then = then
         self._tries = 0
         self.timers: dict[str, int] = {}
@@ -153,8 +169,8 @@ class _Inquiry:
         if isinstance(decision, Reject) and decision.status in _UNKNOWN and self._tries < _TRIES:
             self._stack.timers.start(self, "again", now + _PAUSE)
             return
-        if isinstance(decision, Proceed) and self._incoming.request.method in _ANSWERED:
-            self._stack.answered_calls.note(self._doubt.leg)
+        if isinstance(decision, Proceed) and self._incoming.request.method in _ANSWERED and self._called is not None:
+            self._stack.answered_calls.note(self._doubt.leg, self._called)
         if decision is None and self._is_enough():
             decision = Proceed()
         self._then(decision, now)

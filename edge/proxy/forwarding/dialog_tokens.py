@@ -32,6 +32,10 @@ class DialogTokens:
     def __init__(self, stack: Stack, incoming: Incoming, flow: Flow, binding: str, call: CallOf) -> None:
         caller = stack.bindings.on_flow(incoming.flow, call.caller)
         there, back = call.references()
+        if stack.fleet.reads_tags:
+            subscription = incoming.request.method != "INVITE"
+            there = there._replace(to_caller=False, subscription=subscription)
+            back = back._replace(to_caller=True, subscription=subscription)
         self._keys = stack.fleet.tokens
         self._call_id = incoming.call_id
         self._ends = ((flow, binding, there), (incoming.flow, caller, back))

@@ -27,6 +27,18 @@ class DialogRoute(NamedTuple):
     sender: Destination | None
 
     @property
+    def called(self) -> Flow | None:
+        """The flow of whoever was called; None if nothing says it."""
+        sender = self.sender.flow if self.sender is not None else None
+        match self.target:
+            case Destination(flow=flow, call=call):
+                return sender if call.to_caller else flow
+            case LegToProvider(flow=flow, translated=True):
+                return flow
+            case _:
+                return sender
+
+    @property
     def call(self) -> CallReference:
         """The call that it is of."""
         match self.target:
@@ -56,7 +68,8 @@ def route_of(incoming: Incoming, fleet: Fleet) -> DialogRoute | None:
             phone = target.phone
             return DialogRoute(target, Destination(phone, target.binding, CallReference()) if phone else None)
         first = found[0]
-        return DialogRoute(target, first if isinstance(first, Destination) and len(found) > 1 else None)
+        fits = len(found) > 1 and isinstance(first, Destination) and _of_one_call(first, target)
+        return DialogRoute(target, first if fits and isinstance(first, Destination) else None)
     if not (incoming.to_tag and incoming.uri.host in fleet.addresses):
         return None
     try:
@@ -68,6 +81,16 @@ def route_of(incoming: Incoming, fleet: Fleet) -> DialogRoute | None:
             raise Fault(481)
         _check_method(incoming)
     return DialogRoute(way, None) if way is not None else None
+
+
+def _of_one_call(one: Destination, other: DialogTarget) -> bool:
+    """Whether they are the two sides of one call, as far as tokens say."""
+    if not isinstance(other, Destination):
+        return True
+    mine, theirs = one.call, other.call
+    if (mine.tenant, mine.started, mine.subscription) != (theirs.tenant, theirs.started, theirs.subscription):
+        return False
+    return mine.to_caller != theirs.to_caller or not mine.started  # those of before said nothing where none is recorded
 
 
 def _check_contact(incoming: Incoming, fleet: Fleet) -> None:

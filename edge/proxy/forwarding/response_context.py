@@ -337,7 +337,7 @@ class ResponseContext:
     # Responses
 
     def provisional(self, branch: Branch, response: Response, now: float) -> None:
-        if branch.cancelled:
+        if branch.cancelled or (self.over and not self.invite):
             return
         if branch.response is not None or (self.cancelled and self.invite):
             branch.cancel(now)  # its stage is over; or it hadn't rung yet when the others were cancelled

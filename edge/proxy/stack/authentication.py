@@ -119,7 +119,9 @@ class Authenticator:
             self._counters["refused_logins"] += 1
             raise Fault(status, headers=(retry_after(_RETRY),))
         grant = self._grants.get(account, credentials, incoming.request.method, now)
-        if grant is None and not self._sources.take_question(host, now):
+        if self._spent.is_spent(credentials.nonce, count):
+            raise self.fault(incoming, realm, fleet, now, stale=True)  # nobody is asked, and it costs nobody
+        if grant is None and not self._sources.take_question(host, incoming.flow.reliable, now):
             raise Slowed
         if not self._spent.spend(credentials.nonce, count, age, now):
             raise self.fault(incoming, realm, fleet, now, stale=True)

@@ -48,6 +48,7 @@ class _Call:
     expires: float
     rate: float = 0.0
     answered: float = 0.0
+    legs: list[str] = field(default_factory=list)
 
     def cost(self, since: float, wall: float) -> float:
         return self.rate / 60 * max(0.0, wall - max(self.answered, since)) if self.answered else 0.0
@@ -125,6 +126,7 @@ class CallCounts:
         if call is not None:
             call.rate, call.answered = rate, call.answered or wall
             call.expires = wall + (duration or LONGEST)
+            call.legs.append(leg)
             self._legs[leg] = attempt
 
     def over(self, attempt: str, wall: float) -> None:
@@ -132,6 +134,8 @@ class CallCounts:
         call = self._calls.pop(attempt, None)
         if call is None:
             return
+        for leg in call.legs:
+            self._legs.pop(leg, None)
         for name in call.scopes:
             scope = self._scopes.get(name)
             if scope is not None:

@@ -31,11 +31,13 @@ class BadToken(ValueError):
 
 class CallReference(NamedTuple):
     """Which call a token is of, for the record of its end: whose it is ("" if nobody's, as for a subscription), when it
-    was started (Unix time), and whether the token's flow is the caller's."""
+    was started (Unix time), whether the token's flow is the caller's, and whether it is no call at all, but a dialog
+    that another request than an INVITE has made."""
 
     tenant: str = ""
     started: int = 0
     to_caller: bool = False
+    subscription: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +109,15 @@ def _pack(call: CallReference) -> bytes:
         tenant = bytes.fromhex(call.tenant[1:])
     except ValueError:
         tenant = b""
-    return _CALL.pack(tenant, call.started, call.to_caller)
+    return _CALL.pack(tenant, call.started, call.to_caller | call.subscription << 1)
 
 
 def _unpack(data: bytes) -> CallReference:
     """Tokens of before calls were recorded end earlier."""
     if len(data) != _CALL.size:
         return CallReference()
-    tenant, started, to_caller = _CALL.unpack(data)
-    return CallReference(f"t{tenant.hex()}" if any(tenant) else "", started, bool(to_caller))
+    tenant, started, flags = _CALL.unpack(data)
+    return CallReference(f"t{tenant.hex()}" if any(tenant) else "", started, bool(flags & 1), bool(flags & 2))
 
 
 def _associated(call_id: str, address: str, port: int, tags: Sequence[str]) -> bytes:

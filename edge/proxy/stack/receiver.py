@@ -71,14 +71,15 @@ class Receiver:
         if not stack.transactions.owns(branch):
             owner = branch[len(BRANCH_COOKIE) :].split(".", 1)[0]
             if branch.startswith(BRANCH_COOKIE) and owner:
-                if method == "INVITE" and 200 <= response.status < 300:
+                if method == "INVITE" and 200 <= response.status < 300 and stack.bindings.first_on(flow):
                     tags = (tag_of(response.get(key) or "") for key in ("from", "to"))
-                    stack.answered_calls.note(leg_name(response.get("call-id") or "", *tags), flow)
+                    stack.answered_calls.note_passing(leg_name(response.get("call-id") or "", *tags), flow)
                 stack.actions.append(Relay(owner, flow, data))
             return
         client = stack.transactions.client(branch, method)
         if client is not None:
-            stack.sources.prove(flow.host, now)
+            if flow == client.flow:  # others may have heard of the branch
+                stack.sources.prove(flow.host, now)
             client.receive(response, now)
         elif stack.pinger.owns(branch):
             stack.counters["pongs"] += 1
@@ -146,7 +147,7 @@ class Receiver:
         stack = self._stack
         request = incoming.request
         cancelled = stack.transactions.servers.get(invite)
-        if cancelled is None:
+        if cancelled is None or incoming.flow.host != cancelled.flow.host:
             stack.stateless.refuse(request, incoming.flow, incoming.octets, Fault(481), now)
             return
         response = make_response(request, 200, "", cancelled.to_tag)

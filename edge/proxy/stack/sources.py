@@ -27,7 +27,7 @@ ANSWERS = 10
 QUESTIONS = 20
 """Questions that a source may have open, or lose, at once."""
 QUESTIONS_PROVEN = 200
-"""The same for one that is proven: an office, a carrier's NAT, a provider."""
+"""The same for one that is proven, or is there by a stream's handshake: an office, a carrier's NAT, a provider."""
 QUESTIONS_PER_SECOND = 0.5
 """How fast what was lost comes back: a guesser needs more than two minutes to the ban after 100 failures."""
 FAILURES = 5
@@ -114,9 +114,10 @@ class Sources:
 
     # Questions
 
-    def take_question(self, host: str, now: float) -> bool:
-        """Take what a question costs; False if that is more than the source has."""
-        source, most = source_of(host), QUESTIONS_PROVEN if self.proven(host, now) else QUESTIONS
+    def take_question(self, host: str, there: bool, now: float) -> bool:
+        """Take what a question costs; False if that is more than the source has. ``there``: it is known to be, by the
+        handshake of a stream."""
+        source, most = source_of(host), QUESTIONS_PROVEN if there or self.proven(host, now) else QUESTIONS
         bucket = self._buckets.get(source)
         if bucket is None:
             bucket = _Bucket(most, now)

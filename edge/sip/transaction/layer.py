@@ -112,7 +112,6 @@ class TransactionLayer:
 
     def attend(self, server: ServerTransaction, target: CancelTarget) -> None:
         """``target`` answers it."""
-        self._kept = KeptOctets()
         self._cancel_targets[server.key] = target
 
     def cancel_target(self, server: ServerTransaction) -> CancelTarget | None:
@@ -121,5 +120,4 @@ class TransactionLayer:
     def close(self, server: ServerTransaction) -> None:
         if self.servers.pop(server.key, None) is not None:
             self._kept.total -= len(server.last)
-        self._kept = KeptOctets()
         self._cancel_targets.pop(server.key, None)

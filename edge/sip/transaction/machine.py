@@ -72,7 +72,7 @@ class Machine:
 
     def fire(self, event: TransactionEvent, now: float, message: Any = None) -> None:
         """Let ``event`` happen; ``message`` is what the steps send or pass up."""
-        transition = self.table[self.state].get(event)
+        transition = self.table.get(self.state, {}).get(event)
         if transition is None:
             return
         self.now = now
