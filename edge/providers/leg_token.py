@@ -42,8 +42,9 @@ class LegToProvider:
     """The way from the phone to the provider. ``from_value`` and ``to_uri`` are what the provider was told ("" in calls
     that came from it); ``base`` is what the phone's CSeq numbers are counted from. ``contact``, ``routes`` and
     ``attempt`` are the provider's Contact URI, the Route values and the attempt it answered, where no phone keeps
-    them. ``phone`` and ``binding`` are the flow and the binding that may use it; None in ways of before that was
-    said. ``sealed`` is the user part that it was opened from, "" for one that is made."""
+    them. ``phone`` and ``binding`` are the flow and the binding that may use it; None in ways of before that was said.
+    ``salt`` is the edge's own name for the call, which its record is found by. ``sealed`` is the user part that it was
+    opened from, "" for one that is made."""
 
     provider: str
     flow: Flow
@@ -58,6 +59,7 @@ class LegToProvider:
     attempt: int = 0
     phone: Flow | None = None
     binding: str = ""
+    salt: str = ""
     sealed: str = field(default="", compare=False)
 
     @property
@@ -81,6 +83,7 @@ class LegToPhone:
     translated: bool
     back: LegToProvider | None = None
     peer: str = ""
+    salt: str = ""
 
 
 def seal_way(way: LegToProvider | LegToPhone, call_id: str, keys: Sealer, tag: str = "") -> str:
@@ -92,10 +95,10 @@ def seal_way(way: LegToProvider | LegToPhone, call_id: str, keys: Sealer, tag: s
         way.provider, list(way.flow), way.binding, way.contact, way.tenant, way.started, int(way.transfers),
         int(way.translated),
     ]  # fmt: skip
-    if way.back is not None or way.peer:
-        values.append(_values(way.back) if way.back is not None else None)
-    if way.peer:
-        values.append(way.peer)
+    more = [_values(way.back) if way.back is not None else None, way.peer, way.salt]
+    while more and not more[-1]:
+        more.pop()
+    values += more
     return _seal("d.", values, call_id, keys)
 
 
@@ -104,14 +107,16 @@ def _values(way: LegToProvider) -> list[Any]:
         way.provider, list(way.flow), way.base, way.tenant, way.started, int(way.transfers), way.from_value, way.to_uri,
     ]  # fmt: skip
     kept = [way.contact, list(way.routes), way.attempt]
-    sender = [list(way.phone), way.binding] if way.phone is not None else []
+    sender = [list(way.phone) if way.phone is not None else None, way.binding, way.salt]
+    if not any(sender):
+        sender = []
     return values + kept + sender if any(kept) or sender else values
 
 
 def _way(values: Any) -> LegToProvider:
     provider, flow, base, tenant, started, transfers, from_value, to_uri, *kept = values
     contact, routes, attempt, *sender = kept or ("", (), 0)
-    phone, binding = sender or (None, "")
+    phone, binding, salt = sender or (None, "", "")
     return LegToProvider(
         provider,
         Flow(*flow),
@@ -126,18 +131,19 @@ def _way(values: Any) -> LegToProvider:
         attempt,
         Flow(*phone) if phone else None,
         binding,
+        salt,
     )
 
 
 def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> LegToProvider | LegToPhone | None:
     """What ``seal_way`` sealed; None if ``user`` doesn't look like it. ``tag`` is that of To. Raises BadLegToken."""
     if user.startswith("r."):
-        return replace(_way(_open("r.", user, f"{call_id} {tag}", keys, (8, 11, 13))), sealed=user)
+        return replace(_way(_open("r.", user, f"{call_id} {tag}", keys, (8, 11, 14))), sealed=user)
     if user.startswith("d."):
-        values = _open("d.", user, call_id, keys, (8, 9, 10))
+        values = _open("d.", user, call_id, keys, (8, 9, 10, 11))
         provider, flow, binding, contact, tenant, started, transfers, translated = values[:8]
-        back = values[8] if len(values) > 8 else None
-        peer = values[9] if len(values) > 9 else ""
+        more: list[Any] = [*values[8:], *[None, "", ""][len(values) - 8 :]]
+        back, peer, salt = more
         return LegToPhone(
             provider,
             Flow(*flow),
@@ -149,6 +155,7 @@ def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> LegToProvider |
             bool(translated),
             _way(back) if back else None,
             peer,
+            salt,
         )
     return None
 

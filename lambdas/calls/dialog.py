@@ -35,6 +35,10 @@ def in_dialog(question: DialogQuestion, facts: Facts) -> Decision:
     call = facts.call(question.tenant, question.started, question.call)
     if call is not None and party and party not in call.parties:
         return _NOT_A_PARTY
+    if call is not None and question.called:
+        called = facts.binding(question.called)
+        if called and call.parties.isdisjoint(item.aor for item in called):
+            call = None  # another one of the same name
     late = facts.clock() - question.started > _RINGING
     if (
         question.provider

@@ -179,6 +179,9 @@ class DialogQuestion(Asked):
     """Those of a sender who had to say who he is: he must be a party of the call; None: the flow says it."""
     provider: str = ""
     """The provider account that the sender says he is, from an address that the edge doesn't know of it; "": none."""
+    called: str = ""
+    """The id of the binding that was called, as the flow token says: phones choose what calls are named by; "": a
+    provider's, or not told."""
     flow: WireFlow
     """The flow that it came by."""
 

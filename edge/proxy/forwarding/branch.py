@@ -78,6 +78,9 @@ class Branch:
     time hasn't come; ``stage`` is the one that it belongs to; ``wanted`` is whom it is for, though the way there may be
     another. ``timers`` is read by the TimerHeap."""
 
+    salted = False
+    """Whether the ways to its ends carry the edge's own name for the call."""
+
     def __init__(self, stack: Stack, context: BranchContext, target: Target, wanted: Target | None = None) -> None:
         """``wanted`` is ``target`` unless given."""
         self.stack = stack

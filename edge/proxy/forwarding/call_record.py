@@ -19,6 +19,7 @@ from lambdas.contract import CallAnswered, CallEnded, CallFailed, TriedLeg
 
 _OVER = frozenset((404, 408, 410, 430, 480, 481))  # 430 is ours: there is no way to the phone any more
 _MOST_LEGS = 16  # answers of one INVITE that are recorded; nobody has more phones
+_SALT = 12  # characters of the edge's name for an INVITE
 _LONGEST = 200  # characters of what others have written
 
 
@@ -52,6 +53,7 @@ class CallRecord:
         self._parties = parties
         self._invited = stack.wall(now)
         self._started = int(self._invited)
+        self._salt = attempt[:_SALT] if stack.fleet.reads_tags else ""
         self._ringing: float | None = None
         self._counted: set[str] = set()
         self._safe: dict[str, bool] = {}  # leg -> whether its report is safe
@@ -63,7 +65,7 @@ class CallRecord:
             self._stack.call_counts.begin(self._attempt, self._counted, self._invited)
 
     def reference(self, to_caller: bool) -> CallReference:
-        return CallReference(self._tenant, self._started, to_caller)
+        return CallReference(self._tenant, self._started, to_caller, salt=self._salt)
 
     def rings(self, now: float) -> None:
         if self._ringing is None:
@@ -79,7 +81,12 @@ class CallRecord:
         now: float,
     ) -> None:
         """``forward`` the 2xx ``answer``, which came on ``branch`` as ``response``, once the call is in the journal."""
-        name = leg_name(self._incoming.call_id, self._incoming.from_tag, tag_of(answer.get("to") or ""))
+        name = leg_name(
+            self._incoming.call_id,
+            self._incoming.from_tag,
+            tag_of(answer.get("to") or ""),
+            self._salt if branch.salted else "",
+        )
         safe = self._safe.get(name)
         if safe:
             forward(answer, now)  # a retransmission (RFC 3261 §13.3.1.4)
@@ -180,7 +187,7 @@ def report_end(stack: Stack, incoming: Incoming, call_id: str, call: CallReferen
     the caller's for the call."""
     if not call.tenant or (status >= 300 and status not in _OVER):
         return
-    name = leg_name(call_id, incoming.from_tag, incoming.to_tag)
+    name = leg_name(call_id, incoming.from_tag, incoming.to_tag, call.salt)
     stack.answered_calls.ended(name, now)
     if not stack.call_counts.leg_over(name, stack.wall(now)) and len(stack.fleet.addresses) > len(stack.fleet.epochs):
         stack.actions.append(TellOver(name))

@@ -21,7 +21,6 @@ from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.record_route import DialogRoute
 from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.authentication import Presented
-from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Fault, Incoming
@@ -69,19 +68,23 @@ class DialogGuard:
         presented = None if self._from_its_side(incoming, route) else self._challenge(incoming, route, now)
         if presented is not None and not self._is_party(presented, route):
             return Doubt(self._leg(incoming, route), presented)
-        if self._needs_answer(method, route.call, now):
-            leg, answered = self._leg(incoming, route), self._stack.answered_calls
-            known = route.called is not None and (
-                answered.knows(leg, route.called)
-                or (method == "NOTIFY" and answered.has_just_ended(leg, route.called, now))
-            )
-            return None if known else Doubt(leg, presented)
-        return None
+        return self._unanswered(incoming, route, presented, now)
 
-    def _needs_answer(self, method: str, call: CallReference, now: float) -> bool:
-        if not call.tenant or call.subscription or method == "BYE":
-            return False
-        return method in _ANSWERED or self._stack.wall(now) - call.started > _RINGING
+    def _unanswered(
+        self, incoming: Incoming, route: DialogRoute, presented: Presented | None, now: float
+    ) -> Doubt | None:
+        """Raises Fault 481 in a call that is known to be over."""
+        method, called = incoming.request.method, route.called
+        if not route.call.tenant or route.call.subscription or method == "BYE":
+            return None
+        leg, answered = self._leg(incoming, route), self._stack.answered_calls
+        if called is not None and answered.has_just_ended(leg, called, now):
+            if method != "NOTIFY":  # of a transfer, which outlives its call
+                raise Fault(481)
+            return None
+        late = self._stack.wall(now) - route.call.started > _RINGING
+        known = called is not None and answered.knows(leg, called)
+        return Doubt(leg, presented) if (method in _ANSWERED or late) and not known else None
 
     def ask(self, doubt: Doubt, incoming: Incoming, route: DialogRoute, then: OnDecision, now: float) -> None:
         """``then`` gets ``Proceed``, or what to answer."""
@@ -92,7 +95,7 @@ class DialogGuard:
         call_id = incoming.call_id
         if isinstance(route.target, LegToPhone):
             call_id = phone_call_id(call_id, route.target, self._stack.fleet.tokens)
-        return leg_name(call_id, incoming.from_tag, incoming.to_tag)
+        return leg_name(call_id, incoming.from_tag, incoming.to_tag, route.call.salt)
 
     def _from_its_side(self, incoming: Incoming, route: DialogRoute) -> bool:
         """Whether it comes from the flow of the side whose token it brings."""
@@ -100,7 +103,7 @@ class DialogGuard:
         if sender is None:
             return isinstance(route.target, LegToProvider)  # a way of before said nothing of it
         held = self._stack.bindings.get(sender.binding)
-        if route.call.subscription and (held is None or self._stack.grants.known(held.aor) is None):
+        if route.call.subscription and (held is None or (held.heard and self._stack.grants.known(held.aor) is None)):
             return False  # there is no call that ends with its account
         if incoming.flow in (sender.flow, held.flow if held is not None else None):
             return True
@@ -135,6 +138,7 @@ class _Inquiry:
         self._incoming = incoming
         self._call = route.call
         self._called = route.called
+        self._called_binding = route.called_binding
         self._then = then
         self._tries = 0
         self.timers: dict[str, int] = {}
@@ -162,6 +166,7 @@ class _Inquiry:
             started=self._call.started,
             credentials=presented.credentials if presented is not None else None,
             provider=self._doubt.provider,
+            called=self._called_binding,
             flow=flow,
         )
 

@@ -36,6 +36,8 @@ _LONGEST_UDP = 1300  # octets (RFC 3261 §18.1.1), to a host that RFC 3263 has f
 class ProviderBranch(Branch):
     """From a phone to a provider: a new call with ``target.provider``, or with ``way`` a request in one."""
 
+    salted = True
+
     def __init__(
         self, stack: Stack, context: BranchContext, target: Target, agent: Agent, way: LegToProvider | None
     ) -> None:
@@ -125,6 +127,7 @@ class ProviderBranch(Branch):
             leg.to_uri,
             phone=self.context.incoming.flow if self._binds else None,
             binding=self.stack.bindings.first_on(self.context.incoming.flow) if self._binds else "",
+            salt=self.context.references()[0].salt,
         )
 
     def _made_for(self, way: LegToProvider, branch: str, added: list[Header]) -> Request:
@@ -151,7 +154,17 @@ class ProviderBranch(Branch):
         back = replace(way, contact="") if flow.internal else None
         peer = way.flow.host if self._binds else ""
         return LegToPhone(
-            way.provider, flow, binding, "", way.tenant, way.started, way.transfers, way.translated, back, peer
+            way.provider,
+            flow,
+            binding,
+            "",
+            way.tenant,
+            way.started,
+            way.transfers,
+            way.translated,
+            back,
+            peer,
+            way.salt,
         )
 
     @property
@@ -309,6 +322,8 @@ def _server_of(flow: Flow) -> ServerAddress:
 class PhoneBranch(Branch):
     """From a provider to a phone: ``way`` leads back to the provider, ``phone`` is set inside a dialog."""
 
+    salted = True
+
     def __init__(
         self,
         stack: Stack,
@@ -333,6 +348,7 @@ class PhoneBranch(Branch):
                 way.provider, flow, target.binding, target.uri, way.tenant, way.started, way.transfers, False,
                 replace(way, routes=tuple(routes)) if flow.internal else None,
                 context.incoming.flow.host if binds else "",
+                way.salt,
             )  # fmt: skip
             if binds:
                 way = replace(way, phone=flow, binding=target.binding)
@@ -375,7 +391,7 @@ class BranchMaker:
             if target.provider is not None:
                 around = self._spirals.around(target, flow, context.outcome, context.origin)
             back = context.references()[1]
-            way = replace(from_provider, tenant=back.tenant, started=back.started)
+            way = replace(from_provider, tenant=back.tenant, started=back.started, salt=back.salt)
             return PhoneBranch(stack, context, around, way, wanted=target)
         if target.provider is not None or isinstance(destination, LegToProvider):
             way_out = destination if isinstance(destination, LegToProvider) else None

@@ -39,15 +39,27 @@ class DialogRoute(NamedTuple):
                 return sender
 
     @property
+    def called_binding(self) -> str:
+        """The binding of whoever was called, if that is a phone and something says it; else ""."""
+        sender = self.sender.binding if self.sender is not None else ""
+        match self.target:
+            case Destination(binding=binding, call=call):
+                return sender if call.to_caller else binding
+            case LegToProvider(translated=True):
+                return ""
+            case _:
+                return sender
+
+    @property
     def call(self) -> CallReference:
         """The call that it is of."""
         match self.target:
             case Destination():
                 return self.target.call
-            case LegToPhone(tenant=tenant, started=started, translated=to_caller):
-                return CallReference(tenant, started, to_caller)
-            case LegToProvider(tenant=tenant, started=started, translated=from_caller):
-                return CallReference(tenant, started, not from_caller)
+            case LegToPhone(tenant=tenant, started=started, translated=to_caller, salt=salt):
+                return CallReference(tenant, started, to_caller, salt=salt)
+            case LegToProvider(tenant=tenant, started=started, translated=from_caller, salt=salt):
+                return CallReference(tenant, started, not from_caller, salt=salt)
 
 
 _IN_CALLS = frozenset(("INVITE", "ACK", "BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY"))

@@ -514,8 +514,9 @@ def _reference(destination: DialogTarget | None) -> CallReference:
         case Destination():
             return destination.call
         case LegToPhone():
-            return CallReference(destination.tenant, destination.started, destination.translated)
+            return CallReference(destination.tenant, destination.started, destination.translated, salt=destination.salt)
         case LegToProvider():
-            return CallReference(destination.tenant, destination.started, not destination.translated)
+            to_caller = not destination.translated
+            return CallReference(destination.tenant, destination.started, to_caller, salt=destination.salt)
         case _:
             return CallReference()

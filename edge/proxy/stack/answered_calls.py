@@ -20,9 +20,10 @@ AFTERWARDS = 120.0
 _MOST, _MOST_PASSING = 50_000, 20_000
 
 
-def leg_name(call_id: str, one: str, other: str) -> str:
-    """Names a dialog by its Call-ID and tags in 16 hexadecimal digits, the same from both of its ends."""
-    text = "\0".join((call_id, *sorted((one, other))))
+def leg_name(call_id: str, one: str, other: str, salt: str = "") -> str:
+    """Names a dialog by its Call-ID and tags in 16 hexadecimal digits, the same from both of its ends; with ``salt``,
+    which is an edge's, in a way that nobody else can choose."""
+    text = "\0".join((call_id, *sorted((one, other)), *([salt] if salt else [])))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 

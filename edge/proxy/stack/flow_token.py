@@ -32,12 +32,14 @@ class BadToken(ValueError):
 class CallReference(NamedTuple):
     """Which call a token is of, for the record of its end: whose it is ("" if nobody's, as for a subscription), when it
     was started (Unix time), whether the token's flow is the caller's, and whether it is no call at all, but a dialog
-    that another request than an INVITE has made."""
+    that another request than an INVITE has made; ``salt`` is the edge's own name for it in ways across a border, which
+    have room for one."""
 
     tenant: str = ""
     started: int = 0
     to_caller: bool = False
     subscription: bool = False
+    salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
