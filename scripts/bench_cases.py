@@ -147,7 +147,8 @@ def _in_dialog(core: Core, number: int, method: str, caller: Flow, callee: Flow)
     call_id = f"call{number}@10.0.0.9"
     call = CallReference("t00112233aabb", 1_800_000_000, False)
     tags = ("as58f4d", "b71ea")
-    back, forth = tokens.seal(caller, "", call_id, call, tags), tokens.seal(callee, "", call_id, call, tags)
+    back = tokens.seal(caller, "", call_id, call._replace(to_caller=True), tags)
+    forth = tokens.seal(callee, "", call_id, call, tags)
     lines = [
         f"{method} sip:bob@10.0.0.8:5060 SIP/2.0",
         f"Via: SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bKd{number};rport",
