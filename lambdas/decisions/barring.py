@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from lambdas.decisions.limits import CallLimits
+from lambdas.decisions.limits import CallLimits, longest
 from lambdas.decisions.numbers import Number
 from lambdas.decisions.provider import TenantSettings
+
+_NAMED = 6
+"""Characters of a prefix that names a range of numbers rather than a country: the plus, at most three digits of a
+calling code, two of the number."""
 
 
 def refusal(number: Number, settings: TenantSettings, payer: CallLimits) -> str:
@@ -23,6 +27,8 @@ def refusal(number: Number, settings: TenantSettings, payer: CallLimits) -> str:
     elif number.international and not settings.international:
         missing = "" if settings.country else "; it has no country"
         return f"international calls are not allowed for this tenant (international){missing}"
+    elif number.unassigned and not (settings.premium and settings.international) and not _names(limits, number):
+        return f"calls to {number.judged} are not allowed: nobody is known to have it; allowed_prefixes may name it"
     allowed = all(one.permits(number.judged) and not _blocks_as_dialled(one, number) for one in limits)
     return "" if allowed else f"calls to {number.judged} are not allowed"
 
@@ -31,7 +37,13 @@ def dark(number: Number, settings: TenantSettings) -> bool:
     """Whether ``number`` may be called while no decision can be had."""
     if number.emergency or settings.costly_without_control_plane:
         return True
-    return number.clear and not number.international and not _premium(number, settings)
+    cheap = number.clear and not number.unassigned
+    return cheap and not number.international and not _premium(number, settings)
+
+
+def _names(limits: tuple[CallLimits, ...], number: Number) -> bool:
+    """Whether a prefix allows ``number`` for its own sake: one of more than a country's calling code."""
+    return any(longest(one.allowed_prefixes or (), number.e164) >= _NAMED for one in limits)
 
 
 def _blocks_as_dialled(limits: CallLimits, number: Number) -> bool:

@@ -32,6 +32,9 @@ _DIRECTORIES = "118"  # enquiries in most of Europe, at whatever they like to ch
 _COSTLY = frozenset((PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST, PhoneNumberType.PERSONAL_NUMBER))
 _NOWHERE = frozenset((870, 878, 881, 882, 883, 888, 979))
 """Calling codes that are no country's (ITU-T E.164, list of assigned codes): satellites, networks, premium rate."""
+_FREEPHONE = 800
+"""The calling code of international freephone numbers (ITU-T E.169.1): the called one pays."""
+_MEXICO, _MEXICAN_LENGTH = 52, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class Number:
 
     ``clear``: it can be told where it leads. ``hidden``: the caller's number isn't to be shown. ``premium``: it costs
     more than a call to a telephone there. ``international``: it is in another country or territory, or the tenant's
-    isn't known. ``refused`` says why nobody may dial so, whatever limits there are ("" if they may)."""
+    isn't known. ``unassigned``: the world's plan has room for it, but isn't known to give it to anybody, so nobody
+    can tell what it costs. ``refused`` says why nobody may dial so, whatever limits there are ("" if they may)."""
 
     dialled: str
     e164: str = ""
@@ -51,6 +55,7 @@ class Number:
     hidden: bool = False
     premium: bool = False
     international: bool = False
+    unassigned: bool = False
     refused: str = ""
 
     @property
@@ -63,15 +68,8 @@ class Number:
 def read(user: str, country: str) -> Number | None:
     """The number that the user part of a URI stands for; None if it isn't one. ``country`` is an ISO 3166 code, or
     empty."""
-    text = user.partition(";")[0].translate(_SEPARATORS)
-    _, meaning, rest = strip(text, country)
-    if meaning == "carrier":
-        rest = text  # perhaps it isn't one
-    digits = rest.removeprefix("+")
-    if not digits or not _DIALLED.issuperset(digits) or len(digits) > _LONGEST:
-        return None
-    found = _without_code(rest, country)
-    return replace(found, hidden=meaning == "hide" and not found.emergency)
+    found = _read(user, country)
+    return replace(found, national=_national(found, country)) if found is not None else None
 
 
 def write(number: Number, form: NumberFormat) -> str:
@@ -81,6 +79,19 @@ def write(number: Number, form: NumberFormat) -> str:
     if form == "national" or (form == "dialled" and not number.international):
         return number.national or number.judged
     return number.judged
+
+
+def _read(user: str, country: str) -> Number | None:
+    """As nobody has said yet how it is dialled in ``country``."""
+    text = user.partition(";")[0].translate(_SEPARATORS)
+    _, meaning, rest = strip(text, country)
+    if meaning == "carrier":
+        rest = text  # perhaps it isn't one
+    digits = rest.removeprefix("+")
+    if not digits or not _DIALLED.issuperset(digits) or len(digits) > _LONGEST:
+        return None
+    found = _without_code(rest, country)
+    return replace(found, hidden=meaning == "hide" and not found.emergency)
 
 
 def _without_code(text: str, country: str) -> Number:
@@ -97,23 +108,27 @@ def _without_code(text: str, country: str) -> Number:
         reason = "chooses a carrier; dial without it" if meaning == "carrier" else "is one code too many"
         return Number(text, refused=f"{code} {reason}")
     short = _short(text, country)
-    if parsed is None:
-        return short
-    if short.clear and shortnumberinfo.is_valid_short_number_for_region(parsed, country):
+    if parsed is None or short.clear:
         return short
     # Possible in a part of the country only, not of this length, or with zeros and codes that the next reader takes
     # away: nobody can tell what becomes of it.
     possible = phonenumbers.is_possible_number_with_reason(parsed) == ValidationResult.IS_POSSIBLE
-    return _of_the_world(text, parsed, country) if possible and _is(_e164(parsed), "", parsed) else short
+    again = _parsed(_e164(parsed), "")
+    unchanged = again is not None and _e164(again) == _e164(parsed)
+    return _of_the_world(text, parsed, country) if possible and unchanged else short
 
 
 def _parsed(text: str, country: str) -> PhoneNumber | None:
     if not text.removeprefix("+").isdecimal():
         return None  # what a code that isn't known makes of it nobody can tell
     try:
-        return phonenumbers.parse(text, country or None)
+        parsed = phonenumbers.parse(text, country or None)
     except NumberParseException:
         return None
+    national = str(parsed.national_number)
+    if parsed.country_code == _MEXICO and len(national) == _MEXICAN_LENGTH + 1 and national.startswith("1"):
+        return PhoneNumber(_MEXICO, int(national[1:]))  # a mobile as it was written up to 2019
+    return parsed
 
 
 def _is_emergency(digits: str, country: str) -> bool:
@@ -125,13 +140,21 @@ def _is_emergency(digits: str, country: str) -> bool:
 
 def _of_the_world(text: str, parsed: PhoneNumber, country: str) -> Number:
     known = _known(parsed)
+    code = parsed.country_code or 0
+    costly = code in _NOWHERE or phonenumbers.number_type(known) in _COSTLY
+    unassigned = not phonenumbers.is_valid_number(known)
+    if unassigned:
+        # Some exchanges take what follows the country's code for one of its short numbers.
+        at_home = country and code == phonenumbers.country_code_for_region(country)
+        region = country if at_home else phonenumbers.region_code_for_country_code(code)
+        costly = costly or _costs_more(phonenumbers.national_significant_number(parsed), region)
     return Number(
         text,
         e164=_e164(parsed),
-        national=_national(parsed, country),
         clear=True,
-        premium=parsed.country_code in _NOWHERE or phonenumbers.number_type(known) in _COSTLY,
+        premium=costly,
         international=not _domestic(known, country),
+        unassigned=unassigned,
     )
 
 
@@ -139,10 +162,15 @@ def _short(text: str, country: str) -> Number:
     """A number of the country's own that isn't part of the world's plan, or of a provider."""
     if not country or not text.isdecimal() or len(text) > _LONGEST_SHORT:
         return Number(text)
+    return Number(text, clear=True, premium=_costs_more(text, country))
+
+
+def _costs_more(text: str, country: str) -> bool:
+    """Whether ``text`` is a short number in ``country`` that costs more than a call to a telephone."""
     code = phonenumbers.country_code_for_region(country)
     number = PhoneNumber(country_code=code, national_number=int(text), italian_leading_zero=text.startswith("0"))
     costly = shortnumberinfo.expected_cost_for_region(number, country) == ShortNumberCost.PREMIUM_RATE
-    return Number(text, clear=True, premium=costly or text.startswith(_DIRECTORIES))
+    return costly or text.startswith(_DIRECTORIES)
 
 
 def _known(parsed: PhoneNumber) -> PhoneNumber:
@@ -157,7 +185,9 @@ def _known(parsed: PhoneNumber) -> PhoneNumber:
 
 def _domestic(known: PhoneNumber, country: str) -> bool:
     """In the tenant's country, or the main one of its calling code: calls to its other territories (+1 876, +44 1534)
-    cost what calls abroad do."""
+    cost what calls abroad do. A freephone number of no country is at home everywhere."""
+    if known.country_code == _FREEPHONE:
+        return True
     if not country or known.country_code != phonenumbers.country_code_for_region(country):
         return False
     region = phonenumbers.region_code_for_number(known)
@@ -165,24 +195,20 @@ def _domestic(known: PhoneNumber, country: str) -> bool:
     return region in (None, country, main) or phonenumbers.is_valid_number_for_region(known, country)
 
 
-def _national(parsed: PhoneNumber, country: str) -> str:
-    """As it is dialled in ``country``, where that is read as the same number again; else ""."""
-    if not country:
+def _national(number: Number, country: str) -> str:
+    """As it is dialled in ``country``, where that is read as the same number again, at the same cost; else "". What
+    is no longer than short numbers are, or is a costly one, may be that to whoever reads it next."""
+    parsed = _parsed(number.e164, "") if country and number.e164 else None
+    if parsed is None:
         return ""
     if parsed.country_code == phonenumbers.country_code_for_region(country):
         written = phonenumbers.format_number(parsed, PhoneNumberFormat.NATIONAL)
     else:
         written = phonenumbers.format_out_of_country_calling_number(parsed, country)
     text = "".join(char for char in written if char.isdecimal())
-    if _is_emergency(text, country) or strip(text, country)[1] is not None:
+    if len(text) <= _LONGEST_SHORT or _costs_more(text, country) or strip(text, country)[1] is not None:
         return ""
-    return text if _is(text, country, parsed) else ""
-
-
-def _is(text: str, country: str, number: PhoneNumber) -> bool:
-    """Whether ``text`` is read as ``number``."""
-    again = _parsed(text, country)
-    return again is not None and _e164(again) == _e164(number)
+    return text if _read(text, country) == replace(number, dialled=text, hidden=False) else ""
 
 
 def _e164(number: PhoneNumber) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,16 +25,22 @@ class AccountPlace:
 
 @dataclass(frozen=True, slots=True)
 class ProviderPlaces:
-    """``hosts`` are the servers, each once; ``version`` is another one for another list."""
+    """``hosts`` are the servers that count, each once; ``version`` is another one for another list."""
 
     hosts: tuple[ProviderPlace, ...] = ()
     version: str = ""
     _by_name: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict, compare=False)
+    _noted: frozenset[AccountPlace] = field(default=frozenset(), compare=False)
 
     @classmethod
-    def of(cls, places: Iterable[AccountPlace]) -> ProviderPlaces:
+    def of(cls, places: Iterable[AccountPlace], established: Collection[str] | None = None) -> ProviderPlaces:
+        """Of tenants that aren't ``established`` only trusting places count: anybody may say that an account of his is
+        at any host, and would take it away from all others. None: all are."""
+        noted = frozenset(places)
         found: dict[tuple[str, int, Literal["udp", "tcp"]], tuple[set[str], set[str]]] = {}
-        for place in places:
+        for place in noted:
+            if not place.trusting and established is not None and place.tenant not in established:
+                continue
             tenants, trusting = found.setdefault((place.host, place.port, place.transport), (set(), set()))
             tenants.add(place.tenant)
             if place.trusting:
@@ -48,10 +54,10 @@ class ProviderPlaces:
         for one in hosts:
             known = by_name.get(one.host, _NOBODY)
             by_name[one.host] = (known[0] | set(one.tenants), known[1] | set(one.trusting))
-        return cls(hosts, hashlib.sha256(text.encode()).hexdigest()[:16], by_name)
+        return cls(hosts, hashlib.sha256(text.encode()).hexdigest()[:16], by_name, noted)
 
     def anothers(self, host: str, tenant: str) -> bool:
-        """Whether another tenant than ``tenant`` has an account at ``host``, by whatever port."""
+        """Whether another tenant than ``tenant`` has an account at ``host`` that counts, by whatever port."""
         return bool(self._by_name.get(host_name(host), _NOBODY)[0] - {tenant})
 
     def trusts_another(self, host: str, tenant: str) -> bool:
@@ -60,8 +66,8 @@ class ProviderPlaces:
         return bool(trusting) and tenant not in trusting
 
     def knows(self, place: AccountPlace) -> bool:
-        tenants, trusting = self._by_name.get(place.host, _NOBODY)
-        return place.tenant in (trusting if place.trusting else tenants)
+        """Whether it is on the list, be it that it counts or not."""
+        return place in self._noted
 
 
 _NOBODY: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -105,13 +105,15 @@ class Providers:
 
     # Where all of them are
 
-    def places(self) -> ProviderPlaces:
-        return ProviderPlaces.of(
+    def places(self, established: Collection[str]) -> ProviderPlaces:
+        """With the tenants whose accounts count wherever they say they are."""
+        places = (
             AccountPlace(
                 item.tenant, item.host, int(item.port), cast(Literal["udp", "tcp"], item.transport), item.trusting
             )
             for item in self._directory.all("provider-places")
         )
+        return ProviderPlaces.of(places, established)
 
     def note_place(self, provider: StoredProvider, known: ProviderPlaces) -> None:
         """Accounts that were made before there was a list come onto it when they are read."""

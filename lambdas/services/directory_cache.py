@@ -23,7 +23,8 @@ class DirectoryCache:
         self._domains: Cached[tuple[Domains, dict[str, str]]] = Cached(self._read_domains, 1.0)
         self._heads: Cached[dict[str, tuple[int, int]]] = Cached(directory.feed.heads, 1.0)
         self._bans: Cached[list[str]] = Cached(lambda: directory.bans(clock()), 2.0)
-        self._places: Cached[ProviderPlaces] = Cached(providers.places, 5.0)
+        self._places: Cached[ProviderPlaces] = Cached(lambda: providers.places(self._established.get()), 5.0)
+        self._established: Cached[frozenset[str]] = Cached(lambda: frozenset(providers.tenants()), 60.0)
         self._probed: dict[str, Cached[bool]] = {}
 
     def domains(self, fresh: bool = False) -> Domains:
@@ -50,7 +51,7 @@ class DirectoryCache:
         return any(host in ipaddress.IPv4Network(one) for one in bans if "/" in one)
 
     def provider_places(self) -> ProviderPlaces:
-        """Where all tenants' providers are."""
+        """Where all tenants' providers are; of a tenant that is new it is known in a minute."""
         return self._places.get()
 
     def has_probe(self, aor: str) -> bool:

@@ -14,7 +14,7 @@ from lambdas.services.cached import Cached
 
 _AT_ONCE = 10
 _SECONDS = 60.0
-_WIDEST = 16  # bits; whoever may name networks mustn't have half the world spared
+_WIDEST = 24  # bits; nobody proves that a network is his provider's
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from lambdas.decisions.abuse import BAN_AFTER, COUNTED_AS_ONE, MOST_OTHERS, Rule
 from lambdas.repositories.directory import Taken
 from lambdas.services import suspension
 from lambdas.services.rates import Gathered, Quota
-from lambdas.services.spared import SparedNetwork
+from lambdas.services.spared import SparedNetwork, SparedNetworks
 from lambdas.services.suspension import Failure, failed
 from tests.integration.test_bulk import in_the_directory
 
@@ -115,6 +115,20 @@ def test_a_providers_address_is_spared_and_said_to_be_so_once(network):
     events = [text for kind, text in told.written if kind == "event"]
     assert len(events) == 1
     assert "tenant t1's provider voip" in events[0]
+
+
+@pytest.mark.parametrize(
+    ("sources", "spared"),
+    [
+        (["203.0.0.0/16"], []),
+        (["203.0.112.0/23", "0.0.0.0/0"], []),
+        (["203.0.113.0/24", "198.51.100.4"], ["203.0.113.0/24", "198.51.100.4/32"]),
+    ],
+)
+def test_no_tenant_has_more_than_a_small_network_spared(sources, spared):
+    item = SimpleNamespace(host="sip.x.test", outbound_proxy="", sources=sources, tenant="t1", name="v", id="t1/v")
+    table = SimpleNamespace(servers=dict, tenants=lambda: ["t1"], of=lambda tenant: [item])
+    assert [str(one.network) for one in SparedNetworks(table).all()] == spared
 
 
 def test_an_edges_address_is_spared():

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import phonenumbers
 import pytest
-from phonenumbers import PhoneNumberFormat, PhoneNumberType
+from phonenumbers import PhoneNumberFormat, PhoneNumberType, ShortNumberCost, shortnumberinfo
 
 from lambdas.calls.admission import Admission
 from lambdas.calls.facts import BUSY
@@ -18,6 +18,7 @@ from lambdas.calls.request import CallRequest
 from lambdas.contract import Credentials, Keep, Reject, Route, RouteQuestion
 from lambdas.decisions import outbound
 from lambdas.decisions.abuse import Rules
+from lambdas.decisions.barring import dark
 from lambdas.decisions.limits import CallLimits, NumberRate
 from lambdas.decisions.numbers import Number, read
 from lambdas.decisions.provider import StoredProvider, StoredRoute, TenantSettings, Way
@@ -104,8 +105,10 @@ def sent(dialled, settings, payer=ALICE):
 
 
 def meant(form, user, region):
-    """What a provider takes ``user`` for."""
-    if form == "digits" and len(user) > 6:
+    """What a provider takes ``user`` for: what could be a short number, for one."""
+    if user.isdecimal() and len(user) <= 6:
+        return user
+    if form == "digits":
         return f"+{user}"
     try:
         return phonenumbers.format_number(phonenumbers.parse(user, region), PhoneNumberFormat.E164)
@@ -132,6 +135,112 @@ def test_what_leaves_is_what_was_judged_in_every_country_behind_every_code():
                 assert len(user) <= 6, where
             passed += 1
     assert passed > 100  # not everything is refused
+
+
+BARRED = {"premium": False, "international": False}
+
+
+def test_directory_enquiries_are_premium_where_the_plan_of_the_world_has_room_for_them():
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        settings = TenantSettings(region, routes=(StoredRoute("", FORMS),), tenant="t1", **BARRED)
+        for dialled in ("11811", "118000", "118014", "118899"):
+            for form, (user, _, charged) in sent(dialled, settings).items():
+                where = (region, dialled, form, user)
+                assert phonenumbers.is_valid_number(phonenumbers.parse(charged)), where  # somebody's telephone
+                assert user != dialled, where
+
+
+def test_a_short_number_behind_a_countrys_code_never_leaves_as_one():
+    """+49 11833 is charged as itself, and isn't 11833 to anybody."""
+    tried = 0
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        code = phonenumbers.country_code_for_region(region)
+        found = shortnumberinfo._example_short_number_for_cost(region, ShortNumberCost.PREMIUM_RATE)
+        for short in {found, "11833", "118000"} - {""}:
+            for dialled in (f"+{code}{short}", f"00{code}{short}", f"011{code}{short}", f"0{short}"):
+                for barred in ({}, BARRED):
+                    settings = TenantSettings(region, routes=(StoredRoute("", FORMS),), tenant="t1", **barred)
+                    for form, (user, to, charged) in sent(dialled, settings).items():
+                        where = (region, dialled, form, user, charged)
+                        assert user == to, where
+                        assert charged in (user, f"+{user}", meant(form, user, region)), where
+                        assert user != short or short == charged, where
+                        assert not (barred and user == short and read(short, region).premium), where
+                        tried += 1
+    assert tried > 100
+
+
+@pytest.mark.parametrize(
+    ("country", "dialled"),
+    [
+        ("DE", "+4911833"), ("DE", "004911888"), ("DE", "0118000"), ("AT", "+43118899"), ("SE", "0118118"),
+        ("PL", "+48118000"), ("LU", "+35211888"), ("ZA", "+2741348"), ("DE", "118014"), ("FI", "118200"),
+        ("RO", "118000"),
+    ],
+)  # fmt: skip
+def test_costly_short_numbers_are_barred_however_they_are_dialled(country, dialled):
+    assert sent(dialled, TenantSettings(country, routes=(StoredRoute("", FORMS),), tenant="t1", **BARRED)) == {}
+    assert read(dialled, country).premium or not read(dialled, country).clear
+    assert not dark(read(dialled, country), TenantSettings(country))
+
+
+@pytest.mark.parametrize(
+    ("country", "dialled"),
+    [
+        ("GB", "0982123456"), ("GB", "0901123456"), ("GB", "09300000000"), ("DE", "0900405665"), ("AU", "1907700661"),
+        ("AU", "190012345"), ("SG", "1904686753"), ("IL", "1919262730"), ("ES", "905123456"),
+    ],
+)  # fmt: skip
+def test_numbers_that_nobody_is_known_to_have_need_a_prefix(country, dialled):
+    settings = TenantSettings(country, routes=(StoredRoute("", FORMS),), tenant="t1", **BARRED)
+    assert sent(dialled, settings) == {}
+    assert not dark(read(dialled, country), settings)
+    wide = f"+{phonenumbers.country_code_for_region(country)}"  # a country, and no range of it
+    assert sent(dialled, replace(settings, limits=CallLimits(allowed_prefixes=(wide,)))) == {}
+    assert sent(dialled, replace(settings, premium=True, international=True))
+
+
+@pytest.mark.parametrize(
+    ("country", "prefix", "digits"),
+    [
+        ("US", "+1876", 7),
+        ("US", "+1900", 7),
+        ("US", "+1664", 7),
+        ("RU", "+77", 9),
+        ("GB", "+447797", 6),
+        ("GB", "+441534", 6),
+    ],
+)
+def test_no_number_of_another_territory_is_the_countrys_own(country, prefix, digits):
+    settings = TenantSettings(country, routes=(StoredRoute("", FORMS),), tenant="t1", **BARRED)
+    made = random.Random(5060)
+    for _ in range(100):
+        number = prefix + "".join(made.choice("0123456789") for _ in range(digits))
+        assert sent(number, settings) == {}, number
+
+
+def test_a_range_that_is_newer_than_what_is_known_of_it_can_be_allowed():
+    """Numbers for films are in no list, and are somebody's telephone as much as any."""
+    control = office(premium=False)
+    refused = control.decide(asked(f"07700900123@{DOMAIN}"))
+    assert (refused.status, "allowed_prefixes may name it" in refused.reason) == (403, True)
+    control.settings = replace(control.settings, limits=CallLimits(allowed_prefixes=("+44", "+447700900")))
+    assert isinstance(control.decide(asked(f"07700900123@{DOMAIN}", "2")), Route)
+
+
+def test_international_freephone_is_abroad_nowhere():
+    for country in ("GB", "DE", "US", ""):
+        assert not read("+80012345678", country).international
+    settings = TenantSettings("GB", routes=(StoredRoute("", FORMS),), tenant="t1", **BARRED)
+    assert {charged for _, _, charged in sent("0080012345678", settings).values()} == {"+80012345678"}
+
+
+@pytest.mark.parametrize(("country", "dialled"), [("MX", "+5215512345678"), ("US", "+5215512345678")])
+def test_mexican_mobiles_are_called_as_they_are_today(country, dialled):
+    settings = TenantSettings(country, routes=(StoredRoute("", FORMS),), premium=False, tenant="t1")
+    found = sent(dialled, settings)
+    assert found["e164"] == ("+525512345678",) * 3
+    assert {charged for _, _, charged in found.values()} == {"+525512345678"}
 
 
 def test_a_new_tenants_calls_cost_little_in_every_country_behind_every_code():

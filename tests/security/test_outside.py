@@ -100,6 +100,21 @@ def test_nor_by_a_name_that_leads_to_its_address(world, alice):
     assert call(world, alice)[1]
 
 
+def test_who_has_signed_up_takes_no_host_away_by_claiming_it(world, alice):
+    elsewhere(world, name="198.51.100.7")
+    plan(world, "sip:1@198.51.100.7")
+    claimed = account("mine", "t9", host="198.51.100.7")
+    world.control.places = ProviderPlaces.of(claimed.places, {"t1", "t2"})
+    assert world.control.places.hosts == ()  # nor do edges learn of it
+    assert all(world.control.places.knows(place) for place in claimed.places)  # it isn't noted again
+    assert call(world, alice)[1]
+    trunk = account("mine", "t9", host="198.51.100.7", registers=False)  # which administration alone can make
+    for owner, place in (("t9", trunk), ("t2", account("mine", "t2", host="198.51.100.7"))):
+        world.control.places = ProviderPlaces.of({*claimed.places, *place.places}, {"t1", "t2"})
+        assert [one.tenants for one in world.control.places.hosts] == [[owner]]
+        assert call(world, alice) == (480, [])
+
+
 def test_an_own_provider_is_not_reached_where_another_is_trusted(world, alice):
     world.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
     provider = ProviderDouble(world, TRUNK, "mine.test")
