@@ -46,6 +46,8 @@ def in_dialog(question: DialogQuestion, facts: Facts) -> Decision:
         or (question.method in _UNANSWERED and not (late and call is None))
     ):
         return Proceed()
+    if call is None and facts.refused(question.tenant, question.started, question.call_id):
+        return _OVER
     if call is None:
         return Reject(status=491) if question.method == "INVITE" else Reject(status=500, retry_after=2)
     return _OVER if call.over else Proceed()

@@ -113,6 +113,10 @@ class Facts(Protocol):
         """An answered call, by its name."""
         ...
 
+    def refused(self, tenant: str, started: int, call_id: str) -> bool:
+        """Whether a call with that Call-ID, begun in that second, was taken by nobody."""
+        ...
+
     # What plans say
 
     def published(self, plan: str) -> tuple[Plan, int] | None:

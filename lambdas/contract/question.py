@@ -179,6 +179,8 @@ class DialogQuestion(Asked):
     """Those of a sender who had to say who he is: he must be a party of the call; None: the flow says it."""
     provider: str = ""
     """The provider account that the sender says he is, from an address that the edge doesn't know of it; "": none."""
+    call_id: str = ""
+    """The caller's Call-ID."""
     called: str = ""
     """The id of the binding that was called, as the flow token says: phones choose what calls are named by; "": a
     provider's, or not told."""

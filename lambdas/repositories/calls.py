@@ -203,6 +203,12 @@ class Calls:
         items = CallItem.query(partition(tenant, started), place, consistent_read=True)
         return next((_call(item, end) for item, end in _merged(iter(items))), None)
 
+    def refused(self, tenant: str, started: int, call_id: str) -> bool:
+        """Whether a call with that Call-ID, begun in that second, was taken by nobody."""
+        place = CallItem.sk.startswith(f"{started:010d}#")
+        items = CallItem.query(partition(tenant, started), place, consistent_read=True)
+        return any(item.sk.endswith(FAILED) and item.call_id == call_id for item in items)
+
     def _with_ends(self, items: Iterator[CallItem]) -> Iterator[tuple[CallItem, CallItem | None]]:
         while some := list(itertools.islice(items, _ENDS_AT_ONCE)):
             keys = {(item.pk, sort(int(item.started), item.call, ENDED)): item for item in some}

@@ -115,6 +115,9 @@ class StoredFacts:
             over = item is not None and item.why == SUSPENDED
         return AnsweredCall(frozenset({found.caller, found.account, called}), over)
 
+    def refused(self, tenant: str, started: int, call_id: str) -> bool:
+        return self._tables.calls.refused(tenant, started, call_id)
+
     # What plans say
 
     def published(self, plan: str) -> tuple[Plan, int] | None:

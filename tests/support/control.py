@@ -14,6 +14,7 @@ from lambdas.contract import (
     BindingReport,
     CallAnswered,
     CallEnded,
+    CallFailed,
     Change,
     Decision,
     IncomingQuestion,
@@ -168,6 +169,12 @@ class MemoryFacts:
         called = answered.legs[0].to if answered.legs else ""
         over = any(isinstance(one, CallEnded) for one in reports)
         return AnsweredCall(frozenset({answered.caller, answered.account, called}), over)
+
+    def refused(self, tenant: str, started: int, call_id: str) -> bool:
+        return any(
+            isinstance(one, CallFailed) and (one.tenant, one.started, one.call_id) == (tenant, started, call_id)
+            for one in self._control.reports
+        )
 
     # What plans say
 

@@ -39,10 +39,11 @@ _TRIES, _PAUSE = 4, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """What has to be asked before the request goes on: whether the call was answered, and who its sender is, by
-    ``presented`` credentials or as ``provider``."""
+    """What has to be asked before the request goes on: whether the call (``leg``, with the caller's ``call_id``) was
+    answered, and who its sender is, by ``presented`` credentials or as ``provider``."""
 
     leg: str
+    call_id: str
     presented: Presented | None = None
     provider: str = ""
 
@@ -64,10 +65,10 @@ class DialogGuard:
         if isinstance(route.target, LegToPhone):
             if self._from_provider(incoming, route.target):
                 return None
-            return Doubt(self._leg(incoming, route), provider=route.target.provider)
+            return self._doubt(incoming, route, provider=route.target.provider)
         presented = None if self._from_its_side(incoming, route) else self._challenge(incoming, route, now)
         if presented is not None and not self._is_party(presented, route):
-            return Doubt(self._leg(incoming, route), presented)
+            return self._doubt(incoming, route, presented)
         return self._unanswered(incoming, route, presented, now)
 
     def _unanswered(
@@ -84,18 +85,26 @@ class DialogGuard:
             return None
         late = self._stack.wall(now) - route.call.started > _RINGING
         known = called is not None and answered.knows(leg, called)
-        return Doubt(leg, presented) if (method in _ANSWERED or late) and not known else None
+        return self._doubt(incoming, route, presented) if (method in _ANSWERED or late) and not known else None
 
     def ask(self, doubt: Doubt, incoming: Incoming, route: DialogRoute, then: OnDecision, now: float) -> None:
         """``then`` gets ``Proceed``, or what to answer."""
         _Inquiry(self._stack, doubt, incoming, route, then).ask(now)
 
-    def _leg(self, incoming: Incoming, route: DialogRoute) -> str:
-        """The dialog's name, by the caller's Call-ID."""
-        call_id = incoming.call_id
+    def _doubt(
+        self, incoming: Incoming, route: DialogRoute, presented: Presented | None = None, provider: str = ""
+    ) -> Doubt:
+        return Doubt(self._leg(incoming, route), self._call_id(incoming, route), presented, provider)
+
+    def _call_id(self, incoming: Incoming, route: DialogRoute) -> str:
+        """The caller's."""
         if isinstance(route.target, LegToPhone):
-            call_id = phone_call_id(call_id, route.target, self._stack.fleet.tokens)
-        return leg_name(call_id, incoming.from_tag, incoming.to_tag, route.call.salt)
+            return phone_call_id(incoming.call_id, route.target, self._stack.fleet.tokens)
+        return incoming.call_id
+
+    def _leg(self, incoming: Incoming, route: DialogRoute) -> str:
+        """The dialog's name."""
+        return leg_name(self._call_id(incoming, route), incoming.from_tag, incoming.to_tag, route.call.salt)
 
     def _from_its_side(self, incoming: Incoming, route: DialogRoute) -> bool:
         """Whether it comes from the flow of the side whose token it brings."""
@@ -139,6 +148,7 @@ class _Inquiry:
         self._call = route.call
         self._called = route.called
         self._called_binding = route.called_binding
+        self._caller_address = route.caller_address
         self._then = then
         self._tries = 0
         self.timers: dict[str, int] = {}
@@ -166,6 +176,7 @@ class _Inquiry:
             started=self._call.started,
             credentials=presented.credentials if presented is not None else None,
             provider=self._doubt.provider,
+            call_id=self._doubt.call_id,
             called=self._called_binding,
             flow=flow,
         )
@@ -174,11 +185,18 @@ class _Inquiry:
         if isinstance(decision, Reject) and decision.status in _UNKNOWN and self._tries < _TRIES:
             self._stack.timers.start(self, "again", now + _PAUSE)
             return
+        if isinstance(decision, Reject) and decision.status in _UNKNOWN and self._is_orphaned() and self._is_enough():
+            decision = Proceed()
         if isinstance(decision, Proceed) and self._incoming.request.method in _ANSWERED and self._called is not None:
             self._stack.answered_calls.note(self._doubt.leg, self._called)
         if decision is None and self._is_enough():
             decision = Proceed()
         self._then(decision, now)
+
+    def _is_orphaned(self) -> bool:
+        """Whether the process that has made the call is gone, and what it had to report perhaps with it: the caller's
+        address has come here since. (Epochs are Unix time at least.)"""
+        return self._stack.fleet.epoch(self._caller_address) > self._call.started
 
     def _is_enough(self) -> bool:
         """Whether the request may go on without an answer."""

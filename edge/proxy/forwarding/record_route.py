@@ -39,6 +39,18 @@ class DialogRoute(NamedTuple):
                 return sender
 
     @property
+    def caller_address(self) -> str:
+        """The edge address of whoever calls, "" if nothing says it: that of the process that has made the call."""
+        sender = self.sender.flow.address if self.sender is not None else ""
+        match self.target:
+            case Destination(flow=flow, call=call):
+                return flow.address if call.to_caller else sender
+            case LegToProvider(flow=flow, translated=False):
+                return flow.address
+            case _:
+                return sender
+
+    @property
     def called_binding(self) -> str:
         """The binding of whoever was called, if that is a phone and something says it; else ""."""
         sender = self.sender.binding if self.sender is not None else ""

@@ -60,7 +60,9 @@ def source_of(host: str) -> str:
 
 @dataclass(slots=True)
 class _Bucket:
-    left: float
+    """``used`` is what questions have taken, as of ``at``."""
+
+    used: float
     at: float
 
 
@@ -120,20 +122,20 @@ class Sources:
         source, most = source_of(host), QUESTIONS_PROVEN if there or self.proven(host, now) else QUESTIONS
         bucket = self._buckets.get(source)
         if bucket is None:
-            bucket = _Bucket(most, now)
+            bucket = _Bucket(0.0, now)
             _put(self._buckets, source, bucket, _MOST_SOURCES)
-        bucket.left = min(most, bucket.left + (now - bucket.at) * QUESTIONS_PER_SECOND)
+        bucket.used = max(0.0, bucket.used - (now - bucket.at) * QUESTIONS_PER_SECOND)
         bucket.at = now
-        if bucket.left < 1:
+        if bucket.used + 1 > most:
             return False
-        bucket.left -= 1
+        bucket.used += 1
         return True
 
     def give_back(self, host: str) -> None:
         """It has cost nothing."""
         bucket = self._buckets.get(source_of(host))
         if bucket is not None:
-            bucket.left += 1
+            bucket.used = max(0.0, bucket.used - 1)
 
     # Failures
 
