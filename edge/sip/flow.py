@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
@@ -68,3 +69,14 @@ class Flow(NamedTuple):
             kind, packed, remote_port, connection = struct.unpack_from("!B4sHI", data)
             host, size = ".".join(map(str, packed)), 11
         return cls(address, port, _TRANSPORTS[kind & 0x7F], host, remote_port, connection), data[size:]
+
+
+def source_of(host: str) -> str:
+    """What counts as one source: an IPv4 address, or the first 56 bits of an IPv6 address, which is what one customer
+    of a network has (RFC 6177)."""
+    return _customer(host) if ":" in host else host
+
+
+@lru_cache(maxsize=4096)
+def _customer(host: str) -> str:
+    return IPv6Address(int(IPv6Address(host)) >> 72 << 72).compressed

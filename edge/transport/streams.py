@@ -20,10 +20,9 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Network
 from typing import Protocol, cast
 
-from edge.sip.flow import Flow
+from edge.sip.flow import Flow, source_of
 from edge.sip.framing import StreamFramer
 from edge.sip.parser import MAX_MESSAGE
 
@@ -337,8 +336,3 @@ class _Parts:
     def excess(self) -> Stream | None:
         """The first one, if there is more than there may be."""
         return next(iter(self._octets)) if self._total > self._most else None
-
-
-def source_of(host: str) -> str:
-    """What counts as one source: an IPv4 address, or what one customer has of IPv6 (RFC 6177)."""
-    return str(IPv6Network((host, 56), strict=False)) if ":" in host else host

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from edge.runtime.notes import Notes
-from edge.sip.flow import Flow
+from edge.sip.flow import Flow, source_of
 from edge.sip.framing import StreamFramer
 from edge.transport.sockets import Listener, Sockets
-from edge.transport.streams import StreamLimits, source_of
+from edge.transport.streams import StreamLimits
 from tests.support.fleets import fresh_base
 
 OPTIONS = b"OPTIONS sip:edge SIP/2.0\r\nContent-Length: 0\r\n\r\n"

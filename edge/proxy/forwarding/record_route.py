@@ -65,13 +65,7 @@ class DialogRoute(NamedTuple):
     @property
     def call(self) -> CallReference:
         """The call that it is of."""
-        match self.target:
-            case Destination():
-                return self.target.call
-            case LegToPhone(tenant=tenant, started=started, translated=to_caller, salt=salt):
-                return CallReference(tenant, started, to_caller, salt=salt)
-            case LegToProvider(tenant=tenant, started=started, translated=from_caller, salt=salt):
-                return CallReference(tenant, started, not from_caller, salt=salt)
+        return call_of(self.target)
 
 
 _IN_CALLS = frozenset(("INVITE", "ACK", "BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY"))
@@ -80,6 +74,19 @@ _IN_CALLS = frozenset(("INVITE", "ACK", "BYE", "PRACK", "UPDATE", "INFO", "REFER
 def record_route(flow: Flow, token: str) -> Header:
     """The URI by which the user agent at the other end of ``flow`` reaches us, and by which others reach it."""
     return ("record-route", f"Record-Route: <sip:{token}@{flow.sent_by}{flow.uri_transport};lr>")
+
+
+def call_of(target: DialogTarget | None) -> CallReference:
+    """The call that a token's request is of."""
+    match target:
+        case Destination(call=call):
+            return call
+        case LegToPhone(tenant=tenant, started=started, translated=to_caller, salt=salt):
+            return CallReference(tenant, started, to_caller, salt=salt)
+        case LegToProvider(tenant=tenant, started=started, translated=from_caller, salt=salt):
+            return CallReference(tenant, started, not from_caller, salt=salt)
+        case _:
+            return CallReference()
 
 
 def route_of(incoming: Incoming, fleet: Fleet) -> DialogRoute | None:

@@ -29,7 +29,7 @@ from edge.proxy.forwarding.branch import Branch
 from edge.proxy.forwarding.call_record import CallRecord, Parties, report_end
 from edge.proxy.forwarding.early_media import ringing
 from edge.proxy.forwarding.provider_branch import BranchMaker
-from edge.proxy.forwarding.record_route import DialogTarget
+from edge.proxy.forwarding.record_route import DialogTarget, call_of
 from edge.proxy.forwarding.target_set import TargetSet, instead
 from edge.proxy.stack.answers import Upstream, refuse, reject, respond, unavailable
 from edge.proxy.stack.flow_token import CallReference, Destination
@@ -155,7 +155,7 @@ class ResponseContext:
         self._from_provider = (
             LegToProvider(parties.provider, incoming.flow, 0, "", 0, False) if parties.provider else None
         )
-        self._call = _reference(destination)
+        self._call = call_of(destination)
         self._origin = origin
         self._record: CallRecord | None = None
         self._tried = False  # whether the caller has been told so
@@ -506,17 +506,3 @@ class ResponseContext:
             if isinstance(self._destination, LegToPhone):
                 call_id = phone_call_id(call_id, self._destination, self._stack.fleet.tokens)
             report_end(self._stack, self.incoming, call_id, self._call, status, now)
-
-
-def _reference(destination: DialogTarget | None) -> CallReference:
-    """The call that a token's request is of."""
-    match destination:
-        case Destination():
-            return destination.call
-        case LegToPhone():
-            return CallReference(destination.tenant, destination.started, destination.translated, salt=destination.salt)
-        case LegToProvider():
-            to_caller = not destination.translated
-            return CallReference(destination.tenant, destination.started, to_caller, salt=destination.salt)
-        case _:
-            return CallReference()

@@ -11,7 +11,7 @@ from edge.proxy.location.grants import Grants, HeldGrant
 from edge.proxy.stack.answers import retry_after
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.questions import OVERLOADED
-from edge.proxy.stack.sources import Slowed, Sources
+from edge.proxy.stack.sources import REFUSED, Slowed, Sources
 from edge.sip.digest import NONCE_LIFE, SpentNonces, challenge, make_nonce, nonce_age
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
@@ -22,7 +22,6 @@ from edge.sip.message import Header
 from edge.sip.uri import Uri
 from lambdas.contract import HASHES, Accept, Credentials, Decision, Proceed, Reject, Route
 
-_RETRY = 30  # seconds, as the sources have it
 _RESPONSE = {name: 2 * hasher(b"").digest_size for name, hasher in HASHES.items()}  # hexadecimal digits
 
 
@@ -117,7 +116,7 @@ class Authenticator:
         status = self._sources.refused(host, account, now)
         if status and not self._bindings.on_flow(incoming.flow, account):  # a phone of its own isn't its neighbour
             self._counters["refused_logins"] += 1
-            raise Fault(status, headers=(retry_after(_RETRY),))
+            raise Fault(status, headers=(retry_after(round(REFUSED)),))
         grant = self._grants.get(account, credentials, incoming.request.method, now)
         if self._spent.is_spent(credentials.nonce, count):
             raise self.fault(incoming, realm, fleet, now, stale=True)  # nobody is asked, and it costs nobody

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, MutableMapping
 from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import IPv6Address
 from typing import TypeVar
+
+from edge.sip.flow import source_of
 
 ANSWERS = 10
 """Answers in a second to the requests of a source that has proven nothing."""
@@ -46,16 +46,6 @@ _MOST_PROVEN = 100_000
 
 class Slowed(Exception):
     """The request isn't answered: its source has had more than its share. Who is there sends it again."""
-
-
-@lru_cache(maxsize=4096)
-def _network(host: str) -> str:
-    return IPv6Address(int(IPv6Address(host)) >> 72 << 72).compressed
-
-
-def source_of(host: str) -> str:
-    """What counts as one source."""
-    return _network(host) if ":" in host else host
 
 
 @dataclass(slots=True)
