@@ -6,6 +6,7 @@ import pytest
 
 from edge.proxy.registrar.expiries import GRACE, SHORT, SHORT_SPREAD
 from edge.proxy.stack.events import Fed, JournalChanged
+from edge.sip.parser import parse
 from lambdas.contract import BindingReport, CallAnswered, CallEnded, Change, RegisterQuestion
 from lambdas.decisions.register import Expiries
 from tests.support.world import DOMAIN, World
@@ -79,10 +80,10 @@ def test_a_replayed_refresh_is_challenged_and_an_older_one_asked(world):
     signed = phone.agent.authorize(request, challenge)
     phone.send(signed.to_bytes())
     assert world.wait(lambda: phone.agent.final(signed)).status == 200
-    replay = signed.to_bytes().replace(b"branch=", b"branch=z9hG4bKreplay")
+    replay = parse(signed.to_bytes().replace(b"branch=", b"branch=z9hG4bKreplay"))
     phone.agent.received.clear()
-    phone.send(replay)
-    assert world.wait(lambda: phone.agent.final(signed)).status == 401
+    phone.send(replay.to_bytes())
+    assert world.wait(lambda: phone.agent.final(replay)).status == 401
     assert world.nodes["edge-a"].core.stack.counters["refreshes"] == 1
 
 

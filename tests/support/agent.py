@@ -16,6 +16,11 @@ SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\
 _serial = itertools.count(1)
 
 
+def _branch(message: Message) -> str:
+    """That of the top Via."""
+    return (message.get("via") or "").partition("branch=")[2].partition(";")[0]
+
+
 def unique(prefix: str) -> str:
     return f"{prefix}{next(_serial)}"
 
@@ -235,9 +240,10 @@ class Agent:
         ]
 
     def final(self, request: Request) -> Response | None:
-        """The final response to ``request``, if it has come."""
+        """The final response to ``request``, if it has come: known by branch and method (RFC 3261 §17.1.3), since calls
+        of one Call-ID have the same numbers."""
         for item in self.responses(request.method, request.get("call-id") or ""):
-            if item.status >= 200 and item.get("cseq") == request.get("cseq"):
+            if item.status >= 200 and _branch(item) == _branch(request):
                 return item
         return None
 
