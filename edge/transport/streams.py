@@ -26,6 +26,9 @@ from edge.sip.flow import Flow, source_of
 from edge.sip.framing import StreamFramer
 from edge.sip.parser import MAX_MESSAGE
 
+_RESPONSE = b"SIP/2.0 "
+_UNANSWERED = (_RESPONSE, b"ACK ")
+
 Note = Callable[[str, str, object], None]
 """Counts an event of a kind, and logs its text, in which ``%s`` is whom it is about. Texts may be left out of the log
 where there are many."""
@@ -50,6 +53,8 @@ class StreamLimits:
     """From the connection to what proves it."""
     idle: float = 900.0
     """Without an octet."""
+    last_word: float = 10.0
+    """For answers that are due, once the other side has said that it sends no more."""
 
 
 class StreamUser(Protocol):
@@ -158,6 +163,8 @@ class Stream(asyncio.Protocol):
         self._begun = 0.0  # when the first octet of an unfinished message came; 0: there is none
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._owed = 0  # final responses
+        self._ended = False
         self.flow: Flow
         self.source = ""
         self.proven = dialled is not None
@@ -191,6 +198,10 @@ class Stream(asyncio.Protocol):
         if not self.proven:
             self._prove()
         transport.write(data)
+        if self._owed and data.startswith(_RESPONSE) and data[8:9] != b"1":
+            self._owed -= 1
+            if self._ended and not self._owed:
+                transport.close()
         if transport.get_write_buffer_size() > self._most_unsent:
             self.end("streams_unread", "%s doesn't read what it is sent; its stream is closed")
         return True
@@ -213,6 +224,8 @@ class Stream(asyncio.Protocol):
                 if transport.get_write_buffer_size() < self._most_unsent:  # else it doesn't read, and needs no pong
                     transport.write(StreamFramer.PONG)
             else:
+                if not message.startswith(_UNANSWERED):
+                    self._owed += 1
                 self._streams.user.message(self.flow, message)
         if framer.fault is not None:
             whom = f"{self.source}: {framer.fault}"
@@ -220,6 +233,18 @@ class Stream(asyncio.Protocol):
             self._flow_ends(transport)
         elif framer.unfinished or self._begun:
             self._follow_unfinished(bool(found), framer.unfinished)
+
+    def eof_received(self) -> bool:
+        """It sends no more, but may still read what it has asked for; whether it does, TCP doesn't tell."""
+        transport = self._transport
+        if transport is None or not self._owed:
+            return False
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._streams.finished(self)
+        self._timer = asyncio.get_running_loop().call_later(self._streams.limits.last_word, transport.close)
+        return True
 
     def _prove(self) -> None:
         self._streams.prove(self)

@@ -206,6 +206,33 @@ def test_a_stream_that_ends_is_not_counted_any_more():
     serving(FEW, work)
 
 
+def test_who_sends_no_more_still_hears_the_answer():
+    """The other side's FIN, after a request that isn't answered yet (a half-close), and without one (a close)."""
+
+    async def work(user: User, connect: Connect) -> None:
+        peer = await connect(9)
+        peer.write(OPTIONS + OPTIONS)
+        peer.transport.write_eof()
+        await until(lambda: len(user.got) == 2)
+        await asyncio.sleep(0.05)
+        for answer in (b"SIP/2.0 100 Trying\r\n\r\n", b"SIP/2.0 200 OK\r\n\r\n", b"SIP/2.0 200 OK\r\n\r\n"):
+            assert peer.open
+            user.sockets.send(user.flows[0], answer)
+        await until(lambda: peer.received.count(b"200 OK") == 2 and not peer.open)
+        silent = await connect(8)
+        silent.write(OPTIONS)
+        silent.transport.write_eof()
+        assert 0.2 < await until(lambda: not silent.open) < 0.6
+        answered = await connect(7)
+        user.echo = b"SIP/2.0 200 OK\r\n\r\n"
+        answered.write(OPTIONS)
+        await until(lambda: b"200" in answered.received)
+        answered.transport.write_eof()
+        assert await until(lambda: user.sizes() == (0, 0)) < 0.2
+
+    serving(StreamLimits(last_word=0.3), work)
+
+
 # How long
 
 
@@ -321,7 +348,8 @@ def test_a_long_header_is_for_those_who_are_proven(head):
         stranger.write(head)
         await asyncio.wait_for(stranger.lost, 1)
         assert user.counted["malformed"] == 1
-        assert user.got == []
+        assert not any(b"\r\n\r\n" in message for message in user.got)  # what is answered 513, and no request
+        user.got.clear()
         known = await connect(8)  # proven after it has come
         user.sources.add(host(user, 8))
         known.write(head[:4000])

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge.sip.errors import ParseError
-from edge.sip.framing import StreamFramer
+from edge.sip.framing import StreamFramer, UnreadableStream
 from edge.sip.headers import NameAddr, Via, parse_cseq, parse_digest, parse_params, split_list
 from edge.sip.message import Request, Response, make_response
 from edge.sip.parser import MAX_MESSAGE, parse
@@ -159,7 +159,7 @@ def test_streams_that_cant_be_read_on(stream):
     framer = StreamFramer()
     good = _message(1, b"x")
     assert framer.feed(good + stream)[0] == good
-    assert isinstance(framer.fault, ParseError)
+    assert isinstance(framer.fault, UnreadableStream)
     assert framer.feed(good) == []
 
 
