@@ -24,9 +24,11 @@ from edge.providers.leg_token import (
 from edge.providers.sdp import published
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import NameAddr, split_list, tag_of, value_of
+from edge.sip.headers import NameAddr, parse_cseq, split_list, tag_of, value_of
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, tagged
+from edge.sip.numbers import number_of
+from edge.sip.uri import request_uri
 
 ATTEMPTS = 16
 """Numbers that each CSeq of the phone stands for: the first and the answers to challenges."""
@@ -157,8 +159,8 @@ def make_in_dialog(invite: Request, response: Response, method: str, branch: str
         elif key == "to":
             headers.append((key, f"To: {response.get('to')}"))
         elif key == "cseq":
-            number = int(value_of(line).split()[0])
-            headers.append((key, f"CSeq: {number if method == 'ACK' else number + ATTEMPTS} {method}"))
+            cseq, _ = parse_cseq(value_of(line))
+            headers.append((key, f"CSeq: {cseq if method == 'ACK' else cseq + ATTEMPTS} {method}"))
         elif key in ("from", "call-id", "max-forwards"):
             headers.append((key, line))
     return Request(method, uri, _sized(headers, b""))
@@ -263,18 +265,19 @@ def _answered(response: Response, incoming: Incoming) -> list[Header]:
 def _rack(line: str, base: int, answered: int) -> str:
     """RAck (RFC 3262 §7.2): the number of the INVITE that the provider answered."""
     parts = value_of(line).split()
-    if len(parts) != 3 or not (parts[1].isascii() and parts[1].isdecimal()) or len(parts[1]) > 10:
+    cseq = number_of(parts[1], 2**31 - 1) if len(parts) == 3 else None
+    if cseq is None:
         return line
-    return f"RAck: {parts[0]} {number(int(parts[1]), base, answered)} {parts[2]}"
+    return f"RAck: {parts[0]} {number(cseq, base, answered)} {parts[2]}"
 
 
 def _contact(message: Request | Response) -> str:
-    """The URI of the first Contact; "" if there is none that can be read."""
+    """The URI of the first Contact, as requests to it have it; "" if there is none that can be read."""
     value = message.get("contact")
     if not value:
         return ""
     try:
-        return NameAddr.parse(split_list(value)[0]).uri
+        return request_uri(NameAddr.parse(split_list(value)[0]).uri)
     except ParseError:
         return ""
 

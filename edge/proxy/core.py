@@ -21,6 +21,7 @@ from edge.proxy.routing.asking import phones_here
 from edge.proxy.routing.hanging_up import HangingUp
 from edge.proxy.routing.kept_routes import KeptRoutes
 from edge.proxy.routing.router import Router
+from edge.proxy.stack.abilities import ABILITIES, unsupported
 from edge.proxy.stack.answers import RETRY_AFTER, refuse, retry_after
 from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.events import (
@@ -54,13 +55,11 @@ from edge.proxy.stack.provider_host import StackHost
 from edge.proxy.stack.receiver import Receiver
 from edge.proxy.stack.sources import Slowed
 from edge.proxy.stack.stack import STATIC, Stack
+from edge.proxy.stack.validation import check_required
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
-from edge.sip.message import Header
 from lambdas.contract import Change, Target
 
-_ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, INFO, SUBSCRIBE, NOTIFY, REFER, UPDATE, PRACK, PUBLISH"
-_ABILITIES: list[Header] = [("allow", f"Allow: {_ALLOW}"), ("accept", "Accept: */*")]
 _OUTAGE = 10.0  # seconds without a heartbeat's reply, after which there may be something to reconcile
 
 
@@ -229,10 +228,18 @@ class Core:
             self._forwarder.in_dialog(incoming, route, now)
         elif method == "REGISTER":
             self._registrar.register(incoming, now)
-        elif method == "OPTIONS" and not incoming.uri.user and stack.fleet.canonical(incoming.uri.host):
-            stack.stateless.answer(incoming.request, incoming.flow, incoming.octets, 200, now, _ABILITIES)
+        elif not incoming.uri.user and stack.fleet.canonical(incoming.uri.host):
+            self._answer(incoming, now)
         else:
             self._router.route(incoming, now)
+
+    def _answer(self, incoming: Incoming, now: float) -> None:
+        """A request for the edge itself. Raises Fault."""
+        request = incoming.request
+        if request.method != "OPTIONS":
+            raise unsupported(request.method)
+        check_required(request)
+        self.stack.stateless.answer(request, incoming.flow, incoming.octets, 200, now, ABILITIES)
 
     def _ack(self, incoming: Incoming, now: float) -> None:
         """Of a 2xx: it goes by its flow token, and is never answered."""
@@ -243,7 +250,7 @@ class Core:
             route = route_of(incoming, stack.fleet)
         except Fault:
             route = None
-        if route is None:
+        if route is None or not incoming.max_forwards:
             stack.counters["stray_acks"] += 1
         else:
             self._forwarder.ack(incoming, route.target, now)

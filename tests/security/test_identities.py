@@ -71,7 +71,11 @@ def test_sips_is_refused_where_nothing_is_secret(world, pair):
     request = alice.agent.register_request()
     index = next(at for at, (key, _) in enumerate(request.headers) if key == "contact")
     request.headers[index] = ("contact", request.headers[index][1].replace("<sip:", "<sips:"))
-    assert alice.transact(request).status == 400
+    assert alice.transact(request).status == 403
+    request = alice.agent.register_request()
+    index = next(at for at, (key, _) in enumerate(request.headers) if key == "to")
+    request.headers[index] = ("to", request.headers[index][1].replace("<sip:", "<sips:"))
+    assert alice.transact(request).status == 403
     assert not bob.agent.requests("INVITE")
 
 

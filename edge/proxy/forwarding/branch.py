@@ -17,6 +17,7 @@ from edge.sip.message import Header, Request, Response, header_of, make_response
 from edge.sip.timers import TIMER_C
 from edge.sip.transaction import ClientTransaction, InviteClient, NonInviteClient, TransactionState
 from edge.sip.transaction.client import make_cancel
+from edge.sip.uri import request_uri
 from lambdas.contract import Stage, Target
 
 _DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
@@ -156,11 +157,8 @@ class Branch:
         if not incoming.to_tag and incoming.request.method in _DIALOG_METHODS:
             self._tokens = DialogTokens(stack, incoming, flow, self.target.binding, context)
             routes += self._tokens.routes()
-        branch = stack.transactions.branch(incoming.mark)
-        return (
-            forward_request(incoming.request, self.target.uri, flow, branch, incoming.max_forwards, routes),
-            branch,
-        )
+        uri, branch = request_uri(self.target.uri), stack.transactions.branch(incoming.mark)
+        return forward_request(incoming.request, uri, flow, branch, incoming.max_forwards, routes), branch
 
     def _send(self, request: Request, branch: str, flow: Flow, now: float) -> None:
         """§16.6 step 10."""

@@ -26,6 +26,7 @@ from edge.sip.flow import Flow, ServerAddress
 from edge.sip.message import Header, Request, Response, header_of
 from edge.sip.timers import T1
 from edge.sip.transaction import ClientTransaction, InviteClient
+from edge.sip.uri import request_uri
 from lambdas.contract import Access, AccessQuestion, Decision, ProviderLeg, Target, may_be_sip
 
 _PATIENCE = 8 * T1  # for a first word from a server, where there is another one to try
@@ -178,7 +179,7 @@ class ProviderBranch(Branch):
 
     def _uri(self, way: LegToProvider | None) -> str:
         if self.target.provider is not None:
-            return self.target.uri
+            return request_uri(self.target.uri)
         if way is not None and way.contact:
             return way.contact
         incoming = self.context.incoming
@@ -339,13 +340,14 @@ class PhoneBranch(Branch):
 
     def _request(self, flow: Flow) -> tuple[Request, str]:
         context, way, target = self.context, self._way, self.target
+        uri = request_uri(target.uri)
         if self._phone is not None:
             phone = replace(self._phone, flow=flow)
         else:
             routes = context.incoming.request.split_values("record-route")
             binds = self.stack.fleet.reads_tags and not flow.internal
             phone = LegToPhone(
-                way.provider, flow, target.binding, target.uri, way.tenant, way.started, way.transfers, False,
+                way.provider, flow, target.binding, uri, way.tenant, way.started, way.transfers, False,
                 replace(way, routes=tuple(routes)) if flow.internal else None,
                 context.incoming.flow.host if binds else "",
                 way.salt,
@@ -354,7 +356,7 @@ class PhoneBranch(Branch):
                 way = replace(way, phone=flow, binding=target.binding)
         self._phone = phone
         branch = self.stack.transactions.branch(context.incoming.mark)
-        request = request_in(context.incoming, way, phone, target.uri, branch, self.stack.fleet.tokens)
+        request = request_in(context.incoming, way, phone, uri, branch, self.stack.fleet.tokens)
         drop_commands(request)
         return request, branch
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from edge.providers.leg import provider_uri
 from edge.providers.leg_token import BadLegToken, LegToPhone, LegToProvider, open_way
+from edge.proxy.stack.abilities import allow
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import BadToken, CallReference, Destination
 from edge.sip.errors import ParseError
@@ -68,7 +69,7 @@ class DialogRoute(NamedTuple):
         return call_of(self.target)
 
 
-_IN_CALLS = frozenset(("INVITE", "ACK", "BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY"))
+_IN_CALLS = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY")
 
 
 def record_route(flow: Flow, token: str) -> Header:
@@ -135,7 +136,7 @@ def _check_contact(incoming: Incoming, fleet: Fleet) -> None:
 
 def _check_method(incoming: Incoming) -> None:
     if incoming.request.method not in _IN_CALLS:
-        raise Fault(405, "Method Not Allowed: not in a call through a provider")
+        raise Fault(405, "Method Not Allowed: not in a call through a provider", (allow(*_IN_CALLS),))
 
 
 def take_routes(incoming: Incoming, fleet: Fleet) -> list[DialogTarget]:

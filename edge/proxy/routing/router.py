@@ -11,9 +11,10 @@ from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.routing.asking import Asking
 from edge.proxy.routing.callers import AccountCaller, CallOrigin, ProviderCaller
 from edge.proxy.routing.kept_routes import KeptRoutes
+from edge.proxy.stack.abilities import ABILITIES, OF_PROVIDERS, check_events
 from edge.proxy.stack.answers import refuse, unavailable
 from edge.proxy.stack.stack import Stack
-from edge.proxy.stack.validation import check_text
+from edge.proxy.stack.validation import check_hops, check_text
 from edge.sip.incoming import Fault, Incoming
 from lambdas.contract import Route
 
@@ -40,6 +41,7 @@ class Router:
         """A request for an address of ours, as providers send it to an account's Contact; whether it is one."""
         spiral = self._spirals.take(incoming)
         if spiral is not None:
+            check_hops(incoming)
             target, outcome, origin = spiral
             context = self._forwarder.call(incoming, Parties(), None, now, outcome, origin=origin)
             context.on_decision(Route(targets=[target]), now)
@@ -55,6 +57,8 @@ class Router:
 
     def _route_account(self, incoming: Incoming, now: float) -> None:
         """What somebody sends who says that he is one of us."""
+        check_hops(incoming)
+        check_events(incoming.request.method)
         stack, fleet = self._stack, self._stack.fleet
         caller = incoming.from_uri()
         realm = fleet.canonical(caller.host)
@@ -63,7 +67,7 @@ class Router:
             raise Fault(403, "Forbidden: only accounts of this service may call")
         if not incoming.uri.user:
             raise Fault(404)
-        check_text(incoming.request, caller, incoming.uri)
+        check_text(incoming, caller, incoming.uri)
         presented = stack.authenticator.credentials(incoming, realm, fleet, now)
         drop_private(incoming.request, fleet)
         if "route" in incoming.first:
@@ -76,12 +80,13 @@ class Router:
         """What a provider sends to the Contact of its account ``provider``. Raises Fault."""
         method = incoming.request.method
         if method == "OPTIONS":
-            self._stack.stateless.answer(incoming.request, incoming.flow, incoming.octets, 200, now)
+            self._stack.stateless.answer(incoming.request, incoming.flow, incoming.octets, 200, now, ABILITIES)
             return
         if method not in _FROM_PROVIDERS:
-            raise Fault(405)
+            raise Fault(405, "", (OF_PROVIDERS,))
+        check_hops(incoming)
         caller, called = incoming.from_uri(), incoming.to_uri()
-        check_text(incoming.request, caller, called)
+        check_text(incoming, caller, called)
         parties = Parties(caller.address_of_record, called.address_of_record, provider)
         self._call(ProviderCaller(self._stack, incoming, parties), incoming, now)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Protocol
 
+from edge.proxy.stack.abilities import needed
 from edge.sip.incoming import Fault
 from edge.sip.message import Header, Request, Response, make_response
 from lambdas.contract import Reject
@@ -15,6 +18,16 @@ RETRY_AFTER = 5  # seconds
 def retry_after(seconds: int) -> Header:
     """§20.33."""
     return ("retry-after", f"Retry-After: {seconds}")
+
+
+def date(wall: float) -> Header:
+    """§20.17, of Unix time ``wall``."""
+    return _date(int(wall))
+
+
+@lru_cache(1)
+def _date(second: int) -> Header:
+    return ("date", f"Date: {formatdate(second, usegmt=True)}")
 
 
 class Upstream(Protocol):
@@ -44,7 +57,7 @@ def refuse(upstream: Upstream, request: Request, fault: Fault, now: float) -> No
 
 def reject(upstream: Upstream, request: Request, decision: Reject, now: float) -> None:
     """As the control plane has decided."""
-    headers: list[Header] = []
+    headers = needed(decision.status)
     if decision.min_expires is not None:
         headers.append(("min-expires", f"Min-Expires: {decision.min_expires}"))
     if decision.retry_after is not None:
