@@ -19,7 +19,7 @@ from edge.providers.agent import Agent
 from edge.providers.leg import phone_call_id
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.record_route import DialogRoute
-from edge.proxy.stack.abilities import allow
+from edge.proxy.stack.abilities import IN_DIALOGS, not_allowed
 from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.questions import OnDecision
@@ -27,7 +27,6 @@ from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Fault, Incoming
 from lambdas.contract import Decision, DialogQuestion, Proceed, Reject
 
-_METHODS = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY", "SUBSCRIBE", "OPTIONS")
 _ANSWERED = frozenset(("INVITE", "REFER", "NOTIFY", "SUBSCRIBE", "OPTIONS"))
 """What makes a phone ring or act; the others only end or adjust what is under way, and may come before the answer."""
 _OF_SUBSCRIPTIONS = ("SUBSCRIBE", "NOTIFY", "REFER", "OPTIONS")
@@ -58,9 +57,9 @@ class DialogGuard:
     def doubt(self, incoming: Incoming, route: DialogRoute, now: float) -> Doubt | None:
         """What is to be asked first; None: the request may go on. Raises Fault, and Slowed."""
         method = incoming.request.method
-        methods = _OF_SUBSCRIPTIONS if route.call.subscription else _METHODS
+        methods = _OF_SUBSCRIPTIONS if route.call.subscription else IN_DIALOGS
         if method not in methods:
-            raise Fault(405, "", (allow(*methods),))
+            raise not_allowed(methods)
         if incoming.flow.internal:
             return None  # from one provider on to another, through ourselves
         if isinstance(route.target, LegToPhone):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from edge.providers.leg import provider_uri
 from edge.providers.leg_token import BadLegToken, LegToPhone, LegToProvider, open_way
-from edge.proxy.stack.abilities import allow
+from edge.proxy.stack.abilities import not_allowed
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import BadToken, CallReference, Destination
 from edge.sip.errors import ParseError
@@ -136,7 +136,7 @@ def _check_contact(incoming: Incoming, fleet: Fleet) -> None:
 
 def _check_method(incoming: Incoming) -> None:
     if incoming.request.method not in _IN_CALLS:
-        raise Fault(405, "Method Not Allowed: not in a call through a provider", (allow(*_IN_CALLS),))
+        raise not_allowed(_IN_CALLS, "Method Not Allowed: not in a call through a provider")
 
 
 def take_routes(incoming: Incoming, fleet: Fleet) -> list[DialogTarget]:

@@ -11,7 +11,7 @@ from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.routing.asking import Asking
 from edge.proxy.routing.callers import AccountCaller, CallOrigin, ProviderCaller
 from edge.proxy.routing.kept_routes import KeptRoutes
-from edge.proxy.stack.abilities import ABILITIES, OF_PROVIDERS, check_events
+from edge.proxy.stack.abilities import ABILITIES, check_events, not_allowed
 from edge.proxy.stack.answers import refuse, unavailable
 from edge.proxy.stack.stack import Stack
 from edge.proxy.stack.validation import check_hops, check_text
@@ -83,7 +83,7 @@ class Router:
             self._stack.stateless.answer(incoming.request, incoming.flow, incoming.octets, 200, now, ABILITIES)
             return
         if method not in _FROM_PROVIDERS:
-            raise Fault(405, "", (OF_PROVIDERS,))
+            raise not_allowed((*_FROM_PROVIDERS, "ACK", "BYE", "CANCEL", "OPTIONS"))
         check_hops(incoming)
         caller, called = incoming.from_uri(), incoming.to_uri()
         check_text(incoming, caller, called)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edge.sip.incoming import Fault
 from edge.sip.message import Header
 
-_IN_DIALOGS = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY", "SUBSCRIBE", "OPTIONS")
-_METHODS = (*_IN_DIALOGS, "REGISTER", "MESSAGE")
+IN_DIALOGS = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY", "SUBSCRIBE", "OPTIONS")
+_METHODS = (*IN_DIALOGS, "REGISTER", "MESSAGE")
+_OF_THE_EDGE = ("OPTIONS", "REGISTER")
+_OF_CALLS = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS")
 _KNOWN = frozenset((*_METHODS, "PUBLISH"))
+_STATE = frozenset(("SUBSCRIBE", "PUBLISH"))
+_EVENTS: Header = ("allow-events", "Allow-Events: refer")  # what passes, in the dialog of its REFER (RFC 3515 §2.4.4)
+
 EXTENSIONS = frozenset(("path", "outbound"))
 """Option tags that a Require to us may name."""
 
 
-def allow(*methods: str) -> Header:
-    """The methods that an address takes."""
+def _allow(methods: Sequence[str]) -> Header:
     return ("allow", f"Allow: {', '.join(methods)}")
 
 
 ABILITIES: list[Header] = [
-    allow(*_METHODS),
+    _allow(_METHODS),
     ("accept", "Accept: */*"),
     ("accept-encoding", "Accept-Encoding: identity"),
     ("accept-language", "Accept-Language: en"),
@@ -26,16 +32,15 @@ ABILITIES: list[Header] = [
 ]
 """Of the answer to OPTIONS."""
 
-OF_CALLS = allow("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS")
-OF_PROVIDERS = allow("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "MESSAGE", "NOTIFY")
-_OF_THE_EDGE = allow("OPTIONS", "REGISTER")
-_EVENTS: Header = ("allow-events", "Allow-Events: refer")  # what passes, in the dialog of its REFER (RFC 3515 §2.4.4)
-_STATE = frozenset(("SUBSCRIBE", "PUBLISH"))
+
+def not_allowed(methods: Sequence[str], reason: str = "") -> Fault:
+    """405; ``methods`` are those that whoever was asked for takes."""
+    return Fault(405, reason, (_allow(methods),))
 
 
 def unsupported(method: str) -> Fault:
     """What a request for the edge itself is answered, if there is no such thing here (§8.2.1)."""
-    return Fault(405, "", (_OF_THE_EDGE,)) if method in _KNOWN else Fault(501)
+    return not_allowed(_OF_THE_EDGE) if method in _KNOWN else Fault(501)
 
 
 def check_events(method: str) -> None:
@@ -49,7 +54,7 @@ def needed(status: int) -> list[Header]:
     """What a response that somebody else has decided must have."""
     match status:
         case 405:
-            return [OF_CALLS]
+            return [_allow(_OF_CALLS)]
         case 489:
             return [_EVENTS]
         case _:
