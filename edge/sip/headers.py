@@ -13,7 +13,7 @@ _HIGHEST_CSEQ = 2**31 - 1  # §8.1.1.5
 
 def value_of(line: str) -> str:
     """The value of a whole header ``line``."""
-    return line[line.index(":") + 1 :].strip()
+    return line[line.index(":") + 1 :].strip(" \t")
 
 
 def storable(text: str) -> str:
@@ -173,6 +173,8 @@ class Via(NamedTuple):
     @classmethod
     def parse(cls, value: str) -> Via:
         sent, _, params = value.partition(";")
+        if "\t" in sent:
+            sent = sent.replace("\t", " ")
         if sent.startswith("SIP/2.0/"):
             transport, _, sent_by = sent[8:].partition(" ")
         else:  # white space may surround the slashes, and a request that is answered 505 has another version
@@ -202,7 +204,7 @@ def parse_cseq(value: str) -> tuple[int, str]:
 
 def parse_digest(value: str) -> dict[str, str] | None:
     """The parameters of ``Digest a="b", …`` (RFC 8760, RFC 7616); None for another scheme."""
-    scheme, _, rest = value.partition(" ")
+    scheme, rest = [*value.split(None, 1), "", ""][:2]
     if scheme.lower() != "digest":
         return None
     return parse_params(rest, ",")

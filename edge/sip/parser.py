@@ -176,7 +176,8 @@ def content_length(message: Message) -> int | None:
 
 def parse(data: bytes, framed: bool = False) -> Message:
     """One message from one datagram, or ``framed``: from a stream, where Content-Length says where it ends (§18.3).
-    Octets after Content-Length are cut off; too few are an error. Raises MalformedMessage."""
+    Octets after Content-Length are cut off; too few are an error; where there is none it is added. Raises
+    MalformedMessage."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
         raise _endless(data)
@@ -192,6 +193,7 @@ def parse(data: bytes, framed: bool = False) -> Message:
     if length is None:
         if framed:
             raise MalformedMessage("no Content-Length on a stream", message, unframed=True)
+        message.headers.append(("content-length", f"Content-Length: {len(body)}"))  # it may go on by a stream
     elif length != len(body):
         if length > len(body):
             if end + 4 + length > MAX_MESSAGE:

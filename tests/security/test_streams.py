@@ -360,6 +360,30 @@ def test_a_long_header_is_for_those_who_are_proven(head):
     serving(StreamLimits(), work)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"X: a\rb\r\nContent-Length: 0\r\n\r\n",
+        b"Content-Length: five\r\n\r\n",
+        b"Content-Length: 70000\r\n\r\n",
+        b"\r\n",
+    ],
+)
+def test_what_cant_be_read_on_is_answered_before_the_stream_ends(bad):
+    async def work(user: User, connect: Connect) -> None:
+        user.echo = b"SIP/2.0 400 Bad Request\r\n\r\n"
+        peer = await connect(9)
+        peer.write(b"OPTIONS sip:edge SIP/2.0\r\n" + bad + OPTIONS)
+        await asyncio.wait_for(peer.lost, 1)
+        assert peer.received == PONG + user.echo
+        patient = await connect(8)
+        patient.write(b"OPTIONS  sip:edge SIP/2.0\r\nnonsense\r\nl: 2\r\n\r\nxx" + OPTIONS)
+        await until(lambda: patient.received == PONG + 2 * user.echo)
+        assert patient.open
+
+    serving(StreamLimits(), work)
+
+
 def test_unfinished_messages_have_a_bound_together_and_the_first_one_begun_goes():
     limits = StreamLimits(unproven_unfinished=20_000, unfinished=30_000)
     begun = b"OPTIONS sip:edge SIP/2.0\r\nContent-Length: 9000\r\n\r\n" + b"x" * 8000

@@ -349,3 +349,19 @@ def test_what_is_said_of_streams_that_are_too_much(stream, status):
         parse(found[0], framed=True)
     assert caught.value.status == status
     assert caught.value.message.get("via") == "SIP/2.0/TCP h"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["SIP/2.0/UDP\th.example", "SIP\t/ 2.0/\tUDP \t h.example\t", "sip/2.0/udp h.example", "SIP/2.0/UDP h.example."],
+)
+def test_white_space_in_via(sent):
+    via = Via.parse(f"{sent};branch =\tx")
+    assert (via.transport, via.host, via.branch) == ("udp", "h.example", "x")
+
+
+def test_what_came_in_a_datagram_may_go_on_by_a_stream():
+    message = parse(b"OPTIONS sip:a SIP/2.0\r\nCall-ID: 1\r\n\r\nbody")
+    assert StreamFramer().feed(message.to_bytes()) == [
+        b"OPTIONS sip:a SIP/2.0\r\nCall-ID: 1\r\nContent-Length: 4\r\n\r\nbody"
+    ]
