@@ -274,6 +274,8 @@ class Directory:
             do_not_disturb=item.do_not_disturb,
             suspended=item.suspended,
             limits=limits_of(item.limits),
+            ha1_md5_qualified=item.ha1_md5_qualified or "",
+            ha1_sha256_qualified=item.ha1_sha256_qualified or "",
         )
 
     def member(self, aor: str, otherwise: str = "") -> tuple[StoredAccount | None, TenantSettings]:

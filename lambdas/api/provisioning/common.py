@@ -166,6 +166,8 @@ _RESERVED = "probe-"  # the accounts by which edges try each other out
 def _free(text: str) -> str:
     if text.lower().startswith(_RESERVED):
         raise ValueError(f"user names that begin with {_RESERVED} are the service's own")
+    if text.lower() == "anonymous":
+        raise ValueError("anonymous is whoever hides his number")  # RFC 3323 §4.1.1.3
     return text
 
 
