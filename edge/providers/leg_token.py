@@ -42,9 +42,9 @@ class LegToProvider:
     """The way from the phone to the provider. ``from_value`` and ``to_uri`` are what the provider was told; in calls
     that came from it ``from_value`` is "", and ``to_uri`` its own From where the phone doesn't see that. ``base`` is
     what the phone's CSeq numbers are counted from. ``contact``, ``routes`` and ``attempt`` are the provider's Contact
-    URI, the Route values and the attempt it answered, where no phone keeps them. ``phone`` and ``binding`` are the flow and the binding that may use it; None in ways of before that was said.
-    ``salt`` is the edge's own name for the call, which its record is found by. ``sealed`` is the user part that it was
-    opened from, "" for one that is made."""
+    URI, the Route values and the attempt it answered, where no phone keeps them. ``phone`` and ``binding`` are the flow
+    and the binding that may use it; None in ways of before that was said. ``salt`` is the edge's own name for the call,
+    which its record is found by. ``sealed`` is the user part that it was opened from, "" for one that is made."""
 
     provider: str
     flow: Flow

@@ -53,7 +53,8 @@ def withhold(headers: list[Header]) -> list[Header]:
     found: list[Header] = []
     for key, line in headers:
         if key == "from":
-            line = f'From: "Anonymous" <{ANONYMOUS}>;tag={tag_of(value_of(line))}'
+            tag = tag_of(value_of(line))
+            line = f'From: "Anonymous" <{ANONYMOUS}>' + (f";tag={tag}" if tag else "")
         elif key == "diversion":
             line = _nameless(line)
         if key not in _NAMING:

@@ -16,7 +16,7 @@ _LONGEST_SHORT = 6
 
 def subscriber(text: str) -> str:
     """The number that ``text`` is, an unescaped user part or what follows ``tel:``: without visual separators, and
-    without parameters, none of which makes another number of it (``;npdi``, ``;rn=``, ``;cpc=``, ``;isub=``, ``;ext=``).
+    without parameters, none of which makes another number of it (``;npdi``, ``;rn=``, ``;cpc=``, ``;isub=``, ``;ext``).
     A local one with the ``phone-context`` of a calling code is a global one; a domain there says nothing to us. "" if
     it is no number."""
     written, _, params = text.partition(";")
