@@ -151,13 +151,14 @@ def _help_behind_prefix(text: str, country: str) -> Number | None:
         parsed = phonenumbers.parse(text, country or None, keep_raw_input=True)
     except NumberParseException:
         return None
-    code, digits = parsed.country_code or 0, phonenumbers.national_significant_number(parsed)
-    regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(code, ())
+    regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(parsed.country_code or 0, ())
+    at_home = country in regions
     named = parsed.country_code_source != CountryCodeSource.FROM_DEFAULT_COUNTRY
+    digits = phonenumbers.national_significant_number(parsed)
     for number in (digits, digits.removeprefix("0")):
-        if number == text or not any(_is_emergency(number, region) for region in (*regions, "")):
+        if number == text or not any(_is_emergency(number, one) for one in ((country,) if at_home else (*regions, ""))):
             continue
-        if named and country in regions and _is_emergency(number, country):
+        if named and at_home:
             return Number(number, emergency=True, clear=True)
         return Number(text, refused=f"{number} is for emergencies; dial it alone")
     return None
@@ -233,6 +234,8 @@ def _national(number: Number, country: str) -> str:
     text = "".join(char for char in written if char.isdecimal())
     if len(text) <= _LONGEST_SHORT or _costs_more(text, country) or strip(text, country)[1] is not None:
         return ""
+    if shortnumberinfo.connects_to_emergency_number(text, country):
+        return ""  # it begins like one, and some exchanges listen no further
     return text if _read(text, country) == replace(number, dialled=text, hidden=False, shown=False) else ""
 
 
