@@ -22,6 +22,7 @@ from edge.providers.leg_token import (
     seal_way,
 )
 from edge.providers.sdp import published
+from edge.sip import privacy
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import NameAddr, parse_cseq, split_list, tag_of, value_of
@@ -84,7 +85,7 @@ def request_out(
     for key, line in request.headers:
         if key == "from" and way.translated:
             line = f"From: {way.from_value};tag={tag_of(value_of(line))}"
-        elif key == "to" and way.translated:
+        elif key == "to" and way.to_uri:
             line = f"To: <{way.to_uri}>" + (f";tag={incoming.to_tag}" if incoming.to_tag else "")
         elif key == "call-id":
             line = f"Call-ID: {provider_call_id}"
@@ -130,6 +131,8 @@ def response_in(
     elif 300 <= status < 400:
         ours += [header for header in response.headers if header[0] == "contact"]
     rest = [header for header in response.headers if header[0] not in _ANSWERED and header[0] not in _CHALLENGES]
+    if not phone_flow.internal and privacy.hides(dict(reversed(rest))):
+        rest = privacy.unnamed(rest)
     return Response(status, response.reason, [*headers, *ours, *rest], response.body)
 
 
@@ -183,6 +186,10 @@ def request_in(
     call_id = phone_call_id(incoming.call_id, phone, keys)
     if incoming.to_tag and phone.back is not None:
         way = replace(phone.back, flow=way.flow)
+    # To another provider nothing is shown but what that one's account says.
+    hidden = (phone.withheld or privacy.hides(incoming.first)) and not flow.internal
+    if hidden and not incoming.to_tag:
+        way = replace(way, to_uri=_sender(request))
     headers: list[Header] = [("via", flow.via(branch))]
     if not incoming.to_tag and request.method == "INVITE" and not flow.internal:
         headers.append(route_for(way, flow, call_id, keys, tag_of(request.get("from") or "")))
@@ -198,6 +205,8 @@ def request_in(
         elif key == "record-route" and flow.internal:
             continue  # the Contact has them
         headers.append((key, line))
+    if hidden:
+        headers = privacy.withhold(headers)
     return Request(request.method, uri, _sized(headers, request.body), request.body)
 
 
@@ -278,6 +287,14 @@ def _contact(message: Request | Response) -> str:
         return ""
     try:
         return request_uri(NameAddr.parse(split_list(value)[0]).uri)
+    except ParseError:
+        return ""
+
+
+def _sender(request: Request) -> str:
+    """The URI of From; "" if it can't be read."""
+    try:
+        return NameAddr.parse(request.get("from") or "").uri
     except ParseError:
         return ""
 

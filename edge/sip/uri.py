@@ -20,7 +20,8 @@ _HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")  # with "_", which 
 
 
 class Uri(NamedTuple):
-    """``params`` and ``headers`` are unparsed (``;a=b``, ``x=y``). Of other schemes only ``scheme`` is set.
+    """``params`` and ``headers`` are unparsed (``;a=b``, ``x=y``). Of ``tel`` ``user`` is all that follows (RFC 3966),
+    of other schemes only ``scheme`` is set.
 
     ``user`` is as written (escaped), without a password; ``host`` is lower case, an IPv6 address in brackets;
     ``port`` is 0 where none is written.
@@ -42,6 +43,8 @@ class Uri(NamedTuple):
     def _parse(text: str) -> Uri:
         scheme, colon, rest = text.partition(":")
         scheme = scheme.lower()
+        if scheme == "tel":
+            return Uri(scheme, rest)
         if scheme not in ("sip", "sips"):
             if not colon or scheme[:1] not in _LETTERS or not _SCHEME.issuperset(scheme):
                 raise ParseError(f"not a URI: {text[:60]!r}")

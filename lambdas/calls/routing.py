@@ -155,14 +155,17 @@ class _Routing:
         return PlanCall(provider.plan, call, lambda _: self._to_named(provider), diverted=by, transfers=transfers)
 
     def _call(self, direction: str, called: str) -> DialledCall:
+        question = self._request.question
+        # Who is called mustn't know it, nor whoever writes his plan.
+        withheld = isinstance(question, RouteQuestion) and question.withheld and direction == "incoming"
         return DialledCall(
             direction=direction,
-            caller=self._request.caller,
+            caller="anonymous" if withheld else self._request.caller,
             called=called,
             at=self._request.now,
             registered=self._accounts.registered,
             disturbing=self._accounts.disturbing,
-            outcomes=tuple(self._request.question.outcomes),
+            outcomes=tuple(question.outcomes),
         )
 
     # Destinations
@@ -175,12 +178,15 @@ class _Routing:
 
     def _as_dialled(self, called: str, payer: StoredAccount) -> KeyedDecision:
         """To an account, or by the tenant's routes to a provider."""
-        choice = self._choose(called)
-        ours = self._destinations.ours(called.rpartition("@")[2])
+        choice, host = self._choose(called), called.rpartition("@")[2]
+        ours = self._destinations.ours(host)
         account = self._accounts.get(called) if ours and not _is_emergency(called, self._request.settings) else None
         # What another tenant has looks like what nobody has.
         if account is not None and account.tenant == self._request.payer.tenant:
             return self._to_account(account)
+        emergency = isinstance(choice, Choice) and choice.number.emergency
+        if not (ours or emergency or self._destinations.has_provider(host)):
+            return KeyedDecision(outbound.elsewhere(host))
         if choice is None:
             return KeyedDecision(outbound.nowhere(called.rpartition("@")[0], self._request.settings))
         if isinstance(choice, Reject):

@@ -16,7 +16,7 @@
 7. 2026-11-28: requests in a dialog are asked about (``DialogQuestion``, ``Proceed``); limits for calls without a
    decision (``ScopeLimits``, ``ProviderLeg.dark`` and ``rate``); ``LoginsFailed``; proof in an ``AccessQuestion``;
    ``ProviderPlace`` and ``ProviderLeg.registered``; the oldest version in the fleet (``HeartbeatReply.spoken``).
-8. 2026-11-28: what awkward phones and providers need: see the fields that say so.
+8. 2026-11-28: what awkward phones and providers need: see the fields that say so; who isn't to be shown (``withheld``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -104,6 +104,7 @@ from lambdas.contract.shared import (
     way_sealed_for,
 )
 from lambdas.contract.wire import Wire, WireFlow
+from lambdas.contract.withheld import known_as, withheld
 
 VERSION = 8
 
@@ -177,6 +178,7 @@ __all__ = [
     "answers",
     "binding_id",
     "consent_text",
+    "known_as",
     "may_be_sip",
     "q_delays",
     "refusal",
@@ -184,4 +186,5 @@ __all__ = [
     "stand_in",
     "wanted",
     "way_sealed_for",
+    "withheld",
 ]

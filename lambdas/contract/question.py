@@ -31,6 +31,8 @@ class Credentials(Wire):
     """The nonce's count: eight hexadecimal digits."""
     cnonce: str = ""
     """The phone's own nonce."""
+    qualified: bool = False
+    """The phone has put an @ and the realm behind the user name, and computes HA1 of all that. Since version 8."""
 
 
 class ContactField(Wire):
@@ -110,15 +112,17 @@ class RouteQuestion(Asked, Tried):
     method: str
     """INVITE, MESSAGE, ..."""
     caller: str
-    """The From AOR; its domain is canonical where it is ours."""
+    """The From AOR where its domain is ours, then the canonical one; otherwise whom the credentials name."""
     called: str
-    """The Request-URI's AOR; its domain is canonical where it is ours."""
+    """The Request-URI's AOR; its domain is canonical where it is ours, and the caller's for a ``tel:`` URI."""
     credentials: Credentials
     """They say who calls, From doesn't."""
     call_id: str
     """The request's Call-ID."""
     flow: WireFlow
     """The flow that it came by."""
+    withheld: bool = False
+    """Whoever is called mustn't know who calls (RFC 3323). Since version 8."""
 
 
 class LocateQuestion(Asked):
@@ -138,9 +142,9 @@ class IncomingQuestion(Asked, Tried):
     provider: str
     """The provider account's id."""
     caller: str
-    """What From says."""
+    """What From says; that it is anonymous, where the provider is asked not to show it."""
     dialled: str
-    """The user of To."""
+    """The user of To, a number without separators and parameters."""
     call_id: str
     """The request's Call-ID."""
     flow: WireFlow

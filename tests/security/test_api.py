@@ -254,7 +254,7 @@ def test_whether_there_is_an_account_costs_the_same_reads(monkeypatch):
     """Counted, since time can't be held to."""
     from lambdas.repositories.items import account_item, tenant_item
 
-    alice = account_item("alice@example.com", "t1", "0" * 32, "0" * 64, "")
+    alice = account_item("alice@example.com", "t1", {"ha1_md5": "0" * 32, "ha1_sha256": "0" * 64}, "")
     there = {"alice@example.com": alice, "t1": tenant_item("t1", "One")}
     read = []
 

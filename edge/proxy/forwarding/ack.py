@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from edge.providers.leg import provider_uri, request_in, request_out
 from edge.providers.leg_token import LegToPhone, LegToProvider
-from edge.proxy.forwarding.messages import forward_request
 from edge.proxy.forwarding.record_route import DialogTarget
+from edge.proxy.forwarding.withholding import phone_request, withholds
 from edge.proxy.stack.flow_token import Destination
 from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
@@ -42,13 +42,14 @@ class Ack:
 
     def _request(self, branch: str) -> Request:
         incoming, destination = self._incoming, self._destination
-        request = incoming.request
-        if isinstance(destination, Destination):
-            return forward_request(request, request.uri, self.flow, branch, incoming.max_forwards, [])
         keys = self._stack.fleet.tokens
+        if isinstance(destination, Destination):
+            withheld = withholds(incoming, destination.call)
+            return phone_request(incoming, incoming.request.uri, self.flow, branch, [], keys, withheld)[0]
         if isinstance(destination, LegToPhone):
             way = LegToProvider(destination.provider, incoming.flow, 0, "", 0, False)
-            return request_in(incoming, way, replace(destination, flow=self.flow), destination.contact, branch, keys)
+            phone = replace(destination, flow=self.flow)
+            return request_in(incoming, way, phone, destination.contact, branch, keys)
         uri = destination.contact or provider_uri(incoming.uri.user, incoming.call_id, keys)
         routes = [("route", f"Route: {route}") for route in destination.routes]
         phone = LegToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)

@@ -8,7 +8,8 @@ from edge.providers.leg import make_in_dialog
 from edge.proxy.forwarding.dialog_tokens import DialogTokens
 from edge.proxy.forwarding.diversion import divert
 from edge.proxy.forwarding.early_media import unreliable
-from edge.proxy.forwarding.messages import backward_response, forward_request
+from edge.proxy.forwarding.messages import backward_response
+from edge.proxy.forwarding.withholding import Veiled, phone_request, phone_response, withholds
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
@@ -99,6 +100,8 @@ class Branch:
         self._ended: set[ClientTransaction] = set()
         self._tokens: DialogTokens | None = None
         self._made = False
+        self._withheld = False
+        self._veiled: Veiled | None = None
 
     @property
     def flow(self) -> Flow:
@@ -154,11 +157,13 @@ class Branch:
         context, stack = self.context, self.stack
         incoming = context.incoming
         routes: list[Header] = []
+        self._withheld = withholds(incoming, context.references()[0])
         if not incoming.to_tag and incoming.request.method in _DIALOG_METHODS:
-            self._tokens = DialogTokens(stack, incoming, flow, self.target.binding, context)
+            self._tokens = DialogTokens(stack, incoming, flow, self.target.binding, context, self._withheld)
             routes += self._tokens.routes()
         uri, branch = request_uri(self.target.uri), stack.transactions.branch(incoming.mark)
-        return forward_request(incoming.request, uri, flow, branch, incoming.max_forwards, routes), branch
+        request, self._veiled = phone_request(incoming, uri, flow, branch, routes, stack.fleet.tokens, self._withheld)
+        return request, branch
 
     def _send(self, request: Request, branch: str, flow: Flow, now: float) -> None:
         """§16.6 step 10."""
@@ -241,7 +246,10 @@ class Branch:
         """``response`` as the request's sender gets it."""
         if self._made:
             return response
-        answer = backward_response(response)
+        tokens = self.stack.fleet.tokens
+        answer = phone_response(
+            backward_response(response), self.context.incoming, self._veiled, self._withheld, tokens
+        )
         if self._tokens is not None and 100 < response.status < 300:
             self._tokens.bind(answer)
         return answer

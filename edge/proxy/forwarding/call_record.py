@@ -24,9 +24,11 @@ _LONGEST = 200  # characters of what others have written
 
 
 class Parties(NamedTuple):
-    """Who calls whom, as AORs, and the provider account that the call came by, or ""; all "" inside a dialog."""
+    """Who calls whom, as AORs or numbers, and the provider account that the call came by, or ""; all "" inside a
+    dialog. ``asserted`` is who calls as the provider says, where ``caller`` mustn't say it."""
 
     caller: str = ""
+    asserted: str = ""
     called: str = ""
     provider: str = ""
 
@@ -155,6 +157,7 @@ class CallRecord:
             "call": call,
             "call_id": storable(self._incoming.call_id),
             "caller": self._parties.caller,
+            "asserted": self._parties.asserted,
             "called": self._parties.called,
             "started": self._started,
             "invited": self._invited,

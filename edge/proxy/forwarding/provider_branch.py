@@ -20,14 +20,17 @@ from edge.proxy.forwarding.branch import Branch, BranchContext
 from edge.proxy.forwarding.messages import drop_commands
 from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.forwarding.spirals import Spirals
-from edge.proxy.stack.flow_token import TokenKeys
+from edge.proxy.forwarding.withholding import withholds
+from edge.proxy.stack.flow_token import CallReference, TokenKeys
 from edge.proxy.stack.stack import Stack
+from edge.sip import privacy
 from edge.sip.flow import Flow, ServerAddress
+from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, header_of
 from edge.sip.timers import T1
 from edge.sip.transaction import ClientTransaction, InviteClient
 from edge.sip.uri import request_uri
-from lambdas.contract import Access, AccessQuestion, Decision, ProviderLeg, Target, may_be_sip
+from lambdas.contract import Access, AccessQuestion, Decision, ProviderLeg, Target, may_be_sip, withheld
 
 _PATIENCE = 8 * T1  # for a first word from a server, where there is another one to try
 _HOPELESS, _REFUSED = 500, 403
@@ -42,14 +45,14 @@ class ProviderBranch(Branch):
     def __init__(
         self, stack: Stack, context: BranchContext, target: Target, agent: Agent, way: LegToProvider | None
     ) -> None:
-        super().__init__(stack, context, target)
+        super().__init__(stack, context, _withheld(target, context.incoming))
         self._agent = agent
         self._way = way
         self._servers: list[ServerAddress] = []
         self._attempt = 0
         self._authorizer: Authorizer | None = None
         self._sent: dict[ClientTransaction, int] = {}
-        leg = target.provider
+        leg = self.target.provider
         if leg is not None and leg.secret is not None:
             self._authorizer = Authorizer(Hashes(leg.secret))
 
@@ -134,6 +137,9 @@ class ProviderBranch(Branch):
     def _made_for(self, way: LegToProvider, branch: str, added: list[Header]) -> Request:
         incoming, phone = self.context.incoming, self._phone_side(way)
         request = request_out(incoming, way, phone, self._uri(way), branch, self._attempt, list(added), self._keys)
+        leg = self.target.provider
+        if leg is not None and leg.shows and privacy.hides(incoming.first):
+            request.headers = [header for header in request.headers if header[0] != "privacy"]
         return self._completed(request)
 
     def _client(self, request: Request, branch: str, flow: Flow, now: float) -> ClientTransaction:
@@ -316,6 +322,14 @@ class ProviderBranch(Branch):
         return response_in(response, incoming, self._way, incoming.flow, attempt, self._keys)
 
 
+def _withheld(target: Target, incoming: Incoming) -> Target:
+    """``target`` without the name of whoever has sent ``incoming``, if he would have it so."""
+    leg = target.provider
+    if leg is None or leg.shows or incoming.to_tag or not withholds(incoming, CallReference()):
+        return target
+    return target.model_copy(update={"provider": withheld(leg)})
+
+
 def _server_of(flow: Flow) -> ServerAddress:
     return flow.transport, flow.host, flow.remote_port
 
@@ -354,6 +368,8 @@ class PhoneBranch(Branch):
             )  # fmt: skip
             if binds:
                 way = replace(way, phone=flow, binding=target.binding)
+            if self.stack.fleet.reads_withheld:
+                phone = replace(phone, withheld=privacy.hides(context.incoming.first))
         self._phone = phone
         branch = self.stack.transactions.branch(context.incoming.mark)
         request = request_in(context.incoming, way, phone, uri, branch, self.stack.fleet.tokens)

@@ -11,6 +11,7 @@ from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Incoming
+from edge.sip.telephone import name_of
 from lambdas.contract import IncomingQuestion, Question, Route, RouteQuestion, stand_in
 
 
@@ -43,20 +44,30 @@ class CallOrigin(Protocol):
 class AccountCaller:
     """An account of ours, by its credentials."""
 
-    def __init__(self, stack: Stack, incoming: Incoming, parties: Parties, presented: Presented) -> None:
+    def __init__(
+        self, stack: Stack, incoming: Incoming, parties: Parties, presented: Presented, withheld: bool
+    ) -> None:
+        """``withheld``: those who are called mustn't know it."""
         self.parties = parties
         self.called = parties.called
         self.known = presented.grant is not None
         self._stack = stack
         self._incoming = incoming
         self._presented = presented
+        self._withheld = withheld
 
     def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
         self._stack.ask_about(self._presented, self._incoming, make, then, now)
 
     def question(self, common: dict[str, Any]) -> RouteQuestion:
         parties, credentials = self.parties, self._presented.credentials
-        return RouteQuestion(**common, caller=parties.caller, called=parties.called, credentials=credentials)
+        return RouteQuestion(
+            **common,
+            caller=parties.caller,
+            called=parties.called,
+            credentials=credentials,
+            withheld=self._withheld,
+        )
 
     def owner(self, tenant: str) -> str:
         return tenant
@@ -80,7 +91,7 @@ class ProviderCaller:
 
     def __init__(self, stack: Stack, incoming: Incoming, parties: Parties) -> None:
         self.parties = parties
-        self.called = incoming.to_uri().user
+        self.called = name_of(incoming.to_uri())
         self.known = True
         self._stack = stack
 

@@ -80,8 +80,12 @@ class Authenticator:
 
     def _read(self, params: dict[str, str], realm: str) -> Credentials:
         try:
+            username = params["username"]
+            name, at, domain = username.rpartition("@")
+            qualified = bool(name and at) and domain == realm
             return Credentials(
-                username=params["username"],
+                username=name if qualified else username,
+                qualified=qualified,
                 realm=realm,
                 nonce=params["nonce"],
                 uri=params["uri"],

@@ -83,7 +83,7 @@ def examine(flow: Flow, request: Request, key: tuple[str, ...], octets: int = 0)
         raise Fault(400, "Bad Request: CSeq names another method")
     if not call_id:
         raise Fault(400, "Bad Request: empty call-id")
-    if uri.scheme not in ("sip", "sips") or (uri.scheme == "sips" and flow.transport not in SECURE):
+    if uri.scheme not in ("sip", "sips", "tel") or (uri.scheme == "sips" and flow.transport not in SECURE):
         raise Fault(416)  # sips: is a promise that nobody could keep any more (§26.2.2, RFC 5630 §3.1.3)
     if uri.headers:
         raise Fault(400, "Bad Request: a Request-URI has no header fields")  # §19.1.1
