@@ -13,7 +13,7 @@ _HIGHEST_CSEQ = 2**31 - 1  # §8.1.1.5
 
 def value_of(line: str) -> str:
     """The value of a whole header ``line``."""
-    return line[line.index(":") + 1 :].strip(" \t")
+    return line[line.index(":") + 1 :].strip()
 
 
 def storable(text: str) -> str:
@@ -204,7 +204,7 @@ def parse_cseq(value: str) -> tuple[int, str]:
 
 def parse_digest(value: str) -> dict[str, str] | None:
     """The parameters of ``Digest a="b", …`` (RFC 8760, RFC 7616); None for another scheme."""
+    if value.startswith("Digest "):
+        return parse_params(value[7:], ",")
     scheme, rest = [*value.split(None, 1), "", ""][:2]
-    if scheme.lower() != "digest":
-        return None
-    return parse_params(rest, ",")
+    return parse_params(rest, ",") if scheme.lower() == "digest" else None

@@ -145,6 +145,7 @@ def tagged(line: str) -> bool:
 
 
 _COPIED = frozenset(("via", "from", "call-id", "cseq"))
+_COPIED_AT_ONCE = _COPIED | {"timestamp"}  # §8.2.6.1
 
 
 def make_response(
@@ -154,10 +155,11 @@ def make_response(
 
     ``to_tag`` is added to a To that has none, except in a 100.
     """
+    kept = _COPIED if status != 100 else _COPIED_AT_ONCE
     copied: list[Header] = []
     for header in request.headers:
         key = header[0]
-        if key in _COPIED or (key == "timestamp" and status == 100):  # §8.2.6.1
+        if key in kept:
             copied.append(header)
         elif key == "to":
             line = header[1]

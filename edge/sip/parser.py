@@ -41,6 +41,8 @@ COMPACT = {  # RFC 3261 §7.3.3 and the registry of compact forms
 }
 
 _TOKEN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~")  # §25.1 token, lower case
+_METHODS = frozenset(("REGISTER", "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "MESSAGE", "UPDATE", "NOTIFY"))
+"""Frequent ones, which needn't be looked at letter by letter."""
 _known: dict[str, str] = {}  # spelling seen -> canonical name; bounded, since names come from strangers
 _KNOWN_LIMIT = 1024
 
@@ -100,24 +102,39 @@ def parse_head(head: str) -> Message:
 
 def _start_line(start: str, head: str) -> Message:
     """A message without headers; ``head`` is for what can't be used."""
-    if start.startswith("SIP/2.0 ") or start[:4].upper() == "SIP/":  # §7.1: in small letters, too
-        version, _, rest = start.partition(" ")
-        code, _, reason = rest.partition(" ")
-        if len(code) != 3 or not (code.isascii() and code.isdecimal()) or version.upper() != "SIP/2.0":
-            raise MalformedMessage(f"bad status line {start[:60]!r}", _readable(head))
-        status = int(code)
-        if not 100 <= status <= 699:
-            raise MalformedMessage(f"status {status} is not between 100 and 699", _readable(head))
-        return Response(status, reason, [])
+    if start.startswith("SIP/2.0 "):
+        return _status_line(start, head)
     parts = start.split(" ")
+    if len(parts) == 3 and parts[2] == "SIP/2.0" and parts[1] and start.isprintable():
+        method = parts[0]
+        if method in _METHODS or is_token(method):
+            return Request(method, parts[1], [])
+    return _unusual_start(start, parts, head)
+
+
+def _status_line(start: str, head: str) -> Response:
+    """§7.2."""
+    version, _, rest = start.partition(" ")
+    code, _, reason = rest.partition(" ")
+    if len(code) != 3 or not (code.isascii() and code.isdecimal()) or version.upper() != "SIP/2.0":
+        raise MalformedMessage(f"bad status line {start[:60]!r}", _readable(head))
+    status = int(code)
+    if not 100 <= status <= 699:
+        raise MalformedMessage(f"status {status} is not between 100 and 699", _readable(head))
+    return Response(status, reason, [])
+
+
+def _unusual_start(start: str, parts: list[str], head: str) -> Message:
+    """A version in small letters (§7.1), another version (§21.5.6), or what is malformed."""
+    if start[:4].upper() == "SIP/":
+        return _status_line(start, head)
     if len(parts) != 3 or not is_token(parts[0]) or not parts[1] or not start.isprintable():
         raise MalformedMessage(f"bad request line {start[:60]!r}", _readable(head))
-    method, uri, version = parts
-    if version != "SIP/2.0" and version.upper() != "SIP/2.0":
-        if not _is_version(version):
-            raise MalformedMessage(f"bad request line {start[:60]!r}", _readable(head))
+    if not _is_version(parts[2]):
+        raise MalformedMessage(f"bad request line {start[:60]!r}", _readable(head))
+    if parts[2].upper() != "SIP/2.0":
         raise MalformedMessage("only SIP/2.0 is spoken here", _readable(head), 505)
-    return Request(method, uri, [])
+    return Request(parts[0], parts[1], [])
 
 
 def _is_version(text: str) -> bool:

@@ -85,7 +85,7 @@ class Uri(NamedTuple):
 def request_uri(text: str) -> str:
     """A Contact's URI ``text`` as a Request-URI: without what a Request-URI doesn't have (§19.1.1 table 1), a method
     and header fields."""
-    if "?" not in text and "method" not in text.lower():
+    if "?" not in text and (";" not in text or "method" not in text.lower()):
         return text
     start = text.find("@") + 1  # a user part may have both
     rest, _, _ = text[start:].partition("?")
