@@ -143,7 +143,7 @@ def _check_tags(request: Request, key: str, known: frozenset[str]) -> None:
 def _check_vias(request: Request) -> None:
     """What stands between two commas is a Via, whatever it says; nothing is none. Others' are theirs to mind."""
     for value in request.values("via"):
-        if "," in value and not all(value.replace(";", "").split(",")):
+        if "," in value and not all(part.strip("; \t") for part in value.split(",")):
             raise Fault(400, "Bad Request: an empty Via")
 
 
