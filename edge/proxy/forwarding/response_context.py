@@ -34,6 +34,7 @@ from edge.proxy.forwarding.target_set import TargetSet, instead
 from edge.proxy.stack.answers import Upstream, refuse, reject, respond, unavailable
 from edge.proxy.stack.flow_token import CallReference, Destination
 from edge.proxy.stack.stack import Stack
+from edge.sip.headers import tag_of
 from edge.sip.incoming import Incoming
 from edge.sip.message import Response
 from lambdas.contract import Challenge, Decision, Proceed, Reject, Route, Stage, Target
@@ -159,6 +160,7 @@ class ResponseContext:
         self._origin = origin
         self._record: CallRecord | None = None
         self._tried = False  # whether the caller has been told so
+        self._answered: set[tuple[Branch, str]] = set()  # the dialogs that 2xx have gone back of, by their To tags
 
     # What branches find here
 
@@ -204,10 +206,12 @@ class ResponseContext:
         return True
 
     def trying(self, now: float) -> None:
-        """An INVITE isn't sent again from now on (§16.2)."""
-        if self.invite and not self._tried:
-            self._tried = True
-            self._upstream.once = False
+        """An INVITE isn't sent again from now on (§16.2); of others that is said later (RFC 4320 §4.1)."""
+        if self._tried:
+            return
+        self._tried = True
+        self._upstream.once = False
+        if self.invite:
             respond(self._upstream, self.incoming.request, 100, now)
 
     # Deciding
@@ -337,9 +341,9 @@ class ResponseContext:
     # Responses
 
     def provisional(self, branch: Branch, response: Response, now: float) -> None:
-        if branch.cancelled or (self.over and not self.invite):
+        if branch.cancelled or not self.invite:  # nothing but 100, and that by ourselves (RFC 4320 §4.1)
             return
-        if branch.response is not None or (self.cancelled and self.invite):
+        if branch.response is not None or self.cancelled:
             branch.cancel(now)  # its stage is over; or it hadn't rung yet when the others were cancelled
         elif response.status > 100:
             if self._record is not None:
@@ -362,10 +366,12 @@ class ResponseContext:
             self._branch_over(branch, now)
 
     def _taken(self, branch: Branch, response: Response, now: float) -> None:
-        if self._state is ContextState.REFUSED:
+        answered = (branch, tag_of(response.get("to") or ""))
+        if self._state is ContextState.REFUSED or (self._upstream.ended and answered not in self._answered):
             if self.invite:
-                branch.hang_up(response, now)  # the caller was told that nobody answers
+                branch.hang_up(response, now)  # the caller was told that nobody answers, or hears of nobody else
             return
+        self._answered.add(answered)
         self._move("take")
         answer = branch.answer(response)
         if self._record is not None:

@@ -90,6 +90,7 @@ class _ByeSender:
 
     def __init__(self, then: Callable[[float], None]) -> None:
         self.once = False
+        self.ended = False
         self.to_tag = ""
         self._then = then
 

@@ -149,7 +149,7 @@ class Stack:
         if transactions.full(SHARE) and (transactions.full() or not self.stateless.proven(incoming.flow, now)):
             self.counters["overload"] += 1
             raise Fault(503, headers=(retry_after(RETRY_AFTER),))
-        server = self.transactions.open(self, incoming.request.method, incoming.key, incoming.flow, now)
+        server = self.transactions.open(self, incoming.request, incoming.key, incoming.flow, now)
         if self.handover.leaving:
             self.actions += self.handover.opened(incoming.flow.address, incoming.key)
         return server
