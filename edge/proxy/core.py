@@ -248,12 +248,11 @@ class Core:
             return
         try:
             route = route_of(incoming, stack.fleet)
-        except Fault:
-            route = None
-        if route is None or not incoming.max_forwards:
-            stack.counters["stray_acks"] += 1
-        else:
+            if route is None or not incoming.max_forwards:
+                raise Fault(481)
             self._forwarder.ack(incoming, route.target, now)
+        except Fault:
+            stack.counters["stray_acks"] += 1
 
     # For whoever runs the core
 

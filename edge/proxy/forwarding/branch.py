@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from edge.providers.leg import make_in_dialog
+from edge.proxy.forwarding.breadth import set_breadth
 from edge.proxy.forwarding.dialog_tokens import DialogTokens
 from edge.proxy.forwarding.diversion import divert
 from edge.proxy.forwarding.early_media import unreliable
@@ -77,8 +78,9 @@ class BranchContext(Protocol):
 
 class Branch:
     """``response`` is its final one; ``proceeding`` tells that a provisional one came (§17.1.1.2); ``delayed`` that its
-    time hasn't come; ``stage`` is the one that it belongs to; ``wanted`` is whom it is for, though the way there may be
-    another. ``timers`` is read by the TimerHeap."""
+    time hasn't come; ``breadth`` is its share of the request's Max-Breadth, 0 until it has one; ``stage`` is the one
+    that it belongs to; ``wanted`` is whom it is for, though the way there may be another. ``timers`` is read by the
+    TimerHeap."""
 
     salted = False
     """Whether the ways to its ends carry the edge's own name for the call."""
@@ -92,6 +94,7 @@ class Branch:
         self.transaction: ClientTransaction | None = None
         self.response: Response | None = None
         self.delayed = False
+        self.breadth = 0
         self.proceeding = False
         self.cancelled = False
         self.stage = context.stage
@@ -125,6 +128,10 @@ class Branch:
         """Try it once the target's time has come."""
         self.delayed = True
         self.stack.timers.start(self, "delay", now + self.target.after)
+
+    def wait(self) -> None:
+        """Try it once the others have failed."""
+        self.delayed = True
 
     def begin(self, now: float) -> None:
         """Try it, now."""
@@ -170,8 +177,9 @@ class Branch:
         self._begin(self._completed(request), branch, flow, now)
 
     def _completed(self, request: Request) -> Request:
-        """With what the decision has added to it."""
+        """With its share of the breadth, and what the decision has added to it."""
         target = self.target
+        set_breadth(request, self.breadth)
         if target.diverted:
             divert(request, target.diverted, self._diverted_after)
         if target.headers:

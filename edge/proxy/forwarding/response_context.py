@@ -26,6 +26,7 @@ from edge.providers.leg import phone_call_id
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.best_response import best_branch, best_response
 from edge.proxy.forwarding.branch import Branch
+from edge.proxy.forwarding.breadth import breadth_of
 from edge.proxy.forwarding.call_record import CallRecord, Parties, report_end
 from edge.proxy.forwarding.early_media import ringing
 from edge.proxy.forwarding.provider_branch import BranchMaker
@@ -132,7 +133,9 @@ class ResponseContext:
         reports: bool = True,
         origin: CallReference = CallReference(),  # noqa: B008 - immutable
     ) -> None:
-        """``decider`` says who is tried, or inside a dialog ``destination``, which a token has said. ``outcome``: as
+        """Raises Fault for a request that may have no branches (RFC 5393 §5.3.3).
+
+        ``decider`` says who is tried, or inside a dialog ``destination``, which a token has said. ``outcome``: as
         for TargetSet. ``reports``: the end of a call is reported if this is its BYE. ``origin``: the call that it is a
         part of, which is recorded there."""
         self._stack = stack
@@ -151,6 +154,7 @@ class ResponseContext:
         self._state = ContextState.DECIDING
         self._targets = TargetSet(outcome)
         self._branches: list[Branch] = []
+        self._breadth = breadth_of(incoming)
         self._stage_from = 0  # the first of the present stage's branches
         self._located = False  # whether the binding's present flow has been asked for
         self._from_provider = (
@@ -291,14 +295,20 @@ class ResponseContext:
         self._try([Target(uri=uri, flow=destination.flow, binding=binding)], now)
 
     def _try(self, targets: list[Target], now: float) -> None:
-        """§16.6, on all targets at once, or each after its delay."""
+        """§16.6, on all targets at once, or each after its delay; those that the request's breadth has no room for wait
+        for the others to fail."""
         self._move("try")
         if not self.invite:
             self._stack.timers.start(self, "give up", now + GIVE_UP)
         begun = [self._maker.make(self, target, self._destination, self._from_provider) for target in targets]
+        free = self._free_breadth()
         self._branches += begun
+        for branch in begun[:free]:
+            branch.breadth = max(1, free // len(begun))
         for branch in begun:
-            if branch.target.after and self.invite:
+            if not branch.breadth:
+                branch.wait()
+            elif branch.target.after and self.invite:
                 branch.delay(now)
             else:
                 branch.begin(now)
@@ -307,11 +317,17 @@ class ResponseContext:
     def _unfinished(self) -> list[Branch]:
         return [branch for branch in self._branches if branch.response is None]
 
+    def _free_breadth(self) -> int:
+        """What no branch has that is still to answer (RFC 5393 §5.3.3.1)."""
+        return self._breadth - sum(branch.breadth for branch in self._unfinished())
+
     def _hurry(self, now: float) -> None:
         """If all who are still to answer are yet to be tried, the next of them needn't wait for its time."""
         unfinished = self._unfinished()
         if unfinished and all(branch.delayed for branch in unfinished):
-            min(unfinished, key=lambda branch: branch.target.after).begin(now)
+            following = min(unfinished, key=lambda branch: (not branch.breadth, branch.target.after))
+            following.breadth = following.breadth or self._free_breadth()
+            following.begin(now)
 
     def on_timer(self, name: str, now: float) -> None:
         if self.over:
