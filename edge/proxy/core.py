@@ -51,6 +51,7 @@ from edge.proxy.stack.events import (
     Written,
 )
 from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.own_places import OwnPlaces
 from edge.proxy.stack.provider_host import StackHost
 from edge.proxy.stack.receiver import Receiver
 from edge.proxy.stack.sources import Slowed
@@ -75,10 +76,12 @@ class Core:
         digest_algorithms: Sequence[str] = ("MD5",),
         static_seconds: float = STATIC,
         ports: Mapping[str, int] | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner.
-        ``ports`` are those of our addresses for each transport."""
-        stack = self.stack = Stack(edge, boot, ids, keepalive_interval, digest_algorithms, static_seconds)
+        ``ports`` are those of our addresses for each transport; ``names`` as for OwnPlaces."""
+        own = OwnPlaces((ports or {}).values(), names)
+        stack = self.stack = Stack(edge, boot, ids, keepalive_interval, digest_algorithms, static_seconds, own)
         spirals = Spirals(ids)
         self.kept_routes = KeptRoutes()
         self.disk_records = DiskRecords(stack)
@@ -223,7 +226,7 @@ class Core:
         method = incoming.request.method
         if not stack.fleet.known:
             raise Fault(503, headers=(retry_after(RETRY_AFTER),))
-        route = route_of(incoming, stack.fleet)  # §16.4
+        route = route_of(incoming, stack.fleet, stack.own)  # §16.4
         if incoming.to_tag:
             self._forwarder.in_dialog(incoming, route, now)
         elif method == "REGISTER":
@@ -247,7 +250,7 @@ class Core:
         if not stack.fleet.known:
             return
         try:
-            route = route_of(incoming, stack.fleet)
+            route = route_of(incoming, stack.fleet, stack.own)
             if route is None or not incoming.max_forwards:
                 raise Fault(481)
             self._forwarder.ack(incoming, route.target, now)

@@ -14,6 +14,7 @@ from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
 from edge.sip.incoming import Incoming
 from edge.sip.message import Request
+from edge.sip.strict_routing import obey
 from lambdas.contract import Decision, Route
 
 _WAIT = 5.0  # seconds in which a failure may be reported
@@ -38,6 +39,7 @@ class Ack:
         branch = stack.transactions.branch(self._incoming.mark)
         request = self._request(branch)
         set_breadth(request, self._breadth)
+        obey(request)
         data = request.to_bytes()
         self.key = (branch, "ACK")
         stack.transactions.watch(self)

@@ -16,6 +16,7 @@ from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, header_of, make_response
+from edge.sip.strict_routing import obey
 from edge.sip.timers import TIMER_C
 from edge.sip.transaction import ClientTransaction, InviteClient, NonInviteClient, TransactionState
 from edge.sip.transaction.client import make_cancel
@@ -186,6 +187,7 @@ class Branch:
             request.headers[1:1] = [header_of(line) for line in target.headers]
         if self.stage.early_media == "ringing":
             unreliable(request)
+        obey(request)
         return request
 
     def _begin(self, request: Request, branch: str, flow: Flow, now: float) -> None:
@@ -288,7 +290,9 @@ class Branch:
         for method in ("ACK", "BYE"):
             branch = self.stack.transactions.branch(self.context.incoming.mark)
             request = make_in_dialog(transaction.request, response, method, branch)
-            request.headers += [*routes, *self._credentials(method, request.uri)]
+            request.headers += routes
+            obey(request)
+            request.headers += self._credentials(method, request.uri)
             if method == "ACK":
                 self.stack.transmit(transaction.flow, request.to_bytes(), "")
             elif transaction not in self._ended:

@@ -71,7 +71,7 @@ class HangingUp:
         request = Request("BYE", side.uri, headers)
         try:
             incoming = examine(flow, request, (stack.ids.token(),))
-            route = route_of(incoming, stack.fleet)
+            route = route_of(incoming, stack.fleet, stack.own)
             if route is None:
                 raise Fault(481)
             self._forwarder.own(incoming, _ByeSender(then), route.target, now)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from edge.providers.agent import Agent
 from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.forwarding.forwarder import Forwarder
-from edge.proxy.forwarding.messages import drop_private, drop_routes
+from edge.proxy.forwarding.messages import drop_private
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.routing.asking import Asking
 from edge.proxy.routing.caller_claims import asserted, check_privacy, claimed, realm_of, told_by
@@ -75,8 +75,6 @@ class Router:
         presented = stack.authenticator.credentials(incoming, realm, fleet, now)
         check_privacy(incoming)
         drop_private(incoming.request, fleet)
-        if "route" in incoming.first:
-            drop_routes(incoming.request)
         own = claimed(sender, fleet)
         withheld = privacy.hides(incoming.first) or privacy.is_anonymous(sender.user, sender.host)
         if not own and not withheld:
