@@ -192,7 +192,7 @@ class Core:
         """Whether it is neither of a dialog, nor keeps a phone registered, nor a provider's call for an account."""
         if incoming.to_tag or self.agent.account_of(incoming.uri.user, incoming.flow):
             return False
-        return incoming.request.method != "REGISTER" or not self.stack.bindings.first_on(incoming.flow)
+        return incoming.request.method != "REGISTER" or not self.stack.bindings.first_on(incoming.source)
 
     def _request(self, incoming: Incoming, now: float) -> None:
         if incoming.request.method == "ACK":
