@@ -267,9 +267,10 @@ class Core:
         """When ``Tick`` is due; None if nothing waits."""
         return self.stack.timers.deadline()
 
-    def phones_here(self, aor: str, tenant: str) -> list[Target]:
-        """Where ``aor`` of ``tenant`` is registered at this edge, for a peer that asks."""
-        return phones_here(self.stack, aor, tenant)
+    def phones_here(self, whom: str, tenant: str) -> list[Target]:
+        """Where an AOR of ``tenant``, or the phone with a Contact URI, is registered at this edge, for a peer that
+        asks."""
+        return phones_here(self.stack, whom, tenant)
 
     def used_here(self, scopes: list[str], now: float) -> list[ScopeUse]:
         """What this edge knows to be used of ``scopes``, for a peer that asks."""

@@ -84,6 +84,8 @@ class _Routing:
             return Admission(request, self._accounts.get, self._facts).admit_emergency(to_help)
         if request.question.again:
             return self._admitted(self._go_on(None))
+        if isinstance(request.question, RouteQuestion) and request.question.binding:
+            return self._admitted(self._to_phone(request.question.binding))
         decided = self._of_account()
         return self._admitted(decided.kept(request.question, request.now))
 
@@ -209,6 +211,13 @@ class _Routing:
         request = self._request
         bindings = self._accounts.bindings(called.aor)
         return KeyedDecision(routes.decide(request.payer, called, bindings, request.now, request.is_call))
+
+    def _to_phone(self, binding: str) -> Decision:
+        """To that one of the called account's phones: who calls a phone itself doesn't ask its account's plan."""
+        request = self._request
+        called = self._accounts.get(request.called)
+        meant = tuple(item for item in self._accounts.bindings(request.called) if item.id == binding)
+        return routes.decide(request.payer, called, meant, request.now, request.is_call)
 
     def _to_named(self, provider: StoredProvider) -> KeyedDecision:
         """To the accounts that the provider account names."""

@@ -115,6 +115,8 @@ class RouteQuestion(Asked, Tried):
     """The From AOR where its domain is ours, then the canonical one; otherwise whom the credentials name."""
     called: str
     """The Request-URI's AOR; its domain is canonical where it is ours, and the caller's for a ``tel:`` URI."""
+    binding: str = ""
+    """The id of the one phone of ``called`` that is meant: the Request-URI is its Contact; "": all. Since version 8."""
     credentials: Credentials
     """They say who calls, From doesn't."""
     call_id: str

@@ -31,10 +31,10 @@ def best_response(best: Branch, branches: Sequence[Branch]) -> Response:
 
 def _rank(branch: Branch) -> tuple[int, int]:
     """Lowest is best: 6xx, then the lowest class, then what tells the caller what to do; a refusal made by somebody
-    over one made by silence."""
+    over one made by silence, and over that of a phone which doesn't have the dialog meant (RFC 3891 §3)."""
     status = branch.status
     if status >= 600:
         return (0, 0)
     if status in _PREFERRED:
         return (status // 100, 0)
-    return (status // 100, 2 if status in (408, 480, 430) else 1)
+    return (status // 100, 2 if status in (408, 480, 430, 481) else 1)

@@ -25,6 +25,10 @@ class Asking:
 
     def ask(self, context: ResponseContext, again: str, outcomes: list[int], now: float) -> None:
         """The Decider's."""
+        self._ask(context, again, outcomes, None, now)
+
+    def _ask(self, context: ResponseContext, again: str, outcomes: list[int], phone: Target | None, now: float) -> None:
+        """``phone`` is the one whose Contact has been called, None if that isn't known."""
         stack, caller = self._stack, self._caller
         if len(outcomes) > _MOST_OUTCOMES:
             stack.counters["endless_plans"] += 1
@@ -36,8 +40,10 @@ class Asking:
             if isinstance(decision, Route):
                 stack.call_counts.note(decision.limits, stack.wall(at))
                 self._kept.keep(caller.owner(decision.tenant), caller.called, decision, stack.wall(at))
-            if decision is None and not again:
+            if decision is None and not again and phone is None:
                 self._undecided(context, at)
+            elif isinstance(decision, Reject) and decision.tenant and caller.contact and phone is None:
+                self._find_phone(context, decision, at)
             else:
                 context.on_decision(decision, at)
 
@@ -53,7 +59,26 @@ class Asking:
             "again": again,
             "outcomes": outcomes,
         }
-        caller.ask(lambda ask: caller.question({"request": ask, **common}), decided, now)
+        caller.ask(lambda ask: caller.question({"request": ask, **common}, phone), decided, now)
+
+    def _find_phone(self, context: ResponseContext, decision: Reject, now: float) -> None:
+        """``decision`` is all that can be said of an address elsewhere. But it may be a phone's own, which others have
+        seen in a dialog with it (§8.1.1.8): then that phone is called."""
+        contact, tenant = self._caller.contact, decision.tenant
+        here = phones_here(self._stack, contact, tenant)
+
+        def found(elsewhere: list[Target], at: float) -> None:
+            phone = next(iter([*here, *elsewhere]), None)
+            if phone is None:
+                context.on_decision(decision, at)
+            else:
+                self._stack.counters["called_contacts"] += 1
+                self._ask(context, "", [], phone, at)
+
+        if here:
+            found([], now)
+        else:
+            self._stack.questions.find(contact, tenant, found)
 
     def _undecided(self, context: ResponseContext, now: float) -> None:
         """Do as was decided before, with the phones that there are now."""
@@ -137,10 +162,12 @@ class UndecidedCall:
         self._context.on_decision(route, now)
 
 
-def phones_here(stack: Stack, aor: str, tenant: str) -> list[Target]:
-    """Where ``aor`` of ``tenant`` is registered at this edge."""
+def phones_here(stack: Stack, whom: str, tenant: str) -> list[Target]:
+    """Where an AOR of ``tenant``, or the phone with a Contact URI, is registered at this edge."""
+    bindings = stack.bindings
+    found = bindings.with_contact(whom, tenant) if whom.startswith(("sip:", "sips:")) else bindings.of(whom)
     return [
-        Target(uri=held.contact, flow=held.flow, binding=binding, q=held.params.q, aor=aor)
-        for binding, held in stack.bindings.of(aor)
+        Target(uri=held.contact, flow=held.flow, binding=binding, q=held.params.q, aor=held.aor)
+        for binding, held in found
         if held.tenant == tenant
     ]
