@@ -103,6 +103,11 @@ class Tried(Wire):
     """What the decision before said to ask with; "" the first time. Since version 4."""
     outcomes: list[int] = []
     """The statuses of the stages that have been tried. Since version 4."""
+    redirected_by: str = Field(default="", max_length=320)
+    """The AOR whose phone has redirected the call; "": none has. ``again`` is "redirected" then, which a control plane
+    of before refuses. Since version 8."""
+    redirected_to: str = Field(default="", max_length=600)
+    """Where to: an AOR, a number, or a SIP URI elsewhere. Since version 8."""
 
 
 class RouteQuestion(Asked, Tried):

@@ -12,8 +12,14 @@ _PREFERRED = (401, 407, 415, 420, 484)  # these tell the caller what to do
 
 
 def best_branch(branches: Sequence[Branch]) -> Branch:
-    """Of those that have a final response."""
-    return min((branch for branch in branches if branch.response is not None), key=_rank)
+    """Of those that have a final response, and one that counts: a redirection that was followed doesn't (RFC 3261 §16.7
+    step 4)."""
+    return min((branch for branch in branches if counts(branch)), key=_rank)
+
+
+def counts(branch: Branch) -> bool:
+    """Whether its response may be the one that goes back."""
+    return branch.response is not None and not branch.followed
 
 
 def best_response(best: Branch, branches: Sequence[Branch]) -> Response:

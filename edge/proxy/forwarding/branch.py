@@ -80,8 +80,8 @@ class BranchContext(Protocol):
 class Branch:
     """``response`` is its final one; ``proceeding`` tells that a provisional one came (§17.1.1.2); ``delayed`` that its
     time hasn't come; ``breadth`` is its share of the request's Max-Breadth, 0 until it has one; ``stage`` is the one
-    that it belongs to; ``wanted`` is whom it is for, though the way there may be another. ``timers`` is read by the
-    TimerHeap."""
+    that it belongs to; ``wanted`` is whom it is for, though the way there may be another; ``followed`` tells that the
+    call went where its response redirects to. ``timers`` is read by the TimerHeap."""
 
     salted = False
     """Whether the ways to its ends carry the edge's own name for the call."""
@@ -100,6 +100,7 @@ class Branch:
         self.cancelled = False
         self.stage = context.stage
         self.timers: dict[str, int] = {}
+        self.followed = False
         self._diverted_after = context.outcome
         self._ended: set[ClientTransaction] = set()
         self._tokens: DialogTokens | None = None

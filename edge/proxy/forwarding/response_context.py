@@ -6,7 +6,8 @@ with a target at once. Then the targets of a stage are tried, and either
 
 - somebody takes it: the 2xx is *taken* when it comes, all others are cancelled, and it is *accepted* when it goes back,
   which for a call is once its record is safe. 2xx of other branches follow it (§16.7 step 5);
-- everybody fails: the next stage is tried, the question is put again, or the best response goes back (step 6);
+- everybody fails: the next stage is tried, the question is put again, or the best response goes back (step 6); where a
+  phone has redirected the call, it is asked whether it goes there (step 4);
 - the caller gives up (§16.10), somebody declines for everybody (6xx), or the stage's time runs out: branches are
   cancelled, and what they say last is still waited for. Phones answer 487 to that; whoever answers 200 all the same has
   taken the call.
@@ -24,16 +25,18 @@ from typing import Literal, Protocol
 
 from edge.providers.leg import phone_call_id
 from edge.providers.leg_token import LegToPhone, LegToProvider
-from edge.proxy.forwarding.best_response import best_branch, best_response
+from edge.proxy.forwarding.best_response import best_branch, best_response, counts
 from edge.proxy.forwarding.branch import Branch
 from edge.proxy.forwarding.breadth import breadth_of
 from edge.proxy.forwarding.call_record import CallRecord, Parties, report_end
 from edge.proxy.forwarding.early_media import ringing
 from edge.proxy.forwarding.provider_branch import BranchMaker
 from edge.proxy.forwarding.record_route import DialogTarget, call_of
+from edge.proxy.forwarding.redirection import FOLLOWED, Redirection, redirected_to
 from edge.proxy.forwarding.target_set import TargetSet, instead
 from edge.proxy.stack.answers import Upstream, refuse, reject, respond, unavailable
 from edge.proxy.stack.flow_token import CallReference, Destination
+from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from edge.sip.headers import tag_of
 from edge.sip.incoming import Incoming
@@ -116,6 +119,11 @@ class Decider(Protocol):
         """Put the question once more, with what the decision says (``again``) and the outcomes so far; the answer comes
         to ``context.on_decision``."""
 
+    def redirect(
+        self, context: ResponseContext, redirection: Redirection, outcomes: list[int], then: OnDecision, now: float
+    ) -> None:
+        """Ask where the call goes that a phone has redirected."""
+
 
 class ResponseContext:
     """From the request's arrival to its last response. ``timers`` is read by the TimerHeap."""
@@ -163,6 +171,7 @@ class ResponseContext:
         self._call = call_of(destination)
         self._origin = origin
         self._record: CallRecord | None = None
+        self.redirections = 0
         self._tried = False  # whether the caller has been told so
         self._answered: set[tuple[Branch, str]] = set()  # the dialogs that 2xx have gone back of, by their To tags
 
@@ -276,7 +285,7 @@ class ResponseContext:
             self._decider.ask(self, targets.again, targets.outcomes, now)
         elif targets.end is not None and self._state is not ContextState.GIVEN_UP:
             self._reject(targets.end, now)
-        elif self._branches:
+        elif any(map(counts, self._branches)):
             self._answer_best(now)
         else:
             self._refuse(targets.outcome or 480, now)
@@ -450,9 +459,31 @@ class ResponseContext:
         self.timers.pop("stage", None)
         if self._state is ContextState.TAKEN:
             return  # that goes on once its record is safe
-        self._targets.failed(best_branch(self._branches[self._stage_from :]).status)
-        if not self._try_next(now):
+        best = best_branch(self._branches[self._stage_from :])
+        self._targets.failed(best.status)
+        if not self._redirect(best, now) and not self._try_next(now):
             self._conclude(now)
+
+    def _redirect(self, best: Branch, now: float) -> bool:
+        """Whether its phone has redirected the call to somewhere, and nobody has said otherwise for that case."""
+        response, by = best.response, best.wanted.aor
+        if not (by and self.invite and best.status in FOLLOWED) or response is None or self._decider is None:
+            return False
+        to = redirected_to(response, self._stack.fleet)
+        if not to or self._targets.expects(best.status) or not self._move("ask"):
+            return False
+
+        def decided(decision: Decision | None, at: float) -> None:
+            if isinstance(decision, Route):
+                best.followed = True
+            if isinstance(decision, Route) or self._state is not ContextState.DECIDING:
+                self.on_decision(decision, at)
+            elif not self._try_next(at):
+                self._conclude(at)  # it can't be followed: the caller may know better
+
+        self._decider.redirect(self, Redirection(by, to), self._targets.outcomes, decided, now)
+        self.redirections += 1
+        return True
 
     # Answering
 
@@ -517,7 +548,7 @@ class ResponseContext:
 
     def _note_failure(self, status: int, reason: str, now: float, given_up: bool) -> None:
         if self._record is not None:
-            over = [branch for branch in self._branches if branch.response is not None]
+            over = [branch for branch in self._branches if counts(branch)]
             best = best_branch(over) if over else None
             self._record.failed(status, reason, best, self._branches, given_up, now)
 

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from edge.proxy.forwarding.diversion import diversions
+from edge.proxy.forwarding.redirection import Redirection
 from edge.proxy.forwarding.response_context import ResponseContext
 from edge.proxy.routing.callers import CallOrigin
 from edge.proxy.routing.kept_routes import KeptRoutes, all_targets, allowed_in_the_dark, aors, with_phones
 from edge.proxy.stack.call_counts import ScopeUse, broken
+from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from lambdas.contract import Decision, Reject, Route, Target
 
@@ -25,39 +29,49 @@ class Asking:
 
     def ask(self, context: ResponseContext, again: str, outcomes: list[int], now: float) -> None:
         """The Decider's."""
-        self._ask(context, again, outcomes, None, now)
-
-    def _ask(self, context: ResponseContext, again: str, outcomes: list[int], phone: Target | None, now: float) -> None:
-        """``phone`` is the one whose Contact has been called, None if that isn't known."""
-        stack, caller = self._stack, self._caller
         if len(outcomes) > _MOST_OUTCOMES:
-            stack.counters["endless_plans"] += 1
+            self._stack.counters["endless_plans"] += 1
             context.on_decision(_ENDLESS, now)
             return
-        address = context.incoming.flow.address
+
+        def decided(decision: Decision | None, at: float) -> None:
+            if decision is None and not again:
+                self._undecided(context, at)
+            elif isinstance(decision, Reject) and decision.tenant and self._caller.contact and not again:
+                self._find_phone(context, decision, at)
+            else:
+                context.on_decision(decision, at)
+
+        self._put(context, {"again": again, "outcomes": outcomes}, None, decided, now)
+
+    def redirect(
+        self, context: ResponseContext, redirection: Redirection, outcomes: list[int], then: OnDecision, now: float
+    ) -> None:
+        """The Decider's."""
+        said = {"redirected_by": redirection.by, "redirected_to": redirection.to}
+        self._put(context, {"again": "redirected", "outcomes": outcomes, **said}, None, then, now)
+
+    def _put(
+        self, context: ResponseContext, fields: dict[str, Any], phone: Target | None, then: OnDecision, now: float
+    ) -> None:
+        """A question with these ``fields``; ``phone`` is the one whose Contact has been called, if that is known."""
+        stack, caller, incoming = self._stack, self._caller, context.incoming
 
         def decided(decision: Decision | None, at: float) -> None:
             if isinstance(decision, Route):
                 stack.call_counts.note(decision.limits, stack.wall(at))
                 self._kept.keep(caller.owner(decision.tenant), caller.called, decision, stack.wall(at))
-            if decision is None and not again and phone is None:
-                self._undecided(context, at)
-            elif isinstance(decision, Reject) and decision.tenant and caller.contact and phone is None:
-                self._find_phone(context, decision, at)
-            else:
-                context.on_decision(decision, at)
+            then(decision, at)
 
-        incoming = context.incoming
         common = {
-            "address": address,
-            "epoch": stack.fleet.epoch(address),
+            "address": incoming.flow.address,
+            "epoch": stack.fleet.epoch(incoming.flow.address),
             "method": incoming.request.method,
             "call_id": incoming.call_id,
             "flow": incoming.flow,
-            "diversions": diversions(incoming),
+            "diversions": diversions(incoming) + context.redirections,
             "attempt": context.attempt,
-            "again": again,
-            "outcomes": outcomes,
+            **fields,
         }
         caller.ask(lambda ask: caller.question({"request": ask, **common}, phone), decided, now)
 
@@ -73,7 +87,7 @@ class Asking:
                 context.on_decision(decision, at)
             else:
                 self._stack.counters["called_contacts"] += 1
-                self._ask(context, "", [], phone, at)
+                self._put(context, {}, phone, context.on_decision, at)
 
         if here:
             found([], now)
