@@ -103,6 +103,29 @@ def test_a_second_phones_200_that_comes_too_late_to_go_back_is_hung_up(world):
     assert len([report for report in world.control.reports if isinstance(report, CallAnswered)]) == 1
 
 
+@pytest.mark.parametrize(
+    ("routes", "uri", "rest"),
+    [
+        (["<sip:10.0.0.1;lr>", "<sip:10.0.0.2;lr>"], "", ["<sip:10.0.0.2;lr>", "<sip:10.0.0.1;lr>"]),
+        (["<sip:10.0.0.2>"], "sip:10.0.0.2", ["<sip:bob@10.0.0.10:5060>"]),
+    ],
+)
+def test_who_is_hung_up_is_reached_through_what_stands_before_it(world, routes, uri, rest):
+    """A PBX or a border controller behind us, which has record-routed; the nearest one may be a strict router."""
+    alice, desk, mobile, _, one, two = two_phones(world)
+    desk.send(desk.agent.response(one, 200, tag="desk").to_bytes())
+    world.run(25)
+    mobile.send(mobile.agent.response(two, 180).to_bytes())
+    world.run(11)
+    ok = mobile.agent.response(two, 200)
+    ok.headers[1:1] = [("record-route", f"Record-Route: {route}") for route in routes]
+    mobile.send(ok.to_bytes())
+    for method in ("ACK", "BYE"):
+        got = first(world, mobile, method)
+        assert got.uri == (uri or "sip:bob@10.0.0.10:5060")
+        assert got.values("route") == rest
+
+
 def test_a_200_that_has_gone_back_is_never_hung_up(world):
     """However late it is sent again: its call goes on."""
     alice, desk, mobile, _, one, two = two_phones(world)

@@ -13,14 +13,16 @@ from edge.proxy.forwarding.messages import backward_response
 from edge.proxy.forwarding.withholding import Veiled, phone_request, phone_response, withholds
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
+from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
+from edge.sip.headers import NameAddr
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, header_of, make_response
 from edge.sip.strict_routing import obey
 from edge.sip.timers import TIMER_C
 from edge.sip.transaction import ClientTransaction, InviteClient, NonInviteClient, TransactionState
 from edge.sip.transaction.client import make_cancel
-from edge.sip.uri import request_uri
+from edge.sip.uri import Uri, request_uri
 from lambdas.contract import Stage, Target
 
 _DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
@@ -285,7 +287,19 @@ class Branch:
     def hang_up(self, response: Response, now: float) -> None:
         """It has answered ``response``, and nobody is there any more: acknowledge and end the call (§13.2.2.4)."""
         if self.transaction is not None:
-            self._hang_up(self.transaction, response, now, [])
+            self._hang_up(self.transaction, response, now, self._routes_beyond(response))
+
+    def _routes_beyond(self, response: Response) -> list[Header]:
+        """The Route to whoever has answered, from here on: what proxies behind us have record-routed (§12.1.2)."""
+        beyond: list[Header] = []
+        try:
+            for value in response.split_values("record-route"):
+                if Uri.parse(NameAddr.parse(value).uri).host in self.stack.fleet.addresses:
+                    break
+                beyond.insert(0, ("route", f"Route: {value}"))
+        except ParseError:
+            return []
+        return beyond
 
     def _hang_up(self, transaction: ClientTransaction, response: Response, now: float, routes: list[Header]) -> None:
         for method in ("ACK", "BYE"):
