@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from edge.proxy.forwarding.redirection import redirected_to
+from edge.proxy.forwarding.deflection import redirected_to
+from edge.sip.flow import Flow
 from edge.sip.message import Response
 from edge.sip.transaction.client import make_cancel
 from lambdas.contract import CallFailed, Reject
@@ -250,11 +251,14 @@ def test_a_control_plane_of_before_refuses_the_question(world, three, monkeypatc
         (["<urn:service:sos>"], ""),
         (["<sip:example.com>"], ""),
         (["*"], ""),
+        (["<sip:a@203.0.113.12>"], "a@example.com"),
+        (["<sip:a@203.0.113.12:40000>"], "sip:a@203.0.113.12:40000"),
     ],
 )
 def test_where_to(world, contacts, to):
     response = Response(302, "", [("contact", f"Contact: {contact}") for contact in contacts])
-    assert redirected_to(response, world.nodes["edge-a"].core.stack.fleet) == to
+    stack = world.nodes["edge-a"].core.stack
+    assert redirected_to(response, Flow("203.0.113.11", 5060, "udp", "192.0.2.1", 5060), stack.own, stack.fleet) == to
 
 
 def test_who_is_there_without_a_phone_is_not_reached(world, three):

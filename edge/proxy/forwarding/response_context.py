@@ -29,10 +29,10 @@ from edge.proxy.forwarding.best_response import best_branch, best_response, coun
 from edge.proxy.forwarding.branch import Branch
 from edge.proxy.forwarding.breadth import breadth_of
 from edge.proxy.forwarding.call_record import CallRecord, Parties, report_end
+from edge.proxy.forwarding.deflection import FOLLOWED, Deflection, redirected_to
 from edge.proxy.forwarding.early_media import ringing
 from edge.proxy.forwarding.provider_branch import BranchMaker
 from edge.proxy.forwarding.record_route import DialogTarget, call_of
-from edge.proxy.forwarding.redirection import FOLLOWED, Redirection, redirected_to
 from edge.proxy.forwarding.target_set import TargetSet, instead
 from edge.proxy.stack.answers import Upstream, refuse, reject, respond, unavailable
 from edge.proxy.stack.flow_token import CallReference, Destination
@@ -120,7 +120,7 @@ class Decider(Protocol):
         to ``context.on_decision``."""
 
     def redirect(
-        self, context: ResponseContext, redirection: Redirection, outcomes: list[int], then: OnDecision, now: float
+        self, context: ResponseContext, deflection: Deflection, outcomes: list[int], then: OnDecision, now: float
     ) -> None:
         """Ask where the call goes that a phone has redirected."""
 
@@ -469,7 +469,7 @@ class ResponseContext:
         response, by = best.response, best.wanted.aor
         if not (by and self.invite and best.status in FOLLOWED) or response is None or self._decider is None:
             return False
-        to = redirected_to(response, self._stack.fleet)
+        to = redirected_to(response, self.incoming.flow, self._stack.own, self._stack.fleet)
         if not to or self._targets.expects(best.status) or not self._move("ask"):
             return False
 
@@ -481,7 +481,7 @@ class ResponseContext:
             elif not self._try_next(at):
                 self._conclude(at)  # it can't be followed: the caller may know better
 
-        self._decider.redirect(self, Redirection(by, to), self._targets.outcomes, decided, now)
+        self._decider.redirect(self, Deflection(by, to), self._targets.outcomes, decided, now)
         self.redirections += 1
         return True
 

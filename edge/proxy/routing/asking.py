@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge.proxy.forwarding.deflection import Deflection
 from edge.proxy.forwarding.diversion import diversions
-from edge.proxy.forwarding.redirection import Redirection
 from edge.proxy.forwarding.response_context import ResponseContext
 from edge.proxy.routing.callers import CallOrigin
 from edge.proxy.routing.kept_routes import KeptRoutes, all_targets, allowed_in_the_dark, aors, with_phones
@@ -45,10 +45,10 @@ class Asking:
         self._put(context, {"again": again, "outcomes": outcomes}, None, decided, now)
 
     def redirect(
-        self, context: ResponseContext, redirection: Redirection, outcomes: list[int], then: OnDecision, now: float
+        self, context: ResponseContext, deflection: Deflection, outcomes: list[int], then: OnDecision, now: float
     ) -> None:
         """The Decider's."""
-        said = {"redirected_by": redirection.by, "redirected_to": redirection.to}
+        said = {"redirected_by": deflection.by, "redirected_to": deflection.to}
         self._put(context, {"again": "redirected", "outcomes": outcomes, **said}, None, then, now)
 
     def _put(
