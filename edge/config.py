@@ -122,6 +122,11 @@ class Config(BaseModel):
         return {at.transport: at.port for at in reversed(self.listens)}
 
     @property
+    def own_names(self) -> list[str]:
+        """What phones may know edges by besides addresses and domains: also where an address translation leads."""
+        return [*self.names, *(at.host for at in (*self.listens, *self.spare_listens))]
+
+    @property
     def state(self) -> Path:
         """Where the journal and what survives a restart are kept."""
         return self.state_dir or self.key_file.with_name(f"{self.id}.state")

@@ -205,6 +205,15 @@ def test_of_two_lines_of_one_phone_the_one_meant_is_called(world):
     bob.start_call("sip:p@10.0.0.9;line=2")
     first(world, two, "INVITE")
     assert not one.agent.requests("INVITE")
+    invite = bob.start_call("sip:p@10.0.0.9;line=3")
+    assert world.wait(lambda: bob.agent.final(invite)).status == 404
+
+
+def test_a_phone_that_tells_its_registrar_more_than_its_peers_is_reached(world):
+    carol = registered(world, "carol", contact="<sip:carol@10.0.0.9:5060;transport=udp>")
+    bob = registered(world, "bob")
+    bob.start_call("sip:carol@10.0.0.9:5060")
+    first(world, carol, "INVITE")
 
 
 def test_a_number_for_a_user_part_is_no_number_there(world):

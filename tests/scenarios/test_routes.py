@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
+from edge.config import Config
 from edge.proxy.stack.fleet import NOTHING_KNOWN
 from edge.proxy.stack.own_places import OwnPlaces
 from edge.sip.flow import Flow
@@ -193,3 +195,28 @@ def test_in_a_dialog_the_routes_of_others_stay(world, pair):
     dialog.routes.append("<sip:sbc.example.net;lr>")
     alice.send(alice.agent.in_dialog(dialog, "INFO").to_bytes())
     assert first(world, bob, "INFO").values("route") == ["<sip:sbc.example.net;lr>"]
+
+
+CONFIG = {
+    "id": "a",
+    "address": "203.0.113.11",
+    "mesh": "10.0.0.5:5070",
+    "control": ["http://10.0.0.9"],
+    "key_file": "k",
+}
+
+
+def test_an_edge_behind_an_address_translation_is_known_by_where_it_listens_too():
+    listens = {"listen": ["udp://10.0.0.5:5060"], "spare_listen": ["udp://10.0.0.6:5060"]}
+    config = Config.model_validate({**CONFIG, **listens, "names": ["Edge-A.operator.example."]})
+    assert config.own_names == ["edge-a.operator.example", "10.0.0.5", "10.0.0.6"]
+    own = OwnPlaces(config.ports.values(), config.own_names)
+    here = Flow("203.0.113.11", 5060, "udp", "192.0.2.1", 5060)
+    assert own.has(Uri.parse("sip:10.0.0.5;lr"), here, NOTHING_KNOWN)
+    assert not own.has(Uri.parse("sip:10.0.0.7;lr"), here, NOTHING_KNOWN)
+
+
+@pytest.mark.parametrize("name", ["", "edge a", "sip:edge-a", "edge-a:5060"])
+def test_a_name_is_a_host_name(name):
+    with pytest.raises(ValidationError, match="not a host name"):
+        Config.model_validate({**CONFIG, "listen": ["udp://10.0.0.5:5060"], "names": [name]})

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from edge.proxy.location.contacts import equivalent, place_of
+from edge.proxy.location.contacts import compatible, equivalent, place_of
 from edge.proxy.location.keepalive import Keepalive
 from edge.sip.flow import Flow
 
@@ -124,11 +124,11 @@ class HeldBindings:
         return [(binding, self._by_id[binding]) for binding in self._by_aor.get(aor, ())]
 
     def with_contact(self, uri: str, tenant: str) -> list[tuple[str, HeldBinding]]:
-        """The bindings of ``tenant``'s accounts whose Contact is ``uri``, or, where a phone writes itself in another
-        way to its peers than to its registrar, at least of the same user at the same place."""
+        """The bindings of ``tenant``'s accounts whose Contact is ``uri``, or, failing that, may be meant by it."""
         found = [(binding, self._by_id[binding]) for binding in self._by_place.get(place_of(uri) or " ", ())]
         mine = [(binding, held) for binding, held in found if held.tenant == tenant]
-        return [(binding, held) for binding, held in mine if equivalent(held.contact, uri)] or mine
+        same = [(binding, held) for binding, held in mine if equivalent(held.contact, uri)]
+        return same or [(binding, held) for binding, held in mine if compatible(held.contact, uri)]
 
     def all(self) -> Iterable[tuple[str, HeldBinding]]:
         return self._by_id.items()

@@ -20,16 +20,19 @@ def place_of(contact: str) -> str:
     return f"{uri.address_of_record}:{uri.port}"
 
 
+def compatible(one: str, other: str) -> bool:
+    """Whether two URIs of one place say nothing that contradicts the other: phones don't always write themselves in
+    the same way to their peers and to their registrar."""
+    mine, theirs = _params(one), _params(other)
+    return all(mine[name] == theirs[name] for name in mine.keys() & theirs.keys())
+
+
 def equivalent(one: str, other: str) -> bool:
     """Whether two URIs of one place are the same (§19.1.4): of parameters that aren't in both only some count."""
-    mine, theirs = (_params(Uri.parse(uri)) for uri in (one, other))
-    return all(
-        mine.get(name) == theirs.get(name)
-        for name in mine.keys() | theirs.keys()
-        if name in _DECIDING or (name in mine and name in theirs)
-    )
+    mine, theirs = _params(one), _params(other)
+    return compatible(one, other) and not any((name in mine) != (name in theirs) for name in _DECIDING)
 
 
-def _params(uri: Uri) -> dict[str, str]:
-    pairs = (part.partition("=") for part in uri.params.split(";") if part)
+def _params(text: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in Uri.parse(text).params.split(";") if part)
     return {unquote(name).lower(): unquote(value).lower() for name, _, value in pairs}
