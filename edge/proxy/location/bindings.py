@@ -61,7 +61,7 @@ class HeldBindings:
         self._by_id: dict[str, HeldBinding] = {}
         self._by_flow: dict[Flow, tuple[str, ...]] = {}
         self._by_aor: dict[str, tuple[str, ...]] = {}
-        self._by_place: dict[str, tuple[str, ...]] = {}  # that of the Contact
+        self._by_place: dict[int, tuple[str, ...]] = {}  # by the hash of the Contact's, which is all that is kept
         self._retired: dict[Flow, None] = {}
         self.changed: set[str] = set()
 
@@ -76,7 +76,7 @@ class HeldBindings:
                 return  # the phone itself has told where it is, and the control plane will hear of it
             if known.flow == new.flow:
                 if fresh:
-                    _discard(self._by_place, place_of(known.contact), binding)
+                    _discard(self._by_place, hash(place_of(known.contact)), binding)
                     self._by_id[binding] = new
                     self._note_place(binding, new.contact)
                 else:
@@ -95,7 +95,7 @@ class HeldBindings:
             self._keepalive.add(new.flow, now, fresh)
 
     def _note_place(self, binding: str, contact: str) -> None:
-        place = place_of(contact)
+        place = hash(place_of(contact))
         self._by_place[place] = (*self._by_place.get(place, ()), binding)
 
     def remove(self, binding: str) -> None:
@@ -105,7 +105,7 @@ class HeldBindings:
             return
         self.changed.add(held.aor)
         _discard(self._by_aor, held.aor, binding)
-        _discard(self._by_place, place_of(held.contact), binding)
+        _discard(self._by_place, hash(place_of(held.contact)), binding)
         if not _discard(self._by_flow, held.flow, binding):
             self._keepalive.remove(held.flow)
 
@@ -125,8 +125,9 @@ class HeldBindings:
 
     def with_contact(self, uri: str, tenant: str) -> list[tuple[str, HeldBinding]]:
         """The bindings of ``tenant``'s accounts whose Contact is ``uri``, or, failing that, may be meant by it."""
-        found = [(binding, self._by_id[binding]) for binding in self._by_place.get(place_of(uri) or " ", ())]
-        mine = [(binding, held) for binding, held in found if held.tenant == tenant]
+        place = place_of(uri)
+        found = [(binding, self._by_id[binding]) for binding in self._by_place.get(hash(place), ())] if place else []
+        mine = [(binding, held) for binding, held in found if held.tenant == tenant and place_of(held.contact) == place]
         same = [(binding, held) for binding, held in mine if equivalent(held.contact, uri)]
         return same or [(binding, held) for binding, held in mine if compatible(held.contact, uri)]
 
