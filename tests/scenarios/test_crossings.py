@@ -49,7 +49,7 @@ def test_a_late_answer_in_a_call_leaves_the_call_alone(world, method, transport,
     assert alice.agent.statuses(method).count(200) == 0
 
 
-@pytest.mark.parametrize("method", ["MESSAGE", "SUBSCRIBE", "OPTIONS"])
+@pytest.mark.parametrize("method", ["MESSAGE", "REFER", "OPTIONS"])
 @pytest.mark.parametrize("second", [180, 202, 200, 603])
 def test_what_a_second_phone_says_after_the_first_ones_answer_is_dropped(world, method, second):
     alice = world.phone("alice", transport="TCP")
@@ -143,7 +143,7 @@ def test_a_200_that_has_gone_back_is_never_hung_up(world):
 
 
 @pytest.mark.parametrize("transport", ["UDP", "TCP"])
-@pytest.mark.parametrize("method", ["MESSAGE", "SUBSCRIBE", "INFO"])
+@pytest.mark.parametrize("method", ["MESSAGE", "REFER", "INFO"])
 def test_the_sender_of_anything_but_an_invite_gets_100_after_three_and_a_half_seconds_and_no_other(
     world, method, transport
 ):
