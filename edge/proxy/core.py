@@ -51,6 +51,7 @@ from edge.proxy.stack.events import (
     Written,
 )
 from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.own_places import OwnPlaces
 from edge.proxy.stack.provider_host import StackHost
 from edge.proxy.stack.receiver import Receiver
 from edge.proxy.stack.sources import Slowed
@@ -75,10 +76,12 @@ class Core:
         digest_algorithms: Sequence[str] = ("MD5",),
         static_seconds: float = STATIC,
         ports: Mapping[str, int] | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner.
-        ``ports`` are those of our addresses for each transport."""
-        stack = self.stack = Stack(edge, boot, ids, keepalive_interval, digest_algorithms, static_seconds)
+        ``ports`` are those of our addresses for each transport; ``names`` as for OwnPlaces."""
+        own = OwnPlaces((ports or {}).values(), names)
+        stack = self.stack = Stack(edge, boot, ids, keepalive_interval, digest_algorithms, static_seconds, own)
         spirals = Spirals(ids)
         self.kept_routes = KeptRoutes()
         self.disk_records = DiskRecords(stack)
@@ -189,7 +192,7 @@ class Core:
         """Whether it is neither of a dialog, nor keeps a phone registered, nor a provider's call for an account."""
         if incoming.to_tag or self.agent.account_of(incoming.uri.user, incoming.flow):
             return False
-        return incoming.request.method != "REGISTER" or not self.stack.bindings.first_on(incoming.flow)
+        return incoming.request.method != "REGISTER" or not self.stack.bindings.first_on(incoming.source)
 
     def _request(self, incoming: Incoming, now: float) -> None:
         if incoming.request.method == "ACK":
@@ -223,7 +226,7 @@ class Core:
         method = incoming.request.method
         if not stack.fleet.known:
             raise Fault(503, headers=(retry_after(RETRY_AFTER),))
-        route = route_of(incoming, stack.fleet)  # §16.4
+        route = route_of(incoming, stack.fleet, stack.own)  # §16.4
         if incoming.to_tag:
             self._forwarder.in_dialog(incoming, route, now)
         elif method == "REGISTER":
@@ -247,13 +250,12 @@ class Core:
         if not stack.fleet.known:
             return
         try:
-            route = route_of(incoming, stack.fleet)
-        except Fault:
-            route = None
-        if route is None or not incoming.max_forwards:
-            stack.counters["stray_acks"] += 1
-        else:
+            route = route_of(incoming, stack.fleet, stack.own)
+            if route is None or not incoming.max_forwards:
+                raise Fault(481)
             self._forwarder.ack(incoming, route.target, now)
+        except Fault:
+            stack.counters["stray_acks"] += 1
 
     # For whoever runs the core
 
@@ -265,9 +267,10 @@ class Core:
         """When ``Tick`` is due; None if nothing waits."""
         return self.stack.timers.deadline()
 
-    def phones_here(self, aor: str, tenant: str) -> list[Target]:
-        """Where ``aor`` of ``tenant`` is registered at this edge, for a peer that asks."""
-        return phones_here(self.stack, aor, tenant)
+    def phones_here(self, whom: str, tenant: str) -> list[Target]:
+        """Where an AOR of ``tenant``, or the phone with a Contact URI, is registered at this edge, for a peer that
+        asks."""
+        return phones_here(self.stack, whom, tenant)
 
     def used_here(self, scopes: list[str], now: float) -> list[ScopeUse]:
         """What this edge knows to be used of ``scopes``, for a peer that asks."""

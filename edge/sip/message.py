@@ -112,6 +112,7 @@ REASONS = {
     420: "Bad Extension",
     423: "Interval Too Brief",
     430: "Flow Failed",
+    440: "Max-Breadth Exceeded",
     480: "Temporarily Unavailable",
     481: "Call/Transaction Does Not Exist",
     482: "Loop Detected",

@@ -121,6 +121,7 @@ OUTCOMES: dict[str, tuple[int, ...]] = {
     "busy": (486, 600),
     "declined": (603, 607, 608),
     "no-answer": (408, 487),
+    "redirected": (300, 301, 302),
     "unreachable": (404, 410, 430, 480, 500, 502, 503, 504),
 }
 """The statuses that each way to fail stands for."""

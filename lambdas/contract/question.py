@@ -103,6 +103,11 @@ class Tried(Wire):
     """What the decision before said to ask with; "" the first time. Since version 4."""
     outcomes: list[int] = []
     """The statuses of the stages that have been tried. Since version 4."""
+    redirected_by: str = Field(default="", max_length=320)
+    """The AOR whose phone has redirected the call; "": none has. ``again`` is "redirected" then, which a control plane
+    of before refuses. Since version 8."""
+    redirected_to: str = Field(default="", max_length=600)
+    """Where to: an AOR, a number, or a SIP URI elsewhere. Since version 8."""
 
 
 class RouteQuestion(Asked, Tried):
@@ -115,6 +120,8 @@ class RouteQuestion(Asked, Tried):
     """The From AOR where its domain is ours, then the canonical one; otherwise whom the credentials name."""
     called: str
     """The Request-URI's AOR; its domain is canonical where it is ours, and the caller's for a ``tel:`` URI."""
+    binding: str = ""
+    """The id of the one phone of ``called`` that is meant: the Request-URI is its Contact; "": all. Since version 8."""
     credentials: Credentials
     """They say who calls, From doesn't."""
     call_id: str

@@ -349,14 +349,22 @@ def test_a_code_for_privacy_counts_for_more_than_the_phones_settings(world, prov
 # Calls in
 
 
-def call_in(world, provider, edge="edge-a", user="contactvoip", source=None, octets=b""):
+def call_in(
+    world,
+    provider,
+    edge="edge-a",
+    user="contactvoip",
+    octets=b"",
+    record_route="sip:198.51.100.1;lr",
+    contact="sip:+4930@198.51.100.1:5060",
+):
     invite = provider.agent.request(
         "INVITE",
         f"sip:{user}@{world.nodes[edge].address}:5060",
         "<sip:4420@sip.voip.test>",
         [
-            "Record-Route: <sip:198.51.100.1;lr>",
-            "Contact: <sip:+4930@198.51.100.1:5060>",
+            f"Record-Route: <{record_route}>",
+            f"Contact: <{contact}>",
             "Content-Type: application/sdp",
         ],
         SDP,

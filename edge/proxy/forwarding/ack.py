@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from edge.providers.leg import provider_uri, request_in, request_out
 from edge.providers.leg_token import LegToPhone, LegToProvider
+from edge.proxy.forwarding.breadth import breadth_of, set_breadth
 from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.forwarding.withholding import phone_request, withholds
 from edge.proxy.stack.flow_token import Destination
@@ -13,20 +14,22 @@ from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
 from edge.sip.incoming import Incoming
 from edge.sip.message import Request
+from edge.sip.strict_routing import obey
 from lambdas.contract import Decision, Route
 
 _WAIT = 5.0  # seconds in which a failure may be reported
 
 
 class Ack:
-    """Sent on the flow of its token, or once more on the binding's present flow if that is dead. ``timers`` is read by
-    the TimerHeap."""
+    """Sent on the flow of its token, or once more on the binding's present flow if that is dead. Making it raises Fault
+    where it may not be sent on at all. ``timers`` is read by the TimerHeap."""
 
     def __init__(self, stack: Stack, incoming: Incoming, destination: DialogTarget) -> None:
         self._stack = stack
         self._incoming = incoming
         self._destination = destination
         self._binding = "" if isinstance(destination, LegToProvider) else destination.binding
+        self._breadth = breadth_of(incoming)
         self.flow = stack.bindings.present_flow(self._binding) or destination.flow
         self.key: tuple[str, ...] = ()
         self.timers: dict[str, int] = {}
@@ -34,7 +37,10 @@ class Ack:
     def send(self, now: float) -> None:
         stack = self._stack
         branch = stack.transactions.branch(self._incoming.mark)
-        data = self._request(branch).to_bytes()
+        request = self._request(branch)
+        set_breadth(request, self._breadth)
+        obey(request)
+        data = request.to_bytes()
         self.key = (branch, "ACK")
         stack.transactions.watch(self)
         stack.timers.start(self, "forget", now + _WAIT)

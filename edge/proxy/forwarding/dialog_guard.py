@@ -114,7 +114,7 @@ class DialogGuard:
         held = self._stack.bindings.get(sender.binding)
         if route.call.subscription and (held is None or (held.heard and self._stack.grants.known(held.aor) is None)):
             return False  # there is no call that ends with its account
-        if incoming.flow in (sender.flow, held.flow if held is not None else None):
+        if incoming.source in (sender.flow, held.flow if held is not None else None):
             return True
         # Whoever hangs up may have another port by now, and phones seldom expect to be asked who they are then.
         return incoming.request.method == "BYE" and incoming.flow.host == sender.flow.host

@@ -9,7 +9,13 @@ from edge.sip.message import Header, Request
 from edge.sip.numbers import number_of
 from lambdas.contract import OUTCOMES
 
-_REASONS = {"busy": "user-busy", "no-answer": "no-answer", "declined": "deflection", "unreachable": "unavailable"}
+_REASONS = {
+    "busy": "user-busy",
+    "no-answer": "no-answer",
+    "declined": "deflection",
+    "redirected": "deflection",
+    "unreachable": "unavailable",
+}
 _REASON = {0: "unconditional"} | {
     status: _REASONS[outcome] for outcome, statuses in OUTCOMES.items() for status in statuses
 }

@@ -83,6 +83,6 @@ class Forwarder:
         context.forward_in_dialog(now)
 
     def ack(self, incoming: Incoming, destination: DialogTarget, now: float) -> None:
-        """Send the ACK of a 2xx on: no transaction, no answer (§16.6 end, §17)."""
+        """Send the ACK of a 2xx on: no transaction, no answer (§16.6 end, §17). Raises Fault."""
         drop_private(incoming.request, self._stack.fleet)
         Ack(self._stack, incoming, destination).send(now)

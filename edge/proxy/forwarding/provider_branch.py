@@ -27,6 +27,7 @@ from edge.sip import privacy
 from edge.sip.flow import Flow, ServerAddress
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, header_of
+from edge.sip.strict_routing import next_hop
 from edge.sip.timers import T1
 from edge.sip.transaction import ClientTransaction, InviteClient
 from edge.sip.uri import request_uri
@@ -193,18 +194,24 @@ class ProviderBranch(Branch):
 
     def _added(self) -> list[Header]:
         leg = self.target.provider
-        added: list[Header] = []
+        routes: list[str] = []
         if leg is not None:
             routes = ([leg.server.route] if leg.server.route else []) + leg.routes
-            added += [("route", f"Route: {route}") for route in routes]
-            added += [header_of(line) for line in leg.headers]
         elif self._way is not None:
-            added += [("route", f"Route: {route}") for route in self._way.routes]
+            routes = list(self._way.routes)
+        added: list[Header] = [("route", f"Route: {route}") for route in routes]
+        if leg is not None:
+            added += [header_of(line) for line in leg.headers]
         if self._authorizer is not None:
-            added += self._authorizer.headers(
-                self.context.incoming.request.method, self._uri(self._way), self.stack.ids.token()
-            )
+            uri, _ = next_hop(self._uri(self._way), [*routes, *self._routes_of_phone])
+            added += self._authorizer.headers(self.context.incoming.request.method, uri, self.stack.ids.token())
         return added
+
+    @property
+    def _routes_of_phone(self) -> list[str]:
+        """What is left of its Route: the provider's own, in a call that the phone has made."""
+        request = self.context.incoming.request
+        return request.split_values("route") if self.context.incoming.to_tag else []
 
     # What comes back
 

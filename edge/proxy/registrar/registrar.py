@@ -37,6 +37,7 @@ class Registrar:
         asked = read(incoming, realm)
         grant = presented.grant if presented.account == asked.aor else None
         server = stack.serve(incoming, now)
+        server.once = presented.grant is None
         if grant is not None and self._refresh(asked, now):
             stack.counters["refreshes"] += 1
             self._answer(asked, server, now)

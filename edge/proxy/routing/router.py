@@ -6,7 +6,7 @@ from __future__ import annotations
 from edge.providers.agent import Agent
 from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.forwarding.forwarder import Forwarder
-from edge.proxy.forwarding.messages import drop_private, drop_routes
+from edge.proxy.forwarding.messages import drop_private
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.routing.asking import Asking
 from edge.proxy.routing.caller_claims import asserted, check_privacy, claimed, realm_of, told_by
@@ -21,6 +21,7 @@ from edge.sip.incoming import Fault, Incoming
 from edge.sip.telephone import name_of, party_of
 from lambdas.contract import Route
 
+_LONGEST_CONTACT = 512  # characters: no longer one can be registered
 _FROM_PROVIDERS = ("INVITE", "NOTIFY", "MESSAGE")
 
 
@@ -69,21 +70,22 @@ class Router:
         if realm is None:
             # Answered here, so that strangers can't spend money on decisions.
             raise Fault(403, "Forbidden: only accounts of this service may call")
-        if not uri.user:
+        contact = incoming.request.uri
+        if not uri.host or len(contact) > _LONGEST_CONTACT or stack.own.has(uri, incoming.flow, fleet):
+            contact = ""
+        if not (uri.user or contact):
             raise Fault(404)
         check_text(incoming, sender, uri)
         presented = stack.authenticator.credentials(incoming, realm, fleet, now)
         check_privacy(incoming)
         drop_private(incoming.request, fleet)
-        if "route" in incoming.first:
-            drop_routes(incoming.request)
         own = claimed(sender, fleet)
         withheld = privacy.hides(incoming.first) or privacy.is_anonymous(sender.user, sender.host)
         if not own and not withheld:
             incoming.request.headers.append(asserted(presented.account))
-        host = fleet.canonical(uri.host) or uri.host or realm
-        parties = Parties(own or presented.account, called=f"{name_of(uri)}@{host}")
-        self._call(AccountCaller(stack, incoming, parties, presented, withheld), incoming, now)
+        host = "" if contact and uri.host in fleet.addresses else fleet.canonical(uri.host)
+        parties = Parties(own or presented.account, called=f"{name_of(uri)}@{host or uri.host or realm}")
+        self._call(AccountCaller(stack, incoming, parties, presented, withheld, contact), incoming, now)
 
     def _route_provider(self, provider: str, incoming: Incoming, now: float) -> None:
         """What a provider sends to the Contact of its account ``provider``. Raises Fault."""

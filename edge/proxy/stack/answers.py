@@ -31,10 +31,14 @@ def _date(second: int) -> Header:
 
 
 class Upstream(Protocol):
-    """Where a request came from, and its responses go: a server transaction, mostly. ``once``: as it has it."""
+    """Where a request came from, and its responses go: a server transaction, mostly. ``once`` and ``ended``: as it has
+    them."""
 
     once: bool
     to_tag: str
+
+    @property
+    def ended(self) -> bool: ...
 
     def respond(self, response: Response, now: float) -> None: ...
 

@@ -118,7 +118,7 @@ class Authenticator:
             raise self.fault(incoming, realm, fleet, now, stale=True)
         account = f"{credentials.username}@{realm}"
         status = self._sources.refused(host, account, now)
-        if status and not self._bindings.on_flow(incoming.flow, account):  # a phone of its own isn't its neighbour
+        if status and not self._bindings.on_flow(incoming.source, account):  # a phone of its own isn't its neighbour
             self._counters["refused_logins"] += 1
             raise Fault(status, headers=(retry_after(round(REFUSED)),))
         grant = self._grants.get(account, credentials, incoming.request.method, now)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.events import Relay
 from edge.proxy.stack.stack import Stack
-from edge.proxy.stack.validation import check_loop, examine, note_source, top_via
+from edge.proxy.stack.validation import check_loop, examine, note_source, reached_by, top_via
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import Via, parse_cseq, tag_of
@@ -51,7 +51,7 @@ class Receiver:
             return
         note_source(request, via, text, rest, flow)
         reason = "" if error.status != 400 else f"Bad Request: {error}"
-        stack.stateless.answer(request, flow, octets, error.status, now, (), reason)
+        stack.stateless.answer(request, reached_by(flow, via), octets, error.status, now, (), reason)
 
     # Responses
 
@@ -97,11 +97,11 @@ class Receiver:
         if self._matched(request, key, now) or self._elsewhere(request, key, invite, flow, data):
             return None
         note_source(request, via, text, rest, flow)
-        octets = len(data)
+        octets, source, flow = len(data), flow, reached_by(flow, via)
         try:
-            if octets - len(request.body) > MAX_STRANGERS_HEAD and not stack.stateless.proven(flow, now):
+            if octets - len(request.body) > MAX_STRANGERS_HEAD and not stack.stateless.proven(source, now):
                 raise Fault(513)
-            incoming = examine(flow, request, key, octets)
+            incoming = examine(flow, request, key, octets, source)
             check_loop(incoming, stack.fleet.addresses)
         except Fault as fault:
             stack.counters["refused"] += 1

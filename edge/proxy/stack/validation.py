@@ -13,7 +13,7 @@ from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Request
 from edge.sip.numbers import number_of
 from edge.sip.transaction import BRANCH_COOKIE
-from edge.sip.uri import Uri
+from edge.sip.uri import DEFAULT_PORT, Uri
 
 MAX_FORWARDS = 70
 _HIGHEST_HOPS = 255  # §20.22
@@ -56,9 +56,24 @@ def note_source(request: Request, via: Via, text: str, rest: str, flow: Flow) ->
             return
 
 
-def examine(flow: Flow, request: Request, key: tuple[str, ...], octets: int = 0) -> Incoming:
-    """Check ``request``, which came in ``octets``; raises Fault with the response that §16.3 or §8.2 asks for. ``key``
-    is that of its server transaction."""
+def reached_by(source: Flow, via: Via) -> Flow:
+    """How the sender of a request that came by ``source`` is reached (§18.2.2): over UDP at the port that its Via has,
+    which needn't be the one that it sends from, unless it asks for that (RFC 3581).
+
+    Two departures. Whoever names another address than his packets have is behind a NAT, which lets nothing in at the
+    port that he names: he is answered where he sends from. And ``maddr`` is no address to send to: anybody could have
+    a third party flooded."""
+    if source.transport != "udp" or "rport" in via.params or via.host.strip("[]") != source.host:
+        return source
+    reached = source._replace(remote_port=via.port or DEFAULT_PORT)
+    return source if reached.internal else reached  # nobody passes for ourselves by naming our port
+
+
+def examine(
+    flow: Flow, request: Request, key: tuple[str, ...], octets: int = 0, source: Flow | None = None
+) -> Incoming:
+    """Check ``request``, which came in ``octets`` by ``source`` (``flow`` unless given); raises Fault with the response
+    that §16.3 or §8.2 asks for. ``key`` is that of its server transaction."""
     first: dict[str, str] = {}
     forwarded = False
     for name, line in request.headers:
@@ -93,7 +108,10 @@ def examine(flow: Flow, request: Request, key: tuple[str, ...], octets: int = 0)
     if "proxy-require" in first and method not in _UNREFUSED:
         _check_tags(request, "proxy-require", frozenset())  # §16.3 step 5
     mark = _mark(request, "route" in first)
-    return Incoming(flow, request, key, uri, call_id, cseq, to, to_tag, max_forwards, mark, first, forwarded, octets)
+    source = flow if source is None else source
+    return Incoming(
+        flow, source, request, key, uri, call_id, cseq, to, to_tag, max_forwards, mark, first, forwarded, octets
+    )
 
 
 SECURE = ("tls", "wss")
