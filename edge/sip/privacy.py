@@ -20,19 +20,21 @@ _NAMING = frozenset(
 
 
 def asked(first: Mapping[str, str]) -> frozenset[str]:
-    """The priv-values of a message whose header fields begin with the lines ``first``; none with "none"."""
+    """The priv-values of a message whose header fields begin with the lines ``first``."""
     line = first.get("privacy")
     if line is None:
         return frozenset()
-    values = frozenset(part.strip().lower() for part in value_of(line).replace(",", ";").split(";"))
-    return frozenset() if "none" in values else values
+    return frozenset(part.strip().lower() for part in value_of(line).replace(",", ";").split(";"))
 
 
 def hides(first: Mapping[str, str]) -> bool:
-    """Whether its sender isn't to be shown. Remote-Party-ID says so in a parameter of its own."""
-    line = first.get("privacy")
-    if line is not None:
-        return not _HIDING.isdisjoint(asked(first))
+    """Whether its sender isn't to be shown. Remote-Party-ID says so in a parameter of its own, which counts unless
+    Privacy says something else that is known."""
+    values = asked(first)
+    if "none" in values:
+        return False
+    if not _HIDING.isdisjoint(values):
+        return True
     line = first.get("remote-party-id")
     if line is None:
         return False

@@ -30,6 +30,7 @@ def first(*lines: str) -> dict[str, str]:
         (["Remote-Party-ID: <sip:+44@itsp.example>;privacy=off"], False),
         (["Remote-Party-ID: <sip:+44@itsp.example>"], False),
         (['Remote-Party-ID: "open'], True),  # nobody can tell
+        (["Privacy: full", "Remote-Party-ID: <sip:+44@itsp.example>;privacy=full"], True),
         (["Privacy: none", "Remote-Party-ID: <sip:+44@itsp.example>;privacy=full"], False),
     ],
 )

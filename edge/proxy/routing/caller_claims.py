@@ -76,5 +76,5 @@ def check_privacy(incoming: Incoming) -> None:
     """Raises Fault 500 for what its sender would rather not have called without (RFC 3323 §5, "critical"), and what
     nobody does here: hide the way that it came, or the session."""
     wanted = privacy.asked(incoming.first)
-    if "critical" in wanted and not wanted.isdisjoint(("header", "session")):
+    if "critical" in wanted and "none" not in wanted and not wanted.isdisjoint(("header", "session")):
         raise Fault(500, "Server Internal Error: privacy of header and session can't be had here")
