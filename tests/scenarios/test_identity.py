@@ -273,6 +273,15 @@ def test_whoever_is_called_may_be_hidden_too(world, pair):
     assert arrives(bob, "ACK").uri == "sip:bob@10.0.0.9:5060"
 
 
+def test_a_redirection_by_somebody_hidden_still_leads_somewhere(world, pair):
+    alice, bob = pair
+    invite = dial(alice)
+    moved = bob.agent.response(arrives(bob), 302)
+    moved.headers += [("privacy", "Privacy: id"), ("contact", f"Contact: <sip:carol@{DOMAIN}>")]
+    bob.send(moved.to_bytes())
+    assert refusal(alice, invite).values("contact") == [f"<sip:carol@{DOMAIN}>"]
+
+
 def test_privacy_none_is_no_privacy(world, pair):
     alice, bob = pair
     dial(alice, headers=["Privacy: none"])

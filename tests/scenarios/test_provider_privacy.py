@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
+from edge.proxy.stack.events import FleetChanged
+from edge.sip import base64url
 from edge.sip.message import header_of, make_response
-from lambdas.contract import CallAnswered, CallFailed, IncomingQuestion
+from lambdas.contract import CallAnswered, CallFailed, IncomingQuestion, way_sealed_for
 from lambdas.decisions.provider import StoredRoute, TenantSettings
 from lambdas.decisions.rules import Plan
 from tests.scenarios.test_identity import ANONYMOUS, arrives, dial, refusal
@@ -120,6 +123,24 @@ def test_what_a_provider_asserts_in_confidence_reaches_nobody_but_the_operator(w
     (record,) = (one for one in world.control.reports if isinstance(one, CallAnswered))
     assert record.caller == "anonymous@anonymous.invalid"
     assert SECRET in record.asserted
+
+
+def test_while_older_edges_are_there_their_tokens_are_made(world, provider, bob):
+    """And each request that asks for privacy has it."""
+    for node in world.nodes.values():
+        node.handle(FleetChanged(replace(world.fleet(node), spoken=7)))
+    invite = call_in(world, provider, ANONYMOUS, ASSERTED)
+    got = arrives(bob)
+    assert got.get("from").startswith(ANONYMOUS)
+    bob.send(bob.agent.response(got, 200).to_bytes())
+    final = world.wait(lambda: provider.agent.final(invite))
+    user = final.get("contact").partition("sip:d.")[2].partition("@")[0]
+    sealed = way_sealed_for("d.", invite.get("call-id"))
+    assert len(json.loads(world.tokens.open_data(base64url.decode(user), sealed))) <= 11
+    dialog = provider.agent.caller_dialog(invite, final)
+    dialog.routes = []
+    provider.send(provider.agent.in_dialog(dialog, "ACK", headers=ASSERTED).to_bytes())
+    assert SECRET not in arrives(bob, "ACK").to_bytes().decode()
 
 
 def test_without_privacy_the_phone_sees_who_it_is(world, provider, bob):

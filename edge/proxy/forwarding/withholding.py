@@ -83,7 +83,9 @@ def phone_response(
         answer.headers = _addressed(answer.headers, incoming)
     if veiled is not None or hides:
         own = veiled.known_as if veiled is not None else incoming.to.uri
-        answer.headers = _veil(privacy.unnamed(answer.headers), own, incoming.flow, incoming.call_id, keys)
+        answer.headers = privacy.unnamed(answer.headers)
+        if answer.status < 300:  # the Contact of a redirection leads elsewhere
+            answer.headers = _veil(answer.headers, own, incoming.flow, incoming.call_id, keys)
     return answer
 
 
