@@ -72,20 +72,27 @@ class Processes:
         directory.mkdir(parents=True, exist_ok=True)
 
     def start(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], namespace: str | None = None
-    ) -> None:
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        namespace: str | None = None,
+        stdin: int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:
         """Start ``command``; its output goes to ``NAME.log``."""
         prefix = ["ip", "netns", "exec", namespace] if namespace else []
         with (self._directory / f"{name}.log").open("ab") as log:
-            self._running[name] = subprocess.Popen(
+            process = subprocess.Popen(
                 [*prefix, *command],
                 env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for us; we end the children in order
                 preexec_fn=_die_with_parent,
             )
+        self._running[name] = process
+        return process
 
     def wait_until(self, name: str, ready: Callable[[], _Result | None], seconds: float = 20) -> _Result:
         """Poll ``ready``. Raises StartError if the process ends before, or takes too long."""

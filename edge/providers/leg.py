@@ -76,7 +76,7 @@ def request_out(
     provider_call_id = seal_call_id(incoming.call_id, keys) if way.translated else incoming.call_id
     answered = attempt
     if method in ("ACK", "PRACK"):
-        contact = _our_contact(request.uri, incoming.call_id, keys)
+        contact = _our_contact(incoming, keys)
         answered = contact[1] if contact is not None else way.attempt
     headers: list[Header] = [
         ("via", f"{flow.via(branch)};rport"),
@@ -251,10 +251,10 @@ def phone_call_id(call_id: str, phone: LegToPhone, keys: Sealer) -> str:
     return open_call_id(call_id, keys) if phone.translated else call_id
 
 
-def _our_contact(uri: str, call_id: str, keys: Sealer) -> tuple[str, int] | None:
-    user = uri.partition(":")[2].partition("@")[0]
+def _our_contact(incoming: Incoming, keys: Sealer) -> tuple[str, int] | None:
+    """What the Contact says that the request is sent to, if it is one of ours."""
     try:
-        return open_contact(user, call_id, keys)
+        return open_contact(incoming.uri.user, incoming.call_id, keys)
     except BadLegToken:
         return None
 

@@ -23,8 +23,8 @@ class Uri(NamedTuple):
     """``params`` and ``headers`` are unparsed (``;a=b``, ``x=y``). Of ``tel`` ``user`` is all that follows (RFC 3966),
     of other schemes only ``scheme`` is set.
 
-    ``user`` is as written (escaped), without a password; ``host`` is lower case, an IPv6 address in brackets;
-    ``port`` is 0 where none is written.
+    ``user`` is unescaped, without a password: whoever relays a URI may escape what others don't (§19.1.4).
+    ``host`` is lower case, an IPv6 address in brackets; ``port`` is 0 where none is written.
     """
 
     scheme: str
@@ -57,6 +57,8 @@ class Uri(NamedTuple):
             user, rest = rest[:at].partition(":")[0], rest[at + 1 :]
             if not user:
                 raise ParseError(f"an empty user in {text[:60]!r}")
+            if "%" in user:
+                user = unquote(user)
         rest, _, headers = rest.partition("?")
         hostport, semicolon, params = rest.partition(";")
         host, port = parse_hostport(hostport)
@@ -64,12 +66,12 @@ class Uri(NamedTuple):
 
     @property
     def address_of_record(self) -> str:
-        """``user@host`` with the user unescaped: the canonical form that AORs are compared and stored in (§10.3)."""
+        """``user@host``: the canonical form that AORs are compared and stored in (§10.3)."""
         return self.at(self.host)
 
     def at(self, host: str) -> str:
         """The address-of-record that this user has at ``host``."""
-        return f"{unquote(self.user) if '%' in self.user else self.user}@{host}"
+        return f"{self.user}@{host}"
 
     def param(self, name: str) -> str | None:
         """A URI parameter's value ("" for a flag); None if absent."""

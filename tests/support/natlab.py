@@ -106,7 +106,7 @@ class NatLab:
         self._bridge("nat", "lan")
         for name, last in _INSIDE.items():
             self._cable(name, "eth0", f"{LAN}.{last}/24", "nat", "lan")
-            _run("ip", "-n", self.ns(name), "route", "add", "default", "via", f"{LAN}.1")
+            self.link_up(name)
         _run("ip", "-n", self.ns("nat"), "addr", "add", f"{LAN}.1/24", "dev", "lan")
         masquerade = "masquerade fully-random" if self.symmetric else "masquerade"
         self.run("nat", "nft", "-f", "-", text=_RULES.format(masquerade=masquerade))
@@ -155,6 +155,11 @@ class NatLab:
         ruleset = json.loads(self.run(name, "nft", "-j", "list", "counters"))["nftables"]
         found = [item["counter"] for item in ruleset if "counter" in item]
         return sum(item["packets"] for item in found if counter in ("", item["name"]))
+
+    def link_up(self, inside: str) -> None:
+        """Plug a phone in: its default route has gone with its link."""
+        _run("ip", "-n", self.ns(inside), "link", "set", "eth0", "up")
+        _run("ip", "-n", self.ns(inside), "route", "replace", "default", "via", f"{LAN}.1")
 
     def mappings(self) -> list[str]:
         """The NAT's UDP entries, as conntrack prints them."""

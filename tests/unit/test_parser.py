@@ -200,6 +200,8 @@ def test_lists_are_split_outside_quotes_and_brackets(text, expected):
         ("sip:a;b?c@example.com", "a;b?c", "example.com", 0),
         ("sip:bob@example.com.", "bob", "example.com", 0),
         ("sip:bob@example.com.:0005060;x=1", "bob", "example.com", 5060),
+        ("sip:%5a%5A%2b:a%20b@example.com", "ZZ+", "example.com", 0),
+        ("sip:100%@example.com", "100%", "example.com", 0),
     ],
 )
 def test_uris(text, user, host, port):

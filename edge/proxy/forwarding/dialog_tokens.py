@@ -3,7 +3,7 @@ bound to it.
 
 Theory of operation. The called side's copy is made before it has a tag: it is bound to the caller's. The caller's copy
 goes back in the responses, where both tags are known, and is made anew for them (§16.7 step 8). So what one has seen of
-a dialog is of use in that dialog only."""
+a dialog is of use in that dialog only. The called phone hands it back as it spells it, which needn't be as we do."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from typing import Protocol
 from edge.proxy.forwarding.record_route import record_route
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
+from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import tag_of
+from edge.sip.headers import NameAddr, tag_of, value_of, values_of
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Response
+from edge.sip.uri import Uri
 
 
 class CallOf(Protocol):
@@ -63,6 +65,21 @@ class DialogTokens:
             tokens = self._bound[tag] = self._seal((*self._tags, tag))
         for index, (key, line) in enumerate(answer.headers):
             if key == "record-route":
+                line = self._spelled_our_way(line)
                 for known, bound in zip(self._sealed, tokens, strict=True):
                     line = line.replace(known, bound)
                 answer.headers[index] = (key, line)
+
+    def _spelled_our_way(self, line: str) -> str:
+        """``line`` with our own tokens in it unescaped; others' URIs stay as they are."""
+        if "%" not in line:
+            return line
+        for value in values_of(value_of(line)):
+            try:
+                uri = NameAddr.parse(value).uri
+                user = Uri.parse(uri).user
+            except ParseError:
+                continue
+            if user in self._sealed:
+                line = line.replace(uri.partition(":")[2].partition("@")[0], user)
+        return line

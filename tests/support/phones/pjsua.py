@@ -1,0 +1,68 @@
+"""pjsua2: the library in a process of its own, ``pjsua_process``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from scripts.fleet_parts import ROOT
+from tests.support.phones.phone import SIP_PORT, Phone
+
+
+class Pjsua(Phone):
+    program = sys.executable
+    module = "pjsua2"
+    saying = {
+        "registered": r"^registered 200 .*",
+        "rings": r"^call INCOMING .*",
+        "ringing": r"^call EARLY 180.*",
+        "connected": r"^call CONFIRMED .*",
+        "held": r"^held",
+        "ended": r"^call DISCONNECTED .*",
+    }
+
+    def command(self) -> Sequence[str]:
+        settings = {
+            "user": self.account.username,
+            "password": self.account.password,
+            "domain": self.domain,
+            "proxy": f"sip:{self.proxy};transport={self.transport};lr",
+            "transport": self.transport,
+            "port": SIP_PORT,
+            "expires": self.expires,
+        }
+        return [self.program, "-u", "-m", "tests.support.phones.pjsua_process", json.dumps(settings)]
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "PYTHONPATH": str(ROOT)}
+
+    def refresh(self) -> None:
+        self.say("register")
+
+    def call(self, uri: str) -> None:
+        self.say(f"call {uri}")
+
+    def answer(self) -> None:
+        self.say("answer")
+
+    def hang_up(self) -> None:
+        self.say("hang_up")
+
+    def hold(self) -> None:
+        self.say("hold")
+
+    def resume(self) -> None:
+        self.say("resume")
+
+    def transfer(self, uri: str) -> None:
+        self.say(f"transfer {uri}")
+
+    def consult(self, uri: str) -> None:
+        self.call(uri)
+
+    def join(self) -> None:
+        self.say("join")
+
+    def quit(self) -> None:
+        self.say("quit")
