@@ -172,6 +172,8 @@ class Branch:
     def _completed(self, request: Request) -> Request:
         """With what the decision has added to it."""
         target = self.target
+        if target.path and not self.context.incoming.to_tag:  # RFC 3327 §5.4
+            request.headers[1:1] = [("route", f"Route: {value}") for value in target.path]
         if target.diverted:
             divert(request, target.diverted, self._diverted_after)
         if target.headers:

@@ -140,7 +140,7 @@ class UndecidedCall:
 def phones_here(stack: Stack, aor: str, tenant: str) -> list[Target]:
     """Where ``aor`` of ``tenant`` is registered at this edge."""
     return [
-        Target(uri=held.contact, flow=held.flow, binding=binding, q=held.params.q, aor=aor)
+        Target(uri=held.contact, flow=held.flow, binding=binding, q=held.params.q, aor=aor, path=list(held.path))
         for binding, held in stack.bindings.of(aor)
         if held.tenant == tenant
     ]
