@@ -92,6 +92,7 @@ async def _start(
         static_seconds=static_seconds,
         ports=config.ports,
         names=config.own_names,
+        no_nat_networks=config.no_nat_networks,
     )
     counters = core.stack.counters
     control = ControlClient(identity, config.control, config.control_auth)

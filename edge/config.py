@@ -107,6 +107,8 @@ class Config(BaseModel):
     # Phones that know only MD5 (baresip 1.0 is one) may fail when SHA-256 is offered too, even after it.
     digest_algorithms: Annotated[list[Literal["MD5", "SHA-256"]], Field(min_length=1)] = ["MD5"]
     keepalive_interval: Annotated[float, Field(ge=5, le=600)] = 15.0
+    # UDP phones from here have no NAT before them, and are registered for as long as they ask.
+    no_nat_networks: list[Annotated[str, AfterValidator(_network)]] = []
 
     @property
     def listens(self) -> list[Listen]:

@@ -14,6 +14,7 @@ from edge.proxy.forwarding.forwarder import Forwarder
 from edge.proxy.forwarding.record_route import route_of
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.registrar.disk_records import DiskRecords
+from edge.proxy.registrar.expiries import GrantedTimes
 from edge.proxy.registrar.housekeeping import Housekeeping
 from edge.proxy.registrar.registrar import Registrar
 from edge.proxy.registrar.updates import Updates
@@ -22,7 +23,7 @@ from edge.proxy.routing.hanging_up import HangingUp
 from edge.proxy.routing.kept_routes import KeptRoutes
 from edge.proxy.routing.router import Router
 from edge.proxy.stack.abilities import ABILITIES, unsupported
-from edge.proxy.stack.answers import RETRY_AFTER, refuse, retry_after
+from edge.proxy.stack.answers import refuse, spread_retry_after
 from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.events import (
     Action,
@@ -77,18 +78,21 @@ class Core:
         static_seconds: float = STATIC,
         ports: Mapping[str, int] | None = None,
         names: Sequence[str] = (),
+        no_nat_networks: Sequence[str] = (),
     ) -> None:
         """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner.
-        ``ports`` are those of our addresses for each transport; ``names`` as for OwnPlaces."""
+        ``ports`` are those of our addresses for each transport; ``names`` as for OwnPlaces; phones in
+        ``no_nat_networks`` (CIDR) have no NAT before them."""
         own = OwnPlaces((ports or {}).values(), names)
         stack = self.stack = Stack(edge, boot, ids, keepalive_interval, digest_algorithms, static_seconds, own)
         spirals = Spirals(ids)
         self.kept_routes = KeptRoutes()
-        self.disk_records = DiskRecords(stack)
+        times = GrantedTimes(no_nat_networks)
+        self.disk_records = DiskRecords(stack, times)
         self.agent = Agent(StackHost(stack, ports or {}))
         self._receiver = Receiver(stack)
-        self._registrar = Registrar(stack)
-        self._updates = Updates(stack)
+        self._registrar = Registrar(stack, times)
+        self._updates = Updates(stack, times)
         self._housekeeping = Housekeeping(stack)
         self._forwarder = Forwarder(stack, self.agent, spirals)
         self._router = Router(stack, self.agent, self.kept_routes, spirals, self._forwarder)
@@ -190,9 +194,9 @@ class Core:
 
     def _begins_something(self, incoming: Incoming) -> bool:
         """Whether it is neither of a dialog, nor keeps a phone registered, nor a provider's call for an account."""
-        if incoming.to_tag or self.agent.account_of(incoming.uri.user, incoming.flow):
-            return False
-        return incoming.request.method != "REGISTER" or not self.stack.bindings.first_on(incoming.source)
+        if incoming.request.method == "REGISTER":
+            return not self.stack.bindings.first_on(incoming.source)
+        return not (incoming.to_tag or self.agent.account_of(incoming.uri.user, incoming.flow))
 
     def _request(self, incoming: Incoming, now: float) -> None:
         if incoming.request.method == "ACK":
@@ -206,7 +210,7 @@ class Core:
         except Slowed:
             stack.counters["slowed"] += 1
             if incoming.flow.reliable:  # it won't be sent again
-                self._refuse(incoming, Fault(503, headers=(retry_after(RETRY_AFTER),)), now)
+                self._refuse(incoming, Fault(503, headers=(spread_retry_after(incoming.request),)), now)
         except Exception:
             # Answered all the same; whoever runs the core reports it.
             self._refuse(incoming, Fault(500), now)
@@ -225,12 +229,12 @@ class Core:
         stack = self.stack
         method = incoming.request.method
         if not stack.fleet.known:
-            raise Fault(503, headers=(retry_after(RETRY_AFTER),))
+            raise Fault(503, headers=(spread_retry_after(incoming.request),))
         route = route_of(incoming, stack.fleet, stack.own)  # §16.4
-        if incoming.to_tag:
-            self._forwarder.in_dialog(incoming, route, now)
-        elif method == "REGISTER":
+        if method == "REGISTER" and route is None:  # some phones write the To of the last 200, and are in no dialog
             self._registrar.register(incoming, now)
+        elif incoming.to_tag:
+            self._forwarder.in_dialog(incoming, route, now)
         elif not incoming.uri.user and stack.fleet.canonical(incoming.uri.host):
             self._answer(incoming, now)
         else:

@@ -17,6 +17,8 @@ class _Binding(Wire):
     call_id: str
     tenant: str
     extras: tuple[int, str, int]
+    path: tuple[str, ...] = ()
+    key: str = ""
 
 
 class _Account(Wire):
@@ -51,10 +53,12 @@ def write_account(record: AccountRecord | None) -> bytes:
             call_id=kept.call_id,
             tenant=kept.tenant,
             extras=tuple(kept.params),
+            path=kept.path,
+            key=kept.key,
         )
         for kept in record.bindings
     ]
-    return _Account(grant=record.grant, bindings=bindings, at=record.at).model_dump_json().encode()
+    return _Account(grant=record.grant, bindings=bindings, at=record.at).model_dump_json(exclude_defaults=True).encode()
 
 
 def read_account(data: bytes) -> AccountRecord:
@@ -64,7 +68,14 @@ def read_account(data: bytes) -> AccountRecord:
         raise ValueError("a record without a grant")
     bindings = [
         BindingRecord(
-            kept.contact, Flow(*kept.flow), kept.durable, kept.call_id, kept.tenant, ContactParams(*kept.extras)
+            kept.contact,
+            Flow(*kept.flow),
+            kept.durable,
+            kept.call_id,
+            kept.tenant,
+            ContactParams(*kept.extras),
+            kept.path,
+            kept.key,
         )
         for kept in account.bindings
     ]

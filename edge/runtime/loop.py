@@ -24,7 +24,7 @@ class RandomIds:
         return os.urandom(9).hex()
 
     def salt(self) -> bytes:
-        return os.urandom(4)
+        return os.urandom(2)
 
 
 class Loop:

@@ -10,4 +10,4 @@ class Ids(Protocol):
         """A fresh token (RFC 3261 §25.1) without dots, of at least 64 random bits."""
 
     def salt(self) -> bytes:
-        """Four random octets."""
+        """Two random octets, or more."""

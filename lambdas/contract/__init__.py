@@ -17,6 +17,7 @@
    decision (``ScopeLimits``, ``ProviderLeg.dark`` and ``rate``); ``LoginsFailed``; proof in an ``AccessQuestion``;
    ``ProviderPlace`` and ``ProviderLeg.registered``; the oldest version in the fleet (``HeartbeatReply.spoken``).
 8. 2026-11-28: what awkward phones and providers need: see the fields that say so; who isn't to be shown (``withheld``).
+8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Binding keys by all of a Contact.
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -76,7 +77,7 @@ from lambdas.contract.question import (
     RegisterQuestion,
     RouteQuestion,
 )
-from lambdas.contract.registration import MOST_CONTACTS, SHORTEST, Order, refusal, wanted
+from lambdas.contract.registration import MOST_CONTACTS, SHORTEST, Order, refusal, stalest, wanted
 from lambdas.contract.report import (
     BindingReport,
     CallAnswered,
@@ -183,6 +184,7 @@ __all__ = [
     "q_delays",
     "refusal",
     "signed_text",
+    "stalest",
     "stand_in",
     "wanted",
     "way_sealed_for",

@@ -22,6 +22,9 @@ class ContactBinding(Wire):
     """RFC 5626 §4.1, without its brackets; "" if absent."""
     reg_id: int = 0
     """RFC 5626 §4.2; 0 if absent."""
+    path: list[str] = []
+    """The Path values (RFC 3327), the nearest proxy's first: the Route set of what goes to the Contact. Since
+    version 8."""
 
     @classmethod
     def of(cls, *sources: Wire, **more: Any) -> Self:

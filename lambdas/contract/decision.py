@@ -19,6 +19,8 @@ class Binding(ContactBinding):
     """11 characters, 8 octets in base64url: see ``binding_id``. It names the binding in flow tokens."""
     expires: int
     """Seconds from now."""
+    key: str = ""
+    """What ``id`` was made from, as in a ContactField; "": not told. Since version 8."""
 
 
 class Challenge(Wire):
@@ -101,6 +103,8 @@ class Target(Wire):
     Since version 4."""
     account: str = ""
     """The AOR that the call counts to; "": the caller. Since version 4."""
+    path: list[str] = []
+    """The Route values that lead from the flow to the phone (RFC 3327 §5.4). Since version 8."""
 
 
 Q_STEP = 15.0

@@ -122,6 +122,11 @@ class BindingChange(ContactBinding):
     """That of its last REGISTER; "": not told. Since version 2."""
     cseq: int = 0
     """That of its last REGISTER. Since version 2."""
+    key: str = ""
+    """What ``id`` was made from, as in a ContactField; "": not told. Since version 8."""
+    doubted_at: float = 0.0
+    """When what may be the same phone registered another Contact, Unix time: unless it is heard here since, it is to be
+    tried whether it is still here. 0: never. Since version 8."""
 
 
 class Change(Wire):

@@ -40,7 +40,9 @@ class ContactField(Wire):
 
     key: str = Field(min_length=1, max_length=600)
     """What tells bindings of an AOR apart: instance and reg-id where both are given (RFC 5626 §6), else the Contact URI
-    in a form that compares as RFC 3261 §19.1.4 does. The edge makes it: it has the parser."""
+    in a form that compares as RFC 3261 §19.1.4 does, and where its host isn't the phone's address, that. The edge makes
+    it: it has the parser. Before version 8 of the parameters only transport was in it, and no address. A binding keeps
+    the key that it was made with."""
     uri: str
     """The Contact URI, unparsed."""
     expires: int | None = None
@@ -89,6 +91,14 @@ class RegisterQuestion(Asked):
     grants: bool = False
     """The edge answers refreshes itself, so bindings are stored for the durable expiry, whatever the phone asks for.
     Since version 2."""
+    path: list[str] = []
+    """The Path values (RFC 3327), in order. Since version 8."""
+    nonce_made: float = 0.0
+    """When the nonce of the credentials was made, Unix time by the clock of the edge that made it: the REGISTER is
+    younger. 0: not told. Since version 8."""
+    silent: dict[str, float] = {}
+    """Of the AOR's other bindings on UDP flows of this edge, by id: seconds since the phone was heard. Since
+    version 8."""
 
 
 class Tried(Wire):

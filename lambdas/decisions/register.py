@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lambdas.contract import MOST_CONTACTS, Accept, ContactField, Order, RegisterQuestion, refusal, wanted
+from lambdas.contract import (
+    MOST_CONTACTS,
+    Accept,
+    ContactField,
+    Order,
+    RegisterQuestion,
+    Reject,
+    refusal,
+    stalest,
+    wanted,
+)
 from lambdas.decisions.digest import refuse
 from lambdas.decisions.values import (
     Put,
@@ -19,6 +29,10 @@ from lambdas.decisions.values import (
 )
 
 _MOST_ITEMS = 50  # of one AOR, tombstones included, past which removals of what isn't there leave no mark
+_SILENT = 45.0  # seconds: three keep-alives. A phone that answers none is gone, or may as well be
+_ELSEWHERE = 30.0
+"""Seconds for which a phone that the asking edge can't speak for may have been silent: its own edge would have reported
+one that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +56,113 @@ def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, expirie
     refused = refuse(question.credentials, "REGISTER", facts.account, question.aor)
     if refused is not None:
         return RegisterOutcome(refused)
-    current = newest(facts.bindings)
-    there = [item.key for item in present(facts.bindings, now)]
-    contacts = {contact.key: contact for contact in question.contacts}
+    contacts = _named(question, facts, now)
+    names = _Names(question, contacts)
+    current = newest(facts.bindings, names.of)
+    there = {names.of(item): item for item in present(facts.bindings, now, names.of)}
     asked = {key: wanted(contact, question.expires) for key, contact in contacts.items()}
     if question.star:
         asked = dict.fromkeys(there, 0)
     asked = {key: seconds for key, seconds in asked.items() if not _repeated(question, current.get(key))}
-    known = {key: Order(item.call_id, item.cseq) for key, item in current.items()}
-    rejected = refusal(Order(question.call_id, question.cseq), asked, known, there, _most(facts.account))
+    known = {key: item.order for key, item in current.items()}
+    most = _most(facts.account)
+    rejected = refusal(_order(question), asked, known, most)
     if rejected is not None:
         return RegisterOutcome(rejected)
-    puts: list[Put] = []
+    going = [there[key] for key in stalest(asked, _silences(there, question, now), most)]
+    if most < MOST_CONTACTS and not all(_may_go(item, question, now) for item in going):
+        # An account's own limit was set by somebody, who has to choose.
+        return RegisterOutcome(Reject(status=403, reason=f"Forbidden: more than {most} bindings"))
+    puts = [remove(item, question.request, now) for item in going]
     for key, seconds in asked.items():
         if seconds != 0:
-            puts += _refresh(question, facts, contacts[key], now, _durable(question, seconds, expiries))
+            puts += _refresh(question, facts, names, contacts[key], now, _durable(question, seconds, expiries))
         elif key in current:
-            puts += _removal(question, facts, current[key], now)
+            puts += _removal(question, facts, names, current[key], now)
         elif len(facts.bindings) < _MOST_ITEMS:
             # An older REGISTER of it may still be under way, and must find that it has been overtaken.
             puts.append(
                 Put(_binding(question, facts, contacts[key], now, 0).model_copy(update={"removed": True}), None)
             )
+    new = [contacts[key] for key, seconds in asked.items() if seconds != 0 and key not in there]
+    puts += [
+        _doubted(item, question, now)
+        for key, item in there.items()
+        if key not in contacts and item not in going and any(_same_phone(item, question, one) for one in new)
+    ]
     after = present(written(facts.bindings, puts), now)
     grant = facts.account.grant if question.grants and facts.account is not None else None
     return RegisterOutcome(Accept(bindings=[item.as_binding(now) for item in after], grant=grant), tuple(puts))
+
+
+def _named(question: RegisterQuestion, facts: RegisterFacts, now: float) -> dict[str, ContactField]:
+    """The Contacts, by the keys that their bindings have: those that edges of other versions, or the same phone at
+    another address, have made stay, since dialogs name bindings by them."""
+    there = present(facts.bindings, now)
+    taken = {item.key for item in there} & {contact.key for contact in question.contacts}
+    found: dict[str, ContactField] = {}
+    for contact in question.contacts:
+        others = (item.key for item in there if item.key not in taken and item.stands_for(contact, question))
+        key = contact.key if contact.key in taken else next(others, contact.key)
+        taken.add(key)
+        found[key] = contact.model_copy(update={"key": key})
+    return found
+
+
+class _Names:
+    """What bindings are called in one REGISTER: by the keys of its Contacts' bindings, whatever key they have."""
+
+    def __init__(self, question: RegisterQuestion, contacts: dict[str, ContactField]) -> None:
+        self._question = question
+        self._contacts = contacts
+
+    def of(self, item: StoredBinding) -> str:
+        if item.key in self._contacts:
+            return item.key
+        names = (key for key, one in self._contacts.items() if item.stands_for(one, self._question))
+        return next(names, item.key)
+
+
+def _order(question: RegisterQuestion) -> Order:
+    return Order(question.call_id, question.cseq, question.nonce_made)
+
+
+# Who makes room, and who may have gone
+
+
+def _silences(there: dict[str, StoredBinding], question: RegisterQuestion, now: float) -> dict[str, float]:
+    """For how long each binding's phone may have been silent, in seconds."""
+    return {
+        key: question.silent.get(item.id, min(_ELSEWHERE, now - item.registered_at / 1000))
+        for key, item in there.items()
+    }
+
+
+def _may_go(item: StoredBinding, question: RegisterQuestion, now: float) -> bool:
+    return question.silent.get(item.id, 0.0) > _SILENT or any(
+        _same_phone(item, question, one) for one in question.contacts
+    )
+
+
+def _same_phone(item: StoredBinding, question: RegisterQuestion, new: ContactField) -> bool:
+    """Whether ``item`` may be where the phone that now registers ``new`` was before: it has the same instance, or goes
+    on with the same Call-ID for the same user. Instances that name their flows (RFC 5626 §6) have as many bindings as
+    they like."""
+    if item.instance and item.instance == new.instance:
+        return not (item.reg_id and new.reg_id)
+    same_call = item.call_id == question.call_id and _user(item.contact) == _user(new.uri)
+    return same_call and _order(question).follows(item.order)
+
+
+def _user(contact: str) -> str:
+    return contact.partition("@")[0]
+
+
+def _doubted(item: StoredBinding, question: RegisterQuestion, now: float) -> Put:
+    """``item``, which the edge that has it is to try."""
+    stamp = round(now * 1000)
+    doubt = {"doubted_at": stamp, "changed_at": stamp, "revision": question.request}
+    return Put(item.model_copy(update=doubt), item.revision)
 
 
 def crowd(
@@ -105,19 +201,35 @@ def _repeated(question: RegisterQuestion, item: StoredBinding | None) -> bool:
 
 
 def _refresh(
-    question: RegisterQuestion, facts: RegisterFacts, contact: ContactField, now: float, expires: int
+    question: RegisterQuestion,
+    facts: RegisterFacts,
+    names: _Names,
+    contact: ContactField,
+    now: float,
+    expires: int,
 ) -> list[Put]:
     puts: list[Put] = []
     seen: str | None = None
     for item in facts.bindings:
-        if item.key != contact.key:
+        if names.of(item) != contact.key:
             continue
-        if item.address == question.flow[0]:
+        if (item.key, item.address) == (contact.key, question.flow[0]):
             seen = item.revision
         elif item.live(now):
             # The phone has moved here; the edge that it left must stop its pings.
-            puts.append(remove(item, question.request, now))
+            puts.append(_overtaken(remove(item, question.request, now), question))
+        elif item.call_id == question.call_id and item.cseq >= question.cseq:
+            puts.append(_overtaken(Put(item, item.revision), question))
     return [Put(_binding(question, facts, contact, now, expires), seen), *puts]
+
+
+def _overtaken(put: Put, question: RegisterQuestion) -> Put:
+    """A phone that has started anew counts from 1 again: what it did before mustn't count for more."""
+    item = put.binding
+    if item.call_id != question.call_id or item.cseq < question.cseq:
+        return put
+    gone = {"removed": True, "cseq": question.cseq - 1, "revision": question.request}
+    return Put(item.model_copy(update=gone), put.seen)
 
 
 def _binding(
@@ -137,11 +249,13 @@ def _binding(
     )
 
 
-def _removal(question: RegisterQuestion, facts: RegisterFacts, item: StoredBinding, now: float) -> list[Put]:
-    """``item`` and every other live one of its key go; the tombstones carry this REGISTER's place in the order."""
+def _removal(
+    question: RegisterQuestion, facts: RegisterFacts, names: _Names, item: StoredBinding, now: float
+) -> list[Put]:
+    """``item`` and every other live one of its name go; the tombstones carry this REGISTER's place in the order."""
     puts: list[Put] = []
     for other in facts.bindings:
-        if other.key == item.key and (other is item or other.live(now)):
+        if names.of(other) == names.of(item) and (other is item or other.live(now)):
             put = remove(other, question.request, now)
             stamp = put.binding.changed_at
             gone = {"call_id": question.call_id, "cseq": question.cseq, "registered_at": stamp}

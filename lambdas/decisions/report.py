@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lambdas.contract import MOST_CONTACTS, BindingReport
+from lambdas.contract import BindingReport, stalest
 from lambdas.decisions.values import Put, StoredAccount, StoredBinding, present, remove
 
 
@@ -10,8 +10,9 @@ def decide(
     report: BindingReport, account: StoredAccount | None, bindings: tuple[StoredBinding, ...], now: float
 ) -> list[Put]:
     """``bindings`` are all items of the AOR. Whatever was registered after the report counts for more than it."""
-    others = [item for item in bindings if item.key == report.key and item.address != report.flow[0]]
-    mine = next((item for item in bindings if item.key == report.key and item.address == report.flow[0]), None)
+    same = [item for item in bindings if item.stands_for(report, report)]
+    mine = next((item for item in same if (item.key, item.address) == (report.key, report.flow[0])), None)
+    others = [item for item in same if item is not mine]
     if not report.expires:
         gone = mine is not None and mine.live(now) and mine.call_id == report.call_id and mine.cseq <= report.cseq
         return [remove(mine, _revision(report), now)] if mine is not None and gone else []
@@ -19,8 +20,6 @@ def decide(
     if account is None or not account.enabled or report.at + report.expires <= now:
         return []
     if any(item.registered_at > stamp for item in others) or (mine is not None and _newer(mine, report, stamp)):
-        return []
-    if mine is None and len(present(bindings, now)) >= MOST_CONTACTS:
         return []
     moved = [remove(item, _revision(report), now) for item in others if item.live(now)]
     binding = StoredBinding.of(
@@ -32,7 +31,10 @@ def decide(
         tenant=account.tenant,
         user_agent=mine.user_agent if mine is not None else "",
     )
-    return [Put(binding, mine.revision if mine is not None else None), *moved]
+    there = {item.key: now - item.registered_at / 1000 for item in present(bindings, now) if item not in others}
+    going = stalest({report.key: report.expires}, there)
+    room = [remove(item, _revision(report), now) for item in bindings if item.key in going and item.live(now)]
+    return [Put(binding, mine.revision if mine is not None else None), *moved, *room]
 
 
 def _newer(item: StoredBinding, report: BindingReport, stamp: int) -> bool:

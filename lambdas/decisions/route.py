@@ -61,6 +61,7 @@ def targets_of(bindings: tuple[StoredBinding, ...], now: float) -> list[Target]:
             q=item.q,
             aor=item.aor,
             after=after[item.q],
+            path=item.path,
         )
         for item in sorted(found, key=lambda item: -item.q)
     ]

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from lambdas.contract import Binding, BindingChange, ContactBinding, Decision, Grant, binding_id
+from lambdas.contract import (
+    Binding,
+    BindingChange,
+    BindingReport,
+    ContactBinding,
+    ContactField,
+    Decision,
+    Grant,
+    Order,
+    RegisterQuestion,
+    binding_id,
+)
 from lambdas.decisions.limits import NONE, CallLimits
 
 
@@ -45,9 +56,10 @@ class StoredAccount:
 class StoredBinding(ContactBinding):
     """One item of the bindings table: (aor, key, edge address).
 
-    ``registered_at`` and ``changed_at`` are milliseconds, ``expires_at`` seconds of the control plane's clock;
-    ``revision`` is the question that wrote it last. A ``removed`` one stays for a while: it must win over an older
-    REGISTER that is still under way elsewhere.
+    ``registered_at``, ``changed_at`` and ``doubted_at`` are milliseconds, ``expires_at`` seconds of the control plane's
+    clock; ``revision`` is the question that wrote it last. A ``removed`` one stays for a while: it must win over an
+    older REGISTER that is still under way elsewhere. At ``doubted_at`` another Contact was registered by what may be
+    the same phone (0: none was).
     """
 
     key: str
@@ -60,6 +72,7 @@ class StoredBinding(ContactBinding):
     tenant: str
     user_agent: str = ""
     removed: bool = False
+    doubted_at: int = 0
 
     @property
     def address(self) -> str:
@@ -68,6 +81,22 @@ class StoredBinding(ContactBinding):
     @property
     def id(self) -> str:
         return binding_id(self.aor, self.key)
+
+    @property
+    def order(self) -> Order:
+        """Of the REGISTER that it is by, as of when it took effect, or was undone."""
+        return Order(self.call_id, self.cseq, (self.changed_at if self.removed else self.registered_at) / 1000)
+
+    def stands_for(self, one: ContactField | BindingReport, said: RegisterQuestion | BindingReport) -> bool:
+        """Whether it is the binding of this Contact, of which ``said`` has the Call-ID, the flow and the Path. It may
+        have another key: one that an edge of another version has made, or of the address that the phone had before."""
+        if self.key == one.key:
+            return True
+        contact = one.contact if isinstance(one, BindingReport) else one.uri
+        by_instance = (self.instance and self.reg_id) or (one.instance and one.reg_id)
+        if self.contact != contact or by_instance:
+            return False
+        return self.call_id == said.call_id or (self.flow[3], self.path) == (said.flow[3], said.path)
 
     def live(self, now: float) -> bool:
         return not self.removed and self.expires_at > now
@@ -78,22 +107,28 @@ class StoredBinding(ContactBinding):
     def as_change(self, now: float) -> BindingChange:
         """What the edge that holds its address is told."""
         expires = max(1, round(self.expires_at - now)) if self.live(now) else 0
-        return BindingChange.of(self, id=self.id, expires=expires)
+        return BindingChange.of(self, id=self.id, expires=expires, doubted_at=self.doubted_at / 1000)
 
 
-def newest(bindings: Iterable[StoredBinding]) -> dict[str, StoredBinding]:
-    """For each key the item that counts. Several exist when a phone moved between edges, or raced itself there: of
-    one Call-ID the highest CSeq wins (RFC 3261 §10.3 step 7), of different ones the latest."""
+def _key(item: StoredBinding) -> str:
+    return item.key
+
+
+def newest(bindings: Iterable[StoredBinding], name: Callable[[StoredBinding], str] = _key) -> dict[str, StoredBinding]:
+    """For each key, or what else is their ``name``, the item that counts. Several exist when a phone moved between
+    edges, or raced itself there: of one Call-ID the highest CSeq wins (RFC 3261 §10.3 step 7), of different ones the
+    latest."""
     by_call: dict[tuple[str, str], StoredBinding] = {}
     for item in bindings:
-        known = by_call.get((item.key, item.call_id))
+        call = name(item), item.call_id
+        known = by_call.get(call)
         if known is None or _order(item) > _order(known):
-            by_call[item.key, item.call_id] = item
+            by_call[call] = item
     found: dict[str, StoredBinding] = {}
-    for item in by_call.values():
-        known = found.get(item.key)
+    for (key, _), item in by_call.items():
+        known = found.get(key)
         if known is None or (item.registered_at, item.call_id) > (known.registered_at, known.call_id):
-            found[item.key] = item
+            found[key] = item
     return found
 
 
@@ -102,9 +137,11 @@ def _order(item: StoredBinding) -> tuple[int, bool, int]:
     return item.cseq, not item.removed, item.registered_at
 
 
-def present(bindings: Iterable[StoredBinding], now: float) -> list[StoredBinding]:
-    """The bindings that an AOR has, oldest first."""
-    live = [item for item in newest(bindings).values() if item.live(now)]
+def present(
+    bindings: Iterable[StoredBinding], now: float, name: Callable[[StoredBinding], str] = _key
+) -> list[StoredBinding]:
+    """The bindings that an AOR has, oldest first; ``name`` as in ``newest``."""
+    live = [item for item in newest(bindings, name).values() if item.live(now)]
     return sorted(live, key=lambda item: (item.registered_at, item.key))
 
 

@@ -93,12 +93,15 @@ def _unchanged(put: Put) -> Condition:
 
 def _item(value: StoredBinding) -> BindingItem:
     """Flat: its flow's parts have attributes of their own, since an index goes by the address."""
-    said = value.model_dump(exclude={"flow", "expires_at"}) | dict(zip(_FLOW, value.flow, strict=True))
+    said = value.model_dump(exclude={"flow", "expires_at", "doubted_at", "path"})
+    said |= dict(zip(_FLOW, value.flow, strict=True))
     return BindingItem(
         sk=f"{value.key}#{value.address}",
         id=value.id,
         expires_at=round(value.expires_at),
         ttl=round(max(value.expires_at, value.changed_at / 1000)) + KEEP_REMOVED,
+        doubted_at=value.doubted_at or None,
+        path=value.path or None,
         **said,
     )
 

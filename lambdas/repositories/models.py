@@ -411,6 +411,8 @@ class BindingItem(Model):
     reg_id = NumberAttribute(default=0)
     user_agent = UnicodeAttribute(default="")
     removed = BooleanAttribute(default=False)
+    doubted_at = NumberAttribute(null=True)
+    path = ListAttribute[str](null=True)
     ttl = NumberAttribute()
     by_address = ByAddress()
     by_id = ById()

@@ -16,7 +16,7 @@ import sys
 import pytest
 
 from lambdas.contract import CallAnswered, CallEnded, CallFailed, HeartbeatReply, ReportEnvelope
-from lambdas.decisions.values import Put
+from lambdas.decisions.values import Put, StoredBinding
 from lambdas.repositories.bindings import Bindings
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.calls import Calls
@@ -150,7 +150,16 @@ def test_routes_and_news_that_were_kept(world, kept):
     ((_, news),) = kept.load("news")
     reply = HeartbeatReply.model_validate(json.loads(news)["reply"])
     then = json.loads(news)["reply"]
-    assert then.items() <= reply.model_dump(mode="json").items()
+    assert _has(reply.model_dump(mode="json"), then)
+
+
+def _has(now, then) -> bool:
+    """Whether all that stood there then is there now."""
+    if isinstance(then, dict):
+        return all(name in now and _has(now[name], value) for name, value in then.items())
+    if isinstance(then, list):
+        return len(now) == len(then) and all(map(_has, now, then))
+    return now == then
 
 
 def deliver_all(directory) -> list[bytes]:
@@ -246,6 +255,32 @@ def test_items_of_bindings(monkeypatch):
     for item in found:
         assert Bindings().write([Put(item, None)])
     assert written == items
+
+
+def test_items_of_bindings_that_are_written_today(tmp_path, monkeypatch):
+    """A control plane of before reads them after a roll-back, though they say more."""
+    (item, *_) = WRITTEN["bindings"]
+    monkeypatch.setattr(BindingItem, "query", lambda aor, **_: [BindingItem.from_raw_data(item)])
+    written = []
+    monkeypatch.setattr(BindingItem, "save", lambda item, condition: written.append(item.serialize()))
+    (found,) = Bindings().of("any")
+    today = found.model_copy(update={"path": ["<sip:192.0.2.44;lr>"], "doubted_at": 1000})
+    assert Bindings().write([Put(today, None)])
+    then = before.checkout(tmp_path / "then")
+    command = [sys.executable, "-c", _READ, json.dumps(written[0])]
+    ran = subprocess.run(
+        command, env={**os.environ, **before.environment(then)}, check=True, capture_output=True, text=True
+    )
+    assert StoredBinding.model_validate_json(ran.stdout) == found
+
+
+_READ = """
+import dataclasses, json, sys
+from lambdas.repositories.bindings import Bindings
+from lambdas.repositories.models import BindingItem
+BindingItem.query = lambda aor, **_: [BindingItem.from_raw_data(json.loads(sys.argv[1]))]
+print(json.dumps(dataclasses.asdict(Bindings().of("any")[0])))
+"""
 
 
 class NobodyCounts:

@@ -51,7 +51,8 @@ def test_without_control_plane_known_phones_go_on_and_strangers_get_503(own_flee
         fleet.processes.stop("control")
         begun = time.monotonic()
         response = carol.transact(carol.agent.register_request())
-        assert (response.status, response.get("retry-after")) == (503, "5")
+        assert response.status == 503
+        assert 5 <= int(response.get("retry-after")) <= 20
         assert time.monotonic() - begun < 1 * slowness()
         call(alice, bob, f"sip:bob@{DOMAIN}")  # on the other edge
         call(alice, dave, f"sip:dave@{DOMAIN}")

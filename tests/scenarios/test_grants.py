@@ -31,7 +31,7 @@ def bound(world, user="alice"):
 
 
 def expires(response) -> int:
-    return int(response.values("contact")[0].rpartition("expires=")[2])
+    return int(response.values("contact")[0].partition(";expires=")[2].partition(";")[0])
 
 
 def test_refreshes_cost_nothing_until_the_durable_expiry_nears(world):
@@ -172,9 +172,41 @@ def test_a_process_that_was_stopped_gives_phones_time(world):
     assert bound(world)
 
 
-def test_a_tcp_phone_gets_the_durable_expiry(world):
+def test_a_phone_is_promised_what_its_flow_is_kept_for(world):
+    """Whatever address it writes into its Contact; a connection may be lost without a word, too."""
+    for transport in ("UDP", "TCP"):
+        phone = world.phone("alice", transport=transport)
+        phone.agent.host, phone.agent.port = phone.public
+        first = phone.transact(phone.agent.register_request())
+        assert SHORT <= expires(first) < SHORT + SHORT_SPREAD
+        assert "Flow-Timer" not in str(first.headers)
+        assert expires(phone.transact(phone.agent.register_request())) == expires(first)
+
+
+def test_refreshes_of_a_tcp_phone_cost_nothing(world):
     phone = world.phone("alice", transport="TCP")
-    assert expires(phone.transact(phone.agent.register_request())) == 900
+    for _ in range(8):
+        assert phone.register() == 200
+        world.run(80)
+    assert asked(world) == 1
+    assert bound(world)
+    world.run(GONE)
+    assert not bound(world)
+
+
+def test_a_tcp_phone_that_looks_after_its_flow_gets_the_durable_expiry(world):
+    phone = world.phone("alice", transport="TCP")
+    phone.agent.instance = "urn:uuid:1"
+    answer = phone.transact(phone.agent.register_request(headers=["Supported: path, outbound"]))
+    assert (expires(answer), answer.get("flow-timer"), answer.get("require")) == (900, "25", "outbound")
+
+
+def test_networks_without_nat():
+    """Their phones get what they ask for, and no others."""
+    world = World(no_nat_networks=["192.0.2.1/32"])
+    near, far = world.phone("alice"), world.phone("bob")
+    assert expires(near.transact(near.agent.register_request())) == 3600
+    assert expires(far.transact(far.agent.register_request())) < SHORT + SHORT_SPREAD
 
 
 # Without control plane

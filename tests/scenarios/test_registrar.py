@@ -17,15 +17,14 @@ def contacts(response) -> list[str]:
     return response.values("contact")
 
 
-def test_expiry_is_clamped_and_too_brief_is_refused(world):
+def test_expiry_is_clamped_and_too_brief_is_refused():
+    world = World(no_nat_networks=["192.0.2.0/24"])  # it gets what it asks for
     phone = world.phone("alice")
-    phone.agent.host = phone.public[0]  # no NAT: it gets what it asks for
     response = phone.transact(phone.agent.register_request(59))
     assert response.status == 423
     assert response.get("min-expires") == "60"
     assert contacts(phone.transact(phone.agent.register_request(60)))[0].endswith(";expires=60")
     for wanted in (9_999_999, None):
-        phone.agent.port += 1
         phone.agent.call_id += "x"
         assert contacts(phone.transact(phone.agent.register_request(wanted)))[-1].endswith(";expires=3600")
 
@@ -66,13 +65,16 @@ def test_binding_key_is_instance_and_reg_id(world):
 
 
 def test_an_older_register_of_the_same_call_id_changes_nothing(world):
+    """It was under way, with the nonce that it had, when a younger one took effect."""
     phone = world.phone("alice")
-    first = phone.agent.register_request(3600)
-    assert phone.transact(first).status == 200
-    phone.agent.register_cseq = 0
-    phone.agent.received.clear()
-    late = phone.transact(phone.agent.register_request(0))
-    assert late.status == 500
+    late = phone.agent.register_request(0)
+    phone.send(late.to_bytes())
+    late = phone.agent.authorize(late, world.wait(lambda: phone.agent.final(late)))
+    assert phone.register() == 200
+    phone.send(late.to_bytes())
+    refused = world.wait(lambda: phone.agent.final(late))
+    assert refused.status == 500
+    assert 2 <= int(refused.get("retry-after")) <= 8
     assert len(contacts(phone.transact(phone.agent.request_query()))) == 1
 
 
@@ -177,11 +179,15 @@ def test_reused_nonce_with_next_count(world):
 
 
 def test_too_many_bindings(world):
+    """The one that has been silent for the longest time makes room: who is refused doesn't come again."""
     phone = world.phone("alice")
     for index in range(10):
         assert phone.register(contact=f"<sip:alice@10.0.1.{index}>") == 200
-    assert phone.register(contact="<sip:alice@10.0.1.10>") == 403
-    assert phone.register(contact="<sip:alice@10.0.1.3>") == 200
+        world.run(1)
+    assert phone.register(contact="<sip:alice@10.0.1.0>") == 200
+    response = phone.transact(phone.agent.register_request(contact="<sip:alice@10.0.1.10>"))
+    there = {value[len("<sip:alice@10.0.1.") : value.index(">")] for value in contacts(response)}
+    assert there == {str(index) for index in range(11) if index != 1}
 
 
 def test_moving_to_another_edge_stops_pings_at_the_first(world):
@@ -199,12 +205,14 @@ def test_dark_control_plane_gives_unknown_phones_503_within_five_seconds(world):
     world.control.dark = True
     begun = world.now
     response = alice.transact(alice.agent.register_request())
-    assert (response.status, response.get("retry-after")) == (503, "5")
+    assert response.status == 503
+    assert 5 <= int(response.get("retry-after")) <= 20
     assert world.now - begun < 5
     begun = world.now
     invite = alice.start_call(f"sip:bob@{DOMAIN}")
     response = world.wait(lambda: alice.agent.final(invite))
-    assert (response.status, response.get("retry-after")) == (503, "5")
+    assert response.status == 503
+    assert 5 <= int(response.get("retry-after")) <= 20
     assert world.now - begun < 5
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from lambdas.calls.decide import decide
 from lambdas.calls.facts import AnsweredCall, Domains
 from lambdas.contract import (
+    BindingChange,
     BindingReport,
     CallAnswered,
     CallEnded,
@@ -79,6 +80,13 @@ class Control:
 
     def bindings(self, aor: str) -> tuple[StoredBinding, ...]:
         return tuple(item for (owner, _, _), item in self.items.items() if owner == aor)
+
+    def changes(self, address: str, since: float) -> list[BindingChange]:
+        """What a heartbeat brings of the bindings at an edge address; the last ones come again."""
+        now = self.clock()
+        items = [item for item in self.items.values() if item.address == address]
+        changed = [item for item in items if item.changed_at >= (since - 10) * 1000]
+        return [item.as_change(now) for item in changed if item.live(now) or item.removed]
 
     def decide(self, question: Question) -> Decision:
         self.questions.append(question)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -72,12 +72,14 @@ class Node:
         self.world = world
         self.edge = edge
         self.address = address
-        self.core = Core(edge, boot, CountedIds(f"{edge}{boot}"), digest_algorithms=ALGORITHMS)
+        ids = CountedIds(f"{edge}{boot}")
+        self.core = Core(edge, boot, ids, digest_algorithms=ALGORITHMS, no_nat_networks=world.no_nat_networks)
         self.alive = True
         self.sent: list[Send] = []
         self.journal: list[Report] = []
         self.disk = True  # whether the journal can be written
         self.fed = 0
+        self.told = world.control.clock()
         self.connections: dict[Flow, Phone] = {}
 
     def handle(self, event: CoreEvent) -> None:
@@ -168,6 +170,8 @@ class Node:
             self.world.inform(self)
             changes, self.fed = control.feed[self.fed :], len(control.feed)
             self.handle(Fed(changes, False))
+            self.handle(BindingsChanged(control.changes(self.address, self.told)))
+            self.told = control.clock()
             self.deliver()
         self.world.after(2.0, self.beat)
 
@@ -266,7 +270,8 @@ class Phone:
 class World:
     """Edges, phones, a control plane and time."""
 
-    def __init__(self, edges: int = 2, beating: bool = False) -> None:
+    def __init__(self, edges: int = 2, beating: bool = False, no_nat_networks: Sequence[str] = ()) -> None:
+        self.no_nat_networks = no_nat_networks
         self.now = 1000.0
         self.serial = itertools.count(1)
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
@@ -275,6 +280,7 @@ class World:
         use = next(key.id for key in keys if key.use)
         self.tokens = TokenKeys(TOKEN_KEYS | {key.id: base64.b64decode(key.token) for key in keys}, use)
         self.decision_time = 0.02
+        self.spoken = VERSION
         self.loss: Callable[[Flow, bytes], bool] = lambda flow, data: False
         self.nodes: dict[str, Node] = {}
         self.phones: dict[tuple[str, int], Phone] = {}
@@ -303,7 +309,7 @@ class World:
             tokens=self.tokens,
             clock=WALL,
             informed_at=self.now,
-            spoken=VERSION,
+            spoken=self.spoken,
             exclusive={node.address: self.exclusive.get(node.address, (0.0, float("inf")))},
         )
 

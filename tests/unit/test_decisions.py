@@ -40,7 +40,9 @@ def credentials(method="REGISTER", algorithm="MD5", password="pw", qop="auth") -
 _requests = itertools.count()
 
 
-def question(cseq, address="203.0.113.11", call_id="c1", expires=3600, key="k", request="") -> RegisterQuestion:
+def question(
+    cseq, address="203.0.113.11", call_id="c1", expires=3600, key="k", request="", nonce_made=0.0
+) -> RegisterQuestion:
     return RegisterQuestion(
         request=request or f"r{next(_requests)}",
         address=address,
@@ -51,6 +53,7 @@ def question(cseq, address="203.0.113.11", call_id="c1", expires=3600, key="k", 
         call_id=call_id,
         cseq=cseq,
         flow=(address, 5060, "udp", "198.51.100.1", 5060, 0),
+        nonce_made=nonce_made,
     )
 
 
@@ -151,6 +154,54 @@ def test_races_between_edges_end_in_cseq_order(order, data):
         assert found == []
     else:
         assert [item.contact for item in found] == [f"sip:alice@10.0.0.9;cseq={last}"]
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_a_restarted_phone_races_what_it_sent_before(data):
+    """REGISTERs of one Call-ID at two edges, decided late and on stale facts, each with a nonce that was made before it
+    was sent. Half-way the phone starts anew: from CSeq 1, once all that it had sent has taken effect or is refused, with
+    a nonce that is younger still. What counts is what it said last, and nothing of its life before comes back."""
+    table = Table()
+    now = NOW
+    stands = None
+    for life in range(2):
+        waiting = []
+        removes = data.draw(st.sets(st.integers(1, 4)))
+        nonces = {}
+        for cseq in range(1, 5):
+            now += 1
+            # A phone uses its nonce again, or gets a new one.
+            nonces[cseq] = nonces[cseq - 1] if cseq > 1 and data.draw(st.booleans()) else now
+            address = f"203.0.113.{11 + data.draw(st.integers(0, 1))}"
+            asked = question(cseq, address, expires=0 if cseq in removes else 3600, nonce_made=nonces[cseq])
+            asked = asked.model_copy(update={"user_agent": f"{life}"})
+            waiting.append((asked, table.facts()))
+        last = waiting[-1][0]
+        for late, facts in data.draw(st.permutations(waiting)):
+            now += 0.1
+            while not table.write((outcome := decide(late, facts, now, Expiries())).puts):
+                facts = table.facts()
+            if late is last:
+                assert isinstance(outcome.decision, Accept)
+        stands = None if 4 in removes else f"{life}"
+        found = present(table.items.values(), now)
+        assert [item.user_agent for item in found] == ([] if stands is None else [stands])
+        assert all(item.cseq == 4 for item in found)
+
+
+def test_a_restarted_phone_at_another_edge_leaves_nothing_that_counts_for_more():
+    """Though its CSeq is lower than what its first edge has of it."""
+    table = Table()
+    assert table.write(decide(question(9, nonce_made=NOW - 10), table.facts(), NOW, Expiries()).puts)
+    late = question(8, "203.0.113.12", nonce_made=NOW - 10)
+    assert isinstance(decide(late, table.facts(), NOW + 5, Expiries()).decision, Reject)
+    anew = question(2, "203.0.113.12", nonce_made=NOW + 1)
+    assert table.write(decide(anew, table.facts(), NOW + 5, Expiries()).puts)
+    assert [(item.cseq, item.address) for item in present(table.items.values(), NOW + 6)] == [(2, "203.0.113.12")]
+    back = question(3, "203.0.113.11", nonce_made=NOW + 1)
+    assert table.write(decide(back, table.facts(), NOW + 7, Expiries()).puts)
+    assert [(item.cseq, item.address) for item in present(table.items.values(), NOW + 8)] == [(3, "203.0.113.11")]
 
 
 def stored(key, call_id, cseq, at, address="a", removed=False) -> StoredBinding:

@@ -184,6 +184,8 @@ class Branch:
         """With its share of the breadth, and what the decision has added to it."""
         target = self.target
         set_breadth(request, self.breadth)
+        if target.path and not self.context.incoming.to_tag:  # RFC 3327 §5.4
+            request.headers[1:1] = [("route", f"Route: {value}") for value in target.path]
         if target.diverted:
             divert(request, target.diverted, self._diverted_after)
         if target.headers:

@@ -11,6 +11,7 @@ from edge.proxy.location.keepalive import Keepalive
 from edge.sip.flow import Flow
 
 _RETIRED_LIMIT = 10_000
+_NEVER = float("-inf")
 
 
 class ContactParams(NamedTuple):
@@ -32,8 +33,10 @@ def contact_params(q: int, instance: str, reg_id: int) -> ContactParams:
 @dataclass(slots=True)
 class HeldBinding:
     """``granted_until`` is when the phone has to be heard again, ``wanted_until`` what it has asked for at most,
-    ``durable_until`` what the control plane has; all in the core's time. ``cseq`` is the last REGISTER's of
-    ``call_id``. ``heard``: by this process."""
+    ``durable_until`` what the control plane has, ``heard_at`` when the phone was heard last, by this process, and
+    ``taken_at`` when its last REGISTER was; all in the core's time. ``cseq`` is that REGISTER's of ``call_id``;
+    ``path`` leads from the flow to the phone (RFC 3327). ``key`` is what the control plane knows it by, "" as edges of
+    before made it."""
 
     aor: str
     contact: str
@@ -45,11 +48,15 @@ class HeldBinding:
     cseq: int = 0
     tenant: str = ""
     params: ContactParams = PLAIN
-    heard: bool = False
+    path: tuple[str, ...] = ()
+    key: str = ""
+    heard_at: float = _NEVER
+    taken_at: float = _NEVER
 
-    def renewed_by(self, contact: str, flow: Flow, call_id: str, params: ContactParams) -> bool:
-        """Whether a REGISTER with these is about this very binding, from the same phone in the same life."""
-        return self.flow == flow and self.contact == contact and self.call_id == call_id and self.params == params
+    @property
+    def heard(self) -> bool:
+        """By this process."""
+        return self.heard_at > _NEVER
 
 
 class HeldBindings:
@@ -69,7 +76,8 @@ class HeldBindings:
         """Add or replace a binding. ``fresh``: the phone has just been heard; otherwise it is read
         back, its flow is old, and what the phone itself has told counts for more."""
         self.changed.add(new.aor)
-        new.heard = fresh
+        if fresh:
+            new.heard_at = new.taken_at = now
         known = self._by_id.get(binding)
         if known is not None:
             if known.heard and not fresh and known.flow != new.flow:
@@ -81,6 +89,9 @@ class HeldBindings:
                     self._note_place(binding, new.contact)
                 else:
                     known.durable_until = new.durable_until
+                    known.key = new.key
+                    if not known.heard:
+                        known.call_id, known.cseq = new.call_id, new.cseq  # the disk doesn't have the CSeq
                     known.tenant = known.tenant or new.tenant
                 return
             self.remove(binding)
@@ -165,10 +176,14 @@ class HeldBindings:
             if len(self._retired) > _RETIRED_LIMIT:
                 del self._retired[next(iter(self._retired))]
 
-    def heard(self, flow: Flow, until: float) -> None:
-        """A phone on ``flow`` lives: it needn't refresh before ``until``, unless it has asked for less."""
+    def heard(self, flow: Flow, until: float, now: float) -> None:
+        """A phone on ``flow`` lives: it needn't refresh before ``until``, unless it has asked for less. Of phones that
+        are reached through other proxies that says nothing."""
         for binding in self._by_flow.get(flow, ()):
             held = self._by_id[binding]
+            if held.path:
+                continue
+            held.heard_at = now
             if held.granted_until < until:
                 held.granted_until = max(held.granted_until, min(until, held.wanted_until))
 

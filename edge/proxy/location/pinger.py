@@ -3,8 +3,26 @@ and every final answer counts, since it refreshes even the NATs that look at pac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
+from edge.sip.message import Request, header_of
+
+
+def make_options(flow: Flow, contact: str, branch: str, token: str, hops: int = 1, path: Sequence[str] = ()) -> Request:
+    """To the phone at ``contact`` on ``flow``, ``path`` leading on from there; ``token`` is nobody else's."""
+    lines = [
+        flow.via(branch),
+        *(f"Route: {value}" for value in path),
+        f"Max-Forwards: {hops}",
+        f"From: <sip:keepalive@{flow.sent_by}>;tag={token}",
+        f"To: <{contact}>",
+        f"Call-ID: {token}",
+        "CSeq: 1 OPTIONS",
+        "Content-Length: 0",
+    ]
+    return Request("OPTIONS", contact, [header_of(line) for line in lines])
 
 
 class Pinger:
@@ -16,16 +34,7 @@ class Pinger:
 
     def make(self, flow: Flow, contact: str) -> bytes:
         token = self._ids.token()
-        return (
-            f"OPTIONS {contact} SIP/2.0\r\n"
-            f"{flow.via(self._prefix + token)}\r\n"
-            "Max-Forwards: 1\r\n"
-            f"From: <sip:keepalive@{flow.sent_by}>;tag={token}\r\n"
-            f"To: <{contact}>\r\n"
-            f"Call-ID: {token}\r\n"
-            "CSeq: 1 OPTIONS\r\n"
-            "Content-Length: 0\r\n\r\n"
-        ).encode("utf-8", "surrogateescape")
+        return make_options(flow, contact, self._prefix + token, token).to_bytes()
 
     def owns(self, branch: str) -> bool:
         """Whether a response with this branch answers a ping."""

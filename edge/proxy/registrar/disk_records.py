@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from edge.proxy.location.bindings import HeldBinding
-from edge.proxy.registrar.binding_report import key_of
-from edge.proxy.registrar.expiries import patience
+from edge.proxy.registrar.binding_keys import former_key
+from edge.proxy.registrar.expiries import GrantedTimes
 from edge.proxy.stack.records import AccountRecord, BindingRecord
 from edge.proxy.stack.stack import Stack
 from lambdas.contract import binding_id
@@ -13,8 +13,9 @@ from lambdas.contract import binding_id
 class DiskRecords:
     """Makes records and takes them back."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, times: GrantedTimes) -> None:
         self._stack = stack
+        self._times = times
 
     def take_changed(self, limit: int, now: float) -> list[tuple[str, AccountRecord | None]]:
         """Up to ``limit`` AORs whose records have changed since they were last taken, with the record; None if there is
@@ -32,9 +33,12 @@ class DiskRecords:
         if grant is None:
             return None
         bindings = [
-            BindingRecord(held.contact, held.flow, held.durable_until - now, held.call_id, held.tenant, held.params)
+            BindingRecord(
+                held.contact, held.flow, held.durable_until - now, held.call_id, held.tenant, held.params, held.path,
+                held.key,
+            )
             for _, held in stack.bindings.of(aor)
-        ]
+        ]  # fmt: skip
         return AccountRecord(grant.as_grant(), bindings, stack.wall(now))
 
     def restore(self, records: list[tuple[str, AccountRecord]], bindings: bool, now: float) -> None:
@@ -48,10 +52,10 @@ class DiskRecords:
                 if kept.flow.address not in addresses:
                     continue
                 durable = now + kept.durable - age
-                until = now + patience(kept.contact, kept.flow, durable - now)
+                until = now + self._times.patience(kept.flow, durable - now)
                 held = HeldBinding(
                     aor, kept.contact, kept.flow, until, durable, durable, kept.call_id,
-                    tenant=kept.tenant, params=kept.params,
+                    tenant=kept.tenant, params=kept.params, path=kept.path, key=kept.key,
                 )  # fmt: skip
-                key = key_of(kept.contact, kept.params)
+                key = kept.key or former_key(kept.contact, kept.params)
                 stack.bindings.put(binding_id(aor, key), held, now, fresh=False)

@@ -1,35 +1,50 @@
-"""For how long phones get their bindings, and by when they must be heard."""
+"""For how long phones get their bindings, and by when they must be heard.
+
+A phone is promised no more than its flow is kept for. Every UDP phone may be behind a NAT: its Contact and Via prove
+nothing, since many write there what they have learnt to be their public address. So is every phone with a connection,
+and nobody tells either side of one that is lost on the way, unless the phone itself looks (RFC 5626 §4.4).
+"""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
 
 from edge.sip.flow import Flow
-from edge.sip.uri import Uri
 
-SHORT, SHORT_SPREAD = 90, 31  # what a UDP phone behind NAT gets: 90 to 120 s, the same for it each time
+SHORT, SHORT_SPREAD = 90, 31  # what a phone gets whose flow may be lost: 90 to 120 s, the same for it each time
 DURABLE = 3600
 GRACE = 20.0
 """Seconds after what a phone was granted, within which it may still refresh."""
 SILENCE = SHORT + SHORT_SPREAD + GRACE
-"""Seconds within which a phone behind NAT is heard if it lives, whatever it was granted when."""
+"""Seconds within which such a phone is heard if it lives, whatever it was granted when."""
+FLOW_TIMER = 25
+"""Seconds within which a phone that knows outbound is to send its keep-alive over a stream (RFC 5626 §4.4.1)."""
 
 
-def granted(wanted: int | None, contact: str, flow: Flow, binding: str) -> int:
-    """For how long a phone gets its binding, in seconds. One whose packets come through a NAT (its Contact names
-    another address) has to be heard often, to notice that it is gone."""
-    most = DURABLE
-    if behind_nat(contact, flow):
-        most = SHORT + zlib.crc32(binding.encode()) % SHORT_SPREAD
-    return most if wanted is None else min(wanted, most)
+class GrantedTimes:
+    """``no_nat_networks`` (CIDR) have phones that nothing stands before: they get what they ask for."""
 
+    def __init__(self, no_nat_networks: Sequence[str] = ()) -> None:
+        self._networks = [ip_network(text) for text in no_nat_networks]
 
-def behind_nat(contact: str, flow: Flow) -> bool:
-    """Whether a UDP phone's packets come from somewhere else than its Contact says."""
-    return not flow.reliable and Uri.parse(contact).host != flow.host
+    def granted(self, wanted: int | None, flow: Flow, binding: str, outbound: bool) -> int:
+        """For how long a phone gets its binding, in seconds, at most. ``outbound``: it keeps its flow itself, and
+        looks after it."""
+        if self._lasts(flow) or (outbound and flow.reliable):
+            most = DURABLE
+        else:
+            most = SHORT + zlib.crc32(binding.encode()) % SHORT_SPREAD
+        return most if wanted is None else min(wanted, most)
 
+    def patience(self, flow: Flow, durable: float) -> float:
+        """Seconds within which a phone that this process hasn't heard yet must be heard. A connection of before is
+        gone, and its phone makes another one; only phones that were granted the durable expiry get as long."""
+        return durable if self._lasts(flow) else SILENCE
 
-def patience(contact: str, flow: Flow, durable: float) -> float:
-    """Seconds within which a phone that this process hasn't heard yet must be heard. A connection of before is gone,
-    and its phone makes another one; only phones that were granted the durable expiry get as long."""
-    return SILENCE if flow.reliable or behind_nat(contact, flow) else durable
+    def _lasts(self, flow: Flow) -> bool:
+        if flow.reliable or not self._networks:
+            return False
+        host = ip_address(flow.host)
+        return any(host in network for network in self._networks)

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge.proxy.location.bindings import ContactParams, contact_params
-from edge.proxy.registrar.binding_report import binding_key
-from edge.proxy.registrar.expiries import granted
+from edge.proxy.location.bindings import ContactParams, HeldBindings, contact_params
+from edge.proxy.registrar.binding_keys import binding_key, former_key
+from edge.proxy.registrar.expiries import GrantedTimes
+from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.validation import SECURE, check_required, check_text
 from edge.sip.errors import ParseError
-from edge.sip.headers import NameAddr, parse_params, split_list, storable
+from edge.sip.headers import NameAddr, parse_params, storable
 from edge.sip.incoming import Fault, Incoming
-from edge.sip.message import Request
 from edge.sip.numbers import number_of
 from edge.sip.uri import Uri
-from lambdas.contract import MOST_CONTACTS, ContactField, Credentials, RegisterQuestion, binding_id, wanted
+from lambdas.contract import MOST_CONTACTS, ContactField, RegisterQuestion, binding_id, wanted
 
 _LONGEST_CONTACT = 512  # octets: what a binding's key in the table has room for
 _LONGEST_INSTANCE = 256
 _HIGHEST_REG_ID = 2**31 - 1  # RFC 5626 §4.2
 _LONGEST = 2**32 - 1  # RFC 3261 §20.19
 _BY_TLS_ONLY = "Forbidden: a sips URI can be registered by TLS only"
+_MOST_PROXIES = 8  # in a Path: as a Route they go out with every call to the phone, in one packet
+_LONGEST_PATH = 1024  # octets
 
 
 @dataclass(frozen=True, slots=True)
 class AskedContact:
-    """A Contact: as the control plane gets it (``field``), the id of its ``binding``, the seconds that the phone
-    ``wanted`` for it (None if it leaves that to us) and those that it is ``granted`` at most."""
+    """A Contact: as the control plane gets it (``field``), the id of its ``binding``, unless that has another (see
+    ``name``), the seconds that the phone ``wanted`` for it (None if it leaves that to us) and those that it is
+    ``granted`` at most."""
 
     field: ContactField
     binding: str
@@ -38,7 +41,8 @@ class AskedContact:
 
 @dataclass(frozen=True, slots=True)
 class RegisterRequest:
-    """A REGISTER, read. ``star`` stands for ``Contact: *``; ``expires`` is the Expires header field."""
+    """A REGISTER, read. ``star`` stands for ``Contact: *``; ``expires`` is the Expires header field; ``path`` has the
+    Path values (RFC 3327); ``outbound`` tells that the phone knows outbound and made use of it (RFC 5626 §6)."""
 
     incoming: Incoming
     realm: str
@@ -46,15 +50,30 @@ class RegisterRequest:
     contacts: list[AskedContact]
     star: bool
     expires: int | None
+    path: tuple[str, ...]
+    outbound: bool
 
-    def question(self, ask: str, credentials: Credentials, fleet: Fleet) -> RegisterQuestion:
+    def name(self, contact: AskedContact, bindings: HeldBindings) -> str:
+        """The id of one of its Contacts' bindings: another than its own where it is held by that, since an edge of
+        before has made it, or its phone was elsewhere then."""
+        if contact.params.reg_id or bindings.get(contact.binding) is not None:
+            return contact.binding
+        incoming, place = self.incoming, (self.incoming.flow.host, self.path)
+        for binding, held in bindings.of(self.aor):
+            same_phone = held.call_id == incoming.call_id or (held.flow.host, held.path) == place
+            if held.contact == contact.field.uri and same_phone and not held.params.reg_id:
+                return binding
+        return contact.binding
+
+    def question(self, ask: str, presented: Presented, fleet: Fleet, silent: dict[str, float]) -> RegisterQuestion:
+        """``silent``: how long other phones of the AOR have been so."""
         incoming = self.incoming
         return RegisterQuestion(
             request=ask,
             address=incoming.flow.address,
             epoch=fleet.epoch(incoming.flow.address),
             aor=self.aor,
-            credentials=credentials,
+            credentials=presented.credentials,
             contacts=[contact.field for contact in self.contacts],
             star=self.star,
             expires=self.expires,
@@ -63,6 +82,9 @@ class RegisterRequest:
             flow=incoming.flow,
             user_agent=storable(incoming.value("user-agent") or "")[:128],
             grants=True,
+            path=list(self.path),
+            nonce_made=presented.nonce_made,
+            silent=silent,
         )
 
 
@@ -83,26 +105,37 @@ def realm_of(incoming: Incoming, fleet: Fleet) -> str:
     return realm
 
 
-def read(incoming: Incoming, realm: str) -> RegisterRequest:
-    """Raises Fault 400 for a Contact or To that can't be used."""
-    fields, star = _contacts(incoming.request, incoming.flow.transport in SECURE)
+def read(incoming: Incoming, realm: str, fleet: Fleet, times: GrantedTimes) -> RegisterRequest:
+    """Raises Fault 400 for a Contact, Path or To that can't be used, 439 for a phone that relies on outbound where the
+    first proxy doesn't know it."""
+    to = incoming.to_uri()
+    if not to.user:
+        raise Fault(400, "Bad Request: To names no user")
+    aor, flow = to.at(realm), incoming.flow
+    try:
+        path = _path(incoming)
+        fields, star = _contacts(incoming, path, former=not fleet.knows_whole_contacts)
+    except ParseError as error:
+        raise Fault(400, f"Bad Request: {error}") from error
     if len(fields) > MOST_CONTACTS:
         raise Fault(400, f"Bad Request: more than {MOST_CONTACTS} Contacts in one REGISTER")
     expires = _seconds(incoming.value("expires"))
     if star and (fields or expires != 0):
         raise Fault(400, 'Bad Request: "Contact: *" goes with Expires: 0 and no other Contact')
-    to = incoming.to_uri()
-    if not to.user:
-        raise Fault(400, "Bad Request: To names no user")
-    aor = to.at(realm)
-    contacts = []
+    added = [field for field in fields if wanted(field, expires) != 0]
+    by_flow = any(field.reg_id for field in added)
+    if by_flow and len(added) > 1:
+        raise Fault(400, "Bad Request: a Contact with a reg-id is registered alone")  # RFC 5626 §6
+    outbound = by_flow and _supports_outbound(incoming)
+    contacts: dict[str, AskedContact] = {}
     for field in fields:
-        binding, seconds = binding_id(aor, field.key), wanted(field, expires)
+        seconds, binding = wanted(field, expires), binding_id(aor, field.key)
+        if seconds == 0 and binding in contacts:
+            continue  # phones take a binding back and make it anew in one request: it is the new one that counts
         params = contact_params(field.q, field.instance, field.reg_id)
-        contacts.append(
-            AskedContact(field, binding, params, seconds, granted(seconds, field.uri, incoming.flow, binding))
-        )
-    return RegisterRequest(incoming, realm, aor, contacts, star, expires)
+        granted = times.granted(seconds, flow, binding, outbound)
+        contacts[binding] = AskedContact(field, binding, params, seconds, granted)
+    return RegisterRequest(incoming, realm, aor, list(contacts.values()), star, expires, path, outbound)
 
 
 def _seconds(text: str | None) -> int | None:
@@ -113,42 +146,75 @@ def _seconds(text: str | None) -> int | None:
     return _LONGEST if seconds is None else seconds
 
 
-def _contacts(request: Request, secure: bool) -> tuple[list[ContactField], bool]:
-    contacts: list[ContactField] = []
+def _supports_outbound(incoming: Incoming) -> bool:
+    tags = (tag.strip().lower() for line in incoming.request.values("supported") for tag in line.split(","))
+    return "outbound" in tags
+
+
+# Path
+
+
+def _path(incoming: Incoming) -> tuple[str, ...]:
+    """RFC 3327 §5.3. We needn't be told that the phone knows it: whoever wrote it wants it to be used, and has shown
+    the phone's credentials. Raises ParseError, and Fault."""
+    if "path" not in incoming.first:
+        return ()
+    values = incoming.request.split_values("path")
+    if len(values) > _MOST_PROXIES or sum(map(_octets, values)) > _LONGEST_PATH:
+        raise Fault(400, f"Bad Request: a Path of more than {_MOST_PROXIES} proxies or {_LONGEST_PATH} octets")
+    for value in values:
+        if "<" not in value or Uri.parse(NameAddr.parse(value).uri).scheme not in ("sip", "sips"):
+            raise ParseError(f"not a Path: {value[:60]!r}")
+    return tuple(values)
+
+
+def _outbound_passes(incoming: Incoming, path: tuple[str, ...]) -> bool:
+    """RFC 5626 §6: the phone's own proxy, if there is one, has to know which flow is the phone's."""
+    return not incoming.forwarded or any(Uri.parse(NameAddr.parse(value).uri).param("ob") is not None for value in path)
+
+
+# Contact
+
+
+def _contacts(incoming: Incoming, path: tuple[str, ...], former: bool) -> tuple[list[ContactField], bool]:
+    """Raises ParseError, and Fault."""
+    fields: list[ContactField] = []
     star = False
-    try:
-        for value in request.values("contact"):
-            for one in split_list(value):
-                if one == "*":
-                    star = True
-                else:
-                    contacts.append(_contact(one, secure))
-    except ParseError as error:
-        raise Fault(400, f"Bad Request: {error}") from error
-    return contacts, star
+    for value in incoming.request.split_values("contact"):
+        if value == "*":
+            star = True
+        else:
+            fields.append(_contact(value, incoming, path, former))
+    return fields, star
 
 
-def _contact(value: str, secure: bool) -> ContactField:
-    address = NameAddr.parse(value)
+def _contact(value: str, incoming: Incoming, path: tuple[str, ...], former: bool) -> ContactField:
+    address, flow = NameAddr.parse(value), incoming.flow
     if _octets(address.uri) > _LONGEST_CONTACT:
         raise Fault(400, f"Bad Request: a Contact URI longer than {_LONGEST_CONTACT} octets")
     uri = Uri.parse(address.uri)
     if uri.scheme not in ("sip", "sips"):
         raise Fault(400, "Bad Request: only SIP Contacts can be registered here")
-    if uri.scheme == "sips" and not secure:
+    if uri.scheme == "sips" and flow.transport not in SECURE:
         raise Fault(403, _BY_TLS_ONLY)
-    params = parse_params(address.params) if address.params else {}
-    instance = params.get("+sip.instance", "").strip("<>")
+    said = parse_params(address.params) if address.params else {}
+    instance = said.get("+sip.instance", "").strip("<>")
     if _octets(instance) > _LONGEST_INSTANCE:
         raise Fault(400, f"Bad Request: an instance longer than {_LONGEST_INSTANCE} octets")
-    reg_id = number_of(params.get("reg-id", ""), _HIGHEST_REG_ID) or 0
+    params = contact_params(
+        _thousandths(said.get("q", "")), instance, number_of(said.get("reg-id", ""), _HIGHEST_REG_ID) or 0
+    )
+    if params.reg_id and not _outbound_passes(incoming, path):
+        if _supports_outbound(incoming):
+            raise Fault(439, "First Hop Lacks Outbound Support")
+        params = contact_params(params.q, instance, 0)
     return ContactField(
-        key=binding_key(uri, instance, reg_id),
+        key=former_key(address.uri, params) if former else binding_key(address.uri, params, flow.host, path),
         uri=address.uri,
-        expires=_seconds(params.get("expires")),
-        q=_thousandths(params.get("q", "")),
-        instance=instance,
-        reg_id=reg_id,
+        expires=_seconds(said.get("expires")),
+        q=params.q,
+        instance=params.instance,
+        reg_id=params.reg_id,
     )
 
 
@@ -157,7 +223,7 @@ def _octets(text: str) -> int:
     try:
         return len(text.encode())
     except UnicodeError as error:
-        raise Fault(400, "Bad Request: a Contact that is not UTF-8") from error
+        raise Fault(400, "Bad Request: a Contact or Path that is not UTF-8") from error
 
 
 def _thousandths(q: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from edge.proxy.location.bindings import HeldBinding, contact_params
 from edge.proxy.location.grants import HeldGrant
-from edge.proxy.registrar.expiries import DURABLE, GRACE, SHORT, patience
+from edge.proxy.registrar.expiries import DURABLE, FLOW_TIMER, GRACE, SHORT, GrantedTimes
 from edge.proxy.registrar.register_request import AskedContact, RegisterRequest, read, realm_of
 from edge.proxy.registrar.undecided import Undecided
 from edge.proxy.stack.answers import date, refuse, reject, respond, unavailable
@@ -23,8 +23,9 @@ _MARGIN = 60.0  # seconds of durable expiry that must be left after a grant
 class Registrar:
     """The registrar's front end at this edge."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, times: GrantedTimes) -> None:
         self._stack = stack
+        self._times = times
         self._undecided = Undecided(stack)
         self._elsewhere: dict[str, tuple[tuple[Binding, float], ...]] = {}
 
@@ -34,7 +35,7 @@ class Registrar:
         fleet = stack.fleet
         realm = realm_of(incoming, fleet)
         presented = stack.authenticator.credentials(incoming, realm, fleet, now)
-        asked = read(incoming, realm)
+        asked = read(incoming, realm, fleet, self._times)
         grant = presented.grant if presented.account == asked.aor else None
         server = stack.serve(incoming, now)
         server.once = presented.grant is None
@@ -54,22 +55,36 @@ class Registrar:
                     fault = stack.authenticator.fault(incoming, asked.realm, stack.fleet, at)
                     refuse(server, incoming.request, fault, at)
                 case None:
-                    self._register_undecided(asked, grant, server, at)
+                    self._register_undecided(asked, grant, presented.nonce_made, server, at)
                 case _:
                     respond(server, incoming.request, 500, at)
 
-        credentials = presented.credentials
-        stack.ask_about(presented, incoming, lambda ask: asked.question(ask, credentials, fleet), decided, now)
+        silent = self._silent(asked, now)
+        stack.ask_about(presented, incoming, lambda ask: asked.question(ask, presented, fleet, silent), decided, now)
+
+    def _silent(self, asked: RegisterRequest, now: float) -> dict[str, float]:
+        """Of the AOR's other UDP phones here, that answer pings or don't."""
+        named = {asked.name(contact, self._stack.bindings) for contact in asked.contacts}
+        return {
+            binding: round(now - held.heard_at, 1)
+            for binding, held in self._stack.bindings.of(asked.aor)
+            if held.heard and not held.flow.reliable and binding not in named
+        }
 
     def _register_undecided(
-        self, asked: RegisterRequest, grant: HeldGrant | None, server: ServerTransaction, now: float
+        self,
+        asked: RegisterRequest,
+        grant: HeldGrant | None,
+        nonce_made: float,
+        server: ServerTransaction,
+        now: float,
     ) -> None:
         """The control plane is out of reach. Known accounts go on; the rest has to wait."""
         request = asked.incoming.request
         if grant is None or not self._stack.grants.holds(asked.aor, grant) or not self._stack.informed_lately(now):
             unavailable(server, request, self._stack.counters, now)
             return
-        refused = self._undecided.register(asked, grant, now)
+        refused = self._undecided.register(asked, grant, nonce_made, now)
         if refused is not None:
             reject(server, request, refused, now)
         else:
@@ -83,6 +98,11 @@ class Registrar:
             for binding, until in self._elsewhere.get(asked.aor, ())
             if until > now
         ]
+        headers += [("path", f"Path: {value}") for value in asked.path]  # RFC 3327 §5.3
+        if asked.outbound:  # RFC 5626 §6
+            headers.append(("require", "Require: outbound"))
+            if asked.incoming.flow.reliable:
+                headers.append(("flow-timer", f"Flow-Timer: {FLOW_TIMER}"))
         headers.append(date(self._stack.wall(now)))  # §10.3 step 8
         respond(server, asked.incoming.request, 200, now, headers)
 
@@ -97,8 +117,8 @@ class Registrar:
         wanted = contact.wanted
         if wanted is not None and wanted < SHORTEST:
             return False
-        held = self._stack.bindings.get(contact.binding)
-        if held is None or not held.renewed_by(contact.field.uri, incoming.flow, incoming.call_id, contact.params):
+        held = self._stack.bindings.get(asked.name(contact, self._stack.bindings))
+        if held is None or not self._renews(contact, asked, held):
             return False
         if not held.cseq < incoming.cseq <= held.cseq + _STEPS:
             return False
@@ -107,9 +127,17 @@ class Registrar:
         if seconds < min(SHORT, SHORT if wanted is None else wanted):
             return False
         held.cseq = incoming.cseq
+        held.heard_at = held.taken_at = now
         held.granted_until = now + seconds
         held.wanted_until = now + min(DURABLE, DURABLE if wanted is None else wanted)
         return True
+
+    def _renews(self, contact: AskedContact, asked: RegisterRequest, held: HeldBinding) -> bool:
+        """Whether it is about this very binding, from the same phone in the same life."""
+        incoming = asked.incoming
+        return (held.flow, held.contact, held.call_id, held.params, held.path) == (
+            incoming.flow, contact.field.uri, incoming.call_id, contact.params, asked.path,
+        )  # fmt: skip
 
     # By a decision
 
@@ -120,9 +148,10 @@ class Registrar:
         addresses = stack.fleet.epochs
         here = [binding for binding in accepted.bindings if binding.flow[0] in addresses]
         stack.bindings.keep_only(aor, [binding.id for binding in here])
-        contacts = {contact.binding: contact for contact in asked.contacts}
+        fields = ((contact, contact.field) for contact in asked.contacts)
+        contacts = {(field.uri, field.instance, field.reg_id): contact for contact, field in fields}
         for binding in here:
-            contact = contacts.get(binding.id)
+            contact = contacts.get((binding.contact, binding.instance, binding.reg_id))
             fresh = contact is not None and Flow(*binding.flow) == flow_now
             stack.bindings.put(
                 binding.id, self._held(binding, accepted, asked, contact if fresh else None, now), now, fresh
@@ -148,11 +177,12 @@ class Registrar:
         elif contact is not None:
             until = now + min(contact.granted, binding.expires)
         else:
-            until = now + patience(binding.contact, flow, binding.expires)
+            until = now + self._times.patience(flow, binding.expires)
         held = HeldBinding(
             asked.aor, binding.contact, flow, until, durable, durable,
             tenant=accepted.grant.tenant if accepted.grant is not None else "",
             params=contact_params(binding.q, binding.instance, binding.reg_id),
+            path=tuple(binding.path), key=binding.key,
         )  # fmt: skip
         if contact is not None:
             held.call_id, held.cseq = asked.incoming.call_id, asked.incoming.cseq

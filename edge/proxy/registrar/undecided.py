@@ -9,7 +9,7 @@ from edge.proxy.registrar.binding_report import report
 from edge.proxy.registrar.expiries import DURABLE, SHORT, SHORT_SPREAD
 from edge.proxy.registrar.register_request import AskedContact, RegisterRequest
 from edge.proxy.stack.stack import Stack
-from lambdas.contract import Order, Reject, refusal
+from lambdas.contract import Order, Reject, refusal, stalest
 
 
 class Undecided:
@@ -18,36 +18,39 @@ class Undecided:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
 
-    def register(self, asked: RegisterRequest, grant: HeldGrant, now: float) -> Reject | None:
+    def register(self, asked: RegisterRequest, grant: HeldGrant, nonce_made: float, now: float) -> Reject | None:
         """Do it; or why the control plane wouldn't."""
-        stack = self._stack
-        held = stack.bindings.of(asked.aor)
-        known = {binding: Order(one.call_id, one.cseq) for binding, one in held}
-        wanted: dict[str, int | None] = dict.fromkeys(known, 0) if asked.star else {}
-        wanted.update((contact.binding, contact.wanted) for contact in asked.contacts)
-        refused = refusal(Order(asked.incoming.call_id, asked.incoming.cseq), wanted, known, known)
+        stack, incoming = self._stack, asked.incoming
+        held = dict(stack.bindings.of(asked.aor))
+        known = {binding: Order(one.call_id, one.cseq, stack.wall(one.taken_at)) for binding, one in held.items()}
+        wanted: dict[str, int | None] = dict.fromkeys(held, 0) if asked.star else {}
+        named = {asked.name(contact, stack.bindings): contact for contact in asked.contacts}
+        wanted.update((binding, contact.wanted) for binding, contact in named.items())
+        refused = refusal(Order(incoming.call_id, incoming.cseq, nonce_made), wanted, known)
         if refused is not None:
             return refused
         stack.counters["undecided_registrations"] += 1
-        for contact in asked.contacts:
+        gone = stalest(wanted, {binding: now - one.heard_at for binding, one in held.items()})
+        for binding, contact in named.items():
             if contact.wanted != 0:
-                self._bind(contact, asked, grant, now)
-        for binding, seconds in wanted.items():
-            if seconds == 0:
-                self._unbind(binding, asked, now)
+                self._bind(binding, contact, asked, grant, now)
+        for binding in [*gone, *(binding for binding, seconds in wanted.items() if seconds == 0)]:
+            self._unbind(binding, asked, now)
         return None
 
-    def _bind(self, contact: AskedContact, asked: RegisterRequest, grant: HeldGrant, now: float) -> None:
+    def _bind(self, binding: str, contact: AskedContact, asked: RegisterRequest, grant: HeldGrant, now: float) -> None:
         stack, incoming, uri = self._stack, asked.incoming, contact.field.uri
-        held = stack.bindings.get(contact.binding)
+        held = stack.bindings.get(binding)
         until = now + min(contact.granted, SHORT + SHORT_SPREAD)
-        same = held is not None and held.flow == incoming.flow and held.contact == uri
+        told = (held.flow, held.contact, held.path) if held is not None else None
+        same = told == (incoming.flow, uri, asked.path)
         durable = held.durable_until if held is not None and same else now + DURABLE  # as far as anybody will know
         new = HeldBinding(
             asked.aor, uri, incoming.flow, until, durable, now + min(DURABLE, contact.wanted or DURABLE),
-            incoming.call_id, incoming.cseq, grant.tenant, contact.params,
+            incoming.call_id, incoming.cseq, grant.tenant, contact.params, asked.path,
+            held.key if held is not None else contact.field.key,
         )  # fmt: skip
-        stack.bindings.put(contact.binding, new, now, fresh=True)
+        stack.bindings.put(binding, new, now, fresh=True)
         if not same:
             stack.questions.journal(report(new, stack.wall(now), DURABLE))
 
@@ -56,5 +59,6 @@ class Undecided:
         held = stack.bindings.get(binding)
         if held is not None:
             stack.bindings.remove(binding)
-            held.call_id, held.cseq = asked.incoming.call_id, asked.incoming.cseq
+            if held.call_id == asked.incoming.call_id:
+                held.cseq = max(held.cseq, asked.incoming.cseq)
             stack.questions.journal(report(held, stack.wall(now), 0))

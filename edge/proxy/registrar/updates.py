@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edge.proxy.location.bindings import HeldBinding, contact_params
-from edge.proxy.registrar.expiries import patience
+from edge.proxy.registrar.expiries import GrantedTimes
+from edge.proxy.registrar.trials import Trials
 from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
 from lambdas.contract import BindingChange, Change
@@ -14,8 +15,10 @@ from lambdas.contract import BindingChange, Change
 class Updates:
     """Keeps what this edge holds as the location service has it."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, times: GrantedTimes) -> None:
         self._stack = stack
+        self._times = times
+        self._trials = Trials(stack)
 
     def update(self, changes: Iterable[BindingChange], now: float) -> None:
         """What the location service has for our addresses: read after a start or takeover, or changed elsewhere."""
@@ -23,13 +26,16 @@ class Updates:
         for change in changes:
             flow = Flow(*change.flow)
             if change.expires:
-                until = now + patience(change.contact, flow, change.expires)
+                until = now + self._times.patience(flow, change.expires)
                 durable = now + change.expires
                 new = HeldBinding(
                     change.aor, change.contact, flow, until, durable, durable, change.call_id, change.cseq,
                     change.tenant, contact_params(change.q, change.instance, change.reg_id),
+                    tuple(change.path), change.key,
                 )  # fmt: skip
                 bindings.put(change.id, new, now, fresh=False)
+                if change.doubted_at:
+                    self._trials.doubt(change.id, change.doubted_at, now)
             elif bindings.present_flow(change.id) == flow:
                 bindings.remove(change.id)
 

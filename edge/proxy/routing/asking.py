@@ -181,7 +181,7 @@ def phones_here(stack: Stack, whom: str, tenant: str) -> list[Target]:
     bindings = stack.bindings
     found = bindings.with_contact(whom, tenant) if whom.startswith(("sip:", "sips:")) else bindings.of(whom)
     return [
-        Target(uri=held.contact, flow=held.flow, binding=binding, q=held.params.q, aor=held.aor)
+        Target(uri=held.contact, flow=held.flow, binding=binding, q=held.params.q, aor=held.aor, path=list(held.path))
         for binding, held in found
         if held.tenant == tenant
     ]

@@ -28,11 +28,13 @@ _RESPONSE = {name: 2 * hasher(b"").digest_size for name, hasher in HASHES.items(
 @dataclass(frozen=True, slots=True)
 class Presented:
     """Credentials with a nonce that was ours, young and unspent. ``grant`` is the account's if they are known to be
-    right by it; None: only the control plane can tell, and their source has been charged for the question."""
+    right by it; None: only the control plane can tell, and their source has been charged for the question.
+    ``nonce_made`` is when the nonce was, Unix time by the clock of the edge that made it."""
 
     credentials: Credentials
     account: str
     grant: HeldGrant | None
+    nonce_made: float
 
 
 class Authenticator:
@@ -130,7 +132,7 @@ class Authenticator:
             raise self.fault(incoming, realm, fleet, now, stale=True)
         if grant is not None:
             self._sources.succeeded(host, account, now)
-        return Presented(credentials, account, grant)
+        return Presented(credentials, account, grant, now + fleet.clock - age)
 
     def settle(self, presented: Presented, flow: Flow, decision: Decision | None, now: float) -> bool:
         """What has come of a question about ``presented``, which came on ``flow``: right credentials have cost nothing.

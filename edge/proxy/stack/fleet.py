@@ -45,6 +45,11 @@ class Fleet:
         """Whether every edge can read in tokens that the caller isn't to be shown."""
         return self.spoken >= 8
 
+    @property
+    def knows_whole_contacts(self) -> bool:
+        """Whether every edge tells bindings apart by all of a Contact."""
+        return self.spoken >= 8
+
     def outside(self, addresses: list[ServerAddress]) -> list[ServerAddress]:
         """Those of ``addresses`` that aren't the fleet's own."""
         return [address for address in addresses if address[1] not in self.addresses]

@@ -79,7 +79,7 @@ class Receiver:
             client.receive(response, now)
         elif stack.pinger.owns(branch):
             stack.counters["pongs"] += 1
-            stack.bindings.heard(flow, now + _PONGS * stack.keepalive.interval)
+            stack.bindings.heard(flow, now + _PONGS * stack.keepalive.interval, now)
         else:
             stack.counters["stray_responses"] += 1  # RFC 6026 §8.9: not forwarded
 

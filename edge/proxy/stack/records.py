@@ -14,7 +14,7 @@ from lambdas.contract import Grant, Route
 
 @dataclass(frozen=True, slots=True)
 class BindingRecord:
-    """``durable`` in seconds from when it was written."""
+    """``durable`` in seconds from when it was written; ``key`` as a HeldBinding's."""
 
     contact: str
     flow: Flow
@@ -22,6 +22,8 @@ class BindingRecord:
     call_id: str
     tenant: str
     params: ContactParams
+    path: tuple[str, ...] = ()
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

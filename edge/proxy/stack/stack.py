@@ -10,7 +10,7 @@ from edge.proxy.location.grants import Grants
 from edge.proxy.location.keepalive import Keepalive
 from edge.proxy.location.pinger import Pinger
 from edge.proxy.stack.answered_calls import AnsweredCalls
-from edge.proxy.stack.answers import RETRY_AFTER, retry_after
+from edge.proxy.stack.answers import spread_retry_after
 from edge.proxy.stack.authentication import Authenticator, Presented
 from edge.proxy.stack.call_counts import CallCounts
 from edge.proxy.stack.events import Action, Send
@@ -151,7 +151,7 @@ class Stack:
         transactions = self.transactions
         if transactions.full(SHARE) and (transactions.full() or not self.stateless.proven(incoming.flow, now)):
             self.counters["overload"] += 1
-            raise Fault(503, headers=(retry_after(RETRY_AFTER),))
+            raise Fault(503, headers=(spread_retry_after(incoming.request),))
         server = self.transactions.open(self, incoming.request, incoming.key, incoming.flow, now)
         if self.handover.leaving:
             self.actions += self.handover.opened(incoming.flow.address, incoming.key)

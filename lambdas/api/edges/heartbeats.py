@@ -172,7 +172,8 @@ def _changes(
     for address in addresses:
         since = beat.changes_since.get(address, 0)
         items, cursors[address], full = services.tables.bindings.changes(address, since, _CHANGES)
-        changes += [item.as_change(now) for item in items if since or item.live(now)]
+        # One that has run out says nothing: its phone may have stayed while nobody could be told.
+        changes += [item.as_change(now) for item in items if item.live(now) or (since and item.removed)]
         more = more or full
     return changes, cursors, more
 
