@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from lambdas.contract import Binding, BindingChange, ContactBinding, Decision, Grant, binding_id
+from lambdas.contract import Binding, BindingChange, ContactBinding, Decision, Grant, WireFlow, binding_id
 from lambdas.decisions.limits import NONE, CallLimits
 
 
@@ -90,6 +90,11 @@ def newest(bindings: Iterable[StoredBinding]) -> dict[str, StoredBinding]:
 def _order(item: StoredBinding) -> tuple[int, bool, int]:
     """A superseded item keeps its CSeq; the one that superseded it has the same or a higher one, and isn't removed."""
     return item.cseq, not item.removed, item.registered_at
+
+
+def without_closed(bindings: Iterable[StoredBinding], closed: Collection[WireFlow]) -> tuple[StoredBinding, ...]:
+    """``bindings``, those on a flow of ``closed`` as removed ones: nobody is reached by them any more."""
+    return tuple(item.model_copy(update={"removed": True}) if item.flow in closed else item for item in bindings)
 
 
 def present(bindings: Iterable[StoredBinding], now: float) -> list[StoredBinding]:

@@ -54,6 +54,9 @@ class User:
     def over_at_peer(self, call: str) -> None:
         self.over = call
 
+    def closed_at_peer(self, flow: Flow, aors: tuple[str, ...]) -> None:
+        self.closed = (flow, aors)
+
     def find_for_peer(self, aor: str, tenant: str) -> bytes:
         return f"{aor} of {tenant}".encode()
 

@@ -54,4 +54,7 @@ class DiskRecords:
                     tenant=kept.tenant, params=kept.params,
                 )  # fmt: skip
                 key = key_of(kept.contact, kept.params)
-                stack.bindings.put(binding_id(aor, key), held, now, fresh=False)
+                if kept.flow.reliable:
+                    stack.bindings.close(binding_id(aor, key), held, now)  # its connection was the last process's
+                else:
+                    stack.bindings.put(binding_id(aor, key), held, now, fresh=False)

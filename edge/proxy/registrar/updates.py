@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from edge.proxy.location.bindings import HeldBinding, contact_params
 from edge.proxy.registrar.expiries import patience
@@ -17,8 +17,9 @@ class Updates:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
 
-    def update(self, changes: Iterable[BindingChange], now: float) -> None:
-        """What the location service has for our addresses: read after a start or takeover, or changed elsewhere."""
+    def update(self, changes: Iterable[BindingChange], streams: Collection[Flow], now: float) -> None:
+        """What the location service has for our addresses: read after a start or takeover, or changed elsewhere. Of
+        their streams only ``streams`` are open; the others ended with whoever held the address before."""
         bindings = self._stack.bindings
         for change in changes:
             flow = Flow(*change.flow)
@@ -29,7 +30,11 @@ class Updates:
                     change.aor, change.contact, flow, until, durable, durable, change.call_id, change.cseq,
                     change.tenant, contact_params(change.q, change.instance, change.reg_id),
                 )  # fmt: skip
-                bindings.put(change.id, new, now, fresh=False)
+                if flow.reliable and flow not in streams:
+                    bindings.close(change.id, new, now)
+                    self._stack.flow_closed(flow, (change.aor,), now)
+                else:
+                    bindings.put(change.id, new, now, fresh=False)
             elif bindings.present_flow(change.id) == flow:
                 bindings.remove(change.id)
 
