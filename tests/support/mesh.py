@@ -33,6 +33,7 @@ class User:
         self.announcements: list[tuple[str, str, int]] = []
         self.declines: list[tuple[str, str]] = []
         self.keys: list[tuple[str, bytes]] = []
+        self.closed: list[tuple[Flow, tuple[str, ...]]] = []
         self.changes = 0
 
     def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
@@ -55,7 +56,7 @@ class User:
         self.over = call
 
     def closed_at_peer(self, flow: Flow, aors: tuple[str, ...]) -> None:
-        self.closed = (flow, aors)
+        self.closed.append((flow, aors))
 
     def find_for_peer(self, aor: str, tenant: str) -> bytes:
         return f"{aor} of {tenant}".encode()
