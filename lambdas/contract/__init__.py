@@ -16,7 +16,8 @@
 7. 2026-11-28: requests in a dialog are asked about (``DialogQuestion``, ``Proceed``); limits for calls without a
    decision (``ScopeLimits``, ``ProviderLeg.dark`` and ``rate``); ``LoginsFailed``; proof in an ``AccessQuestion``;
    ``ProviderPlace`` and ``ProviderLeg.registered``; the oldest version in the fleet (``HeartbeatReply.spoken``).
-8. 2026-11-28: what awkward phones and providers need: see the fields that say so.
+8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Flows that have ended
+   (``closed`` of every question).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
