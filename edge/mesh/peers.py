@@ -30,6 +30,7 @@ from edge.mesh.frames import (
     ReceivedFor,
     SendOn,
     StreamClosed,
+    StreamsEnd,
     TransactionKeys,
     UseCounted,
 )
@@ -78,6 +79,9 @@ class MeshUser(Protocol):
 
     def closed_at_peer(self, flow: Flow, aors: tuple[str, ...]) -> None:
         """A connection there has ended."""
+
+    def streams_end_at_peer(self, address: str) -> None:
+        """All connections of an address are about to."""
 
     def announced(self, edge: str, address: str, epoch: int) -> None:
         """A peer says that an address is now its own."""
@@ -245,6 +249,10 @@ class Mesh:
         """Tell every peer that a connection here has ended."""
         self._tell_all(StreamClosed(flow, aors))
 
+    def tell_streams_end(self, address: str) -> None:
+        """Tell every peer that all connections of an address are about to end."""
+        self._tell_all(StreamsEnd(address))
+
     def _tell_all(self, frame: Frame) -> None:
         for link in self._links.values():
             if link.up:
@@ -336,6 +344,8 @@ class Mesh:
             self._user.over_at_peer(frame.call)
         elif isinstance(frame, StreamClosed):
             self._user.closed_at_peer(frame.flow, frame.aors)
+        elif isinstance(frame, StreamsEnd):
+            self._user.streams_end_at_peer(frame.address)
         elif isinstance(frame, Announce):
             self._note_holder(link.peer, frame.address, frame.epoch)
             self._user.announced(link.peer, frame.address, frame.epoch)

@@ -47,6 +47,7 @@ from edge.proxy.stack.events import (
     Remembered,
     Resolved,
     SendFailed,
+    StreamsEnd,
     TellClosed,
     Tick,
     Told,
@@ -173,6 +174,8 @@ class Core:
                 self.stack.call_counts.leg_over(call, self.stack.wall(now))
             case HeldThere(address, epoch):
                 self._held({address: epoch}, now)
+            case StreamsEnd():
+                self.stack.closed_flows.expect_back(now)
             case ClosedThere(flow, aors):
                 if aors:
                     self.stack.closed_flows.note(flow, aors, now)

@@ -15,7 +15,7 @@ from edge.control.journal import Journal
 from edge.mesh.frames import Offer
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
-from edge.proxy.stack.events import CoreEvent, Leaving
+from edge.proxy.stack.events import CoreEvent, Leaving, StreamsEnd
 from edge.runtime.addresses import AddressMover
 from edge.runtime.follower import Follower
 from edge.runtime.inbound import Inbound
@@ -160,6 +160,8 @@ class Draining:
             if not self._core.busy_streams(address):
                 break
             await asyncio.sleep(0.1)
+        self._post(StreamsEnd())
+        self._mesh.tell_streams_end(address)
         self._sockets.turn_away(address)
         await self._sockets.finish(address)
 

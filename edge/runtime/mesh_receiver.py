@@ -9,7 +9,7 @@ from collections.abc import Callable
 from edge.control.holdings import Holdings
 from edge.proxy.core import Core
 from edge.proxy.stack.call_counts import ScopeUse
-from edge.proxy.stack.events import ClosedThere, CoreEvent, Entrusted, HeldThere, OverThere, SendFailed
+from edge.proxy.stack.events import ClosedThere, CoreEvent, Entrusted, HeldThere, OverThere, SendFailed, StreamsEnd
 from edge.runtime.addresses import AddressMover
 from edge.runtime.inbound import Inbound
 from edge.runtime.outbound import Outbound
@@ -93,6 +93,9 @@ class MeshReceiver:
 
     def closed_at_peer(self, flow: Flow, aors: tuple[str, ...]) -> None:
         self._post(ClosedThere(flow, aors))
+
+    def streams_end_at_peer(self, address: str) -> None:
+        self._post(StreamsEnd())
 
     def announced(self, edge: str, address: str, epoch: int) -> None:
         self._addresses.follow(self._holdings.announced(edge, address, epoch))

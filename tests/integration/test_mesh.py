@@ -53,7 +53,8 @@ def test_peers_hear_of_a_connection_that_has_ended():
     async def work(one: Member, two: Member) -> None:
         stream = FLOW._replace(transport="tcp", connection=7)
         two.mesh.tell_closed(stream, ("bob@example.com",))
-        await until(lambda: one.user.closed)
+        two.mesh.tell_streams_end("203.0.113.12")
+        await until(lambda: one.user.ending == ["203.0.113.12"])
         assert one.user.closed == [(stream, ("bob@example.com",))]
 
     pair(work)

@@ -120,7 +120,10 @@ def test_a_drain_ends_the_connections_before_the_address_moves(cloud, fleet):
         dave.back_at = 0.0
         wait_for(
             "edge-a to hold its address again",
-            lambda: (dave.read(0.1), cloud.address("edge-a") in ((fleet.client.health(home) or {}).get("addresses") or {}))[1],
+            lambda: (
+                dave.read(0.1),
+                cloud.address("edge-a") in ((fleet.client.health(home) or {}).get("addresses") or {}),
+            )[1],
             60,
         )
         rang, refused = calls_until_it_rings(alice, dave, lambda: dave.back_at, 60)

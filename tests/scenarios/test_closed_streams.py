@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from edge.proxy.location.closed import AWAY, ClosedFlows
-from edge.proxy.stack.events import BindingsChanged, FlowClosed
+from edge.proxy.stack.events import BindingsChanged, FlowClosed, StreamsEnd
 from edge.sip.flow import Flow
+from edge.sip.transaction.client import make_cancel
 from lambdas.contract import BindingReport, RouteQuestion
 from tests.scenarios.test_calls import answered_call
 from tests.support.world import DOMAIN, World
@@ -151,6 +152,46 @@ def test_a_connection_that_is_open_stays_what_it_is_when_it_is_told_of(world):
     node.handle(BindingsChanged(told, frozenset((bob.connection,))))
     call(alice)
     rung(world, bob)
+
+
+@pytest.mark.parametrize("caller", ["edge-a", "edge-b"])
+def test_a_call_waits_for_phones_whose_address_moves_on_purpose(world, caller):
+    alice, bob = world.phone("alice", caller), world.phone("bob", "edge-b", transport="TCP")
+    assert alice.register() == bob.register() == 200
+    for node in world.nodes.values():
+        node.handle(StreamsEnd())
+    bob.disconnect()
+    world.run(0.1)
+    invite = call(alice)
+    world.run(1)
+    assert alice.agent.statuses("INVITE", invite.get("call-id"))[-1] == 100
+    bob.connect()
+    assert bob.register() == 200
+    world.run(3)
+    rung(world, bob)
+
+
+def test_it_does_not_wait_twice_nor_for_whoever_gives_up(world):
+    alice, bob = world.phone("alice"), world.phone("bob", "edge-b", transport="TCP")
+    assert alice.register() == bob.register() == 200
+    world.nodes["edge-a"].handle(StreamsEnd())
+    bob.disconnect()
+    world.run(0.1)
+    invite = call(alice)
+    world.nodes["edge-a"].handle(StreamsEnd())
+    world.run(3)
+    assert alice.agent.final(invite) is None
+    world.run(1.5)
+    assert alice.agent.final(invite).status == 480
+    world.nodes["edge-a"].handle(StreamsEnd())
+    invite = call(alice)
+    world.run(0.5)
+    alice.send(make_cancel(invite).to_bytes())
+    world.wait(lambda: alice.agent.final(invite))
+    assert alice.agent.final(invite).status == 487
+    asked = len(world.control.questions)
+    world.run(10)
+    assert len(world.control.questions) == asked
 
 
 # What is written

@@ -19,6 +19,7 @@ from edge.sip.flow import Flow
 
 AWAY = 30.0
 """Seconds within which a phone may be back before it is reported as gone."""
+_MOVING = 4.0  # seconds in which phones are back whose address moves
 _REMEMBERED = 120.0  # seconds: until every Region has heard of it
 _MOST = 20_000  # flows; as many as an edge has streams
 _MOST_NAMED = 50  # flows in one question
@@ -76,9 +77,11 @@ class ClosedBindings(Generic[Held]):
 
 
 class ClosedFlows:
-    """Streams of phones that have ended lately, at whichever edge, with the AORs that were registered on them."""
+    """Streams of phones that have ended lately, at whichever edge, with the AORs that were registered on them.
+    ``back_by``: when those are back whose address moves on purpose; past already if none does."""
 
     def __init__(self) -> None:
+        self.back_by = 0.0
         self._ended: dict[Flow, tuple[float, frozenset[str]]] = {}
         self._of: dict[str, dict[Flow, None]] = {}
 
@@ -104,6 +107,10 @@ class ClosedFlows:
                 del rest[flow]
                 if not rest:
                     del self._of[aor]
+
+    def expect_back(self, now: float) -> None:
+        """Phones are made to come to another edge."""
+        self.back_by = now + _MOVING
 
     def named(self, aors: Iterable[str], now: float) -> list[Flow]:
         """For a question about ``aors``: theirs first, and of the others, whom a plan may lead to, the latest."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from edge.proxy.forwarding.diversion import diversions
 from edge.proxy.forwarding.response_context import ResponseContext
 from edge.proxy.routing.callers import CallOrigin
@@ -12,13 +14,16 @@ from edge.proxy.stack.stack import Stack
 from lambdas.contract import Decision, Reject, Route, Target
 
 _MOST_OUTCOMES = 500  # of stages in one call; no plan has so many, but one that is asked again for ever
+_NOT_THERE = 480
 _ENDLESS = Reject(status=500, reason="Server Internal Error: the dial plan has no end")
 
 
 class Asking:
-    """Decides for one caller's request; the response context is told."""
+    """Decides for one caller's request; the response context is told. ``timers`` is read by the TimerHeap."""
 
     def __init__(self, stack: Stack, kept: KeptRoutes, caller: CallOrigin) -> None:
+        self.timers: dict[str, int] = {}
+        self._later: Callable[[float], object] | None = None
         self._stack = stack
         self._kept = kept
         self._caller = caller
@@ -36,6 +41,11 @@ class Asking:
             if isinstance(decision, Route):
                 stack.call_counts.note(decision.limits, stack.wall(at))
                 self._kept.keep(caller.owner(decision.tenant), caller.called, decision, stack.wall(at))
+            if self._waits_for_phones(decision, at):
+                context.trying(at)
+                self._later = lambda then: context.over or self.ask(context, again, outcomes, then)
+                stack.timers.start(self, "later", stack.closed_flows.back_by)
+                return
             if decision is None and not again:
                 self._undecided(context, at)
             else:
@@ -54,6 +64,16 @@ class Asking:
             "outcomes": outcomes,
         }
         caller.ask(lambda ask: caller.question({"request": ask, **common}), decided, now)
+
+    def _waits_for_phones(self, decision: Decision | None, now: float) -> bool:
+        """Whether nobody is there because phones are just made to come to another edge. That is waited for once."""
+        nobody = isinstance(decision, Reject) and decision.status == _NOT_THERE
+        return nobody and self._later is None and now < self._stack.closed_flows.back_by
+
+    def on_timer(self, name: str, now: float) -> None:
+        """Phones whose address was moving are back: ask once more."""
+        assert self._later is not None
+        self._later(now)
 
     def _undecided(self, context: ResponseContext, now: float) -> None:
         """Do as was decided before, with the phones that there are now."""

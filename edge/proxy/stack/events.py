@@ -59,6 +59,10 @@ class HeldThere(NamedTuple):
     epoch: int
 
 
+class StreamsEnd(NamedTuple):
+    """All connections of an address are about to end, here or at a peer, since another edge is to take it."""
+
+
 class ClosedThere(NamedTuple):
     """A connection at a peer has ended, on which ``aors`` were registered."""
 
@@ -201,6 +205,7 @@ Told = (
     | JournalChanged
     | OverThere
     | HeldThere
+    | StreamsEnd
     | ClosedThere
     | Remembered
 )
