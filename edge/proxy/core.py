@@ -301,10 +301,6 @@ class Core:
         """Whether a connection has to stay, however long nothing is heard on it: somebody is registered by it."""
         return bool(self.stack.bindings.first_on(flow)) or self.agent.keeps(flow)
 
-    def busy_streams(self, address: str) -> int:
-        """Transactions that are under way on the streams of an edge address."""
-        return self.stack.transactions.on_streams(address)
-
     @property
     def hanging_up(self) -> bool:
         """Whether calls have been ended that are still to be forgotten: ``HangUp`` with an empty list does it."""

@@ -157,7 +157,7 @@ class Draining:
         packet still gets to them: nobody could tell them afterwards."""
         end = time.monotonic() + _LAST_CALLS
         while time.monotonic() < end:
-            if not self._core.busy_streams(address):
+            if not self._sockets.busy(address):
                 break
             await asyncio.sleep(0.1)
         self._post(StreamsEnd())

@@ -84,6 +84,10 @@ class Sockets:
             if key[0] == address and key not in self._turning_away:
                 self._turning_away[key] = _drop_all(server)
 
+    def busy(self, address: str) -> bool:
+        """Whether something is under way on a stream of an address."""
+        return any(stream.busy() for stream in self._streams.all() if stream.flow.address == address)
+
     async def finish(self, address: str = "") -> None:
         """End the streams of an address (all of them without one), so that the other side learns of it: it has a second
         for its own FIN."""

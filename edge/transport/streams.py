@@ -40,6 +40,8 @@ many of those."""
 _RESPONSE = b"SIP/2.0 "
 _CLASS, _PROVISIONAL = len(_RESPONSE), ord("1")  # the status's first digit
 
+_LONGEST_REQUEST = 200.0  # seconds: an INVITE rings for up to Timer C
+
 Note = Callable[[str, str, object], None]
 """Counts an event of a kind, and logs its text, in which ``%s`` is whom it is about. Texts may be left out of the log
 where there are many."""
@@ -179,7 +181,8 @@ class Stream(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._deaf_since = 0.0  # when the other side's FIN came; 0: it may still send
-        self._owed = 0  # requests without a final response
+        self._owed = self._awaited = 0  # requests to us, and from us, without a final response; about
+        self._asked_at = 0.0  # when there was one last
         self._finished: asyncio.Future[None] | None = None
         self.flow: Flow
         self.source = ""
@@ -218,11 +221,24 @@ class Stream(asyncio.Protocol):
         transport.write(data)
         if transport.get_write_buffer_size() > self._most_unsent:
             self.end("streams_unread", "%s doesn't read what it is sent; its stream is closed")
-        elif response and data[_CLASS] > _PROVISIONAL:
-            self._owed -= 1
-            if self._deaf_since and self._owed <= 0:
+        elif not response:
+            self._ask(data, self._owed, self._awaited + 1)
+        elif data[_CLASS] > _PROVISIONAL:
+            self._owed = max(0, self._owed - 1)
+            if self._deaf_since and not self._owed:
                 transport.close()
         return True
+
+    def _ask(self, request: bytes, owed: int, awaited: int) -> None:
+        if not request.startswith(b"ACK "):
+            self._owed, self._awaited = owed, awaited
+            self._asked_at = asyncio.get_running_loop().time()
+
+    def busy(self) -> bool:
+        """Whether something is likely to be under way on it. Retransmitted responses, and requests that are never
+        answered, are why that isn't certain."""
+        waiting = self._owed > 0 or self._awaited > 0
+        return waiting and asyncio.get_running_loop().time() < self._asked_at + _LONGEST_REQUEST
 
     @property
     def _most_unsent(self) -> int:
@@ -242,7 +258,10 @@ class Stream(asyncio.Protocol):
                 if transport.get_write_buffer_size() < self._most_unsent:  # else it doesn't read, and needs no pong
                     transport.write(StreamFramer.PONG)
             else:
-                self._owed += not message.startswith((_RESPONSE, b"ACK "))
+                if not message.startswith(_RESPONSE):
+                    self._ask(message, self._owed + 1, self._awaited)
+                elif message[_CLASS] > _PROVISIONAL:
+                    self._awaited = max(0, self._awaited - 1)
                 self._streams.user.message(self.flow, message)
         if framer.fault is not None:
             whom = f"{self.source}: {framer.fault}"
@@ -256,7 +275,7 @@ class Stream(asyncio.Protocol):
         if self._finished or not self._admitted:
             return False
         self._streams.user.closed(self.flow)
-        if self._owed <= 0:
+        if not self._owed:
             return False
         self._deaf_since = asyncio.get_running_loop().time()
         self._watch()

@@ -189,6 +189,27 @@ def test_streams_are_ended_so_that_the_other_side_hears_of_it():
     ending(StreamLimits(), work)
 
 
+def test_what_is_under_way_is_known_in_both_directions():
+    async def work(user: User, connect: Connect, half: MakeHalf) -> None:
+        peer = await half()
+        peer.transport.write(OPTIONS + OPTIONS.replace(b"OPTIONS", b"ACK"))
+        await until(lambda: len(user.got) == 2)
+        assert user.sockets.busy(user.base)
+        assert not user.sockets.busy("203.0.113.1")
+        flow = user.flows[0]
+        for answer, busy in ((TRYING, True), (OK, False)):
+            user.sockets.send(flow, answer)
+            assert user.sockets.busy(user.base) is busy
+        user.sockets.send(flow, OPTIONS)
+        for answer, busy in ((TRYING, True), (OK, False)):
+            assert user.sockets.busy(user.base)
+            peer.transport.write(answer)
+            await until(lambda answer=answer: user.got[-1] == answer)
+            assert user.sockets.busy(user.base) is busy
+
+    ending(StreamLimits(), work)
+
+
 def test_who_does_not_close_is_waited_for_for_a_second():
     async def work(user: User, connect: Connect, half: MakeHalf) -> None:
         peer = await half()

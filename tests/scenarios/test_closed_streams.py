@@ -341,18 +341,3 @@ def test_a_registered_phone_s_connection_is_kept(world):
     assert core.keeps(bob.connection)
     assert bob.register(expires=0) == 200
     assert not core.keeps(bob.connection)
-
-
-def test_what_is_under_way_on_streams_is_known(world):
-    alice, bob = world.phone("alice"), world.phone("bob", transport="TCP")
-    assert alice.register() == bob.register() == 200
-    core = world.nodes["edge-a"].core
-    world.run(40)
-    assert core.busy_streams("203.0.113.11") == 0
-    call(alice)
-    incoming = rung(world, bob)
-    assert core.busy_streams("203.0.113.11") == 1
-    assert core.busy_streams("203.0.113.12") == 0
-    bob.send(bob.agent.response(incoming, 200).to_bytes())
-    world.run(1)
-    assert core.busy_streams("203.0.113.11") == 0

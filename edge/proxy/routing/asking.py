@@ -23,7 +23,7 @@ class Asking:
 
     def __init__(self, stack: Stack, kept: KeptRoutes, caller: CallOrigin) -> None:
         self.timers: dict[str, int] = {}
-        self._later: Callable[[float], object] | None = None
+        self._later: Callable[[float], None] | None = None
         self._stack = stack
         self._kept = kept
         self._caller = caller
@@ -43,13 +43,17 @@ class Asking:
                 self._kept.keep(caller.owner(decision.tenant), caller.called, decision, stack.wall(at))
             if self._waits_for_phones(decision, at):
                 context.trying(at)
-                self._later = lambda then: context.over or self.ask(context, again, outcomes, then)
+                self._later = once_more
                 stack.timers.start(self, "later", stack.closed_flows.back_by)
                 return
             if decision is None and not again:
                 self._undecided(context, at)
             else:
                 context.on_decision(decision, at)
+
+        def once_more(then: float) -> None:
+            if not context.over:
+                self.ask(context, again, outcomes, then)
 
         incoming = context.incoming
         common = {

@@ -10,8 +10,6 @@ from edge.sip.message import Header, Request, Response
 from edge.sip.timers import T1, T2, T4, TIMER_B, TIMER_D, TIMER_F, TIMER_M
 from edge.sip.transaction.machine import Machine, Table, TransactionState, TransactionUser
 
-_UNANSWERED = (TransactionState.CALLING, TransactionState.TRYING, TransactionState.PROCEEDING)
-
 
 class ResponseTarget(Protocol):
     """Who gets a client transaction's responses. ``on_timeout`` and ``on_transport_error`` stand for a 408 and a
@@ -39,11 +37,6 @@ class ClientTransaction(Machine):
         self.branch = branch
         self.data = request.to_bytes()
         self._interval = T1
-
-    @property
-    def unanswered(self) -> bool:
-        """Whether its final response is still to come."""
-        return self.state in _UNANSWERED
 
     def begin(self, now: float) -> None:
         """Send the request and start the first timers."""

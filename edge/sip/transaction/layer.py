@@ -101,15 +101,6 @@ class TransactionLayer:
         for flow in [flow for flow in self._on_streams if flow.address in addresses] if addresses else ():
             self.flow_closed(flow, now)
 
-    def on_streams(self, address: str) -> int:
-        """The transactions of both kinds that are under way on streams of an edge address."""
-        requests = sum(
-            not server.answered and server.flow.reliable and server.flow.address == address
-            for server in self.servers.values()
-        )
-        sent = (one for flow, some in self._on_streams.items() if flow.address == address for one in some.values())
-        return requests + sum(isinstance(one, ClientTransaction) and one.unanswered for one in sent)
-
     def forget(self, outgoing: Outgoing) -> None:
         self.clients.pop(outgoing.key, None)
         others = self._on_streams.get(outgoing.flow)
