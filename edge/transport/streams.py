@@ -343,6 +343,7 @@ class Stream(asyncio.Protocol):
                 transport.write_eof()
             else:
                 transport.close()
+            self._streams.user.closed(self.flow)
         return self._finished
 
     def abort(self) -> None:

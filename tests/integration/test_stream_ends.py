@@ -176,6 +176,7 @@ def test_streams_are_ended_so_that_the_other_side_hears_of_it():
         ending = asyncio.ensure_future(user.sockets.finish(user.base))
         await until(lambda: peer.heard_end)
         assert not user.sockets.send(user.flows[0], OK)
+        assert len(set(user.ended)) == 2  # nobody is to be called there from now on
         peer.transport.write(OPTIONS)  # on its way before it heard of that
         await until(lambda: len(user.got) == 2)
         peer.transport.write_eof()
@@ -183,7 +184,7 @@ def test_streams_are_ended_so_that_the_other_side_hears_of_it():
         await asyncio.wait_for(polite.lost, 1)
         assert peer.error is None
         assert user.sizes() == (0, 0)
-        assert len(user.ended) == 2
+        assert len(set(user.ended)) == 2
         assert (await connect(9)).open  # new ones are taken as before
 
     ending(StreamLimits(), work)
