@@ -124,7 +124,7 @@ class StreamClosed:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamsEnd:
+class EndOfStreams:
     """I end all connections of ``address``, which another edge is to take: their phones will be back in a moment."""
 
     address: str
@@ -181,7 +181,7 @@ Frame = (
     | UseCounted
     | CallOver
     | StreamClosed
-    | StreamsEnd
+    | EndOfStreams
 )
 
 
@@ -338,7 +338,7 @@ _CODECS: dict[int, _Codec] = {
     15: _Codec(UseCounted, lambda f: _text(f.ref) + f.data, lambda data: UseCounted(*_read_text(data))),
     16: _Codec(CallOver, lambda f: _text(f.call), lambda data: CallOver(*_read_texts(data, 1))),
     17: _Codec(StreamClosed, lambda f: _flow(f.flow) + json.dumps(f.aors).encode(), _read_closed),
-    18: _Codec(StreamsEnd, lambda f: _text(f.address), lambda data: StreamsEnd(*_read_texts(data, 1))),
+    18: _Codec(EndOfStreams, lambda f: _text(f.address), lambda data: EndOfStreams(*_read_texts(data, 1))),
 }
 """A kind's number is never given to another."""
 _KINDS = {codec.frame: kind for kind, codec in _CODECS.items()}

@@ -22,6 +22,7 @@ from edge.mesh.frames import (
     CallOver,
     CountUse,
     Decline,
+    EndOfStreams,
     FindPhones,
     Frame,
     NotSent,
@@ -30,7 +31,6 @@ from edge.mesh.frames import (
     ReceivedFor,
     SendOn,
     StreamClosed,
-    StreamsEnd,
     TransactionKeys,
     UseCounted,
 )
@@ -251,7 +251,7 @@ class Mesh:
 
     def tell_streams_end(self, address: str) -> None:
         """Tell every peer that all connections of an address are about to end."""
-        self._tell_all(StreamsEnd(address))
+        self._tell_all(EndOfStreams(address))
 
     def _tell_all(self, frame: Frame) -> None:
         for link in self._links.values():
@@ -344,7 +344,7 @@ class Mesh:
             self._user.over_at_peer(frame.call)
         elif isinstance(frame, StreamClosed):
             self._user.closed_at_peer(frame.flow, frame.aors)
-        elif isinstance(frame, StreamsEnd):
+        elif isinstance(frame, EndOfStreams):
             self._user.streams_end_at_peer(frame.address)
         elif isinstance(frame, Announce):
             self._note_holder(link.peer, frame.address, frame.epoch)
