@@ -91,6 +91,7 @@ async def _start(
         config.digest_algorithms,
         static_seconds=static_seconds,
         ports=config.ports,
+        names=config.own_names,
     )
     counters = core.stack.counters
     control = ControlClient(identity, config.control, config.control_auth)

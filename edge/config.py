@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.")
+
 
 class ConfigError(Exception):
     """The configuration can't be used; the text says which key, and why."""
@@ -49,6 +51,12 @@ def _hostport(text: str) -> str:
     return text
 
 
+def _name(text: str) -> str:
+    if not text or not _NAME.issuperset(text):
+        raise ValueError(f"{text!r} is not a host name like edge-a.example.net")
+    return text.lower().removesuffix(".")
+
+
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -80,6 +88,8 @@ class Config(BaseModel):
     control: Annotated[list[Annotated[str, AfterValidator(_url)]], Field(min_length=1)]
     key_file: Path
     state_dir: Path | None = None
+    # Host names by which phones may know edges (outbound proxy), beside those under the domains of accounts.
+    names: list[Annotated[str, AfterValidator(_name)]] = []
     static_hours: Annotated[float, Field(ge=0, le=24 * 7)] = 24.0
     # How an address of a dead edge gets here; docs/operate.md has each driver's needs.
     takeover: Literal["none", "hook", "ec2", "l2"] = "none"
@@ -110,6 +120,11 @@ class Config(BaseModel):
     def ports(self) -> dict[str, int]:
         """The edge address's port for each transport."""
         return {at.transport: at.port for at in reversed(self.listens)}
+
+    @property
+    def own_names(self) -> list[str]:
+        """What phones may know edges by besides addresses and domains: also where an address translation leads."""
+        return [*self.names, *(at.host for at in (*self.listens, *self.spare_listens))]
 
     @property
     def state(self) -> Path:

@@ -77,7 +77,8 @@ class ReceivedFor:
 
 @dataclass(frozen=True, slots=True)
 class FindPhones:
-    """Where is ``aor`` of ``tenant`` at your addresses? Asked while no control plane answers."""
+    """Where is ``aor`` of ``tenant`` at your addresses? Asked while no control plane answers. A URI is a Contact, of
+    which edges of before have none."""
 
     ref: str
     aor: str

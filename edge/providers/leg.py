@@ -22,11 +22,14 @@ from edge.providers.leg_token import (
     seal_way,
 )
 from edge.providers.sdp import published
+from edge.sip import privacy
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import NameAddr, split_list, tag_of, value_of
+from edge.sip.headers import NameAddr, parse_cseq, split_list, tag_of, value_of
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, tagged
+from edge.sip.numbers import number_of
+from edge.sip.uri import request_uri
 
 ATTEMPTS = 16
 """Numbers that each CSeq of the phone stands for: the first and the answers to challenges."""
@@ -82,7 +85,7 @@ def request_out(
     for key, line in request.headers:
         if key == "from" and way.translated:
             line = f"From: {way.from_value};tag={tag_of(value_of(line))}"
-        elif key == "to" and way.translated:
+        elif key == "to" and way.to_uri:
             line = f"To: <{way.to_uri}>" + (f";tag={incoming.to_tag}" if incoming.to_tag else "")
         elif key == "call-id":
             line = f"Call-ID: {provider_call_id}"
@@ -128,6 +131,8 @@ def response_in(
     elif 300 <= status < 400:
         ours += [header for header in response.headers if header[0] == "contact"]
     rest = [header for header in response.headers if header[0] not in _ANSWERED and header[0] not in _CHALLENGES]
+    if not phone_flow.internal and privacy.hides(dict(reversed(rest))):
+        rest = privacy.unnamed(rest)
     return Response(status, response.reason, [*headers, *ours, *rest], response.body)
 
 
@@ -157,8 +162,8 @@ def make_in_dialog(invite: Request, response: Response, method: str, branch: str
         elif key == "to":
             headers.append((key, f"To: {response.get('to')}"))
         elif key == "cseq":
-            number = int(value_of(line).split()[0])
-            headers.append((key, f"CSeq: {number if method == 'ACK' else number + ATTEMPTS} {method}"))
+            cseq, _ = parse_cseq(value_of(line))
+            headers.append((key, f"CSeq: {cseq if method == 'ACK' else cseq + ATTEMPTS} {method}"))
         elif key in ("from", "call-id", "max-forwards"):
             headers.append((key, line))
     return Request(method, uri, _sized(headers, b""))
@@ -181,6 +186,10 @@ def request_in(
     call_id = phone_call_id(incoming.call_id, phone, keys)
     if incoming.to_tag and phone.back is not None:
         way = replace(phone.back, flow=way.flow)
+    # To another provider nothing is shown but what that one's account says.
+    hidden = (phone.withheld or privacy.hides(incoming.first)) and not flow.internal
+    if hidden and not incoming.to_tag:
+        way = replace(way, to_uri=_sender(request))
     headers: list[Header] = [("via", flow.via(branch))]
     if not incoming.to_tag and request.method == "INVITE" and not flow.internal:
         headers.append(route_for(way, flow, call_id, keys, tag_of(request.get("from") or "")))
@@ -196,6 +205,8 @@ def request_in(
         elif key == "record-route" and flow.internal:
             continue  # the Contact has them
         headers.append((key, line))
+    if hidden:
+        headers = privacy.withhold(headers)
     return Request(request.method, uri, _sized(headers, request.body), request.body)
 
 
@@ -263,18 +274,27 @@ def _answered(response: Response, incoming: Incoming) -> list[Header]:
 def _rack(line: str, base: int, answered: int) -> str:
     """RAck (RFC 3262 §7.2): the number of the INVITE that the provider answered."""
     parts = value_of(line).split()
-    if len(parts) != 3 or not (parts[1].isascii() and parts[1].isdecimal()) or len(parts[1]) > 10:
+    cseq = number_of(parts[1], 2**31 - 1) if len(parts) == 3 else None
+    if cseq is None:
         return line
-    return f"RAck: {parts[0]} {number(int(parts[1]), base, answered)} {parts[2]}"
+    return f"RAck: {parts[0]} {number(cseq, base, answered)} {parts[2]}"
 
 
 def _contact(message: Request | Response) -> str:
-    """The URI of the first Contact; "" if there is none that can be read."""
+    """The URI of the first Contact, as requests to it have it; "" if there is none that can be read."""
     value = message.get("contact")
     if not value:
         return ""
     try:
-        return NameAddr.parse(split_list(value)[0]).uri
+        return request_uri(NameAddr.parse(split_list(value)[0]).uri)
+    except ParseError:
+        return ""
+
+
+def _sender(request: Request) -> str:
+    """The URI of From; "" if it can't be read."""
+    try:
+        return NameAddr.parse(request.get("from") or "").uri
     except ParseError:
         return ""
 

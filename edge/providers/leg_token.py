@@ -39,12 +39,12 @@ class Sealer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LegToProvider:
-    """The way from the phone to the provider. ``from_value`` and ``to_uri`` are what the provider was told ("" in calls
-    that came from it); ``base`` is what the phone's CSeq numbers are counted from. ``contact``, ``routes`` and
-    ``attempt`` are the provider's Contact URI, the Route values and the attempt it answered, where no phone keeps
-    them. ``phone`` and ``binding`` are the flow and the binding that may use it; None in ways of before that was said.
-    ``salt`` is the edge's own name for the call, which its record is found by. ``sealed`` is the user part that it was
-    opened from, "" for one that is made."""
+    """The way from the phone to the provider. ``from_value`` and ``to_uri`` are what the provider was told; in calls
+    that came from it ``from_value`` is "", and ``to_uri`` its own From where the phone doesn't see that. ``base`` is
+    what the phone's CSeq numbers are counted from. ``contact``, ``routes`` and ``attempt`` are the provider's Contact
+    URI, the Route values and the attempt it answered, where no phone keeps them. ``phone`` and ``binding`` are the flow
+    and the binding that may use it; None in ways of before that was said. ``salt`` is the edge's own name for the call,
+    which its record is found by. ``sealed`` is the user part that it was opened from, "" for one that is made."""
 
     provider: str
     flow: Flow
@@ -71,7 +71,8 @@ class LegToProvider:
 @dataclass(frozen=True, slots=True)
 class LegToPhone:
     """The way from the provider to the phone. ``back``: the way back, where no phone keeps it; ``peer`` is the
-    provider's IP address as far as it is known, "" in ways of before that was said."""
+    provider's IP address as far as it is known, "" in ways of before that was said; ``withheld``: the phone isn't to
+    see who calls."""
 
     provider: str
     flow: Flow
@@ -84,6 +85,7 @@ class LegToPhone:
     back: LegToProvider | None = None
     peer: str = ""
     salt: str = ""
+    withheld: bool = False
 
 
 def seal_way(way: LegToProvider | LegToPhone, call_id: str, keys: Sealer, tag: str = "") -> str:
@@ -95,7 +97,7 @@ def seal_way(way: LegToProvider | LegToPhone, call_id: str, keys: Sealer, tag: s
         way.provider, list(way.flow), way.binding, way.contact, way.tenant, way.started, int(way.transfers),
         int(way.translated),
     ]  # fmt: skip
-    more = [_values(way.back) if way.back is not None else None, way.peer, way.salt]
+    more = [_values(way.back) if way.back is not None else None, way.peer, way.salt, int(way.withheld)]
     while more and not more[-1]:
         more.pop()
     values += more
@@ -140,10 +142,10 @@ def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> LegToProvider |
     if user.startswith("r."):
         return replace(_way(_open("r.", user, f"{call_id} {tag}", keys, (8, 11, 14))), sealed=user)
     if user.startswith("d."):
-        values = _open("d.", user, call_id, keys, (8, 9, 10, 11))
+        values = _open("d.", user, call_id, keys, (8, 9, 10, 11, 12))
         provider, flow, binding, contact, tenant, started, transfers, translated = values[:8]
-        more: list[Any] = [*values[8:], *[None, "", ""][len(values) - 8 :]]
-        back, peer, salt = more
+        more: list[Any] = [*values[8:], *[None, "", "", 0][len(values) - 8 :]]
+        back, peer, salt, withheld = more
         return LegToPhone(
             provider,
             Flow(*flow),
@@ -156,6 +158,7 @@ def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> LegToProvider |
             _way(back) if back else None,
             peer,
             salt,
+            bool(withheld),
         )
     return None
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
-from edge.sip.headers import NameAddr, parse_params, values_of
+from edge.sip.headers import NameAddr, parse_params, storable, values_of
 from edge.sip.message import Header, Request, Response, header_of
+from edge.sip.numbers import number_of
 from edge.sip.uri import Uri
 from lambdas.contract import ProviderAccount
 
 MOST_ROUTES = 8  # of a Service-Route
 _LONGEST_TEXT = 300
 _LONGEST_RETRY_AFTER = 3600.0
+_MOST_SECONDS = 999_999_999
 
 
 def contact_of(account: ProviderAccount, flow: Flow) -> str:
@@ -76,9 +78,9 @@ def retry_after(response: Response) -> float:
 
 def clean(text: str) -> str:
     """Storable, whatever octets came."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:_LONGEST_TEXT]
+    return storable(text)[:_LONGEST_TEXT]
 
 
 def seconds_of(text: str | None, otherwise: int) -> int:
-    text = (text or "").strip()
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else otherwise
+    seconds = number_of((text or "").strip(), _MOST_SECONDS)
+    return otherwise if seconds is None else seconds

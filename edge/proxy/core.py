@@ -21,6 +21,7 @@ from edge.proxy.routing.asking import phones_here
 from edge.proxy.routing.hanging_up import HangingUp
 from edge.proxy.routing.kept_routes import KeptRoutes
 from edge.proxy.routing.router import Router
+from edge.proxy.stack.abilities import ABILITIES, unsupported
 from edge.proxy.stack.answers import RETRY_AFTER, refuse, retry_after
 from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.events import (
@@ -54,18 +55,17 @@ from edge.proxy.stack.events import (
     Written,
 )
 from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.own_places import OwnPlaces
 from edge.proxy.stack.provider_host import StackHost
 from edge.proxy.stack.receiver import Receiver
 from edge.proxy.stack.sources import Slowed
 from edge.proxy.stack.stack import STATIC, Stack
+from edge.proxy.stack.validation import check_required
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
-from edge.sip.message import Header
 from lambdas.contract import Change, Target
 
-_ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, INFO, SUBSCRIBE, NOTIFY, REFER, UPDATE, PRACK, PUBLISH"
-_ABILITIES: list[Header] = [("allow", f"Allow: {_ALLOW}"), ("accept", "Accept: */*")]
 _OUTAGE = 10.0  # seconds without a heartbeat's reply, after which there may be something to reconcile
 
 
@@ -81,10 +81,12 @@ class Core:
         digest_algorithms: Sequence[str] = ("MD5",),
         static_seconds: float = STATIC,
         ports: Mapping[str, int] | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner.
-        ``ports`` are those of our addresses for each transport."""
-        stack = self.stack = Stack(edge, boot, ids, keepalive_interval, digest_algorithms, static_seconds)
+        ``ports`` are those of our addresses for each transport; ``names`` as for OwnPlaces."""
+        own = OwnPlaces((ports or {}).values(), names)
+        stack = self.stack = Stack(edge, boot, ids, keepalive_interval, digest_algorithms, static_seconds, own)
         spirals = Spirals(ids)
         self.kept_routes = KeptRoutes()
         self.disk_records = DiskRecords(stack)
@@ -221,7 +223,7 @@ class Core:
         """Whether it is neither of a dialog, nor keeps a phone registered, nor a provider's call for an account."""
         if incoming.to_tag or self.agent.account_of(incoming.uri.user, incoming.flow):
             return False
-        return incoming.request.method != "REGISTER" or not self.stack.bindings.first_on(incoming.flow)
+        return incoming.request.method != "REGISTER" or not self.stack.bindings.first_on(incoming.source)
 
     def _request(self, incoming: Incoming, now: float) -> None:
         if incoming.request.method == "ACK":
@@ -255,15 +257,23 @@ class Core:
         method = incoming.request.method
         if not stack.fleet.known:
             raise Fault(503, headers=(retry_after(RETRY_AFTER),))
-        route = route_of(incoming, stack.fleet)  # §16.4
+        route = route_of(incoming, stack.fleet, stack.own)  # §16.4
         if incoming.to_tag:
             self._forwarder.in_dialog(incoming, route, now)
         elif method == "REGISTER":
             self._registrar.register(incoming, now)
-        elif method == "OPTIONS" and not incoming.uri.user and stack.fleet.canonical(incoming.uri.host):
-            stack.stateless.answer(incoming.request, incoming.flow, incoming.octets, 200, now, _ABILITIES)
+        elif not incoming.uri.user and stack.fleet.canonical(incoming.uri.host):
+            self._answer(incoming, now)
         else:
             self._router.route(incoming, now)
+
+    def _answer(self, incoming: Incoming, now: float) -> None:
+        """A request for the edge itself. Raises Fault."""
+        request = incoming.request
+        if request.method != "OPTIONS":
+            raise unsupported(request.method)
+        check_required(request)
+        self.stack.stateless.answer(request, incoming.flow, incoming.octets, 200, now, ABILITIES)
 
     def _ack(self, incoming: Incoming, now: float) -> None:
         """Of a 2xx: it goes by its flow token, and is never answered."""
@@ -271,13 +281,12 @@ class Core:
         if not stack.fleet.known:
             return
         try:
-            route = route_of(incoming, stack.fleet)
-        except Fault:
-            route = None
-        if route is None:
-            stack.counters["stray_acks"] += 1
-        else:
+            route = route_of(incoming, stack.fleet, stack.own)
+            if route is None or not incoming.max_forwards:
+                raise Fault(481)
             self._forwarder.ack(incoming, route.target, now)
+        except Fault:
+            stack.counters["stray_acks"] += 1
 
     # For whoever runs the core
 
@@ -289,9 +298,10 @@ class Core:
         """When ``Tick`` is due; None if nothing waits."""
         return self.stack.timers.deadline()
 
-    def phones_here(self, aor: str, tenant: str) -> list[Target]:
-        """Where ``aor`` of ``tenant`` is registered at this edge, for a peer that asks."""
-        return phones_here(self.stack, aor, tenant)
+    def phones_here(self, whom: str, tenant: str) -> list[Target]:
+        """Where an AOR of ``tenant``, or the phone with a Contact URI, is registered at this edge, for a peer that
+        asks."""
+        return phones_here(self.stack, whom, tenant)
 
     def used_here(self, scopes: list[str], now: float) -> list[ScopeUse]:
         """What this edge knows to be used of ``scopes``, for a peer that asks."""

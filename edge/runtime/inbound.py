@@ -14,7 +14,7 @@ from edge.runtime.trace import Trace
 from edge.runtime.waiting import Waiting
 from edge.sip.flow import Flow
 
-_RESPONSE = b"SIP/2.0 "
+_RESPONSE = b"SIP/2.0 "  # in small letters, too (RFC 3261 §7.1)
 
 
 class Inbound:
@@ -49,7 +49,7 @@ class Inbound:
         providers' calls: a ban is for what is new, and for strangers."""
         stack = self._stack
         known = stack.bindings.first_on(flow) or flow.host in stack.provider_addresses.tenants
-        if data.startswith(_RESPONSE) or known:
+        if data[:8].upper() == _RESPONSE or known:
             self._trace_in(flow, data)
             self._post(Received(flow, data, banned=True))
         else:

@@ -34,6 +34,11 @@ class Flow(NamedTuple):
         return self.transport != "udp"
 
     @property
+    def framed(self) -> bool:
+        """Whether Content-Length says where its messages end (§18.3); WebSocket has frames of its own (RFC 7118 §5)."""
+        return self.transport in ("tcp", "tls")
+
+    @property
     def internal(self) -> bool:
         """Whether it leads from an edge address back to itself: nothing leaves the machine that holds it."""
         return self.host == self.address and self.remote_port == self.port

@@ -6,6 +6,10 @@ from edge.sip.message import MalformedMessage
 from edge.sip.parser import MAX_MESSAGE, content_length, parse_head
 
 
+class UnreadableStream(Exception):
+    """Nobody can say where the next message begins; the text says why."""
+
+
 class StreamFramer:
     """Feed it bytes as they come; it gives back whole messages as bytes, and ``PING`` for each double CRLF."""
 
@@ -18,21 +22,21 @@ class StreamFramer:
         self._buffer = bytearray()
         self._searched = 0  # no blank line ends before here
         self._need = 0  # length of the message at the buffer's start, once its head has been read
-        self.fault: MalformedMessage | None = None
+        self.fault: UnreadableStream | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that ``data`` completes, in order.
 
-        When the stream can't be read on (no Content-Length, RFC 3261 §20.14; a head that isn't SIP, or is longer than
-        ``max_head``; a message over MAX_MESSAGE octets) ``fault`` is set: the connection must then be closed. A bad
-        head comes as the last message, so that it can be answered.
+        When the stream can't be read on ``fault`` is set: the connection must then be closed. What can't be read comes
+        as the last message, so that it can be answered. A malformed message of which it is clear where it ends is one
+        like any other here.
         """
         found: list[bytes] = []
         if self.fault is None:
             self._buffer += data
             try:
                 self._find(found)
-            except MalformedMessage as error:
+            except UnreadableStream as error:
                 self.fault = error
                 self._buffer.clear()
             self.unfinished = len(self._buffer) if not self._buffer.startswith(b"\r") else 0
@@ -63,29 +67,42 @@ class StreamFramer:
             elif self.PING.startswith(buffer):
                 return False
             else:
-                raise MalformedMessage("a stray CR in the stream")
+                raise UnreadableStream("a stray CR")
         return bool(buffer)
 
     def _read_head(self, found: list[bytes]) -> bool:
         buffer = self._buffer
         end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
         if (len(buffer) if end < 0 else end + 4) > self.max_head:
-            raise MalformedMessage(f"headers longer than {self.max_head} octets", status=513)
+            found.append(bytes(buffer if end < 0 else buffer[:end]))
+            raise UnreadableStream(f"headers longer than {self.max_head} octets")
         if end < 0:
             self._searched = len(buffer)
             return False
         try:
-            message = parse_head(buffer[:end].decode("utf-8", "surrogateescape"))
-        except MalformedMessage:
+            self._need = end + 4 + self._length(buffer[:end].decode("utf-8", "surrogateescape"))
+            if self._need > MAX_MESSAGE:
+                raise UnreadableStream(f"a message longer than {MAX_MESSAGE} octets")
+        except UnreadableStream:
             found.append(bytes(buffer[: end + 4]))
             raise
-        length = content_length(message)
-        if length is None:
-            raise MalformedMessage("no Content-Length on a stream", message)
-        if end + 4 + length > MAX_MESSAGE:
-            raise MalformedMessage(f"a message longer than {MAX_MESSAGE} octets", message, 513)
-        self._need = end + 4 + length
         return True
+
+    def _length(self, head: str) -> int:
+        """Octets of the body. Raises UnreadableStream (RFC 3261 §20.14)."""
+        try:
+            try:
+                message = parse_head(head)
+            except MalformedMessage as error:
+                if error.unframed:
+                    raise
+                message = error.message
+            length = content_length(message)
+        except MalformedMessage as error:
+            raise UnreadableStream(str(error)) from error
+        if length is None:
+            raise UnreadableStream("no Content-Length")
+        return length
 
     def _drop(self, count: int) -> None:
         del self._buffer[:count]

@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from edge.sip.errors import ParseError
+from edge.sip.numbers import number_of
 from edge.sip.uri import parse_hostport
+
+_HIGHEST_CSEQ = 2**31 - 1  # §8.1.1.5
 
 
 def value_of(line: str) -> str:
     """The value of a whole header ``line``."""
     return line[line.index(":") + 1 :].strip()
+
+
+def storable(text: str) -> str:
+    """``text`` with octets that aren't UTF-8 replaced: what is reported or asked about."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def split_list(value: str, separator: str = ",") -> list[str]:
@@ -126,6 +134,8 @@ class NameAddr(NamedTuple):
         else:
             uri, semicolon, params = value.partition(";")
             params = semicolon + params
+            if "?" in uri:
+                raise ParseError(f"a URI with a question mark stands in angle brackets: {value[:60]!r}")
         if params:
             params = params.strip()
             if params and not params.startswith(";"):
@@ -140,7 +150,7 @@ class NameAddr(NamedTuple):
         """The tag parameter, "" if there is none."""
         params = self.params
         if params.startswith(";tag=") and ";" not in params[5:]:
-            return params[5:]
+            return params[5:].strip()
         return parse_params(params).get("tag", "") if params else ""
 
 
@@ -163,12 +173,14 @@ class Via(NamedTuple):
     @classmethod
     def parse(cls, value: str) -> Via:
         sent, _, params = value.partition(";")
+        if "\t" in sent:
+            sent = sent.replace("\t", " ")
         if sent.startswith("SIP/2.0/"):
             transport, _, sent_by = sent[8:].partition(" ")
-        else:  # white space may surround the slashes
+        else:  # white space may surround the slashes, and a request that is answered 505 has another version
             protocol, _, sent_by = sent.rstrip().rpartition(" ")
-            name, _, transport = "".join(protocol.split()).upper().rpartition("/")
-            if name != "SIP/2.0":
+            name, _, transport = "".join(protocol.split()).rpartition("/")
+            if name.count("/") != 1 or name.startswith("/") or name.endswith("/"):
                 raise ParseError(f"bad Via {value[:60]!r}")
         if not transport or " " in transport:
             raise ParseError(f"bad Via {value[:60]!r}")
@@ -182,18 +194,17 @@ class Via(NamedTuple):
 
 def parse_cseq(value: str) -> tuple[int, str]:
     """``number method`` (§20.16): the number is below 2**31."""
-    number, method = [*value.split(None, 1), "", ""][:2]
-    if not (number.isascii() and number.isdecimal()) or len(number) > 10 or int(number) >= 2**31:
-        raise ParseError(f"bad CSeq {value[:60]!r}")
+    text, method = [*value.split(None, 1), "", ""][:2]
+    number = number_of(text, _HIGHEST_CSEQ)
     method = method.strip()
-    if not method:
+    if number is None or not method:
         raise ParseError(f"bad CSeq {value[:60]!r}")
-    return int(number), method
+    return number, method
 
 
 def parse_digest(value: str) -> dict[str, str] | None:
     """The parameters of ``Digest a="b", …`` (RFC 8760, RFC 7616); None for another scheme."""
-    scheme, _, rest = value.partition(" ")
-    if scheme.lower() != "digest":
-        return None
-    return parse_params(rest, ",")
+    if value.startswith("Digest "):
+        return parse_params(value[7:], ",")
+    scheme, rest = [*value.split(None, 1), "", ""][:2]
+    return parse_params(rest, ",") if scheme.lower() == "digest" else None

@@ -23,12 +23,14 @@ class Fault(Exception):
 
 @dataclass(slots=True)
 class Incoming:
-    """A request that passed RFC 3261 §16.3, with the parts that everybody reads. ``key`` is that of its server
+    """A request that passed RFC 3261 §16.3, with the parts that everybody reads. ``flow`` is how its sender is reached,
+    ``source`` how it came, which says more about who sent it (see ``reached_by``). ``key`` is that of its server
     transaction; ``to_tag`` is "" outside a dialog; ``mark`` stands for where it was to go when it came, ``first`` has
     the first line of each header field; ``forwarded`` tells that it has passed other proxies; ``octets`` is how many it
     came in, 0 for one of our own."""
 
     flow: Flow
+    source: Flow
     request: Request
     key: tuple[str, ...]
     uri: Uri

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edge.sip.errors import ParseError
-from edge.sip.headers import split_list, value_of
+from edge.sip.headers import NameAddr, parse_params, split_list, value_of
 
 Header = tuple[str, str]
 
@@ -87,12 +87,14 @@ class Response(Message):
 
 class MalformedMessage(ParseError):
     """A whole message that can't be used. ``message`` is what could be read of it, so that a bad request can still be
-    answered with ``status`` (400 unless the fault has a code of its own); None if nothing could."""
+    answered with ``status`` (400 unless the fault has a code of its own). ``unframed``: two parties might differ about
+    where it ends."""
 
-    def __init__(self, text: str, message: Message | None = None, status: int = 400) -> None:
+    def __init__(self, text: str, message: Message, status: int = 400, unframed: bool = False) -> None:
         super().__init__(text)
         self.message = message
         self.status = status
+        self.unframed = unframed
 
 
 REASONS = {
@@ -110,11 +112,13 @@ REASONS = {
     420: "Bad Extension",
     423: "Interval Too Brief",
     430: "Flow Failed",
+    440: "Max-Breadth Exceeded",
     480: "Temporarily Unavailable",
     481: "Call/Transaction Does Not Exist",
     482: "Loop Detected",
     483: "Too Many Hops",
     487: "Request Terminated",
+    489: "Bad Event",
     500: "Server Internal Error",
     501: "Not Implemented",
     503: "Service Unavailable",
@@ -128,12 +132,21 @@ REASONS = {
 
 
 def tagged(line: str) -> bool:
-    """Whether a To has a tag, which stands after the URI and not in a display name."""
-    params = line[line.rfind(">") + 1 :].lower()
-    return "tag" in params and any(part.strip().startswith(("tag=", "tag =")) for part in params.split(";")[1:])
+    """Whether a To has a tag, which stands after the URI and not in a display name or another parameter."""
+    if '"' in line:
+        try:
+            params = NameAddr.parse(value_of(line)).params
+            return "tag" in parse_params(params)
+        except ParseError:
+            return False
+    params = line[line.rfind(">") + 1 :]
+    return "tag" in params.lower() and any(
+        part.partition("=")[0].strip().lower() == "tag" for part in params.split(";")[1:]
+    )
 
 
 _COPIED = frozenset(("via", "from", "call-id", "cseq"))
+_COPIED_AT_ONCE = _COPIED | {"timestamp"}  # §8.2.6.1
 
 
 def make_response(
@@ -143,10 +156,11 @@ def make_response(
 
     ``to_tag`` is added to a To that has none, except in a 100.
     """
+    kept = _COPIED if status != 100 else _COPIED_AT_ONCE
     copied: list[Header] = []
     for header in request.headers:
         key = header[0]
-        if key in _COPIED:
+        if key in kept:
             copied.append(header)
         elif key == "to":
             line = header[1]

@@ -9,6 +9,7 @@ T1 = 0.5  # round-trip estimate
 T2 = 4.0  # longest retransmission interval of a non-INVITE request or an INVITE response
 T4 = 5.0  # longest time a message stays in the network
 TIMER_B = TIMER_F = TIMER_H = TIMER_J = TIMER_L = TIMER_M = 64 * T1
+TIMER_TRYING = T1 + 2 * T1 + 4 * T1  # RFC 4320 §4.1: when the sender's Timer E is set to T2
 TIMER_C = 185.0  # §16.6 step 11: more than three minutes
 TIMER_D = 32.5  # §17.1.1.2: more than 32 s over UDP
 

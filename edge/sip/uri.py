@@ -7,16 +7,21 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from edge.sip.errors import ParseError
+from edge.sip.numbers import number_of
 
 DEFAULT_PORT = 5060  # §19.1.2
+_HIGHEST_PORT = 65_535
 _CACHE = 4096  # URIs come again: a domain's with every request, a phone's several times in each
 _CACHED_LENGTH = 128  # characters; longer ones are strangers' and would fill the memory
 _LONGEST_HOST = 270  # a name of 255, brackets, port, white space
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
+_SCHEME = _LETTERS | frozenset("0123456789+-.")
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")  # with "_", which real networks use
 
 
 class Uri(NamedTuple):
-    """``params`` and ``headers`` are unparsed (``;a=b``, ``x=y``). Of other schemes only ``scheme`` is set.
+    """``params`` and ``headers`` are unparsed (``;a=b``, ``x=y``). Of ``tel`` ``user`` is all that follows (RFC 3966),
+    of other schemes only ``scheme`` is set.
 
     ``user`` is as written (escaped), without a password; ``host`` is lower case, an IPv6 address in brackets;
     ``port`` is 0 where none is written.
@@ -38,10 +43,14 @@ class Uri(NamedTuple):
     def _parse(text: str) -> Uri:
         scheme, colon, rest = text.partition(":")
         scheme = scheme.lower()
-        if not colon or not scheme.isalnum():
-            raise ParseError(f"not a URI: {text[:60]!r}")
+        if scheme == "tel":
+            return Uri(scheme, rest)
         if scheme not in ("sip", "sips"):
+            if not colon or scheme[:1] not in _LETTERS or not _SCHEME.issuperset(scheme):
+                raise ParseError(f"not a URI: {text[:60]!r}")
             return Uri(scheme)
+        if not colon:
+            raise ParseError(f"not a URI: {text[:60]!r}")
         user = ""
         at = rest.find("@")
         if at >= 0:
@@ -73,6 +82,17 @@ class Uri(NamedTuple):
         return None
 
 
+def request_uri(text: str) -> str:
+    """A Contact's URI ``text`` as a Request-URI: without what a Request-URI doesn't have (§19.1.1 table 1), a method
+    and header fields."""
+    if "?" not in text and (";" not in text or "method" not in text.lower()):
+        return text
+    start = text.find("@") + 1  # a user part may have both
+    rest, _, _ = text[start:].partition("?")
+    kept = [part for part in rest.split(";") if part.partition("=")[0].strip().lower() != "method"]
+    return text[:start] + ";".join(kept)
+
+
 @lru_cache(_CACHE)
 def _remembered(text: str) -> Uri:
     return Uri._parse(text)
@@ -97,12 +117,15 @@ def _hostport(text: str) -> tuple[str, int]:
         port = rest[1:]
     else:
         host, colon, port = text.partition(":")
+        if host.endswith("."):  # §25.1 hostname: a name may be written to its end
+            host = host[:-1]
         valid = bool(host) and _HOST.issuperset(host)
         rest = colon + port
     if not valid:
         raise ParseError(f"bad host {text[:60]!r}")
     if not rest:
         return host, 0
-    if not (port.isascii() and port.isdecimal()) or len(port) > 5 or not 0 < int(port) < 65536:
+    number = number_of(port, _HIGHEST_PORT)
+    if not number:
         raise ParseError(f"bad port in {text[:60]!r}")
-    return host, int(port)
+    return host, number

@@ -66,7 +66,7 @@ class StreamLimits:
     """From the connection to what proves it."""
     idle: float = 900.0
     """Without an octet, where nobody is registered by it."""
-    answers: float = 10.0
+    last_word: float = 10.0
     """For our answers, once the other side sends no more."""
 
 
@@ -318,7 +318,7 @@ class Stream(asyncio.Protocol):
         ends = [(heard + limits.idle, "streams_idle", "a stream of %s was silent for too long; closed")]
         if self._deaf_since:
             why = "what %s asked for wasn't answered in time after it had closed its stream"
-            ends.append((self._deaf_since + limits.answers, "streams_half_closed", why))
+            ends.append((self._deaf_since + limits.last_word, "streams_half_closed", why))
         if self._begun:
             why = "a message of %s isn't whole in time; its stream is closed"
             ends.append((self._begun + limits.message, "streams_unfinished", why))

@@ -57,7 +57,7 @@ class KeyedDecision:
         seconds = int(min(_KEEP, key.until - now))
         if not isinstance(decision, Route) or key.volatile or question.diversions or seconds < 1:
             return decision
-        if question.method != "INVITE":
-            return decision
+        if question.method != "INVITE" or (isinstance(question, RouteQuestion) and question.withheld and key.plans):
+            return decision  # a plan may have other plans for those who don't say who they are
         keep = Keep(caller=question.caller if key.caller else "", seconds=seconds, plans=list(key.plans))
         return decision.model_copy(update={"keep": keep})

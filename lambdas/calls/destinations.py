@@ -62,6 +62,10 @@ class Destinations:
     def ours(self, host: str) -> bool:
         return host in self._facts.domains().names
 
+    def has_provider(self, name: str) -> bool:
+        """Whether the tenant has a provider account of that name."""
+        return self._way(f"{self._request.payer.tenant}/{name}") is not None
+
     def home(self, by: PlanCall) -> str:
         """The domain that names without one are of."""
         return (by.owner or self._request.payer.aor).rpartition("@")[2] or self._facts.domains().default

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lambdas.calls.request import PlanCall
-from lambdas.contract import Stage, Target
+from lambdas.contract import Stage, Target, known_as
 
 
 def divert(target: Target, by: PlanCall, payer: str) -> Target:
@@ -14,7 +14,7 @@ def divert(target: Target, by: PlanCall, payer: str) -> Target:
     if by.diverted and not mine and not target.diverted:
         leg = target.provider
         # A provider hears of the number that it knows us by, not of names inside.
-        known = leg.from_value.partition("<")[2].rstrip(">") if leg is not None and leg.id else ""
+        known = known_as(leg) if leg is not None and leg.id else ""
         changes["diverted"] = known or by.diverted
     if not target.account:
         changes["account"] = by.owner if target.provider is not None else target.aor if not payer else ""

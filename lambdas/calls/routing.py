@@ -21,7 +21,7 @@ from lambdas.decisions.continuation import Continuation
 from lambdas.decisions.digest import refuse
 from lambdas.decisions.outbound import Choice
 from lambdas.decisions.provider import StoredProvider, TenantSettings
-from lambdas.decisions.uris import is_user
+from lambdas.decisions.uris import is_destination, is_user
 from lambdas.decisions.values import StoredAccount
 from lambdas.decisions.wizard import DialledCall, Step
 
@@ -74,7 +74,8 @@ class _Routing:
         self._budget = Budget(facts.monotonic, request.question.diversions, before.outside if before else 0)
         self._accounts = TenantAccounts(facts, request.payer.tenant, request.question.closed)
         self._destinations = Destinations(request, self._accounts, facts, self._budget)
-        self._plans = DialPlans(request, facts, self._budget, Stages(request, self._destinations, self._budget))
+        self._stages = Stages(request, self._destinations, self._budget)
+        self._plans = DialPlans(request, facts, self._budget, self._stages)
 
     def of_account(self) -> Decision:
         """By the tenant's plan for outgoing calls, if it has one, or as dialled."""
@@ -82,8 +83,12 @@ class _Routing:
         if request.is_call and _is_emergency(request.called, request.settings):
             to_help = self._as_dialled(request.called, request.payer).kept(request.question, request.now)
             return Admission(request, self._accounts.get, self._facts).admit_emergency(to_help)
+        if request.question.redirected_by:
+            return self._admitted(self._redirected(transfers=False))
         if request.question.again:
             return self._admitted(self._go_on(None))
+        if isinstance(request.question, RouteQuestion) and request.question.binding:
+            return self._admitted(self._to_phone(request.question.binding))
         decided = self._of_account()
         return self._admitted(decided.kept(request.question, request.now))
 
@@ -96,6 +101,8 @@ class _Routing:
     def of_provider(self, provider: StoredProvider) -> Decision:
         """By the provider account's plan, or to the accounts that it names."""
         request = self._request
+        if request.question.redirected_by:
+            return self._admitted(self._redirected(provider.transfers))
         if request.question.again:
             return self._admitted(self._go_on(provider))
         if request.is_call and provider.plan:
@@ -130,6 +137,16 @@ class _Routing:
         decided = self._plans.go_on(call, before, self._as_dialled) if call is not None else None
         return decided.decision if decided is not None else _GONE
 
+    def _redirected(self, transfers: bool) -> Decision:
+        """A phone that was rung has sent the call elsewhere: as if its account's plan had, and at its expense."""
+        question = self._request.question
+        account = self._accounts.usable(question.redirected_by)
+        if account is None or not is_destination(question.redirected_to):
+            return Reject(status=404, reason="Not Found: nobody can be called where the phone redirects to")
+        self._budget.visit(account.aor)
+        by = replace(self._to_account_by_plan(account), transfers=transfers)
+        return self._stages.redirected(question.redirected_to, by, self._as_dialled)
+
     # Whose plan it is, and what is meant by "as dialled" there
 
     def _outgoing(self) -> PlanCall:
@@ -155,14 +172,17 @@ class _Routing:
         return PlanCall(provider.plan, call, lambda _: self._to_named(provider), diverted=by, transfers=transfers)
 
     def _call(self, direction: str, called: str) -> DialledCall:
+        question = self._request.question
+        # Who is called mustn't know it, nor whoever writes his plan.
+        withheld = isinstance(question, RouteQuestion) and question.withheld and direction == "incoming"
         return DialledCall(
             direction=direction,
-            caller=self._request.caller,
+            caller="anonymous" if withheld else self._request.caller,
             called=called,
             at=self._request.now,
             registered=self._accounts.registered,
             disturbing=self._accounts.disturbing,
-            outcomes=tuple(self._request.question.outcomes),
+            outcomes=tuple(question.outcomes),
         )
 
     # Destinations
@@ -175,12 +195,15 @@ class _Routing:
 
     def _as_dialled(self, called: str, payer: StoredAccount) -> KeyedDecision:
         """To an account, or by the tenant's routes to a provider."""
-        choice = self._choose(called)
-        ours = self._destinations.ours(called.rpartition("@")[2])
+        choice, host = self._choose(called), called.rpartition("@")[2]
+        ours = self._destinations.ours(host)
         account = self._accounts.get(called) if ours and not _is_emergency(called, self._request.settings) else None
         # What another tenant has looks like what nobody has.
         if account is not None and account.tenant == self._request.payer.tenant:
             return self._to_account(account)
+        emergency = isinstance(choice, Choice) and choice.number.emergency
+        if not (ours or emergency or self._destinations.has_provider(host)):
+            return KeyedDecision(outbound.elsewhere(host))
         if choice is None:
             return KeyedDecision(outbound.nowhere(called.rpartition("@")[0], self._request.settings))
         if isinstance(choice, Reject):
@@ -203,6 +226,13 @@ class _Routing:
         request = self._request
         bindings = self._accounts.bindings(called.aor)
         return KeyedDecision(routes.decide(request.payer, called, bindings, request.now, request.is_call))
+
+    def _to_phone(self, binding: str) -> Decision:
+        """To that one of the called account's phones: who calls a phone itself doesn't ask its account's plan."""
+        request = self._request
+        called = self._accounts.get(request.called)
+        meant = tuple(item for item in self._accounts.bindings(request.called) if item.id == binding)
+        return routes.decide(request.payer, called, meant, request.now, request.is_call)
 
     def _to_named(self, provider: StoredProvider) -> KeyedDecision:
         """To the accounts that the provider account names."""

@@ -19,6 +19,8 @@ from lambdas.decisions.wizard import Step, Verdict
 _LOOP = Reject(status=482, reason=f"Loop Detected: the call was diverted {MOST_DIVERSIONS} times")
 _NOWHERE = Reject(status=404, reason="Not Found: the dial plan doesn't say where this call goes")
 
+_NOT_ALLOWED = (403, 404)
+
 Forward = Callable[[str, StoredAccount], KeyedDecision]
 """Where a call to an AOR or number goes, and who pays for it."""
 
@@ -49,6 +51,23 @@ class Stages:
         first, *others = stages
         tenant = self._request.payer.tenant
         return KeyedDecision(Route(**_values(first), stages=others, tenant=tenant, transfers=by.transfers), key)
+
+    def redirected(self, to: str, by: PlanCall, forward: Forward) -> Route | Reject:
+        """The decision for a call that a phone has sent on ``to`` an AOR, a number or a SIP address, as if the plan
+        ``by`` forwarded it; a refusal if nobody may be called there. That somebody who may doesn't answer, or that it
+        goes round in circles, is the call's end."""
+        decision = self._forwarded(Step(forward=to), by, forward).decision
+        tenant = self._request.payer.tenant
+        if isinstance(decision, Reject) and decision.status not in _NOT_ALLOWED:
+            return Route(targets=[], end=decision, tenant=tenant)
+        if not isinstance(decision, Route):
+            return decision if isinstance(decision, Reject) else _NOWHERE
+        first, *others = (
+            divert_stage(stage, by, self._request.payer.aor) for stage in (Stage(**_values(decision)), *decision.stages)
+        )
+        if not any(stage.targets or stage.end is not None or stage.again for stage in (first, *others)):
+            return _NOWHERE
+        return Route(**_values(first), stages=others, tenant=tenant, transfers=by.transfers)
 
     def _part(self, step: Step, by: PlanCall, again: Continuation, forward: Forward) -> Part:
         if step.legs:

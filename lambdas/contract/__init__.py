@@ -18,6 +18,7 @@
    ``ProviderPlace`` and ``ProviderLeg.registered``; the oldest version in the fleet (``HeartbeatReply.spoken``).
 8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Flows that have ended
    (``closed`` of every question).
+8. 2026-11-28: what awkward phones and providers need: see the fields that say so; who isn't to be shown (``withheld``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -105,6 +106,7 @@ from lambdas.contract.shared import (
     way_sealed_for,
 )
 from lambdas.contract.wire import Wire, WireFlow
+from lambdas.contract.withheld import known_as, withheld
 
 VERSION = 8
 
@@ -178,6 +180,7 @@ __all__ = [
     "answers",
     "binding_id",
     "consent_text",
+    "known_as",
     "may_be_sip",
     "q_delays",
     "refusal",
@@ -185,4 +188,5 @@ __all__ = [
     "stand_in",
     "wanted",
     "way_sealed_for",
+    "withheld",
 ]

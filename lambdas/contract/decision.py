@@ -57,6 +57,11 @@ class Grant(Wire):
     """HA1 (RFC 7616 §3.4.2) of MD5, in lower-case hexadecimal."""
     ha1_sha256: str = Field(repr=False)
     """HA1 of SHA-256, in lower-case hexadecimal."""
+    ha1_md5_qualified: str = Field(default="", repr=False)
+    """HA1 of MD5 for ``qualified`` credentials; "": of a password that was set before there were any. Since
+    version 8."""
+    ha1_sha256_qualified: str = Field(default="", repr=False)
+    """HA1 of SHA-256 for these. Since version 8."""
 
 
 class Accept(Wire):
@@ -116,6 +121,7 @@ OUTCOMES: dict[str, tuple[int, ...]] = {
     "busy": (486, 600),
     "declined": (603, 607, 608),
     "no-answer": (408, 487),
+    "redirected": (300, 301, 302),
     "unreachable": (404, 410, 430, 480, 500, 502, 503, 504),
 }
 """The statuses that each way to fail stands for."""

@@ -88,6 +88,9 @@ class ProviderLeg(Wire):
     """Whether a decision that was kept may send a call there while none can be had. Since version 7."""
     rate: float = 0.0
     """What a minute costs, in the unit of the tenant's rates. Since version 7."""
+    shows: bool = False
+    """The provider shows who calls, whatever the caller's phone asks: somebody is in need, or a code before the number
+    has said so. Since version 8."""
     registered: bool = True
     """The edge address that the call leaves from is registered there: it goes by that transport, however long its
     requests are. Others leave UDP where they are too long for it (RFC 3261 §18.1.1). Since version 7."""

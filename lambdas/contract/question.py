@@ -31,6 +31,8 @@ class Credentials(Wire):
     """The nonce's count: eight hexadecimal digits."""
     cnonce: str = ""
     """The phone's own nonce."""
+    qualified: bool = False
+    """The phone has put an @ and the realm behind the user name, and computes HA1 of all that. Since version 8."""
 
 
 class ContactField(Wire):
@@ -104,6 +106,11 @@ class Tried(Wire):
     """What the decision before said to ask with; "" the first time. Since version 4."""
     outcomes: list[int] = []
     """The statuses of the stages that have been tried. Since version 4."""
+    redirected_by: str = Field(default="", max_length=320)
+    """The AOR whose phone has redirected the call; "": none has. ``again`` is "redirected" then, which a control plane
+    of before refuses. Since version 8."""
+    redirected_to: str = Field(default="", max_length=600)
+    """Where to: an AOR, a number, or a SIP URI elsewhere. Since version 8."""
 
 
 class RouteQuestion(Asked, Tried):
@@ -113,15 +120,19 @@ class RouteQuestion(Asked, Tried):
     method: str
     """INVITE, MESSAGE, ..."""
     caller: str
-    """The From AOR; its domain is canonical where it is ours."""
+    """The From AOR where its domain is ours, then the canonical one; otherwise whom the credentials name."""
     called: str
-    """The Request-URI's AOR; its domain is canonical where it is ours."""
+    """The Request-URI's AOR; its domain is canonical where it is ours, and the caller's for a ``tel:`` URI."""
+    binding: str = ""
+    """The id of the one phone of ``called`` that is meant: the Request-URI is its Contact; "": all. Since version 8."""
     credentials: Credentials
     """They say who calls, From doesn't."""
     call_id: str
     """The request's Call-ID."""
     flow: WireFlow
     """The flow that it came by."""
+    withheld: bool = False
+    """Whoever is called mustn't know who calls (RFC 3323). Since version 8."""
 
 
 class LocateQuestion(Asked):
@@ -141,9 +152,9 @@ class IncomingQuestion(Asked, Tried):
     provider: str
     """The provider account's id."""
     caller: str
-    """What From says."""
+    """What From says; that it is anonymous, where the provider is asked not to show it."""
     dialled: str
-    """The user of To."""
+    """The user of To, a number without separators and parameters."""
     call_id: str
     """The request's Call-ID."""
     flow: WireFlow

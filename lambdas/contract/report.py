@@ -104,6 +104,9 @@ class CallOutline(CallName):
     """The decision's: who is counting the call. Since version 5."""
     attempt: str = ""
     """The question's; "": an edge of before, whose calls count by ``call_id``. Since version 6."""
+    asserted: str = ""
+    """Who calls as the provider says, though it mustn't be shown: for the operator's record alone. "": ``caller`` says
+    it. Since version 8."""
 
 
 class CallAnswered(CallOutline):

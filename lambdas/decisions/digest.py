@@ -10,8 +10,20 @@ _NOBODY = StoredAccount(aor="", tenant="", ha1_md5="0" * 32, ha1_sha256="0" * 64
 
 
 def ha1(algorithm: str, username: str, realm: str, password: str) -> str:
-    """The hash that is stored instead of the password. ``algorithm`` is MD5 or SHA-256."""
+    """A hash that is stored instead of the password. ``algorithm`` is MD5 or SHA-256, ``username`` as the phone has
+    it."""
     return HASHES[algorithm](f"{username}:{realm}:{password}".encode()).hexdigest()
+
+
+def hashes(aor: str, password: str) -> dict[str, str]:
+    """All that are kept of a password, by the names that StoredAccount has for them."""
+    username, _, realm = aor.rpartition("@")
+    return {
+        "ha1_md5": ha1("MD5", username, realm, password),
+        "ha1_sha256": ha1("SHA-256", username, realm, password),
+        "ha1_md5_qualified": ha1("MD5", aor, realm, password),
+        "ha1_sha256_qualified": ha1("SHA-256", aor, realm, password),
+    }
 
 
 def verify(credentials: Credentials, method: str, account: StoredAccount | None) -> bool:
@@ -20,9 +32,12 @@ def verify(credentials: Credentials, method: str, account: StoredAccount | None)
     Takes as long where there is no such account.
     """
     stored = account or _NOBODY
-    secret = stored.ha1_md5 if credentials.algorithm == "MD5" else stored.ha1_sha256
+    if credentials.qualified:
+        secret = stored.ha1_md5_qualified if credentials.algorithm == "MD5" else stored.ha1_sha256_qualified
+    else:
+        secret = stored.ha1_md5 if credentials.algorithm == "MD5" else stored.ha1_sha256
     matches = answers(credentials, method, secret)
-    return matches and account is not None
+    return matches and bool(secret) and account is not None
 
 
 def checkable(credentials: Credentials) -> bool:

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import phonenumbers
 from phonenumbers import (
+    CountryCodeSource,
     NumberParseException,
     PhoneNumber,
     PhoneNumberFormat,
@@ -42,10 +43,11 @@ class Number:
     """``e164`` with its plus; "" where the number has no such form, and is then what was ``dialled``, without
     separators and codes. ``national`` is how it is dialled in the tenant's country ("": nobody knows).
 
-    ``clear``: it can be told where it leads. ``hidden``: the caller's number isn't to be shown. ``premium``: it costs
-    more than a call to a telephone there. ``international``: it is in another country or territory, or the tenant's
-    isn't known. ``unassigned``: the world's plan has room for it, but isn't known to give it to anybody, so nobody
-    can tell what it costs. ``refused`` says why nobody may dial so, whatever limits there are ("" if they may)."""
+    ``clear``: it can be told where it leads. ``hidden``: the caller's number isn't to be shown; ``shown``: it is,
+    whatever the phone asks. ``premium``: it costs more than a call to a telephone there. ``international``: it is in
+    another country or territory, or the tenant's isn't known. ``unassigned``: the world's plan has room for it, but
+    isn't known to give it to anybody, so nobody can tell what it costs. ``refused`` says why nobody may dial so,
+    whatever limits there are ("" if they may)."""
 
     dialled: str
     e164: str = ""
@@ -53,6 +55,7 @@ class Number:
     emergency: bool = False
     clear: bool = False
     hidden: bool = False
+    shown: bool = False
     premium: bool = False
     international: bool = False
     unassigned: bool = False
@@ -91,7 +94,7 @@ def _read(user: str, country: str) -> Number | None:
     if not digits or not _DIALLED.issuperset(digits) or len(digits) > _LONGEST:
         return None
     found = _without_code(rest, country)
-    return replace(found, hidden=meaning == "hide" and not found.emergency)
+    return replace(found, hidden=meaning == "hide" and not found.emergency, shown=meaning == "show")
 
 
 def _without_code(text: str, country: str) -> Number:
@@ -103,6 +106,9 @@ def _without_code(text: str, country: str) -> Number:
     parsed = _parsed(text, country)
     if parsed is not None and phonenumbers.is_valid_number(parsed):
         return _of_the_world(text, parsed, country)
+    help_ = _help_behind_prefix(text, country)
+    if help_ is not None:
+        return help_
     code, meaning, _ = strip(text, country)
     if meaning is not None:
         reason = "chooses a carrier; dial without it" if meaning == "carrier" else "is one code too many"
@@ -136,6 +142,26 @@ def _is_emergency(digits: str, country: str) -> bool:
     if digits == "112" or not country:
         return digits in _EMERGENCY
     return digits.isdecimal() and shortnumberinfo.is_emergency_number(digits, country)
+
+
+def _help_behind_prefix(text: str, country: str) -> Number | None:
+    """An emergency number behind a calling code (``tel:999;phone-context=+44``), or what is dialled before one: whoever
+    takes that away would hear a call for help, so it is one, or isn't made at all. None if it is no such thing."""
+    try:
+        parsed = phonenumbers.parse(text, country or None, keep_raw_input=True)
+    except NumberParseException:
+        return None
+    regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(parsed.country_code or 0, ())
+    at_home = country in regions
+    named = parsed.country_code_source != CountryCodeSource.FROM_DEFAULT_COUNTRY
+    digits = phonenumbers.national_significant_number(parsed)
+    for number in (digits, digits.removeprefix("0")):
+        if number == text or not any(_is_emergency(number, one) for one in ((country,) if at_home else (*regions, ""))):
+            continue
+        if named and at_home:
+            return Number(number, emergency=True, clear=True)
+        return Number(text, refused=f"{number} is for emergencies; dial it alone")
+    return None
 
 
 def _of_the_world(text: str, parsed: PhoneNumber, country: str) -> Number:
@@ -208,7 +234,9 @@ def _national(number: Number, country: str) -> str:
     text = "".join(char for char in written if char.isdecimal())
     if len(text) <= _LONGEST_SHORT or _costs_more(text, country) or strip(text, country)[1] is not None:
         return ""
-    return text if _read(text, country) == replace(number, dialled=text, hidden=False) else ""
+    if shortnumberinfo.connects_to_emergency_number(text, country):
+        return ""  # it begins like one, and some exchanges listen no further
+    return text if _read(text, country) == replace(number, dialled=text, hidden=False, shown=False) else ""
 
 
 def _e164(number: PhoneNumber) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from lambdas.contract import ProviderLeg, Reject, Route, Server, Target
+from lambdas.contract import ProviderLeg, Reject, Route, Server, Target, withheld
 from lambdas.decisions.barring import dark
 from lambdas.decisions.limits import rate_of
 from lambdas.decisions.numbers import Number, read, write
@@ -53,6 +53,11 @@ def choose(user: str, named: tuple[str, ...], settings: TenantSettings) -> Choic
     if not providers:
         return None
     return Choice(number, providers, dark(number, settings), rate_of(number.judged, settings.rates))
+
+
+def elsewhere(host: str) -> Reject:
+    """An address of neither a domain of ours nor a provider."""
+    return Reject(status=404, reason=f"Not Found: {host} is neither a domain nor a provider of this service")
 
 
 def nowhere(user: str, settings: TenantSettings) -> Reject:
@@ -127,29 +132,27 @@ def _target(way: Way, choice: Choice, account: StoredAccount, asking: str) -> Ta
             case "p-preferred-identity":
                 headers.append(f"P-Preferred-Identity: {identity}")
             case "remote-party-id":
-                privacy = "full" if number.hidden else "off"
-                headers.append(f"Remote-Party-ID: {identity};party=calling;screen=yes;privacy={privacy}")
-    if number.hidden:
-        headers.append("Privacy: id")  # RFC 3325 §9.3: whom the provider knows, it doesn't show
-    name = "Anonymous" if number.hidden else provider.display_name  # RFC 3323 §4.1.1.3
-    display = f'"{name}" ' if name else ""
+                headers.append(f"Remote-Party-ID: {identity};party=calling;screen=yes;privacy=off")
+    display = f'"{provider.display_name}" ' if provider.display_name else ""
+    leg = ProviderLeg(
+        id=provider.id,
+        server=provider.server,
+        # Whoever registers it has it already.
+        secret=None if way.registered and way.address == asking else provider.secret,
+        from_value=f"{display}<sip:{user}@{provider.domain}>",
+        to_uri=f"sip:{written}@{provider.domain}",
+        headers=headers,
+        routes=list(way.routes),
+        transfers=provider.transfers,
+        number=number.judged,
+        dark=choice.dark,
+        rate=choice.rate,
+        shows=number.shown or number.emergency,
+        registered=way.registered,
+    )
     return Target(
         uri=uri,
         flow=(way.address, way.ports.get(provider.transport, 5060), provider.transport, "", 0, 0),
         binding="",
-        provider=ProviderLeg(
-            id=provider.id,
-            server=provider.server,
-            # Whoever registers it has it already.
-            secret=None if way.registered and way.address == asking else provider.secret,
-            from_value=f"{display}<sip:{user}@{provider.domain}>",
-            to_uri=f"sip:{written}@{provider.domain}",
-            headers=headers,
-            routes=list(way.routes),
-            transfers=provider.transfers,
-            number=number.judged,
-            dark=choice.dark,
-            rate=choice.rate,
-            registered=way.registered,
-        ),
+        provider=withheld(leg) if number.hidden else leg,
     )

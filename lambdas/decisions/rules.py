@@ -8,15 +8,14 @@ A script, where there is one instead of rules, returns such actions.
 from __future__ import annotations
 
 import datetime
-import re
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from lambdas.decisions.uris import SIP_URI, is_aor, is_user
+from lambdas.decisions.uris import SIP_URI, is_aor, is_destination
 
-Outcome = Literal["busy", "no-answer", "unreachable", "declined", "failed"]
+Outcome = Literal["busy", "no-answer", "unreachable", "declined", "redirected", "failed"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -37,7 +36,7 @@ def _pattern(text: str) -> str:
 
 
 def _destination(text: str) -> str:
-    if not (re.fullmatch(SIP_URI, text) or is_aor(text) or is_user(text)):
+    if not is_destination(text):
         raise ValueError("not like alice@example.com, +442079460000 or sip:front@example.net")
     return text
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 SIP_URI = (
     r"sip:([A-Za-z0-9\-_.!~*'()%&=+$,]{1,64}@)?[A-Za-z0-9]([A-Za-z0-9.\-]{0,100})"
     r"(:[0-9]{1,5})?(;[A-Za-z0-9\-_.!~*'()%&=+$,;]{1,60})?"
@@ -37,6 +39,11 @@ def is_aor(text: str) -> bool:
     """Whether it is like alice@example.com."""
     user, _, host = text.partition("@")
     return is_user(user) and len(host) <= 253 and bool(host) and set(host) <= _HOST
+
+
+def is_destination(text: str) -> bool:
+    """Whether a call may be sent on to it: an account, a number or a SIP address."""
+    return bool(re.fullmatch(SIP_URI, text)) or is_aor(text) or is_user(text)
 
 
 def hostport(text: str) -> tuple[str, int]:

@@ -12,8 +12,9 @@ from lambdas.decisions.limits import NONE, CallLimits
 @dataclass(frozen=True, slots=True)
 class StoredAccount:
     """``aor`` is ``username@domain`` with the canonical domain, which is the realm. The HA1 values are lower-case
-    hexadecimal (RFC 7616 §3.4.2); the password itself is kept nowhere. ``version`` is the time of its last change in
-    milliseconds. One that is ``suspended`` (why) isn't ``enabled`` either."""
+    hexadecimal (RFC 7616 §3.4.2), the ``qualified`` ones for phones that give ``aor`` as their user name ("" for
+    passwords that were set before there were any); the password itself is kept nowhere. ``version`` is the time of its
+    last change in milliseconds. One that is ``suspended`` (why) isn't ``enabled`` either."""
 
     aor: str
     tenant: str
@@ -26,10 +27,19 @@ class StoredAccount:
     do_not_disturb: bool = False
     suspended: str = ""
     limits: CallLimits = NONE
+    ha1_md5_qualified: str = field(default="", repr=False)
+    ha1_sha256_qualified: str = field(default="", repr=False)
 
     @property
     def grant(self) -> Grant:
-        return Grant(tenant=self.tenant, version=self.version, ha1_md5=self.ha1_md5, ha1_sha256=self.ha1_sha256)
+        return Grant(
+            tenant=self.tenant,
+            version=self.version,
+            ha1_md5=self.ha1_md5,
+            ha1_sha256=self.ha1_sha256,
+            ha1_md5_qualified=self.ha1_md5_qualified,
+            ha1_sha256_qualified=self.ha1_sha256_qualified,
+        )
 
 
 class StoredBinding(ContactBinding):

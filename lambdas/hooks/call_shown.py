@@ -22,7 +22,10 @@ class ShownLeg(BaseModel):
 class Call(BaseModel):
     id: str
     call_id: Annotated[str, Field(description="The SIP Call-ID.")]
-    caller: str
+    caller: Annotated[str, Field(description="An account or a number; `anonymous@anonymous.invalid` if it is hidden.")]
+    asserted: Annotated[
+        str, Field(description="Who a provider says it was, who asked to be hidden: for administration keys alone.")
+    ]
     called: str
     started: Time
     ringing: Time | None
@@ -43,11 +46,13 @@ class Call(BaseModel):
     legs: Annotated[list[ShownLeg], Field(description="Who was tried; first whoever answered.")]
 
 
-def shown(call: StoredCall) -> Call:
+def shown(call: StoredCall, operator: bool = False) -> Call:
+    """``operator``: for who runs the service, whom nobody is hidden from (RFC 3325 §7)."""
     return Call(
         id=call.id,
         call_id=call.call_id,
         caller=call.caller,
+        asserted=call.asserted if operator else "",
         called=call.called,
         started=call.started,
         ringing=call.ringing,

@@ -34,7 +34,7 @@ class OpenCallsByAddress(GlobalSecondaryIndex["CallItem"]):
 class CallItem(Model):
     """That a call was answered, or that nobody took it, its end, or what ending it takes. ``pk`` is ``tenant#day``,
     ``sk`` is ``start#call#answered``, ``…#failed``, ``…#ended`` or ``…#open``; ``call`` names the Call-ID and the leg
-    that answered. ``legs`` and ``sides`` are JSON."""
+    that answered. ``legs`` and ``sides`` are JSON; ``asserted`` is for operators only."""
 
     class Meta(Common):
         table_name = f"{PREFIX}-calls"
@@ -45,6 +45,7 @@ class CallItem(Model):
     call = UnicodeAttribute()
     call_id = UnicodeAttribute(null=True)
     caller = UnicodeAttribute(null=True)
+    asserted = UnicodeAttribute(null=True)
     called = UnicodeAttribute(null=True)
     started = NumberAttribute(null=True)
     invited = NumberAttribute(null=True)

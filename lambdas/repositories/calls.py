@@ -7,7 +7,7 @@ from __future__ import annotations
 import datetime
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -29,7 +29,8 @@ _LEGS = TypeAdapter(list[TriedLeg])
 class StoredCall:
     """Times are Unix time in seconds. ``answered`` is None if nobody took it; ``ended`` while nobody has seen the end,
     which may be for ever: the edge that would have reported it may have died. ``status`` is the final response's. Of
-    ``edges``, ``providers`` and ``user_agents`` the caller's side is first."""
+    ``edges``, ``providers`` and ``user_agents`` the caller's side is first. ``asserted`` is who called as the provider
+    says, where ``caller`` doesn't since he asked for that: for operators only."""
 
     id: str
     call_id: str
@@ -48,6 +49,7 @@ class StoredCall:
     user_agents: tuple[str, str]
     codecs: tuple[str, ...]
     legs: tuple[TriedLeg, ...]
+    asserted: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +263,7 @@ def _call(item: CallItem, end: CallItem | None) -> StoredCall:
         user_agents=_pair(item.user_agents),
         codecs=tuple(item.codecs or ()),
         legs=tuple(_LEGS.validate_json(item.legs or "[]")),
+        asserted=item.asserted or "",
     )
 
 
@@ -272,6 +275,7 @@ def _outlined(report: CallAnswered | CallFailed, what: str, **more: Any) -> Call
         call=report.call,
         call_id=report.call_id,
         caller=report.caller,
+        asserted=report.asserted or None,
         called=report.called,
         started=report.started,
         invited=report.invited or report.started,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import itertools
+import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +19,12 @@ from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
 from lambdas.decisions.abuse import Rules
+from lambdas.decisions.digest import hashes
 from lambdas.decisions.limits import CallLimits, NumberRate
 from lambdas.decisions.provider import StoredRoute, TenantSettings
 from lambdas.decisions.values import StoredAccount
 from lambdas.repositories.feed import Feed, FeedConflict
-from lambdas.repositories.items import item_key
+from lambdas.repositories.items import account_item, item_key
 from lambdas.repositories.models import (
     AccountItem,
     AliasItem,
@@ -41,6 +43,10 @@ _Item = TypeVar("_Item", bound=DirectoryItem)
 
 LONGEST_NAME = 1000
 """Octets; DynamoDB takes sort keys of 1,024."""
+_NOBODY = json.dumps(
+    account_item("nobody@example.invalid", "t000000000000", hashes("nobody@example.invalid", ""), "").to_dynamodb_dict()
+)
+"""An account's item as DynamoDB sends it."""
 _LAST = "\U0010ffff"  # sorts after whatever else a name may have there
 
 
@@ -260,33 +266,20 @@ class Directory:
 
     def account(self, aor: str) -> StoredAccount | None:
         item = self.get(AccountItem, aor)
-        if item is None:
-            return None
-        return StoredAccount(
-            aor=item.aor,
-            tenant=item.tenant,
-            ha1_md5=item.ha1_md5,
-            ha1_sha256=item.ha1_sha256,
-            enabled=item.enabled and not item.suspended,
-            version=int(item.version),
-            caller_id=item.caller_id,
-            plan=item.plan,
-            do_not_disturb=item.do_not_disturb,
-            suspended=item.suspended,
-            limits=limits_of(item.limits),
-        )
+        return _account(item) if item is not None else None
 
     def member(self, aor: str, otherwise: str = "") -> tuple[StoredAccount | None, TenantSettings]:
-        """An account with all that holds for it, and its tenant's settings. Where there is no such account, those of
-        the tenant ``otherwise`` are read all the same: how long it takes tells nobody which names there are."""
-        account = self.account(aor)
-        settings = self.settings(account.tenant if account is not None else otherwise)
-        if account is None:
-            return None, TenantSettings()
+        """An account with all that holds for it, and its tenant's settings. Where there is no such account, nobody's is
+        read in its place, and the settings of the tenant ``otherwise``: how long it takes tells nobody which names
+        there are."""
+        item = self.get(AccountItem, aor)
+        account = _account(item if item is not None else _nobody())
+        settings = self.settings(account.tenant if item is not None else otherwise)
         suspended = account.suspended or settings.suspended
         limits = account.limits.otherwise(settings.account_limits)
         enabled = account.enabled and not suspended
-        return replace(account, limits=limits, suspended=suspended, enabled=enabled), settings
+        found = replace(account, limits=limits, suspended=suspended, enabled=enabled)
+        return (found, settings) if item is not None else (None, TenantSettings())
 
     def settings(self, tenant: str) -> TenantSettings:
         """How a tenant's calls go out."""
@@ -326,6 +319,31 @@ class Directory:
         if self.get(SecretItem, "secret") is None:
             with contextlib.suppress(Taken):  # with the same
                 self.create(SecretItem(*item_key(SecretItem, "secret"), secret=base64.b64encode(secret).decode()))
+
+
+def _nobody() -> AccountItem:
+    """Made of its text each time, as others' are."""
+    found = AccountItem.from_raw_data(json.loads(_NOBODY))
+    assert isinstance(found, AccountItem)
+    return found
+
+
+def _account(item: AccountItem) -> StoredAccount:
+    return StoredAccount(
+        aor=item.aor,
+        tenant=item.tenant,
+        ha1_md5=item.ha1_md5,
+        ha1_sha256=item.ha1_sha256,
+        enabled=item.enabled and not item.suspended,
+        version=int(item.version),
+        caller_id=item.caller_id,
+        plan=item.plan,
+        do_not_disturb=item.do_not_disturb,
+        suspended=item.suspended,
+        limits=limits_of(item.limits),
+        ha1_md5_qualified=item.ha1_md5_qualified or "",
+        ha1_sha256_qualified=item.ha1_sha256_qualified or "",
+    )
 
 
 def limits_of(stored: dict[str, Any]) -> CallLimits:

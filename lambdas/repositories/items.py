@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lambdas.decisions.provider_places import AccountPlace
 from lambdas.repositories.models import (
     AccountItem,
@@ -73,17 +75,20 @@ def domain_item(tenant: str, name: str, aliases: list[str], default: bool) -> Do
     return DomainItem(pk, sk, tenant=tenant, name=name, aliases=aliases, default=default, listing="domains")
 
 
-def account_item(aor: str, tenant: str, ha1_md5: str, ha1_sha256: str, display_name: str) -> AccountItem:
+def account_item(aor: str, tenant: str, hashes: Mapping[str, str], display_name: str) -> AccountItem:
+    """``hashes`` are the password's, by the names of their attributes."""
     pk, sk = item_key(AccountItem, aor)
     return AccountItem(
         pk,
         sk,
         aor=aor,
         tenant=tenant,
-        ha1_md5=ha1_md5,
-        ha1_sha256=ha1_sha256,
         display_name=display_name,
         listing=f"accounts#{tenant}",
+        ha1_md5=hashes["ha1_md5"],
+        ha1_sha256=hashes["ha1_sha256"],
+        ha1_md5_qualified=hashes.get("ha1_md5_qualified"),
+        ha1_sha256_qualified=hashes.get("ha1_sha256_qualified"),
     )
 
 

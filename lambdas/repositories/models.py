@@ -114,6 +114,8 @@ class AccountItem(DirectoryItem, discriminator="account"):
     tenant = UnicodeAttribute()
     ha1_md5 = UnicodeAttribute()
     ha1_sha256 = UnicodeAttribute()
+    ha1_md5_qualified = UnicodeAttribute(null=True)
+    ha1_sha256_qualified = UnicodeAttribute(null=True)
     enabled = BooleanAttribute(default=True)
     version = NumberAttribute(default=0)
     display_name = UnicodeAttribute(default="")

@@ -113,13 +113,15 @@ def spared(network: str, services: Services) -> str:
 
 
 def _maybe_suspend(aor: str, failures: int, sources: int, services: Services) -> None:
+    """What is read, and so how long it takes, tells nobody whether there is such an account."""
     if failures < 2 or sources < 2:
         return  # whatever the tenant's rules are
-    item = services.tables.directory.get(AccountItem, aor)
-    if item is None or item.suspended or item.tenant == PROBES:
+    account, settings = services.tables.directory.member(aor, services.cache.owner(aor.rpartition("@")[2]))
+    if account is None or account.suspended or account.tenant == PROBES:
         return
-    reason = services.tables.directory.settings(item.tenant).rules.guessed(failures, sources)
-    if reason:
+    reason = settings.rules.guessed(failures, sources)
+    item = services.tables.directory.get(AccountItem, aor) if reason else None
+    if item is not None:
         suspend_account(item, reason, services)
 
 

@@ -175,8 +175,8 @@ directory, (owner, name) = Directory(), sys.argv[1:]
 accounts = Accounts(directory)
 domain = directory.get(DomainItem, name)
 names = [f"u{number:03d}@{name}" for number in range(150)]
-items = [account_item(aor, owner, "0", "0", "") for aor in names]
-accounts.create(account_item(names[120], owner, "0", "0", "mine"), domain)
+items = [account_item(aor, owner, {"ha1_md5": "0", "ha1_sha256": "0"}, "") for aor in names]
+accounts.create(account_item(names[120], owner, {"ha1_md5": "0", "ha1_sha256": "0"}, "mine"), domain)
 try:
     accounts.create_all(owner, items, [domain])
 except Taken:
@@ -204,7 +204,7 @@ accounts, domain = Accounts(directory), directory.get(DomainItem, name)
 names = [f"u{number:03d}@{name}" for number in range(150)]
 
 def items():
-    return [account_item(aor, owner, "0", "0", "") for aor in names]
+    return [account_item(aor, owner, {"ha1_md5": "0", "ha1_sha256": "0"}, "") for aor in names]
 
 class Dying(Accounts):
     def _take_back(self, note):
@@ -246,7 +246,7 @@ from lambdas.repositories.items import account_item
 from lambdas.repositories.models import DomainItem
 
 directory, (guest, name) = Directory(), sys.argv[1:]
-Accounts(directory).create(account_item(f"ann@{name}", guest, "0", "0", ""), directory.get(DomainItem, name))
+Accounts(directory).create(account_item(f"ann@{name}", guest, {"ha1_md5": "0", "ha1_sha256": "0"}, ""), directory.get(DomainItem, name))
 """
 
 

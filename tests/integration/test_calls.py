@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import datetime
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from scripts.fleet_parts import DOMAIN
+from edge.sip.transaction.client import make_ack
+from lambdas.contract import CallFailed
+from lambdas.repositories.call_models import CallItem
+from lambdas.repositories.calls import Calls
+from scripts.fleet_parts import DOMAIN, development_client
 from scripts.processes import wait_for
 from tests.integration.test_plan_scripts import owner, phones
 from tests.support.socket_phone import call, in_dialog
@@ -100,3 +105,65 @@ def test_filters(fleet, owner):
         "GET", f"/v1/events?tenant={owner}&day={day}&about={fleet.client.key.split('_')[1]}&limit=2"
     )["items"]
     assert all(one["about"] == fleet.client.key.split("_")[1] for one in noted)
+
+
+def test_user_names_with_the_domain_and_withheld_calls(fleet, owner):
+    """The hashes for it are kept with every password; the record names who has called, the phone doesn't hear it."""
+    with phones(fleet, "alice", "bob") as (alice, bob):
+        aor, contact = f"<sip:alice@{DOMAIN}>", f"Contact: {alice.agent.contact}"
+        alice.agent.username += f"@{DOMAIN}"
+        uri = f"sip:{DOMAIN}"
+        request = alice.agent.request("REGISTER", uri, aor, [contact], from_=f"{aor};tag=r", cseq=7)
+        assert alice.transact(request).status == 200
+        invite = alice.agent.request(
+            "INVITE", f"sip:bob@{DOMAIN}", headers=[contact], from_="<sip:anonymous@anonymous.invalid>;tag=a"
+        )
+        alice.send(invite.to_bytes())
+        challenge = alice.wait(lambda: alice.agent.final(invite))
+        assert challenge.status == 407
+        alice.send(make_ack(invite, challenge).to_bytes())
+        invite = alice.agent.authorize(invite, challenge)
+        alice.send(invite.to_bytes())
+        got = bob.wait(lambda: next(iter(bob.agent.requests("INVITE")), None))
+        assert b"alice" not in got.to_bytes()
+        bob.send(bob.agent.response(got, 486).to_bytes())
+        final = alice.wait(lambda: alice.agent.final(invite))
+        assert final.status == 486
+        alice.send(make_ack(invite, final).to_bytes())
+        alice.agent.username = "alice"
+
+    def found():
+        return [one for one in records(fleet, owner, f"bob@{DOMAIN}") if one["call_id"] == invite.get("call-id")]
+
+    (record,) = wait_for("the record", found, 10)
+    assert (record["caller"], record["asserted"]) == (f"alice@{DOMAIN}", "")
+
+
+def test_what_a_provider_has_said_in_confidence_is_for_administration(fleet, owner, monkeypatch):
+    started = int(time.time())
+    report = CallFailed(
+        tenant=owner,
+        call="confidential",
+        started=started,
+        call_id="confidential",
+        caller="anonymous@anonymous.invalid",
+        asserted="+442079460999@itsp.example",
+        called="+442079460000@itsp.example",
+        ended=started + 1.0,
+        status=486,
+        address=fleet.edges[0].host.address,
+    )
+    saved: list[CallItem] = []
+    monkeypatch.setattr(CallItem, "save", lambda item: saved.append(item))
+    Calls(SimpleNamespace(release=lambda *_: None)).failed(report)
+    table = development_client("dynamodb", fleet.endpoint)
+    table.put_item(TableName=CallItem.Meta.table_name, Item=saved[0].to_dynamodb_dict())
+    key = fleet.client.api("POST", "/v1/keys", {"tenant": owner})["key"]
+    day = datetime.datetime.fromtimestamp(started, datetime.UTC).date().isoformat()
+    query = f"/v1/calls?tenant={owner}&day={day}&call_id=confidential"
+    (mine,) = fleet.client.api("GET", query)["items"]
+    status, page = fleet.client.request("GET", query, key=key)
+    (theirs,) = page["items"]
+    assert status == 200
+    assert mine["asserted"] == report.asserted
+    assert theirs == mine | {"asserted": ""}

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 OK = b"SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n"
 TRYING = OK.replace(b"200 OK", b"100 Trying")
-BRIEF = StreamLimits(answers=0.3, idle=0.3)
+BRIEF = StreamLimits(last_word=0.3, idle=0.3)
 
 
 class Half(asyncio.Protocol):
@@ -109,7 +109,7 @@ def test_an_answer_that_does_not_come_is_not_waited_for_for_ever():
         await until(lambda: peer.heard_end, 1)
         assert user.counted["streams_half_closed"] == 1
 
-    ending(StreamLimits(answers=0.3), work)
+    ending(StreamLimits(last_word=0.3), work)
 
 
 # What keeps it

@@ -108,7 +108,7 @@ def test_reinvite_and_other_methods_in_dialog(world):
     assert len(world.control.questions) == asked, "in-dialog requests need no decision"
 
 
-@pytest.mark.parametrize("method", ["OPTIONS", "MESSAGE", "INFO", "SUBSCRIBE", "NOTIFY", "REFER", "PUBLISH"])
+@pytest.mark.parametrize("method", ["OPTIONS", "MESSAGE", "INFO", "NOTIFY", "REFER", "UNHEARD-OF"])
 def test_other_methods_outside_dialogs(world, method):
     alice, bob = world.phone("alice"), world.phone("bob", "edge-b")
     assert alice.register() == bob.register() == 200
@@ -120,6 +120,24 @@ def test_other_methods_outside_dialogs(world, method):
     got = world.wait(lambda: next(iter(bob.agent.requests(method)), None))
     bob.send(bob.agent.response(got, 202).to_bytes())
     world.wait(lambda: 202 in alice.agent.statuses(method))
+
+
+@pytest.mark.parametrize("event", ["presence", "dialog", "message-summary", "unheard-of", ""])
+@pytest.mark.parametrize("method", ["SUBSCRIBE", "PUBLISH"])
+def test_state_is_nobodys_to_keep(world, method, event):
+    """RFC 6665 §4.2.1.1, RFC 3903 §6: neither a decision, nor a phone that would answer for all the others."""
+    alice, desk, mobile = world.phone("alice"), world.phone("bob"), world.phone("bob", "edge-b")
+    for phone in (alice, desk, mobile):
+        assert phone.register() == 200
+    asked = len(world.control.questions)
+    headers = [f"Contact: {alice.agent.contact}", *([f"Event: {event}"] if event else [])]
+    for called in ("bob", "alice"):
+        request = alice.agent.request(method, f"sip:{called}@{DOMAIN}", headers=headers)
+        response = alice.transact(request)
+        assert (response.status, response.get("allow-events")) == (489, "refer")
+    world.run(1)
+    assert not any(phone.agent.requests(method) for phone in (alice, desk, mobile))
+    assert len(world.control.questions) == asked
 
 
 def test_forking_cancels_the_losers(world):

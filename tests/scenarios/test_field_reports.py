@@ -130,6 +130,14 @@ def test_white_space_in_a_via_is_legal(world):
     assert world.wait(lambda: bob.agent.responses("OPTIONS"))[0].status == 200
 
 
+def test_a_line_feed_inside_a_header_field_is_told(world):
+    """A phone that wraps its From without white space is answered, not left to time out (pjsip/pjproject 2724)."""
+    bob = world.phone("bob")
+    request = bob.agent.request("OPTIONS", f"sip:{DOMAIN}")
+    bob.send(request.to_bytes().replace(b">;tag=", b"\n>;tag="))
+    assert world.wait(lambda: bob.agent.responses("OPTIONS"))[0].status == 400
+
+
 def test_two_quotes_in_a_display_name_are_told(world, alice):
     """Cisco's To after a diversion (erlnets/nksip 20): no answer would be a call that hangs."""
     invite = alice.agent.request("INVITE", f"sip:bob@{DOMAIN}", to=f'""unknown"" <sip:bob@{DOMAIN}>')

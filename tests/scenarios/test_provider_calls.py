@@ -349,14 +349,22 @@ def test_a_code_for_privacy_counts_for_more_than_the_phones_settings(world, prov
 # Calls in
 
 
-def call_in(world, provider, edge="edge-a", user="contactvoip", source=None, octets=b""):
+def call_in(
+    world,
+    provider,
+    edge="edge-a",
+    user="contactvoip",
+    octets=b"",
+    record_route="sip:198.51.100.1;lr",
+    contact="sip:+4930@198.51.100.1:5060",
+):
     invite = provider.agent.request(
         "INVITE",
         f"sip:{user}@{world.nodes[edge].address}:5060",
         "<sip:4420@sip.voip.test>",
         [
-            "Record-Route: <sip:198.51.100.1;lr>",
-            "Contact: <sip:+4930@198.51.100.1:5060>",
+            f"Record-Route: <{record_route}>",
+            f"Contact: <{contact}>",
             "Content-Type: application/sdp",
         ],
         SDP,
@@ -367,11 +375,26 @@ def call_in(world, provider, edge="edge-a", user="contactvoip", source=None, oct
     return invite
 
 
-@pytest.mark.parametrize("octets", [b"X-Name: \xff", b"User-Agent: \xc3("])
-def test_octets_that_are_no_text_are_refused(world, provider, octets):
+@pytest.mark.parametrize("octets", [b"X-Name: \xff", b"User-Agent: \xc3(", b"Subject: caf\xe9"])
+def test_octets_that_are_no_text_pass_unread(world, provider, octets):
+    bob = world.phone("bob", "edge-b")
+    assert bob.register() == 200
+    call_in(world, provider, octets=octets)
+    got = world.wait(lambda: bob.agent.requests("INVITE"))[0]
+    assert octets in got.to_bytes()
+
+
+@pytest.mark.parametrize("name", [b"To: <sip:44\xff@sip.voip.test>", b"Call-ID: \xff"])
+def test_who_is_called_has_to_be_text(world, provider, name):
     """Questions are text: one that can't be put isn't the control plane's failure."""
-    invite = call_in(world, provider, octets=octets)
-    assert world.wait(lambda: provider.agent.final(invite)).status == 400
+    invite = call_in(world, provider)
+    world.wait(lambda: provider.agent.final(invite))
+    key = name.partition(b":")[0]
+    lines = [line for line in invite.to_bytes().split(b"\r\n") if not line.startswith(key)]
+    again = b"\r\n".join([lines[0], name, *lines[1:]]).replace(b"branch=", b"branch=z9hG4bKx", 1)
+    provider.agent.received.clear()
+    provider.send(again, "edge-a")
+    assert world.wait(lambda: provider.agent.statuses("INVITE")) == [400]
 
 
 def test_a_call_in_rings_the_accounts_phones_and_both_sides_go_on(world, provider):

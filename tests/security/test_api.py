@@ -254,7 +254,7 @@ def test_whether_there_is_an_account_costs_the_same_reads(monkeypatch):
     """Counted, since time can't be held to."""
     from lambdas.repositories.items import account_item, tenant_item
 
-    alice = account_item("alice@example.com", "t1", "0" * 32, "0" * 64, "")
+    alice = account_item("alice@example.com", "t1", {"ha1_md5": "0" * 32, "ha1_sha256": "0" * 64}, "")
     there = {"alice@example.com": alice, "t1": tenant_item("t1", "One")}
     read = []
 
@@ -272,3 +272,41 @@ def test_whether_there_is_an_account_costs_the_same_reads(monkeypatch):
         reads.append([(kind, which) for kind, which in read if kind != "AccountItem"])
         assert len(read) == 2
     assert reads[0] == reads[1] == [("TenantItem", "t1")]
+
+
+def test_a_refused_login_costs_the_same_whether_there_is_such_an_account(monkeypatch):
+    """What is noted of it, too, however often and from wherever it was tried."""
+    from lambdas.repositories import directory
+    from lambdas.repositories.items import account_item, tenant_item
+    from lambdas.services.suspension import Failure, failed
+
+    alice = account_item("alice@example.com", "t1", {"ha1_md5": "0" * 32, "ha1_sha256": "0" * 64}, "")
+    there = {"alice@example.com": alice, "t1": tenant_item("t1", "One")}
+    done: list[str] = []
+
+    def get(self, kind, name):
+        done.append(f"{kind.__name__} {'' if kind.__name__ == 'AccountItem' else name}")
+        if name not in there and kind.__name__ == "AccountItem":
+            done.append("nobody's will be read")
+        elif kind.__name__ == "AccountItem":
+            done.append("made of its text")
+        return there.get(name)
+
+    nobody = directory._nobody
+    monkeypatch.setattr(Directory, "get", get)
+    monkeypatch.setattr(directory, "_nobody", lambda: (done.remove("nobody's will be read"), nobody())[1])
+    cache = SimpleNamespace(owner=lambda domain: "t1", is_banned=lambda source: False)
+    taken = SimpleNamespace(take=lambda *_: 1)
+    abuse = SimpleNamespace(failed_from=lambda *_: (1, 2), failed_as=lambda *_: (7, 3))
+    services = SimpleNamespace(
+        tables=SimpleNamespace(directory=Directory(), abuse=abuse),
+        cache=cache,
+        clock=time.time,
+        quotas=SimpleNamespace(failures=taken, notes=taken),
+    )
+    reads = []
+    for name in ("alice", "nobody"):
+        done.clear()
+        failed(Failure(f"{name}@example.com", "192.0.2.1", 0.0), services)
+        reads.append([one for one in done if one != "made of its text"])
+    assert reads[0] == reads[1] == ["AccountItem ", "TenantItem t1"]

@@ -170,6 +170,83 @@ def test_a_short_number_behind_a_countrys_code_never_leaves_as_one():
     assert tried > 100
 
 
+def calls_for_help(text, region):
+    """Whether somebody in ``region`` who reads ``text`` would call for help."""
+    if shortnumberinfo.is_emergency_number(text, region) or text == "112":
+        return True
+    try:
+        parsed = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException:
+        return False
+    if phonenumbers.is_valid_number(parsed):
+        return False
+    there = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(parsed.country_code, ())
+    there = (region,) if region in there else there
+    return any(shortnumberinfo.is_emergency_number(str(parsed.national_number), one) for one in there)
+
+
+def test_nothing_leaves_as_a_call_for_help_that_was_not_judged_as_one():
+    """In every country, its own and others' emergency numbers behind whatever there is to dial before a number."""
+    found = {True: 0, False: 0}
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        code = phonenumbers.country_code_for_region(region)
+        settings = TenantSettings(region, routes=(StoredRoute("", FORMS),), emergency=FORMS, tenant="t1")
+        own = [one for one in ("110", "112", "119", "911", "999", "000") if calls_for_help(one, region)]
+        befores = ("", "0", "1", "9", f"+{code}", f"+{code}0", f"00{code}", f"011{code}", "+49", "0049", "+1", "+39")
+        for before, number, code_before in itertools.product(befores, {*own, "112", "999"}, ("", "141", "*67")):
+            dialled = code_before + before + number
+            judged = read(dialled, region)
+            for form, (user, to, charged) in sent(dialled, settings).items():
+                where = (region, dialled, form, user, charged)
+                assert user == to, where
+                assert judged.emergency or not calls_for_help(user, region), where
+                assert not judged.emergency or calls_for_help(user, region), where
+                found[judged.emergency] += 1
+    assert min(found.values()) > 100
+
+
+@pytest.mark.parametrize(
+    ("country", "dialled", "number"),
+    [("GB", "+44999", "999"), ("GB", "0044999", "999"), ("DE", "+49112", "112"), ("US", "+1911", "911")],
+)
+def test_a_call_for_help_with_the_countrys_code_is_one(country, dialled, number):
+    found = read(dialled, country)
+    assert (found.emergency, found.judged, found.refused) == (True, number, "")
+
+
+@pytest.mark.parametrize(
+    ("country", "dialled"), [("GB", "+49112"), ("GB", "0999"), ("DE", "0112"), ("", "+44999"), ("AU", "0000")]
+)
+def test_no_one_elses_call_for_help_is_made(country, dialled):
+    found = read(dialled, country)
+    assert not found.emergency
+    assert "is for emergencies; dial it alone" in found.refused
+
+
+def test_national_numbers_are_of_the_tenants_own_country():
+    """Whatever is abroad leaves with what is dialled before such numbers, or in its E.164 form."""
+    settings = TenantSettings("GB", routes=(StoredRoute("", FORMS),), tenant="t1")
+    assert {form: user for form, (user, _, _) in sent("0039061234567", settings).items()} == {
+        "e164": "+39061234567", "digits": "39061234567", "national": "0039061234567", "dialled": "+39061234567",
+    }  # fmt: skip
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        settings = TenantSettings(region, routes=(StoredRoute("", FORMS),), tenant="t1")
+        for other in ("IT", "GB", "DE", "NO", "SG"):
+            code = phonenumbers.country_code_for_region(other)
+            if code == phonenumbers.country_code_for_region(region):
+                continue
+            number = phonenumbers.example_number_for_type(other, PhoneNumberType.FIXED_LINE)
+            e164 = phonenumbers.format_number(number, PhoneNumberFormat.E164)
+            for form, (user, _, charged) in sent(e164, settings).items():
+                assert user.partition(e164[1:])[1:] == (e164[1:], ""), (region, e164, form, user)
+                assert charged == e164
+
+
+def test_a_number_that_begins_like_a_call_for_help_leaves_in_its_e164_form():
+    settings = TenantSettings("BW", routes=(StoredRoute("", FORMS),), tenant="t1")
+    assert {user for user, _, _ in sent("+2679975446", settings).values()} == {"+2679975446", "2679975446"}
+
+
 @pytest.mark.parametrize(
     ("country", "dialled"),
     [

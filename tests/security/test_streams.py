@@ -210,6 +210,33 @@ def test_a_stream_that_ends_is_not_counted_any_more():
     serving(FEW, work)
 
 
+def test_who_sends_no_more_still_hears_the_answer():
+    """The other side's FIN, after a request that isn't answered yet (a half-close), and without one (a close)."""
+
+    async def work(user: User, connect: Connect) -> None:
+        peer = await connect(9)
+        peer.write(OPTIONS + OPTIONS)
+        peer.transport.write_eof()
+        await until(lambda: len(user.got) == 2)
+        await asyncio.sleep(0.05)
+        for answer in (b"SIP/2.0 100 Trying\r\n\r\n", b"SIP/2.0 200 OK\r\n\r\n", b"SIP/2.0 200 OK\r\n\r\n"):
+            assert peer.open
+            user.sockets.send(user.flows[0], answer)
+        await until(lambda: peer.received.count(b"200 OK") == 2 and not peer.open)
+        silent = await connect(8)
+        silent.write(OPTIONS)
+        silent.transport.write_eof()
+        assert 0.2 < await until(lambda: not silent.open) < 0.6
+        answered = await connect(7)
+        user.echo = b"SIP/2.0 200 OK\r\n\r\n"
+        answered.write(OPTIONS)
+        await until(lambda: b"200" in answered.received)
+        answered.transport.write_eof()
+        assert await until(lambda: user.sizes() == (0, 0)) < 0.2
+
+    serving(StreamLimits(last_word=0.3), work)
+
+
 # How long
 
 
@@ -325,13 +352,38 @@ def test_a_long_header_is_for_those_who_are_proven(head):
         stranger.write(head)
         await asyncio.wait_for(stranger.lost, 1)
         assert user.counted["malformed"] == 1
-        assert user.got == []
+        assert not any(b"\r\n\r\n" in message for message in user.got)  # what is answered 513, and no request
+        user.got.clear()
         known = await connect(8)  # proven after it has come
         user.sources.add(host(user, 8))
         known.write(head[:4000])
         known.write(_LONG[4000:] + b"\r\nContent-Length: 0\r\n\r\n")
         await until(lambda: user.got)
         assert known.open
+
+    serving(StreamLimits(), work)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"X: a\rb\r\nContent-Length: 0\r\n\r\n",
+        b"Content-Length: five\r\n\r\n",
+        b"Content-Length: 70000\r\n\r\n",
+        b"\r\n",
+    ],
+)
+def test_what_cant_be_read_on_is_answered_before_the_stream_ends(bad):
+    async def work(user: User, connect: Connect) -> None:
+        user.echo = b"SIP/2.0 400 Bad Request\r\n\r\n"
+        peer = await connect(9)
+        peer.write(b"OPTIONS sip:edge SIP/2.0\r\n" + bad + OPTIONS)
+        await asyncio.wait_for(peer.lost, 1)
+        assert peer.received == PONG + user.echo
+        patient = await connect(8)
+        patient.write(b"OPTIONS  sip:edge SIP/2.0\r\nnonsense\r\nl: 2\r\n\r\nxx" + OPTIONS)
+        await until(lambda: patient.received == PONG + 2 * user.echo)
+        assert patient.open
 
     serving(StreamLimits(), work)
 

@@ -107,7 +107,7 @@ class Agent:
             *(headers or []),
             f"Content-Length: {len(body)}",
         ]
-        message = parse("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        message = parse("\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + body)
         assert isinstance(message, Request)
         return message
 

@@ -23,7 +23,7 @@ from lambdas.contract import (
     RouteQuestion,
 )
 from lambdas.decisions import register, report
-from lambdas.decisions.digest import ha1
+from lambdas.decisions.digest import hashes
 from lambdas.decisions.limits import SETUP, Admitted, CallLimits, Count, Slot, Used, admit
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
 from lambdas.decisions.provider_places import ProviderPlaces
@@ -63,8 +63,7 @@ class Control:
         account = StoredAccount(
             f"{username}@{DOMAIN}",
             tenant,
-            ha1("MD5", username, DOMAIN, password),
-            ha1("SHA-256", username, DOMAIN, password),
+            **hashes(f"{username}@{DOMAIN}", password),
             version=round(self.clock() * 1000),
         )
         if account.aor in self.accounts:

@@ -72,7 +72,9 @@ def client(kind: type, flow: Flow = UDP) -> tuple[User, Machine]:
 
 def server(kind: type, flow: Flow = UDP) -> tuple[User, Machine]:
     user = User()
-    return user, kind(user, ("k",), flow, "tag", 0.0, KeptOctets())
+    machine = kind(user, ("k",), flow, "tag", 0.0, KeptOctets())
+    machine.begin(request("INVITE" if kind is InviteServer else "OPTIONS"))
+    return user, machine
 
 
 def response(machine: Machine, status: int) -> Response:
@@ -168,6 +170,38 @@ def test_non_invite_server_answers_retransmissions_until_timer_j():
     assert user.run(100) == [(1.0 + TIMER_J, "terminated")]
 
 
+@pytest.mark.parametrize("flow", [UDP, TCP])
+def test_non_invite_server_says_100_when_its_client_would_send_every_t2_and_nothing_else_before_the_end(flow):
+    user, machine = server(NonInviteServer, flow)
+    machine.respond(response(machine, 180), 1.0)
+    assert user.run(30) == [(3.5, "send 100")]
+    machine.respond(response(machine, 183), 30.0)
+    assert user.take() == []
+    machine.receive(request("OPTIONS"), 30.0)
+    machine.respond(response(machine, 200), 31.0)
+    assert user.take() == ["send 100", "send 200"]
+
+
+def test_who_may_be_somebody_else_gets_no_100():
+    user, machine = server(NonInviteServer)
+    machine.once = True
+    assert user.run(10) == []
+    machine.receive(request("OPTIONS"), 11.0)
+    assert user.take() == []
+
+
+def test_nothing_happens_after_the_end():
+    for kind in (InviteServer, NonInviteServer):
+        user, machine = server(kind, TCP)
+        machine.respond(response(machine, 486), 1.0)
+        machine.receive(request("ACK"), 1.0)
+        user.run(1.0)
+        assert machine.ended
+        machine.respond(response(machine, 200), 2.0)
+        machine.receive(request("INVITE"), 2.0)
+        assert user.take() == []
+
+
 @pytest.mark.parametrize("kind", [InviteClient, NonInviteClient, InviteServer, NonInviteServer])
 def test_on_streams_the_last_wait_is_zero(kind):
     if kind in (InviteClient, NonInviteClient):
@@ -197,11 +231,11 @@ PATHS = {
         TransactionState.CONFIRMED: ["send_final", "ack"],
         TransactionState.ACCEPTED: ["send_2xx"],
     },
-    "NonInviteServer": {TransactionState.PROCEEDING: ["send_1xx"], TransactionState.COMPLETED: ["send_2xx"]},
+    "NonInviteServer": {TransactionState.PROCEEDING: ["timer_trying"], TransactionState.COMPLETED: ["send_2xx"]},
 }
 STATUS = {"1xx": 180, "send_1xx": 180, "2xx": 200, "send_2xx": 200}
 EFFECTS = {
-    "send": "send", "resend": "send", "ack": "send ACK", "pass_up": "up", "inform_timeout": "timeout", "inform_error": "error"
+    "send": "send", "send_trying": "send 100", "resend": "send", "ack": "send ACK", "pass_up": "up", "inform_timeout": "timeout", "inform_error": "error"
 }  # fmt: skip
 
 

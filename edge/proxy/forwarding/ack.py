@@ -6,27 +6,30 @@ from dataclasses import replace
 
 from edge.providers.leg import provider_uri, request_in, request_out
 from edge.providers.leg_token import LegToPhone, LegToProvider
-from edge.proxy.forwarding.messages import forward_request
+from edge.proxy.forwarding.breadth import breadth_of, set_breadth
 from edge.proxy.forwarding.record_route import DialogTarget
+from edge.proxy.forwarding.withholding import phone_request, withholds
 from edge.proxy.stack.flow_token import Destination
 from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
 from edge.sip.incoming import Incoming
 from edge.sip.message import Request
+from edge.sip.strict_routing import obey
 from lambdas.contract import Decision, Route
 
 _WAIT = 5.0  # seconds in which a failure may be reported
 
 
 class Ack:
-    """Sent on the flow of its token, or once more on the binding's present flow if that is dead. ``timers`` is read by
-    the TimerHeap."""
+    """Sent on the flow of its token, or once more on the binding's present flow if that is dead. Making it raises Fault
+    where it may not be sent on at all. ``timers`` is read by the TimerHeap."""
 
     def __init__(self, stack: Stack, incoming: Incoming, destination: DialogTarget) -> None:
         self._stack = stack
         self._incoming = incoming
         self._destination = destination
         self._binding = "" if isinstance(destination, LegToProvider) else destination.binding
+        self._breadth = breadth_of(incoming)
         self.flow = stack.bindings.present_flow(self._binding) or destination.flow
         self.key: tuple[str, ...] = ()
         self.timers: dict[str, int] = {}
@@ -34,7 +37,10 @@ class Ack:
     def send(self, now: float) -> None:
         stack = self._stack
         branch = stack.transactions.branch(self._incoming.mark)
-        data = self._request(branch).to_bytes()
+        request = self._request(branch)
+        set_breadth(request, self._breadth)
+        obey(request)
+        data = request.to_bytes()
         self.key = (branch, "ACK")
         stack.transactions.watch(self)
         stack.timers.start(self, "forget", now + _WAIT)
@@ -42,13 +48,14 @@ class Ack:
 
     def _request(self, branch: str) -> Request:
         incoming, destination = self._incoming, self._destination
-        request = incoming.request
-        if isinstance(destination, Destination):
-            return forward_request(request, request.uri, self.flow, branch, incoming.max_forwards, [])
         keys = self._stack.fleet.tokens
+        if isinstance(destination, Destination):
+            withheld = withholds(incoming, destination.call)
+            return phone_request(incoming, incoming.request.uri, self.flow, branch, [], keys, withheld)[0]
         if isinstance(destination, LegToPhone):
             way = LegToProvider(destination.provider, incoming.flow, 0, "", 0, False)
-            return request_in(incoming, way, replace(destination, flow=self.flow), destination.contact, branch, keys)
+            phone = replace(destination, flow=self.flow)
+            return request_in(incoming, way, phone, destination.contact, branch, keys)
         uri = destination.contact or provider_uri(incoming.uri.user, incoming.call_id, keys)
         routes = [("route", f"Route: {route}") for route in destination.routes]
         phone = LegToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)

@@ -12,8 +12,14 @@ _PREFERRED = (401, 407, 415, 420, 484)  # these tell the caller what to do
 
 
 def best_branch(branches: Sequence[Branch]) -> Branch:
-    """Of those that have a final response."""
-    return min((branch for branch in branches if branch.response is not None), key=_rank)
+    """Of those that have a final response, and one that counts: a redirection that was followed doesn't (RFC 3261 §16.7
+    step 4)."""
+    return min((branch for branch in branches if counts(branch)), key=_rank)
+
+
+def counts(branch: Branch) -> bool:
+    """Whether its response may be the one that goes back."""
+    return branch.response is not None and not branch.followed
 
 
 def best_response(best: Branch, branches: Sequence[Branch]) -> Response:
@@ -31,10 +37,10 @@ def best_response(best: Branch, branches: Sequence[Branch]) -> Response:
 
 def _rank(branch: Branch) -> tuple[int, int]:
     """Lowest is best: 6xx, then the lowest class, then what tells the caller what to do; a refusal made by somebody
-    over one made by silence."""
+    over one made by silence, and over that of a phone which doesn't have the dialog meant (RFC 3891 §3)."""
     status = branch.status
     if status >= 600:
         return (0, 0)
     if status in _PREFERRED:
         return (status // 100, 0)
-    return (status // 100, 2 if status in (408, 480, 430) else 1)
+    return (status // 100, 2 if status in (408, 480, 430, 481) else 1)

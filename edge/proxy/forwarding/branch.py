@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import Protocol
 
 from edge.providers.leg import make_in_dialog
+from edge.proxy.forwarding.breadth import set_breadth
 from edge.proxy.forwarding.dialog_tokens import DialogTokens
 from edge.proxy.forwarding.diversion import divert
 from edge.proxy.forwarding.early_media import unreliable
-from edge.proxy.forwarding.messages import backward_response, forward_request
+from edge.proxy.forwarding.messages import backward_response
+from edge.proxy.forwarding.withholding import Veiled, phone_request, phone_response, withholds
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
+from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
+from edge.sip.headers import NameAddr
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, header_of, make_response
+from edge.sip.strict_routing import obey
 from edge.sip.timers import TIMER_C
 from edge.sip.transaction import ClientTransaction, InviteClient, NonInviteClient, TransactionState
 from edge.sip.transaction.client import make_cancel
+from edge.sip.uri import Uri, request_uri
 from lambdas.contract import Stage, Target
 
 _DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
@@ -76,8 +82,9 @@ class BranchContext(Protocol):
 
 class Branch:
     """``response`` is its final one; ``proceeding`` tells that a provisional one came (§17.1.1.2); ``delayed`` that its
-    time hasn't come; ``stage`` is the one that it belongs to; ``wanted`` is whom it is for, though the way there may be
-    another. ``timers`` is read by the TimerHeap."""
+    time hasn't come; ``breadth`` is its share of the request's Max-Breadth, 0 until it has one; ``stage`` is the one
+    that it belongs to; ``wanted`` is whom it is for, though the way there may be another; ``followed`` tells that the
+    call went where its response redirects to. ``timers`` is read by the TimerHeap."""
 
     salted = False
     """Whether the ways to its ends carry the edge's own name for the call."""
@@ -91,14 +98,18 @@ class Branch:
         self.transaction: ClientTransaction | None = None
         self.response: Response | None = None
         self.delayed = False
+        self.breadth = 0
         self.proceeding = False
         self.cancelled = False
         self.stage = context.stage
         self.timers: dict[str, int] = {}
+        self.followed = False
         self._diverted_after = context.outcome
         self._ended: set[ClientTransaction] = set()
         self._tokens: DialogTokens | None = None
         self._made = False
+        self._withheld = False
+        self._veiled: Veiled | None = None
 
     @property
     def flow(self) -> Flow:
@@ -122,6 +133,10 @@ class Branch:
         """Try it once the target's time has come."""
         self.delayed = True
         self.stack.timers.start(self, "delay", now + self.target.after)
+
+    def wait(self) -> None:
+        """Try it once the others have failed."""
+        self.delayed = True
 
     def begin(self, now: float) -> None:
         """Try it, now."""
@@ -154,28 +169,29 @@ class Branch:
         context, stack = self.context, self.stack
         incoming = context.incoming
         routes: list[Header] = []
+        self._withheld = withholds(incoming, context.references()[0])
         if not incoming.to_tag and incoming.request.method in _DIALOG_METHODS:
-            self._tokens = DialogTokens(stack, incoming, flow, self.target.binding, context)
+            self._tokens = DialogTokens(stack, incoming, flow, self.target.binding, context, self._withheld)
             routes += self._tokens.routes()
-        branch = stack.transactions.branch(incoming.mark)
-        return (
-            forward_request(incoming.request, self.target.uri, flow, branch, incoming.max_forwards, routes),
-            branch,
-        )
+        uri, branch = request_uri(self.target.uri), stack.transactions.branch(incoming.mark)
+        request, self._veiled = phone_request(incoming, uri, flow, branch, routes, stack.fleet.tokens, self._withheld)
+        return request, branch
 
     def _send(self, request: Request, branch: str, flow: Flow, now: float) -> None:
         """§16.6 step 10."""
         self._begin(self._completed(request), branch, flow, now)
 
     def _completed(self, request: Request) -> Request:
-        """With what the decision has added to it."""
+        """With its share of the breadth, and what the decision has added to it."""
         target = self.target
+        set_breadth(request, self.breadth)
         if target.diverted:
             divert(request, target.diverted, self._diverted_after)
         if target.headers:
             request.headers[1:1] = [header_of(line) for line in target.headers]
         if self.stage.early_media == "ringing":
             unreliable(request)
+        obey(request)
         return request
 
     def _begin(self, request: Request, branch: str, flow: Flow, now: float) -> None:
@@ -248,7 +264,10 @@ class Branch:
         """``response`` as the request's sender gets it."""
         if self._made:
             return response
-        answer = backward_response(response)
+        tokens = self.stack.fleet.tokens
+        answer = phone_response(
+            backward_response(response), self.context.incoming, self._veiled, self._withheld, tokens
+        )
         if self._tokens is not None and 100 < response.status < 300:
             self._tokens.bind(answer)
         return answer
@@ -273,13 +292,27 @@ class Branch:
     def hang_up(self, response: Response, now: float) -> None:
         """It has answered ``response``, and nobody is there any more: acknowledge and end the call (§13.2.2.4)."""
         if self.transaction is not None:
-            self._hang_up(self.transaction, response, now, [])
+            self._hang_up(self.transaction, response, now, self._routes_beyond(response))
+
+    def _routes_beyond(self, response: Response) -> list[Header]:
+        """The Route to whoever has answered, from here on: what proxies behind us have record-routed (§12.1.2)."""
+        beyond: list[Header] = []
+        try:
+            for value in response.split_values("record-route"):
+                if Uri.parse(NameAddr.parse(value).uri).host in self.stack.fleet.addresses:
+                    break
+                beyond.insert(0, ("route", f"Route: {value}"))
+        except ParseError:
+            return []
+        return beyond
 
     def _hang_up(self, transaction: ClientTransaction, response: Response, now: float, routes: list[Header]) -> None:
         for method in ("ACK", "BYE"):
             branch = self.stack.transactions.branch(self.context.incoming.mark)
             request = make_in_dialog(transaction.request, response, method, branch)
-            request.headers += [*routes, *self._credentials(method, request.uri)]
+            request.headers += routes
+            obey(request)
+            request.headers += self._credentials(method, request.uri)
             if method == "ACK":
                 self.stack.transmit(transaction.flow, request.to_bytes(), "")
             elif transaction not in self._ended:

@@ -11,7 +11,7 @@ from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.events import TellOver
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
-from edge.sip.headers import tag_of
+from edge.sip.headers import storable, tag_of
 from edge.sip.incoming import Incoming
 from edge.sip.message import Response
 from edge.sip.sdp import codecs
@@ -24,9 +24,11 @@ _LONGEST = 200  # characters of what others have written
 
 
 class Parties(NamedTuple):
-    """Who calls whom, as AORs, and the provider account that the call came by, or ""; all "" inside a dialog."""
+    """Who calls whom, as AORs or numbers, and the provider account that the call came by, or ""; all "" inside a
+    dialog. ``asserted`` is who calls as the provider says, where ``caller`` mustn't say it."""
 
     caller: str = ""
+    asserted: str = ""
     called: str = ""
     provider: str = ""
 
@@ -118,10 +120,10 @@ class CallRecord:
                 **self._outline(leg_name(self._attempt, "", ""), branches),
                 ended=self._stack.wall(now),
                 status=status,
-                reason=_text(reason)[:_LONGEST],
+                reason=storable(reason)[:_LONGEST],
                 address=self._incoming.flow.address,
                 provider=self._parties.provider,
-                user_agent=_text(self._incoming.value("user-agent") or "")[:_LONGEST],
+                user_agent=storable(self._incoming.value("user-agent") or "")[:_LONGEST],
                 by="caller" if given_up else "",
                 account=best.target.account if best is not None else "",
                 called_address=best.flow.address if best is not None else "",
@@ -142,7 +144,7 @@ class CallRecord:
             sides=sides(self._incoming, answer, branch, response),
             providers=(self._parties.provider, branch.provider),
             user_agents=(
-                _text(self._incoming.value("user-agent") or "")[:_LONGEST],
+                storable(self._incoming.value("user-agent") or "")[:_LONGEST],
                 _agent(response),
             ),
             codecs=codecs(response.body) if (response.get("content-type") or "").startswith("application/sdp") else [],
@@ -153,8 +155,9 @@ class CallRecord:
         return {
             "tenant": self._tenant,
             "call": call,
-            "call_id": _text(self._incoming.call_id),
+            "call_id": storable(self._incoming.call_id),
             "caller": self._parties.caller,
+            "asserted": self._parties.asserted,
             "called": self._parties.called,
             "started": self._started,
             "invited": self._invited,
@@ -166,13 +169,13 @@ class CallRecord:
 
 
 def _agent(response: Response) -> str:
-    return _text(response.get("user-agent") or response.get("server") or "")[:_LONGEST]
+    return storable(response.get("user-agent") or response.get("server") or "")[:_LONGEST]
 
 
 def _legs(branches: Sequence[Branch]) -> list[TriedLeg]:
     return [
         TriedLeg(
-            to=_text(branch.wanted.aor or branch.wanted.uri),
+            to=storable(branch.wanted.aor or branch.wanted.uri),
             provider=branch.provider,
             address=branch.target.flow[0],
             status=branch.status,
@@ -198,11 +201,6 @@ def report_end(stack: Stack, incoming: Incoming, call_id: str, call: CallReferen
             started=call.started,
             ended=stack.wall(now),
             by="called" if call.to_caller else "caller",
-            reason=_text(incoming.value("reason") or "")[:_LONGEST],
+            reason=storable(incoming.value("reason") or "")[:_LONGEST],
         )
     )
-
-
-def _text(value: str) -> str:
-    """What came as octets that aren't UTF-8, readable and storable."""
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

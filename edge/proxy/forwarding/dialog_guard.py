@@ -19,6 +19,7 @@ from edge.providers.agent import Agent
 from edge.providers.leg import phone_call_id
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.record_route import DialogRoute
+from edge.proxy.stack.abilities import IN_DIALOGS, not_allowed
 from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.questions import OnDecision
@@ -26,8 +27,6 @@ from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Fault, Incoming
 from lambdas.contract import Decision, DialogQuestion, Proceed, Reject
 
-_METHODS = ("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY", "SUBSCRIBE", "OPTIONS")
-_ALLOW = ("allow", f"Allow: {', '.join(_METHODS)}")
 _ANSWERED = frozenset(("INVITE", "REFER", "NOTIFY", "SUBSCRIBE", "OPTIONS"))
 """What makes a phone ring or act; the others only end or adjust what is under way, and may come before the answer."""
 _OF_SUBSCRIPTIONS = ("SUBSCRIBE", "NOTIFY", "REFER", "OPTIONS")
@@ -58,8 +57,9 @@ class DialogGuard:
     def doubt(self, incoming: Incoming, route: DialogRoute, now: float) -> Doubt | None:
         """What is to be asked first; None: the request may go on. Raises Fault, and Slowed."""
         method = incoming.request.method
-        if method not in (_OF_SUBSCRIPTIONS if route.call.subscription else _METHODS):
-            raise Fault(405, "", (_ALLOW,))
+        methods = _OF_SUBSCRIPTIONS if route.call.subscription else IN_DIALOGS
+        if method not in methods:
+            raise not_allowed(methods)
         if incoming.flow.internal:
             return None  # from one provider on to another, through ourselves
         if isinstance(route.target, LegToPhone):
@@ -114,7 +114,7 @@ class DialogGuard:
         held = self._stack.bindings.get(sender.binding)
         if route.call.subscription and (held is None or (held.heard and self._stack.grants.known(held.aor) is None)):
             return False  # there is no call that ends with its account
-        if incoming.flow in (sender.flow, held.flow if held is not None else None):
+        if incoming.source in (sender.flow, held.flow if held is not None else None):
             return True
         # Whoever hangs up may have another port by now, and phones seldom expect to be asked who they are then.
         return incoming.request.method == "BYE" and incoming.flow.host == sender.flow.host

@@ -8,6 +8,7 @@ from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr, split_list
 from edge.sip.incoming import Incoming
 from edge.sip.message import Request, Response
+from edge.sip.uri import request_uri
 from lambdas.contract import Side
 
 _AHEAD = 65_536
@@ -44,7 +45,7 @@ def sides(incoming: Incoming, answer: Response, branch: Branch, response: Respon
 
 
 def _contact(message: Request | Response) -> str:
-    return _text(NameAddr.parse(split_list(message.get("contact") or "")[0]).uri)
+    return _text(request_uri(NameAddr.parse(split_list(message.get("contact") or "")[0]).uri))
 
 
 def _routes(message: Request | Response) -> list[str]:

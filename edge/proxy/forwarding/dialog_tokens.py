@@ -29,12 +29,15 @@ class CallOf(Protocol):
 class DialogTokens:
     """Of one branch: ``flow`` leads to ``binding`` of the called side."""
 
-    def __init__(self, stack: Stack, incoming: Incoming, flow: Flow, binding: str, call: CallOf) -> None:
+    def __init__(
+        self, stack: Stack, incoming: Incoming, flow: Flow, binding: str, call: CallOf, withheld: bool
+    ) -> None:
+        """``withheld``: the called one isn't to see who calls."""
         caller = stack.bindings.on_flow(incoming.flow, call.caller)
         there, back = call.references()
         if stack.fleet.reads_tags:
             subscription = incoming.request.method != "INVITE"
-            there = there._replace(to_caller=False, subscription=subscription)
+            there = there._replace(to_caller=False, subscription=subscription, withheld=withheld)
             back = back._replace(to_caller=True, subscription=subscription)
         self._keys = stack.fleet.tokens
         self._call_id = incoming.call_id

@@ -6,9 +6,16 @@ from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr, parse_params, split_list, values_of
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request
+from edge.sip.numbers import number_of
 from lambdas.contract import OUTCOMES
 
-_REASONS = {"busy": "user-busy", "no-answer": "no-answer", "declined": "deflection", "unreachable": "unavailable"}
+_REASONS = {
+    "busy": "user-busy",
+    "no-answer": "no-answer",
+    "declined": "deflection",
+    "redirected": "deflection",
+    "unreachable": "unavailable",
+}
 _REASON = {0: "unconditional"} | {
     status: _REASONS[outcome] for outcome, statuses in OUTCOMES.items() for status in statuses
 }
@@ -22,7 +29,8 @@ def diversions(incoming: Incoming) -> int:
         try:
             for value in split_list(line):
                 counter = parse_params(NameAddr.parse(value).params).get("counter", "")
-                found += int(counter) if counter.isascii() and counter.isdecimal() and len(counter) < 4 else 1
+                times = number_of(counter, _MOST)
+                found += 1 if times is None else times
         except ParseError:
             found += 1  # somebody diverted it, whoever that was
     return min(found, _MOST)

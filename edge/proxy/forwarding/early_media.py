@@ -21,6 +21,6 @@ def ringing(response: Response) -> Response:
 def unreliable(request: Request) -> None:
     """Ask for provisional responses that needn't be acknowledged, unless the caller insists on them."""
     for index, (key, line) in enumerate(request.headers):
-        if key == "supported" and "100rel" in line:
+        if key == "supported" and "100rel" in line.lower():
             tags = [tag.strip() for tag in value_of(line).split(",")]
-            request.headers[index] = (key, f"Supported: {', '.join(tag for tag in tags if tag != '100rel')}")
+            request.headers[index] = (key, f"Supported: {', '.join(tag for tag in tags if tag.lower() != '100rel')}")

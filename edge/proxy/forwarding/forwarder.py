@@ -14,6 +14,7 @@ from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.stack.answers import Upstream
 from edge.proxy.stack.flow_token import CallReference, Destination
 from edge.proxy.stack.stack import Stack
+from edge.proxy.stack.validation import check_hops
 from edge.sip.incoming import Fault, Incoming
 from lambdas.contract import Proceed
 
@@ -51,6 +52,7 @@ class Forwarder:
 
     def in_dialog(self, incoming: Incoming, route: DialogRoute | None, now: float) -> None:
         """Send a request on in its dialog, once its sender is known to be of it. Raises Fault, and Slowed."""
+        check_hops(incoming)
         if route is None:
             raise Fault(481)
         destination = route.target
@@ -81,6 +83,6 @@ class Forwarder:
         context.forward_in_dialog(now)
 
     def ack(self, incoming: Incoming, destination: DialogTarget, now: float) -> None:
-        """Send the ACK of a 2xx on: no transaction, no answer (§16.6 end, §17)."""
+        """Send the ACK of a 2xx on: no transaction, no answer (§16.6 end, §17). Raises Fault."""
         drop_private(incoming.request, self._stack.fleet)
         Ack(self._stack, incoming, destination).send(now)

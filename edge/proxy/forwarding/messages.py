@@ -43,11 +43,6 @@ def drop_commands(request: Request) -> None:
     request.headers = [header for header in request.headers if not _commands(header)]
 
 
-def drop_routes(request: Request) -> None:
-    """Where a request outside a dialog goes is decided here, whatever way its sender had in mind."""
-    request.headers = [header for header in request.headers if header[0] != "route"]
-
-
 def _private(header: Header, fleet: Fleet) -> bool:
     key, line = header
     if key == "proxy-authorization":

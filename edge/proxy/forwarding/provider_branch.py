@@ -20,13 +20,18 @@ from edge.proxy.forwarding.branch import Branch, BranchContext
 from edge.proxy.forwarding.messages import drop_commands
 from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.forwarding.spirals import Spirals
-from edge.proxy.stack.flow_token import TokenKeys
+from edge.proxy.forwarding.withholding import withholds
+from edge.proxy.stack.flow_token import CallReference, TokenKeys
 from edge.proxy.stack.stack import Stack
+from edge.sip import privacy
 from edge.sip.flow import Flow, ServerAddress
+from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, header_of
+from edge.sip.strict_routing import next_hop
 from edge.sip.timers import T1
 from edge.sip.transaction import ClientTransaction, InviteClient
-from lambdas.contract import Access, AccessQuestion, Decision, ProviderLeg, Target, may_be_sip
+from edge.sip.uri import request_uri
+from lambdas.contract import Access, AccessQuestion, Decision, ProviderLeg, Target, may_be_sip, withheld
 
 _PATIENCE = 8 * T1  # for a first word from a server, where there is another one to try
 _HOPELESS, _REFUSED = 500, 403
@@ -41,14 +46,14 @@ class ProviderBranch(Branch):
     def __init__(
         self, stack: Stack, context: BranchContext, target: Target, agent: Agent, way: LegToProvider | None
     ) -> None:
-        super().__init__(stack, context, target)
+        super().__init__(stack, context, _withheld(target, context.incoming))
         self._agent = agent
         self._way = way
         self._servers: list[ServerAddress] = []
         self._attempt = 0
         self._authorizer: Authorizer | None = None
         self._sent: dict[ClientTransaction, int] = {}
-        leg = target.provider
+        leg = self.target.provider
         if leg is not None and leg.secret is not None:
             self._authorizer = Authorizer(Hashes(leg.secret))
 
@@ -133,6 +138,9 @@ class ProviderBranch(Branch):
     def _made_for(self, way: LegToProvider, branch: str, added: list[Header]) -> Request:
         incoming, phone = self.context.incoming, self._phone_side(way)
         request = request_out(incoming, way, phone, self._uri(way), branch, self._attempt, list(added), self._keys)
+        leg = self.target.provider
+        if leg is not None and leg.shows and privacy.hides(incoming.first):
+            request.headers = [header for header in request.headers if header[0] != "privacy"]
         return self._completed(request)
 
     def _client(self, request: Request, branch: str, flow: Flow, now: float) -> ClientTransaction:
@@ -178,7 +186,7 @@ class ProviderBranch(Branch):
 
     def _uri(self, way: LegToProvider | None) -> str:
         if self.target.provider is not None:
-            return self.target.uri
+            return request_uri(self.target.uri)
         if way is not None and way.contact:
             return way.contact
         incoming = self.context.incoming
@@ -186,18 +194,24 @@ class ProviderBranch(Branch):
 
     def _added(self) -> list[Header]:
         leg = self.target.provider
-        added: list[Header] = []
+        routes: list[str] = []
         if leg is not None:
             routes = ([leg.server.route] if leg.server.route else []) + leg.routes
-            added += [("route", f"Route: {route}") for route in routes]
-            added += [header_of(line) for line in leg.headers]
         elif self._way is not None:
-            added += [("route", f"Route: {route}") for route in self._way.routes]
+            routes = list(self._way.routes)
+        added: list[Header] = [("route", f"Route: {route}") for route in routes]
+        if leg is not None:
+            added += [header_of(line) for line in leg.headers]
         if self._authorizer is not None:
-            added += self._authorizer.headers(
-                self.context.incoming.request.method, self._uri(self._way), self.stack.ids.token()
-            )
+            uri, _ = next_hop(self._uri(self._way), [*routes, *self._routes_of_phone])
+            added += self._authorizer.headers(self.context.incoming.request.method, uri, self.stack.ids.token())
         return added
+
+    @property
+    def _routes_of_phone(self) -> list[str]:
+        """What is left of its Route: the provider's own, in a call that the phone has made."""
+        request = self.context.incoming.request
+        return request.split_values("route") if self.context.incoming.to_tag else []
 
     # What comes back
 
@@ -315,6 +329,14 @@ class ProviderBranch(Branch):
         return response_in(response, incoming, self._way, incoming.flow, attempt, self._keys)
 
 
+def _withheld(target: Target, incoming: Incoming) -> Target:
+    """``target`` without the name of whoever has sent ``incoming``, if he would have it so."""
+    leg = target.provider
+    if leg is None or leg.shows or incoming.to_tag or not withholds(incoming, CallReference()):
+        return target
+    return target.model_copy(update={"provider": withheld(leg)})
+
+
 def _server_of(flow: Flow) -> ServerAddress:
     return flow.transport, flow.host, flow.remote_port
 
@@ -339,22 +361,25 @@ class PhoneBranch(Branch):
 
     def _request(self, flow: Flow) -> tuple[Request, str]:
         context, way, target = self.context, self._way, self.target
+        uri = request_uri(target.uri)
         if self._phone is not None:
             phone = replace(self._phone, flow=flow)
         else:
             routes = context.incoming.request.split_values("record-route")
             binds = self.stack.fleet.reads_tags and not flow.internal
             phone = LegToPhone(
-                way.provider, flow, target.binding, target.uri, way.tenant, way.started, way.transfers, False,
+                way.provider, flow, target.binding, uri, way.tenant, way.started, way.transfers, False,
                 replace(way, routes=tuple(routes)) if flow.internal else None,
                 context.incoming.flow.host if binds else "",
                 way.salt,
             )  # fmt: skip
             if binds:
                 way = replace(way, phone=flow, binding=target.binding)
+            if self.stack.fleet.reads_withheld:
+                phone = replace(phone, withheld=privacy.hides(context.incoming.first))
         self._phone = phone
         branch = self.stack.transactions.branch(context.incoming.mark)
-        request = request_in(context.incoming, way, phone, target.uri, branch, self.stack.fleet.tokens)
+        request = request_in(context.incoming, way, phone, uri, branch, self.stack.fleet.tokens)
         drop_commands(request)
         return request, branch
 

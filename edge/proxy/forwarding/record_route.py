@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from edge.providers.leg import provider_uri
 from edge.providers.leg_token import BadLegToken, LegToPhone, LegToProvider, open_way
+from edge.proxy.stack.abilities import not_allowed
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import BadToken, CallReference, Destination
+from edge.proxy.stack.own_places import OwnPlaces
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import NameAddr, split_list, value_of
@@ -68,7 +70,7 @@ class DialogRoute(NamedTuple):
         return call_of(self.target)
 
 
-_IN_CALLS = frozenset(("INVITE", "ACK", "BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY"))
+_IN_CALLS = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY")
 
 
 def record_route(flow: Flow, token: str) -> Header:
@@ -89,9 +91,9 @@ def call_of(target: DialogTarget | None) -> CallReference:
             return CallReference()
 
 
-def route_of(incoming: Incoming, fleet: Fleet) -> DialogRoute | None:
+def route_of(incoming: Incoming, fleet: Fleet, own: OwnPlaces) -> DialogRoute | None:
     """What the tokens in a request's Route or Request-URI say; None without any. Raises Fault."""
-    found = take_routes(incoming, fleet) if "route" in incoming.first else []
+    found = take_routes(incoming, fleet, own) if "route" in incoming.first else []
     if found:
         target = found[-1]
         if isinstance(target, LegToProvider):
@@ -135,15 +137,16 @@ def _check_contact(incoming: Incoming, fleet: Fleet) -> None:
 
 def _check_method(incoming: Incoming) -> None:
     if incoming.request.method not in _IN_CALLS:
-        raise Fault(405, "Method Not Allowed: not in a call through a provider")
+        raise not_allowed(_IN_CALLS, "Method Not Allowed: not in a call through a provider")
 
 
-def take_routes(incoming: Incoming, fleet: Fleet) -> list[DialogTarget]:
+def take_routes(incoming: Incoming, fleet: Fleet, own: OwnPlaces) -> list[DialogTarget]:
     """Strip the Route values that are ours off the front, and give what their tokens say: the first is the sender's,
     the last leads to the other side.
 
-    A token counts only in a request with a To tag. Raises Fault: 403 for a token that isn't valid (RFC 5626 §5.3), 400
-    for a Route that can't be read.
+    A token counts only in a request with a To tag; any other request ends here, and may not be meant for somebody else
+    first. Raises Fault: 403 for such a Route, and for a token that isn't valid (RFC 5626 §5.3), 400 for a Route that
+    can't be read.
     """
     request = incoming.request
     _undo_strict_routing(incoming, fleet)
@@ -158,10 +161,13 @@ def take_routes(incoming: Incoming, fleet: Fleet) -> list[DialogTarget]:
         values, uris = _read(line)
         ours = 0
         for uri in uris:
-            if fleet.canonical(uri.host) is None and uri.host not in fleet.addresses:
+            token = bool(incoming.to_tag and uri.user)
+            if not (token and uri.host in fleet.addresses) and not own.has(uri, incoming.flow, fleet):
+                if not incoming.to_tag:
+                    raise Fault(403, f"Forbidden: the Route leads to {uri.host or uri.scheme}, which is no edge")
                 break
             ours += 1
-            if uri.user and incoming.to_tag:
+            if token:
                 found.append(_open(uri, incoming, fleet))
         if ours < len(values):
             if ours:

@@ -6,7 +6,8 @@ with a target at once. Then the targets of a stage are tried, and either
 
 - somebody takes it: the 2xx is *taken* when it comes, all others are cancelled, and it is *accepted* when it goes back,
   which for a call is once its record is safe. 2xx of other branches follow it (§16.7 step 5);
-- everybody fails: the next stage is tried, the question is put again, or the best response goes back (step 6);
+- everybody fails: the next stage is tried, the question is put again, or the best response goes back (step 6); where a
+  phone has redirected the call, it is asked whether it goes there (step 4);
 - the caller gives up (§16.10), somebody declines for everybody (6xx), or the stage's time runs out: branches are
   cancelled, and what they say last is still waited for. Phones answer 487 to that; whoever answers 200 all the same has
   taken the call.
@@ -24,16 +25,20 @@ from typing import Literal, Protocol
 
 from edge.providers.leg import phone_call_id
 from edge.providers.leg_token import LegToPhone, LegToProvider
-from edge.proxy.forwarding.best_response import best_branch, best_response
+from edge.proxy.forwarding.best_response import best_branch, best_response, counts
 from edge.proxy.forwarding.branch import Branch
+from edge.proxy.forwarding.breadth import breadth_of
 from edge.proxy.forwarding.call_record import CallRecord, Parties, report_end
+from edge.proxy.forwarding.deflection import FOLLOWED, Deflection, redirected_to
 from edge.proxy.forwarding.early_media import ringing
 from edge.proxy.forwarding.provider_branch import BranchMaker
 from edge.proxy.forwarding.record_route import DialogTarget, call_of
 from edge.proxy.forwarding.target_set import TargetSet, instead
 from edge.proxy.stack.answers import Upstream, refuse, reject, respond, unavailable
 from edge.proxy.stack.flow_token import CallReference, Destination
+from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
+from edge.sip.headers import tag_of
 from edge.sip.incoming import Incoming
 from edge.sip.message import Response
 from lambdas.contract import Challenge, Decision, Proceed, Reject, Route, Stage, Target
@@ -114,6 +119,11 @@ class Decider(Protocol):
         """Put the question once more, with what the decision says (``again``) and the outcomes so far; the answer comes
         to ``context.on_decision``."""
 
+    def redirect(
+        self, context: ResponseContext, deflection: Deflection, outcomes: list[int], then: OnDecision, now: float
+    ) -> None:
+        """Ask where the call goes that a phone has redirected."""
+
 
 class ResponseContext:
     """From the request's arrival to its last response. ``timers`` is read by the TimerHeap."""
@@ -131,7 +141,9 @@ class ResponseContext:
         reports: bool = True,
         origin: CallReference = CallReference(),  # noqa: B008 - immutable
     ) -> None:
-        """``decider`` says who is tried, or inside a dialog ``destination``, which a token has said. ``outcome``: as
+        """Raises Fault for a request that may have no branches (RFC 5393 §5.3.3).
+
+        ``decider`` says who is tried, or inside a dialog ``destination``, which a token has said. ``outcome``: as
         for TargetSet. ``reports``: the end of a call is reported if this is its BYE. ``origin``: the call that it is a
         part of, which is recorded there."""
         self._stack = stack
@@ -150,6 +162,7 @@ class ResponseContext:
         self._state = ContextState.DECIDING
         self._targets = TargetSet(outcome)
         self._branches: list[Branch] = []
+        self._breadth = breadth_of(incoming)
         self._stage_from = 0  # the first of the present stage's branches
         self._located = False  # whether the binding's present flow has been asked for
         self._from_provider = (
@@ -158,7 +171,9 @@ class ResponseContext:
         self._call = call_of(destination)
         self._origin = origin
         self._record: CallRecord | None = None
+        self.redirections = 0
         self._tried = False  # whether the caller has been told so
+        self._answered: set[tuple[Branch, str]] = set()  # the dialogs that 2xx have gone back of, by their To tags
 
     # What branches find here
 
@@ -204,10 +219,12 @@ class ResponseContext:
         return True
 
     def trying(self, now: float) -> None:
-        """An INVITE isn't sent again from now on (§16.2)."""
-        if self.invite and not self._tried:
-            self._tried = True
-            self._upstream.once = False
+        """An INVITE isn't sent again from now on (§16.2); of others that is said later (RFC 4320 §4.1)."""
+        if self._tried:
+            return
+        self._tried = True
+        self._upstream.once = False
+        if self.invite:
             respond(self._upstream, self.incoming.request, 100, now)
 
     # Deciding
@@ -268,7 +285,7 @@ class ResponseContext:
             self._decider.ask(self, targets.again, targets.outcomes, now)
         elif targets.end is not None and self._state is not ContextState.GIVEN_UP:
             self._reject(targets.end, now)
-        elif self._branches:
+        elif any(map(counts, self._branches)):
             self._answer_best(now)
         else:
             self._refuse(targets.outcome or 480, now)
@@ -287,14 +304,20 @@ class ResponseContext:
         self._try([Target(uri=uri, flow=destination.flow, binding=binding)], now)
 
     def _try(self, targets: list[Target], now: float) -> None:
-        """§16.6, on all targets at once, or each after its delay."""
+        """§16.6, on all targets at once, or each after its delay; those that the request's breadth has no room for wait
+        for the others to fail."""
         self._move("try")
         if not self.invite:
             self._stack.timers.start(self, "give up", now + GIVE_UP)
         begun = [self._maker.make(self, target, self._destination, self._from_provider) for target in targets]
+        free = self._free_breadth()
         self._branches += begun
+        for branch in begun[:free]:
+            branch.breadth = max(1, free // len(begun))
         for branch in begun:
-            if branch.target.after and self.invite:
+            if not branch.breadth:
+                branch.wait()
+            elif branch.target.after and self.invite:
                 branch.delay(now)
             else:
                 branch.begin(now)
@@ -303,11 +326,17 @@ class ResponseContext:
     def _unfinished(self) -> list[Branch]:
         return [branch for branch in self._branches if branch.response is None]
 
+    def _free_breadth(self) -> int:
+        """What no branch has that is still to answer (RFC 5393 §5.3.3.1)."""
+        return self._breadth - sum(branch.breadth for branch in self._unfinished())
+
     def _hurry(self, now: float) -> None:
         """If all who are still to answer are yet to be tried, the next of them needn't wait for its time."""
         unfinished = self._unfinished()
         if unfinished and all(branch.delayed for branch in unfinished):
-            min(unfinished, key=lambda branch: branch.target.after).begin(now)
+            following = min(unfinished, key=lambda branch: (not branch.breadth, branch.target.after))
+            following.breadth = following.breadth or self._free_breadth()
+            following.begin(now)
 
     def on_timer(self, name: str, now: float) -> None:
         if self.over:
@@ -337,9 +366,9 @@ class ResponseContext:
     # Responses
 
     def provisional(self, branch: Branch, response: Response, now: float) -> None:
-        if branch.cancelled or (self.over and not self.invite):
+        if branch.cancelled or not self.invite:  # nothing but 100, and that by ourselves (RFC 4320 §4.1)
             return
-        if branch.response is not None or (self.cancelled and self.invite):
+        if branch.response is not None or self.cancelled:
             branch.cancel(now)  # its stage is over; or it hadn't rung yet when the others were cancelled
         elif response.status > 100:
             if self._record is not None:
@@ -362,10 +391,12 @@ class ResponseContext:
             self._branch_over(branch, now)
 
     def _taken(self, branch: Branch, response: Response, now: float) -> None:
-        if self._state is ContextState.REFUSED:
+        answered = (branch, tag_of(response.get("to") or ""))
+        if self._state is ContextState.REFUSED or (self._upstream.ended and answered not in self._answered):
             if self.invite:
-                branch.hang_up(response, now)  # the caller was told that nobody answers
+                branch.hang_up(response, now)  # the caller was told that nobody answers, or hears of nobody else
             return
+        self._answered.add(answered)
         self._move("take")
         answer = branch.answer(response)
         if self._record is not None:
@@ -428,9 +459,31 @@ class ResponseContext:
         self.timers.pop("stage", None)
         if self._state is ContextState.TAKEN:
             return  # that goes on once its record is safe
-        self._targets.failed(best_branch(self._branches[self._stage_from :]).status)
-        if not self._try_next(now):
+        best = best_branch(self._branches[self._stage_from :])
+        self._targets.failed(best.status)
+        if not self._redirect(best, now) and not self._try_next(now):
             self._conclude(now)
+
+    def _redirect(self, best: Branch, now: float) -> bool:
+        """Whether its phone has redirected the call to somewhere, and nobody has said otherwise for that case."""
+        response, by = best.response, best.wanted.aor
+        if not (by and self.invite and best.status in FOLLOWED) or response is None or self._decider is None:
+            return False
+        to = redirected_to(response, self.incoming.flow, self._stack.own, self._stack.fleet)
+        if not to or self._targets.expects(best.status) or not self._move("ask"):
+            return False
+
+        def decided(decision: Decision | None, at: float) -> None:
+            if isinstance(decision, Route):
+                best.followed = True
+            if isinstance(decision, Route) or self._state is not ContextState.DECIDING:
+                self.on_decision(decision, at)
+            elif not self._try_next(at):
+                self._conclude(at)  # it can't be followed: the caller may know better
+
+        self._decider.redirect(self, Deflection(by, to), self._targets.outcomes, decided, now)
+        self.redirections += 1
+        return True
 
     # Answering
 
@@ -495,7 +548,7 @@ class ResponseContext:
 
     def _note_failure(self, status: int, reason: str, now: float, given_up: bool) -> None:
         if self._record is not None:
-            over = [branch for branch in self._branches if branch.response is not None]
+            over = [branch for branch in self._branches if counts(branch)]
             best = best_branch(over) if over else None
             self._record.failed(status, reason, best, self._branches, given_up, now)
 

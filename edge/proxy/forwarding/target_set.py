@@ -48,6 +48,10 @@ class TargetSet:
         """Whether a stage that is left has somebody to try."""
         return any(stage.targets for stage in self._stages[self._at :])
 
+    def expects(self, status: int) -> bool:
+        """Whether a stage that is left is meant for this very outcome."""
+        return any(status in stage.when for stage in self._stages[self._at :])
+
     def failed(self, status: int) -> None:
         """The present stage has."""
         self.outcome = status

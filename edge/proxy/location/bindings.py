@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from edge.proxy.location.closed import ClosedBindings
+from edge.proxy.location.contacts import compatible, equivalent, place_of
 from edge.proxy.location.keepalive import Keepalive
 from edge.sip.flow import Flow
 
@@ -63,6 +64,7 @@ class HeldBindings:
         self._by_id: dict[str, HeldBinding] = {}
         self._by_flow: dict[Flow, tuple[str, ...]] = {}
         self._by_aor: dict[str, tuple[str, ...]] = {}
+        self._by_place: dict[int, tuple[str, ...]] = {}  # by the hash of the Contact's, which is all that is kept
         self._retired: dict[Flow, None] = {}
         self._ended: dict[Flow, None] = {}  # while REGISTERs that came on them may still be decided
         self.changed: set[str] = set()
@@ -84,7 +86,9 @@ class HeldBindings:
                 return  # the phone itself has told where it is, and the control plane will hear of it
             if known.flow == new.flow:
                 if fresh:
+                    _discard(self._by_place, hash(place_of(known.contact)), binding)
                     self._by_id[binding] = new
+                    self._note_place(binding, new.contact)
                 else:
                     known.durable_until = new.durable_until
                     known.tenant = known.tenant or new.tenant
@@ -96,9 +100,14 @@ class HeldBindings:
         ids = self._by_flow.get(new.flow, ())
         self._by_flow[new.flow] = (*ids, binding)
         self._by_aor[new.aor] = (*self._by_aor.get(new.aor, ()), binding)
+        self._note_place(binding, new.contact)
         self._retired.pop(new.flow, None)
         if not ids and not new.flow.reliable:
             self._keepalive.add(new.flow, now, fresh)
+
+    def _note_place(self, binding: str, contact: str) -> None:
+        place = hash(place_of(contact))
+        self._by_place[place] = (*self._by_place.get(place, ()), binding)
 
     def remove(self, binding: str) -> None:
         """Forget a binding; nothing happens if it isn't known."""
@@ -108,6 +117,7 @@ class HeldBindings:
             return
         self.changed.add(held.aor)
         _discard(self._by_aor, held.aor, binding)
+        _discard(self._by_place, hash(place_of(held.contact)), binding)
         if not _discard(self._by_flow, held.flow, binding):
             self._keepalive.remove(held.flow)
 
@@ -124,6 +134,14 @@ class HeldBindings:
     def of(self, aor: str) -> list[tuple[str, HeldBinding]]:
         """The bindings of an AOR here: (id, binding)."""
         return [(binding, self._by_id[binding]) for binding in self._by_aor.get(aor, ())]
+
+    def with_contact(self, uri: str, tenant: str) -> list[tuple[str, HeldBinding]]:
+        """The bindings of ``tenant``'s accounts whose Contact is ``uri``, or, failing that, may be meant by it."""
+        place = place_of(uri)
+        found = [(binding, self._by_id[binding]) for binding in self._by_place.get(hash(place), ())] if place else []
+        mine = [(binding, held) for binding, held in found if held.tenant == tenant and place_of(held.contact) == place]
+        same = [(binding, held) for binding, held in mine if equivalent(held.contact, uri)]
+        return same or [(binding, held) for binding, held in mine if compatible(held.contact, uri)]
 
     def all(self) -> Iterable[tuple[str, HeldBinding]]:
         return self._by_id.items()

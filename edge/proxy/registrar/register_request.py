@@ -8,17 +8,20 @@ from edge.proxy.location.bindings import ContactParams, contact_params
 from edge.proxy.registrar.binding_report import binding_key
 from edge.proxy.registrar.expiries import granted
 from edge.proxy.stack.fleet import Fleet
-from edge.proxy.stack.validation import SECURE, check_text
+from edge.proxy.stack.validation import SECURE, check_required, check_text
 from edge.sip.errors import ParseError
-from edge.sip.headers import NameAddr, parse_params, split_list
+from edge.sip.headers import NameAddr, parse_params, split_list, storable
 from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Request
+from edge.sip.numbers import number_of
 from edge.sip.uri import Uri
 from lambdas.contract import MOST_CONTACTS, ContactField, Credentials, RegisterQuestion, binding_id, wanted
 
 _LONGEST_CONTACT = 512  # octets: what a binding's key in the table has room for
 _LONGEST_INSTANCE = 256
+_HIGHEST_REG_ID = 2**31 - 1  # RFC 5626 §4.2
 _LONGEST = 2**32 - 1  # RFC 3261 §20.19
+_BY_TLS_ONLY = "Forbidden: a sips URI can be registered by TLS only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +61,25 @@ class RegisterRequest:
             call_id=incoming.call_id,
             cseq=incoming.cseq,
             flow=incoming.flow,
-            user_agent=(incoming.value("user-agent") or "")[:128],
+            user_agent=storable(incoming.value("user-agent") or "")[:128],
             grants=True,
         )
 
 
 def realm_of(incoming: Incoming, fleet: Fleet) -> str:
-    """The canonical domain whose registrar is asked. Raises Fault 404 if it isn't one of ours (§10.3 step 5)."""
-    realm = fleet.canonical(incoming.to_uri().host)
+    """The canonical domain whose registrar is asked. Raises Fault: 404 if it isn't one of ours (§10.3 step 5),
+    420, and what is wrong with To."""
+    to = incoming.to_uri()
+    if to.scheme not in ("sip", "sips"):
+        raise Fault(400, "Bad Request: To has no SIP URI")  # §10.2
+    if to.scheme == "sips" and incoming.flow.transport not in SECURE:
+        raise Fault(403, _BY_TLS_ONLY)
+    realm = fleet.canonical(to.host)
     if realm is None or fleet.canonical(incoming.uri.host) is None:
         raise Fault(404, "Not Found: this domain is not served here")
-    check_text(incoming.request, incoming.to_uri())
+    if "require" in incoming.first:
+        check_required(incoming.request)
+    check_text(incoming, to)
     return realm
 
 
@@ -98,7 +109,8 @@ def _seconds(text: str | None) -> int | None:
     """delta-seconds; what can't be read counts as absent (§20.19 lets us choose the default then)."""
     if text is None or not (text.isascii() and text.isdecimal()):
         return None
-    return min(int(text), _LONGEST) if len(text) <= 10 else _LONGEST
+    seconds = number_of(text, _LONGEST)
+    return _LONGEST if seconds is None else seconds
 
 
 def _contacts(request: Request, secure: bool) -> tuple[list[ContactField], bool]:
@@ -124,13 +136,12 @@ def _contact(value: str, secure: bool) -> ContactField:
     if uri.scheme not in ("sip", "sips"):
         raise Fault(400, "Bad Request: only SIP Contacts can be registered here")
     if uri.scheme == "sips" and not secure:
-        raise Fault(400, "Bad Request: a sips Contact can be registered by TLS only")
+        raise Fault(403, _BY_TLS_ONLY)
     params = parse_params(address.params) if address.params else {}
     instance = params.get("+sip.instance", "").strip("<>")
     if _octets(instance) > _LONGEST_INSTANCE:
         raise Fault(400, f"Bad Request: an instance longer than {_LONGEST_INSTANCE} octets")
-    text = params.get("reg-id", "")
-    reg_id = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+    reg_id = number_of(params.get("reg-id", ""), _HIGHEST_REG_ID) or 0
     return ContactField(
         key=binding_key(uri, instance, reg_id),
         uri=address.uri,
@@ -142,7 +153,11 @@ def _contact(value: str, secure: bool) -> ContactField:
 
 
 def _octets(text: str) -> int:
-    return len(text.encode("utf-8", "surrogateescape"))
+    """How many ``text`` has. Raises Fault 400 if they aren't UTF-8."""
+    try:
+        return len(text.encode())
+    except UnicodeError as error:
+        raise Fault(400, "Bad Request: a Contact that is not UTF-8") from error
 
 
 def _thousandths(q: str) -> int:

@@ -8,7 +8,7 @@ from edge.proxy.location.grants import HeldGrant
 from edge.proxy.registrar.expiries import DURABLE, GRACE, SHORT, patience
 from edge.proxy.registrar.register_request import AskedContact, RegisterRequest, read, realm_of
 from edge.proxy.registrar.undecided import Undecided
-from edge.proxy.stack.answers import refuse, reject, respond, unavailable
+from edge.proxy.stack.answers import date, refuse, reject, respond, unavailable
 from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
 from edge.sip.incoming import Incoming
@@ -37,6 +37,7 @@ class Registrar:
         asked = read(incoming, realm)
         grant = presented.grant if presented.account == asked.aor else None
         server = stack.serve(incoming, now)
+        server.once = presented.grant is None
         if grant is not None and self._refresh(asked, now):
             stack.counters["refreshes"] += 1
             self._answer(asked, server, now)
@@ -82,6 +83,7 @@ class Registrar:
             for binding, until in self._elsewhere.get(asked.aor, ())
             if until > now
         ]
+        headers.append(date(self._stack.wall(now)))  # §10.3 step 8
         respond(server, asked.incoming.request, 200, now, headers)
 
     # From a grant

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from edge.proxy.forwarding.deflection import Deflection
 from edge.proxy.forwarding.diversion import diversions
 from edge.proxy.forwarding.response_context import ResponseContext
 from edge.proxy.routing.callers import CallOrigin
 from edge.proxy.routing.kept_routes import KeptRoutes, all_targets, allowed_in_the_dark, aors, with_phones
 from edge.proxy.stack.call_counts import ScopeUse, broken
+from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from lambdas.contract import Decision, Reject, Route, Target
 
@@ -30,24 +33,20 @@ class Asking:
 
     def ask(self, context: ResponseContext, again: str, outcomes: list[int], now: float) -> None:
         """The Decider's."""
-        stack, caller = self._stack, self._caller
         if len(outcomes) > _MOST_OUTCOMES:
-            stack.counters["endless_plans"] += 1
+            self._stack.counters["endless_plans"] += 1
             context.on_decision(_ENDLESS, now)
             return
-        address = context.incoming.flow.address
 
         def decided(decision: Decision | None, at: float) -> None:
-            if isinstance(decision, Route):
-                stack.call_counts.note(decision.limits, stack.wall(at))
-                self._kept.keep(caller.owner(decision.tenant), caller.called, decision, stack.wall(at))
             if self._waits_for_phones(decision, at):
                 context.trying(at)
                 self._later = once_more
-                stack.timers.start(self, "later", stack.closed_flows.back_by)
-                return
-            if decision is None and not again:
+                self._stack.timers.start(self, "later", self._stack.closed_flows.back_by)
+            elif decision is None and not again:
                 self._undecided(context, at)
+            elif isinstance(decision, Reject) and decision.tenant and self._caller.contact and not again:
+                self._find_phone(context, decision, at)
             else:
                 context.on_decision(decision, at)
 
@@ -55,19 +54,57 @@ class Asking:
             if not context.over:
                 self.ask(context, again, outcomes, then)
 
-        incoming = context.incoming
+        self._put(context, {"again": again, "outcomes": outcomes}, None, decided, now)
+
+    def redirect(
+        self, context: ResponseContext, deflection: Deflection, outcomes: list[int], then: OnDecision, now: float
+    ) -> None:
+        """The Decider's."""
+        said = {"redirected_by": deflection.by, "redirected_to": deflection.to}
+        self._put(context, {"again": "redirected", "outcomes": outcomes, **said}, None, then, now)
+
+    def _put(
+        self, context: ResponseContext, fields: dict[str, Any], phone: Target | None, then: OnDecision, now: float
+    ) -> None:
+        """A question with these ``fields``; ``phone`` is the one whose Contact has been called, if that is known."""
+        stack, caller, incoming = self._stack, self._caller, context.incoming
+
+        def decided(decision: Decision | None, at: float) -> None:
+            if isinstance(decision, Route):
+                stack.call_counts.note(decision.limits, stack.wall(at))
+                self._kept.keep(caller.owner(decision.tenant), caller.called, decision, stack.wall(at))
+            then(decision, at)
+
         common = {
-            "address": address,
-            "epoch": stack.fleet.epoch(address),
+            "address": incoming.flow.address,
+            "epoch": stack.fleet.epoch(incoming.flow.address),
             "method": incoming.request.method,
             "call_id": incoming.call_id,
             "flow": incoming.flow,
-            "diversions": diversions(incoming),
+            "diversions": diversions(incoming) + context.redirections,
             "attempt": context.attempt,
-            "again": again,
-            "outcomes": outcomes,
+            **fields,
         }
-        caller.ask(lambda ask: caller.question({"request": ask, **common}), decided, now)
+        caller.ask(lambda ask: caller.question({"request": ask, **common}, phone), decided, now)
+
+    def _find_phone(self, context: ResponseContext, decision: Reject, now: float) -> None:
+        """``decision`` is all that can be said of an address elsewhere. But it may be a phone's own, which others have
+        seen in a dialog with it (§8.1.1.8): then that phone is called."""
+        contact, tenant = self._caller.contact, decision.tenant
+        here = phones_here(self._stack, contact, tenant)
+
+        def found(elsewhere: list[Target], at: float) -> None:
+            phone = next(iter([*here, *elsewhere]), None)
+            if phone is None:
+                context.on_decision(decision, at)
+            else:
+                self._stack.counters["called_contacts"] += 1
+                self._put(context, {}, phone, context.on_decision, at)
+
+        if here:
+            found([], now)
+        else:
+            self._stack.questions.find(contact, tenant, found)
 
     def _waits_for_phones(self, decision: Decision | None, now: float) -> bool:
         """Whether nobody is there because phones are just made to come to another edge. That is waited for once."""
@@ -161,10 +198,12 @@ class UndecidedCall:
         self._context.on_decision(route, now)
 
 
-def phones_here(stack: Stack, aor: str, tenant: str) -> list[Target]:
-    """Where ``aor`` of ``tenant`` is registered at this edge."""
+def phones_here(stack: Stack, whom: str, tenant: str) -> list[Target]:
+    """Where an AOR of ``tenant``, or the phone with a Contact URI, is registered at this edge."""
+    bindings = stack.bindings
+    found = bindings.with_contact(whom, tenant) if whom.startswith(("sip:", "sips:")) else bindings.of(whom)
     return [
-        Target(uri=held.contact, flow=held.flow, binding=binding, q=held.params.q, aor=aor)
-        for binding, held in stack.bindings.of(aor)
+        Target(uri=held.contact, flow=held.flow, binding=binding, q=held.params.q, aor=held.aor)
+        for binding, held in found
         if held.tenant == tenant
     ]

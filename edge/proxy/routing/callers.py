@@ -11,21 +11,24 @@ from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Incoming
-from lambdas.contract import IncomingQuestion, Question, Route, RouteQuestion, stand_in
+from edge.sip.telephone import name_of
+from lambdas.contract import IncomingQuestion, Question, Route, RouteQuestion, Target, stand_in
 
 
 class CallOrigin(Protocol):
-    """``called`` is what decisions for such calls are kept under. ``known``: whoever it is has shown that."""
+    """``called`` is what decisions for such calls are kept under; ``contact`` is the URI that is called where that is
+    no address of ours: a phone's own, perhaps; "" otherwise. ``known``: whoever it is has shown that."""
 
     parties: Parties
     called: str
+    contact: str
     known: bool
 
     def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
         """Put the question that ``make(its name)`` gives."""
 
-    def question(self, common: dict[str, Any]) -> RouteQuestion | IncomingQuestion:
-        """``common`` are the fields that both kinds of questions have."""
+    def question(self, common: dict[str, Any], phone: Target | None) -> RouteQuestion | IncomingQuestion:
+        """``common`` are the fields that both kinds of questions have; ``phone`` is the one that ``contact`` is of."""
 
     def owner(self, tenant: str) -> str:
         """Whose the kept decisions are; ``tenant`` as the decision says."""
@@ -43,20 +46,32 @@ class CallOrigin(Protocol):
 class AccountCaller:
     """An account of ours, by its credentials."""
 
-    def __init__(self, stack: Stack, incoming: Incoming, parties: Parties, presented: Presented) -> None:
+    def __init__(
+        self, stack: Stack, incoming: Incoming, parties: Parties, presented: Presented, withheld: bool, contact: str
+    ) -> None:
+        """``withheld``: those who are called mustn't know it."""
         self.parties = parties
+        self.contact = contact
         self.called = parties.called
         self.known = presented.grant is not None
         self._stack = stack
         self._incoming = incoming
         self._presented = presented
+        self._withheld = withheld
 
     def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
         self._stack.ask_about(self._presented, self._incoming, make, then, now)
 
-    def question(self, common: dict[str, Any]) -> RouteQuestion:
-        parties, credentials = self.parties, self._presented.credentials
-        return RouteQuestion(**common, caller=parties.caller, called=parties.called, credentials=credentials)
+    def question(self, common: dict[str, Any], phone: Target | None) -> RouteQuestion:
+        called, binding = (phone.aor, phone.binding) if phone is not None else (self.parties.called, "")
+        return RouteQuestion(
+            **common,
+            caller=self.parties.caller,
+            called=called,
+            binding=binding,
+            credentials=self._presented.credentials,
+            withheld=self._withheld,
+        )
 
     def owner(self, tenant: str) -> str:
         return tenant
@@ -69,7 +84,7 @@ class AccountCaller:
 
     def otherwise(self, owner: str) -> Route | None:
         """Known accounts call each other all the same."""
-        return Route(targets=[stand_in(self.called)], tenant=owner)
+        return Route(targets=[stand_in(self.contact or self.called)], tenant=owner)
 
     def payers(self, owner: str) -> list[str]:
         return [self.parties.caller, owner]
@@ -80,14 +95,15 @@ class ProviderCaller:
 
     def __init__(self, stack: Stack, incoming: Incoming, parties: Parties) -> None:
         self.parties = parties
-        self.called = incoming.to_uri().user
+        self.called = name_of(incoming.to_uri())
+        self.contact = ""
         self.known = True
         self._stack = stack
 
     def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
         self._stack.questions.ask(make, then, now)
 
-    def question(self, common: dict[str, Any]) -> IncomingQuestion:
+    def question(self, common: dict[str, Any], phone: Target | None) -> IncomingQuestion:
         parties = self.parties
         return IncomingQuestion(**common, provider=parties.provider, caller=parties.caller, dialled=self.called)
 

@@ -71,7 +71,7 @@ class HangingUp:
         request = Request("BYE", side.uri, headers)
         try:
             incoming = examine(flow, request, (stack.ids.token(),))
-            route = route_of(incoming, stack.fleet)
+            route = route_of(incoming, stack.fleet, stack.own)
             if route is None:
                 raise Fault(481)
             self._forwarder.own(incoming, _ByeSender(then), route.target, now)
@@ -90,6 +90,7 @@ class _ByeSender:
 
     def __init__(self, then: Callable[[float], None]) -> None:
         self.once = False
+        self.ended = False
         self.to_tag = ""
         self._then = then
 

@@ -155,6 +155,6 @@ def _fresh(stage: Stage, phones: dict[str, list[Target]]) -> dict[str, list[Targ
             found = phones.get(target.aor, [])
             after = q_delays(phone.q for phone in found)
             for phone in found:
-                way = {"uri": phone.uri, "flow": phone.flow, "binding": phone.binding, "q": phone.q}
+                way = {"uri": phone.uri, "flow": phone.flow, "binding": phone.binding, "q": phone.q, "aor": phone.aor}
                 targets.append(target.model_copy(update={**way, "after": target.after + after[phone.q]}))
     return {"targets": targets, "absent": []}

@@ -6,17 +6,22 @@ from __future__ import annotations
 from edge.providers.agent import Agent
 from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.forwarding.forwarder import Forwarder
-from edge.proxy.forwarding.messages import drop_private, drop_routes
+from edge.proxy.forwarding.messages import drop_private
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.routing.asking import Asking
+from edge.proxy.routing.caller_claims import asserted, check_privacy, claimed, realm_of, told_by
 from edge.proxy.routing.callers import AccountCaller, CallOrigin, ProviderCaller
 from edge.proxy.routing.kept_routes import KeptRoutes
+from edge.proxy.stack.abilities import ABILITIES, check_events, not_allowed
 from edge.proxy.stack.answers import refuse, unavailable
 from edge.proxy.stack.stack import Stack
-from edge.proxy.stack.validation import check_text
+from edge.proxy.stack.validation import check_hops, check_text
+from edge.sip import privacy
 from edge.sip.incoming import Fault, Incoming
+from edge.sip.telephone import name_of, party_of
 from lambdas.contract import Route
 
+_LONGEST_CONTACT = 512  # characters: no longer one can be registered
 _FROM_PROVIDERS = ("INVITE", "NOTIFY", "MESSAGE")
 
 
@@ -38,8 +43,10 @@ class Router:
 
     def _route_to_us(self, incoming: Incoming, now: float) -> bool:
         """A request for an address of ours, as providers send it to an account's Contact; whether it is one."""
+        bindings = self._stack.bindings
         spiral = self._spirals.take(incoming)
         if spiral is not None:
+            check_hops(incoming)
             target, outcome, origin = spiral
             context = self._forwarder.call(incoming, Parties(), None, now, outcome, origin=origin)
             context.on_decision(Route(targets=[target]), now)
@@ -48,41 +55,50 @@ class Router:
         if provider:
             self._route_provider(provider, incoming, now)
             return True
-        if self._stack.fleet.canonical(incoming.from_uri().host) is None:
+        if self._stack.fleet.canonical(incoming.from_uri().host) is None and not bindings.first_on(incoming.flow):
             self._await_account(incoming, now)
             return True
         return False  # a phone without DNS
 
     def _route_account(self, incoming: Incoming, now: float) -> None:
-        """What somebody sends who says that he is one of us."""
-        stack, fleet = self._stack, self._stack.fleet
-        caller = incoming.from_uri()
-        realm = fleet.canonical(caller.host)
+        """What somebody sends who is one of us, by his credentials."""
+        check_hops(incoming)
+        check_events(incoming.request.method)
+        stack, fleet, uri = self._stack, self._stack.fleet, incoming.uri
+        sender = incoming.from_uri()
+        realm = realm_of(incoming, sender, fleet, stack.bindings)
         if realm is None:
             # Answered here, so that strangers can't spend money on decisions.
             raise Fault(403, "Forbidden: only accounts of this service may call")
-        if not incoming.uri.user:
+        contact = incoming.request.uri
+        if not uri.host or len(contact) > _LONGEST_CONTACT or stack.own.has(uri, incoming.flow, fleet):
+            contact = ""
+        if not (uri.user or contact):
             raise Fault(404)
-        check_text(incoming.request, caller, incoming.uri)
+        check_text(incoming, sender, uri)
         presented = stack.authenticator.credentials(incoming, realm, fleet, now)
+        check_privacy(incoming)
         drop_private(incoming.request, fleet)
-        if "route" in incoming.first:
-            drop_routes(incoming.request)
-        called = incoming.uri.at(fleet.canonical(incoming.uri.host) or incoming.uri.host)
-        parties = Parties(caller.at(realm), called)
-        self._call(AccountCaller(stack, incoming, parties, presented), incoming, now)
+        own = claimed(sender, fleet)
+        withheld = privacy.hides(incoming.first) or privacy.is_anonymous(sender.user, sender.host)
+        if not own and not withheld:
+            incoming.request.headers.append(asserted(presented.account))
+        host = "" if contact and uri.host in fleet.addresses else fleet.canonical(uri.host)
+        parties = Parties(own or presented.account, called=f"{name_of(uri)}@{host or uri.host or realm}")
+        self._call(AccountCaller(stack, incoming, parties, presented, withheld, contact), incoming, now)
 
     def _route_provider(self, provider: str, incoming: Incoming, now: float) -> None:
         """What a provider sends to the Contact of its account ``provider``. Raises Fault."""
         method = incoming.request.method
         if method == "OPTIONS":
-            self._stack.stateless.answer(incoming.request, incoming.flow, incoming.octets, 200, now)
+            self._stack.stateless.answer(incoming.request, incoming.flow, incoming.octets, 200, now, ABILITIES)
             return
         if method not in _FROM_PROVIDERS:
-            raise Fault(405)
-        caller, called = incoming.from_uri(), incoming.to_uri()
-        check_text(incoming.request, caller, called)
-        parties = Parties(caller.address_of_record, called.address_of_record, provider)
+            raise not_allowed((*_FROM_PROVIDERS, "ACK", "BYE", "CANCEL", "OPTIONS"))
+        check_hops(incoming)
+        sender, called = incoming.from_uri(), incoming.to_uri()
+        check_text(incoming, sender, called)
+        parties = Parties(*told_by(incoming, sender), called=party_of(called), provider=provider)
         self._call(ProviderCaller(self._stack, incoming, parties), incoming, now)
 
     def _call(self, caller: CallOrigin, incoming: Incoming, now: float) -> None:

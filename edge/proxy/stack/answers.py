@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Protocol
 
+from edge.proxy.stack.abilities import needed
 from edge.sip.incoming import Fault
 from edge.sip.message import Header, Request, Response, make_response
 from lambdas.contract import Reject
@@ -17,11 +20,25 @@ def retry_after(seconds: int) -> Header:
     return ("retry-after", f"Retry-After: {seconds}")
 
 
+def date(wall: float) -> Header:
+    """§20.17, of Unix time ``wall``."""
+    return _date(int(wall))
+
+
+@lru_cache(1)
+def _date(second: int) -> Header:
+    return ("date", f"Date: {formatdate(second, usegmt=True)}")
+
+
 class Upstream(Protocol):
-    """Where a request came from, and its responses go: a server transaction, mostly. ``once``: as it has it."""
+    """Where a request came from, and its responses go: a server transaction, mostly. ``once`` and ``ended``: as it has
+    them."""
 
     once: bool
     to_tag: str
+
+    @property
+    def ended(self) -> bool: ...
 
     def respond(self, response: Response, now: float) -> None: ...
 
@@ -44,7 +61,7 @@ def refuse(upstream: Upstream, request: Request, fault: Fault, now: float) -> No
 
 def reject(upstream: Upstream, request: Request, decision: Reject, now: float) -> None:
     """As the control plane has decided."""
-    headers: list[Header] = []
+    headers = needed(decision.status)
     if decision.min_expires is not None:
         headers.append(("min-expires", f"Min-Expires: {decision.min_expires}"))
     if decision.retry_after is not None:

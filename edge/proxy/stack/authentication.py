@@ -80,8 +80,12 @@ class Authenticator:
 
     def _read(self, params: dict[str, str], realm: str) -> Credentials:
         try:
+            username = params["username"]
+            name, at, domain = username.rpartition("@")
+            qualified = bool(name and at) and domain == realm
             return Credentials(
-                username=params["username"],
+                username=name if qualified else username,
+                qualified=qualified,
                 realm=realm,
                 nonce=params["nonce"],
                 uri=params["uri"],
@@ -114,7 +118,7 @@ class Authenticator:
             raise self.fault(incoming, realm, fleet, now, stale=True)
         account = f"{credentials.username}@{realm}"
         status = self._sources.refused(host, account, now)
-        if status and not self._bindings.on_flow(incoming.flow, account):  # a phone of its own isn't its neighbour
+        if status and not self._bindings.on_flow(incoming.source, account):  # a phone of its own isn't its neighbour
             self._counters["refused_logins"] += 1
             raise Fault(status, headers=(retry_after(round(REFUSED)),))
         grant = self._grants.get(account, credentials, incoming.request.method, now)

@@ -250,8 +250,8 @@ class Ask(NamedTuple):
 
 
 class Find(NamedTuple):
-    """Ask the other edges where ``aor`` of ``tenant`` is, since the control plane can't be; ``Found`` must follow
-    within 1 s."""
+    """Ask the other edges where ``aor`` of ``tenant`` is, since the control plane can't be, or whose phone has ``aor``,
+    a URI, for its Contact, which it doesn't know; ``Found`` must follow within 1 s."""
 
     ask: str
     aor: str

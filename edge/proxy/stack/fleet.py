@@ -42,6 +42,11 @@ class Fleet:
         """Whether every edge can read tokens that are bound to a dialog's tags and ends."""
         return self.spoken >= 7
 
+    @property
+    def reads_withheld(self) -> bool:
+        """Whether every edge can read in tokens that the caller isn't to be shown."""
+        return self.spoken >= 8
+
     def outside(self, addresses: list[ServerAddress]) -> list[ServerAddress]:
         """Those of ``addresses`` that aren't the fleet's own."""
         return [address for address in addresses if address[1] not in self.addresses]

@@ -33,13 +33,14 @@ class CallReference(NamedTuple):
     """Which call a token is of, for the record of its end: whose it is ("" if nobody's, as for a subscription), when it
     was started (Unix time), whether the token's flow is the caller's, and whether it is no call at all, but a dialog
     that another request than an INVITE has made; ``salt`` is the edge's own name for it in ways across a border, which
-    have room for one."""
+    have room for one; ``withheld``: the called one isn't to see who calls."""
 
     tenant: str = ""
     started: int = 0
     to_caller: bool = False
     subscription: bool = False
     salt: str = ""
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def _pack(call: CallReference) -> bytes:
         tenant = bytes.fromhex(call.tenant[1:])
     except ValueError:
         tenant = b""
-    return _CALL.pack(tenant, call.started, call.to_caller | call.subscription << 1)
+    return _CALL.pack(tenant, call.started, call.to_caller | call.subscription << 1 | call.withheld << 2)
 
 
 def _unpack(data: bytes) -> CallReference:
@@ -119,7 +120,13 @@ def _unpack(data: bytes) -> CallReference:
     if len(data) != _CALL.size:
         return CallReference()
     tenant, started, flags = _CALL.unpack(data)
-    return CallReference(f"t{tenant.hex()}" if any(tenant) else "", started, bool(flags & 1), bool(flags & 2))
+    return CallReference(
+        f"t{tenant.hex()}" if any(tenant) else "",
+        started,
+        bool(flags & 1),
+        bool(flags & 2),
+        withheld=bool(flags & 4),
+    )
 
 
 def _associated(call_id: str, address: str, port: int, tags: Sequence[str]) -> bytes:

@@ -122,7 +122,7 @@ class Questions:
     # To others
 
     def find(self, aor: str, tenant: str, then: OnFound) -> None:
-        """Ask the other edges where ``aor`` is."""
+        """Ask the other edges where ``aor`` is, an AOR or a Contact URI."""
         self._actions.append(Find(self._finding.put(then), aor, tenant))
 
     def found(self, ask: str, targets: list[Target], now: float) -> None:

@@ -6,20 +6,17 @@ from __future__ import annotations
 from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.events import Relay
 from edge.proxy.stack.stack import Stack
-from edge.proxy.stack.validation import check_loop, examine, note_source, top_via
+from edge.proxy.stack.validation import check_loop, examine, note_source, reached_by, top_via
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import Via, parse_cseq, tag_of
 from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import MalformedMessage, Request, Response, make_response
-from edge.sip.parser import parse
+from edge.sip.parser import MAX_STRANGERS_HEAD, parse
 from edge.sip.transaction import BRANCH_COOKIE, server_key
 from edge.sip.transaction.layer import TransactionKey
 
-MAX_STRANGERS_HEAD = 8192
-"""Octets of start line and header fields, from somebody who hasn't shown who he is."""
 _PONGS = 3  # pings that a phone may leave unanswered before it counts as gone
-_ANSWERED_BY = ("from", "to", "call-id", "cseq")  # without these no response can be made
 
 
 class Receiver:
@@ -31,7 +28,7 @@ class Receiver:
     def receive(self, flow: Flow, data: bytes, now: float) -> Incoming | None:
         """A new request; None if the message was another, or has been dealt with."""
         try:
-            message = parse(data)
+            message = parse(data, flow.framed)
         except MalformedMessage as error:
             self._malformed(flow, error, len(data), now)
             return None
@@ -42,7 +39,7 @@ class Receiver:
         return None
 
     def _malformed(self, flow: Flow, error: MalformedMessage, octets: int, now: float) -> None:
-        """Answer what can be answered; drop and count the rest (§18.3 for responses)."""
+        """Answer a request of which the top Via can be read; drop and count the rest (§18.3 for responses)."""
         stack = self._stack
         stack.counters["malformed"] += 1
         request = error.message
@@ -52,10 +49,9 @@ class Receiver:
             via, text, rest = top_via(request)
         except ParseError:
             return
-        if all(request.get(key) for key in _ANSWERED_BY):
-            note_source(request, via, text, rest, flow)
-            reason = "" if error.status != 400 else f"Bad Request: {error}"
-            stack.stateless.answer(request, flow, octets, error.status, now, (), reason)
+        note_source(request, via, text, rest, flow)
+        reason = "" if error.status != 400 else f"Bad Request: {error}"
+        stack.stateless.answer(request, reached_by(flow, via), octets, error.status, now, (), reason)
 
     # Responses
 
@@ -101,11 +97,11 @@ class Receiver:
         if self._matched(request, key, now) or self._elsewhere(request, key, invite, flow, data):
             return None
         note_source(request, via, text, rest, flow)
-        octets = len(data)
+        octets, source, flow = len(data), flow, reached_by(flow, via)
         try:
-            if octets - len(request.body) > MAX_STRANGERS_HEAD and not stack.stateless.proven(flow, now):
+            if octets - len(request.body) > MAX_STRANGERS_HEAD and not stack.stateless.proven(source, now):
                 raise Fault(513)
-            incoming = examine(flow, request, key, octets)
+            incoming = examine(flow, request, key, octets, source)
             check_loop(incoming, stack.fleet.addresses)
         except Fault as fault:
             stack.counters["refused"] += 1

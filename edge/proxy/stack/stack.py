@@ -18,6 +18,7 @@ from edge.proxy.stack.events import Action, Send, TellClosed
 from edge.proxy.stack.fleet import NOTHING_KNOWN, Fleet
 from edge.proxy.stack.handover import Handover
 from edge.proxy.stack.outside import HeardOutside
+from edge.proxy.stack.own_places import OwnPlaces
 from edge.proxy.stack.provider_places import NONE_KNOWN, ProviderAddresses
 from edge.proxy.stack.questions import OnDecision, Questions
 from edge.proxy.stack.sources import Sources
@@ -38,7 +39,7 @@ _LONGEST = 300  # characters of an account's name in a report
 class Stack:
     """``fleet`` is the newest snapshot; ``recording`` is False while calls can't be recorded: no new ones are made
     then. ``actions`` are what has to be done so far, in order. ``outside`` knows who has answered elsewhere,
-    ``provider_addresses`` whom the tenants' providers trust."""
+    ``provider_addresses`` whom the tenants' providers trust, ``own`` which URIs are ours."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Stack:
         keepalive_interval: float = 15.0,
         digest_algorithms: Sequence[str] = ("MD5",),
         static_seconds: float = STATIC,
+        own: OwnPlaces = OwnPlaces((), ()),  # noqa: B008 - immutable
     ) -> None:
         """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner."""
         self.ids = ids
@@ -73,6 +75,7 @@ class Stack:
         self.answered_calls = AnsweredCalls()
         self.fleet = NOTHING_KNOWN
         self.static_seconds = static_seconds
+        self.own = own
         self.recording = True
         self._informed_at = float("-inf")
 
@@ -157,7 +160,7 @@ class Stack:
         if transactions.full(SHARE) and (transactions.full() or not self.stateless.proven(incoming.flow, now)):
             self.counters["overload"] += 1
             raise Fault(503, headers=(retry_after(RETRY_AFTER),))
-        server = self.transactions.open(self, incoming.request.method, incoming.key, incoming.flow, now)
+        server = self.transactions.open(self, incoming.request, incoming.key, incoming.flow, now)
         if self.handover.leaving:
             self.actions += self.handover.opened(incoming.flow.address, incoming.key)
         return server

@@ -5,18 +5,20 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection
 
+from edge.proxy.stack.abilities import EXTENSIONS
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import NameAddr, Via, parse_cseq, split_list, value_of
 from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Request
+from edge.sip.numbers import number_of
 from edge.sip.transaction import BRANCH_COOKIE
-from edge.sip.uri import Uri
+from edge.sip.uri import DEFAULT_PORT, Uri
 
 MAX_FORWARDS = 70
+_HIGHEST_HOPS = 255  # §20.22
 MAX_USER = 256  # characters
 MAX_LINE = 4096
-EXTENSIONS = frozenset(("path", "outbound"))  # option tags that a Require to us may name
 
 
 def top_via(request: Request) -> tuple[Via, str, str]:
@@ -54,9 +56,24 @@ def note_source(request: Request, via: Via, text: str, rest: str, flow: Flow) ->
             return
 
 
-def examine(flow: Flow, request: Request, key: tuple[str, ...], octets: int = 0) -> Incoming:
-    """Check ``request``, which came in ``octets``; raises Fault with the response that §16.3 or §8.2 asks for. ``key``
-    is that of its server transaction."""
+def reached_by(source: Flow, via: Via) -> Flow:
+    """How the sender of a request that came by ``source`` is reached (§18.2.2): over UDP at the port that its Via has,
+    which needn't be the one that it sends from, unless it asks for that (RFC 3581).
+
+    Two departures. Whoever names another address than his packets have is behind a NAT, which lets nothing in at the
+    port that he names: he is answered where he sends from. And ``maddr`` is no address to send to: anybody could have
+    a third party flooded."""
+    if source.transport != "udp" or "rport" in via.params or via.host.strip("[]") != source.host:
+        return source
+    reached = source._replace(remote_port=via.port or DEFAULT_PORT)
+    return source if reached.internal else reached  # nobody passes for ourselves by naming our port
+
+
+def examine(
+    flow: Flow, request: Request, key: tuple[str, ...], octets: int = 0, source: Flow | None = None
+) -> Incoming:
+    """Check ``request``, which came in ``octets`` by ``source`` (``flow`` unless given); raises Fault with the response
+    that §16.3 or §8.2 asks for. ``key`` is that of its server transaction."""
     first: dict[str, str] = {}
     forwarded = False
     for name, line in request.headers:
@@ -81,48 +98,80 @@ def examine(flow: Flow, request: Request, key: tuple[str, ...], octets: int = 0)
         raise Fault(400, "Bad Request: CSeq names another method")
     if not call_id:
         raise Fault(400, "Bad Request: empty call-id")
-    if uri.scheme not in ("sip", "sips") or (uri.scheme == "sips" and flow.transport not in SECURE):
+    if uri.scheme not in ("sip", "sips", "tel") or (uri.scheme == "sips" and flow.transport not in SECURE):
         raise Fault(416)  # sips: is a promise that nobody could keep any more (§26.2.2, RFC 5630 §3.1.3)
+    if uri.headers:
+        raise Fault(400, "Bad Request: a Request-URI has no header fields")  # §19.1.1
     max_forwards = _max_forwards(first.get("max-forwards"))
-    if not max_forwards and request.method != "REGISTER":
-        raise Fault(483)
-    if "require" in first or "proxy-require" in first:
-        _check_extensions(request)
+    if forwarded:
+        _check_vias(request)
+    if "proxy-require" in first and method not in _UNREFUSED:
+        _check_tags(request, "proxy-require", frozenset())  # §16.3 step 5
     mark = _mark(request, "route" in first)
-    return Incoming(flow, request, key, uri, call_id, cseq, to, to_tag, max_forwards, mark, first, forwarded, octets)
+    source = flow if source is None else source
+    return Incoming(
+        flow, source, request, key, uri, call_id, cseq, to, to_tag, max_forwards, mark, first, forwarded, octets
+    )
 
 
 SECURE = ("tls", "wss")
 """Transports over which a sips: URI may come."""
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards"))
+_UNREFUSED = frozenset(("ACK", "CANCEL"))  # §8.2.2.3: an extension is nothing to refuse these for
+_ASKED_WITH = frozenset(("call-id", "authorization", "proxy-authorization"))
 
 
-def check_text(request: Request, *uris: Uri) -> None:
-    """What goes into a question must be text, and no longer than any name of ours. Raises Fault."""
-    if not request.utf8:
-        raise Fault(400, "Bad Request: the headers are not UTF-8")
-    if any(len(uri.user) > MAX_USER for uri in uris) or any(len(line) > MAX_LINE for _, line in request.headers):
-        raise Fault(400, "Bad Request: a name or a header field is too long")
+def check_hops(incoming: Incoming) -> None:
+    """§16.3 step 3, for what is to be forwarded. Raises Fault."""
+    if not incoming.max_forwards:
+        raise Fault(483)
 
 
-def _check_extensions(request: Request) -> None:
-    """§16.3 step 5, and §8.2.2.3 for the requests that end here."""
-    ends_here = request.method == "REGISTER"
-    for key, line in request.headers:
-        if key == "proxy-require" or (ends_here and key == "require"):
-            tags = {tag.strip().lower() for tag in value_of(line).split(",")}
-            unknown = sorted(tags - EXTENSIONS if ends_here else tags)
-            if unknown:
-                raise Fault(420, "", (("unsupported", f"Unsupported: {', '.join(unknown)}"),))
+def check_required(request: Request) -> None:
+    """§8.2.2.3, for what ends here. Raises Fault."""
+    _check_tags(request, "require", EXTENSIONS)
+
+
+def check_text(incoming: Incoming, *uris: Uri) -> None:
+    """What goes into a question must be text, and no longer than any name of ours; other values pass unread. Raises
+    Fault."""
+    request = incoming.request
+    if any(len(uri.user) > MAX_USER for uri in uris):
+        raise Fault(400, "Bad Request: a name is too long")
+    if request.utf8 and incoming.octets <= MAX_LINE:
+        return
+    asked_with = [line for key, line in request.headers if key in _ASKED_WITH]
+    if any(len(line) > MAX_LINE for line in asked_with):
+        raise Fault(400, "Bad Request: a header field is too long")
+    try:
+        for text in (request.method, incoming.from_tag, incoming.to_tag, *asked_with, *[uri.user for uri in uris]):
+            text.encode()
+    except UnicodeError as error:
+        raise Fault(400, "Bad Request: what names somebody, a call or a dialog is not UTF-8") from error
+
+
+def _check_tags(request: Request, key: str, known: frozenset[str]) -> None:
+    """The option tags of a header field; 420 names those that aren't known here."""
+    tags = {tag.strip().lower() for value in request.values(key) for tag in value.split(",")}
+    unknown = sorted(tags - known - {""})
+    if unknown:
+        raise Fault(420, "", (("unsupported", f"Unsupported: {', '.join(unknown)}"),))
+
+
+def _check_vias(request: Request) -> None:
+    """What stands between two commas is a Via, whatever it says; nothing is none. Others' are theirs to mind."""
+    for value in request.values("via"):
+        if "," in value and not all(part.strip("; \t") for part in value.split(",")):
+            raise Fault(400, "Bad Request: an empty Via")
 
 
 def _max_forwards(line: str | None) -> int:
     if line is None:
         return MAX_FORWARDS
-    text = value_of(line)
-    if not (text.isascii() and text.isdecimal()) or len(text) > 3 or int(text) > 255:
+    hops = number_of(value_of(line), _HIGHEST_HOPS)
+    if hops is None:
         raise Fault(400, "Bad Request: bad Max-Forwards")
-    return int(text)
+    return hops
 
 
 def _mark(request: Request, routed: bool) -> str:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
+from edge.sip.message import Request
 from edge.sip.transaction.client import ClientTransaction
 from edge.sip.transaction.machine import TransactionUser
 from edge.sip.transaction.matching import BRANCH_COOKIE
@@ -119,11 +120,12 @@ class TransactionLayer:
         return len(self.servers) >= MOST_SERVERS * share or self._kept.total >= MOST_OCTETS * share
 
     def open(
-        self, user: TransactionUser, method: str, key: TransactionKey, flow: Flow, now: float
+        self, user: TransactionUser, request: Request, key: TransactionKey, flow: Flow, now: float
     ) -> ServerTransaction:
         """A new one, for a request that matches none."""
-        kind = InviteServer if method == "INVITE" else NonInviteServer
+        kind = InviteServer if request.method == "INVITE" else NonInviteServer
         server = self.servers[key] = kind(user, key, flow, self._ids.token(), now, self._kept)
+        server.begin(request)
         return server
 
     def attend(self, server: ServerTransaction, target: CancelTarget) -> None:

@@ -26,7 +26,7 @@ class TransactionState(Enum):
 
 Timer = Literal[
     "timer_a", "timer_b", "timer_d", "timer_e", "timer_f", "timer_g", "timer_h", "timer_i", "timer_j", "timer_k",
-    "timer_l", "timer_m",
+    "timer_l", "timer_m", "timer_trying",
 ]  # fmt: skip
 TransactionEvent = (
     Literal["1xx", "2xx", "final", "error", "request", "ack", "send_1xx", "send_2xx", "send_final"] | Timer
@@ -34,6 +34,7 @@ TransactionEvent = (
 TransactionStep = Literal[
     "send", "resend", "pass_up", "ack", "inform_timeout", "inform_error", "double_a", "start_m", "start_d", "keep_f",
     "double_e", "start_e_slow", "start_k", "start_g", "double_g", "start_h", "start_i", "start_l", "start_j",
+    "send_trying",
 ]  # fmt: skip
 """The name of a method to call."""
 Table = Mapping[TransactionState, Mapping[TransactionEvent, tuple[TransactionState, tuple[TransactionStep, ...]]]]

@@ -18,5 +18,5 @@ def server_key(request: Request, via: Via, method: str) -> tuple[str, ...]:
     branch = via.branch
     if branch.startswith(BRANCH_COOKIE) and len(branch) > len(BRANCH_COOKIE):
         return (branch, f"{via.host}:{via.port}", method)
-    number = (request.get("cseq") or "").partition(" ")[0]
+    number = (request.get("cseq") or "0").split(None, 1)[0].lstrip("0")
     return (branch, f"{via.host}:{via.port}", method, request.get("call-id") or "", number, request.get("from") or "")

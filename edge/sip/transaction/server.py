@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from edge.sip.flow import Flow
-from edge.sip.message import Request, Response
-from edge.sip.timers import T1, T2, T4, TIMER_H, TIMER_J, TIMER_L
+from edge.sip.message import Request, Response, make_response
+from edge.sip.timers import T1, T2, T4, TIMER_H, TIMER_J, TIMER_L, TIMER_TRYING
 from edge.sip.transaction.machine import Machine, Table, TransactionState, TransactionUser
 
 
@@ -36,6 +36,9 @@ class ServerTransaction(Machine):
         self._interval = T1
         self._kept = kept
 
+    def begin(self, request: Request) -> None:
+        """``request`` has come."""
+
     def respond(self, response: Response, now: float) -> None:
         """Send ``response``, or forward it, where the state still allows one (a final one is sent once)."""
         status = response.status
@@ -48,6 +51,11 @@ class ServerTransaction(Machine):
     @property
     def answered(self) -> bool:
         return self.state not in (TransactionState.TRYING, TransactionState.PROCEEDING)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no response can go back any more, not even a further 2xx (RFC 6026 §7.1)."""
+        return self.state is TransactionState.TERMINATED
 
     @property
     def refused(self) -> bool:
@@ -108,19 +116,19 @@ class InviteServer(ServerTransaction):
 
 
 class NonInviteServer(ServerTransaction):
-    """States of RFC 3261 figure 8."""
+    """States of RFC 3261 figure 8. Of provisional responses it sends 100 only, by itself, once its client would send
+    every T2 (RFC 4320 §4.1); not where whoever asks may be somebody else (``once``)."""
 
     first = TransactionState.TRYING
-    __slots__ = ()
+    __slots__ = ("_request",)
     table: ClassVar[Table] = {
         TransactionState.TRYING: {
-            "send_1xx": (TransactionState.PROCEEDING, ("send",)),
+            "timer_trying": (TransactionState.PROCEEDING, ("send_trying",)),
             "send_2xx": (TransactionState.COMPLETED, ("send", "start_j")),
             "send_final": (TransactionState.COMPLETED, ("send", "start_j")),
         },
         TransactionState.PROCEEDING: {
             "request": (TransactionState.PROCEEDING, ("resend",)),
-            "send_1xx": (TransactionState.PROCEEDING, ("send",)),
             "send_2xx": (TransactionState.COMPLETED, ("send", "start_j")),
             "send_final": (TransactionState.COMPLETED, ("send", "start_j")),
         },
@@ -130,5 +138,15 @@ class NonInviteServer(ServerTransaction):
         },
     }
 
+    def begin(self, request: Request) -> None:
+        self._request: Request | None = request
+        self.start("timer_trying", TIMER_TRYING)
+
+    def send_trying(self) -> None:
+        if self._request is not None and not self.once:
+            self._message = make_response(self._request, 100)
+            self.send()
+
     def start_j(self) -> None:
+        self._request = None  # nobody needs it any more
         self.start("timer_j", 0.0 if self.flow.reliable else TIMER_J)

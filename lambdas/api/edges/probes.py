@@ -7,7 +7,7 @@ import hashlib
 import hmac
 
 from lambdas.contract import Probe
-from lambdas.decisions.digest import ha1
+from lambdas.decisions.digest import hashes
 from lambdas.repositories.directory import Taken
 from lambdas.repositories.items import account_item
 from lambdas.repositories.models import PROBES, DomainItem
@@ -21,10 +21,8 @@ def prepare(edge: str, services: Services) -> None:
     if domain is None or not services.environment.probe_seconds:
         return
     aor, password = _aor(edge, name), _password(edge, services)
-    username = aor.rpartition("@")[0]
-    md5, sha256 = (ha1(algorithm, username, name, password) for algorithm in ("MD5", "SHA-256"))
     try:
-        services.tables.accounts.create(account_item(aor, PROBES, md5, sha256, "Probe"), domain)
+        services.tables.accounts.create(account_item(aor, PROBES, hashes(aor, password), "Probe"), domain)
     except Taken:
         return  # it is there already
 

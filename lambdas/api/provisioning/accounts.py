@@ -29,7 +29,7 @@ from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import E164
 from lambdas.api.security import CallerDep, ServicesDep
 from lambdas.contract import Change
-from lambdas.decisions.digest import ha1
+from lambdas.decisions.digest import hashes
 from lambdas.decisions.passwords import LONGEST, SHORTEST, fault
 from lambdas.decisions.values import StoredBinding, present, remove
 from lambdas.repositories.directory import Missing, Taken
@@ -141,17 +141,9 @@ def with_password(item: AccountItem, password: str) -> AccountWithPassword:
     return AccountWithPassword(**shown(item).model_dump(), password=password)
 
 
-def _hashes(aor: str, password: str) -> dict[str, str]:
-    username, _, realm = aor.rpartition("@")
-    return {
-        "ha1_md5": ha1("MD5", username, realm, password),
-        "ha1_sha256": ha1("SHA-256", username, realm, password),
-    }
-
-
 def new_account_item(body: NewAccount, tenant: str, password: str) -> AccountItem:
     aor = f"{body.username}@{body.domain}"
-    item = account_item(aor, tenant, **_hashes(aor, password), display_name=body.display_name)
+    item = account_item(aor, tenant, hashes(aor, password), body.display_name)
     item.caller_id, item.plan = body.caller_id, body.plan
     item.enabled, item.do_not_disturb = body.enabled, body.do_not_disturb
     return item
@@ -232,7 +224,7 @@ def change_password(aor: str, body: PasswordChange, services: ServicesDep, who: 
     if wrong:
         raise Problem(422, f"password: {wrong}.")
     password = body.password or new_password()
-    _update(services, item, _hashes(item.aor, password))
+    _update(services, item, hashes(item.aor, password))
     return with_password(item, password)
 
 

@@ -35,4 +35,4 @@ def list_calls(
     owner = chosen_tenant(tenant, who, services, gone=True)
     wanted = Wanted(since, account, caller, called, call_id, answered)
     calls, following = services.tables.calls.of(owner, day, paging.limit, paging.after, wanted)
-    return ListPage(items=[shown(call) for call in calls], next=Paging.cursor(following))
+    return ListPage(items=[shown(call, who.admin) for call in calls], next=Paging.cursor(following))

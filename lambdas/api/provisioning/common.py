@@ -160,12 +160,19 @@ def _username(text: str) -> str:
 NAME = r"^[^\x00-\x1f\x7f]*$"
 """Of what people call something: one line."""
 
+_SEPARATORS = str.maketrans("", "", "-.()")
+_LONGEST_SHORT = 6  # digits; edges take longer numbers for telephone numbers (RFC 3966 §3)
 _RESERVED = "probe-"  # the accounts by which edges try each other out
 
 
 def _free(text: str) -> str:
     if text.lower().startswith(_RESERVED):
         raise ValueError(f"user names that begin with {_RESERVED} are the service's own")
+    if text.lower() == "anonymous":
+        raise ValueError("anonymous is whoever hides his number")  # RFC 3323 §4.1.1.3
+    digits = text.translate(_SEPARATORS)
+    if digits != text and digits.removeprefix("+").isdecimal() and len(digits) > _LONGEST_SHORT:
+        raise ValueError(f"a number is called without separators: {digits}")
     return text
 
 
