@@ -104,7 +104,7 @@ async def _start(
     trace, bans, waiting = Trace(config.id), Bans(), Waiting()
     loop = Loop(core, journal)
     notes = Notes(counters)
-    inbound = Inbound(loop.post, core.stack, bans, trace, waiting)
+    inbound = Inbound(loop.post, core.stack, bans, trace, waiting, core.keeps)
     sockets = Sockets(inbound, notes.note, movable=config.takeover != "none")
     spares = list(dict.fromkeys(at.host for at in config.spare_listens))
     holdings = Holdings(config.address, config.listens[0].host, config.takeover, spares)
@@ -175,6 +175,7 @@ async def _start(
     stack.push_async_callback((await admin.serve(config.state, draining, stop.set)).cleanup)
     await control.open()
     stack.push_async_callback(control.close)
+    stack.push_async_callback(sockets.end)
     return [beats.run(), restarting.run(), journal.run(), draining.run(), accounts.run(), locator.run(), probing.run()]
 
 

@@ -117,6 +117,21 @@ class CallOver:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamClosed:
+    """A connection here has ended, on which ``aors`` were registered, or on which somebody of you may have sent."""
+
+    flow: Flow
+    aors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfStreams:
+    """I end all connections of ``address``, which another edge is to take: their phones will be back in a moment."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """I hold ``address`` in ``epoch``, and its packets come to me."""
 
@@ -166,6 +181,8 @@ Frame = (
     | CountUse
     | UseCounted
     | CallOver
+    | StreamClosed
+    | EndOfStreams
 )
 
 
@@ -289,6 +306,11 @@ def _read_count(data: bytes) -> CountUse:
     return CountUse(ref, [str(scope) for scope in json.loads(rest)])
 
 
+def _read_closed(data: bytes) -> StreamClosed:
+    flow, rest = _read_flow(data)
+    return StreamClosed(flow, tuple(str(aor) for aor in json.loads(rest)))
+
+
 class _Codec(NamedTuple):
     frame: type[Frame]
     write: Callable[[Any], bytes]
@@ -316,6 +338,8 @@ _CODECS: dict[int, _Codec] = {
     14: _Codec(CountUse, lambda f: _text(f.ref) + json.dumps(f.scopes).encode(), _read_count),
     15: _Codec(UseCounted, lambda f: _text(f.ref) + f.data, lambda data: UseCounted(*_read_text(data))),
     16: _Codec(CallOver, lambda f: _text(f.call), lambda data: CallOver(*_read_texts(data, 1))),
+    17: _Codec(StreamClosed, lambda f: _flow(f.flow) + json.dumps(f.aors).encode(), _read_closed),
+    18: _Codec(EndOfStreams, lambda f: _text(f.address), lambda data: EndOfStreams(*_read_texts(data, 1))),
 }
 """A kind's number is never given to another."""
 _KINDS = {codec.frame: kind for kind, codec in _CODECS.items()}

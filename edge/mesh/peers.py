@@ -22,6 +22,7 @@ from edge.mesh.frames import (
     CallOver,
     CountUse,
     Decline,
+    EndOfStreams,
     FindPhones,
     Frame,
     NotSent,
@@ -29,6 +30,7 @@ from edge.mesh.frames import (
     PhonesFound,
     ReceivedFor,
     SendOn,
+    StreamClosed,
     TransactionKeys,
     UseCounted,
 )
@@ -74,6 +76,12 @@ class MeshUser(Protocol):
 
     def over_at_peer(self, call: str) -> None:
         """A peer has seen an answered call's end."""
+
+    def closed_at_peer(self, flow: Flow, aors: tuple[str, ...]) -> None:
+        """A connection there has ended."""
+
+    def streams_end_at_peer(self, address: str) -> None:
+        """All connections of an address are about to."""
 
     def announced(self, edge: str, address: str, epoch: int) -> None:
         """A peer says that an address is now its own."""
@@ -180,9 +188,7 @@ class Mesh:
     def announce(self, address: str, epoch: int) -> None:
         """Tell every peer that ``address`` is here now."""
         self._holders.pop(address, None)
-        for link in self._links.values():
-            if link.up:
-                link.send(Announce(address, epoch))
+        self._tell_all(Announce(address, epoch))
 
     def tell(self, edge: str, frame: Frame) -> bool:
         """Send a frame to a peer; False if there is no link to it."""
@@ -237,9 +243,20 @@ class Mesh:
 
     def tell_over(self, call: str) -> None:
         """Tell every peer that an answered call has ended."""
+        self._tell_all(CallOver(call))
+
+    def tell_closed(self, flow: Flow, aors: tuple[str, ...]) -> None:
+        """Tell every peer that a connection here has ended."""
+        self._tell_all(StreamClosed(flow, aors))
+
+    def tell_streams_end(self, address: str) -> None:
+        """Tell every peer that all connections of an address are about to end."""
+        self._tell_all(EndOfStreams(address))
+
+    def _tell_all(self, frame: Frame) -> None:
         for link in self._links.values():
             if link.up:
-                link.send(CallOver(call))
+                link.send(frame)
 
     def connected(self) -> list[str]:
         """The peers with a working link."""
@@ -325,6 +342,10 @@ class Mesh:
             link.send(UseCounted(frame.ref, self._user.count_for_peer(frame.scopes)))
         elif isinstance(frame, CallOver):
             self._user.over_at_peer(frame.call)
+        elif isinstance(frame, StreamClosed):
+            self._user.closed_at_peer(frame.flow, frame.aors)
+        elif isinstance(frame, EndOfStreams):
+            self._user.streams_end_at_peer(frame.address)
         elif isinstance(frame, Announce):
             self._note_holder(link.peer, frame.address, frame.epoch)
             self._user.announced(link.peer, frame.address, frame.epoch)

@@ -201,6 +201,10 @@ class Agent:
 
         return Registrant(self._host, account, address, now, self._pace, self._silence, learnt, known)
 
+    def keeps(self, flow: Flow) -> bool:
+        """Whether an account is registered by this connection of ours."""
+        return not flow.connection and any(one.flow == flow and one.registered for one in self._registrants.values())
+
     def flow_closed(self, flow: Flow, now: float) -> None:
         if flow.connection:
             return  # a phone's

@@ -29,6 +29,7 @@ from edge.proxy.stack.events import (
     Action,
     Answered,
     BindingsChanged,
+    ClosedThere,
     CoreEvent,
     Counted,
     Decided,
@@ -38,6 +39,7 @@ from edge.proxy.stack.events import (
     FlowClosed,
     Found,
     HangUp,
+    HeldThere,
     JournalChanged,
     Leaving,
     OverThere,
@@ -47,6 +49,8 @@ from edge.proxy.stack.events import (
     Remembered,
     Resolved,
     SendFailed,
+    StreamsEnd,
+    TellClosed,
     Tick,
     Told,
     Written,
@@ -58,6 +62,7 @@ from edge.proxy.stack.receiver import Receiver
 from edge.proxy.stack.sources import Slowed
 from edge.proxy.stack.stack import STATIC, Stack
 from edge.proxy.stack.validation import check_required
+from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
 from lambdas.contract import Change, Target
@@ -97,6 +102,7 @@ class Core:
         self._forwarder = Forwarder(stack, self.agent, spirals)
         self._router = Router(stack, self.agent, self.kept_routes, spirals, self._forwarder)
         self._hanging_up = HangingUp(stack, self._forwarder)
+        self._epochs: dict[str, int] = {}
 
     def handle(self, event: CoreEvent, now: float) -> list[Action]:
         """What follows from ``event``."""
@@ -114,9 +120,7 @@ class Core:
                 stack.counters["send_failures"] += 1
                 stack.transactions.send_failed(ref, now)
             case FlowClosed(flow):
-                stack.bindings.drop_flow(flow)
-                self.agent.flow_closed(flow, now)
-                stack.transactions.flow_closed(flow, now)
+                self._flow_closed(flow, now)
             case Entrusted(owner, keys):
                 stack.handover.entrusted(owner, keys, now)
             case Leaving(address, to):
@@ -126,6 +130,16 @@ class Core:
             case _:
                 self._told(event, now)
         return stack.take_actions()
+
+    def _flow_closed(self, flow: Flow, now: float) -> None:
+        stack = self.stack
+        aors = stack.bindings.drop_flow(flow, now)
+        if aors:
+            stack.flow_closed(flow, aors, now)
+        elif not flow.connection:  # one that we had made; a stranger's is nobody's business
+            stack.actions.append(TellClosed(flow, ()))
+        self.agent.flow_closed(flow, now)
+        stack.transactions.flow_closed(flow, now)
 
     def _answered(self, answer: Answered, now: float) -> None:
         questions = self.stack.questions
@@ -149,8 +163,8 @@ class Core:
         match news:
             case FleetChanged(fleet):
                 self._fleet_changed(fleet, now)
-            case BindingsChanged(changes):
-                self._updates.update(changes, now)
+            case BindingsChanged(changes, streams):
+                self._updates.update(changes, streams, now)
             case Fed(changes, revalidate):
                 self._fed(changes, revalidate, now)
             case HangUp(calls):
@@ -164,6 +178,14 @@ class Core:
             case OverThere(call):
                 self.stack.answered_calls.ended(call, now)
                 self.stack.call_counts.leg_over(call, self.stack.wall(now))
+            case HeldThere(address, epoch):
+                self._held({address: epoch}, now)
+            case StreamsEnd():
+                self.stack.closed_flows.expect_back(now)
+            case ClosedThere(flow, aors):
+                if aors:
+                    self.stack.closed_flows.note(flow, aors, now)
+                self.stack.transactions.flow_closed(flow, now)
             case Remembered(records, routes, bindings, accounts):
                 self.disk_records.restore(records, bindings, now)
                 self.kept_routes.restore(routes)
@@ -172,6 +194,8 @@ class Core:
     def _fleet_changed(self, fleet: Fleet, now: float) -> None:
         before = self.stack.fleet
         silence = self.stack.inform(fleet)
+        here = before.epochs.keys() & fleet.epochs.keys()  # a process keeps its streams, whatever its lease's epoch
+        self._held({at: epoch for at, epoch in (fleet.elsewhere | fleet.epochs).items() if at not in here}, now)
         if not before.known:
             self._housekeeping.start(now)
         elif before.epochs.keys() != fleet.epochs.keys():
@@ -180,6 +204,13 @@ class Core:
         self.agent.keep_only(fleet.epochs, fleet.arriving, now)
         if silence > _OUTAGE:
             self._housekeeping.reconcile(now)
+
+    def _held(self, epochs: Mapping[str, int], now: float) -> None:
+        """Addresses are held in these epochs, by whomever. Where one is higher than before, another process has it now,
+        and the streams that there were have ended."""
+        moved = {at for at, epoch in epochs.items() if epoch > self._epochs.get(at, epoch)}
+        self._epochs.update((at, epoch) for at, epoch in epochs.items() if epoch > self._epochs.get(at, 0))
+        self.stack.transactions.streams_lost(moved, now)
 
     def _fed(self, changes: list[Change], revalidate: bool, now: float) -> None:
         if revalidate:
@@ -280,6 +311,10 @@ class Core:
         """What this edge knows to be used of ``scopes``, for a peer that asks."""
         return [self.stack.call_counts.of(name, self.stack.wall(now)) for name in scopes]
 
+    def keeps(self, flow: Flow) -> bool:
+        """Whether a connection has to stay, however long nothing is heard on it: somebody is registered by it."""
+        return bool(self.stack.bindings.first_on(flow)) or self.agent.keeps(flow)
+
     @property
     def hanging_up(self) -> bool:
         """Whether calls have been ended that are still to be forgotten: ``HangUp`` with an empty list does it."""
@@ -297,6 +332,7 @@ class Core:
             "bindings": len(stack.bindings),
             "grants": len(stack.grants),
             "kept_flows": len(stack.keepalive),
+            "closed_bindings": len(stack.bindings.closed),
             "client_transactions": len(stack.transactions.clients),
             "server_transactions": len(stack.transactions.servers),
             "questions": len(stack.questions),

@@ -15,7 +15,7 @@ from edge.control.journal import Journal
 from edge.mesh.frames import Offer
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
-from edge.proxy.stack.events import CoreEvent, Leaving
+from edge.proxy.stack.events import CoreEvent, Leaving, StreamsEnd
 from edge.runtime.addresses import AddressMover
 from edge.runtime.follower import Follower
 from edge.runtime.inbound import Inbound
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _TAKING = 15.0  # seconds for an edge to take an address
 _ENDING = 240.0  # seconds for transactions to end: an INVITE may ring for Timer C
 _SETTLED = 4.0  # seconds that an edge must have been linked before an address is given back to it
+_LAST_CALLS = 20.0  # seconds for what is under way on streams, which end before the address moves
 _LAST_QUESTIONS = 1.0  # seconds for what has been asked to be answered, before an address is offered
 _PATIENCE = 2.0  # seconds that messages wait for another edge to take their address
 
@@ -135,10 +136,10 @@ class Draining:
             consent = self._identity.key.sign(consent_text(address, epoch, to, self._mesh.boot_of(to)))
             log.info("handing %s over to edge %s", address, to)
             declined = self._declined[address] = asyncio.get_running_loop().create_future()
-            self._sockets.stop_accepting(address)
-            self._waiting.leave(address)
-            begun = time.monotonic()
             try:
+                await self._end_streams(address)
+                self._waiting.leave(address)
+                begun = time.monotonic()
                 await self._outbound.settle(_LAST_QUESTIONS)
                 if not self._mesh.tell(to, Offer(address, epoch, base64.b64encode(consent).decode())):
                     return f"there is no link to edge {to}"
@@ -150,6 +151,19 @@ class Draining:
                     self._addresses.reopen(address)
                 del self._declined[address]
                 self._post(Leaving(address, ""))
+
+    async def _end_streams(self, address: str) -> None:
+        """Phones whose connection ends make another one, and find who takes the address. It has to end while its last
+        packet still gets to them: nobody could tell them afterwards."""
+        end = time.monotonic() + _LAST_CALLS
+        while time.monotonic() < end:
+            if not self._sockets.busy(address):
+                break
+            await asyncio.sleep(0.1)
+        self._post(StreamsEnd())
+        self._mesh.tell_streams_end(address)
+        self._sockets.turn_away(address)
+        await self._sockets.finish(address)
 
     async def _taken(self, address: str, epoch: int, to: str, declined: asyncio.Future[str], begun: float) -> str:
         """Wait for edge ``to`` to take ``address``; its messages wait as well, for a while."""

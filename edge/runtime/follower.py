@@ -18,6 +18,7 @@ from edge.runtime.provider_accounts import ProviderAccounts
 from edge.runtime.provider_locator import ProviderLocator
 from edge.runtime.snapshot import snapshot
 from edge.runtime.waiting import Waiting
+from edge.sip.flow import Flow
 from edge.transport.sockets import Sockets
 
 
@@ -71,7 +72,8 @@ class Follower:
             self._post(Fed(reply.feed_changes, reply.revalidate))
             self._accounts.fed(reply.feed_changes, reply.revalidate)
         if reply.changes:
-            self._post(BindingsChanged(reply.changes))
+            streams = (Flow(*change.flow) for change in reply.changes if change.flow[5])
+            self._post(BindingsChanged(reply.changes, frozenset(flow for flow in streams if self._sockets.has(flow))))
         if reply.hang_ups or self._core.hanging_up:
             self._post(HangUp(reply.hang_ups))
         if not reply.more:

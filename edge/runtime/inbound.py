@@ -21,9 +21,17 @@ class Inbound:
     """The sockets' StreamUser."""
 
     def __init__(
-        self, post: Callable[[CoreEvent], None], stack: Stack, bans: Bans, trace: Trace, waiting: Waiting
+        self,
+        post: Callable[[CoreEvent], None],
+        stack: Stack,
+        bans: Bans,
+        trace: Trace,
+        waiting: Waiting,
+        kept: Callable[[Flow], bool],
     ) -> None:
+        """``kept``: whether somebody is registered by a connection."""
         self._post = post
+        self.kept = kept
         self._stack = stack
         self._shedding = Shedding(stack)
         self._bans = bans

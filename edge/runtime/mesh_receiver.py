@@ -9,7 +9,7 @@ from collections.abc import Callable
 from edge.control.holdings import Holdings
 from edge.proxy.core import Core
 from edge.proxy.stack.call_counts import ScopeUse
-from edge.proxy.stack.events import CoreEvent, Entrusted, OverThere, SendFailed
+from edge.proxy.stack.events import ClosedThere, CoreEvent, Entrusted, HeldThere, OverThere, SendFailed, StreamsEnd
 from edge.runtime.addresses import AddressMover
 from edge.runtime.inbound import Inbound
 from edge.runtime.outbound import Outbound
@@ -56,7 +56,8 @@ class MeshReceiver:
 
     def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
         stack = self._core.stack
-        if flow.address in stack.fleet.arriving and epoch <= self._holdings.epoch(flow.address):
+        arriving = flow.address in stack.fleet.arriving and not flow.connection  # connections don't come along
+        if arriving and epoch <= self._holdings.epoch(flow.address):
             self._outbound.send(flow, data)  # it waits for the address
             return True
         held = stack.fleet.epochs.get(flow.address)
@@ -90,8 +91,15 @@ class MeshReceiver:
     def over_at_peer(self, call: str) -> None:
         self._post(OverThere(call))
 
+    def closed_at_peer(self, flow: Flow, aors: tuple[str, ...]) -> None:
+        self._post(ClosedThere(flow, aors))
+
+    def streams_end_at_peer(self, address: str) -> None:
+        self._post(StreamsEnd())
+
     def announced(self, edge: str, address: str, epoch: int) -> None:
         self._addresses.follow(self._holdings.announced(edge, address, epoch))
+        self._post(HeldThere(address, epoch))
 
     def offered(self, edge: str, address: str, epoch: int, consent: str) -> str:
         why = self._holdings.offered(address, epoch, consent, time.monotonic())

@@ -27,6 +27,7 @@ from edge.proxy.stack.events import (
     Resolved,
     Send,
     SendFailed,
+    TellClosed,
     TellOver,
     WriteReport,
     Written,
@@ -109,14 +110,16 @@ class Outbound:
                 self._uses.ask(ask, self._mesh.count(ask, scopes))
             case TellOver(call):
                 self._mesh.tell_over(call)
+            case TellClosed(flow, aors):
+                self._mesh.tell_closed(flow, aors)
             case Entrust(to, address, keys):
                 self._mesh.tell(to, TransactionKeys(address, keys))
 
     def send(self, flow: Flow, data: bytes, ref: str = "", until: float = 0.0) -> None:
         """From here, or by the edge that holds the flow's address. A failure is posted, unless ``ref`` is ""."""
         fleet = self._core.stack.fleet
-        if self._addresses.over(flow.address):
-            sent = False
+        if self._addresses.over(flow.address) or (flow.address in fleet.arriving and flow.connection):
+            sent = False  # connections don't come along with an address
         elif flow.address in fleet.arriving and len(self._waiting) < _MOST_WAITING:
             self._wait(Send(flow, data, ref, until))
             return

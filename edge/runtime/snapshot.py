@@ -30,5 +30,8 @@ def snapshot(
         informed_at=news.at,
         arriving=arriving,
         spoken=reply.spoken,
+        elsewhere={
+            held.address: held.epoch for edge in reply.fleet for held in edge.held if held.address not in served
+        },
         exclusive={address: times for address, times in exclusive.items() if address in served},
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import errno
 import logging
 import socket
 import time
@@ -18,6 +20,9 @@ _BUFFER = 4 * 1024 * 1024  # octets of socket buffer: bursts of registrations co
 _MAX_UNSENT = 1024 * 1024  # octets waiting for a connection of ours to be made
 _DIAL = 4.0  # seconds for a connection of ours to be made
 _IP_FREEBIND = 15  # ip(7): bind an address that this machine doesn't have yet
+_ARRIVAL = 1.0  # seconds for a FIN of ours to arrive, and to be answered
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # socket(7)
+_SLOW = (errno.ENOBUFS, errno.ENOMEM)  # the packet is lost as on the way: it is sent again
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +49,11 @@ class Sockets:
         bind one for the moment of a handover (the one that bound it last gets the packets)."""
         self._receiver = receiver
         self._movable = movable
-        self._udp: dict[tuple[str, int], asyncio.DatagramTransport] = {}
+        self._udp: dict[tuple[str, int], tuple[asyncio.DatagramTransport, socket.socket]] = {}
         self._streams = Streams(receiver, note, limits or StreamLimits())
         self._servers: dict[tuple[str, int], asyncio.Server] = {}
+        self._turning_away: dict[tuple[str, int], socket.socket] = {}
+        self._note = note
         self._hosts: dict[str, str] = {}
         self._dialling: dict[Flow, list[tuple[bytes, float]]] = {}
         self._dials: set[asyncio.Task[None]] = set()
@@ -61,6 +68,8 @@ class Sockets:
                     await self._open_udp(listener)
                 elif listener.transport == "tcp" and key not in self._servers:
                     await self._open_tcp(listener)
+                elif listener.transport == "tcp" and (deaf := self._turning_away.pop(key, None)) is not None:
+                    deaf.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
             except OSError as error:
                 where = f"{listener.transport}://{listener.host}:{listener.port}"
                 raise ListenError(f"listen: {where} can't be opened: {error.strerror or error}") from error
@@ -68,16 +77,49 @@ class Sockets:
     def listens(self, address: str) -> bool:
         return any(key[0] == address for key in (*self._udp, *self._servers))
 
+    def turn_away(self, address: str) -> None:
+        """No new streams here: what asks for one isn't even refused, so that it asks again, and finds the next holder.
+        (Who is refused may rest for minutes.)"""
+        for key, server in self._servers.items():
+            if key[0] == address and key not in self._turning_away:
+                self._turning_away[key] = _drop_all(server)
+
+    def busy(self, address: str) -> bool:
+        """Whether something is under way on a stream of an address."""
+        return any(stream.busy() for stream in self._streams.all() if stream.flow.address == address)
+
+    async def finish(self, address: str = "") -> None:
+        """End the streams of an address (all of them without one), so that the other side learns of it: it has a second
+        for its own FIN."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _ARRIVAL
+        while ending := [stream for stream in self._streams.all() if address in ("", stream.flow.address)]:
+            await asyncio.wait([stream.finish() for stream in ending], timeout=max(0.0, end - loop.time()))
+            if loop.time() >= end:
+                for stream in ending:
+                    stream.abort()
+
+    async def end(self) -> None:
+        """As ``finish``, before the process ends."""
+        for address in {key[0] for key in self._servers}:
+            self.stop_accepting(address)
+        await self.finish()
+
+    def has(self, flow: Flow) -> bool:
+        """Whether it is a stream that is open here."""
+        return self._streams.get(flow) is not None
+
     def stop_accepting(self, address: str) -> None:
         """No new streams: the next holder will want the port."""
         for key in [key for key in self._servers if key[0] == address]:
+            self._turning_away.pop(key, None)
             self._servers.pop(key).close()
 
     def leave(self, address: str) -> None:
         """Close all that belongs to an address."""
         self.stop_accepting(address)
         for key in [key for key in self._udp if key[0] == address]:
-            self._udp.pop(key).close()
+            self._udp.pop(key)[0].close()
         for stream in self._streams.all():
             if stream.flow.address == address:
                 stream.abort()
@@ -99,13 +141,15 @@ class Sockets:
             sock.close()
             raise
         transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(listener, self._receiver), sock=sock)
-        self._udp[listener.address, listener.port] = transport
+        self._udp[listener.address, listener.port] = transport, sock
 
     async def _open_tcp(self, listener: Listener) -> None:
         loop = asyncio.get_running_loop()
         sock = self._socket(listener, socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self._movable:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind((listener.host, listener.port))
             local = (listener.address, listener.port, listener.transport)
             server = await loop.create_server(lambda: Stream(self._streams, local), sock=sock, backlog=1024)
@@ -130,14 +174,30 @@ class Sockets:
             return self.listens(flow.address)
         if flow.transport == "udp":
             udp = self._udp.get((flow.address, flow.port))
-            if udp is None or udp.is_closing():
+            if udp is None or udp[0].is_closing():
                 return False
-            udp.sendto(data, (flow.host, flow.remote_port))
-            return True
+            return self._send_datagram(*udp, flow, data)
         stream = self._streams.get(flow)
         if stream is not None and stream.send(data):
             return True
         return not flow.connection and self._dial(flow, data, until)
+
+    def _send_datagram(
+        self, transport: asyncio.DatagramTransport, sock: socket.socket, flow: Flow, data: bytes
+    ) -> bool:
+        """False if it can't leave this machine: it is too long, or there is no way to where it should go (§18.4). The
+        transport wouldn't say of which packet that is."""
+        to = (flow.host, flow.remote_port)
+        try:
+            sock.sendto(data, to)
+        except BlockingIOError:
+            transport.sendto(data, to)  # once there is room
+        except OSError as error:
+            if error.errno in _SLOW:
+                return True
+            self._note("unsendable", "nothing can be sent to %s", f"{flow.host}: {error.strerror}")
+            return False
+        return True
 
     def _dial(self, flow: Flow, data: bytes, until: float) -> bool:
         """A flow without a connection's number is one that we make ourselves, when there is something to send."""
@@ -191,8 +251,32 @@ class Sockets:
             server.close()
         for stream in self._streams.all():
             stream.abort()
-        for udp in self._udp.values():
+        for udp, _ in self._udp.values():
             udp.close()
+
+
+class _Instruction(ctypes.Structure):
+    """``struct sock_filter`` of linux/filter.h."""
+
+    _fields_ = (("code", ctypes.c_uint16), ("jt", ctypes.c_uint8), ("jf", ctypes.c_uint8), ("k", ctypes.c_uint32))
+
+
+class _Program(ctypes.Structure):
+    """``struct sock_fprog``."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.POINTER(_Instruction)))
+
+
+_RETURN = 0x06  # BPF_RET | BPF_K: how many octets of the packet are let in
+
+
+def _drop_all(server: asyncio.Server) -> socket.socket:
+    """Have the kernel drop what comes to a listening socket; connections that are made already aren't touched."""
+    sock = server.sockets[0]
+    nothing = _Instruction(_RETURN, 0, 0, 0)
+    program = bytes(_Program(1, ctypes.pointer(nothing)))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    return sock
 
 
 class _Datagrams(asyncio.DatagramProtocol):

@@ -9,6 +9,13 @@ himself within a second or so, and holding the table full means making all of it
 A message begins with its first octet that isn't part of a keep-alive, and must be whole in time however its octets
 drip in. All unfinished messages together have a bound in octets, past which the one begun first goes with its stream.
 
+A stream by which somebody is registered stays, however long nothing is heard on it (``StreamUser.kept``). The kernel
+sees to it that NATs keep it open, and that it ends if there is nobody any more (``_keep_alive``).
+
+A stream ends in one of three ways. Cut off: at once, ``abort``. By the other side, whose FIN may come right behind its
+last request: nobody is reached on it any more, but it still gets its answers. By ourselves on purpose, ``finish``: the
+FIN is sent, and what was under way to us is still taken.
+
 Whether a stream has been proven is asked when something comes in or goes out on it; once is enough. Those that we make
 ourselves are proven. Nothing here costs a timer or a table entry for a message that comes in one piece.
 """
@@ -17,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,8 +34,13 @@ from edge.sip.flow import Flow, source_of
 from edge.sip.framing import StreamFramer
 from edge.sip.parser import MAX_MESSAGE
 
+PROBE_AFTER, PROBE_EVERY, PROBES = 45, 10, 3
+"""Seconds of silence before the first of the kernel's keep-alives, seconds between those without an answer, and how
+many of those."""
 _RESPONSE = b"SIP/2.0 "
-_UNANSWERED = (_RESPONSE, b"ACK ")
+_CLASS, _PROVISIONAL = len(_RESPONSE), ord("1")  # the status's first digit
+
+_LONGEST_REQUEST = 200.0  # seconds: an INVITE rings for up to Timer C
 
 Note = Callable[[str, str, object], None]
 """Counts an event of a kind, and logs its text, in which ``%s`` is whom it is about. Texts may be left out of the log
@@ -52,9 +65,9 @@ class StreamLimits:
     proof: float = 30.0
     """From the connection to what proves it."""
     idle: float = 900.0
-    """Without an octet."""
+    """Without an octet, where nobody is registered by it."""
     last_word: float = 10.0
-    """For answers that are due, once the other side has said that it sends no more."""
+    """For our answers, once the other side sends no more."""
 
 
 class StreamUser(Protocol):
@@ -62,7 +75,11 @@ class StreamUser(Protocol):
 
     def message(self, flow: Flow, data: bytes) -> None: ...
 
-    def closed(self, flow: Flow) -> None: ...
+    def closed(self, flow: Flow) -> None:
+        """Nobody is reached on ``flow`` any more. Told again if it gets something after that."""
+
+    def kept(self, flow: Flow) -> bool:
+        """Whether somebody is registered by this flow."""
 
     def proven(self, flow: Flow) -> bool:
         """Whether somebody on this flow, or at its source, has shown who he is."""
@@ -163,14 +180,17 @@ class Stream(asyncio.Protocol):
         self._begun = 0.0  # when the first octet of an unfinished message came; 0: there is none
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
-        self._owed = 0  # final responses
-        self._ended = False
+        self._deaf_since = 0.0  # when the other side's FIN came; 0: it may still send
+        self._owed = self._awaited = 0  # requests to us, and from us, without a final response; about
+        self._asked_at = 0.0  # when there was one last
+        self._finished: asyncio.Future[None] | None = None
         self.flow: Flow
         self.source = ""
         self.proven = dialled is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's isn't a subclass
+        _keep_alive(transport.get_extra_info("socket"))
         peer = transport.get_extra_info("peername")
         if peer is None:
             transport.abort()
@@ -191,20 +211,34 @@ class Stream(asyncio.Protocol):
         self._watch()
 
     def send(self, data: bytes) -> bool:
-        """False if it is closed."""
+        """False if it is closed, or nobody would answer."""
         transport = self._transport
-        if transport is None or transport.is_closing():
+        response = data.startswith(_RESPONSE)
+        if transport is None or transport.is_closing() or self._finished or (self._deaf_since and not response):
             return False
         if not self.proven:
             self._prove()
         transport.write(data)
-        if self._owed and data.startswith(_RESPONSE) and data[8:9] != b"1":
-            self._owed -= 1
-            if self._ended and not self._owed:
-                transport.close()
         if transport.get_write_buffer_size() > self._most_unsent:
             self.end("streams_unread", "%s doesn't read what it is sent; its stream is closed")
+        elif not response:
+            self._ask(data, self._owed, self._awaited + 1)
+        elif data[_CLASS] > _PROVISIONAL:
+            self._owed = max(0, self._owed - 1)
+            if self._deaf_since and not self._owed:
+                transport.close()
         return True
+
+    def _ask(self, request: bytes, owed: int, awaited: int) -> None:
+        if not request.startswith(b"ACK "):
+            self._owed, self._awaited = owed, awaited
+            self._asked_at = asyncio.get_running_loop().time()
+
+    def busy(self) -> bool:
+        """Whether something is likely to be under way on it. Retransmitted responses, and requests that are never
+        answered, are why that isn't certain."""
+        waiting = self._owed > 0 or self._awaited > 0
+        return waiting and asyncio.get_running_loop().time() < self._asked_at + _LONGEST_REQUEST
 
     @property
     def _most_unsent(self) -> int:
@@ -224,8 +258,10 @@ class Stream(asyncio.Protocol):
                 if transport.get_write_buffer_size() < self._most_unsent:  # else it doesn't read, and needs no pong
                     transport.write(StreamFramer.PONG)
             else:
-                if not message.startswith(_UNANSWERED):
-                    self._owed += 1
+                if not message.startswith(_RESPONSE):
+                    self._ask(message, self._owed + 1, self._awaited)
+                elif message[_CLASS] > _PROVISIONAL:
+                    self._awaited = max(0, self._awaited - 1)
                 self._streams.user.message(self.flow, message)
         if framer.fault is not None:
             whom = f"{self.source}: {framer.fault}"
@@ -235,15 +271,14 @@ class Stream(asyncio.Protocol):
             self._follow_unfinished(bool(found), framer.unfinished)
 
     def eof_received(self) -> bool:
-        """It sends no more, but may still read what it has asked for; whether it does, TCP doesn't tell."""
-        transport = self._transport
-        if transport is None or not self._owed:
+        """Whether it stays open for our answers."""
+        if self._finished or not self._admitted:
             return False
-        self._ended = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self._streams.finished(self)
-        self._timer = asyncio.get_running_loop().call_later(self._streams.limits.last_word, transport.close)
+        self._streams.user.closed(self.flow)
+        if not self._owed:
+            return False
+        self._deaf_since = asyncio.get_running_loop().time()
+        self._watch()
         return True
 
     def _prove(self) -> None:
@@ -278,8 +313,12 @@ class Stream(asyncio.Protocol):
 
     def _ends(self) -> tuple[float, str, str]:
         """When it ends unless something happens, what that is called, and why."""
-        limits = self._streams.limits
-        ends = [(self._heard + limits.idle, "streams_idle", "a stream of %s was silent for too long; closed")]
+        limits, kept = self._streams.limits, self._streams.user.kept(self.flow)
+        heard = asyncio.get_running_loop().time() if kept else self._heard
+        ends = [(heard + limits.idle, "streams_idle", "a stream of %s was silent for too long; closed")]
+        if self._deaf_since:
+            why = "what %s asked for wasn't answered in time after it had closed its stream"
+            ends.append((self._deaf_since + limits.last_word, "streams_half_closed", why))
         if self._begun:
             why = "a message of %s isn't whole in time; its stream is closed"
             ends.append((self._begun + limits.message, "streams_unfinished", why))
@@ -292,6 +331,20 @@ class Stream(asyncio.Protocol):
         """Close at once, and say so."""
         self._streams.note(kind, text, self.source)
         self.abort()
+
+    def finish(self) -> asyncio.Future[None]:
+        """Send what is waiting, and that nothing follows. Done once the other side has heard that and closed."""
+        if self._finished is None:
+            self._finished = asyncio.get_running_loop().create_future()
+            transport = self._transport
+            if transport is None or transport.is_closing():
+                self._finished.set_result(None)
+            elif transport.can_write_eof():
+                transport.write_eof()
+            else:
+                transport.close()
+            self._streams.user.closed(self.flow)
+        return self._finished
 
     def abort(self) -> None:
         """Close at once. The user hears of it by ``closed``."""
@@ -313,6 +366,22 @@ class Stream(asyncio.Protocol):
             self._streams.forget(self)
             if self._streams.get(self.flow) is None:  # else it has been made anew
                 self._streams.user.closed(self.flow)
+        if self._finished is not None and not self._finished.done():
+            self._finished.set_result(None)
+
+
+def _keep_alive(sock: socket.socket | None) -> None:
+    """The kernel's probes keep the NAT's binding, and end the stream if nobody answers them; that costs the process
+    nothing. RFC 5382 §5 asks NATs to keep an open connection for 2 h, but many forget it within 5 min, or one. Data
+    that nobody acknowledges ends it after the same time."""
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_AFTER)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_EVERY)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+    dead_after = PROBE_AFTER + PROBE_EVERY * PROBES
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, dead_after * 1000)
 
 
 class _Group:

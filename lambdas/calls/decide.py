@@ -17,6 +17,7 @@ from lambdas.contract import (
     RegisterQuestion,
 )
 from lambdas.decisions.route import locate
+from lambdas.decisions.values import without_closed
 
 
 def decide(question: Question, facts: Facts) -> Decision:
@@ -24,7 +25,7 @@ def decide(question: Question, facts: Facts) -> Decision:
     if isinstance(question, RegisterQuestion):
         return registered(question, facts)
     if isinstance(question, LocateQuestion):
-        return locate(question, facts.binding(question.binding), facts.clock())
+        return locate(question, without_closed(facts.binding(question.binding), question.closed), facts.clock())
     if isinstance(question, AccessQuestion):
         return access(question, facts)
     if isinstance(question, DialogQuestion):

@@ -6,7 +6,7 @@ from lambdas.calls.facts import Facts
 from lambdas.contract import Decision, RegisterQuestion, Reject
 from lambdas.decisions import register
 from lambdas.decisions.digest import refuse
-from lambdas.decisions.values import StoredAccount
+from lambdas.decisions.values import StoredAccount, without_closed
 
 _RACES = 8  # times that a REGISTER may be overtaken by another one of its AOR before it is told to come again
 
@@ -29,11 +29,11 @@ def registered(question: RegisterQuestion, facts: Facts) -> Decision:
 def _registered(question: RegisterQuestion, account: StoredAccount | None, facts: Facts) -> Decision:
     expiries = facts.expiries()
     for tries in range(_RACES):
-        known = register.RegisterFacts(account, facts.bindings(question.aor))
+        known = register.RegisterFacts(account, without_closed(facts.bindings(question.aor), question.closed))
         outcome = register.decide(question, known, facts.clock(), expiries)
         if facts.write(outcome.puts):
             if account is not None and account.limits.registrations is not None and outcome.puts:
-                now, bindings = facts.clock(), facts.bindings(question.aor)
+                now, bindings = facts.clock(), without_closed(facts.bindings(question.aor), question.closed)
                 too_many = register.crowd(question, known, outcome.puts, bindings, now)
                 if too_many:
                     facts.write(too_many)  # if it has been changed meanwhile, somebody else has seen to it

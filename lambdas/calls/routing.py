@@ -72,7 +72,7 @@ class _Routing:
         self._facts = facts
         before = Continuation.parse(request.question.again)
         self._budget = Budget(facts.monotonic, request.question.diversions, before.outside if before else 0)
-        self._accounts = TenantAccounts(facts, request.payer.tenant)
+        self._accounts = TenantAccounts(facts, request.payer.tenant, request.question.closed)
         self._destinations = Destinations(request, self._accounts, facts, self._budget)
         self._stages = Stages(request, self._destinations, self._budget)
         self._plans = DialPlans(request, facts, self._budget, self._stages)

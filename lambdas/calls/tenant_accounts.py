@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 
 from lambdas.calls.facts import Facts
+from lambdas.contract import WireFlow
 from lambdas.decisions.route import targets_of
-from lambdas.decisions.values import StoredAccount, StoredBinding
+from lambdas.decisions.values import StoredAccount, StoredBinding, without_closed
 
 
 class TenantAccounts:
     """What is another tenant's, or disabled, looks as if it had no phone."""
 
-    def __init__(self, facts: Facts, tenant: str) -> None:
+    def __init__(self, facts: Facts, tenant: str, closed: Collection[WireFlow] = ()) -> None:
+        """``closed``: flows whose connection has ended."""
         self._tenant = tenant
         self._clock = facts.clock
         self.get = cache(facts.account)
-        self._bindings = cache(facts.bindings)
+        self._bindings = cache(lambda aor: without_closed(facts.bindings(aor), closed))
 
     def usable(self, aor: str) -> StoredAccount | None:
         """An account that may be called."""

@@ -16,6 +16,8 @@
 7. 2026-11-28: requests in a dialog are asked about (``DialogQuestion``, ``Proceed``); limits for calls without a
    decision (``ScopeLimits``, ``ProviderLeg.dark`` and ``rate``); ``LoginsFailed``; proof in an ``AccessQuestion``;
    ``ProviderPlace`` and ``ProviderLeg.registered``; the oldest version in the fleet (``HeartbeatReply.spoken``).
+8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Flows that have ended
+   (``closed`` of every question).
 8. 2026-11-28: what awkward phones and providers need: see the fields that say so; who isn't to be shown (``withheld``).
 8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Binding keys by all of a Contact.
 

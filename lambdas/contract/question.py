@@ -64,6 +64,9 @@ class Asked(Wire):
     """The edge address that the request came in by."""
     epoch: int
     """That of the edge's lease on the address; an older one than the control plane knows is refused."""
+    closed: list[WireFlow] = []
+    """Flows whose connection has ended, as the edge knows: a binding on one counts no more, though it is in the table
+    until its phone has had time to come back. At most 50. Since version 8."""
 
 
 class RegisterQuestion(Asked):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from lambdas.contract import (
@@ -15,6 +15,7 @@ from lambdas.contract import (
     Grant,
     Order,
     RegisterQuestion,
+    WireFlow,
     binding_id,
 )
 from lambdas.decisions.limits import NONE, CallLimits
@@ -135,6 +136,11 @@ def newest(bindings: Iterable[StoredBinding], name: Callable[[StoredBinding], st
 def _order(item: StoredBinding) -> tuple[int, bool, int]:
     """A superseded item keeps its CSeq; the one that superseded it has the same or a higher one, and isn't removed."""
     return item.cseq, not item.removed, item.registered_at
+
+
+def without_closed(bindings: Iterable[StoredBinding], closed: Collection[WireFlow]) -> tuple[StoredBinding, ...]:
+    """``bindings``, those on a flow of ``closed`` as removed ones: nobody is reached by them any more."""
+    return tuple(item.model_copy(update={"removed": True}) if item.flow in closed else item for item in bindings)
 
 
 def present(

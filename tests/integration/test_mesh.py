@@ -49,6 +49,17 @@ def test_requests_and_responses_cross_in_one_hop():
     pair(work)
 
 
+def test_peers_hear_of_a_connection_that_has_ended():
+    async def work(one: Member, two: Member) -> None:
+        stream = FLOW._replace(transport="tcp", connection=7)
+        two.mesh.tell_closed(stream, ("bob@example.com",))
+        two.mesh.tell_streams_end("203.0.113.12")
+        await until(lambda: one.user.ending == ["203.0.113.12"])
+        assert one.user.closed == [(stream, ("bob@example.com",))]
+
+    pair(work)
+
+
 def test_no_link_no_holder():
     async def work(one: Member, two: Member) -> None:
         assert not one.mesh.send(FLOW._replace(address="203.0.113.99"), b"", "r")

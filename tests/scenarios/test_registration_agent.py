@@ -262,6 +262,8 @@ def test_a_lost_connection_is_made_again(world):
     assert provider.registers[-1].get("contact") == "<sip:contactvoip@203.0.113.11:5060;transport=tcp>;expires=3600"
     before = len(provider.registers)
     node = world.nodes["edge-a"]
+    assert node.core.keeps(Flow(node.address, 5060, "tcp", "198.51.100.1", 5060))
+    assert not node.core.keeps(Flow(node.address, 5060, "tcp", "198.51.100.1", 5061))
     node.handle(FlowClosed(Flow(node.address, 5060, "tcp", "198.51.100.1", 5060)))
     world.run(2)
     assert len(provider.registers) == before + 1

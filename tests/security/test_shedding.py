@@ -97,7 +97,7 @@ def banned(world):
     bans = Bans()
     bans.replace([alice.public[0]])
     trace = SimpleNamespace(wanted=False)
-    inbound = Inbound(node.handle, node.core.stack, bans, trace, Waiting())
+    inbound = Inbound(node.handle, node.core.stack, bans, trace, Waiting(), lambda flow: False)
     home = Flow(EDGE, 5060, "udp", *alice.public)
     alice.agent.send = lambda data: world.after(0.01, lambda: inbound.message(home, data))
     return alice, bob, dialog, inbound
@@ -139,7 +139,7 @@ def test_a_providers_calls_come_in_though_one_of_its_customers_has_guessed(world
     node.core.stack.note_providers(ProviderAddresses({host: frozenset(("t1",))}, {}))
     bans = Bans()
     bans.replace([host])
-    inbound = Inbound(node.handle, node.core.stack, bans, SimpleNamespace(wanted=False), Waiting())
+    inbound = Inbound(node.handle, node.core.stack, bans, SimpleNamespace(wanted=False), Waiting(), lambda flow: False)
     line = Flow(EDGE, 5060, "udp", *provider.place)
     inbound.message(line, provider.agent.request("REGISTER", f"sip:{DOMAIN}").to_bytes())
     inbound.message(line, provider.agent.request("INVITE", f"sip:bob@{DOMAIN}").to_bytes())

@@ -28,6 +28,7 @@ class User:
 
     def __init__(self, base: str) -> None:
         self.sources: set[str] = set()
+        self.registered: set[str] = set()
         self.echo = b""
         self.got: list[bytes] = []
         self.flows: list[Flow] = []
@@ -47,6 +48,9 @@ class User:
 
     def proven(self, flow: Flow) -> bool:
         return flow.host in self.sources
+
+    def kept(self, flow: Flow) -> bool:
+        return flow.host in self.registered
 
     def sizes(self) -> tuple[int, int]:
         sizes = self.sockets.sizes()

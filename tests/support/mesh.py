@@ -33,6 +33,8 @@ class User:
         self.announcements: list[tuple[str, str, int]] = []
         self.declines: list[tuple[str, str]] = []
         self.keys: list[tuple[str, bytes]] = []
+        self.closed: list[tuple[Flow, tuple[str, ...]]] = []
+        self.ending: list[str] = []
         self.changes = 0
 
     def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
@@ -53,6 +55,12 @@ class User:
 
     def over_at_peer(self, call: str) -> None:
         self.over = call
+
+    def closed_at_peer(self, flow: Flow, aors: tuple[str, ...]) -> None:
+        self.closed.append((flow, aors))
+
+    def streams_end_at_peer(self, address: str) -> None:
+        self.ending.append(address)
 
     def find_for_peer(self, aor: str, tenant: str) -> bytes:
         return f"{aor} of {tenant}".encode()

@@ -14,6 +14,7 @@ from edge.proxy.stack.events import (
     Action,
     Ask,
     BindingsChanged,
+    ClosedThere,
     CoreEvent,
     CountCalls,
     Counted,
@@ -25,6 +26,7 @@ from edge.proxy.stack.events import (
     FleetChanged,
     FlowClosed,
     Found,
+    HeldThere,
     OverThere,
     Received,
     Relay,
@@ -32,6 +34,7 @@ from edge.proxy.stack.events import (
     Resolved,
     Send,
     SendFailed,
+    TellClosed,
     TellOver,
     Tick,
     WriteReport,
@@ -73,6 +76,7 @@ class Node:
         self.edge = edge
         self.address = address
         ids = CountedIds(f"{edge}{boot}")
+        self.epoch = 1
         self.core = Core(edge, boot, ids, digest_algorithms=ALGORITHMS, no_nat_networks=world.no_nat_networks)
         self.alive = True
         self.sent: list[Send] = []
@@ -147,6 +151,10 @@ class Node:
                 for node in world.nodes.values():
                     if node is not self:
                         world.after(LATENCY, partial(node.handle, OverThere(call)))
+            case TellClosed(flow, aors):
+                for node in world.nodes.values():
+                    if node is not self:
+                        world.after(LATENCY, partial(node.handle, ClosedThere(flow, aors)))
             case Entrust(to, _, keys):
                 world.after(LATENCY, lambda: world.nodes[to].handle(Entrusted(self.edge, keys)))
             case Ask(ask, question, _):
@@ -300,7 +308,8 @@ class World:
 
     def fleet(self, node: Node) -> Fleet:
         return Fleet(
-            epochs={node.address: 1},
+            epochs={node.address: node.epoch},
+            elsewhere={other.address: other.epoch for other in self.nodes.values() if other is not node},
             addresses=frozenset(other.address for other in self.nodes.values()),
             domains=DOMAINS,
             default_domain=DOMAIN,
@@ -318,7 +327,11 @@ class World:
         old = self.nodes[edge]
         old.alive = False
         node = self.nodes[edge] = Node(self, edge, old.address, f"{old.core.stack.transactions.owner.split('.')[1]}x")
+        node.epoch = old.epoch + 1
         node.journal = old.journal  # it is on the disk
+        for other in self.nodes.values():
+            if other is not node:
+                self.after(LATENCY, partial(other.handle, HeldThere(node.address, node.epoch)))
         self.after(0.1, node.deliver)
         self.inform(node)
         wall = self.control.clock()

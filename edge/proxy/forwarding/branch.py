@@ -26,6 +26,7 @@ from edge.sip.uri import Uri, request_uri
 from lambdas.contract import Stage, Target
 
 _DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
+_MAX_DATAGRAM = 65_507  # octets that a UDP packet has room for over IPv4
 _CANCEL_WAIT = 32.0  # §9.1: a branch that answers neither the CANCEL nor the INVITE is over after 64*T1
 
 
@@ -196,8 +197,12 @@ class Branch:
         return request
 
     def _begin(self, request: Request, branch: str, flow: Flow, now: float) -> None:
-        self.transaction = self._client(request, branch, flow, now)
-        self.stack.transactions.begin(self.transaction, now)
+        transaction = self._client(request, branch, flow, now)
+        if not flow.reliable and len(transaction.data) > _MAX_DATAGRAM:
+            self.fail(513, now)  # it has grown on its way, and a flow can't be changed for another transport
+            return
+        self.transaction = transaction
+        self.stack.transactions.begin(transaction, now)
 
     def _client(self, request: Request, branch: str, flow: Flow, now: float) -> ClientTransaction:
         if request.method == "INVITE":

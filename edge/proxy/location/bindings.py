@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+from edge.proxy.location.closed import ClosedBindings
 from edge.proxy.location.contacts import compatible, equivalent, place_of
 from edge.proxy.location.keepalive import Keepalive
 from edge.sip.flow import Flow
 
 _RETIRED_LIMIT = 10_000
+_ENDED_LIMIT = 10_000
 _NEVER = float("-inf")
 
 
@@ -61,7 +63,8 @@ class HeldBinding:
 
 class HeldBindings:
     """All of them, by binding id and by flow. Keeps the Keepalive in step: a UDP flow is pinged while it has a
-    binding. ``changed`` collects the AORs whose bindings are no longer as they were remembered."""
+    binding. ``changed`` collects the AORs whose bindings are no longer as they were remembered; ``closed`` has those
+    whose connection has ended, which count no more."""
 
     def __init__(self, keepalive: Keepalive) -> None:
         self._keepalive = keepalive
@@ -70,11 +73,18 @@ class HeldBindings:
         self._by_aor: dict[str, tuple[str, ...]] = {}
         self._by_place: dict[int, tuple[str, ...]] = {}  # by the hash of the Contact's, which is all that is kept
         self._retired: dict[Flow, None] = {}
+        self._ended: dict[Flow, None] = {}  # while REGISTERs that came on them may still be decided
         self.changed: set[str] = set()
+        self.closed: ClosedBindings[HeldBinding] = ClosedBindings()
 
     def put(self, binding: str, new: HeldBinding, now: float, fresh: bool) -> None:
         """Add or replace a binding. ``fresh``: the phone has just been heard; otherwise it is read
         back, its flow is old, and what the phone itself has told counts for more."""
+        if new.flow in self._ended:
+            self.close(binding, new, now)
+            return
+        if not fresh and self.closed.has(binding, new.flow):
+            return
         self.changed.add(new.aor)
         if fresh:
             new.heard_at = new.taken_at = now
@@ -96,6 +106,7 @@ class HeldBindings:
                 return
             self.remove(binding)
             self._retire(known.flow)
+        self.closed.discard(binding)
         self._by_id[binding] = new
         ids = self._by_flow.get(new.flow, ())
         self._by_flow[new.flow] = (*ids, binding)
@@ -111,6 +122,7 @@ class HeldBindings:
 
     def remove(self, binding: str) -> None:
         """Forget a binding; nothing happens if it isn't known."""
+        self.closed.discard(binding)
         held = self._by_id.pop(binding, None)
         if held is None:
             return
@@ -172,9 +184,7 @@ class HeldBindings:
 
     def _retire(self, flow: Flow) -> None:
         if flow not in self._by_flow:
-            self._retired[flow] = None
-            if len(self._retired) > _RETIRED_LIMIT:
-                del self._retired[next(iter(self._retired))]
+            _note(self._retired, flow, _RETIRED_LIMIT)
 
     def heard(self, flow: Flow, until: float, now: float) -> None:
         """A phone on ``flow`` lives: it needn't refresh before ``until``, unless it has asked for less. Of phones that
@@ -187,15 +197,29 @@ class HeldBindings:
             if held.granted_until < until:
                 held.granted_until = max(held.granted_until, min(until, held.wanted_until))
 
-    def drop_flow(self, flow: Flow) -> None:
-        """The connection is gone, and with it the way to its phones."""
-        for binding in self._by_flow.get(flow, ()):
+    def close(self, binding: str, held: HeldBinding, now: float) -> None:
+        """Its connection has ended, and with it the way to its phone, unless that is somewhere else by now."""
+        known = self._by_id.get(binding)
+        if known is not None:
+            if known.heard and known.flow != held.flow:
+                return
             self.remove(binding)
+        self.closed.put(binding, held, now)
+
+    def drop_flow(self, flow: Flow, now: float) -> list[str]:
+        """The connection has ended; whose bindings were on it."""
+        if flow.connection:
+            _note(self._ended, flow, _ENDED_LIMIT)
+        dropped = [(binding, self._by_id[binding]) for binding in self._by_flow.get(flow, ())]
+        for binding, held in dropped:
+            self.close(binding, held, now)
+        return [held.aor for _, held in dropped]
 
     def keep_addresses(self, addresses: Collection[str]) -> None:
         """Forget what belongs to addresses other than ``addresses``: they are held here no longer."""
         for binding in [key for key, held in self._by_id.items() if held.flow.address not in addresses]:
             self.remove(binding)
+        self.closed.keep_addresses(addresses)
 
     def lapsed(self, then: float) -> list[tuple[str, HeldBinding]]:
         """The bindings whose phones should have been heard before ``then``."""
@@ -206,6 +230,12 @@ class HeldBindings:
 
 
 _Key = TypeVar("_Key")
+
+
+def _note(flows: dict[Flow, None], flow: Flow, most: int) -> None:
+    flows[flow] = None
+    if len(flows) > most:
+        del flows[next(iter(flows))]
 
 
 def _discard(index: dict[_Key, tuple[str, ...]], key: _Key, binding: str) -> bool:

@@ -57,5 +57,8 @@ class DiskRecords:
                     aor, kept.contact, kept.flow, until, durable, durable, kept.call_id,
                     tenant=kept.tenant, params=kept.params, path=kept.path, key=kept.key,
                 )  # fmt: skip
-                key = kept.key or former_key(kept.contact, kept.params)
-                stack.bindings.put(binding_id(aor, key), held, now, fresh=False)
+                binding = binding_id(aor, kept.key or former_key(kept.contact, kept.params))
+                if kept.flow.reliable:
+                    stack.bindings.close(binding, held, now)  # its connection was the last process's
+                else:
+                    stack.bindings.put(binding, held, now, fresh=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge.proxy.location.bindings import HeldBinding
 from edge.proxy.location.keepalive import SLOT
 from edge.proxy.registrar.binding_report import report
 from edge.proxy.registrar.expiries import DURABLE, GRACE, SILENCE
@@ -53,6 +54,8 @@ class Housekeeping:
             if contact:
                 stack.transmit(flow, stack.pinger.make(flow, contact), "")
                 stack.counters["pings"] += 1
+        for held in stack.bindings.closed.due(now, _BATCH):
+            self._away(held, now)
         stack.timers.start(self, "ping", now + (SLOT if len(stack.keepalive) else _IDLE))
 
     def _sweep(self, now: float) -> None:
@@ -61,11 +64,16 @@ class Housekeeping:
         if now >= self._patient_until:
             for binding, held in stack.bindings.lapsed(now - GRACE):
                 stack.bindings.remove(binding)
-                stack.counters["phones_away"] += 1
-                if held.durable_until > now and held.tenant:
-                    stack.questions.journal(report(held, stack.wall(now), 0))
+                self._away(held, now)
         for aor in self._stack.grants.unused_since(now - stack.static_seconds):
             stack.bindings.changed.add(aor)
+
+    def _away(self, held: HeldBinding, now: float) -> None:
+        """Its phone is gone: report that, if the control plane may believe otherwise."""
+        stack = self._stack
+        stack.counters["phones_away"] += 1
+        if held.durable_until > now and held.tenant:
+            stack.questions.journal(report(held, stack.wall(now), 0))
 
     def _renew(self, now: float) -> None:
         stack = self._stack

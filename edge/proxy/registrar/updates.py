@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from edge.proxy.location.bindings import HeldBinding, contact_params
 from edge.proxy.registrar.expiries import GrantedTimes
@@ -20,8 +20,9 @@ class Updates:
         self._times = times
         self._trials = Trials(stack)
 
-    def update(self, changes: Iterable[BindingChange], now: float) -> None:
-        """What the location service has for our addresses: read after a start or takeover, or changed elsewhere."""
+    def update(self, changes: Iterable[BindingChange], streams: Collection[Flow], now: float) -> None:
+        """What the location service has for our addresses: read after a start or takeover, or changed elsewhere. Of
+        their streams only ``streams`` are open; the others ended with whoever held the address before."""
         bindings = self._stack.bindings
         for change in changes:
             flow = Flow(*change.flow)
@@ -33,6 +34,10 @@ class Updates:
                     change.tenant, contact_params(change.q, change.instance, change.reg_id),
                     tuple(change.path), change.key,
                 )  # fmt: skip
+                if flow.reliable and flow not in streams:
+                    bindings.close(change.id, new, now)
+                    self._stack.flow_closed(flow, (change.aor,), now)
+                    continue
                 bindings.put(change.id, new, now, fresh=False)
                 if change.doubted_at:
                     self._trials.doubt(change.id, change.doubted_at, now)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from edge.proxy.forwarding.deflection import Deflection
@@ -16,13 +17,16 @@ from edge.proxy.stack.stack import Stack
 from lambdas.contract import Decision, Reject, Route, Target
 
 _MOST_OUTCOMES = 500  # of stages in one call; no plan has so many, but one that is asked again for ever
+_NOT_THERE = 480
 _ENDLESS = Reject(status=500, reason="Server Internal Error: the dial plan has no end")
 
 
 class Asking:
-    """Decides for one caller's request; the response context is told."""
+    """Decides for one caller's request; the response context is told. ``timers`` is read by the TimerHeap."""
 
     def __init__(self, stack: Stack, kept: KeptRoutes, caller: CallOrigin) -> None:
+        self.timers: dict[str, int] = {}
+        self._later: Callable[[float], None] | None = None
         self._stack = stack
         self._kept = kept
         self._caller = caller
@@ -35,12 +39,20 @@ class Asking:
             return
 
         def decided(decision: Decision | None, at: float) -> None:
-            if decision is None and not again:
+            if self._waits_for_phones(decision, at):
+                context.trying(at)
+                self._later = once_more
+                self._stack.timers.start(self, "later", self._stack.closed_flows.back_by)
+            elif decision is None and not again:
                 self._undecided(context, at)
             elif isinstance(decision, Reject) and decision.tenant and self._caller.contact and not again:
                 self._find_phone(context, decision, at)
             else:
                 context.on_decision(decision, at)
+
+        def once_more(then: float) -> None:
+            if not context.over:
+                self.ask(context, again, outcomes, then)
 
         self._put(context, {"again": again, "outcomes": outcomes}, None, decided, now)
 
@@ -93,6 +105,16 @@ class Asking:
             found([], now)
         else:
             self._stack.questions.find(contact, tenant, found)
+
+    def _waits_for_phones(self, decision: Decision | None, now: float) -> bool:
+        """Whether nobody is there because phones are just made to come to another edge. That is waited for once."""
+        nobody = isinstance(decision, Reject) and decision.status == _NOT_THERE
+        return nobody and self._later is None and now < self._stack.closed_flows.back_by
+
+    def on_timer(self, name: str, now: float) -> None:
+        """Phones whose address was moving are back: ask once more."""
+        assert self._later is not None
+        self._later(now)
 
     def _undecided(self, context: ResponseContext, now: float) -> None:
         """Do as was decided before, with the phones that there are now."""

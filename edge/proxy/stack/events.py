@@ -47,9 +47,27 @@ class SendFailed(NamedTuple):
 
 
 class FlowClosed(NamedTuple):
-    """The connection is gone."""
+    """The connection has ended, or nobody sends on it any more."""
 
     flow: Flow
+
+
+class HeldThere(NamedTuple):
+    """A peer says that it holds ``address`` now."""
+
+    address: str
+    epoch: int
+
+
+class StreamsEnd(NamedTuple):
+    """All connections of an address are about to end, here or at a peer, since another edge is to take it."""
+
+
+class ClosedThere(NamedTuple):
+    """A connection at a peer has ended, on which ``aors`` were registered."""
+
+    flow: Flow
+    aors: tuple[str, ...]
 
 
 class FleetChanged(NamedTuple):
@@ -60,9 +78,11 @@ class FleetChanged(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BindingsChanged:
-    """Bindings on our edge addresses as the control plane has them, at the start and after changes made elsewhere."""
+    """Bindings on our edge addresses as the control plane has them, at the start and after changes made elsewhere.
+    Of their streams those of ``streams`` are open."""
 
     changes: list[BindingChange]
+    streams: frozenset[Flow] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +204,9 @@ Told = (
     | ProvidersLocated
     | JournalChanged
     | OverThere
+    | HeldThere
+    | StreamsEnd
+    | ClosedThere
     | Remembered
 )
 """From whoever runs the core."""
@@ -248,6 +271,13 @@ class TellOver(NamedTuple):
     call: str
 
 
+class TellClosed(NamedTuple):
+    """Tell the other edges that a connection here has ended, on which ``aors`` were registered."""
+
+    flow: Flow
+    aors: tuple[str, ...]
+
+
 class Entrust(NamedTuple):
     """Tell edge ``to``, which takes ``address`` over, which server transactions stay here."""
 
@@ -264,4 +294,4 @@ class WriteReport(NamedTuple):
     ref: str
 
 
-Action = Send | Resolve | Relay | Ask | Find | CountCalls | TellOver | Entrust | WriteReport
+Action = Send | Resolve | Relay | Ask | Find | CountCalls | TellOver | TellClosed | Entrust | WriteReport

@@ -15,7 +15,8 @@ class Fleet:
     wall-clock time minus the core's ``now``; ``informed_at`` is when the control plane said all this, in the core's
     time; ``arriving`` are addresses that are on their way here; ``exclusive`` tells from when until when (in the core's
     time) nobody else may register with providers from an address held here; ``spoken`` is the oldest version of the
-    contract that an edge of the fleet speaks. Nothing is ``known`` before the first heartbeat."""
+    contract that an edge of the fleet speaks; ``elsewhere`` maps the addresses that others hold to
+    their epochs. Nothing is ``known`` before the first heartbeat."""
 
     epochs: dict[str, int]
     addresses: frozenset[str]
@@ -29,6 +30,7 @@ class Fleet:
     arriving: frozenset[str] = frozenset()
     exclusive: dict[str, tuple[float, float]] = field(default_factory=dict)
     spoken: int = 6
+    elsewhere: dict[str, int] = field(default_factory=dict)
     known: bool = True
 
     def epoch(self, address: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from edge.providers.host import OnResolved
+from edge.proxy.location.closed import ClosedFlows
 from edge.proxy.stack.answers import RETRY_AFTER
 from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.events import Action, Ask, CountCalls, Find, Resolve, WriteReport
@@ -52,9 +53,10 @@ class Pending(Generic[Then]):
 class Questions:
     """To the control plane, to peers and to the resolver; and reports, which are answered once they are safe."""
 
-    def __init__(self, ids: Ids, counters: Counter[str], actions: list[Action]) -> None:
+    def __init__(self, ids: Ids, counters: Counter[str], actions: list[Action], closed_flows: ClosedFlows) -> None:
         self._counters = counters
         self._actions = actions
+        self._closed_flows = closed_flows
         self._asking: Pending[OnDecision] = Pending(ids)
         self._strangers = 0  # of those, the ones about strangers
         self._finding: Pending[OnFound] = Pending(ids)
@@ -77,7 +79,14 @@ class Questions:
             return
         self._counters["questions"] += 1
         ask = self._asking.put(then if known else self._about_stranger(then))
-        self._actions.append(Ask(ask, make(ask), known))
+        self._actions.append(Ask(ask, self._with_closed(make(ask), now), known))
+
+    def _with_closed(self, question: Question, now: float) -> Question:
+        """With the flows that lead nowhere any more, as far as this edge knows."""
+        if not len(self._closed_flows):
+            return question
+        about = [getattr(question, name) for name in ("aor", "called", "caller") if hasattr(question, name)]
+        return question.model_copy(update={"closed": self._closed_flows.named(about, now)})
 
     def _about_stranger(self, then: OnDecision) -> OnDecision:
         self._strangers += 1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from edge.proxy.location.bindings import HeldBindings
+from edge.proxy.location.closed import ClosedFlows
 from edge.proxy.location.grants import Grants
 from edge.proxy.location.keepalive import Keepalive
 from edge.proxy.location.pinger import Pinger
@@ -13,7 +14,7 @@ from edge.proxy.stack.answered_calls import AnsweredCalls
 from edge.proxy.stack.answers import spread_retry_after
 from edge.proxy.stack.authentication import Authenticator, Presented
 from edge.proxy.stack.call_counts import CallCounts
-from edge.proxy.stack.events import Action, Send
+from edge.proxy.stack.events import Action, Send, TellClosed
 from edge.proxy.stack.fleet import NOTHING_KNOWN, Fleet
 from edge.proxy.stack.handover import Handover
 from edge.proxy.stack.outside import HeardOutside
@@ -56,7 +57,8 @@ class Stack:
         self.counters: Counter[str] = Counter()
         self.actions: list[Action] = []
         self.transactions = TransactionLayer(edge, boot, ids)
-        self.questions = Questions(ids, self.counters, self.actions)
+        self.closed_flows = ClosedFlows()
+        self.questions = Questions(ids, self.counters, self.actions, self.closed_flows)
         self.handover = Handover()
         self.keepalive = Keepalive(keepalive_interval)
         self.pinger = Pinger(self.transactions.owner, ids)
@@ -101,6 +103,12 @@ class Stack:
     def wall(self, now: float) -> float:
         """Unix time."""
         return now + self.fleet.clock
+
+    def flow_closed(self, flow: Flow, aors: Collection[str], now: float) -> None:
+        """A connection here has ended, on which ``aors`` were registered: everybody has to know, so that nobody waits
+        for an answer from there."""
+        if self.closed_flows.note(flow, aors, now):
+            self.actions.append(TellClosed(flow, tuple(aors)))
 
     # Questions about who somebody is
 

@@ -6,6 +6,7 @@ edge, so that an edge that gets somebody else's response knows whom to hand it t
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from edge.sip.flow import Flow
@@ -52,6 +53,7 @@ class TransactionLayer:
         self.owner = f"{BRANCH_COOKIE}{edge}.{boot}."
         self.servers: dict[TransactionKey, ServerTransaction] = {}
         self.clients: dict[TransactionKey, Outgoing] = {}
+        self._on_streams: dict[Flow, dict[TransactionKey, Outgoing]] = {}
         self._kept = KeptOctets()
         self._cancel_targets: dict[TransactionKey, CancelTarget] = {}
         self._ids = ids
@@ -71,12 +73,12 @@ class TransactionLayer:
 
     def begin(self, transaction: ClientTransaction, now: float) -> None:
         """Send its request, and give it what comes back."""
-        self.clients[transaction.key] = transaction
+        self._keep(transaction)
         transaction.begin(now)
 
     def watch(self, outgoing: Outgoing) -> None:
         """Tell it if it is lost, until it is forgotten."""
-        self.clients[outgoing.key] = outgoing
+        self._keep(outgoing)
 
     def client(self, branch: str, method: str) -> ClientTransaction | None:
         """The one that a response belongs to (§17.1.3)."""
@@ -91,11 +93,25 @@ class TransactionLayer:
             outgoing.fail(now)
 
     def flow_closed(self, flow: Flow, now: float) -> None:
-        for outgoing in [outgoing for outgoing in self.clients.values() if outgoing.flow == flow]:
+        """A connection has ended, wherever it was: nothing comes back on it (§18.4)."""
+        for outgoing in list(self._on_streams.get(flow, {}).values()):
             outgoing.fail(now)
+
+    def streams_lost(self, addresses: Collection[str], now: float) -> None:
+        """Whoever held these addresses has taken the connections along."""
+        for flow in [flow for flow in self._on_streams if flow.address in addresses] if addresses else ():
+            self.flow_closed(flow, now)
 
     def forget(self, outgoing: Outgoing) -> None:
         self.clients.pop(outgoing.key, None)
+        others = self._on_streams.get(outgoing.flow)
+        if others is not None and others.pop(outgoing.key, None) is not None and not others:
+            del self._on_streams[outgoing.flow]
+
+    def _keep(self, outgoing: Outgoing) -> None:
+        self.clients[outgoing.key] = outgoing
+        if outgoing.flow.reliable:
+            self._on_streams.setdefault(outgoing.flow, {})[outgoing.key] = outgoing
 
     # Server transactions
 
