@@ -94,6 +94,9 @@ class ProviderLeg(Wire):
     registered: bool = True
     """The edge address that the call leaves from is registered there: it goes by that transport, however long its
     requests are. Others leave UDP where they are too long for it (RFC 3261 §18.1.1). Since version 7."""
+    redirects: bool = False
+    """A 3xx of the provider may lead to hosts that aren't its own, as calls may to addresses outside. Since
+    version 8."""
 
 
 class ProviderPlace(Wire):
