@@ -64,8 +64,9 @@ class RegistrationState(Enum):
 
 
 class Registrant:
-    """``flow`` is that of the last REGISTER that was sent, and ``sources`` the provider's addresses as last
-    resolved."""
+    """``flow`` is that of the last REGISTER that was sent, and ``sources`` the provider's addresses as last resolved.
+    ``accepted_at`` is the address of the server that has registered the account as it is, "" before that: there its
+    user name is the tenant's."""
 
     def __init__(
         self,
@@ -83,6 +84,7 @@ class Registrant:
         kept of its password."""
         self.account = account
         self.address = address
+        self.accepted_at = ""
         self.flow: Flow | None = None
         self.sources: frozenset[str] = frozenset()
         self.timers: dict[str, int] = {}
@@ -91,7 +93,7 @@ class Registrant:
         self.hashes = Hashes(account.secret, learnt, known)
         self._authorizer = Authorizer(self.hashes)
         self._silence = silence
-        self._tenant = account.id.partition("/")[0]
+        self.tenant = account.id.partition("/")[0]
         self._asked = ""
         self._tag = host.new_token()
         self._cseq = 0
@@ -130,6 +132,7 @@ class Registrant:
         self.account = account
         self.hashes = Hashes(account.secret, self.hashes.learnt)
         self._authorizer = Authorizer(self.hashes)
+        self.accepted_at = ""
         self._expires = account.expires
         self._failures = self._refusals = 0
         self._abandon()
@@ -217,7 +220,7 @@ class Registrant:
             self._arm(now + _WAIT)
             return
         self._asked = ip
-        if not self._silence.may_ask(self._tenant, ip, self._wake, now):
+        if not self._silence.may_ask(self.tenant, ip, self._wake, now):
             return
         self.flow = flow = Flow(self.address, host.port(transport), transport, ip, port, 0)
         self._cseq = max(self._cseq + 1, int(host.wall(now)) - CSEQ_ZERO)
@@ -284,7 +287,7 @@ class Registrant:
 
     def _not_heard(self, reason: str, now: float) -> None:
         self._transaction = None
-        wait = self._silence.failed(self._tenant, self._asked, self._wake, now) - now
+        wait = self._silence.failed(self.tenant, self._asked, self._wake, now) - now
         self._next_server(0, reason, wait, now)
 
     def _again(self) -> bool:
@@ -304,6 +307,7 @@ class Registrant:
             return
         self._failures = self._refusals = 0
         self._state = RegistrationState.REGISTERED
+        self.accepted_at = flow.host
         period = max(10, expires - 60) if expires > 120 else max(5, expires // 2)
         routes = [value for line in response.values("service-route") for value in values_of(line)]
         self._tell("registered", now, response.status, "", 0.0, expires, period, routes)
@@ -400,6 +404,8 @@ class Registrant:
             next_at=self._host.wall(next_at) if next_at else 0.0,
             server=f"{flow.transport}:{flow.host}:{flow.remote_port}" if flow is not None else "",
             routes=[clean(route) for route in routes or []][:MOST_ROUTES],
+            call_id=self.account.call_id,
+            version=self.account.version,
         )
         if self._told is None or state == "failing" or report != self._told.model_copy(update={"at": report.at}):
             self._told = report
@@ -413,7 +419,7 @@ class Registrant:
 
     def _withdraw(self) -> None:
         """Another account may ask the server."""
-        self._silence.withdrawn(self._tenant, self._asked, self._wake)
+        self._silence.withdrawn(self.tenant, self._asked, self._wake)
 
     def _arm(self, at: float) -> None:
         self.timers.pop("paced", None)

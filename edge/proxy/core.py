@@ -190,7 +190,7 @@ class Core:
 
     def _begins_something(self, incoming: Incoming) -> bool:
         """Whether it is neither of a dialog, nor keeps a phone registered, nor a provider's call for an account."""
-        if incoming.to_tag or self.agent.account_of(incoming.uri.user, incoming.flow):
+        if incoming.to_tag or self._router.is_from_outside(incoming):
             return False
         return incoming.request.method != "REGISTER" or not self.stack.bindings.first_on(incoming.source)
 

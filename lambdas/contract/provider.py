@@ -61,6 +61,8 @@ class ProviderAccount(Wire):
     """Whole lines to add."""
     sources: list[str] = []
     """Networks (CIDR) that its calls may come from beside its servers."""
+    numbers: list[str] = []
+    """What its calls may name in place of the Contact's user, as ``called_number`` has it. Since version 8."""
 
 
 class ProviderLeg(Wire):
@@ -113,6 +115,8 @@ class ProviderPlace(Wire):
     """Whose accounts are there."""
     trusting: list[str] = []
     """Those of them whose calls are known there by where they come from."""
+    networks: list[str] = []
+    """Where calls for those come from beside the server's own addresses (CIDR). Since version 8."""
 
 
 class ProvidersRequest(Envelope):

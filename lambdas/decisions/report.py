@@ -9,7 +9,10 @@ from lambdas.decisions.values import Put, StoredAccount, StoredBinding, present,
 def decide(
     report: BindingReport, account: StoredAccount | None, bindings: tuple[StoredBinding, ...], now: float
 ) -> list[Put]:
-    """``bindings`` are all items of the AOR. Whatever was registered after the report counts for more than it."""
+    """``bindings`` are all items of the AOR. Whatever was registered after the report counts for more than it, and what
+    an account that had the name before has left behind counts nothing."""
+    if account is not None and (report.at < account.created or report.tenant not in ("", account.tenant)):
+        return []
     others = [item for item in bindings if item.key == report.key and item.address != report.flow[0]]
     mine = next((item for item in bindings if item.key == report.key and item.address == report.flow[0]), None)
     if not report.expires:
