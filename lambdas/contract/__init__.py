@@ -17,6 +17,8 @@
    decision (``ScopeLimits``, ``ProviderLeg.dark`` and ``rate``); ``LoginsFailed``; proof in an ``AccessQuestion``;
    ``ProviderPlace`` and ``ProviderLeg.registered``; the oldest version in the fleet (``HeartbeatReply.spoken``).
 8. 2026-11-28: what awkward phones and providers need: see the fields that say so; who isn't to be shown (``withheld``).
+8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Calls in by number
+   (``IncomingQuestion.number``, ``Route.provider``), reports that name the provider account's Call-ID and version.
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
