@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from edge.proxy.stack.events import ProvidersAssigned, ProvidersLocated
+from edge.proxy.stack.events import ProvidersAssigned, ProvidersLocated, Received
 from edge.proxy.stack.provider_places import ProviderAddresses
+from edge.sip.flow import Flow
 from lambdas.contract import CallAnswered, CallEnded, IncomingQuestion, ProviderPlace
 from lambdas.decisions.provider import TenantSettings
 from lambdas.decisions.provider_numbers import in_its_form, spellings
@@ -186,6 +187,29 @@ def test_a_trunks_calls_come_in_without_control_plane(world, provider, bob):
     got = world.wait(lambda: bob.agent.requests("INVITE")[1:])[0]
     other = call_in(world, provider, "sip:+442079460112@203.0.113.11")
     assert refusal(world, provider, other).status == 503
+
+
+def test_a_ban_is_not_for_a_trunks_calls(world, provider, bob):
+    trunk(world)
+    invite = provider.agent.request("INVITE", "sip:+442079460111@203.0.113.11", "<sip:x@y>", [], SDP)
+    node = world.nodes["edge-a"]
+    flow = Flow(node.address, 5060, "udp", *provider.place)
+    node.handle(Received(flow, invite.to_bytes(), banned=True))
+    world.wait(lambda: bob.agent.requests("INVITE"))
+
+
+def test_what_was_decided_for_a_trunk_goes_with_its_account(world, provider, bob):
+    trunk(world)
+    invite = call_in(world, provider, "sip:+442079460111@203.0.113.11")
+    got = world.wait(lambda: bob.agent.requests("INVITE"))[0]
+    bob.send(bob.agent.response(got, 486).to_bytes())
+    refusal(world, provider, invite)
+    kept = world.nodes["edge-a"].core.kept_routes
+    assert len(kept) == 1
+    kept.forget(provider="t1/another")
+    assert len(kept) == 1
+    kept.forget(provider="t1/voip")
+    assert len(kept) == 0
 
 
 def test_a_disabled_trunk_has_no_number(world, provider, bob):

@@ -389,6 +389,24 @@ def test_challenges_in_one_header_field_quotes_in_realms_and_auth_int(world, pro
     assert "qop" not in second
 
 
+@pytest.mark.parametrize("lines", [[], ["Min-Expires: 3600"], ["Min-Expires: 999999"], ["Min-Expires: many"]])
+def test_423_that_leads_nowhere_is_a_failure(world, provider, lines):
+    provider.script = [with_header(423, *lines)] * 3
+    assign(world, account())
+    world.run(2)
+    assert len(provider.registers) == 1
+    assert (reports(world)[-1].state, reports(world)[-1].status) == ("failing", 423)
+    world.run(600)
+    assert reports(world)[-1].state == "registered"
+
+
+def test_a_registrar_that_asks_for_ever_longer_is_given_up(world, provider):
+    provider.script = [with_header(423, f"Min-Expires: {3601 + turn}") for turn in range(50)]
+    assign(world, account())
+    world.run(2)
+    assert len(provider.registers) == 7
+
+
 def test_a_challenge_that_cannot_be_answered_says_so(world, provider):
     provider.script = [with_header(401, 'WWW-Authenticate: Digest realm="a", nonce="n", algorithm=AKAv1-MD5')]
     assign(world, account())
@@ -426,6 +444,18 @@ def test_many_accounts_begin_one_after_the_other(world, provider):
     pings = provider.pings
     world.run(25)
     assert provider.pings - pings == 1  # one way for all of them
+
+
+def test_reports_name_the_account_that_they_are_of(world, provider):
+    """Another one may have its name by the time they arrive."""
+    provider.script = [None, None, lambda request: with_header(500)(request)]
+    assign(world, account())
+    world.run(2)
+    assign(world, account(call_id="made-again", contact_user="another", version=7))
+    world.run(5)
+    named = {(report.call_id, report.version) for report in reports(world)}
+    assert named == {("call-id-of-voip", 1), ("made-again", 7)}
+    assert reports(world)[-1].call_id == "made-again"
 
 
 def test_an_account_made_again_under_its_name_gets_its_calls(world, provider):
