@@ -43,10 +43,9 @@ def route(question: RouteQuestion, facts: Facts) -> Decision:
 
 def incoming(question: IncomingQuestion, facts: Facts) -> Decision:
     """A request by a provider, for the Contact or for a number of one of its accounts."""
-    if question.provider:
+    provider = facts.with_number(question.places, question.number) if question.places else None
+    if provider is None and question.provider:
         provider = facts.provider(question.provider)
-    else:
-        provider = facts.with_number(question.places, question.number)
     if provider is None or not provider.enabled:
         if not question.provider:
             facts.unknown_number(question)
@@ -65,7 +64,7 @@ def incoming(question: IncomingQuestion, facts: Facts) -> Decision:
     named = question.model_copy(update={"provider": provider.id})
     request = CallRequest(named, payer, caller, question.dialled, settings, facts.clock())
     decision = _of_tenant(_Routing(request, facts).of_provider(provider), payer.tenant)
-    if isinstance(decision, Route) and not question.provider:
+    if isinstance(decision, Route) and provider.id != question.provider:
         decision = decision.model_copy(update={"provider": provider.id})
     return decision
 

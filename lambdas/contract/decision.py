@@ -207,7 +207,7 @@ class Route(Stage):
     limits: list[ScopeLimits] = []
     """Those of all who count it. Since version 7."""
     provider: str = ""
-    """The id of the provider account that the call came by, where the question named none. Since version 8."""
+    """The id of the provider account that the call came by; "": the one that the question named. Since version 8."""
 
 
 class Proceed(Wire):

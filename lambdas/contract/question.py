@@ -160,7 +160,8 @@ class IncomingQuestion(Asked, Tried):
     """The Request-URI's user, as ``called_number`` has it; "": the Contact of ``provider`` was called. Since
     version 8."""
     places: Annotated[list[str], Field(max_length=8)] = []
-    """The hosts of ProviderPlaces that it may come from; none with a ``provider``. Since version 8."""
+    """The hosts of ProviderPlaces with ``trusting`` tenants that it may come from: a number that is an account's there
+    counts for more than ``provider``. Since version 8."""
 
 
 class AccessQuestion(Asked):

@@ -11,7 +11,7 @@ from edge.proxy.stack.events import ProvidersAssigned, ProvidersLocated, Receive
 from edge.proxy.stack.provider_places import ProviderAddresses
 from edge.sip.flow import Flow
 from lambdas.contract import CallAnswered, CallEnded, IncomingQuestion, ProviderPlace
-from lambdas.decisions.provider import TenantSettings
+from lambdas.decisions.provider import TenantSettings, Way
 from lambdas.decisions.provider_numbers import in_its_form, spellings
 from lambdas.decisions.provider_places import ProviderPlaces
 from tests.support.agent import SDP
@@ -287,6 +287,55 @@ def test_what_two_tenants_have_proven_is_nobodys(world, provider, bob):
     world.run(2)
     call_in(world, provider, "sip:4420@203.0.113.11:5060")
     world.wait(lambda: bob.agent.requests("INVITE"))
+
+
+def thief(world, **changes):
+    """An account of t2, registered at a server of its own, that says that the provider's address is its own, too."""
+    fake = ProviderDouble(world, "198.51.100.90", "sip.fake.test")
+    made = account("thief", "t2", host="sip.fake.test", incoming=("carol@example.com",), call_id="thiefs", **changes)
+    node = world.nodes["edge-a"]
+    world.control.ways["thief"] = Way(made, node.address, {"udp": 5060}, registered=True)
+    node.handle(ProvidersAssigned(node.address, [made.account], [], True))
+    world.run(2)
+    assert fake.registers
+    return made
+
+
+def test_a_registrar_of_ones_own_proves_nothing_about_anothers_addresses(world, provider, bob):
+    """A tenant may name any network as its sources, have its host's name lead anywhere, and accept any user name."""
+    assign(world, account())
+    thief(world, sources=("198.51.100.0/24",))
+    call_in(world, provider, "sip:4420@203.0.113.11")
+    world.wait(lambda: bob.agent.requests("INVITE"))
+    # Nor where the other one's registration is elsewhere, but known to be at that address.
+    world.nodes["edge-a"].handle(ProvidersLocated(ProviderAddresses({TRUNK: frozenset({"t1"})}, {TRUNK: frozenset()})))
+    assign(world, account(enabled=False, version=2))
+    world.run(2)
+    invite = call_in(world, provider, "sip:4420@203.0.113.11")
+    assert refusal(world, provider, invite).status == 404
+
+
+def test_a_trunks_number_counts_for_more_than_what_others_say(world, provider, bob):
+    trunk(world)
+    thief(world, sources=("198.51.100.0/24",), numbers=("442079460111",))
+    world.nodes["edge-a"].handle(  # even if its own name led there, and the server had accepted it
+        ProvidersLocated(ProviderAddresses({}, {}, {TRUNK: frozenset({"sip.voip.test"})}))
+    )
+    call_in(world, provider, "sip:+442079460111@203.0.113.11")
+    got = world.wait(lambda: bob.agent.requests("INVITE"))[0]
+    assert world.control.questions[-1].provider == "t2/thief"
+    bob.send(bob.agent.response(got, 200).to_bytes())
+    world.run(1)
+    start = next(report for report in world.control.reports if isinstance(report, CallAnswered))
+    assert start.providers[0] == "t1/voip"
+
+
+def test_a_trunks_number_that_nobody_answers_is_known_all_the_same(world, provider):
+    trunk(world)
+    world.phone("bob", "edge-b")
+    for _ in range(100):
+        assert refusal(world, provider, call_in(world, provider, "sip:+442079460111@203.0.113.11")).status == 480
+    assert world.nodes["edge-a"].core.stack.counters["unknown_numbers"] == 0
 
 
 def test_numbers_change_with_the_account(world, provider, bob):

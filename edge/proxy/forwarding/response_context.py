@@ -260,7 +260,7 @@ class ResponseContext:
             self._note_failure(487, self.why, now, given_up=True)
 
     def _follow(self, route: Route, now: float) -> None:
-        if route.provider and self._from_provider is None:
+        if route.provider:
             self._parties = self._parties._replace(provider=route.provider)
             self._from_provider = LegToProvider(route.provider, self.incoming.flow, 0, "", 0, False)
         self._record_for(route, now)
