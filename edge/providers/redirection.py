@@ -91,7 +91,8 @@ def _redirected(target: Target, leg: ProviderLeg, user: str, server: Server, own
     changes = {"server": server, "routes": []}
     if not own:
         private = [line for line in leg.headers if line.lower().startswith("privacy:")]
-        changes |= {"id": "", "secret": None, "headers": private, "transfers": False, "registered": False}
+        changes |= {"id": "", "secret": None, "headers": private, "transfers": False}
+        changes |= {"registered": False, "redirects": False}
     changed = leg.model_copy(update=changes)
     return target.model_copy(update={"uri": f"sip:{user}@{server.host}{port}{transport}", "provider": changed})
 

@@ -475,6 +475,17 @@ def test_redirections_have_an_end(world, provider, alice):
     assert len(provider.agent.requests("INVITE")) == 4
 
 
+def test_whoever_the_provider_names_leads_no_further(world, provider, alice):
+    other, third = elsewhere(world), elsewhere(world, "198.51.100.10", "third.test")
+    other.asks = False
+    invite = dial(world, alice)
+    redirect(provider, arrives(world, provider), "<sip:+442079460000@198.51.100.9>")
+    redirect(other, arrives(world, other), "<sip:+442079460000@198.51.100.10>")
+    final = world.wait(lambda: alice.agent.final(invite))
+    assert (final.status, final.values("contact")) == (302, ["<sip:+442079460000@198.51.100.10>"])
+    assert not third.agent.requests("INVITE")
+
+
 def test_a_caller_who_gives_up_while_a_redirection_is_looked_up(world, provider, alice):
     other = elsewhere(world)
     invite = dial(world, alice)

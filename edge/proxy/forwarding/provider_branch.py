@@ -366,7 +366,7 @@ class ProviderBranch(Branch):
         answer = response_in(response, incoming, self._way, incoming.flow, attempt, self._keys)
         if 300 <= response.status < 400 and not incoming.flow.internal:
             domain = self.stack.fleet.canonical(incoming.from_uri().host) or self.stack.fleet.default_domain
-            answer.headers += left_to_the_caller(response, self._hosts, domain)
+            answer.headers += left_to_the_caller(response, self._hosts if self.provider else (), domain)
         return answer
 
 
