@@ -39,8 +39,8 @@ _LONGEST = 300  # characters of an account's name in a report
 class Stack:
     """``fleet`` is the newest snapshot; ``recording`` is False while calls can't be recorded: no new ones are made
     then. ``actions`` are what has to be done so far, in order. ``outside`` knows who has answered elsewhere,
-    ``provider_addresses`` whom the tenants' providers trust, ``trunk_numbers`` what those have called, ``own`` which URIs
-    are ours."""
+    ``provider_addresses`` whom the tenants' providers trust, ``trunk_numbers`` what those have called, ``own`` which
+    URIs are ours."""
 
     def __init__(
         self,
