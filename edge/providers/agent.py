@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from edge.providers.credentials import Hashes
 from edge.providers.host import AccountKept, ProviderHost, Realm
 from edge.providers.registrant import Registrant, without_password
 from edge.providers.silence import Silence
 from edge.sip.flow import Flow
-from lambdas.contract import ProviderAccount
+from lambdas.contract import ProviderAccount, called_number
 
 _KEEPALIVE = 25.0  # seconds between keep-alives to a provider (RFC 5626 §4.4.1): most NATs forget UDP after 30
 _SPREAD = 100.0  # REGISTERs that begin in a second, at most
@@ -37,6 +38,7 @@ class Agent:
         self._host = host
         self._registrants: dict[str, Registrant] = {}
         self._by_contact: dict[str, Registrant] = {}
+        self._by_number: dict[tuple[str, str], list[Registrant]] = {}
         self._leaving: list[Registrant] = []
         self._epochs: dict[str, int] = {}
         self._complete: set[str] = set()
@@ -71,11 +73,12 @@ class Agent:
                 known = None
             if known is not None:
                 if known.account != account:
+                    self._note_numbers(known, False)
                     known.replace(account, now)
+                    self._note_numbers(known, True)
                     self._changed.add(account.id)
             elif account.enabled:
-                registrant = self._made(account, address, now)
-                self._registrants[account.id] = self._by_contact[account.contact_user] = registrant
+                self._add(self._made(account, address, now))
         for name in gone:
             self._remove(name, now, quiet=False)
         self._keep_on(now)
@@ -116,8 +119,9 @@ class Agent:
         return address in self._complete
 
     def _is_known(self, user: str, address: str) -> bool:
-        registrant = self._by_contact.get(user)
-        return address in self._complete and (registrant is None or bool(registrant.sources))
+        named = self._by_contact.get(user)
+        known = [named] if named is not None else self._by_number.get((address, called_number(user)), ())
+        return address in self._complete and all(registrant.sources for registrant in known)
 
     def known(self, provider: str) -> bool:
         return provider in self._registrants
@@ -128,12 +132,22 @@ class Agent:
         return registrant is not None and _comes_from(registrant, host)
 
     def account_of(self, user: str, flow: Flow) -> str:
-        """The account that a request for ``user`` on ``flow`` is for: it has to come from where the provider is
-        ("" if there is none, or it doesn't)."""
-        registrant = self._by_contact.get(user)
+        """The account that a request for the Contact's ``user`` on ``flow`` is for: it has to come from where the
+        provider is ("" if there is none, or it doesn't)."""
+        registrant = self._by_contact.get(unquote(user) if "%" in user else user)
         if registrant is None or registrant.address != flow.address:
             return ""
         return registrant.account.id if _comes_from(registrant, flow.host) else ""
+
+    def account_with(self, number: str, flow: Flow, neighbours: Collection[str]) -> str:
+        """The same, where the provider names the account by a number of its own or its user name, as
+        ``called_number`` has it. ``neighbours`` are the tenants that have accounts at the address that it comes from.
+        Those of whom the server there has accepted a REGISTER come first; of the others, whose addresses are what they
+        say, the ones that have no neighbours. "" if they are two tenants'."""
+        known = [one for one in self._by_number.get((flow.address, number), ()) if _comes_from(one, flow.host)]
+        found = [one for one in known if one.accepted_at == flow.host]
+        found = found or [one for one in known if all(name == one.tenant for name in neighbours)]
+        return found[0].account.id if len({one.tenant for one in found}) == 1 else ""
 
     def hashes(self, provider: str) -> Hashes | None:
         """What answers a provider's challenges, if its account is here."""
@@ -161,9 +175,8 @@ class Agent:
         if registrant is None:
             return None
         epoch = self._epochs.get(registrant.address, 0)
-        return AccountKept(
-            without_password(registrant.account), registrant.address, epoch, dict(registrant.hashes.known)
-        )
+        account, known = without_password(registrant.account), dict(registrant.hashes.known)
+        return AccountKept(account, registrant.address, epoch, known)
 
     def restore(self, kept: Iterable[tuple[str, AccountKept]], dark: bool, now: float) -> None:
         """What was kept. In the ``dark`` it is taken back, for addresses that are still held in the same epoch, as soon
@@ -179,8 +192,7 @@ class Agent:
         for name, record in list(self._remembered.items()):
             epoch = self._epochs.get(record.address)
             if name not in self._registrants and epoch == record.epoch:
-                registrant = self._made(record.account, record.address, now, record.hashes)
-                self._registrants[name] = self._by_contact[record.account.contact_user] = registrant
+                self._add(self._made(record.account, record.address, now, record.hashes))
             elif name not in self._registrants and epoch is None and record.address in self._arriving:
                 continue
             del self._remembered[name]
@@ -192,7 +204,11 @@ class Agent:
             self._host.timers.start(self, "keepalive", now + _KEEPALIVE)
 
     def _made(
-        self, account: ProviderAccount, address: str, now: float, known: Mapping[Realm, str] = MappingProxyType({})
+        self,
+        account: ProviderAccount,
+        address: str,
+        now: float,
+        known: Mapping[Realm, str] = MappingProxyType({}),
     ) -> Registrant:
         self._changed.add(account.id)
 
@@ -204,6 +220,21 @@ class Agent:
     def keeps(self, flow: Flow) -> bool:
         """Whether an account is registered by this connection of ours."""
         return not flow.connection and any(one.flow == flow and one.registered for one in self._registrants.values())
+
+    def _add(self, registrant: Registrant) -> None:
+        account = registrant.account
+        self._registrants[account.id] = self._by_contact[account.contact_user] = registrant
+        self._note_numbers(registrant, True)
+
+    def _note_numbers(self, registrant: Registrant, known: bool) -> None:
+        """That its calls may name it so, or may no more."""
+        account = registrant.account
+        username = account.aor.partition(":")[2].rpartition("@")[0]
+        for number in {called_number(username), *account.numbers}:
+            key = registrant.address, number
+            others = [one for one in self._by_number.pop(key, ()) if one is not registrant]
+            if known or others:
+                self._by_number[key] = [*others, registrant] if known else others
 
     def flow_closed(self, flow: Flow, now: float) -> None:
         if flow.connection:
@@ -254,6 +285,7 @@ class Agent:
         registrant = self._registrants.pop(name)
         self._changed.add(name)
         self._by_contact.pop(registrant.account.contact_user, None)
+        self._note_numbers(registrant, False)
 
 
 def _comes_from(registrant: Registrant, host: str) -> bool:

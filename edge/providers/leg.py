@@ -29,6 +29,7 @@ from edge.sip.headers import NameAddr, parse_cseq, split_list, tag_of, value_of
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, tagged
 from edge.sip.numbers import number_of
+from edge.sip.session_bodies import UnreadableBody
 from edge.sip.uri import request_uri
 
 ATTEMPTS = 16
@@ -46,6 +47,7 @@ _OUT = frozenset(
 """What providers get to see beside what makes a request or response: others may name the phone's home."""
 
 _LEFT_OUT_OF_BYE = _OUT - {"reason", "proxy-require", "require", "supported"}
+_OF_BODIES = frozenset(("content-disposition", "content-encoding", "content-language", "content-type", "mime-version"))
 _ANSWERED = frozenset(("from", "to", "call-id", "cseq", "via", "record-route", "contact"))
 _CHALLENGES = frozenset(("www-authenticate", "proxy-authenticate", "authentication-info", "proxy-authentication-info"))
 
@@ -69,7 +71,7 @@ def request_out(
     keys: Sealer,
 ) -> Request:
     """What the provider gets. ``phone`` is where its own requests shall go; ``added`` are routes, credentials and what
-    the account adds."""
+    the account adds. Raises UnreadableBody, but for an ACK, which nobody could refuse."""
     request = incoming.request
     flow = way.flow
     method = request.method
@@ -106,14 +108,22 @@ def request_out(
     if method == "BYE":  # the end of a call must get through, whatever its sender would like to say with it
         kept = [header for header in headers if header[0] not in _LEFT_OUT_OF_BYE]
         return Request(method, uri, _sized(kept, b""))
-    body = _published(request, phone.flow)
+    if method == "ACK":
+        headers, body = _readable(request, headers, phone.flow)
+    else:
+        headers, body = _published(request, headers, phone.flow)
     return Request(method, uri, _sized(headers, body), body)
+
+
+def body_out(request: Request, phone_flow: Flow) -> bytes:
+    """The body of what ``request_out`` makes. Raises UnreadableBody."""
+    return b"" if request.method == "BYE" else _published(request, [], phone_flow)[1]
 
 
 def response_in(
     response: Response, incoming: Incoming, way: LegToProvider, phone_flow: Flow, attempt: int, keys: Sealer
 ) -> Response:
-    """The provider's answer as the phone gets it."""
+    """The provider's answer as the phone gets it; Contacts of a 3xx are left to whoever knows where they may lead."""
     headers = _answered(response, incoming)
     ours: list[Header] = []
     status = response.status
@@ -128,8 +138,6 @@ def response_in(
             ours += [header for header in response.headers if header[0] == "record-route"]
             ours.append(route_for(way, phone_flow, incoming.call_id, keys, tag))
             ours += [header for header in incoming.request.headers if header[0] == "record-route"]
-    elif 300 <= status < 400:
-        ours += [header for header in response.headers if header[0] == "contact"]
     rest = [header for header in response.headers if header[0] not in _ANSWERED and header[0] not in _CHALLENGES]
     if not phone_flow.internal and privacy.hides(dict(reversed(rest))):
         rest = privacy.unnamed(rest)
@@ -220,15 +228,26 @@ def response_out(
         headers.append(("contact", f"Contact: <{seen}>"))
     headers += [header for header in incoming.request.headers if header[0] == "record-route"]
     rest = [header for header in response.headers if header[0] in _OUT]
-    body = _published(response, phone.flow)
-    return Response(response.status, response.reason, _sized([*headers, *rest], body), body)
+    headers, body = _readable(response, [*headers, *rest], phone.flow)
+    return Response(response.status, response.reason, _sized(headers, body), body)
 
 
-def _published(message: Request | Response, phone_flow: Flow) -> bytes:
-    """Its body, with the phone's public address in place of private ones. What another provider sends is public."""
+def _published(message: Request | Response, headers: list[Header], phone_flow: Flow) -> tuple[list[Header], bytes]:
+    """Its body, with the phone's public address in place of private ones, and ``headers`` as that has them. What
+    another provider sends is public."""
     if phone_flow.internal:
-        return message.body
-    return published(message.body, message.get("content-type") or "", phone_flow.host)
+        return headers, message.body
+    kind, coding = message.get("content-type") or "", message.get("content-encoding") or ""
+    body, decoded = published(message.body, kind, phone_flow.host, coding)
+    return [header for header in headers if not decoded or header[0] != "content-encoding"], body
+
+
+def _readable(message: Request | Response, headers: list[Header], phone_flow: Flow) -> tuple[list[Header], bytes]:
+    """The same, or without a body that nobody here can read: private addresses don't leave in it."""
+    try:
+        return _published(message, headers, phone_flow)
+    except UnreadableBody:
+        return [header for header in headers if header[0] not in _OF_BODIES], b""
 
 
 def _seen_contact(way: LegToProvider, phone_flow: Flow, call_id: str, keys: Sealer, tag: str) -> str:

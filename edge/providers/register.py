@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import NameAddr, parse_params, storable, values_of
@@ -10,6 +12,8 @@ from edge.sip.numbers import number_of
 from edge.sip.uri import Uri
 from lambdas.contract import ProviderAccount
 
+LONGEST_EXPIRES = 86_400
+"""Seconds of one registration, whatever a provider would like."""
 MOST_ROUTES = 8  # of a Service-Route
 _LONGEST_TEXT = 300
 _LONGEST_RETRY_AFTER = 3600.0
@@ -54,20 +58,27 @@ def register(
     return Request("REGISTER", account.registrar, headers)
 
 
-def granted(response: Response, user: str, flow: Flow, asked: int) -> int:
-    """The expiry of our own Contact (``user`` at the flow's address) among those listed; without any, that of the whole
-    answer (§10.2.4). 0 if only others are listed."""
+def granted(response: Response, contact: str, asked: int) -> int:
+    """The expiry of our own Contact (the URI ``contact``) among those listed; without any, that of the whole answer
+    (§10.2.4). 0 if only others are listed. Its user part is nobody else's: a registrar behind a border may write any
+    host there, its NAT's or its own. Of several with that user the one at our host counts, else the one that lasts
+    longest: the others were left by a registration from another address."""
     whole = seconds_of(response.get("expires"), asked)
-    contacts = [value for line in response.values("contact") for value in values_of(line)]
-    for value in contacts:
+    ours = Uri.parse(contact)
+    listed = [value for line in response.values("contact") for value in values_of(line)]
+    found: list[tuple[bool, int]] = []
+    for value in listed:
         try:
             address = NameAddr.parse(value)
             uri = Uri.parse(address.uri)
+            seconds = seconds_of(parse_params(address.params).get("expires"), whole)
         except ParseError:
             continue
-        if uri.user == user and uri.host == flow.address:
-            return seconds_of(parse_params(address.params).get("expires"), whole)
-    return 0 if contacts else whole
+        if unquote(uri.user) == ours.user:
+            found.append((uri.host == ours.host, seconds))
+    if not listed:
+        return min(whole, LONGEST_EXPIRES)
+    return min(max(found)[1], LONGEST_EXPIRES) if found else 0
 
 
 def retry_after(response: Response) -> float:

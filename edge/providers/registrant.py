@@ -14,7 +14,16 @@ from typing import Literal
 
 from edge.providers.credentials import Authorizer, Hashes
 from edge.providers.host import ProviderHost, Realm
-from edge.providers.register import MOST_ROUTES, clean, granted, register, retry_after, seconds_of
+from edge.providers.register import (
+    LONGEST_EXPIRES,
+    MOST_ROUTES,
+    clean,
+    contact_of,
+    granted,
+    register,
+    retry_after,
+    seconds_of,
+)
 from edge.providers.silence import BASE, LONGEST, Silence
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow, ServerAddress
@@ -26,15 +35,18 @@ from edge.sip.uri import Uri
 from lambdas.contract import ProviderAccount, ProviderReport, Server
 
 CSEQ_ZERO = 1_577_836_800  # 2020-01-01: CSeqs are seconds since then, so that none has to be stored
-REFUSED = 600.0  # seconds, at least, after credentials that a provider refuses: it may ban those who insist
-_LONGEST_EXPIRES = 86_400
+REFUSED, LONGEST_REFUSED = 600.0, 21_600.0
+"""Seconds between attempts that a provider refuses, which may ban those who insist: doubled each time, up to the
+longest."""
+_REFUSALS = frozenset((403, 404, 405, 410, 501, 603, 604, 606))
+"""Statuses that say no to the account, where others say that it doesn't work just now."""
 _LONGEST_UDP = 1300  # octets (RFC 3261 §18.1.1), while the provider hasn't registered anything
 _MOST_ANSWERS = 6  # challenges, 423 and 3xx in a row
 _LONGEST_LOSS = 300.0  # seconds before a lost connection is made again, if that happens all the time
 _WAIT = 1.0  # seconds until the lease is looked at again
 
 
-Reported = Literal["registered", "failing", "stopped", "unregistered"]
+Reported = Literal["registered", "failing", "unregistered"]
 
 
 class RegistrationState(Enum):
@@ -43,7 +55,7 @@ class RegistrationState(Enum):
     was lost."""
     REGISTERED = "registered"
     UNBOUND = "unbound"
-    """The provider has refused it for good: there is nothing to take back."""
+    """The provider has refused it: there is nothing to take back."""
     LEAVING = "leaving"
     """Being taken back."""
     MOVING = "moving"
@@ -52,8 +64,9 @@ class RegistrationState(Enum):
 
 
 class Registrant:
-    """``flow`` is that of the last REGISTER that was sent, and ``sources`` the provider's addresses as last
-    resolved."""
+    """``flow`` is that of the last REGISTER that was sent, and ``sources`` the provider's addresses as last resolved.
+    ``accepted_at`` is the address of the server that has registered the account as it is, "" before that: there its
+    user name is the tenant's."""
 
     def __init__(
         self,
@@ -71,6 +84,7 @@ class Registrant:
         kept of its password."""
         self.account = account
         self.address = address
+        self.accepted_at = ""
         self.flow: Flow | None = None
         self.sources: frozenset[str] = frozenset()
         self.timers: dict[str, int] = {}
@@ -79,7 +93,7 @@ class Registrant:
         self.hashes = Hashes(account.secret, learnt, known)
         self._authorizer = Authorizer(self.hashes)
         self._silence = silence
-        self._tenant = account.id.partition("/")[0]
+        self.tenant = account.id.partition("/")[0]
         self._asked = ""
         self._tag = host.new_token()
         self._cseq = 0
@@ -88,6 +102,7 @@ class Registrant:
         self._redirected: Server | None = None
         self._answers = 0
         self._failures = 0
+        self._refusals = 0
         self._asking = 0
         self._transaction: ClientTransaction | None = None
         self._told: ProviderReport | None = None
@@ -117,8 +132,9 @@ class Registrant:
         self.account = account
         self.hashes = Hashes(account.secret, self.hashes.learnt)
         self._authorizer = Authorizer(self.hashes)
+        self.accepted_at = ""
         self._expires = account.expires
-        self._failures = 0
+        self._failures = self._refusals = 0
         self._abandon()
         self._withdraw()
         self._arm(now)
@@ -204,7 +220,7 @@ class Registrant:
             self._arm(now + _WAIT)
             return
         self._asked = ip
-        if not self._silence.may_ask(self._tenant, ip, self._wake, now):
+        if not self._silence.may_ask(self.tenant, ip, self._wake, now):
             return
         self.flow = flow = Flow(self.address, host.port(transport), transport, ip, port, 0)
         self._cseq = max(self._cseq + 1, int(host.wall(now)) - CSEQ_ZERO)
@@ -219,6 +235,8 @@ class Registrant:
                 0, f"a REGISTER of more than {_LONGEST_UDP} octets doesn't go by UDP: set transport to tcp", 0.0, now
             )
             return
+        if self._state is RegistrationState.UNBOUND:
+            self._state = RegistrationState.BOUND
         self._transaction = NonInviteClient(_DeadlineSender(host), self, request, branch, flow)
         host.begin(self._transaction, now)
 
@@ -246,13 +264,14 @@ class Registrant:
             if self._again() and self._authorizer.challenged(response):
                 self._send(now)
             else:
-                self._failed(status, f"{reason}: the provider refuses the user name or password", REFUSED, now)
+                self._refused(status, f"{reason}: {self._authorizer.fault}", retry_after(response), now)
         elif status == 423 and self._again() and self._longer(response):
             self._send(now)
         elif status in (301, 302, 305) and self._again() and self._follow(response, now):
             pass
-        elif status in (403, 404) and not self._leaving:
-            self._stop(status, reason, now)
+        elif status in _REFUSALS:
+            self._state = self._state if self._leaving else RegistrationState.UNBOUND
+            self._refused(status, reason, retry_after(response), now)
         elif status in (408, 430) or status >= 500:
             self._next_server(status, reason, retry_after(response), now)
         else:
@@ -268,8 +287,8 @@ class Registrant:
 
     def _not_heard(self, reason: str, now: float) -> None:
         self._transaction = None
-        wait = self._silence.failed(self._tenant, self._asked, self._wake, now) - now
-        self._next_server(0, reason, wait if len(self._servers) == 1 else 0.0, now)
+        wait = self._silence.failed(self.tenant, self._asked, self._wake, now) - now
+        self._next_server(0, reason, wait, now)
 
     def _again(self) -> bool:
         self._answers += 1
@@ -279,14 +298,16 @@ class Registrant:
         if self._leaving:
             self._finish(now)
             return
-        self._failures = 0
-        self._state = RegistrationState.REGISTERED
+        self._authorizer.accepted(response)
         flow = self.flow
         assert flow is not None
-        expires = granted(response, self.account.contact_user, flow, self._expires)
+        expires = granted(response, contact_of(self.account, flow), self._expires)
         if expires <= 0:
             self._failed(response.status, "the provider accepted, and registered nothing", 0.0, now)
             return
+        self._failures = self._refusals = 0
+        self._state = RegistrationState.REGISTERED
+        self.accepted_at = flow.host
         period = max(10, expires - 60) if expires > 120 else max(5, expires // 2)
         routes = [value for line in response.values("service-route") for value in values_of(line)]
         self._tell("registered", now, response.status, "", 0.0, expires, period, routes)
@@ -295,7 +316,7 @@ class Registrant:
 
     def _longer(self, response: Response) -> bool:
         wanted = seconds_of(response.get("min-expires"), 0)
-        if not self._expires < wanted <= _LONGEST_EXPIRES:
+        if not self._expires < wanted <= LONGEST_EXPIRES:
             return False
         self._expires = wanted
         return True
@@ -316,29 +337,39 @@ class Registrant:
 
     def _next_server(self, status: int, reason: str, wait: float, now: float) -> None:
         del self._servers[0]
-        if self._servers and not wait:
+        if self._servers:
             self._authorizer.forget()
             self._send(now)
         else:
             self._failed(status, reason, wait, now)
 
     def _failed(self, status: int, reason: str, wait: float, now: float) -> None:
+        """It didn't work: to be tried again, after ``wait`` seconds at least."""
+        delay = min(LONGEST, BASE * 2**self._failures)
+        self._failures = min(self._failures + 1, 10)
+        self._again_in(max(self._spread(delay), wait), status, reason, now)
+
+    def _refused(self, status: int, reason: str, wait: float, now: float) -> None:
+        """The provider doesn't want the account as it is. It is asked again all the same, seldom: whoever answers may
+        have been wrong. The first time it is believed when it says after how long (``wait``, seconds)."""
+        delay = min(LONGEST_REFUSED, REFUSED * 2**self._refusals)
+        first = not self._refusals
+        self._refusals = min(self._refusals + 1, 10)
+        self._again_in(wait if first and wait else max(self._spread(delay), wait), status, reason, now)
+
+    def _spread(self, delay: float) -> float:
+        """From half of it on (RFC 5626 §4.5), so that a provider that comes back isn't met by everybody at once."""
+        share = zlib.crc32(f"{self.account.id} {self._cseq} {self._failures}".encode()) / 2**32
+        return delay * (0.5 + share / 2)
+
+    def _again_in(self, delay: float, status: int, reason: str, now: float) -> None:
         if self._leaving:
             self._finish(now)
             return
         if self.registered:
             self._state = RegistrationState.BOUND
-        delay = min(LONGEST, BASE * 2**self._failures)
-        self._failures = min(self._failures + 1, 10)
-        # From half of it on (RFC 5626 §4.5), so that a provider that comes back isn't met by everybody at once.
-        share = zlib.crc32(f"{self.account.id} {self._cseq} {self._failures}".encode()) / 2**32
-        delay = max(delay * (0.5 + share / 2), wait)
         self._tell("failing", now, status, reason, now + delay)
         self._arm(now + delay)
-
-    def _stop(self, status: int, reason: str, now: float) -> None:
-        self._state = RegistrationState.UNBOUND
-        self._tell("stopped", now, status, f"{reason}: not tried again before the account is changed")
 
     def _finish(self, now: float) -> None:
         reported = self._state is not RegistrationState.MOVING
@@ -373,6 +404,8 @@ class Registrant:
             next_at=self._host.wall(next_at) if next_at else 0.0,
             server=f"{flow.transport}:{flow.host}:{flow.remote_port}" if flow is not None else "",
             routes=[clean(route) for route in routes or []][:MOST_ROUTES],
+            call_id=self.account.call_id,
+            version=self.account.version,
         )
         if self._told is None or state == "failing" or report != self._told.model_copy(update={"at": report.at}):
             self._told = report
@@ -386,7 +419,7 @@ class Registrant:
 
     def _withdraw(self) -> None:
         """Another account may ask the server."""
-        self._silence.withdrawn(self._tenant, self._asked, self._wake)
+        self._silence.withdrawn(self.tenant, self._asked, self._wake)
 
     def _arm(self, at: float) -> None:
         self.timers.pop("paced", None)

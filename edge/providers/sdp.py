@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import IPv4Address
+
+from edge.sip.session_bodies import changed
 
 _ADDRESSED = (b"c=IN IP4 ", b"o=", b"a=rtcp:")
 
 
-def published(body: bytes, content_type: str, public: str) -> bytes:
-    """``body`` with addresses that aren't public in ``c=``, ``o=`` and ``a=rtcp`` replaced by ``public``, and without
-    ICE candidates that have one (RFC 8839). Ports stay: the provider sends media to where it comes from."""
-    if not body or not content_type.lower().startswith("application/sdp"):
-        return body
+def published(body: bytes, content_type: str, public: str, coding: str = "") -> tuple[bytes, bool]:
+    """``body`` with addresses in its session descriptions that aren't public replaced by ``public`` in ``c=``, ``o=``
+    and ``a=rtcp``, and without ICE candidates that have one (RFC 8839); whether its ``coding`` has been taken off for
+    that. Ports stay: the provider sends media to where it comes from. Raises UnreadableBody."""
+    return changed(body, content_type, coding, partial(_published, public=public.encode()))
+
+
+def _published(description: bytes, public: bytes) -> bytes:
     lines: list[bytes] = []
-    for line in body.split(b"\n"):
+    for line in description.split(b"\n"):
         text = line.rstrip(b"\r")
         if text.startswith(_ADDRESSED):
             head, _, last = text.rpartition(b" ")
             address, slash, rest = last.partition(b"/")
             if _private(address):
-                line = head + b" " + public.encode() + slash + rest + line[len(text) :]
+                line = head + b" " + public + slash + rest + line[len(text) :]
         elif text.startswith(b"a=candidate:") and any(_private(word) for word in text.split()):
             continue
         lines.append(line)

@@ -227,7 +227,7 @@ class Core:
         """Whether it is neither of a dialog, nor keeps a phone registered, nor a provider's call for an account."""
         if incoming.request.method == "REGISTER":
             return not self.stack.bindings.first_on(incoming.source)
-        return not (incoming.to_tag or self.agent.account_of(incoming.uri.user, incoming.flow))
+        return not (incoming.to_tag or self._router.is_from_outside(incoming))
 
     def _request(self, incoming: Incoming, now: float) -> None:
         if incoming.request.method == "ACK":

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from ipaddress import IPv4Network
 
 from edge.proxy.stack.events import ProvidersLocated
 from edge.proxy.stack.provider_places import ProviderAddresses
@@ -74,12 +75,20 @@ class ProviderLocator:
     def _addresses(self, places: list[ProviderPlace]) -> ProviderAddresses:
         tenants: dict[str, frozenset[str]] = {}
         trusting: dict[str, frozenset[str]] = {}
+        trunks: dict[str, frozenset[str]] = {}
+        networks: dict[int, dict[int, frozenset[str]]] = {}
         for place in places:
             for ip in self._seen[_key(place)]:
                 tenants[ip] = tenants.get(ip, frozenset()) | set(place.tenants)
                 if place.trusting:
                     trusting[ip] = trusting.get(ip, frozenset()) | set(place.trusting)
-        return ProviderAddresses(tenants, trusting)
+                    trunks[ip] = trunks.get(ip, frozenset()) | {place.host}
+            for text in place.networks:
+                network = IPv4Network(text)
+                known, bits = networks.setdefault(network.prefixlen, {}), network.prefixlen
+                first = int(network.network_address) >> (32 - bits)
+                known[first] = known.get(first, frozenset()) | {place.host}
+        return ProviderAddresses(tenants, trusting, trunks, networks)
 
 
 def _key(place: ProviderPlace) -> tuple[str, int, str]:

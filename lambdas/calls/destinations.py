@@ -74,7 +74,8 @@ class Destinations:
         """By the providers of ``choice`` that there are."""
         ways = [self._way(f"{self._request.payer.tenant}/{name}") for name in choice.providers]
         usable = [way for way in ways if way is not None and not self._trusts_another(way)]
-        return outbound.through(choice, usable, payer, self._request.question.address)
+        outside = self._request.settings.outside
+        return outbound.through(choice, usable, payer, self._request.question.address, outside)
 
     def _trusts_another(self, way: Way) -> bool:
         """Whether it leads to where another tenant is known by the address that its calls come from."""

@@ -63,6 +63,19 @@ class Facts(Protocol):
 
     def provider(self, provider: str) -> StoredProvider | None: ...
 
+    def with_number(self, places: Sequence[str], number: str) -> StoredProvider | None:
+        """The account that calls from one of these hosts for ``number`` (as ``called_number`` has it) are for; None if
+        it is nobody's, or more than one's."""
+        ...
+
+    def proven(self, provider: StoredProvider) -> bool:
+        """Whether it has been registered as it is, so that its user name is nobody else's."""
+        ...
+
+    def unknown_number(self, question: IncomingQuestion) -> None:
+        """Whoever may know whose it should be is told that nobody has it. Doesn't fail."""
+        ...
+
     def way(self, provider: str, address: str) -> Way | None:
         """How calls go out by a provider account: from where it is registered, if anybody is there; else from
         ``address``, the edge address that they came in at."""

@@ -42,12 +42,18 @@ def route(question: RouteQuestion, facts: Facts) -> Decision:
 
 
 def incoming(question: IncomingQuestion, facts: Facts) -> Decision:
-    """A request by a provider."""
-    provider = facts.provider(question.provider)
+    """A request by a provider, for the Contact or for a number of one of its accounts."""
+    provider = facts.with_number(question.places, question.number) if question.places else None
+    if provider is None and question.provider:
+        provider = facts.provider(question.provider)
     if provider is None or not provider.enabled:
+        if not question.provider:
+            facts.unknown_number(question)
         return Reject(status=404, reason="Not Found")
     if provider.registers and facts.assigned(provider.id) != question.address:
         # Only who holds the registration hears the provider.
+        return Reject(status=404, reason="Not Found", tenant=provider.tenant)
+    if question.number and provider.registers and not facts.proven(provider):
         return Reject(status=404, reason="Not Found", tenant=provider.tenant)
     settings = facts.settings(provider.tenant)
     if settings.suspended:
@@ -55,8 +61,12 @@ def incoming(question: IncomingQuestion, facts: Facts) -> Decision:
     # Whoever answers for it pays for what goes on to another provider.
     payer = StoredAccount(aor="", tenant=provider.tenant, ha1_md5="", ha1_sha256="")
     caller = question.caller.partition("@")[0]
-    request = CallRequest(question, payer, caller, question.dialled, settings, facts.clock())
-    return _of_tenant(_Routing(request, facts).of_provider(provider), payer.tenant)
+    named = question.model_copy(update={"provider": provider.id})
+    request = CallRequest(named, payer, caller, question.dialled, settings, facts.clock())
+    decision = _of_tenant(_Routing(request, facts).of_provider(provider), payer.tenant)
+    if isinstance(decision, Route) and provider.id != question.provider:
+        decision = decision.model_copy(update={"provider": provider.id})
+    return decision
 
 
 def _of_tenant(decision: Decision, tenant: str) -> Decision:

@@ -18,6 +18,7 @@ providers, plans, hooks = (
 )
 
 _Events = Annotated[list[str] | None, typer.Option(help="Like call.ended or registration.changed.")]
+_Number = Annotated[list[str] | None, typer.Option("--number", help="What its calls may name: +442079460000.")]
 _Incoming = Annotated[list[str] | None, typer.Option(help="An account that its calls ring.")]
 
 
@@ -40,8 +41,10 @@ def add_provider(
     username: str,
     password: Annotated[str, typer.Option(prompt=True, hide_input=True)],
     incoming: _Incoming = None,
+    number: _Number = None,
     caller_id: str = "",
     transport: str = "udp",
+    registers: Annotated[bool, typer.Option(help="Or the provider knows calls by our address.")] = True,
 ) -> None:
     """Add an account with a VoIP provider; it is registered within seconds."""
     state.make(
@@ -53,6 +56,8 @@ def add_provider(
         caller_id=caller_id,
         transport=transport,
         incoming=incoming or [],
+        numbers=number or [],
+        registers=registers,
     )
 
 
@@ -69,11 +74,13 @@ def set_provider(
     password: str | None = None,
     enabled: bool | None = None,
     incoming: _Incoming = None,
+    number: _Number = None,
     caller_id: str | None = None,
     plan: Annotated[str | None, typer.Option(help="The dial plan of its calls; empty for none.")] = None,
 ) -> None:
     """Change what is given."""
-    body = given(host=host, password=password, enabled=enabled, incoming=listed(incoming), caller_id=caller_id)
+    body = given(host=host, password=password, enabled=enabled, caller_id=caller_id)
+    body |= given(incoming=listed(incoming), numbers=listed(number))
     state.output.one(state.call("PATCH", path_of("providers", name), something(body | given(plan=plan))))
 
 

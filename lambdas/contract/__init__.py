@@ -20,6 +20,8 @@
    (``closed`` of every question).
 8. 2026-11-28: what awkward phones and providers need: see the fields that say so; who isn't to be shown (``withheld``).
 8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Binding keys by all of a Contact.
+8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Calls in by number
+   (``IncomingQuestion.number``, ``Route.provider``), reports that name the provider account's Call-ID and version.
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -101,6 +103,7 @@ from lambdas.contract.shared import (
     HASHES,
     answers,
     binding_id,
+    called_number,
     consent_text,
     may_be_sip,
     signed_text,
@@ -180,6 +183,7 @@ __all__ = [
     "WireFlow",
     "answers",
     "binding_id",
+    "called_number",
     "consent_text",
     "known_as",
     "may_be_sip",

@@ -210,6 +210,8 @@ class Route(Stage):
     """Who is counting the call, which comes back in its reports. Since version 5."""
     limits: list[ScopeLimits] = []
     """Those of all who count it. Since version 7."""
+    provider: str = ""
+    """The id of the provider account that the call came by; "": the one that the question named. Since version 8."""
 
 
 class Proceed(Wire):

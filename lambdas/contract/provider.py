@@ -61,6 +61,8 @@ class ProviderAccount(Wire):
     """Whole lines to add."""
     sources: list[str] = []
     """Networks (CIDR) that its calls may come from beside its servers."""
+    numbers: list[str] = []
+    """What its calls may name in place of the Contact's user, as ``called_number`` has it. Since version 8."""
 
 
 class ProviderLeg(Wire):
@@ -94,6 +96,9 @@ class ProviderLeg(Wire):
     registered: bool = True
     """The edge address that the call leaves from is registered there: it goes by that transport, however long its
     requests are. Others leave UDP where they are too long for it (RFC 3261 §18.1.1). Since version 7."""
+    redirects: bool = False
+    """A 3xx of the provider may lead to hosts that aren't its own, as calls may to addresses outside. Since
+    version 8."""
 
 
 class ProviderPlace(Wire):
@@ -110,6 +115,8 @@ class ProviderPlace(Wire):
     """Whose accounts are there."""
     trusting: list[str] = []
     """Those of them whose calls are known there by where they come from."""
+    networks: list[str] = []
+    """Where calls for those come from beside the server's own addresses (CIDR). Since version 8."""
 
 
 class ProvidersRequest(Envelope):

@@ -160,15 +160,21 @@ class IncomingQuestion(Asked, Tried):
     method: str
     """INVITE, MESSAGE, ..."""
     provider: str
-    """The provider account's id."""
+    """The provider account's id; "": the number says whose call it is (since version 8)."""
     caller: str
     """What From says; that it is anonymous, where the provider is asked not to show it."""
     dialled: str
-    """The user of To, a number without separators and parameters."""
+    """The user of To, or of the Request-URI where that is a number: without separators and parameters."""
     call_id: str
     """The request's Call-ID."""
     flow: WireFlow
     """The flow that it came by."""
+    number: str = Field(default="", max_length=256)
+    """The Request-URI's user, as ``called_number`` has it; "": the Contact of ``provider`` was called. Since
+    version 8."""
+    places: Annotated[list[str], Field(max_length=8)] = []
+    """The hosts of ProviderPlaces with ``trusting`` tenants that it may come from: a number that is an account's there
+    counts for more than ``provider``. Since version 8."""
 
 
 class AccessQuestion(Asked):

@@ -180,7 +180,7 @@ class ProviderReport(Wire):
     address: str
     """The edge address that it is registered from."""
     state: Literal["registered", "failing", "stopped", "unregistered"]
-    """"failing" is tried again by itself, "stopped" isn't."""
+    """"failing" is tried again by itself; "stopped" isn't, which edges of version 7 and before say of refusals."""
     at: float
     """Since when, Unix time."""
     expires: int = 0
@@ -197,6 +197,11 @@ class ProviderReport(Wire):
     """The address that answered; "": none did."""
     routes: list[str] = []
     """The values of its Service-Route (RFC 3608)."""
+    call_id: str = ""
+    """The ProviderAccount's: one that is deleted and made again under its name has another. "": an edge of before.
+    Since version 8."""
+    version: int = 0
+    """The ProviderAccount's; 0: not told. Since version 8."""
 
 
 class ProbeReport(Wire):

@@ -6,10 +6,12 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from lambdas.contract.question import Credentials
 
 HASHES: dict[str, Callable[[bytes], hashlib._Hash]] = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+_SEPARATORS = str.maketrans("", "", "+-.() ")
 _LABEL = "sipwizard edge request 1"
 
 
@@ -24,6 +26,12 @@ def answers(credentials: Credentials, method: str, ha1: str) -> bool:
         middle = credentials.nonce
     expected = hasher(f"{ha1}:{middle}:{ha2}".encode("utf-8", "surrogateescape")).hexdigest()
     return hmac.compare_digest(expected.encode(), credentials.response.encode("utf-8", "surrogateescape"))
+
+
+def called_number(user: str) -> str:
+    """What the user part of a Request-URI is looked up by, where it is to say whose call it is: unescaped, without
+    parameters (RFC 3966), plus and separators."""
+    return unquote(user).partition(";")[0].translate(_SEPARATORS)
 
 
 def may_be_sip(port: int) -> bool:

@@ -66,12 +66,15 @@ def nowhere(user: str, settings: TenantSettings) -> Reject:
     return Reject(status=404, reason=f"Not Found: {isnt}")
 
 
-def through(choice: Choice, ways: Sequence[Way], account: StoredAccount, asking: str = "") -> Route | Reject:
-    """To the first of ``ways``, and on failure to the next ones. ``asking`` is the edge address that asks."""
+def through(
+    choice: Choice, ways: Sequence[Way], account: StoredAccount, asking: str = "", outside: bool = False
+) -> Route | Reject:
+    """To the first of ``ways``, and on failure to the next ones. ``asking`` is the edge address that asks;
+    ``outside``: the tenant may call addresses outside, where a provider may send its calls, too."""
     usable = [way for way in ways if way.provider.enabled and way.provider.tenant == account.tenant]
     if not usable:
         return Reject(status=404, reason="Not Found: no provider takes this number")
-    first, *others = [_target(way, choice, account, asking) for way in usable[:_MOST_WAYS]]
+    first, *others = [_target(way, choice, account, asking, outside) for way in usable[:_MOST_WAYS]]
     return Route(targets=[first.model_copy(update={"instead": others})], tenant=account.tenant)
 
 
@@ -113,7 +116,7 @@ def directly(uri: str, caller: str, address: str, number: Choice | None = None) 
     return Target(uri=uri, flow=(address, 5060, server.transport, "", 0, 0), binding="", provider=leg)
 
 
-def _target(way: Way, choice: Choice, account: StoredAccount, asking: str) -> Target:
+def _target(way: Way, choice: Choice, account: StoredAccount, asking: str, outside: bool) -> Target:
     provider, number = way.provider, choice.number
     written = write(number, provider.number_format)
     port = f":{provider.port}" if provider.port and not provider.outbound_proxy else ""
@@ -149,6 +152,7 @@ def _target(way: Way, choice: Choice, account: StoredAccount, asking: str) -> Ta
         rate=choice.rate,
         shows=number.shown or number.emergency,
         registered=way.registered,
+        redirects=outside,
     )
     return Target(
         uri=uri,

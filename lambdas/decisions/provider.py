@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,18 +17,29 @@ CallerIdIn = Literal["from", "p-asserted-identity", "p-preferred-identity", "rem
 
 
 def places_of(
-    tenant: str, host: str, port: int, transport: Literal["udp", "tcp"], proxy: str, registers: bool
+    tenant: str,
+    host: str,
+    port: int,
+    transport: Literal["udp", "tcp"],
+    proxy: str,
+    registers: bool,
+    sources: Iterable[str] = (),
 ) -> set[AccountPlace]:
-    """Where an account with these is known: at its server, and at the outbound proxy if there is one."""
+    """Where an account with these is known: at its server, and at the outbound proxy if there is one. One that doesn't
+    register takes calls from ``sources`` too, whatever edge they come to."""
     servers = [(host, port)] + ([hostport(proxy)] if proxy else [])
+    networks = ["", *([] if registers else sources)]
     return {
-        AccountPlace(tenant, host_name(name), number, transport, trusting=not registers) for name, number in servers
+        AccountPlace(tenant, host_name(name), number, transport, trusting=not registers, network=network)
+        for network in networks
+        for name, number in (servers[:1] if network else servers)
     }
 
 
 @dataclass(frozen=True, slots=True)
 class StoredProvider:
-    """An account with a provider, its password in the clear. ``id`` is ``tenant/name``."""
+    """An account with a provider, its password in the clear. ``id`` is ``tenant/name``, ``numbers`` are the spellings
+    of its numbers."""
 
     id: str
     tenant: str
@@ -48,6 +59,7 @@ class StoredProvider:
     expires: int = 3600
     headers: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
     registers: bool = True
     enabled: bool = True
     incoming: tuple[str, ...] = ()
@@ -75,7 +87,9 @@ class StoredProvider:
 
     @property
     def places(self) -> set[AccountPlace]:
-        return places_of(self.tenant, self.host, self.port, self.transport, self.outbound_proxy, self.registers)
+        return places_of(
+            self.tenant, self.host, self.port, self.transport, self.outbound_proxy, self.registers, self.sources
+        )
 
     @property
     def secret(self) -> Secret:
@@ -98,6 +112,7 @@ class StoredProvider:
             expires=self.expires,
             headers=list(self.headers),
             sources=list(self.sources),
+            numbers=list(self.numbers),
         )
 
 

@@ -6,21 +6,27 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from typing import Literal
 
 from lambdas.contract import ProviderPlace
 from lambdas.decisions.uris import host_name
 
+WIDEST = 16
+"""Bits, at least, of a network that calls are taken from by their numbers: whoever is in there may call them."""
+
 
 @dataclass(frozen=True, slots=True)
 class AccountPlace:
-    """That accounts of ``tenant`` are at a server; ``trusting``: known there by where their calls come from."""
+    """That accounts of ``tenant`` are at a server; ``trusting``: known there by where their calls come from. With a
+    ``network`` (CIDR): that calls for those come from there, too."""
 
     tenant: str
     host: str
     port: int
     transport: Literal["udp", "tcp"]
     trusting: bool
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class ProviderPlaces:
         at any host, and would take it away from all others. None: all are."""
         noted = frozenset(places)
         found: dict[tuple[str, int, Literal["udp", "tcp"]], tuple[set[str], set[str]]] = {}
+        networks: dict[str, set[str]] = {}
         for place in noted:
             if not place.trusting and established is not None and place.tenant not in established:
                 continue
@@ -45,8 +52,17 @@ class ProviderPlaces:
             tenants.add(place.tenant)
             if place.trusting:
                 trusting.add(place.tenant)
+            if place.network and IPv4Network(place.network).prefixlen >= WIDEST:
+                networks.setdefault(place.host, set()).add(place.network)
         hosts = tuple(
-            ProviderPlace(host=host, port=port, transport=transport, tenants=sorted(tenants), trusting=sorted(trusting))
+            ProviderPlace(
+                host=host,
+                port=port,
+                transport=transport,
+                tenants=sorted(tenants),
+                trusting=sorted(trusting),
+                networks=sorted(networks.get(host, ())) if trusting else [],
+            )
             for (host, port, transport), (tenants, trusting) in sorted(found.items())
         )
         text = json.dumps([one.model_dump() for one in hosts])
@@ -64,6 +80,10 @@ class ProviderPlaces:
         """Whether another tenant is known at ``host`` by where its calls come from, and ``tenant`` isn't."""
         trusting = self._by_name.get(host_name(host), _NOBODY)[1]
         return bool(trusting) and tenant not in trusting
+
+    def trusting(self, hosts: Collection[str]) -> set[str]:
+        """The tenants that take calls from there by their numbers."""
+        return {tenant for host in hosts for tenant in self._by_name.get(host_name(host), _NOBODY)[1]}
 
     def knows(self, place: AccountPlace) -> bool:
         """Whether it is on the list, be it that it counts or not."""

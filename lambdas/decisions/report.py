@@ -9,7 +9,10 @@ from lambdas.decisions.values import Put, StoredAccount, StoredBinding, present,
 def decide(
     report: BindingReport, account: StoredAccount | None, bindings: tuple[StoredBinding, ...], now: float
 ) -> list[Put]:
-    """``bindings`` are all items of the AOR. Whatever was registered after the report counts for more than it."""
+    """``bindings`` are all items of the AOR. Whatever was registered after the report counts for more than it, and what
+    an account that had the name before has left behind counts nothing."""
+    if account is not None and (report.at < account.created or report.tenant not in ("", account.tenant)):
+        return []
     same = [item for item in bindings if item.stands_for(report, report)]
     mine = next((item for item in same if (item.key, item.address) == (report.key, report.flow[0])), None)
     others = [item for item in same if item is not mine]

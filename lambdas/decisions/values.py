@@ -26,7 +26,8 @@ class StoredAccount:
     """``aor`` is ``username@domain`` with the canonical domain, which is the realm. The HA1 values are lower-case
     hexadecimal (RFC 7616 §3.4.2), the ``qualified`` ones for phones that give ``aor`` as their user name ("" for
     passwords that were set before there were any); the password itself is kept nowhere. ``version`` is the time of its
-    last change in milliseconds. One that is ``suspended`` (why) isn't ``enabled`` either."""
+    last change in milliseconds, ``created`` that of its making in seconds. One that is ``suspended`` (why) isn't
+    ``enabled`` either."""
 
     aor: str
     tenant: str
@@ -41,6 +42,7 @@ class StoredAccount:
     limits: CallLimits = NONE
     ha1_md5_qualified: str = field(default="", repr=False)
     ha1_sha256_qualified: str = field(default="", repr=False)
+    created: int = 0
 
     @property
     def grant(self) -> Grant:

@@ -343,6 +343,7 @@ def _account(item: AccountItem) -> StoredAccount:
         limits=limits_of(item.limits),
         ha1_md5_qualified=item.ha1_md5_qualified or "",
         ha1_sha256_qualified=item.ha1_sha256_qualified or "",
+        created=int(item.created_at or 0),
     )
 
 

@@ -13,7 +13,7 @@ from lambdas.repositories.call_models import EventItem
 KEEP = 30 * 86_400
 _LONGEST = 12_000  # characters
 
-EventKind = Literal["plan", "audit", "abuse", "hook", "emergency"]
+EventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider"]
 
 
 @dataclass(frozen=True, slots=True)

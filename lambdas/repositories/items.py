@@ -22,6 +22,7 @@ from lambdas.repositories.models import (
     MemberItem,
     PlanItem,
     ProviderItem,
+    ProviderNumberItem,
     ProviderPlaceItem,
     ProviderStateItem,
     RationItem,
@@ -52,6 +53,7 @@ _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
     PlanItem: ("PLAN#", "PLAN#"),
     ProviderItem: ("PROVIDER#", "PROVIDER#"),
     ProviderPlaceItem: ("PLACE#", "PLACE#"),
+    ProviderNumberItem: ("NUMBER#", "NUMBER#"),
     ProviderStateItem: ("STATE#", "STATE#"),
     SecretItem: ("FLEET#", "FLEET#"),
     StoreItem: ("STORE#", "STORE#"),
@@ -113,7 +115,13 @@ def api_key_item(key: str, digest: str, tenant: str, note: str, role: str, membe
 def place_name(place: AccountPlace) -> str:
     """There is one item for all accounts of its kind that a tenant has at a server."""
     kind = "trunk" if place.trusting else "account"
-    return f"{place.tenant}/{place.transport}:{place.host}:{place.port}/{kind}"
+    network = f"/{place.network}" if place.network else ""
+    return f"{place.tenant}/{place.transport}:{place.host}:{place.port}/{kind}{network}"
+
+
+def number_name(host: str, spelling: str) -> str:
+    """There is one item for a number at a provider's host, whoever has it."""
+    return f"{host}/{spelling}"
 
 
 def place_item(place: AccountPlace) -> ProviderPlaceItem:
@@ -126,6 +134,7 @@ def place_item(place: AccountPlace) -> ProviderPlaceItem:
         port=place.port,
         transport=place.transport,
         trusting=place.trusting,
+        network=place.network,
         listing="provider-places",
     )
 

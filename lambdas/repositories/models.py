@@ -146,7 +146,8 @@ class GuestItem(DirectoryItem, discriminator="guest"):
 
 
 class ProviderItem(DirectoryItem, discriminator="provider"):
-    """An account with a provider. ``id`` is ``tenant/name``; ``password`` is sealed by the Vault."""
+    """An account with a provider. ``id`` is ``tenant/name``; ``password`` is sealed by the Vault; ``spellings`` are how
+    calls may name its ``numbers``: there is a ProviderNumberItem for each, at each of its hosts."""
 
     id = UnicodeAttribute()
     tenant = UnicodeAttribute()
@@ -166,6 +167,8 @@ class ProviderItem(DirectoryItem, discriminator="provider"):
     expires = NumberAttribute(default=3600)
     headers = ListAttribute[str](default=list)
     sources = ListAttribute[str](default=list)
+    numbers = ListAttribute[str](default=list)
+    spellings = ListAttribute[str](default=list)
     registers = BooleanAttribute(default=True)
     enabled = BooleanAttribute(default=True)
     incoming = ListAttribute[str](default=list)
@@ -181,13 +184,20 @@ class ProviderItem(DirectoryItem, discriminator="provider"):
 
 class ProviderPlaceItem(DirectoryItem, discriminator="provider-place"):
     """That accounts of ``tenant`` are at a server; ``trusting``: one of them doesn't register, so it is known there by
-    where its calls come from."""
+    where its calls come from. With a ``network``: its calls in come from there, too."""
 
     tenant = UnicodeAttribute()
     host = UnicodeAttribute()
     port = NumberAttribute(default=0)
     transport = UnicodeAttribute(default="udp")
     trusting = BooleanAttribute(default=False)
+    network = UnicodeAttribute(default="")
+
+
+class ProviderNumberItem(DirectoryItem, discriminator="provider-number"):
+    """Whose calls are that come from a provider's host for a number: of one account only. ``provider`` is its id."""
+
+    provider = UnicodeAttribute()
 
 
 class PlanItem(DirectoryItem, discriminator="plan"):
@@ -235,7 +245,9 @@ class IdempotencyItem(DirectoryItem, discriminator="idempotency"):
 
 
 class ProviderStateItem(DirectoryItem, discriminator="provider-state"):
-    """What the edge that registers the account has reported last; ``at`` orders the reports."""
+    """What the edge that registers the account has reported last; ``at`` orders the reports of one ``call_id``, which
+    is another account's of that name if it isn't the account's own. ``proven`` is the user name, and where, that a
+    REGISTER has been accepted for."""
 
     address = UnicodeAttribute()
     state = UnicodeAttribute()
@@ -247,6 +259,8 @@ class ProviderStateItem(DirectoryItem, discriminator="provider-state"):
     next_at = NumberAttribute(default=0)
     server = UnicodeAttribute(default="")
     routes = ListAttribute[str](default=list)
+    call_id = UnicodeAttribute(default="")
+    proven = UnicodeAttribute(default="")
 
 
 class FeedItem(DirectoryItem, discriminator="feed"):

@@ -14,13 +14,20 @@ from pynamodb.transactions import TransactWrite
 from lambdas.contract import Change, ProviderReport
 from lambdas.decisions.provider import CallerIdIn, NumberFormat, StoredProvider, places_of
 from lambdas.decisions.provider_places import AccountPlace, ProviderPlaces
-from lambdas.repositories.directory import Directory, Missing, Taken
-from lambdas.repositories.items import item_key, place_item, place_name
-from lambdas.repositories.models import DirectoryItem, ProviderItem, ProviderPlaceItem, ProviderStateItem
+from lambdas.repositories.directory import Directory, Missing, Taken, as_read
+from lambdas.repositories.items import item_key, number_name, place_item, place_name
+from lambdas.repositories.models import (
+    DirectoryItem,
+    ProviderItem,
+    ProviderNumberItem,
+    ProviderPlaceItem,
+    ProviderStateItem,
+)
 from lambdas.repositories.transactions import conditional
 from lambdas.repositories.vault import Vault
 
 _STATES = "provider-states"  # their listing
+_MOST_ITEMS = 95  # that are written with an account: DynamoDB takes 100 at once
 _PAGE = 25  # accounts that are read at a time to find one that is left
 
 
@@ -38,6 +45,14 @@ class ProviderState:
     next_at: float
     server: str
     routes: tuple[str, ...]
+
+
+class NumberTaken(Exception):
+    """Another account has a number there; the first argument names it."""
+
+
+class TooMany(Exception):
+    """Numbers and sources, of one account."""
 
 
 class Providers:
@@ -64,40 +79,70 @@ class Providers:
         return list(self._directory.all(f"providers#{tenant}"))
 
     def create(self, item: ProviderItem, password: str, address: str, now: float) -> None:
-        """Raises Taken if the tenant has one of that name, Unsealed if passwords can't be kept."""
+        """Raises Taken if the tenant has one of that name, NumberTaken, TooMany, and Unsealed if passwords can't be
+        kept."""
         item.password = self._vault.seal("provider", item.id, password)
         item.created_at = int(time.time())
         item.version = round(now * 1000)
         change = Change(version=int(item.version), provider=item.id, address=address)
         absent = DirectoryItem.pk.does_not_exist()
+        places, claims = _places(item), _claims(item)
+        _check_size(places, claims)
 
         def write(transaction: TransactWrite) -> None:
             transaction.save(item, condition=absent)
-            _note(_places(item), transaction)
+            _note(item, places, claims, set(), transaction)
 
         try:
             self._directory.tell(change, now, write)
         except Missing as error:
+            if self.item(item.id) is None:
+                self._check_free(item, claims)
             raise Taken from error
 
     def change(self, item: ProviderItem, address: str, now: float, **changes: Any) -> None:
-        """Set attributes; the edge that registers it learns of it. Raises Missing, Unsealed."""
+        """Set attributes; the edge that registers it learns of it. Raises Missing, NumberTaken, TooMany, Unsealed."""
         if "password" in changes:
             changes["password"] = self._vault.seal("provider", item.id, changes["password"])
         version = round(now * 1000)
         change = Change(version=version, provider=item.id, address=address)
-        before = _places(item)
-        after = _places(item, changes)
-        self._directory.change(
-            item, change, now, also=lambda transaction: _note(after - before, transaction), **changes, version=version
-        )
+        before, after = _places(item), _places(item, changes)
+        had, has = _claims(item), _claims(item, changes)
+        _check_size(after - before, had ^ has)
+
+        def also(transaction: TransactWrite) -> None:
+            _note(item, after - before, has - had, had - has, transaction)
+
+        try:
+            self._directory.change(item, change, now, also=also, **changes, version=version)
+        except Missing:
+            self._check_free(item, has - had)
+            raise
         self._tidy(before - after)
 
     def delete(self, item: ProviderItem, address: str, now: float) -> None:
         """Raises Missing if it is gone already."""
-        self._directory.remove(item, Change(version=round(now * 1000), provider=item.id, address=address), now)
+        claims = _claims(item)
+
+        def write(transaction: TransactWrite) -> None:
+            transaction.delete(item, condition=as_read(item))
+            _note(item, set(), set(), claims, transaction)
+
+        self._directory.tell_of(item, Change(version=round(now * 1000), provider=item.id, address=address), now, write)
         ProviderStateItem(*item_key(ProviderStateItem, item.id)).delete()
         self._tidy(_places(item))
+
+    def _check_free(self, item: ProviderItem, claims: set[str]) -> None:
+        """Raises NumberTaken."""
+        for name in sorted(claims):
+            known = self._directory.get(ProviderNumberItem, name)
+            if known is not None and known.provider != item.id:
+                raise NumberTaken(name)
+
+    def with_number(self, host: str, number: str) -> str:
+        """The id of the account that calls from ``host`` for ``number`` are for; "": nobody's."""
+        found = self._directory.get(ProviderNumberItem, number_name(host, number))
+        return found.provider if found is not None else ""
 
     def moved(self, provider: str, address: str, now: float) -> None:
         """Let the edges know that it has been assigned to ``address``."""
@@ -109,7 +154,12 @@ class Providers:
         """With the tenants whose accounts count wherever they say they are."""
         places = (
             AccountPlace(
-                item.tenant, item.host, int(item.port), cast(Literal["udp", "tcp"], item.transport), item.trusting
+                item.tenant,
+                item.host,
+                int(item.port),
+                cast(Literal["udp", "tcp"], item.transport),
+                item.trusting,
+                item.network,
             )
             for item in self._directory.all("provider-places")
         )
@@ -134,9 +184,15 @@ class Providers:
     # How it stands
 
     def note(self, report: ProviderReport) -> None:
-        """Keep a report, unless a later one is known."""
-        if self.item(report.provider) is None:
+        """Keep a report, unless a later one is known, or it is of an account that had the name before."""
+        account = self.item(report.provider)
+        if account is None or report.call_id not in ("", account.call_id):
             return
+        if report.state == "registered" and report.version == account.version:
+            proven = _login(account.username, account.host, account.outbound_proxy)
+        else:
+            known = self._directory.get(ProviderStateItem, report.provider)
+            proven = known.proven if known is not None and known.call_id == account.call_id else ""
         item = ProviderStateItem(
             *item_key(ProviderStateItem, report.provider),
             address=report.address,
@@ -149,19 +205,29 @@ class Providers:
             next_at=report.next_at,
             server=report.server,
             routes=report.routes,
+            call_id=account.call_id,
+            proven=proven,
             listing=_STATES,
         )
         no_newer = DirectoryItem.pk.does_not_exist() | (ProviderStateItem.at <= report.at)
+        no_newer |= ProviderStateItem.call_id != account.call_id
         conditional(lambda: item.save(condition=no_newer))
+
+    def proven(self, provider: StoredProvider) -> bool:
+        """Whether the provider has taken its user name for the account's own, by accepting a REGISTER."""
+        item = self._directory.get(ProviderStateItem, provider.id)
+        login = _login(provider.username, provider.host, provider.outbound_proxy)
+        return item is not None and (item.call_id, item.proven) == (provider.call_id, login)
 
     def servers(self) -> dict[str, str]:
         """The addresses that providers' servers were found at, by the provider's id."""
         states = self._directory.all(_STATES)
         return {one.sk.partition("#")[2]: one.server.rpartition(":")[0].rpartition(":")[2] for one in states}
 
-    def state(self, provider: str) -> ProviderState | None:
+    def state(self, provider: str, call_id: str) -> ProviderState | None:
+        """How the account of that ``call_id`` stands."""
         item = self._directory.get(ProviderStateItem, provider)
-        if item is None:
+        if item is None or item.call_id not in ("", call_id):
             return None
         return ProviderState(
             address=item.address,
@@ -196,6 +262,7 @@ class Providers:
             expires=int(item.expires),
             headers=tuple(item.headers),
             sources=tuple(item.sources),
+            numbers=tuple(item.spellings),
             registers=item.registers,
             enabled=item.enabled,
             incoming=tuple(item.incoming),
@@ -211,11 +278,42 @@ class Providers:
 
 def _places(item: ProviderItem, changes: Mapping[str, Any] = MappingProxyType({})) -> set[AccountPlace]:
     """Where an account is, or will be with ``changes``."""
-    names = ("host", "port", "transport", "outbound_proxy", "registers")
-    host, port, transport, proxy, registers = (changes.get(name, getattr(item, name)) for name in names)
-    return places_of(item.tenant, host, int(port), transport, proxy, registers)
+    names = ("host", "port", "transport", "outbound_proxy", "registers", "sources")
+    host, port, transport, proxy, registers, sources = (changes.get(name, getattr(item, name)) for name in names)
+    return places_of(item.tenant, host, int(port), transport, proxy, registers, sources)
 
 
-def _note(places: set[AccountPlace], transaction: TransactWrite) -> None:
+def _login(username: str, host: str, proxy: str) -> str:
+    """What is proven by a REGISTER."""
+    return f"{username}@{host} {proxy}"
+
+
+def _claims(item: ProviderItem, changes: Mapping[str, Any] = MappingProxyType({})) -> set[str]:
+    """The names of its numbers' items: calls may come from any of its hosts."""
+    spellings = changes.get("spellings", item.spellings)
+    hosts = {place.host for place in _places(item, changes)}
+    return {number_name(host, spelling) for host in hosts for spelling in spellings}
+
+
+def _note(
+    item: ProviderItem,
+    places: set[AccountPlace],
+    claimed: set[str],
+    released: set[str],
+    transaction: TransactWrite,
+) -> None:
+    """Write where the account is, and its numbers: nobody else's."""
+    absent = DirectoryItem.pk.does_not_exist()
     for place in places:
         transaction.save(place_item(place))
+    for name in claimed:
+        made = ProviderNumberItem(*item_key(ProviderNumberItem, name), provider=item.id)
+        transaction.save(made, condition=absent | (ProviderNumberItem.provider == item.id))
+    for name in released:
+        gone = ProviderNumberItem(*item_key(ProviderNumberItem, name))
+        transaction.delete(gone, condition=absent | (ProviderNumberItem.provider == item.id))
+
+
+def _check_size(places: set[AccountPlace], claims: set[str]) -> None:
+    if len(places) + len(claims) > _MOST_ITEMS:
+        raise TooMany

@@ -25,6 +25,8 @@ from lambdas.services.suspension import suspend_account
 
 log = logging.getLogger(__name__)
 
+_LONGEST = 100  # characters of what others have written
+
 
 class StoredFacts:
     """Fulfils ``Facts``."""
@@ -69,6 +71,26 @@ class StoredFacts:
     def way_of_call(self, way: str, call_id: str, tag: str) -> tuple[str, int] | None:
         return self._services.keys.way_of_call(way, call_id, tag, self.clock())
 
+    def with_number(self, places: Sequence[str], number: str) -> StoredProvider | None:
+        found = {self._tables.providers.with_number(place, number) for place in places} - {""}
+        return self.provider(found.pop()) if len(found) == 1 else None
+
+    def proven(self, provider: StoredProvider) -> bool:
+        return self._tables.providers.proven(provider)
+
+    def unknown_number(self, question: IncomingQuestion) -> None:
+        tenants = self.provider_places().trusting(question.places)
+        about = ", ".join(question.places)[:_LONGEST]
+        text = f"a call from {about} was for {question.number[:_LONGEST]}, which is in no account's numbers there"
+        tenant = tenants.pop() if len(tenants) == 1 else ""  # else it could be anybody's: whoever runs the service
+        if not self._services.quotas.logs.take(tenant or f"numbers {about}"):
+            return
+        try:
+            event = StoredEvent("provider", self.clock(), text, about, question.call_id)
+            self._tables.events.add(tenant, event)
+        except Exception:
+            log.exception("a call for a number that nobody has can't be told of")
+
     def way(self, provider: str, address: str) -> Way | None:
         found = self.provider(provider)
         if found is None:
@@ -76,7 +98,7 @@ class StoredFacts:
         assigned = self._tables.assignments.get(provider) if found.registers else None
         if assigned is None or all(lease.address != assigned.address for lease in self._services.fleet.leases()):
             return Way(found, address, {})
-        state = self._tables.providers.state(provider)
+        state = self._tables.providers.state(provider, found.call_id)
         is_there = state is not None and state.state == "registered" and state.address == assigned.address
         known = state.routes if state is not None and is_there else ()
         return Way(found, assigned.address, assigned.ports or {}, known, registered=True)

@@ -79,6 +79,8 @@ def failed(failure: Failure, services: Services) -> None:
         _maybe_ban(failure.source, *counted, services)
     except Exception:
         log.exception("a failed authentication of a source couldn't be noted")
+    if failure.address and _is_older_than(account, failure.at, services):
+        return
     times = services.quotas.notes.take(account, failure.times)
     if not times:
         return
@@ -87,6 +89,12 @@ def failed(failure: Failure, services: Services) -> None:
         _maybe_suspend(account, failures, sources, services)
     except Exception:
         log.exception("a failed authentication of an account couldn't be noted")
+
+
+def _is_older_than(account: str, at: float, services: Services) -> bool:
+    """Whether what is told of an account now happened to another one that had its name before."""
+    item = services.tables.directory.get(AccountItem, account)
+    return item is not None and at < (item.created_at or 0)
 
 
 def _maybe_ban(source: str, before: int, failures: int, services: Services) -> None:

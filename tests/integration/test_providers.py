@@ -143,6 +143,39 @@ def test_a_provider_registered_called_in_and_called_out(made, tmp_path, account,
         provider.stop()
 
 
+def test_a_trunks_calls_come_in_by_number_at_an_edge_of_its_choice(made, tmp_path):
+    """It isn't registered with: every edge knows where its calls come from, and asks whose number it is."""
+    made.dns.records = {(NAME, "A"): [made.place.address]}
+    edge = made.fleet.edges[1].address
+    provider = Kamailio(tmp_path, made.place, NAME, phone=made.other.address, trunk=edge)
+    try:
+        made.fleet.client.api("PATCH", f"/v1/tenants/{made.tenant}", {"country": "GB"})
+        shown = made.add(registers=False, numbers=["020 7946 0111"], port=5060)
+        assert (shown["numbers"], shown["registration"]) == (["+442079460111"], None)
+        subscriber = PhoneAccount("442079460001@sip.voip.test", "442079460001", "secret")
+        far = SocketPhone(subscriber, NAME, made.other, (made.place.address, SIP))
+        with far, made.phone("bob", 0) as bob:
+            assert far.register() == bob.register() == 200
+            today = time.strftime("%Y-%m-%d", time.gmtime())
+
+            def told():
+                """Once the edge knows where the trunk is, it asks whose number that is, and the tenant hears of it."""
+                assert far.transact(far.agent.invite_request(f"sip:+442079460112@{NAME}")).status == 404
+                path = f"/v1/events?tenant={made.tenant}&day={today}&kind=provider"
+                return made.fleet.client.api("GET", path)["items"]
+
+            event = wait_for("a call from the trunk to be told of", told, 30)[0]
+            assert (event["about"], "442079460112" in event["text"]) == (NAME, True)
+            mine, theirs = call(far, bob, f"sip:+442079460111@{NAME}")
+            in_dialog(far, mine, "INVITE", bob)
+            in_dialog(bob, theirs, "INVITE", far)
+            in_dialog(far, mine, "BYE", bob)
+        records = made.fleet.client.wait_for_calls(made.tenant, today, 1, ended=1)
+        assert [leg["to"] for record in records for leg in record["legs"]] == [f"bob@{DOMAIN}"]
+    finally:
+        provider.stop()
+
+
 def test_after_a_kill_the_survivor_registers_and_a_sleeper_never_does(made, tmp_path):
     """No driver moves addresses here: the account goes to another address once the lease is over."""
     provider = Kamailio(tmp_path, made.place, NAME)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pytest
 
-from edge.sip.headers import NameAddr
+from edge.proxy.stack.events import ProvidersLocated
+from edge.proxy.stack.provider_places import ProviderAddresses
+from edge.sip.headers import NameAddr, parse_digest
 from edge.sip.message import make_response
 from edge.sip.transaction.client import make_cancel
 from lambdas.contract import CallAnswered, CallEnded, ProviderReport
@@ -344,6 +347,227 @@ def test_a_code_for_privacy_counts_for_more_than_the_phones_settings(world, prov
     dial(world, alice, "141 020 7946 0000", ["Privacy: none"])
     out = arrives(world, provider, number=1)
     assert (out.uri, out.values("privacy")) == ("sip:+442079460000@sip.voip.test", ["id"])
+
+
+# Redirections
+
+
+def redirect(provider, out, *contacts, status=302):
+    provider.answer(provider.agent.response(out, status, headers=[f"Contact: {contact}" for contact in contacts]))
+
+
+def elsewhere(world, host="198.51.100.9", name="sbc.other.test"):
+    """A server that the provider may name."""
+    made = ProviderDouble(world, host, name)
+    world.servers[host] = [("udp", host, 5060)]
+    return made
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 305])
+def test_a_redirection_to_the_provider_itself_is_another_attempt_with_its_account(world, provider, alice, status):
+    own = elsewhere(world)
+    world.servers["sip.voip.test"].append(("udp", "198.51.100.9", 5060))
+    invite = dial(world, alice)
+    out = arrives(world, provider)
+    redirect(provider, out, "<sip:+44-20-7946-0000@198.51.100.9;user=phone?Priority=urgent>;q=0.5", status=status)
+    again = arrives(world, own)
+    assert again.uri == "sip:+442079460000@198.51.100.9"  # what was judged, as it was judged
+    assert (again.get("to"), again.get("from")) == (out.get("to"), out.get("from"))
+    assert number_of(again) > number_of(out)
+    assert again.get("call-id") == out.get("call-id")
+    assert again.get("priority") is None
+    assert 'username="4420"' in again.get("proxy-authorization")
+    own.answer(own.agent.response(again, 200))
+    assert world.wait(lambda: alice.agent.final(invite)).status == 200
+
+
+def test_a_redirection_elsewhere_goes_without_the_account(world, provider, alice):
+    other = elsewhere(world)
+    other.asks = False
+    world.control.ways["voip"] = replace(
+        world.control.ways["voip"], provider=account(headers=("X-Account: 12345",), caller_id_in="p-asserted-identity")
+    )
+    invite = dial(world, alice, "141 020 7946 0000")
+    out = arrives(world, provider)
+    assert out.get("x-account") == "12345"
+    redirect(provider, out, "<sip:98765@nowhere.test>;q=1.0, <sip:+442079460000@198.51.100.9:5060>;q=0.8")
+    again = arrives(world, other)
+    assert again.uri == "sip:+442079460000@198.51.100.9:5060"
+    for header in ("proxy-authorization", "x-account", "p-asserted-identity", "route"):
+        assert again.get(header) is None, header
+    assert again.get("privacy") == "id"
+    other.answer(other.agent.response(again, 200))
+    final = world.wait(lambda: alice.agent.final(invite))
+    assert final.status == 200
+    # A password isn't given away in the dialog either.
+    dialog = alice.agent.caller_dialog(invite, final)
+    alice.send(alice.agent.in_dialog(dialog, "ACK").to_bytes())
+    other.asks = True
+    bye = alice.agent.in_dialog(dialog, "BYE")
+    alice.send(bye.to_bytes())
+    refused = world.wait(lambda: alice.agent.final(bye))
+    assert (refused.status, "asks for a password" in refused.reason) == (403, True)
+
+
+def test_a_password_is_not_for_those_elsewhere(world, provider, alice):
+    other = elsewhere(world)
+    invite = dial(world, alice)
+    redirect(provider, arrives(world, provider), "<sip:198.51.100.9>")
+    final = world.wait(lambda: alice.agent.final(invite))
+    assert (final.status, "asks for a password" in final.reason) == (403, True)
+    assert not other.agent.requests("INVITE")
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        "<sip:+449098790000@sip.voip.test>",  # premium, and nobody has judged it
+        "<sip:+449098790000@198.51.100.9>",
+        "<sips:+442079460000@198.51.100.9>",
+        "<tel:+442079460000>",
+        "<sip:+442079460000@198.51.100.9:22>",
+        "<sip:+442079460000@203.0.113.12>",  # ourselves
+        "*",
+    ],
+)
+def test_what_may_not_be_tried_is_left_to_the_caller(world, provider, alice, contact):
+    elsewhere(world)
+    world.servers["203.0.113.12"] = [("udp", "203.0.113.12", 5060)]
+    invite = dial(world, alice)
+    redirect(provider, arrives(world, provider), contact)
+    final = world.wait(lambda: alice.agent.final(invite))
+    if "203.0.113.12" in contact:
+        assert (final.status, "this service itself" in final.reason) == (500, True)
+        return
+    assert final.status == 302
+    # Where the provider itself has another number, it is called through us, which judges it.
+    wanted = contact.replace("sip.voip.test", DOMAIN)
+    assert final.values("contact") == ([] if contact == "*" else [wanted])
+
+
+def test_where_the_tenant_may_call_nobody_outside_no_provider_leads_there(world, provider, alice):
+    world.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),), outside=False)
+    other = elsewhere(world)
+    invite = dial(world, alice)
+    redirect(provider, arrives(world, provider), "<sip:+442079460000@198.51.100.9>")
+    assert world.wait(lambda: alice.agent.final(invite)).status == 302
+    assert not other.agent.requests("INVITE")
+
+
+def test_no_redirection_leads_to_another_tenants_provider(world, provider, alice):
+    other = elsewhere(world)
+    for node in world.nodes.values():
+        node.handle(ProvidersLocated(ProviderAddresses({"198.51.100.9": frozenset({"t2"})}, {})))
+    invite = dial(world, alice)
+    redirect(provider, arrives(world, provider), "<sip:+442079460000@198.51.100.9>")
+    final = world.wait(lambda: alice.agent.final(invite))
+    assert (final.status, "may not go there" in final.reason) == (500, True)
+    assert not other.agent.requests("INVITE")
+
+
+def test_redirections_have_an_end(world, provider, alice):
+    world.servers["198.51.100.1"] = [("udp", "198.51.100.1", 5060)]
+    invite = dial(world, alice)
+    for turn in range(4):
+        out = arrives(world, provider, number=turn)
+        redirect(provider, out, f"<sip:+442079460000@198.51.100.1:{5070 + turn}>")
+    assert world.wait(lambda: alice.agent.final(invite)).status == 302
+    assert len(provider.agent.requests("INVITE")) == 4
+
+
+def test_whoever_the_provider_names_leads_no_further(world, provider, alice):
+    other, third = elsewhere(world), elsewhere(world, "198.51.100.10", "third.test")
+    other.asks = False
+    invite = dial(world, alice)
+    redirect(provider, arrives(world, provider), "<sip:+442079460000@198.51.100.9>")
+    redirect(other, arrives(world, other), "<sip:+442079460000@198.51.100.10>")
+    final = world.wait(lambda: alice.agent.final(invite))
+    assert (final.status, final.values("contact")) == (302, ["<sip:+442079460000@198.51.100.10>"])
+    assert not third.agent.requests("INVITE")
+
+
+def test_a_caller_who_gives_up_while_a_redirection_is_looked_up(world, provider, alice):
+    other = elsewhere(world)
+    invite = dial(world, alice)
+    out = arrives(world, provider)
+    provider.answer(provider.agent.response(out, 180))
+    world.wait(lambda: 180 in alice.agent.statuses("INVITE"))
+    redirect(provider, out, "<sip:+442079460000@198.51.100.9>")
+    world.run(0.015)
+    alice.send(make_cancel(invite).to_bytes())
+    assert world.wait(lambda: alice.agent.final(invite)).status == 487
+    world.run(2)
+    assert not other.agent.requests("INVITE")
+    assert not provider.agent.requests("CANCEL")
+
+
+# Bodies
+
+MIXED = (
+    b"--b1\r\nContent-Type: application/sdp\r\n\r\n" + PRIVATE + b"\r\n"
+    b"--b1\r\nContent-Type: application/pidf+xml\r\n\r\n<presence/>\r\n--b1--\r\n"
+)
+
+
+def test_no_private_address_leaves_in_a_part_of_a_body(world, provider, alice):
+    kind = "Content-Type: multipart/mixed;boundary=b1"
+    invite = alice.agent.request(
+        "INVITE", f"sip:02079460000@{DOMAIN}", headers=[f"Contact: {alice.agent.contact}", kind], body=MIXED
+    )
+    alice.send(invite.to_bytes())
+    challenge = world.wait(lambda: alice.agent.final(invite))
+    alice.ack_refusal(invite, challenge)
+    invite = alice.agent.authorize(invite, challenge)
+    alice.send(invite.to_bytes())
+    out = arrives(world, provider)
+    assert b"10.0.0.9" not in out.to_bytes()
+    assert b"<presence/>" in out.body
+    assert (out.get("content-length"), out.get("content-type")) == (str(len(out.body)), "multipart/mixed;boundary=b1")
+    ok = provider.agent.response(out, 200)
+    provider.answer(ok)
+    dialog = alice.agent.caller_dialog(invite, world.wait(lambda: alice.agent.final(invite)))
+    other = provider.agent.callee_dialog(out, ok)
+    alice.send(alice.agent.in_dialog(dialog, "ACK", MIXED, [kind]).to_bytes())  # an answer to a late offer
+    acknowledgement = acknowledged(world, provider, out)
+    assert acknowledgement.body
+    assert b"10.0.0.9" not in acknowledgement.to_bytes()
+    for method in ("UPDATE", "PRACK", "INVITE"):
+        provider.asks = False
+        alice.send(alice.agent.in_dialog(dialog, method, MIXED, [kind]).to_bytes())
+        got = arrives(world, provider, method, 1 if method == "INVITE" else 0)
+        assert got.body
+        assert b"10.0.0.9" not in got.to_bytes()
+        provider.answer(provider.agent.response(got, 200))
+    theirs = provider.agent.in_dialog(other, "INVITE", b"")
+    provider.send(theirs.to_bytes())
+    got = world.wait(lambda: alice.agent.requests("INVITE"))[0]
+    ok = alice.agent.response(got, 200, body=MIXED, headers=[kind])
+    ok.headers = [("content-type", line) if line == kind else (key, line) for key, line in ok.headers]
+    alice.send(ok.to_bytes())
+    final = world.wait(lambda: provider.agent.final(theirs))
+    assert final.body
+    assert b"10.0.0.9" not in final.to_bytes()
+
+
+def test_a_body_that_cannot_be_read_is_refused(world, provider, alice):
+    invite = dial(world, alice, headers=["Content-Encoding: br"])
+    final = world.wait(lambda: alice.agent.final(invite))
+    assert (final.status, "coding that isn't known" in final.reason) == (415, True)
+    assert not provider.agent.requests("INVITE")
+
+
+def test_a_provider_that_signs_bodies_gets_the_digest_of_what_leaves(world, provider, alice):
+    line = 'Proxy-Authenticate: Digest realm="voip.test", nonce="n", qop="auth-int"'
+    provider.asks = False
+    dial(world, alice)
+    out = arrives(world, provider)
+    provider.answer(provider.agent.response(out, 407, headers=[line]))
+    again = arrives(world, provider, number=1)
+    params = parse_digest(again.get("proxy-authorization"))
+    ha1 = hashlib.md5(b"4420:voip.test:secret").hexdigest()
+    ha2 = hashlib.md5(f"INVITE:{out.uri}:{hashlib.md5(again.body).hexdigest()}".encode()).hexdigest()
+    text = f"{ha1}:n:00000001:{params['cnonce']}:auth-int:{ha2}"
+    assert params["response"] == hashlib.md5(text.encode()).hexdigest()
 
 
 # Calls in

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pytest
 
 from edge.proxy.stack.events import FleetChanged, FlowClosed, ProvidersAssigned
 from edge.sip.flow import Flow
+from edge.sip.headers import parse_digest
 from edge.sip.message import make_response
 from lambdas.contract import ProviderReport
 from tests.support.provider import ProviderDouble, account, assign
@@ -141,18 +143,45 @@ def test_423_and_redirections_and_the_expiry_that_was_granted(world, provider):
     assert len(provider.registers) == 4  # a refresh begins at the front door again
 
 
-@pytest.mark.parametrize("status", [403, 404])
-def test_refusals_stop_it_until_it_is_changed(world, provider, status):
-    provider.script = [with_header(status)]
+@pytest.mark.parametrize("status", [403, 404, 603])
+def test_refusals_are_tried_again_seldom_and_at_once_when_it_is_changed(world, provider, status):
+    provider.script = [with_header(status)] * 50
     assign(world, account())
-    world.run(5 * 3600)
-    assert len(provider.registers) == 1
-    last = reports(world)[-1]
-    assert (last.state, last.status, last.next_at) == ("stopped", status, 0)
-    assert "not tried again" in last.reason
+    world.run(24 * 3600)
+    assert 6 <= len(provider.registers) <= 14
+    told = [report for report in reports(world) if report.state == "failing"]
+    waits = [report.next_at - report.at for report in told]
+    assert 300 <= waits[0] <= 600
+    assert all(10_800 <= wait <= 21_600 for wait in waits[6:])
+    assert {report.status for report in told} == {status}
+    provider.script = []
     assign(world, account(password="secret", version=2))
     world.run(2)
     assert reports(world)[-1].state == "registered"
+
+
+def test_a_refusal_is_tried_again_when_the_provider_says_once(world, provider):
+    provider.script = [with_header(403, "Retry-After: 2")] * 3
+    assign(world, account())
+    world.run(10)
+    assert len(provider.registers) == 2  # it said so again, and is believed once
+    assert 590 <= reports(world)[-1].next_at - reports(world)[-1].at <= 1200
+    world.run(1200)
+    assert len(provider.registers) == 3
+    world.run(2400)
+    assert reports(world)[-1].state == "registered"
+
+
+def test_what_may_have_been_registered_after_a_refusal_is_taken_back(world, provider):
+    provider.script = [with_header(403, "Retry-After: 2")]
+    assign(world, account())
+    world.run(1)
+    provider.silent = True
+    world.run(20)
+    provider.silent = False
+    assign(world, account(enabled=False, version=2))
+    world.run(5)
+    assert provider.registers[-1].get("expires") == "0"
 
 
 def test_it_backs_off_with_jitter_and_minds_retry_after(world, provider):
@@ -287,6 +316,124 @@ def test_an_answer_that_lists_only_others_contacts_registered_nothing(world, pro
     assert "registered nothing" in reports(world)[-1].reason
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["203.0.113.77:5060", "203.0.113.77:40123", "sbc.voip.test;transport=tcp;ob", "203.0.113.11:5090;x=y"],
+)
+def test_our_contact_is_ours_wherever_the_registrar_sees_it(world, provider, place):
+    """Behind a border, or as the NAT shows it: its user can't be guessed."""
+    provider.asks = False
+    provider.script = [
+        with_header(200, f"Contact: <sip:other@198.51.100.9>;expires=10, <sip:%63ontactvoip@{place}>;expires=120")
+    ]
+    assign(world, account())
+    world.run(2)
+    assert (reports(world)[-1].state, reports(world)[-1].expires) == ("registered", 120)
+
+
+def test_of_several_contacts_with_our_user_the_one_at_our_address_counts(world, provider):
+    provider.asks = False
+    lines = [
+        "Contact: <sip:contactvoip@203.0.113.99:5060>;expires=3000",
+        "Contact: <sip:contactvoip@203.0.113.11:5060>;expires=100",
+    ]
+    provider.script = [with_header(200, *lines), with_header(200, lines[0], "Contact: <tel:+4420>;expires=9000")]
+    assign(world, account())
+    world.run(2)
+    assert reports(world)[-1].expires == 100
+    world.run(60)
+    assert reports(world)[-1].expires == 3000
+
+
+def test_who_registers_nothing_is_asked_ever_less_often(world, provider):
+    provider.asks = False
+    provider.script = [with_header(200, "Contact: <sip:contactvoip@203.0.113.11:5060>;expires=0")] * 100
+    assign(world, account())
+    world.run(3600)
+    assert len(provider.registers) < 12
+    assert "registered nothing" in reports(world)[-1].reason
+
+
+def test_an_endless_expiry_is_refreshed_every_day(world, provider):
+    provider.asks = False
+    provider.script = [with_header(200, "Contact: <sip:contactvoip@203.0.113.11:5060>;expires=999999999")]
+    assign(world, account())
+    world.run(2)
+    assert reports(world)[-1].expires == 86_400
+
+
+def test_a_second_server_is_tried_though_the_first_says_when_to_come_again(world, provider):
+    second = ProviderDouble(world, "198.51.100.2")
+    provider.script = [with_header(503, "Retry-After: 3000")]
+    assign(world, account())
+    world.run(5)
+    assert reports(world)[-1].state == "registered"
+    assert len(second.registers) == 2
+
+
+def test_challenges_in_one_header_field_quotes_in_realms_and_auth_int(world, provider):
+    lines = [
+        'WWW-Authenticate: Digest realm="a \\"b\\", c", nonce="n,1", opaque="", domain="sip:x", qop="auth-int", '
+        'Digest realm="other", nonce="n2", algorithm=md5, stale=FALSE, Basic realm="z"',
+    ]
+    provider.script = [with_header(401, *lines)]
+    assign(world, account())
+    world.run(2)
+    first, second = provider.registers[1].values("authorization")
+    assert first.startswith('Digest username="4420", realm="a \\"b\\", c", nonce="n,1", uri="sip:sip.voip.test"')
+    ha1 = hashlib.md5(b'4420:a "b", c:secret').hexdigest()
+    ha2 = hashlib.md5(b"REGISTER:sip:sip.voip.test:" + hashlib.md5(b"").hexdigest().encode()).hexdigest()
+    params = parse_digest(first)
+    text = f"{ha1}:n,1:00000001:{params['cnonce']}:auth-int:{ha2}"
+    assert params["response"] == hashlib.md5(text.encode()).hexdigest()
+    assert (params["qop"], params["opaque"]) == ("auth-int", "")
+    assert 'realm="other"' in second
+    assert "qop" not in second
+
+
+@pytest.mark.parametrize("lines", [[], ["Min-Expires: 3600"], ["Min-Expires: 999999"], ["Min-Expires: many"]])
+def test_423_that_leads_nowhere_is_a_failure(world, provider, lines):
+    provider.script = [with_header(423, *lines)] * 3
+    assign(world, account())
+    world.run(2)
+    assert len(provider.registers) == 1
+    assert (reports(world)[-1].state, reports(world)[-1].status) == ("failing", 423)
+    world.run(600)
+    assert reports(world)[-1].state == "registered"
+
+
+def test_a_registrar_that_asks_for_ever_longer_is_given_up(world, provider):
+    provider.script = [with_header(423, f"Min-Expires: {3601 + turn}") for turn in range(50)]
+    assign(world, account())
+    world.run(2)
+    assert len(provider.registers) == 7
+
+
+def test_a_challenge_that_cannot_be_answered_says_so(world, provider):
+    provider.script = [with_header(401, 'WWW-Authenticate: Digest realm="a", nonce="n", algorithm=AKAv1-MD5')]
+    assign(world, account())
+    world.run(2)
+    assert "in a way that isn't known here" in reports(world)[-1].reason
+
+
+def test_the_next_nonce_is_used(world, provider):
+    assign(world, account(expires=600))
+
+    def accept(request):
+        info = ("authentication-info", 'Authentication-Info: qop=auth, nextnonce="following", nc=00000001')
+        response = provider.register(request)
+        response.headers.insert(5, info)
+        return response
+
+    provider.script = [None, accept]
+    world.run(2)
+    provider.nonce = "following"
+    world.run(600)
+    assert len(provider.registers) == 3
+    assert 'nonce="following"' in provider.registers[2].get("authorization")
+    assert "nc=00000001" in provider.registers[2].get("authorization")
+
+
 def test_many_accounts_begin_one_after_the_other(world, provider):
     provider.asks = False
     node = world.nodes["edge-a"]
@@ -299,6 +446,18 @@ def test_many_accounts_begin_one_after_the_other(world, provider):
     pings = provider.pings
     world.run(25)
     assert provider.pings - pings == 1  # one way for all of them
+
+
+def test_reports_name_the_account_that_they_are_of(world, provider):
+    """Another one may have its name by the time they arrive."""
+    provider.script = [None, None, lambda request: with_header(500)(request)]
+    assign(world, account())
+    world.run(2)
+    assign(world, account(call_id="made-again", contact_user="another", version=7))
+    world.run(5)
+    named = {(report.call_id, report.version) for report in reports(world)}
+    assert named == {("call-id-of-voip", 1), ("made-again", 7)}
+    assert reports(world)[-1].call_id == "made-again"
 
 
 def test_an_account_made_again_under_its_name_gets_its_calls(world, provider):

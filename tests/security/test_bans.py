@@ -99,6 +99,16 @@ def test_a_source_is_counted_first_and_whatever_becomes_of_the_account(breaks, c
     assert told.written[0] == ("source", SOURCE)
 
 
+def test_what_is_told_late_of_a_name_is_not_its_next_owners():
+    told = Told()
+    services = told.services()
+    services.tables.directory.get = lambda *_: SimpleNamespace(created_at=1001)
+    failed(Failure("a@example.com", SOURCE, 1000.0, address="203.0.113.11"), services)
+    assert told.written == [("source", SOURCE)]
+    failed(Failure("a@example.com", SOURCE, 1002.0, address="203.0.113.11"), services)
+    assert told.written[1:] == [("source", SOURCE), ("account", "a@example.com")]
+
+
 def test_of_who_is_banned_nothing_is_written_or_logged(caplog):
     told = Told(banned={SOURCE})
     assert guess(told, told.services(), 200) == []
@@ -252,7 +262,7 @@ def test_failures_that_no_control_plane_has_seen_are_told_afterwards(plane):
 @pytest.mark.integration
 def test_where_providers_are_is_known(plane, tenant):
     owner, key, _ = tenant
-    provider = {"name": "trunk", "username": "u", "password": "p", "registers": False}
+    provider = {"name": "trunk", "username": "u", "password": "p"}
     address = "198.51.100.130"
     plane.client.api("POST", "/v1/edges", {"id": "edge-p", "public_key": "A" * 43 + "=", "addresses": ["203.0.113.9"]})
     made = {**provider, "tenant": owner, "host": address, "sources": ["192.0.2.192/27", "0.0.0.0/0"]}

@@ -271,7 +271,9 @@ def test_names_of_providers_are_resolved_and_remembered():
     found = {"sip.one.test": [("udp", "192.0.2.1", 5060)], "192.0.2.9": [("udp", "192.0.2.9", 5060)]}
     places = [
         ProviderPlace(host="sip.one.test", tenants=["t1"]),
-        ProviderPlace(host="192.0.2.9", tenants=["t1", "t2"], trusting=["t2"]),
+        ProviderPlace(
+            host="192.0.2.9", tenants=["t1", "t2"], trusting=["t2"], networks=["198.51.100.128/25", "203.0.113.5/32"]
+        ),
     ]
     told: list[ProvidersLocated] = []
 
@@ -290,6 +292,10 @@ def test_names_of_providers_are_resolved_and_remembered():
     for one in told:
         assert one.addresses.tenants == {"192.0.2.1": {"t1"}, "192.0.2.9": {"t1", "t2"}}
         assert one.addresses.trusting == {"192.0.2.9": {"t2"}}
+        for ip in ("192.0.2.9", "198.51.100.128", "198.51.100.255", "203.0.113.5"):
+            assert one.addresses.trunks_at(ip) == ["192.0.2.9"], ip
+        for ip in ("192.0.2.1", "198.51.100.127", "203.0.113.4", "[2001:db8::1]"):
+            assert one.addresses.trunks_at(ip) == [], ip
 
 
 # Registrars that never answer

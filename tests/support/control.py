@@ -19,6 +19,7 @@ from lambdas.contract import (
     Change,
     Decision,
     IncomingQuestion,
+    ProviderReport,
     Question,
     Report,
     RouteQuestion,
@@ -54,6 +55,7 @@ class Control:
         self.plans: dict[str, Plan] = {}
         self.store: dict[str, str] = {}
         self.places = ProviderPlaces()
+        self.unknown: list[str] = []
         self.keys = Keys(lambda: b"a secret of the fleet's, 32 octets", lambda _: None)
         self.used: dict[str, Used] = {}
         self.emergencies: list[tuple[str, str]] = []
@@ -135,6 +137,20 @@ class MemoryFacts:
     def assigned(self, provider: str) -> str:
         way = self.way(provider, "")
         return way.address if way is not None and way.registered else ""
+
+    def with_number(self, places: Sequence[str], number: str) -> StoredProvider | None:
+        accounts = [way.provider for way in self._control.ways.values()]
+        found = [one for one in accounts if number in one.numbers and one.host in places]
+        return found[0] if len(found) == 1 else None
+
+    def proven(self, provider: StoredProvider) -> bool:
+        return any(
+            isinstance(one, ProviderReport) and (one.provider, one.state) == (provider.id, "registered")
+            for one in self._control.reports
+        )
+
+    def unknown_number(self, question: IncomingQuestion) -> None:
+        self._control.unknown.append(question.number)
 
     def provider_places(self) -> ProviderPlaces:
         return self._control.places

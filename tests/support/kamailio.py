@@ -38,6 +38,7 @@ class Kamailio:
         algorithm: str = "MD5",
         quirks: bool = False,
         phone: str = "0.0.0.0",
+        trunk: str = "",
     ) -> None:
         self.host = host
         self.domain = domain
@@ -51,14 +52,17 @@ class Kamailio:
             "DOMAIN": f'"{domain}"',
             "REALM": f'"{self.realm}"',
             "ALGORITHM": f'"{algorithm}"',
+            "TRUNK": f'"{trunk}"',
         }
         lines = []
         for line in text.splitlines():
             if not line.startswith("#"):
-                line = re.sub(r"\b(HOST|PORT|DOMAIN|REALM|ALGORITHM)\b", lambda found: words[found[0]], line)
+                line = re.sub(r"\b(HOST|PORT|DOMAIN|REALM|ALGORITHM|TRUNK)\b", lambda found: words[found[0]], line)
             lines.append(line)
         if quirks:
             lines.insert(1, "#!define QUIRKS")
+        if trunk:
+            lines.insert(1, "#!define TRUNKED")
         config = directory / "kamailio" / "provider.cfg"
         config.write_text("\n".join(lines) + "\n")
         self._log = directory / "kamailio" / "provider.log"

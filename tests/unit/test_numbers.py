@@ -253,8 +253,8 @@ def test_descriptions_name_no_home():
         b"v=0\no=- 1 1 IN IP4 192.168.0.5\nc=IN IP4 100.64.0.5/127\na=rtcp:5001 IN IP4 10.0.0.1\r\n"
         b"a=candidate:1 1 UDP 1 192.168.0.5 5000 typ host\na=candidate:2 1 UDP 1 8.8.8.8 5000 typ srflx\nc=IN IP4 0.0.0.0\n"
     )
-    assert published(body, "application/sdp", "8.8.4.4") == (
+    assert published(body, "application/sdp", "8.8.4.4")[0] == (
         b"v=0\no=- 1 1 IN IP4 8.8.4.4\nc=IN IP4 8.8.4.4/127\na=rtcp:5001 IN IP4 8.8.4.4\r\n"
         b"a=candidate:2 1 UDP 1 8.8.8.8 5000 typ srflx\nc=IN IP4 0.0.0.0\n"
     )
-    assert published(body, "text/plain", "8.8.4.4") == body
+    assert published(body, "text/plain", "8.8.4.4") == (body, False)

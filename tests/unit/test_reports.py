@@ -18,6 +18,8 @@ from lambdas.contract import (
     ProviderReport,
     ReportEnvelope,
 )  # fmt: skip
+from lambdas.decisions.report import decide
+from lambdas.decisions.values import StoredAccount
 from lambdas.repositories.hooks import NotTold
 
 ENDED = CallEnded(tenant="t1", call="c1", started=1000, ended=1010.0, by="caller")
@@ -86,3 +88,35 @@ def test_an_edge_speaks_for_itself_only(applied, address, edge, taken):
     found = _all_about(address, edge)
     receipt = reports.take(ReportEnvelope(version=VERSION, reports=found), EDGE, Doubles(1011.0, fails=False))
     assert (len(applied), receipt.refused) == (taken, 5 - taken)
+
+
+FLOW = ("203.0.113.11", 5060, "udp", "198.51.100.7", 41000, 0)
+ACCOUNT = StoredAccount("a@b", "t1", "", "", created=1000)
+
+
+def _registered(at, **changes):
+    made = {"aor": "a@b", "key": "k", "contact": "sip:a@c", "flow": FLOW, "call_id": "x", "cseq": 9, "tenant": "t1"}
+    return BindingReport(**{**made, "at": at, "expires": 600, **changes})
+
+
+def test_what_an_account_of_before_has_left_behind_is_not_its_successors():
+    assert decide(_registered(999.0), ACCOUNT, (), 1100.0) == []
+    assert decide(_registered(1001.0, tenant="t2"), ACCOUNT, (), 1100.0) == []
+    (put,) = decide(_registered(1001.0, tenant=""), ACCOUNT, (), 1100.0)
+    assert put.binding.tenant == "t1"
+    # Nor does it take away a phone that has the same Call-ID again, as some do for ever.
+    gone = _registered(999.0, expires=0)
+    assert decide(gone, ACCOUNT, (put.binding,), 1100.0) == []
+    assert decide(_registered(1050.0, expires=0), ACCOUNT, (put.binding,), 1100.0)
+
+
+@pytest.mark.parametrize(("assigned", "kept"), [("203.0.113.11", 1), ("203.0.113.12", 0), (None, 0)])
+def test_only_who_registers_an_account_says_how_it_stands(assigned, kept):
+    noted = []
+    known = SimpleNamespace(address=assigned) if assigned else None
+    tables = SimpleNamespace(
+        assignments=SimpleNamespace(get=lambda _: known), providers=SimpleNamespace(note=noted.append)
+    )
+    report = ProviderReport(provider="t1/voip", address="203.0.113.11", state="unregistered", at=1.0)
+    reports.take(ReportEnvelope(version=VERSION, reports=[report]), EDGE, SimpleNamespace(tables=tables))
+    assert len(noted) == kept

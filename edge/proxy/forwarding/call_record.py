@@ -15,6 +15,7 @@ from edge.sip.headers import storable, tag_of
 from edge.sip.incoming import Incoming
 from edge.sip.message import Response
 from edge.sip.sdp import codecs
+from edge.sip.session_bodies import descriptions
 from lambdas.contract import CallAnswered, CallEnded, CallFailed, TriedLeg
 
 _OVER = frozenset((404, 408, 410, 430, 480, 481))  # 430 is ours: there is no way to the phone any more
@@ -147,7 +148,7 @@ class CallRecord:
                 storable(self._incoming.value("user-agent") or "")[:_LONGEST],
                 _agent(response),
             ),
-            codecs=codecs(response.body) if (response.get("content-type") or "").startswith("application/sdp") else [],
+            codecs=_codecs(response),
         )
 
     def _outline(self, call: str, branches: Sequence[Branch]) -> dict[str, Any]:
@@ -166,6 +167,11 @@ class CallRecord:
             "counted": sorted(self._counted),
             "attempt": self._attempt,
         }
+
+
+def _codecs(response: Response) -> list[str]:
+    kind, coding = response.get("content-type") or "", response.get("content-encoding") or ""
+    return [codec for description in descriptions(response.body, kind, coding)[:1] for codec in codecs(description)]
 
 
 def _agent(response: Response) -> str:

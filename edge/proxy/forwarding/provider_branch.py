@@ -8,6 +8,7 @@ from edge.providers.agent import Agent
 from edge.providers.credentials import Authorizer, Hashes
 from edge.providers.leg import (
     ATTEMPTS,
+    body_out,
     provider_uri,
     request_in,
     request_out,
@@ -16,6 +17,7 @@ from edge.providers.leg import (
     routes_of,
 )
 from edge.providers.leg_token import LegToPhone, LegToProvider
+from edge.providers.redirection import FOLLOWED, MOST, left_to_the_caller, redirections
 from edge.proxy.forwarding.branch import Branch, BranchContext
 from edge.proxy.forwarding.messages import drop_commands
 from edge.proxy.forwarding.record_route import DialogTarget
@@ -27,14 +29,15 @@ from edge.sip import privacy
 from edge.sip.flow import Flow, ServerAddress
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, header_of
+from edge.sip.session_bodies import UnreadableBody
 from edge.sip.strict_routing import next_hop
 from edge.sip.timers import T1
 from edge.sip.transaction import ClientTransaction, InviteClient
-from edge.sip.uri import request_uri
+from edge.sip.uri import Uri, request_uri
 from lambdas.contract import Access, AccessQuestion, Decision, ProviderLeg, Target, may_be_sip, withheld
 
 _PATIENCE = 8 * T1  # for a first word from a server, where there is another one to try
-_HOPELESS, _REFUSED = 500, 403
+_HOPELESS, _REFUSED, _UNREADABLE = 500, 403, 415
 _LONGEST_UDP = 1300  # octets (RFC 3261 §18.1.1), to a host that RFC 3263 has found
 
 
@@ -53,9 +56,13 @@ class ProviderBranch(Branch):
         self._attempt = 0
         self._authorizer: Authorizer | None = None
         self._sent: dict[ClientTransaction, int] = {}
+        self._hosts: set[str] = set()  # the provider's own
+        self._redirected: set[str] = set()  # the URIs that a 3xx has led to
         leg = self.target.provider
         if leg is not None and leg.secret is not None:
             self._authorizer = Authorizer(Hashes(leg.secret))
+        if leg is not None:
+            self._hosts = {Uri.parse(uri).host for uri in (target.uri, leg.to_uri)} | {leg.server.host}
 
     def _try(self, now: float) -> None:
         leg = self.target.provider
@@ -70,6 +77,8 @@ class ProviderBranch(Branch):
                 self.fail(487, at)
                 return
             self._servers = self._permitted(addresses, at)
+            if not self._is_outside:
+                self._hosts |= {ip for _, ip, _ in self._servers}
             if self._servers:
                 self._try_server(at)
                 return
@@ -100,8 +109,12 @@ class ProviderBranch(Branch):
         if leg is not None:
             way = self._new_way(leg, self._servers[0])
         assert way is not None
-        added = self._added()
-        request = self._made_for(way, branch, added)
+        try:
+            added = self._added()
+            request = self._made_for(way, branch, added)
+        except UnreadableBody as error:
+            self.fail(_UNREADABLE, now, f"Unsupported Media Type: the body can't be read: {error}")
+            return
         if leg is not None and not leg.registered and not way.flow.reliable and len(request.to_bytes()) > _LONGEST_UDP:
             # Where a registration has opened the way, it is a flow; this one is any host's, which may not have asked.
             _, ip, port = self._servers[0]
@@ -204,7 +217,9 @@ class ProviderBranch(Branch):
             added += [header_of(line) for line in leg.headers]
         if self._authorizer is not None:
             uri, _ = next_hop(self._uri(self._way), [*routes, *self._routes_of_phone])
-            added += self._authorizer.headers(self.context.incoming.request.method, uri, self.stack.ids.token())
+            request = self.context.incoming.request
+            body = body_out(request, self.context.incoming.flow)
+            added += self._authorizer.headers(request.method, uri, self.stack.ids.token(), body)
         return added
 
     @property
@@ -232,8 +247,30 @@ class ProviderBranch(Branch):
             self._challenged(response, now)
         elif status == 503 and len(self._servers) > 1 and not self.context.cancelled:
             self._next(now)
-        else:
+        elif not (status in FOLLOWED and self._follow(response, now)):
             super().on_response(transaction, response, now)
+
+    def _follow(self, response: Response, now: float) -> bool:
+        """Try where a 3xx leads; whether that may be tried."""
+        if self.response is not None or self.context.cancelled or len(self._redirected) >= MOST:
+            return False
+        if self._attempt + 1 >= ATTEMPTS:
+            return False
+        for found, own in redirections(response, self.target, self._hosts):
+            if found.uri in self._redirected:
+                continue
+            self._redirected.add(found.uri)
+            self._attempt += 1
+            self.target = found
+            self.proceeding = False
+            if not own:
+                self._authorizer = None
+            elif self._authorizer is not None:
+                self._authorizer.forget()
+            self.stack.counters["redirected_calls"] += 1
+            self._try(now)
+            return True
+        return False
 
     def hang_up(self, response: Response, now: float) -> None:
         if self.transaction is not None:
@@ -326,7 +363,11 @@ class ProviderBranch(Branch):
             return super().answer(response)
         incoming = self.context.incoming
         attempt = self._sent[self.transaction]
-        return response_in(response, incoming, self._way, incoming.flow, attempt, self._keys)
+        answer = response_in(response, incoming, self._way, incoming.flow, attempt, self._keys)
+        if 300 <= response.status < 400 and not incoming.flow.internal:
+            domain = self.stack.fleet.canonical(incoming.from_uri().host) or self.stack.fleet.default_domain
+            answer.headers += left_to_the_caller(response, self._hosts if self.provider else (), domain)
+        return answer
 
 
 def _withheld(target: Target, incoming: Incoming) -> Target:

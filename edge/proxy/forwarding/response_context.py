@@ -260,6 +260,9 @@ class ResponseContext:
             self._note_failure(487, self.why, now, given_up=True)
 
     def _follow(self, route: Route, now: float) -> None:
+        if route.provider:
+            self._parties = self._parties._replace(provider=route.provider)
+            self._from_provider = LegToProvider(route.provider, self.incoming.flow, 0, "", 0, False)
         self._record_for(route, now)
         if self._from_provider is not None:
             self._from_provider = replace(self._from_provider, transfers=route.transfers)

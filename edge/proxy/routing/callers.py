@@ -3,16 +3,26 @@ where no answer comes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.questions import OnDecision
+from edge.proxy.stack.sources import Slowed
 from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Incoming
 from edge.sip.telephone import name_of
-from lambdas.contract import IncomingQuestion, Question, Route, RouteQuestion, Target, stand_in
+from lambdas.contract import (
+    Decision,
+    IncomingQuestion,
+    Question,
+    Reject,
+    Route,
+    RouteQuestion,
+    Target,
+    stand_in,
+)
 
 
 class CallOrigin(Protocol):
@@ -91,21 +101,34 @@ class AccountCaller:
 
 
 class ProviderCaller:
-    """Somebody who calls a number that a provider account has."""
+    """Somebody who calls the Contact of a provider account, or a number that it has."""
 
-    def __init__(self, stack: Stack, incoming: Incoming, parties: Parties) -> None:
+    def __init__(
+        self, stack: Stack, incoming: Incoming, parties: Parties, number: str = "", places: Sequence[str] = ()
+    ) -> None:
+        """``number``: what was called instead of the Contact, "" if that was; ``places`` are the hosts of trunks that
+        may have called it."""
         self.parties = parties
-        self.called = name_of(incoming.to_uri())
+        self.called = name_of(incoming.uri if number else incoming.to_uri())
         self.contact = ""
         self.known = True
         self._stack = stack
+        self._number = number
+        self._places = list(places)
 
     def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
         self._stack.questions.ask(make, then, now)
 
     def question(self, common: dict[str, Any], phone: Target | None) -> IncomingQuestion:
         parties = self.parties
-        return IncomingQuestion(**common, provider=parties.provider, caller=parties.caller, dialled=self.called)
+        return IncomingQuestion(
+            **common,
+            provider=parties.provider,
+            caller=parties.caller,
+            dialled=self.called,
+            number=self._number,
+            places=self._places,
+        )
 
     def owner(self, tenant: str) -> str:
         return self.parties.provider
@@ -120,3 +143,45 @@ class ProviderCaller:
     def payers(self, owner: str) -> list[str]:
         """The tenant, whose id its provider accounts' begin with."""
         return [owner.partition("/")[0]]
+
+
+class TrunkCaller(ProviderCaller):
+    """Somebody who calls a number from where a provider is that knows us by our address. Whose number it is only a
+    decision says."""
+
+    def __init__(self, stack: Stack, incoming: Incoming, parties: Parties, number: str, places: Sequence[str]) -> None:
+        super().__init__(stack, incoming, parties, number, places)
+        self._flow = incoming.flow
+        self.known = stack.trunk_numbers.knows(places, number)
+
+    def charge(self, now: float) -> None:
+        """Who forges a provider's address, and guesses numbers, has no more questions than other strangers. Raises
+        Slowed."""
+        if self.known:
+            return
+        if not self._stack.sources.take_question(self._flow.host, self._flow.reliable, now):
+            raise Slowed
+
+    def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
+        stack = self._stack
+
+        def decided(decision: Decision | None, at: float) -> None:
+            if not self.known and (isinstance(decision, Route) or (isinstance(decision, Reject) and decision.tenant)):
+                self.known = True
+                stack.sources.give_back(self._flow.host)
+                stack.trunk_numbers.note(self._places, self._number)
+            elif not self.known and decision is not None:
+                stack.counters["unknown_numbers"] += 1
+            then(decision, at)
+
+        stack.questions.ask(make, decided, now, known=self.known)
+
+    def owner(self, tenant: str) -> str:
+        return self.known_owner(0.0)
+
+    def known_owner(self, now: float) -> str:
+        return f"trunk:{','.join(self._places)}"
+
+    def payers(self, owner: str) -> list[str]:
+        """Nobody knows without a decision."""
+        return []

@@ -94,8 +94,8 @@ class KeptRoutes:
 
 
 def _names(route: Route, provider: str, aor: str) -> bool:
-    """Whether one of its targets is of ``provider`` or of ``aor``, where these aren't ""."""
-    return any(
+    """Whether it came by ``provider``, or one of its targets is of it or of ``aor``, where these aren't ""."""
+    return bool(provider and provider == route.provider) or any(
         (provider and target.provider is not None and target.provider.id == provider)
         or (aor and aor in (target.aor, target.account))
         for target in all_targets(route)

@@ -3,6 +3,8 @@ accounts call each other all the same (static stability), on whatever edge they 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edge.providers.agent import Agent
 from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.forwarding.forwarder import Forwarder
@@ -10,16 +12,17 @@ from edge.proxy.forwarding.messages import drop_private
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.routing.asking import Asking
 from edge.proxy.routing.caller_claims import asserted, check_privacy, claimed, realm_of, told_by
-from edge.proxy.routing.callers import AccountCaller, CallOrigin, ProviderCaller
+from edge.proxy.routing.callers import AccountCaller, CallOrigin, ProviderCaller, TrunkCaller
 from edge.proxy.routing.kept_routes import KeptRoutes
 from edge.proxy.stack.abilities import ABILITIES, check_events, not_allowed
 from edge.proxy.stack.answers import refuse, unavailable
+from edge.proxy.stack.sources import Slowed
 from edge.proxy.stack.stack import Stack
 from edge.proxy.stack.validation import check_hops, check_text
 from edge.sip import privacy
 from edge.sip.incoming import Fault, Incoming
 from edge.sip.telephone import name_of, party_of
-from lambdas.contract import Route
+from lambdas.contract import Route, called_number
 
 _LONGEST_CONTACT = 512  # characters: no longer one can be registered
 _FROM_PROVIDERS = ("INVITE", "NOTIFY", "MESSAGE")
@@ -36,29 +39,62 @@ class Router:
         self._forwarder = forwarder
 
     def route(self, incoming: Incoming, now: float) -> None:
-        """Raises Fault."""
-        if incoming.uri.host in self._stack.fleet.addresses and self._route_to_us(incoming, now):
+        """Raises Fault, and Slowed."""
+        if self._route_around(incoming, now) or self._route_from_outside(incoming, now):
             return
-        self._route_account(incoming, now)
+        stack = self._stack
+        is_ours = stack.fleet.canonical(incoming.from_uri().host) is not None or stack.bindings.first_on(incoming.flow)
+        if incoming.uri.host in stack.fleet.addresses and not is_ours:
+            self._await_account(incoming, now)
+        else:
+            self._route_account(incoming, now)
 
-    def _route_to_us(self, incoming: Incoming, now: float) -> bool:
-        """A request for an address of ours, as providers send it to an account's Contact; whether it is one."""
-        bindings = self._stack.bindings
+    def _route_around(self, incoming: Incoming, now: float) -> bool:
+        """A call that goes from one provider on to another; whether it is one."""
         spiral = self._spirals.take(incoming)
-        if spiral is not None:
-            check_hops(incoming)
-            target, outcome, origin = spiral
-            context = self._forwarder.call(incoming, Parties(), None, now, outcome, origin=origin)
-            context.on_decision(Route(targets=[target]), now)
-            return True
-        provider = self._agent.account_of(incoming.uri.user, incoming.flow)
+        if spiral is None:
+            return False
+        check_hops(incoming)
+        target, outcome, origin = spiral
+        context = self._forwarder.call(incoming, Parties(), None, now, outcome, origin=origin)
+        context.on_decision(Route(targets=[target]), now)
+        return True
+
+    def _route_from_outside(self, incoming: Incoming, now: float) -> bool:
+        """What a provider sends, by where it comes from: for an account's Contact, whose user nobody else knows, or for
+        its number, whatever host stands there. Whether it is that. Raises Fault, and Slowed."""
+        flow = incoming.flow
+        provider = self._agent.account_of(incoming.uri.user, flow)
         if provider:
             self._route_provider(provider, incoming, now)
             return True
-        if self._stack.fleet.canonical(incoming.from_uri().host) is None and not bindings.first_on(incoming.flow):
-            self._await_account(incoming, now)
+        if not self._is_foreign(incoming):
+            return False
+        number = called_number(name_of(incoming.uri))
+        addresses = self._stack.provider_addresses
+        provider = self._agent.account_with(number, flow, addresses.tenants.get(flow.host, ()))
+        places = addresses.trunks_at(flow.host)
+        if not number or not (provider or places):
+            return False
+        self._route_provider(provider, incoming, now, number, places)
+        return True
+
+    def is_from_outside(self, incoming: Incoming) -> bool:
+        """Whether a provider may have sent it, for an account of ours."""
+        flow = incoming.flow
+        if self._agent.account_of(incoming.uri.user, flow):
             return True
-        return False  # a phone without DNS
+        addresses = self._stack.provider_addresses
+        neighbours = addresses.tenants.get(flow.host, ())
+        known = self._agent.account_with(called_number(name_of(incoming.uri)), flow, neighbours)
+        return bool(known or addresses.trunks_at(flow.host)) and self._is_foreign(incoming)
+
+    def _is_foreign(self, incoming: Incoming) -> bool:
+        """Whether its sender doesn't say that he is one of us: a phone may be at a provider's address, too."""
+        if "authorization" in incoming.first or "proxy-authorization" in incoming.first:
+            return False
+        stack = self._stack
+        return incoming.from_uri().host not in stack.fleet.domains and not stack.bindings.first_on(incoming.flow)
 
     def _route_account(self, incoming: Incoming, now: float) -> None:
         """What somebody sends who is one of us, by his credentials."""
@@ -87,8 +123,12 @@ class Router:
         parties = Parties(own or presented.account, called=f"{name_of(uri)}@{host or uri.host or realm}")
         self._call(AccountCaller(stack, incoming, parties, presented, withheld, contact), incoming, now)
 
-    def _route_provider(self, provider: str, incoming: Incoming, now: float) -> None:
-        """What a provider sends to the Contact of its account ``provider``. Raises Fault."""
+    def _route_provider(
+        self, provider: str, incoming: Incoming, now: float, number: str = "", places: Sequence[str] = ()
+    ) -> None:
+        """What a provider sends to its account ``provider``, by its Contact or its ``number``. With ``places``, hosts
+        of trunks, the number may be one of theirs; without a ``provider`` it can be nothing else. Raises Fault, and
+        Slowed."""
         method = incoming.request.method
         if method == "OPTIONS":
             self._stack.stateless.answer(incoming.request, incoming.flow, incoming.octets, 200, now, ABILITIES)
@@ -97,9 +137,14 @@ class Router:
             raise not_allowed((*_FROM_PROVIDERS, "ACK", "BYE", "CANCEL", "OPTIONS"))
         check_hops(incoming)
         sender, called = incoming.from_uri(), incoming.to_uri()
-        check_text(incoming, sender, called)
+        check_text(incoming, sender, called, incoming.uri)
         parties = Parties(*told_by(incoming, sender), called=party_of(called), provider=provider)
-        self._call(ProviderCaller(self._stack, incoming, parties), incoming, now)
+        if provider:
+            self._call(ProviderCaller(self._stack, incoming, parties, number, places), incoming, now)
+        else:
+            trunk = TrunkCaller(self._stack, incoming, parties, number, places)
+            trunk.charge(now)
+            self._call(trunk, incoming, now)
 
     def _call(self, caller: CallOrigin, incoming: Incoming, now: float) -> None:
         """Ask whom to call, and call them."""
@@ -122,16 +167,17 @@ class Router:
             server = stack.transactions.servers.get(incoming.key)
             if server is None or server.answered:
                 return  # cancelled meanwhile
-            provider = agent.account_of(user, incoming.flow)
             try:
-                if provider:
-                    self._route_provider(provider, incoming, at)
+                if self._route_from_outside(incoming, at):
+                    pass
                 elif agent.complete(incoming.flow.address):
                     raise Fault(404)
                 else:
                     unavailable(server, request, stack.counters, at)
             except Fault as fault:
                 refuse(server, request, fault, at)
+            except Slowed:
+                unavailable(server, request, stack.counters, at)
 
         known = agent.when_known(user, incoming.flow, go_on, now)
         if known:

@@ -23,6 +23,7 @@ from edge.proxy.stack.provider_places import NONE_KNOWN, ProviderAddresses
 from edge.proxy.stack.questions import OnDecision, Questions
 from edge.proxy.stack.sources import Sources
 from edge.proxy.stack.stateless import Stateless
+from edge.proxy.stack.trunk_numbers import TrunkNumbers
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
@@ -39,7 +40,8 @@ _LONGEST = 300  # characters of an account's name in a report
 class Stack:
     """``fleet`` is the newest snapshot; ``recording`` is False while calls can't be recorded: no new ones are made
     then. ``actions`` are what has to be done so far, in order. ``outside`` knows who has answered elsewhere,
-    ``provider_addresses`` whom the tenants' providers trust, ``own`` which URIs are ours."""
+    ``provider_addresses`` whom the tenants' providers trust, ``trunk_numbers`` what those have called, ``own`` which
+    URIs are ours."""
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class Stack:
         self.call_counts = CallCounts()
         self.outside = HeardOutside()
         self.provider_addresses = NONE_KNOWN
+        self.trunk_numbers = TrunkNumbers()
         self.answered_calls = AnsweredCalls()
         self.fleet = NOTHING_KNOWN
         self.static_seconds = static_seconds

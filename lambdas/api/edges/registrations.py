@@ -48,15 +48,17 @@ def providers(asked: ProvidersRequest, edge: EdgeItem, services: Services) -> Pr
 
 
 def _claim(name: str, asked: ProvidersRequest, services: Services) -> ProviderAccount | Literal["gone", "pending"]:
-    claimed = services.tables.assignments.change(
-        name, lambda old: rules.claim(old, asked.address, asked.epoch, asked.ports)
-    )
-    if isinstance(claimed, Refused):
-        return "gone"
+    """The account is read before it is claimed: if another has come in its place meanwhile, assigned elsewhere, the
+    claim fails."""
     try:
         provider = services.tables.providers.get(name)
     except Unsealed as error:
         log.error("%s", error)
+        return "gone"
+    claimed = services.tables.assignments.change(
+        name, lambda old: rules.claim(old, asked.address, asked.epoch, asked.ports)
+    )
+    if isinstance(claimed, Refused):
         return "gone"
     return provider.account if provider is not None else "pending"
 

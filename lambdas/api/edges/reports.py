@@ -101,7 +101,9 @@ def _apply(report: Report, services: Services) -> None:
         case ProbeReport():
             services.tables.probes.add(report)
         case ProviderReport():
-            services.tables.providers.note(report)
+            assigned = services.tables.assignments.get(report.provider)
+            if assigned is not None and assigned.address == report.address:  # else another edge has its say by now
+                services.tables.providers.note(report)
         case LoginsFailed():
             times = max(1, min(report.times, BAN_AFTER))
             at = min(report.at, services.clock())

@@ -14,7 +14,7 @@ from lambdas.api.security import CallerDep, ServicesDep
 
 router = APIRouter(prefix="/events", tags=["events"], route_class=AuditedRoute)
 
-ShownEventKind = Literal["plan", "audit", "abuse", "hook", "emergency"]
+ShownEventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider"]
 
 
 class Event(BaseModel):
@@ -23,7 +23,7 @@ class Event(BaseModel):
         Field(
             description="`plan`: what a dial plan has logged, or why it failed; `audit`: what was changed; "
             "`abuse`: who was suspended or banned, and why; `hook`: what a webhook hasn't taken; "
-            "`emergency`: who has called for help."
+            "`emergency`: who has called for help; `provider`: a call for a number that no account has."
         ),
     ]
     at: Annotated[float, Field(description="Unix time in seconds.")]

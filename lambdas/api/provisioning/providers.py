@@ -27,14 +27,17 @@ from lambdas.api.provisioning.common import (
 )
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.security import Caller, CallerDep, ServicesDep
+from lambdas.contract import called_number
 from lambdas.decisions.assignment import Assignment
 from lambdas.decisions.provider import CallerIdIn, NumberFormat
+from lambdas.decisions.provider_numbers import in_its_form, spellings
+from lambdas.decisions.provider_places import WIDEST
 from lambdas.decisions.uris import hostport
 from lambdas.repositories.directory import Missing, Stale, Taken
 from lambdas.repositories.filters import alike
 from lambdas.repositories.items import item_key
 from lambdas.repositories.models import AccountItem, ProviderItem, TenantItem
-from lambdas.repositories.providers import ProviderState
+from lambdas.repositories.providers import NumberTaken, ProviderState, TooMany
 from lambdas.repositories.vault import Unsealed
 from lambdas.services.services import Services
 
@@ -43,6 +46,8 @@ router = APIRouter(prefix="/providers", tags=["providers"], route_class=AuditedR
 _RACES = 8
 _PLACE = frozenset(("registers", "host", "port", "transport", "outbound_proxy"))
 """What says where a provider is, and that it isn't registered with."""
+_CALLS_IN = frozenset(("sources", "numbers"))
+"""What says whose calls are that come from there."""
 _PRINTABLE = r"^[\x20-\x7e]*$"
 _RESERVED = frozenset(
     (
@@ -105,6 +110,15 @@ def _number(text: str) -> str:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
+def _called(text: str) -> str:
+    if text.strip().startswith("+"):
+        return _number(text)
+    name = called_number(text)
+    if not name.isascii() or not name.replace("_", "").isalnum():
+        raise ValueError("neither a number like +442079460000 nor a name of letters, digits and _")
+    return name
+
+
 E164 = Annotated[str, AfterValidator(_number), Field(max_length=32, examples=["+442079460000"])]
 ProviderName = Annotated[
     str,
@@ -126,6 +140,14 @@ _Sources = Annotated[
     list[Annotated[str, AfterValidator(_network)]],
     Field(max_length=50, description="Networks that calls may come from, beside the provider's servers."),
 ]
+_Numbers = Annotated[
+    list[Annotated[str, AfterValidator(_called), Field(max_length=32, examples=["+442079460000"])]],
+    Field(
+        max_length=20,
+        description="What its calls may name instead of the Contact that is registered: numbers like +442079460000, or "
+        "as they are dialled in the tenant's country; other names exactly.",
+    ),
+]
 _Aors = Annotated[list[Annotated[str, Field(max_length=320)]], Field(max_length=20)]
 
 
@@ -146,6 +168,7 @@ class NewProvider(Input):
     expires: _Expires = 3600
     headers: _Headers = []
     sources: _Sources = []
+    numbers: _Numbers = []
     registers: Annotated[
         Flag,
         Field(description="False for a provider that takes calls without a registration; needs an administration key."),
@@ -177,6 +200,7 @@ class ProviderChange(Input):
     expires: _Expires | None = None
     headers: _Headers | None = None
     sources: _Sources | None = None
+    numbers: _Numbers | None = None
     registers: Flag | None = None
     enabled: Flag | None = None
     incoming: _Aors | None = None
@@ -193,7 +217,10 @@ class Registration(BaseModel):
 
     state: Annotated[
         Literal["registered", "failing", "stopped", "unregistered", "waiting"],
-        Field(description="`stopped`: not tried again before the account is changed; `waiting`: nothing reported yet."),
+        Field(
+            description="`failing`: tried again at `next_attempt`; `waiting`: nothing reported yet; `stopped`: only "
+            "edges of before say so, of what isn't tried again before the account is changed."
+        ),
     ]
     since: float | None = None
     expires: Annotated[float | None, Field(description="When it would run out if it weren't refreshed.")] = None
@@ -221,6 +248,7 @@ class Provider(BaseModel):
     expires: int
     headers: list[str]
     sources: list[str]
+    numbers: list[str]
     registers: bool
     enabled: bool
     incoming: list[str]
@@ -239,6 +267,7 @@ def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) ->
     tenant = chosen_tenant(body.tenant, who, services)
     values = body.model_dump(exclude={"tenant", "password"})
     _check_trunk(values, values, who)
+    _check_calls_in(values, values["registers"], tenant, services, who)
     _check_accounts(tenant, values, services)
     check_plan(tenant, body.plan, services)
     name = f"{tenant}/{body.name}"
@@ -250,7 +279,7 @@ def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) ->
         password="",
         contact_user=secrets.token_hex(12),
         call_id=secrets.token_hex(16),
-        **values,
+        **{**values, **_spelt(values, tenant, services)},
     )
     address = choose_address(services, living(services.fleet.leases(fresh=True), services.clock()))
     try:
@@ -262,6 +291,10 @@ def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) ->
             )
     except Taken as error:
         raise Problem(409, f"Tenant {tenant} has a provider {body.name!r} already; choose another name.") from error
+    except NumberTaken as error:
+        raise _number_taken(error) from error
+    except TooMany as error:
+        raise _too_many() from error
     except Unsealed as error:
         raise Problem(503, str(error)) from error
     services.fleet.added(address)
@@ -289,7 +322,7 @@ def read_provider(name: str, services: ServicesDep, who: CallerDep, tenant: Tena
     return _shown(_provider(name, tenant, services, who), services)
 
 
-@router.patch("/{name}", responses=responses(400, 401, 403, 404, 422, 503))
+@router.patch("/{name}", responses=responses(400, 401, 403, 404, 409, 422, 503))
 def change_provider(
     name: str, body: ProviderChange, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None
 ) -> Provider:
@@ -297,6 +330,8 @@ def change_provider(
     item = _provider(name, tenant, services, who)
     changes = body.model_dump(exclude_none=True)
     _check_trunk({"registers": item.registers, **changes}, changes, who)
+    _check_calls_in(changes, changes.get("registers", item.registers), item.tenant, services, who)
+    changes |= _spelt({"numbers": list(item.numbers), **changes}, item.tenant, services) if changes else {}
     _check_accounts(item.tenant, changes, services)
     check_plan(item.tenant, body.plan, services)
     if changes:
@@ -304,6 +339,10 @@ def change_provider(
             services.tables.providers.change(item, _address(item, services), services.clock(), **changes)
         except Missing as error:
             raise Problem(404, f"There is no provider {name!r}.") from error
+        except NumberTaken as error:
+            raise _number_taken(error) from error
+        except TooMany as error:
+            raise _too_many() from error
         except Unsealed as error:
             raise Problem(503, str(error)) from error
     return _shown(item, services)
@@ -369,6 +408,48 @@ def _check_trunk(wanted: dict[str, Any], changed: dict[str, Any], who: Caller) -
         )
 
 
+def _check_calls_in(changed: dict[str, Any], registers: bool, tenant: str, services: Services, who: Caller) -> None:
+    """Nobody takes another's calls by saying that they are his."""
+    if not registers and any(ipaddress.IPv4Network(one).prefixlen < WIDEST for one in changed.get("sources") or ()):
+        raise Problem(422, f"The sources of a provider with registers: false may be /{WIDEST} networks at the widest.")
+    if who.admin or _CALLS_IN.isdisjoint(name for name, value in changed.items() if value):
+        return
+    if not registers:
+        raise Problem(
+            403,
+            "A provider with registers: false sends the calls of all tenants to the same addresses: its numbers and "
+            "sources say whose they are. Only an administration key may set them; ask whoever runs the service.",
+        )
+    owner = services.tables.directory.get(TenantItem, tenant)
+    if changed.get("numbers") and (owner is None or owner.signed_up):
+        raise Problem(
+            403,
+            "Whose a number is has to be known before calls for it are somebody's: for a tenant that has signed up by "
+            "itself only an administration key may set numbers. Calls for the Contact that is registered and for the "
+            "username come in without.",
+        )
+
+
+def _spelt(values: dict[str, Any], tenant: str, services: Services) -> dict[str, Any]:
+    """The numbers in their E.164 form, and how calls may name them."""
+    if not values["numbers"]:
+        return {"spellings": []}
+    country = services.tables.directory.settings(tenant).country
+    numbers = list(dict.fromkeys(in_its_form(text, country) for text in values["numbers"]))
+    return {"numbers": numbers, "spellings": spellings(numbers, country)}
+
+
+def _number_taken(error: NumberTaken) -> Problem:
+    host, _, number = str(error).partition("/")
+    return Problem(
+        409, f"Another account has the number {number} at {host} already; if it is yours, ask whoever runs the service."
+    )
+
+
+def _too_many() -> Problem:
+    return Problem(422, "These are too many numbers and sources for one account; make a second one for some of them.")
+
+
 def _check_accounts(tenant: str, values: dict[str, Any], services: Services) -> None:
     for aor in {*values.get("incoming", ()), *values.get("message_waiting", ())}:
         found = services.tables.directory.get(AccountItem, aor)
@@ -379,14 +460,14 @@ def _check_accounts(tenant: str, values: dict[str, Any], services: Services) -> 
 def _shown(item: ProviderItem, services: Services) -> Provider:
     names = set(Provider.model_fields) - {"registration", "port", "expires"}
     values = {name: getattr(item, name) for name in names}
-    for name in ("headers", "sources", "incoming", "message_waiting"):
+    for name in ("headers", "sources", "numbers", "incoming", "message_waiting"):
         values[name] = list(values[name])
     state = _registration(item, services) if item.registers else None
     return Provider(**values, port=int(item.port), expires=int(item.expires), registration=state)
 
 
 def _registration(item: ProviderItem, services: Services) -> Registration:
-    state = services.tables.providers.state(item.id)
+    state = services.tables.providers.state(item.id, item.call_id)
     address = _address(item, services)
     holder = next((lease.holder for lease in services.fleet.leases() if lease.address == address), None)
     if state is None or state.address != address:
