@@ -17,6 +17,8 @@
    decision (``ScopeLimits``, ``ProviderLeg.dark`` and ``rate``); ``LoginsFailed``; proof in an ``AccessQuestion``;
    ``ProviderPlace`` and ``ProviderLeg.registered``; the oldest version in the fleet (``HeartbeatReply.spoken``).
 8. 2026-11-28: what awkward phones and providers need: see the fields that say so; who isn't to be shown (``withheld``).
+8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Calls that edges transfer themselves
+   (``TransferQuestion``, ``CallTransferred``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -66,6 +68,7 @@ from lambdas.contract.provider import (
 )
 from lambdas.contract.question import (
     AccessQuestion,
+    CallQuestion,
     ContactField,
     Credentials,
     DialogQuestion,
@@ -75,6 +78,7 @@ from lambdas.contract.question import (
     QuestionEnvelope,
     RegisterQuestion,
     RouteQuestion,
+    TransferQuestion,
 )
 from lambdas.contract.registration import MOST_CONTACTS, SHORTEST, Order, refusal, wanted
 from lambdas.contract.report import (
@@ -84,6 +88,7 @@ from lambdas.contract.report import (
     CallFailed,
     CallName,
     CallOutline,
+    CallTransferred,
     LoginsFailed,
     OpenCall,
     ProbeReport,
@@ -127,6 +132,8 @@ __all__ = [
     "CallFailed",
     "CallName",
     "CallOutline",
+    "CallQuestion",
+    "CallTransferred",
     "Challenge",
     "Change",
     "ContactBinding",
@@ -172,6 +179,7 @@ __all__ = [
     "Stage",
     "Take",
     "Target",
+    "TransferQuestion",
     "TriedLeg",
     "Wire",
     "WireFlow",
