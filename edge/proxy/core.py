@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edge.providers.agent import Agent
+from edge.providers.leg_token import LegToProvider
+from edge.proxy.forwarding.dialog_guard import DialogGuard
 from edge.proxy.forwarding.forwarder import Forwarder
 from edge.proxy.forwarding.record_route import route_of
 from edge.proxy.forwarding.spirals import Spirals
@@ -57,6 +59,7 @@ from edge.proxy.stack.receiver import Receiver
 from edge.proxy.stack.sources import Slowed
 from edge.proxy.stack.stack import STATIC, Stack
 from edge.proxy.stack.validation import check_required
+from edge.proxy.transfers.transfers import Transfers
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
 from lambdas.contract import Change, Target
@@ -90,9 +93,11 @@ class Core:
         self._registrar = Registrar(stack)
         self._updates = Updates(stack)
         self._housekeeping = Housekeeping(stack)
-        self._forwarder = Forwarder(stack, self.agent, spirals)
+        guard = DialogGuard(stack, self.agent)
+        self._forwarder = Forwarder(stack, self.agent, spirals, guard)
         self._router = Router(stack, self.agent, self.kept_routes, spirals, self._forwarder)
         self._hanging_up = HangingUp(stack, self._forwarder)
+        self._transfers = Transfers(stack, self.agent, self.kept_routes, guard, self._forwarder)
 
     def handle(self, event: CoreEvent, now: float) -> list[Action]:
         """What follows from ``event``."""
@@ -160,6 +165,7 @@ class Core:
             case OverThere(call):
                 self.stack.answered_calls.ended(call, now)
                 self.stack.call_counts.leg_over(call, self.stack.wall(now))
+                self._transfers.ended(call, now)
             case Remembered(records, routes, bindings, accounts):
                 self.disk_records.restore(records, bindings, now)
                 self.kept_routes.restore(routes)
@@ -228,7 +234,8 @@ class Core:
             raise Fault(503, headers=(retry_after(RETRY_AFTER),))
         route = route_of(incoming, stack.fleet, stack.own)  # §16.4
         if incoming.to_tag:
-            self._forwarder.in_dialog(incoming, route, now)
+            if route is None or not self._transfers.in_dialog(incoming, route, now):
+                self._forwarder.in_dialog(incoming, route, now)
         elif method == "REGISTER":
             self._registrar.register(incoming, now)
         elif not incoming.uri.user and stack.fleet.canonical(incoming.uri.host):
@@ -253,6 +260,8 @@ class Core:
             route = route_of(incoming, stack.fleet, stack.own)
             if route is None or not incoming.max_forwards:
                 raise Fault(481)
+            if isinstance(route.target, LegToProvider):
+                self._transfers.note(incoming, route.target)
             self._forwarder.ack(incoming, route.target, now)
         except Fault:
             stack.counters["stray_acks"] += 1

@@ -12,7 +12,7 @@ from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Incoming
 from edge.sip.telephone import name_of
-from lambdas.contract import IncomingQuestion, Question, Route, RouteQuestion, Target, stand_in
+from lambdas.contract import CallQuestion, IncomingQuestion, Question, Route, RouteQuestion, Target, stand_in
 
 
 class CallOrigin(Protocol):
@@ -27,8 +27,8 @@ class CallOrigin(Protocol):
     def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
         """Put the question that ``make(its name)`` gives."""
 
-    def question(self, common: dict[str, Any], phone: Target | None) -> RouteQuestion | IncomingQuestion:
-        """``common`` are the fields that both kinds of questions have; ``phone`` is the one that ``contact`` is of."""
+    def question(self, common: dict[str, Any], phone: Target | None) -> CallQuestion:
+        """``common`` are the fields that all kinds of questions have; ``phone`` is the one that ``contact`` is of."""
 
     def owner(self, tenant: str) -> str:
         """Whose the kept decisions are; ``tenant`` as the decision says."""
