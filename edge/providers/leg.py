@@ -3,7 +3,11 @@ dialog to remember).
 
 The phone sees a proxy: its own Call-ID, From and To, the provider's routes after ours. The provider sees a user agent
 at our edge address: one Via, our Contact, the provider account's From, and none of the phone's addresses. CSeq numbers
-of what the phone sends are multiplied, so that each challenge can be answered with a number of its own.
+of what the phone sends are multiplied, so that each challenge can be answered with a number of its own. What the
+provider sends in a dialog gets its number from the time of day, so that any edge can send something of its own in
+between (the NOTIFYs of a transfer) without knowing what was sent before.
+
+After a transfer the two sides have different dialogs: each way names the one on the other side.
 """
 
 from __future__ import annotations
@@ -11,7 +15,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edge.providers.leg_token import (
+    UNNUMBERED,
     BadLegToken,
+    DialogNames,
     LegToPhone,
     LegToProvider,
     Sealer,
@@ -35,6 +41,7 @@ from edge.sip.uri import request_uri
 ATTEMPTS = 16
 """Numbers that each CSeq of the phone stands for: the first and the answers to challenges."""
 _WRAP = 2**27  # a CSeq has 31 bits
+HIGHEST_CSEQ = 2**31 - 1
 _OUT = frozenset(
     (
         "accept", "accept-encoding", "accept-language", "allow", "allow-events", "content-disposition",
@@ -53,8 +60,31 @@ _CHALLENGES = frozenset(("www-authenticate", "proxy-authenticate", "authenticati
 
 
 def number(cseq: int, base: int, attempt: int) -> int:
-    """The provider's CSeq number for the phone's."""
-    return ATTEMPTS * ((cseq - base) % _WRAP) + attempt
+    """The provider's CSeq number for the phone's. A ``base`` below 0 is by how many numbers another phone has been
+    ahead, from which the call was transferred."""
+    ahead = (cseq - base) % _WRAP if base >= 0 else min(cseq % _WRAP - base, _WRAP - 1)
+    return ATTEMPTS * ahead + attempt
+
+
+def base_after(cseq: int, base: int) -> int:
+    """The ``base`` by which the next phone's numbers, from 0 on, go on after ``cseq``."""
+    return -(number(cseq, base, 0) // ATTEMPTS)
+
+
+def number_at_phone(phone: LegToPhone, wall: float) -> int:
+    """A CSeq number for what is sent to the phone in its dialog now: higher than all before, and lower than all later
+    ones, whichever edge sends them. It counts the call's time after the INVITE that the phone got: milliseconds, or
+    where the next border multiplies them hundredths of a second, of which 7 days have fewer than its numbers."""
+    passed = max(0.0, wall - phone.started) * (100 if phone.flow.internal else 1000)
+    return min(phone.theirs + 1 + int(passed), HIGHEST_CSEQ)
+
+
+def invite_at_phone(cseq: int, phone: LegToPhone, remembered: int | None) -> int:
+    """The number under which the phone has got the provider's INVITE ``cseq``, which an ACK or a RAck names: as this
+    process remembers, or else as the Contact that was answered with says."""
+    if phone.theirs == UNNUMBERED or remembered is not None:
+        return cseq if remembered is None else remembered
+    return phone.answered[1] if phone.answered[0] == cseq and phone.answered[1] else cseq
 
 
 # From the phone to the provider
@@ -75,7 +105,7 @@ def request_out(
     request = incoming.request
     flow = way.flow
     method = request.method
-    provider_call_id = seal_call_id(incoming.call_id, keys) if way.translated else incoming.call_id
+    provider_call_id = call_id_at_provider(incoming.call_id, way, keys)
     answered = attempt
     if method in ("ACK", "PRACK"):
         contact = _our_contact(incoming, keys)
@@ -85,7 +115,9 @@ def request_out(
         ("max-forwards", f"Max-Forwards: {incoming.max_forwards - 1}"),
     ]
     for key, line in request.headers:
-        if key == "from" and way.translated:
+        if way.dialog is not None and key in ("from", "to"):
+            line = f"From: {way.dialog.local}" if key == "from" else f"To: {way.dialog.remote}"
+        elif key == "from" and way.translated:
             line = f"From: {way.from_value};tag={tag_of(value_of(line))}"
         elif key == "to" and way.to_uri:
             line = f"To: <{way.to_uri}>" + (f";tag={incoming.to_tag}" if incoming.to_tag else "")
@@ -94,7 +126,7 @@ def request_out(
         elif key == "cseq":
             line = f"CSeq: {number(incoming.cseq, way.base, answered if method == 'ACK' else attempt)} {method}"
         elif key == "rack":
-            line = _rack(line, way.base, answered)
+            line = _rack(line, number(racked(incoming), way.base, answered)) if racked(incoming) else line
         elif key == "contact":
             line = f"Contact: <{contact_for(phone, flow, provider_call_id, keys, _contact(request))}>"
         elif key == "diversion" and not phone.flow.internal:
@@ -127,7 +159,7 @@ def response_in(
     headers = _answered(response, incoming)
     ours: list[Header] = []
     status = response.status
-    tag = tag_of(response.get("to") or "")
+    tag = incoming.to_tag or tag_of(response.get("to") or "")
     if 100 < status < 300:
         contact = _contact(response)
         if contact:
@@ -186,9 +218,17 @@ def routes_of(response: Response) -> list[Header]:
 
 
 def request_in(
-    incoming: Incoming, way: LegToProvider, phone: LegToPhone, uri: str, branch: str, keys: Sealer
+    incoming: Incoming,
+    way: LegToProvider,
+    phone: LegToPhone,
+    uri: str,
+    branch: str,
+    keys: Sealer,
+    cseq: int,
+    invite: int = 0,
 ) -> Request:
-    """What the phone gets of a provider's request. ``way`` is where the phone's own requests shall go."""
+    """What the phone gets of a provider's request. ``way`` is where the phone's own requests shall go; ``cseq`` is the
+    number of the request there, ``invite`` that of the INVITE which a PRACK is about (0: it names none)."""
     request = incoming.request
     flow = phone.flow
     call_id = phone_call_id(incoming.call_id, phone, keys)
@@ -198,16 +238,23 @@ def request_in(
     hidden = (phone.withheld or privacy.hides(incoming.first)) and not flow.internal
     if hidden and not incoming.to_tag:
         way = replace(way, to_uri=_sender(request))
+    tag = phone.dialog.tags[0] if phone.dialog is not None else incoming.from_tag
     headers: list[Header] = [("via", flow.via(branch))]
     if not incoming.to_tag and request.method == "INVITE" and not flow.internal:
-        headers.append(route_for(way, flow, call_id, keys, tag_of(request.get("from") or "")))
+        headers.append(route_for(way, flow, call_id, keys, tag))
     headers.append(("max-forwards", f"Max-Forwards: {incoming.max_forwards - 1}"))
     for key, line in request.headers:
         if key == "call-id":
             line = f"Call-ID: {call_id}"
         elif key == "contact" and (contact := _contact(request)):
             known = replace(way, contact=contact, routes=tuple(request.split_values("record-route")) or way.routes)
-            line = f"Contact: <{_seen_contact(known, flow, call_id, keys, tag_of(request.get('from') or ''))}>"
+            line = f"Contact: <{_seen_contact(known, flow, call_id, keys, tag)}>"
+        elif key == "cseq":
+            line = f"CSeq: {cseq} {request.method}"
+        elif key == "rack":
+            line = _rack(line, invite) if invite else line
+        elif phone.dialog is not None and key in ("from", "to"):
+            line = f"From: {phone.dialog.local}" if key == "from" else f"To: {phone.dialog.remote}"
         elif key in ("max-forwards", "authorization", "proxy-authorization"):
             continue
         elif key == "record-route" and flow.internal:
@@ -267,7 +314,38 @@ def contact_for(phone: LegToPhone, provider_flow: Flow, call_id: str, keys: Seal
 
 def phone_call_id(call_id: str, phone: LegToPhone, keys: Sealer) -> str:
     """The Call-ID by which the phone knows the call. Raises BadLegToken."""
+    if phone.dialog is not None:
+        return phone.dialog.call_id
     return open_call_id(call_id, keys) if phone.translated else call_id
+
+
+def phone_tags(incoming: Incoming, phone: LegToPhone) -> tuple[str, str]:
+    """The dialog's tags as the phone knows them: the provider's, and its own."""
+    return phone.dialog.tags if phone.dialog is not None else (incoming.from_tag, incoming.to_tag)
+
+
+def call_id_at_provider(call_id: str, way: LegToProvider, keys: Sealer) -> str:
+    """The Call-ID by which the provider knows the call that the phone knows by ``call_id``."""
+    if way.dialog is not None:
+        return way.dialog.call_id
+    return seal_call_id(call_id, keys, way.sealed) if way.translated else call_id
+
+
+def dialog_at_provider(incoming: Incoming, way: LegToProvider, keys: Sealer) -> DialogNames:
+    """The provider's dialog, in which the phone sends ``incoming``."""
+    if way.dialog is not None:
+        return way.dialog
+    local, remote = incoming.value("from") or "", incoming.value("to") or ""
+    if way.translated:
+        local = f"{way.from_value};tag={incoming.from_tag}"
+    if way.to_uri:
+        remote = f"<{way.to_uri}>;tag={incoming.to_tag}"
+    return DialogNames(call_id_at_provider(incoming.call_id, way, keys), local, remote)
+
+
+def dialog_at_phone(incoming: Incoming) -> DialogNames:
+    """The phone's dialog, in which it sends ``incoming``, as we have it."""
+    return DialogNames(incoming.call_id, incoming.value("to") or "", incoming.value("from") or "")
 
 
 def _our_contact(incoming: Incoming, keys: Sealer) -> tuple[str, int] | None:
@@ -290,13 +368,16 @@ def _answered(response: Response, incoming: Incoming) -> list[Header]:
     return headers
 
 
-def _rack(line: str, base: int, answered: int) -> str:
-    """RAck (RFC 3262 §7.2): the number of the INVITE that the provider answered."""
+def racked(incoming: Incoming) -> int:
+    """The CSeq number of the INVITE that a PRACK is about (RFC 3262 §7.2); 0 if it doesn't say so, or is none."""
+    parts = (incoming.value("rack") or "").split()
+    return (number_of(parts[1], 2**31 - 1) or 0) if len(parts) == 3 else 0
+
+
+def _rack(line: str, invite: int) -> str:
+    """With the number of the INVITE as its answerer knows it."""
     parts = value_of(line).split()
-    cseq = number_of(parts[1], 2**31 - 1) if len(parts) == 3 else None
-    if cseq is None:
-        return line
-    return f"RAck: {parts[0]} {number(cseq, base, answered)} {parts[2]}"
+    return f"RAck: {parts[0]} {invite} {parts[2]}" if len(parts) == 3 else line
 
 
 def _contact(message: Request | Response) -> str:

@@ -9,16 +9,20 @@ Three URIs are ours in such a call, told apart by the first letter of the user p
 
 A call that goes from one provider on to another crosses two borders, and there is no phone between them to keep the
 route set and the Contact: the ``r.`` token then carries them itself, and stands as the Contact.
+
+A call that was transferred has a phone on this side of the border that the provider's dialog wasn't begun with: each of
+the two tokens then names the dialog on the other side (``DialogNames``).
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from edge.sip import base64url
 from edge.sip.flow import Flow
+from edge.sip.headers import tag_of
 from lambdas.contract import way_sealed_for
 
 MAX_TOKEN = 2000  # characters
@@ -31,10 +35,29 @@ class BadLegToken(ValueError):
 class Sealer(Protocol):
     """The fleet's token keys."""
 
-    def seal_data(self, plain: bytes, associated: bytes) -> bytes: ...
+    def seal_data(self, plain: bytes, associated: bytes, like: bytes = b"") -> bytes:
+        """By the key that ``like`` was sealed by, if that is still known; else by the present one."""
 
     def open_data(self, sealed: bytes, associated: bytes) -> bytes:
         """Raises ValueError."""
+
+
+class DialogNames(NamedTuple):
+    """A dialog (RFC 3261 §12), as what we send in it has it: the values of From (``local``) and To (``remote``), with
+    their tags."""
+
+    call_id: str
+    local: str
+    remote: str
+
+    @property
+    def tags(self) -> tuple[str, str]:
+        """The local one, and the remote one."""
+        return tag_of(self.local), tag_of(self.remote)
+
+
+UNNUMBERED = -1
+"""Of a call of before the edges gave what they send to phones numbers of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +67,9 @@ class LegToProvider:
     what the phone's CSeq numbers are counted from. ``contact``, ``routes`` and ``attempt`` are the provider's Contact
     URI, the Route values and the attempt it answered, where no phone keeps them. ``phone`` and ``binding`` are the flow
     and the binding that may use it; None in ways of before that was said. ``salt`` is the edge's own name for the call,
-    which its record is found by. ``sealed`` is the user part that it was opened from, "" for one that is made."""
+    which its record is found by. ``theirs`` is the CSeq number of the INVITE that the phone got (0 if it has made the
+    call), ``dialog`` the provider's dialog where it isn't the phone's. ``sealed`` is the user part that it was opened
+    from, "" for one that is made."""
 
     provider: str
     flow: Flow
@@ -60,6 +85,8 @@ class LegToProvider:
     phone: Flow | None = None
     binding: str = ""
     salt: str = ""
+    theirs: int = UNNUMBERED
+    dialog: DialogNames | None = None
     sealed: str = field(default="", compare=False)
 
     @property
@@ -72,7 +99,9 @@ class LegToProvider:
 class LegToPhone:
     """The way from the provider to the phone. ``back``: the way back, where no phone keeps it; ``peer`` is the
     provider's IP address as far as it is known, "" in ways of before that was said; ``withheld``: the phone isn't to
-    see who calls."""
+    see who calls. ``theirs``: as in LegToProvider; ``answered`` is the number of the provider's INVITE that was
+    answered with this, and the one that the phone got it under; ``dialog`` is the phone's where it isn't the
+    provider's."""
 
     provider: str
     flow: Flow
@@ -86,6 +115,9 @@ class LegToPhone:
     peer: str = ""
     salt: str = ""
     withheld: bool = False
+    theirs: int = UNNUMBERED
+    answered: tuple[int, int] = (0, 0)
+    dialog: DialogNames | None = None
 
 
 def seal_way(way: LegToProvider | LegToPhone, call_id: str, keys: Sealer, tag: str = "") -> str:
@@ -97,9 +129,12 @@ def seal_way(way: LegToProvider | LegToPhone, call_id: str, keys: Sealer, tag: s
         way.provider, list(way.flow), way.binding, way.contact, way.tenant, way.started, int(way.transfers),
         int(way.translated),
     ]  # fmt: skip
-    more = [_values(way.back) if way.back is not None else None, way.peer, way.salt, int(way.withheld)]
-    while more and not more[-1]:
-        more.pop()
+    more: list[Any] = [_values(way.back) if way.back is not None else None, way.peer, way.salt, int(way.withheld)]
+    if way.theirs != UNNUMBERED:
+        more += [way.theirs, list(way.answered), way.dialog and list(way.dialog)]
+    else:
+        while more and not more[-1]:
+            more.pop()
     values += more
     return _seal("d.", values, call_id, keys)
 
@@ -110,15 +145,17 @@ def _values(way: LegToProvider) -> list[Any]:
     ]  # fmt: skip
     kept = [way.contact, list(way.routes), way.attempt]
     sender = [list(way.phone) if way.phone is not None else None, way.binding, way.salt]
-    if not any(sender):
+    numbers: list[Any] = [way.theirs, way.dialog and list(way.dialog)] if way.theirs != UNNUMBERED else []
+    if not any(sender) and not numbers:
         sender = []
-    return values + kept + sender if any(kept) or sender else values
+    return values + kept + sender + numbers if any(kept) or sender else values
 
 
 def _way(values: Any) -> LegToProvider:
     provider, flow, base, tenant, started, transfers, from_value, to_uri, *kept = values
     contact, routes, attempt, *sender = kept or ("", (), 0)
-    phone, binding, salt = sender or (None, "", "")
+    phone, binding, salt, *numbers = sender or (None, "", "")
+    theirs, dialog = numbers or (UNNUMBERED, None)
     return LegToProvider(
         provider,
         Flow(*flow),
@@ -134,18 +171,20 @@ def _way(values: Any) -> LegToProvider:
         Flow(*phone) if phone else None,
         binding,
         salt,
+        theirs,
+        DialogNames(*dialog) if dialog else None,
     )
 
 
 def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> LegToProvider | LegToPhone | None:
     """What ``seal_way`` sealed; None if ``user`` doesn't look like it. ``tag`` is that of To. Raises BadLegToken."""
     if user.startswith("r."):
-        return replace(_way(_open("r.", user, f"{call_id} {tag}", keys, (8, 11, 14))), sealed=user)
+        return replace(_way(_open("r.", user, f"{call_id} {tag}", keys, (8, 11, 14, 16))), sealed=user)
     if user.startswith("d."):
-        values = _open("d.", user, call_id, keys, (8, 9, 10, 11, 12))
+        values = _open("d.", user, call_id, keys, (8, 9, 10, 11, 12, 15))
         provider, flow, binding, contact, tenant, started, transfers, translated = values[:8]
-        more: list[Any] = [*values[8:], *[None, "", "", 0][len(values) - 8 :]]
-        back, peer, salt, withheld = more
+        more: list[Any] = [*values[8:], *[None, "", "", 0, UNNUMBERED, (0, 0), None][len(values) - 8 :]]
+        back, peer, salt, withheld, theirs, answered, dialog = more
         return LegToPhone(
             provider,
             Flow(*flow),
@@ -159,6 +198,9 @@ def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> LegToProvider |
             peer,
             salt,
             bool(withheld),
+            theirs,
+            tuple(answered),
+            DialogNames(*dialog) if dialog else None,
         )
     return None
 
@@ -176,9 +218,11 @@ def open_contact(user: str, call_id: str, keys: Sealer) -> tuple[str, int] | Non
     return uri, attempt
 
 
-def seal_call_id(call_id: str, keys: Sealer) -> str:
-    """The Call-ID that the provider sees: the phone's may name its private address."""
-    return base64url.encode(keys.seal_data(call_id.encode("utf-8", "surrogateescape"), b"call-id"))
+def seal_call_id(call_id: str, keys: Sealer, way: str = "") -> str:
+    """The Call-ID that the provider sees: the phone's may name its private address. ``way`` is a user part of the call:
+    keys change every day, but not a call's Call-ID."""
+    like = base64url.decode(way[2:6])  # its key's id is the first octet
+    return base64url.encode(keys.seal_data(call_id.encode("utf-8", "surrogateescape"), b"call-id", like))
 
 
 def open_call_id(text: str, keys: Sealer) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edge.providers.agent import Agent
+from edge.providers.leg_token import LegToProvider
+from edge.proxy.forwarding.dialog_guard import DialogGuard
 from edge.proxy.forwarding.forwarder import Forwarder
 from edge.proxy.forwarding.record_route import route_of
 from edge.proxy.forwarding.spirals import Spirals
@@ -62,6 +64,7 @@ from edge.proxy.stack.receiver import Receiver
 from edge.proxy.stack.sources import Slowed
 from edge.proxy.stack.stack import STATIC, Stack
 from edge.proxy.stack.validation import check_required
+from edge.proxy.transfers.transfers import Transfers
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
@@ -99,10 +102,12 @@ class Core:
         self._registrar = Registrar(stack, times)
         self._updates = Updates(stack, times)
         self._housekeeping = Housekeeping(stack)
-        self._forwarder = Forwarder(stack, self.agent, spirals)
+        guard = DialogGuard(stack, self.agent)
+        self._forwarder = Forwarder(stack, self.agent, spirals, guard)
         self._router = Router(stack, self.agent, self.kept_routes, spirals, self._forwarder)
         self._hanging_up = HangingUp(stack, self._forwarder)
         self._epochs: dict[str, int] = {}
+        self._transfers = Transfers(stack, self.agent, self.kept_routes, guard, self._forwarder)
 
     def handle(self, event: CoreEvent, now: float) -> list[Action]:
         """What follows from ``event``."""
@@ -178,6 +183,7 @@ class Core:
             case OverThere(call):
                 self.stack.answered_calls.ended(call, now)
                 self.stack.call_counts.leg_over(call, self.stack.wall(now))
+                self._transfers.ended(call, now)
             case HeldThere(address, epoch):
                 self._held({address: epoch}, now)
             case StreamsEnd():
@@ -265,7 +271,8 @@ class Core:
         if method == "REGISTER" and route is None:  # some phones write the To of the last 200, and are in no dialog
             self._registrar.register(incoming, now)
         elif incoming.to_tag:
-            self._forwarder.in_dialog(incoming, route, now)
+            if route is None or not self._transfers.in_dialog(incoming, route, now):
+                self._forwarder.in_dialog(incoming, route, now)
         elif not incoming.uri.user and stack.fleet.canonical(incoming.uri.host):
             self._answer(incoming, now)
         else:
@@ -288,6 +295,8 @@ class Core:
             route = route_of(incoming, stack.fleet, stack.own)
             if route is None or not incoming.max_forwards:
                 raise Fault(481)
+            if isinstance(route.target, LegToProvider):
+                self._transfers.note(incoming, route.target)
             self._forwarder.ack(incoming, route.target, now)
         except Fault:
             stack.counters["stray_acks"] += 1

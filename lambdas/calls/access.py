@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lambdas.calls.facts import Facts
+from lambdas.calls.facts import CallWay, Facts
 from lambdas.contract import Access, AccessQuestion, Decision, Reject
 
 _DIALOG = 7 * 86_400  # seconds for which what leads to a provider is of use
@@ -26,5 +26,9 @@ def _in_a_call(question: AccessQuestion, facts: Facts) -> bool:
     opened = facts.way_of_call(question.way, question.call_id, question.tag)
     if opened is None:
         return False
-    provider, started = opened
-    return provider == question.provider and -_SKEW <= facts.clock() - started <= _DIALOG
+    return opened.provider == question.provider and lasts(opened, facts.clock())
+
+
+def lasts(way: CallWay, now: float) -> bool:
+    """Whether the call may still be under way."""
+    return -_SKEW <= now - way.started <= _DIALOG

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from lambdas.contract import Decision, IncomingQuestion, Keep, Route, RouteQuestion
+from lambdas.contract import CallQuestion, Decision, Keep, Route, RouteQuestion, TransferQuestion
 from lambdas.decisions.wizard import Inputs
 
 _KEEP = 24 * 3600  # seconds
@@ -50,14 +50,16 @@ class KeyedDecision:
         """On ``key``, too."""
         return replace(self, key=key + self.key)
 
-    def kept(self, question: RouteQuestion | IncomingQuestion, now: float) -> Decision:
+    def kept(self, question: CallQuestion, now: float) -> Decision:
         """The decision with how far it may be used when none can be had; of calls only, and of those not at all that
-        were diverted before they came here."""
+        were diverted before they came here, or are put through."""
         key, decision = self.key, self.decision
         seconds = int(min(_KEEP, key.until - now))
         if not isinstance(decision, Route) or key.volatile or question.diversions or seconds < 1:
             return decision
-        if question.method != "INVITE" or (isinstance(question, RouteQuestion) and question.withheld and key.plans):
+        if question.method != "INVITE" or isinstance(question, TransferQuestion):
+            return decision
+        if isinstance(question, RouteQuestion) and question.withheld and key.plans:
             return decision  # a plan may have other plans for those who don't say who they are
         keep = Keep(caller=question.caller if key.caller else "", seconds=seconds, plans=list(key.plans))
         return decision.model_copy(update={"keep": keep})

@@ -7,6 +7,7 @@ from lambdas.calls.dialog import in_dialog
 from lambdas.calls.facts import Facts
 from lambdas.calls.registering import registered
 from lambdas.calls.routing import incoming, route
+from lambdas.calls.transferring import transfer
 from lambdas.contract import (
     AccessQuestion,
     Decision,
@@ -15,6 +16,7 @@ from lambdas.contract import (
     LocateQuestion,
     Question,
     RegisterQuestion,
+    TransferQuestion,
 )
 from lambdas.decisions.route import locate
 from lambdas.decisions.values import without_closed
@@ -32,4 +34,6 @@ def decide(question: Question, facts: Facts) -> Decision:
         return in_dialog(question, facts)
     if isinstance(question, IncomingQuestion):
         return incoming(question, facts)
+    if isinstance(question, TransferQuestion):
+        return transfer(question, facts)
     return route(question, facts)

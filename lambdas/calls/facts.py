@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from lambdas.contract import IncomingQuestion, RouteQuestion
+from lambdas.contract import CallQuestion, IncomingQuestion
 from lambdas.decisions import register
 from lambdas.decisions.limits import Admitted, CallLimits
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
@@ -36,6 +36,16 @@ class AnsweredCall:
 
     parties: frozenset[str]
     over: bool
+
+
+class CallWay(NamedTuple):
+    """What leads across the border of a call: the provider account ("" where an address is called directly), whose call
+    it is, when it has begun (Unix time), and the id of the binding of its phone ("" if it has none)."""
+
+    provider: str
+    tenant: str
+    started: int
+    binding: str
 
 
 class Facts(Protocol):
@@ -89,9 +99,8 @@ class Facts(Protocol):
         """Where all tenants' providers are."""
         ...
 
-    def way_of_call(self, way: str, call_id: str, tag: str) -> tuple[str, int] | None:
-        """The provider account that the user part ``way`` leads to in a call, and when that has begun (Unix time);
-        None if no edge has sealed it for this call."""
+    def way_of_call(self, way: str, call_id: str, tag: str) -> CallWay | None:
+        """Where the user part ``way`` leads in a call; None if no edge has sealed it for this call."""
         ...
 
     # Where they are
@@ -192,6 +201,6 @@ class Facts(Protocol):
         """The account may do nothing any more, until somebody says otherwise."""
         ...
 
-    def started(self, question: RouteQuestion | IncomingQuestion, tenant: str) -> None:
+    def started(self, question: CallQuestion, tenant: str) -> None:
         """Whoever wants to know is told that a call is about to ring somebody. Doesn't fail."""
         ...

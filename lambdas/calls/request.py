@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from lambdas.calls.cache_key import KeyedDecision
-from lambdas.contract import IncomingQuestion, RouteQuestion
+from lambdas.contract import CallQuestion
 from lambdas.decisions.provider import TenantSettings
 from lambdas.decisions.values import StoredAccount
 from lambdas.decisions.wizard import DialledCall, Step
@@ -17,7 +17,7 @@ class CallRequest:
     """``payer`` is whose call it is, ``caller`` what plans see of the caller, ``called`` an AOR, or what a provider has
     asked for; ``settings`` are the tenant's, ``now`` is Unix time."""
 
-    question: RouteQuestion | IncomingQuestion
+    question: CallQuestion
     payer: StoredAccount
     caller: str
     called: str

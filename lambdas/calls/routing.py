@@ -37,8 +37,17 @@ def route(question: RouteQuestion, facts: Facts) -> Decision:
     refusal = refuse(credentials, question.method, account, question.caller, emergency)
     if refusal is not None or account is None:
         return refusal or Reject(status=403)
-    request = CallRequest(question, account, account.aor, question.called, settings, facts.clock())
-    return _of_tenant(_Routing(request, facts).of_account(), account.tenant)
+    return outgoing(CallRequest(question, account, account.aor, question.called, settings, facts.clock()), facts)
+
+
+def outgoing(request: CallRequest, facts: Facts) -> Decision:
+    """A request of one of our accounts, which is known to be its own."""
+    return _of_tenant(_Routing(request, facts).of_account(), request.payer.tenant)
+
+
+def replacing(request: CallRequest, facts: Facts) -> Decision:
+    """The same, where it is to take the place of a call under way: no plan sends that elsewhere."""
+    return _of_tenant(_Routing(request, facts).of_phones(), request.payer.tenant)
 
 
 def incoming(question: IncomingQuestion, facts: Facts) -> Decision:
@@ -101,6 +110,13 @@ class _Routing:
             return self._admitted(self._to_phone(request.question.binding))
         decided = self._of_account()
         return self._admitted(decided.kept(request.question, request.now))
+
+    def of_phones(self) -> Decision:
+        """To the phones of whoever is called. They ring no more than they do: one of them has that call."""
+        request = self._request
+        bindings = self._accounts.bindings(request.called)
+        called = self._accounts.get(request.called)
+        return self._admitted(routes.decide(request.payer, called, bindings, request.now, calls=False))
 
     def _of_account(self) -> KeyedDecision:
         request = self._request

@@ -22,6 +22,8 @@
 8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Binding keys by all of a Contact.
 8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Calls in by number
    (``IncomingQuestion.number``, ``Route.provider``), reports that name the provider account's Call-ID and version.
+8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Calls that edges transfer themselves
+   (``TransferQuestion``, ``CallTransferred``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -71,6 +73,7 @@ from lambdas.contract.provider import (
 )
 from lambdas.contract.question import (
     AccessQuestion,
+    CallQuestion,
     ContactField,
     Credentials,
     DialogQuestion,
@@ -80,6 +83,7 @@ from lambdas.contract.question import (
     QuestionEnvelope,
     RegisterQuestion,
     RouteQuestion,
+    TransferQuestion,
 )
 from lambdas.contract.registration import MOST_CONTACTS, SHORTEST, Order, refusal, stalest, wanted
 from lambdas.contract.report import (
@@ -89,6 +93,7 @@ from lambdas.contract.report import (
     CallFailed,
     CallName,
     CallOutline,
+    CallTransferred,
     LoginsFailed,
     OpenCall,
     ProbeReport,
@@ -133,6 +138,8 @@ __all__ = [
     "CallFailed",
     "CallName",
     "CallOutline",
+    "CallQuestion",
+    "CallTransferred",
     "Challenge",
     "Change",
     "ContactBinding",
@@ -178,6 +185,7 @@ __all__ = [
     "Stage",
     "Take",
     "Target",
+    "TransferQuestion",
     "TriedLeg",
     "Wire",
     "WireFlow",

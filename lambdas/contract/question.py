@@ -192,6 +192,37 @@ class AccessQuestion(Asked):
     """The provider's in that call: ``way`` is sealed for it. Since version 7."""
 
 
+class TransferQuestion(Asked, Tried):
+    """One of our accounts has sent REFER (RFC 3515) in a call across a border: may it call whom it has named there, and
+    where is that? It is the account's own call, at its expense. Since version 8."""
+
+    kind: Literal["transfer"] = "transfer"
+    method: str = "INVITE"
+    """What is sent there."""
+    caller: str
+    """Who is put through: what From says."""
+    called: str
+    """Refer-To's AOR; its domain is canonical where it is ours."""
+    replaces: bool = False
+    """It takes the place of a call that is under way there (RFC 3891), so only a phone that has one will do."""
+    call_id: str
+    """The new INVITE's Call-ID."""
+    flow: WireFlow
+    """The flow that the REFER came by."""
+    credentials: Credentials | None = None
+    """Those of the REFER, whose method they are for; None: ``way`` says whose phone it is, and it has come from
+    there."""
+    call: str
+    """Names the call that is transferred, as in a CallName."""
+    way: str
+    """The user part of the REFER's Route that leads across the border: it proves that there is such a call, and says
+    whose phone has it."""
+    way_call_id: str
+    """``way`` is sealed for it: the REFER's Call-ID."""
+    way_tag: str
+    """``way`` is sealed for it: the tag of the REFER's To."""
+
+
 class DialogQuestion(Asked):
     """May this request go on in its dialog? The edge doesn't remember that the call was answered, or the request comes
     from elsewhere than the flow of its side. Since version 7."""
@@ -218,7 +249,9 @@ class DialogQuestion(Asked):
     """The flow that it came by."""
 
 
-Question = RegisterQuestion | RouteQuestion | LocateQuestion | IncomingQuestion | AccessQuestion | DialogQuestion
+CallQuestion = RouteQuestion | IncomingQuestion | TransferQuestion
+"""Where does a call go?"""
+Question = RegisterQuestion | CallQuestion | LocateQuestion | AccessQuestion | DialogQuestion
 
 
 class QuestionEnvelope(Envelope):

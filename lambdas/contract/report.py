@@ -107,6 +107,9 @@ class CallOutline(CallName):
     asserted: str = ""
     """Who calls as the provider says, though it mustn't be shown: for the operator's record alone. "": ``caller`` says
     it. Since version 8."""
+    transferred_by: str = ""
+    """The AOR that has put the caller through, and that the call counts to where ``account`` doesn't say otherwise; "":
+    none has. Since version 8."""
 
 
 class CallAnswered(CallOutline):
@@ -169,6 +172,21 @@ class CallEnded(CallName):
     """The side that hung up: "caller", "called", "service" if we did; "": that can't be told."""
     reason: str = ""
     """The Reason value of the BYE (RFC 3326); "": none. Since version 5."""
+
+
+class CallTransferred(CallName):
+    """One who took part in an answered call is no longer in it: it goes on as another one, and ends with that. Since
+    version 8."""
+
+    kind: Literal["transferred"] = "transferred"
+    to: str
+    """The other one's ``call``; it has been reported as answered."""
+    to_started: int
+    """The other one's ``started``."""
+    at: float
+    """Unix time."""
+    sides: list[Side] = []
+    """The other one's by now; none: as they were."""
 
 
 class ProviderReport(Wire):
@@ -242,7 +260,8 @@ class LoginsFailed(Wire):
     """The edge address that it came by."""
 
 
-Report = BindingReport | CallAnswered | CallFailed | CallEnded | ProviderReport | ProbeReport | LoginsFailed
+CallReport = CallAnswered | CallFailed | CallEnded | CallTransferred
+Report = BindingReport | CallReport | ProviderReport | ProbeReport | LoginsFailed
 
 
 class ReportEnvelope(Envelope):

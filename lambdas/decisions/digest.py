@@ -54,10 +54,18 @@ def refuse(
         return Challenge()
     if not verify(credentials, method, account) or account is None:
         return WRONG
-    if account.suspended and not emergency:
-        return Reject(status=403, reason="Forbidden: suspended; ask whoever runs the service")
-    if not account.enabled and not emergency:
-        return Reject(status=403, reason="Forbidden: the account is disabled")
+    barred = None if emergency else bar(account)
+    if barred is not None:
+        return barred
     if account.aor != aor:
         return Reject(status=403, reason="Forbidden: the credentials are another account's")
+    return None
+
+
+def bar(account: StoredAccount) -> Reject | None:
+    """Why ``account`` may do nothing; None if it may."""
+    if account.suspended:
+        return Reject(status=403, reason="Forbidden: suspended; ask whoever runs the service")
+    if not account.enabled:
+        return Reject(status=403, reason="Forbidden: the account is disabled")
     return None

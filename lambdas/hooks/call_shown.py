@@ -44,6 +44,7 @@ class Call(BaseModel):
     user_agents: Annotated[tuple[str, str], Field(description="The caller's and the called phone's.")]
     codecs: Annotated[list[str], Field(description="As answered, by medium, like `audio PCMA/8000`.")]
     legs: Annotated[list[ShownLeg], Field(description="Who was tried; first whoever answered.")]
+    transferred_by: Annotated[str, Field(description="The account that has put the caller through; empty for none.")]
 
 
 def shown(call: StoredCall, operator: bool = False) -> Call:
@@ -70,6 +71,7 @@ def shown(call: StoredCall, operator: bool = False) -> Call:
             ShownLeg(to=leg.to, provider=_name(leg.provider), edge=leg.address, number=leg.number, status=leg.status)
             for leg in call.legs
         ],
+        transferred_by=call.transferred_by,
     )
 
 

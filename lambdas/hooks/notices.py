@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from lambdas.contract import CallAnswered, CallEnded, CallFailed, IncomingQuestion, RouteQuestion
+from lambdas.contract import CallAnswered, CallEnded, CallFailed, CallQuestion, IncomingQuestion
 from lambdas.decisions.values import Put, StoredBinding, present, written
 from lambdas.repositories.directory import Directory
 from lambdas.repositories.hooks import AT_ONCE, Hooks, Notice
@@ -61,9 +61,9 @@ class Notices:
         """To one hook, whatever it wants to hear. Raises NotTold."""
         self._hooks.tell([Notice(tenant, hook, "ping", f"msg_{secrets.token_hex(12)}", int(now), {})])
 
-    def started(self, question: RouteQuestion | IncomingQuestion, tenant: str, now: float) -> None:
+    def started(self, question: CallQuestion, tenant: str, now: float) -> None:
         """A call is about to ring somebody. It does, whatever comes of this."""
-        called = question.called if isinstance(question, RouteQuestion) else question.dialled
+        called = question.dialled if isinstance(question, IncomingQuestion) else question.called
         data = {"call_id": question.call_id, "caller": question.caller, "called": called}
         try:
             self.tell(tenant, "call.started", question.attempt or question.call_id, now, lambda: data)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from lambdas.contract import CallAnswered, CallEnded, CallFailed, TriedLeg
+from lambdas.contract import CallAnswered, CallEnded, CallFailed, CallName, CallTransferred, TriedLeg
 from lambdas.repositories.call_keys import ANSWERED, ENDED, FAILED, OPEN, attempt_of, key_of, partition, sort
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.open_calls import OpenCalls
@@ -50,6 +50,7 @@ class StoredCall:
     codecs: tuple[str, ...]
     legs: tuple[TriedLeg, ...]
     asserted: str = field(default="", repr=False)
+    transferred_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,19 @@ class Calls:
         ).save()
         return report.counted
 
-    def _end_of(self, report: CallAnswered) -> float | None:
+    def transferred(self, report: CallTransferred) -> list[str]:
+        """It counts, and costs, until the call ends that it goes on as: the one outside is still the same. Where that
+        one has ended before this was known, so does it."""
+        on = CallName(tenant=report.tenant, call=report.to, started=report.to_started)
+        if self.open.join(report, on, report.at, report.sides):
+            return []
+        ended = self._end_of(on)
+        if ended is None:
+            return []
+        name = {"tenant": report.tenant, "call": report.call, "started": report.started}
+        return self.ended(CallEnded(**name, ended=ended))
+
+    def _end_of(self, report: CallName) -> float | None:
         try:
             found = CallItem.get(*key_of(report, ENDED), consistent_read=True)
         except CallItem.DoesNotExist:
@@ -169,8 +182,11 @@ class Calls:
             return []
         counted = list(opened.counted or ())
         self._usage.release(counted, opened.attempt or opened.call_id or "", report.ended, (opened.pk, opened.sk))
+        joined = self.open.joined(opened)
         self.open.remove(report)
-        return counted
+        for call in joined:
+            counted += self.ended(report.model_copy(update={"call": call.call, "started": call.started}))
+        return list(dict.fromkeys(counted))
 
     def of(
         self, tenant: str, day: datetime.date, limit: int, after: str | None = None, wanted: Wanted | None = None
@@ -264,6 +280,7 @@ def _call(item: CallItem, end: CallItem | None) -> StoredCall:
         codecs=tuple(item.codecs or ()),
         legs=tuple(_LEGS.validate_json(item.legs or "[]")),
         asserted=item.asserted or "",
+        transferred_by=item.transferred_by or "",
     )
 
 
@@ -271,7 +288,7 @@ def _outlined(report: CallAnswered | CallFailed, what: str, **more: Any) -> Call
     """The item with what is told of every call, and ``more``."""
     return CallItem(
         *key_of(report, what),
-        account=report.account or report.caller,
+        account=report.account or report.transferred_by or report.caller,
         call=report.call,
         call_id=report.call_id,
         caller=report.caller,
@@ -281,6 +298,7 @@ def _outlined(report: CallAnswered | CallFailed, what: str, **more: Any) -> Call
         invited=report.invited or report.started,
         ringing=report.ringing,
         legs=_LEGS.dump_json(report.legs, exclude_defaults=True).decode(),
+        transferred_by=report.transferred_by or None,
         ttl=report.started + KEEP,
         **more,
     )

@@ -24,7 +24,7 @@ SUSPENDED = "suspended"
 def parties(report: CallAnswered) -> list[str]:
     """Those who take part in a call: it ends when one that is an account here is suspended."""
     called = report.legs[0].to if report.legs else ""
-    return sorted({report.caller, report.account, called} - {""})
+    return sorted({report.caller, report.account or report.transferred_by, called} - {""})
 
 
 class OpenCalls:
@@ -55,6 +55,40 @@ class OpenCalls:
         except CallItem.DoesNotExist:
             return None
 
+    def join(self, left: CallName, on: CallName, at: float, sides: list[Side]) -> bool:
+        """``left`` goes on as ``on`` since ``at``, and so does what has gone on as ``left`` before: whichever of them
+        is to be ended, it is ``on`` that is hung up, by its new ``sides`` if it has any. Whether they are open."""
+        one, other = self.get(left), self.get(on)
+        if one is None or other is None:
+            return False
+        before = [[one.pk, one.sk], *(one.joined or ())]
+        keys = [*before, [other.pk, other.sk]]
+        present = _SIDES.dump_json(sides).decode() if sides else other.sides
+        for key in before:
+            actions: list[Action] = [
+                CallItem.joined.set([one for one in keys if one != key]),
+                CallItem.left.set(at),
+                CallItem.sides.set(present),
+            ]
+            if other.address:
+                actions.append(CallItem.address.set(other.address))
+            self._change((key[0], key[1]), actions)
+        joined = [*before, *(other.joined or ())]
+        return self._change((other.pk, other.sk), [CallItem.joined.set(joined), CallItem.sides.set(present)])
+
+    def _change(self, key: CallKey, actions: list[Action]) -> bool:
+        """Whether it is still open."""
+        return conditional(lambda: CallItem(*key).update(actions, condition=CallItem.pk.exists()))
+
+    def joined(self, item: CallItem) -> list[CallName]:
+        """The calls that end with one that was open, as far as they are."""
+        found: list[CallName] = []
+        for pk, sk in item.joined or ():
+            with contextlib.suppress(CallItem.DoesNotExist):
+                one = CallItem.get(pk, sk, consistent_read=True)
+                found.append(CallName(tenant=one.tenant, call=one.call, started=int(one.started)))
+        return found
+
     def remove(self, call: CallName) -> None:
         """Nobody needs to end it any more."""
         item = CallItem(*key_of(call, OPEN))
@@ -78,8 +112,7 @@ class OpenCalls:
 
     def end(self, key: CallKey, deadline: float, why: str) -> None:
         """Have a call end then, if it is still open. ``why`` is for people."""
-        actions: list[Action] = [CallItem.deadline.set(math.ceil(deadline)), CallItem.why.set(why)]
-        conditional(lambda: CallItem(*key).update(actions, condition=CallItem.pk.exists()))
+        self._change(key, [CallItem.deadline.set(math.ceil(deadline)), CallItem.why.set(why)])
 
     def hang_up(self, addresses: Iterable[str], tenant: str, party: str, now: float) -> int:
         """Have the open calls of a tenant, or (``party``) of one of its accounts, end at once; how many there are."""

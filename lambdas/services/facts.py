@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 
-from lambdas.calls.facts import BUSY, AnsweredCall, Domains
-from lambdas.contract import CallName, IncomingQuestion, RouteQuestion
+from lambdas.calls.facts import BUSY, AnsweredCall, CallWay, Domains
+from lambdas.contract import CallName, CallQuestion, IncomingQuestion
 from lambdas.decisions import register
 from lambdas.decisions.limits import Admitted, CallLimits
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
@@ -68,7 +68,7 @@ class StoredFacts:
     def provider_places(self) -> ProviderPlaces:
         return self._services.cache.provider_places()
 
-    def way_of_call(self, way: str, call_id: str, tag: str) -> tuple[str, int] | None:
+    def way_of_call(self, way: str, call_id: str, tag: str) -> CallWay | None:
         return self._services.keys.way_of_call(way, call_id, tag, self.clock())
 
     def with_number(self, places: Sequence[str], number: str) -> StoredProvider | None:
@@ -134,7 +134,7 @@ class StoredFacts:
         over = found.ended is not None
         if not over:
             item = self._tables.calls.open.get(CallName(tenant=tenant, started=started, call=call))
-            over = item is not None and item.why == SUSPENDED
+            over = item is not None and (item.why == SUSPENDED or item.left is not None)
         return AnsweredCall(frozenset({found.caller, found.account, called}), over)
 
     def refused(self, tenant: str, started: int, call_id: str) -> bool:
@@ -203,5 +203,5 @@ class StoredFacts:
         if item is not None and not item.suspended:
             suspend_account(item, reason, self._services)
 
-    def started(self, question: RouteQuestion | IncomingQuestion, tenant: str) -> None:
+    def started(self, question: CallQuestion, tenant: str) -> None:
         self._services.notices.started(question, tenant, self.clock())

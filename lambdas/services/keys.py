@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from lambdas.calls.facts import CallWay
 from lambdas.contract import FleetKey, way_sealed_for
 from lambdas.services.cached import Cached
 
@@ -48,9 +49,9 @@ class Keys:
             for day in self._days(now)
         ]
 
-    def way_of_call(self, way: str, call_id: str, tag: str, now: float) -> tuple[str, int] | None:
-        """What an edge has sealed into the user part by which a call's phone reaches its provider: the provider
-        account, and when the call began. None if it isn't one of this call, or its key doesn't verify any more."""
+    def way_of_call(self, way: str, call_id: str, tag: str, now: float) -> CallWay | None:
+        """What an edge has sealed into the user part by which a call's phone reaches its provider. None if it isn't one
+        of this call, or its key doesn't verify any more."""
         kind, text = way[:2], way[2:]
         try:
             sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -58,10 +59,10 @@ class Keys:
             cipher = AESSIV(_derive(self._secret.get(), f"token {day}", _TOKEN_KEY))
             values = json.loads(cipher.decrypt(sealed[1:], [way_sealed_for("r.", f"{call_id} {tag}")]))
             # Its fields as the edge's LegToProvider has them; later ones may be added.
-            provider, started = values[0], values[4]
-        except (ValueError, IndexError, StopIteration, InvalidTag):
+            found = CallWay(str(values[0]), str(values[3]), int(values[4]), str(values[12]) if len(values) > 12 else "")
+        except (ValueError, TypeError, IndexError, StopIteration, InvalidTag):
             return None
-        return (str(provider), int(started)) if kind == "r." else None
+        return found if kind == "r." else None
 
     @staticmethod
     def _days(now: float) -> range:

@@ -599,6 +599,67 @@ def test_a_report_that_stops_half_way_and_comes_again_is_as_one(fleet, tenant):
     assert [max(stop for order, stop, *_ in found if order == one) for one in ("esa", "sea", "sae")] == [5, 3, 3]
 
 
+_JOINED = """
+import json, sys, time
+from lambdas.contract import CallAnswered, CallEnded, CallName, CallTransferred, Side
+from lambdas.repositories.calls import Calls
+from lambdas.repositories.usage import UsageTable
+
+tenant, order = sys.argv[1:]
+usage, now, scope = UsageTable(), time.time(), f"{tenant} {order}"
+calls = Calls(usage)
+names = {name: dict(tenant=tenant, call=f"{order}{name}", started=int(now) - 70) for name in "abc"}
+
+def answered(name, address):
+    side = Side(uri=f"sip:{name}", sender="", receiver="", call_id="", cseq=1)
+    calls.answered(CallAnswered(**names[name], call_id=name, caller="x", called="y", answered=now - 60,
+        edges=(address, ""), counted=[scope], attempt=f"{order}{name}", sides=[side], transferred_by=f"by {name}"), 0.6)
+
+def transferred(one, other):
+    to = names[other]
+    calls.transferred(CallTransferred(**names[one], to=to["call"], to_started=to["started"], at=now - 30))
+
+seen = []
+for step in order:
+    if step in "abc":
+        answered(step, f"{tenant} {step}")
+    elif step in "12":
+        transferred(*{"1": "ab", "2": "bc"}[step])
+    elif step == "s":  # somebody who has left the call is suspended: whom does that reach?
+        found = [f"{tenant} {name}" for name in "abc"]
+        calls.open.hang_up(found, tenant, "by a", now)
+        seen += [(one.call[-1], one.sides[0].uri) for name in found for one in calls.open.overdue(name, now + 1, 9)]
+    else:
+        calls.ended(CallEnded(**names[step.lower()], ended=now - 1, by="called"))
+ends = {name: calls.one(tenant, names[name]["started"], names[name]["call"]) for name in "abc"}
+print(json.dumps([
+    usage.sums(scope, now), [name for name, one in ends.items() if one and one.ended], seen,
+    [one and one.account for one in ends.values()],
+]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("order", "spent", "ended"),
+    [
+        ("ab1B", 1.18, "ab"),
+        ("ab1A", 1.18, "ab"),  # whichever is told
+        ("aabb11BB", 1.18, "ab"),
+        ("abB1", 1.18, "ab"),  # known before the transfer is
+        ("abB", 1.19, "b"),  # the other one goes on
+        ("abc12C", 1.77, "abc"),
+        ("ab1bc2A", 1.77, "abc"),
+        ("abc12sC", 1.77, "abc"),
+    ],
+)
+def test_a_call_that_was_put_through_costs_until_it_ends_as_another(fleet, tenant, order, spent, ended):
+    owner, _, _ = tenant
+    sums, over, seen, accounts = json.loads(in_the_directory(fleet, _JOINED, owner, order))
+    assert (round(sums["spent_today"], 2), "".join(over)) == (spent, ended)
+    assert accounts[0] == "by a"
+    assert seen == ([["a", "sip:c"]] if "s" in order else [])  # its present sides
+
+
 def test_prefixes_need_a_country(office):
     tenant, account = f"/v1/tenants/{office.tenant}", f"/v1/accounts/{office.aor('a')}"
     prefixes = {"blocked_prefixes": ["+449"]}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from dataclasses import replace
 
 import pytest
 
 from edge.proxy.stack.events import ProvidersLocated
+from edge.proxy.stack.flow_token import TokenKeys
 from edge.proxy.stack.provider_places import ProviderAddresses
 from edge.sip.headers import NameAddr, parse_digest
 from edge.sip.message import make_response
@@ -16,7 +18,7 @@ from lambdas.contract import CallAnswered, CallEnded, ProviderReport
 from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.support.agent import SDP, Dialog
 from tests.support.provider import ProviderDouble, account, assign
-from tests.support.world import DOMAIN, World
+from tests.support.world import DOMAIN, WALL, World
 
 PRIVATE = SDP.replace(b"192.0.2.1", b"10.0.0.9")
 
@@ -177,6 +179,18 @@ def test_a_restarted_edge_goes_on_with_the_call(world, provider, alice, killed):
     assert world.wait(lambda: provider.agent.final(bye)).status == 200
 
 
+def test_a_call_keeps_its_names_when_the_fleets_keys_change(world, provider, alice):
+    """Every day: what is sealed anew is sealed by another key, but the provider knows the call as it was."""
+    _, dialog, out, _ = answered(world, alice, provider)
+    keys = {key.id: base64.b64decode(key.token) for key in world.control.keys.of(WALL)}
+    world.tokens = TokenKeys(keys, next(key.id for key in world.control.keys.of(WALL + 86_400) if key.use))
+    for node in world.nodes.values():
+        world.inform(node)
+    bye = alice.agent.in_dialog(dialog, "BYE")
+    alice.send(bye.to_bytes())
+    assert arrives(world, provider, "BYE").get("call-id") == out.get("call-id")
+
+
 def test_the_providers_route_set_is_the_phones_after_ours(world, provider, alice):
     invite = dial(world, alice)
     out = arrives(world, provider)
@@ -238,11 +252,13 @@ def test_cancel_reaches_the_provider(world, provider, alice):
     assert world.wait(lambda: alice.agent.final(invite)).status == 487
 
 
-def test_transfers_pass_only_where_the_account_says_so(world, provider, alice):
+def test_transfers_are_the_providers_only_where_the_account_says_so(world, provider, alice):
     _, dialog, _, other = answered(world, alice, provider)
     refer = alice.agent.in_dialog(dialog, "REFER", headers=["Refer-To: <sip:x@example.net>"])
     alice.send(refer.to_bytes())
-    assert world.wait(lambda: alice.agent.final(refer)).status == 403
+    assert world.wait(lambda: alice.agent.final(refer)).status == 202
+    world.run(5)
+    assert not provider.agent.requests("REFER")
     theirs = provider.agent.in_dialog(other, "REFER", headers=["Refer-To: <sip:x@example.net>"])
     provider.send(theirs.to_bytes())
     assert world.wait(lambda: provider.agent.final(theirs)).status == 403
@@ -272,6 +288,12 @@ def test_a_provider_is_never_this_service_itself(world, provider, alice):
         assert (final.status, "this service itself" in final.reason) == (500, True)
     world.servers["sip.voip.test"] = [("udp", "203.0.113.11", 5060), ("udp", "198.51.100.1", 5060)]
     answered(world, alice, provider)
+
+
+def test_no_call_is_made_that_was_to_take_the_place_of_another(world, provider, alice):
+    invite = dial(world, alice, headers=["Replaces: other;to-tag=1;from-tag=2", "Require: replaces"])
+    assert world.wait(lambda: alice.agent.final(invite)).status == 481
+    assert not provider.agent.requests("INVITE")
 
 
 def test_what_a_phone_says_of_diversions_is_its_own_word(world, provider, alice):

@@ -27,7 +27,7 @@ def unique(prefix: str) -> str:
 
 @dataclass
 class Dialog:
-    """One side of a dialog (RFC 3261 §12)."""
+    """One side of a dialog (RFC 3261 §12). ``last``: the highest number that the other side has used, if noted."""
 
     call_id: str
     local: str
@@ -35,6 +35,7 @@ class Dialog:
     target: str
     routes: list[str]
     cseq: int = 1
+    last: int = 0
 
 
 @dataclass

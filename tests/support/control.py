@@ -9,20 +9,20 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from lambdas.calls.decide import decide
-from lambdas.calls.facts import AnsweredCall, Domains
+from lambdas.calls.facts import AnsweredCall, CallWay, Domains
 from lambdas.contract import (
     BindingChange,
     BindingReport,
     CallAnswered,
     CallEnded,
     CallFailed,
+    CallQuestion,
     Change,
     Decision,
     IncomingQuestion,
     ProviderReport,
     Question,
     Report,
-    RouteQuestion,
 )
 from lambdas.decisions import register, report
 from lambdas.decisions.digest import hashes
@@ -155,7 +155,7 @@ class MemoryFacts:
     def provider_places(self) -> ProviderPlaces:
         return self._control.places
 
-    def way_of_call(self, way: str, call_id: str, tag: str) -> tuple[str, int] | None:
+    def way_of_call(self, way: str, call_id: str, tag: str) -> CallWay | None:
         return self._control.keys.way_of_call(way, call_id, tag, self.clock())
 
     def way(self, provider: str, address: str) -> Way | None:
@@ -257,5 +257,5 @@ class MemoryFacts:
         account = self._control.accounts[aor]
         self._control.accounts[aor] = replace(account, suspended=reason, enabled=False)
 
-    def started(self, question: RouteQuestion | IncomingQuestion, tenant: str) -> None:
+    def started(self, question: CallQuestion, tenant: str) -> None:
         pass

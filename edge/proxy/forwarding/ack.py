@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edge.providers.leg import provider_uri, request_in, request_out
+from edge.providers.leg import invite_at_phone, provider_uri, request_in, request_out
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.breadth import breadth_of, set_breadth
 from edge.proxy.forwarding.record_route import DialogTarget
@@ -55,7 +55,8 @@ class Ack:
         if isinstance(destination, LegToPhone):
             way = LegToProvider(destination.provider, incoming.flow, 0, "", 0, False)
             phone = replace(destination, flow=self.flow)
-            return request_in(incoming, way, phone, destination.contact, branch, keys)
+            cseq = invite_at_phone(incoming.cseq, phone, self._stack.renumbered.find(incoming, incoming.cseq))
+            return request_in(incoming, way, phone, phone.contact, branch, keys, cseq)
         uri = destination.contact or provider_uri(incoming.uri.user, incoming.call_id, keys)
         routes = [("route", f"Route: {route}") for route in destination.routes]
         phone = LegToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)

@@ -26,12 +26,14 @@ _LONGEST = 200  # characters of what others have written
 
 class Parties(NamedTuple):
     """Who calls whom, as AORs or numbers, and the provider account that the call came by, or ""; all "" inside a
-    dialog. ``asserted`` is who calls as the provider says, where ``caller`` mustn't say it."""
+    dialog. ``asserted`` is who calls as the provider says, where ``caller`` mustn't say it. ``transferred_by`` is who
+    has put the caller through."""
 
     caller: str = ""
     asserted: str = ""
     called: str = ""
     provider: str = ""
+    transferred_by: str = ""
 
 
 class CallRecord:
@@ -166,6 +168,7 @@ class CallRecord:
             "legs": _legs(branches),
             "counted": sorted(self._counted),
             "attempt": self._attempt,
+            "transferred_by": self._parties.transferred_by,
         }
 
 
@@ -191,12 +194,11 @@ def _legs(branches: Sequence[Branch]) -> list[TriedLeg]:
     ]
 
 
-def report_end(stack: Stack, incoming: Incoming, call_id: str, call: CallReference, status: int, now: float) -> None:
-    """A BYE was answered with ``status``. Others than these leave the dialog as it was (RFC 5057 §5.1). ``call_id`` is
-    the caller's for the call."""
+def report_end(stack: Stack, incoming: Incoming, name: str, call: CallReference, status: int, now: float) -> None:
+    """A BYE in the dialog ``name`` was answered with ``status``. Others than these leave the dialog as it was (RFC 5057
+    §5.1)."""
     if not call.tenant or (status >= 300 and status not in _OVER):
         return
-    name = leg_name(call_id, incoming.from_tag, incoming.to_tag, call.salt)
     stack.answered_calls.ended(name, now)
     if not stack.call_counts.leg_over(name, stack.wall(now)) and len(stack.fleet.addresses) > len(stack.fleet.epochs):
         stack.actions.append(TellOver(name))

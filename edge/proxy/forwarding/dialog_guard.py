@@ -16,11 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge.providers.agent import Agent
-from edge.providers.leg import phone_call_id
 from edge.providers.leg_token import LegToPhone, LegToProvider
-from edge.proxy.forwarding.record_route import DialogRoute
+from edge.proxy.forwarding.record_route import DialogRoute, dialog_of
 from edge.proxy.stack.abilities import IN_DIALOGS, not_allowed
-from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
@@ -66,7 +64,7 @@ class DialogGuard:
             if self._from_provider(incoming, route.target):
                 return None
             return self._doubt(incoming, route, provider=route.target.provider)
-        presented = None if self._from_its_side(incoming, route) else self._challenge(incoming, route, now)
+        presented = None if self._from_its_side(incoming, route) else self.credentials(incoming, now)
         if presented is not None and not self._is_party(presented, route):
             return self._doubt(incoming, route, presented)
         return self._unanswered(incoming, route, presented, now)
@@ -78,7 +76,7 @@ class DialogGuard:
         method, called = incoming.request.method, route.called
         if not route.call.tenant or route.call.subscription or method == "BYE":
             return None
-        leg, answered = self._leg(incoming, route), self._stack.answered_calls
+        leg, answered = dialog_of(incoming, route.target, self._stack.fleet)[1], self._stack.answered_calls
         if called is not None and answered.has_just_ended(leg, called, now):
             if method != "NOTIFY":  # of a transfer, which outlives its call
                 raise Fault(481)
@@ -94,17 +92,8 @@ class DialogGuard:
     def _doubt(
         self, incoming: Incoming, route: DialogRoute, presented: Presented | None = None, provider: str = ""
     ) -> Doubt:
-        return Doubt(self._leg(incoming, route), self._call_id(incoming, route), presented, provider)
-
-    def _call_id(self, incoming: Incoming, route: DialogRoute) -> str:
-        """The caller's."""
-        if isinstance(route.target, LegToPhone):
-            return phone_call_id(incoming.call_id, route.target, self._stack.fleet.tokens)
-        return incoming.call_id
-
-    def _leg(self, incoming: Incoming, route: DialogRoute) -> str:
-        """The dialog's name."""
-        return leg_name(self._call_id(incoming, route), incoming.from_tag, incoming.to_tag, route.call.salt)
+        call_id, leg = dialog_of(incoming, route.target, self._stack.fleet)
+        return Doubt(leg, call_id, presented, provider)
 
     def _from_its_side(self, incoming: Incoming, route: DialogRoute) -> bool:
         """Whether it comes from the flow of the side whose token it brings."""
@@ -126,7 +115,8 @@ class DialogGuard:
         tenant = way.provider.partition("/")[0]  # of a trunk, whose servers are many
         return tenant in self._stack.provider_addresses.trusting.get(host, ())
 
-    def _challenge(self, incoming: Incoming, route: DialogRoute, now: float) -> Presented:
+    def credentials(self, incoming: Incoming, now: float) -> Presented:
+        """Who its sender says that he is. Raises the Fault that asks for it, and Slowed."""
         fleet = self._stack.fleet
         self._stack.counters["dialogs_from_elsewhere"] += 1
         realm = fleet.canonical(incoming.from_uri().host) or fleet.default_domain

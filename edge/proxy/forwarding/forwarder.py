@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge.providers.agent import Agent
+from edge.providers.leg_token import LegToProvider
 from edge.proxy.forwarding.ack import Ack
 from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.forwarding.dialog_guard import DialogGuard
@@ -22,10 +23,10 @@ from lambdas.contract import Proceed
 class Forwarder:
     """Makes response contexts."""
 
-    def __init__(self, stack: Stack, agent: Agent, spirals: Spirals) -> None:
+    def __init__(self, stack: Stack, agent: Agent, spirals: Spirals, guard: DialogGuard) -> None:
         self._stack = stack
         self._branches = BranchMaker(stack, agent, spirals)
-        self._guard = DialogGuard(stack, agent)
+        self._guard = guard
 
     def call(
         self,
@@ -74,13 +75,24 @@ class Forwarder:
         server.once = doubt.presented is not None and doubt.presented.grant is None
         self._guard.ask(doubt, incoming, route, context.on_decision, now)
 
-    def own(self, incoming: Incoming, upstream: Upstream, destination: DialogTarget, now: float) -> None:
-        """Send a request of ours on in a dialog of others; ``upstream`` gets its responses, and reports what came of
-        it."""
+    def own(
+        self, incoming: Incoming, upstream: Upstream, destination: DialogTarget, now: float, reports: bool = False
+    ) -> None:
+        """Send a request of ours on in a dialog of others; ``upstream`` gets its responses, and unless ``reports`` sees
+        to the report of what came of it."""
         context = ResponseContext(
-            self._stack, self._branches, incoming, upstream, destination=destination, reports=False
+            self._stack, self._branches, incoming, upstream, destination=destination, reports=reports
         )
         context.forward_in_dialog(now)
+
+    def own_call(
+        self, incoming: Incoming, upstream: Upstream, parties: Parties, decider: Decider, way: LegToProvider
+    ) -> ResponseContext:
+        """The context of an INVITE of ours, which waits for a decision. Whoever takes the call finds by ``way`` the
+        provider in whose name we call."""
+        return ResponseContext(
+            self._stack, self._branches, incoming, upstream, parties, decider=decider, from_provider=way
+        )
 
     def ack(self, incoming: Incoming, destination: DialogTarget, now: float) -> None:
         """Send the ACK of a 2xx on: no transaction, no answer (§16.6 end, §17). Raises Fault."""

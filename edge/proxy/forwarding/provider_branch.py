@@ -9,21 +9,25 @@ from edge.providers.credentials import Authorizer, Hashes
 from edge.providers.leg import (
     ATTEMPTS,
     body_out,
+    dialog_at_phone,
+    invite_at_phone,
+    number_at_phone,
     provider_uri,
+    racked,
     request_in,
     request_out,
     response_in,
     response_out,
     routes_of,
 )
-from edge.providers.leg_token import LegToPhone, LegToProvider
+from edge.providers.leg_token import UNNUMBERED, LegToPhone, LegToProvider
 from edge.providers.redirection import FOLLOWED, MOST, left_to_the_caller, redirections
 from edge.proxy.forwarding.branch import Branch, BranchContext
 from edge.proxy.forwarding.messages import drop_commands
 from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.forwarding.withholding import withholds
-from edge.proxy.stack.flow_token import CallReference, TokenKeys
+from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
 from edge.sip import privacy
 from edge.sip.flow import Flow, ServerAddress
@@ -37,7 +41,7 @@ from edge.sip.uri import Uri, request_uri
 from lambdas.contract import Access, AccessQuestion, Decision, ProviderLeg, Target, may_be_sip, withheld
 
 _PATIENCE = 8 * T1  # for a first word from a server, where there is another one to try
-_HOPELESS, _REFUSED, _UNREADABLE = 500, 403, 415
+_HOPELESS, _REFUSED, _UNREADABLE, _NO_DIALOG = 500, 403, 415, 481
 _LONGEST_UDP = 1300  # octets (RFC 3261 §18.1.1), to a host that RFC 3263 has found
 
 
@@ -52,8 +56,9 @@ class ProviderBranch(Branch):
         super().__init__(stack, context, _withheld(target, context.incoming))
         self._agent = agent
         self._way = way
+        self._keys = stack.fleet.tokens  # the same ones for the Call-ID and for what leads to its call
         self._servers: list[ServerAddress] = []
-        self._attempt = 0
+        self._attempt = way.attempt if way is not None else 0
         self._authorizer: Authorizer | None = None
         self._sent: dict[ClientTransaction, int] = {}
         self._hosts: set[str] = set()  # the provider's own
@@ -68,6 +73,9 @@ class ProviderBranch(Branch):
         leg = self.target.provider
         if leg is None:
             self._try_server(now)
+            return
+        if "replaces" in self.context.incoming.first:
+            self.fail(_NO_DIALOG, now)  # whatever call it means, the provider knows that by other names (RFC 3891 §3)
             return
 
         def resolved(addresses: list[ServerAddress], fault: str, at: float) -> None:
@@ -146,6 +154,7 @@ class ProviderBranch(Branch):
             phone=self.context.incoming.flow if self._binds else None,
             binding=self.stack.bindings.first_on(self.context.incoming.flow) if self._binds else "",
             salt=self.context.references()[0].salt,
+            theirs=0 if self.stack.fleet.reads_joined else UNNUMBERED,
         )
 
     def _made_for(self, way: LegToProvider, branch: str, added: list[Header]) -> Request:
@@ -170,8 +179,9 @@ class ProviderBranch(Branch):
 
     def _phone_side(self, way: LegToProvider) -> LegToPhone:
         """Where the provider's requests in this call go."""
-        flow = self.context.incoming.flow
-        binding = self.stack.bindings.first_on(flow)
+        incoming = self.context.incoming
+        flow = incoming.flow
+        binding = way.binding if flow == way.phone else self.stack.bindings.first_on(flow)
         back = replace(way, contact="") if flow.internal else None
         peer = way.flow.host if self._binds else ""
         return LegToPhone(
@@ -186,16 +196,15 @@ class ProviderBranch(Branch):
             back,
             peer,
             way.salt,
+            bool(way.to_uri) and not way.translated,
+            way.theirs,
+            dialog=dialog_at_phone(incoming) if way.dialog is not None else None,
         )
 
     @property
     def _binds(self) -> bool:
         """Whether tokens say who may use them."""
         return self.stack.fleet.reads_tags and not self.context.incoming.flow.internal
-
-    @property
-    def _keys(self) -> TokenKeys:
-        return self.stack.fleet.tokens
 
     def _uri(self, way: LegToProvider | None) -> str:
         if self.target.provider is not None:
@@ -342,12 +351,11 @@ class ProviderBranch(Branch):
                 self._challenged(response, at)
 
         incoming = self.context.incoming
-        flow = incoming.flow
-        epoch = self.stack.fleet.epoch(flow.address)
+        address, epoch = self.stack.fleet.asking(incoming.flow.address)
         self.stack.questions.ask(
             lambda ask: AccessQuestion(
                 request=ask,
-                address=flow.address,
+                address=address,
                 epoch=epoch,
                 provider=self._provider,
                 way=self._way.sealed if self._way is not None else "",
@@ -399,6 +407,17 @@ class PhoneBranch(Branch):
         super().__init__(stack, context, target, wanted)
         self._way = way
         self._phone = phone
+        self._number = context.incoming.cseq
+
+    def _try(self, now: float) -> None:
+        """In a dialog the phone gets it under a number of ours."""
+        phone, incoming = self._phone, self.context.incoming
+        if phone is not None and incoming.to_tag and phone.theirs != UNNUMBERED:
+            self._number = number_at_phone(phone, self.stack.wall(now))
+            if incoming.request.method == "INVITE":
+                self._phone = replace(phone, answered=(incoming.cseq, self._number))
+                self.stack.renumbered.note(incoming, self._number)
+        super()._try(now)
 
     def _request(self, flow: Flow) -> tuple[Request, str]:
         context, way, target = self.context, self._way, self.target
@@ -413,14 +432,18 @@ class PhoneBranch(Branch):
                 replace(way, routes=tuple(routes)) if flow.internal else None,
                 context.incoming.flow.host if binds else "",
                 way.salt,
+                theirs=way.theirs,
             )  # fmt: skip
             if binds:
                 way = replace(way, phone=flow, binding=target.binding)
             if self.stack.fleet.reads_withheld:
                 phone = replace(phone, withheld=privacy.hides(context.incoming.first))
         self._phone = phone
-        branch = self.stack.transactions.branch(context.incoming.mark)
-        request = request_in(context.incoming, way, phone, uri, branch, self.stack.fleet.tokens)
+        incoming = context.incoming
+        branch = self.stack.transactions.branch(incoming.mark)
+        named = racked(incoming) if incoming.request.method == "PRACK" else 0
+        invite = invite_at_phone(named, phone, self.stack.renumbered.find(incoming, named))
+        request = request_in(incoming, way, phone, uri, branch, self.stack.fleet.tokens, self._number, invite)
         drop_commands(request)
         return request, branch
 
@@ -458,6 +481,8 @@ class BranchMaker:
                 around = self._spirals.around(target, flow, context.outcome, context.origin)
             back = context.references()[1]
             way = replace(from_provider, tenant=back.tenant, started=back.started, salt=back.salt)
+            if way.theirs == UNNUMBERED and stack.fleet.reads_joined:
+                way = replace(way, theirs=context.incoming.cseq)
             return PhoneBranch(stack, context, around, way, wanted=target)
         if target.provider is not None or isinstance(destination, LegToProvider):
             way_out = destination if isinstance(destination, LegToProvider) else None

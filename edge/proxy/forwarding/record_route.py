@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edge.providers.leg import provider_uri
+from edge.providers.leg import phone_call_id, phone_tags, provider_uri
 from edge.providers.leg_token import BadLegToken, LegToPhone, LegToProvider, open_way
 from edge.proxy.stack.abilities import not_allowed
+from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import BadToken, CallReference, Destination
 from edge.proxy.stack.own_places import OwnPlaces
@@ -89,6 +90,15 @@ def call_of(target: DialogTarget | None) -> CallReference:
             return CallReference(tenant, started, not from_caller, salt=salt)
         case _:
             return CallReference()
+
+
+def dialog_of(incoming: Incoming, target: DialogTarget, fleet: Fleet) -> tuple[str, str]:
+    """The Call-ID that phones know the dialog by, and the dialog's name, which is the same from all sides. Raises
+    BadLegToken."""
+    call_id, tags = incoming.call_id, (incoming.from_tag, incoming.to_tag)
+    if isinstance(target, LegToPhone):
+        call_id, tags = phone_call_id(call_id, target, fleet.tokens), phone_tags(incoming, target)
+    return call_id, leg_name(call_id, *tags, call_of(target).salt)
 
 
 def route_of(incoming: Incoming, fleet: Fleet, own: OwnPlaces) -> DialogRoute | None:

@@ -23,7 +23,6 @@ from dataclasses import replace
 from enum import Enum
 from typing import Literal, Protocol
 
-from edge.providers.leg import phone_call_id
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.best_response import best_branch, best_response, counts
 from edge.proxy.forwarding.branch import Branch
@@ -32,7 +31,7 @@ from edge.proxy.forwarding.call_record import CallRecord, Parties, report_end
 from edge.proxy.forwarding.deflection import FOLLOWED, Deflection, redirected_to
 from edge.proxy.forwarding.early_media import ringing
 from edge.proxy.forwarding.provider_branch import BranchMaker
-from edge.proxy.forwarding.record_route import DialogTarget, call_of
+from edge.proxy.forwarding.record_route import DialogTarget, call_of, dialog_of
 from edge.proxy.forwarding.target_set import TargetSet, instead
 from edge.proxy.stack.answers import Upstream, refuse, reject, respond, unavailable
 from edge.proxy.stack.flow_token import CallReference, Destination
@@ -140,12 +139,14 @@ class ResponseContext:
         outcome: int = 0,
         reports: bool = True,
         origin: CallReference = CallReference(),  # noqa: B008 - immutable
+        from_provider: LegToProvider | None = None,
     ) -> None:
         """Raises Fault for a request that may have no branches (RFC 5393 §5.3.3).
 
         ``decider`` says who is tried, or inside a dialog ``destination``, which a token has said. ``outcome``: as
         for TargetSet. ``reports``: the end of a call is reported if this is its BYE. ``origin``: the call that it is a
-        part of, which is recorded there."""
+        part of, which is recorded there. ``from_provider`` leads back to the provider that the call came from, which it
+        can do from the start if that isn't where the request came from."""
         self._stack = stack
         self._maker = branches
         self.incoming = incoming
@@ -165,9 +166,9 @@ class ResponseContext:
         self._breadth = breadth_of(incoming)
         self._stage_from = 0  # the first of the present stage's branches
         self._located = False  # whether the binding's present flow has been asked for
-        self._from_provider = (
-            LegToProvider(parties.provider, incoming.flow, 0, "", 0, False) if parties.provider else None
-        )
+        if from_provider is None and parties.provider:
+            from_provider = LegToProvider(parties.provider, incoming.flow, 0, "", 0, False)
+        self._from_provider = from_provider
         self._call = call_of(destination)
         self._origin = origin
         self._record: CallRecord | None = None
@@ -264,7 +265,7 @@ class ResponseContext:
             self._parties = self._parties._replace(provider=route.provider)
             self._from_provider = LegToProvider(route.provider, self.incoming.flow, 0, "", 0, False)
         self._record_for(route, now)
-        if self._from_provider is not None:
+        if self._from_provider is not None and self._from_provider.dialog is None:
             self._from_provider = replace(self._from_provider, transfers=route.transfers)
         self._targets.follow(route)
         self.trying(now)
@@ -557,8 +558,6 @@ class ResponseContext:
 
     def _note_end(self, status: int, now: float) -> None:
         """The request was answered: if it is a BYE, its call is over."""
-        if self._reports and self.incoming.request.method == "BYE":
-            call_id = self.incoming.call_id
-            if isinstance(self._destination, LegToPhone):
-                call_id = phone_call_id(call_id, self._destination, self._stack.fleet.tokens)
-            report_end(self._stack, self.incoming, call_id, self._call, status, now)
+        if self._reports and self._destination is not None and self.incoming.request.method == "BYE":
+            name = dialog_of(self.incoming, self._destination, self._stack.fleet)[1]
+            report_end(self._stack, self.incoming, name, self._call, status, now)

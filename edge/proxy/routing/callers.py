@@ -14,6 +14,7 @@ from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Incoming
 from edge.sip.telephone import name_of
 from lambdas.contract import (
+    CallQuestion,
     Decision,
     IncomingQuestion,
     Question,
@@ -37,8 +38,8 @@ class CallOrigin(Protocol):
     def ask(self, make: Callable[[str], Question], then: OnDecision, now: float) -> None:
         """Put the question that ``make(its name)`` gives."""
 
-    def question(self, common: dict[str, Any], phone: Target | None) -> RouteQuestion | IncomingQuestion:
-        """``common`` are the fields that both kinds of questions have; ``phone`` is the one that ``contact`` is of."""
+    def question(self, common: dict[str, Any], phone: Target | None) -> CallQuestion:
+        """``common`` are the fields that all kinds of questions have; ``phone`` is the one that ``contact`` is of."""
 
     def owner(self, tenant: str) -> str:
         """Whose the kept decisions are; ``tenant`` as the decision says."""

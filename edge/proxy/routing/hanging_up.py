@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from edge.proxy.forwarding.forwarder import Forwarder
+from edge.proxy.forwarding.own_requests import Responses, make_own
 from edge.proxy.forwarding.record_route import route_of
 from edge.proxy.stack.stack import Stack
-from edge.proxy.stack.validation import MAX_FORWARDS, examine
+from edge.proxy.stack.validation import examine
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.incoming import Fault
-from edge.sip.message import Header, Request, Response
+from edge.sip.message import Header, Response
 from edge.sip.uri import DEFAULT_PORT
 from lambdas.contract import CallEnded, OpenCall, Side
 
@@ -56,25 +57,21 @@ class HangingUp:
             )
 
     def _send_bye(self, side: Side, call: OpenCall, then: Callable[[float], None], now: float) -> None:
+        def told(response: Response, at: float) -> None:
+            if response.status >= 200:
+                then(at)  # whatever it says
+
         stack = self._stack
         headers: list[Header] = [("route", f"Route: {route}") for route in side.routes]
-        headers += [
-            ("max-forwards", f"Max-Forwards: {MAX_FORWARDS}"),
-            ("from", f"From: {side.sender}"),
-            ("to", f"To: {side.receiver}"),
-            ("call-id", f"Call-ID: {side.call_id}"),
-            ("cseq", f"CSeq: {side.cseq} BYE"),
-            ("reason", f"Reason: {_reason(call.why)}"),
-            ("content-length", "Content-Length: 0"),
-        ]
+        headers.append(("reason", f"Reason: {_reason(call.why)}"))
         flow = Flow(call.address, DEFAULT_PORT, "tcp", call.address, DEFAULT_PORT)  # from ourselves
-        request = Request("BYE", side.uri, headers)
+        request = make_own("BYE", side.uri, (side.call_id, side.sender, side.receiver), side.cseq, headers)
         try:
             incoming = examine(flow, request, (stack.ids.token(),))
             route = route_of(incoming, stack.fleet, stack.own)
             if route is None:
                 raise Fault(481)
-            self._forwarder.own(incoming, _ByeSender(then), route.target, now)
+            self._forwarder.own(incoming, Responses(told), route.target, now)
         except (Fault, ParseError):
             stack.counters["calls_unreachable"] += 1  # the dialog is older than its tokens
             then(now)
@@ -83,17 +80,3 @@ class HangingUp:
 def _reason(why: str) -> str:
     """A Reason value (RFC 3326)."""
     return f'SIP;cause=200;text="Ended by the service{": " if why else ""}{why}"'
-
-
-class _ByeSender:
-    """Gets the responses to a BYE of ours: ``then`` is called at the final one, whatever it says."""
-
-    def __init__(self, then: Callable[[float], None]) -> None:
-        self.once = False
-        self.ended = False
-        self.to_tag = ""
-        self._then = then
-
-    def respond(self, response: Response, now: float) -> None:
-        if response.status >= 200:
-            self._then(now)

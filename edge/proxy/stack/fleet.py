@@ -37,6 +37,12 @@ class Fleet:
         """The epoch in which this edge holds ``address``; 0, which the control plane refuses, if it doesn't."""
         return self.epochs.get(address, 0)
 
+    def asking(self, address: str) -> tuple[str, int]:
+        """The edge address by which to ask about what is at ``address``, and its epoch: another one that is held here,
+        if that isn't."""
+        mine = address if address in self.epochs else next(iter(self.epochs), address)
+        return mine, self.epoch(mine)
+
     @property
     def reads_tags(self) -> bool:
         """Whether every edge can read tokens that are bound to a dialog's tags and ends."""
@@ -50,6 +56,11 @@ class Fleet:
     @property
     def knows_whole_contacts(self) -> bool:
         """Whether every edge tells bindings apart by all of a Contact."""
+        return self.spoken >= 8
+
+    @property
+    def reads_joined(self) -> bool:
+        """Whether every edge can read ways of calls that were transferred."""
         return self.spoken >= 8
 
     def outside(self, addresses: list[ServerAddress]) -> list[ServerAddress]:

@@ -60,9 +60,11 @@ class TokenKeys:
         self._ciphers = {key_id: AESSIV(key) for key_id, key in keys.items()}
         self._current = current
 
-    def seal_data(self, plain: bytes, associated: bytes) -> bytes:
-        """Key id and ciphertext: the same for the same text."""
-        return bytes((self._current,)) + self._ciphers[self._current].encrypt(plain, [associated])
+    def seal_data(self, plain: bytes, associated: bytes, like: bytes = b"") -> bytes:
+        """Key id and ciphertext: the same for the same text. By the key that ``like`` was sealed by, if that is still
+        known; else by the present one."""
+        key = like[0] if like and like[0] in self._ciphers else self._current
+        return bytes((key,)) + self._ciphers[key].encrypt(plain, [associated])
 
     def open_data(self, sealed: bytes, associated: bytes) -> bytes:
         """Raises BadToken."""

@@ -21,6 +21,7 @@ from edge.proxy.stack.outside import HeardOutside
 from edge.proxy.stack.own_places import OwnPlaces
 from edge.proxy.stack.provider_places import NONE_KNOWN, ProviderAddresses
 from edge.proxy.stack.questions import OnDecision, Questions
+from edge.proxy.stack.renumbered import RenumberedInvites
 from edge.proxy.stack.sources import Sources
 from edge.proxy.stack.stateless import Stateless
 from edge.proxy.stack.trunk_numbers import TrunkNumbers
@@ -76,6 +77,7 @@ class Stack:
         self.provider_addresses = NONE_KNOWN
         self.trunk_numbers = TrunkNumbers()
         self.answered_calls = AnsweredCalls()
+        self.renumbered = RenumberedInvites()
         self.fleet = NOTHING_KNOWN
         self.static_seconds = static_seconds
         self.own = own

@@ -15,6 +15,7 @@ from lambdas.contract import (
     CallAnswered,
     CallEnded,
     CallFailed,
+    CallTransferred,
     LoginsFailed,
     ProbeReport,
     ProviderReport,
@@ -98,6 +99,8 @@ def _apply(report: Report, services: Services) -> None:
             services.tables.calls.failed(report)
         case CallEnded():
             _spend(services.tables.calls.ended(report), report.tenant, services)
+        case CallTransferred():
+            _spend(services.tables.calls.transferred(report), report.tenant, services)
         case ProbeReport():
             services.tables.probes.add(report)
         case ProviderReport():

@@ -179,7 +179,9 @@ class NewProvider(Input):
     caller_id: Annotated[E164, Field(description="The number to show, unless the calling account has its own.")] = ""
     caller_id_in: CallerIdIn = "from"
     number_format: NumberFormat = "e164"
-    transfers: Annotated[Flag, Field(description="Whether REFER may pass between phone and provider.")] = False
+    transfers: Annotated[
+        Flag, Field(description="REFER passes, and the provider makes the call; false: the service makes it.")
+    ] = False
     plan: Annotated[str, Field(max_length=32, description="The dial plan of its calls; else they ring `incoming`.")] = (
         ""
     )

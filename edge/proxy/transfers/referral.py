@@ -1,0 +1,76 @@
+"""What a REFER asks for (RFC 3515 §2.1), and whether it wants to hear of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.validation import check_text
+from edge.sip.errors import ParseError
+from edge.sip.headers import NameAddr
+from edge.sip.incoming import Fault, Incoming
+from edge.sip.uri import Uri
+
+_SEPARATORS = str.maketrans("", "", "-.()")
+"""RFC 3966 §3: visual separators."""
+
+
+class Referral(NamedTuple):
+    """``uri`` is whom to call, ``called`` their AOR, ``contact`` the URI again if that is at no domain of ours and so
+    perhaps a phone's own, else ""; ``replaces`` is a value of Replaces (RFC 3891), "" for a call of
+    its own; ``subscribes``: the sender is to be told what becomes of it (RFC 4488); ``by`` is a value of Referred-By
+    (RFC 3892), "" if it gave none."""
+
+    uri: str
+    called: str
+    contact: str
+    replaces: str
+    subscribes: bool
+    by: str
+
+    @classmethod
+    def of(cls, incoming: Incoming, fleet: Fleet) -> Referral:
+        """Raises Fault."""
+        request = incoming.request
+        try:
+            values = request.split_values("refer-to")
+            text = NameAddr.parse(values[0]).uri if len(values) == 1 else ""
+            uri = _as_sip(text, fleet)
+        except ParseError as error:
+            raise Fault(400, f"Bad Request: {error}") from error
+        if uri.scheme != "sip" or not uri.user:
+            raise Fault(400, "Bad Request: one Refer-To is needed, with somebody who can be called")
+        if (uri.param("method") or "INVITE").upper() != "INVITE":
+            raise Fault(403, "Forbidden: only calls can be transferred")
+        check_text(incoming, uri)
+        host = fleet.canonical(uri.host) or uri.host
+        port = f":{uri.port}" if uri.port else ""
+        return cls(
+            uri=f"sip:{uri.user}@{host if host != uri.host else uri.host + port}",
+            called=uri.at(host),
+            contact="" if fleet.canonical(uri.host) is not None else text.partition("?")[0],
+            replaces=_replaces(uri),
+            subscribes=(request.get("refer-sub") or "").partition(";")[0].strip().lower() != "false",
+            by=request.get("referred-by") or "",
+        )
+
+
+def _as_sip(text: str, fleet: Fleet) -> Uri:
+    """A number (RFC 3966) is one of ours. Raises ParseError."""
+    if text[:4].lower() == "tel:":
+        number = text[4:].partition(";")[0].translate(_SEPARATORS)
+        return Uri.parse(f"sip:{number}@{fleet.default_domain}")
+    return Uri.parse(text)
+
+
+def _replaces(uri: Uri) -> str:
+    """RFC 3891 §6.1: it stands escaped in the URI. Raises Fault."""
+    for part in uri.headers.split("&"):
+        name, _, value = part.partition("=")
+        if name.lower() == "replaces":
+            found = unquote(value)
+            if not found.isprintable():
+                raise Fault(400, "Bad Request: a Replaces that can't be one")
+            return found
+    return ""
