@@ -16,14 +16,11 @@
 7. 2026-11-28: requests in a dialog are asked about (``DialogQuestion``, ``Proceed``); limits for calls without a
    decision (``ScopeLimits``, ``ProviderLeg.dark`` and ``rate``); ``LoginsFailed``; proof in an ``AccessQuestion``;
    ``ProviderPlace`` and ``ProviderLeg.registered``; the oldest version in the fleet (``HeartbeatReply.spoken``).
-8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Flows that have ended
-   (``closed`` of every question).
-8. 2026-11-28: what awkward phones and providers need: see the fields that say so; who isn't to be shown (``withheld``).
-8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Binding keys by all of a Contact.
-8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Calls in by number
-   (``IncomingQuestion.number``, ``Route.provider``), reports that name the provider account's Call-ID and version.
-8. 2026-11-28: what awkward phones and providers need: see the fields that say so. Calls that edges transfer themselves
-   (``TransferQuestion``, ``CallTransferred``).
+8. 2026-11-28: what awkward phones and providers need: binding keys by all of a Contact (``ContactField.former``, ``Binding.key``),
+   ``path``, ``doubted_at``, ended flows (``Asked.closed``); calls in by number (``IncomingQuestion.number``,
+   ``Route.provider``), reports that name the provider account's Call-ID and version; who withholds a number
+   (``withheld``, ``CallOutline.asserted``); redirections and Contacts of phones (``RouteQuestion.redirected_by``,
+   ``binding``); calls that edges transfer themselves (``TransferQuestion``, ``CallTransferred``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
