@@ -16,7 +16,7 @@
 7. 2026-11-28: requests in a dialog are asked about (``DialogQuestion``, ``Proceed``); limits for calls without a
    decision (``ScopeLimits``, ``ProviderLeg.dark`` and ``rate``); ``LoginsFailed``; proof in an ``AccessQuestion``;
    ``ProviderPlace`` and ``ProviderLeg.registered``; the oldest version in the fleet (``HeartbeatReply.spoken``).
-8. 2026-11-28: what awkward phones and providers need: binding keys by all of a Contact (``ContactField.former``, ``Binding.key``),
+8. 2026-11-28: what awkward phones and providers need: binding keys by all of a Contact (``Binding.key``),
    ``path``, ``doubted_at``, ended flows (``Asked.closed``); calls in by number (``IncomingQuestion.number``,
    ``Route.provider``), reports that name the provider account's Call-ID and version; who withholds a number
    (``withheld``, ``CallOutline.asserted``); redirections and Contacts of phones (``RouteQuestion.redirected_by``,
