@@ -37,7 +37,7 @@ def locked(path):
 
 
 def pinned(requirements):
-    split = [re.match(r"([A-Za-z0-9._-]+)(?:\[.*\])?==(\S+)", one) for one in requirements]
+    split = [re.match(r"([A-Za-z0-9._-]+)(?:\[.*\])?==([^\s;]+)", one) for one in requirements]
     return {plain(match[1]): match[2] for match in split}
 
 

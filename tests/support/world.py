@@ -178,7 +178,7 @@ class Node:
             self.world.inform(self)
             changes, self.fed = control.feed[self.fed :], len(control.feed)
             self.handle(Fed(changes, False))
-            self.handle(BindingsChanged(control.changes(self.address, self.told)))
+            self.handle(BindingsChanged(control.changes(self.address, self.told), frozenset(self.connections)))
             self.told = control.clock()
             self.deliver()
         self.world.after(2.0, self.beat)

@@ -39,7 +39,7 @@ CASES = [
     Case("rfc4475/dblreq", [401], "what follows in a datagram is none of ours; on a stream it is", [401, 407]),
     Case("rfc4475/semiuri", [407], "a user part with a semicolon"),
     Case("rfc4475/transports", [407], "others' transports are theirs"),
-    Case("rfc4475/mpart01", [407], "a body of any octets"),
+    Case("rfc4475/mpart01", [403], "a body of any octets, and a Route to somebody else"),
     Case("rfc4475/unreason", RELAYED, "a reason phrase of any characters"),
     Case("rfc4475/noreason", RELAYED, "an empty reason phrase"),
     # §3.1.2: invalid
@@ -86,7 +86,7 @@ CASES = [
     Case("rfc5118/port-ambiguous", [404], "all in brackets is the address"),
     Case("rfc5118/port-unambiguous", [404], "a port after the brackets"),
     Case("rfc5118/via-received-param-with-delim", [481], "received in brackets"),
-    Case("rfc5118/via-received-param-no-delim", [404], "received without"),
+    Case("rfc5118/via-received-param-no-delim", [407], "received without"),
     Case("rfc5118/ipv6-in-sdp", [407], "bodies aren't read; who asks comes first"),
     Case("rfc5118/mult-ip-in-header", [481], "addresses of both kinds in Via"),
     Case("rfc5118/mult-ip-in-sdp", [407], "and in a body"),
