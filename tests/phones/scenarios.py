@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from edge.proxy.registrar.expiries import SILENCE
 from scripts.fleet_parts import DOMAIN
+from scripts.processes import wait_for
 from tests.phones.conftest import PLACES
 from tests.phones.peer import Peer, direction
 from tests.support.agent import Dialog
@@ -233,3 +235,9 @@ class Scenarios:
             for transport, phone in phones.items():
                 took[transport].append(rings(phone, alice, self.link[transport]))
         print(f"{self.kind.__name__} rings after {DOWN} s without a link: {took}")
+
+    def test_they_refresh_what_they_were_granted(self, phones, fleet, alice):
+        """The edge answers that by itself, and they ring afterwards."""
+        wait_for("a refresh", lambda: fleet.client.events(fleet.edges[0])["refreshes"] > 0, SILENCE)
+        for transport, phone in phones.items():
+            rings(phone, alice, self.link[transport])

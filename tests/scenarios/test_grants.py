@@ -198,7 +198,7 @@ def test_a_tcp_phone_that_looks_after_its_flow_gets_the_durable_expiry(world):
     phone = world.phone("alice", transport="TCP")
     phone.agent.instance = "urn:uuid:1"
     answer = phone.transact(phone.agent.register_request(headers=["Supported: path, outbound"]))
-    assert (expires(answer), answer.get("flow-timer"), answer.get("require")) == (900, "25", "outbound")
+    assert (expires(answer), answer.get("flow-timer"), answer.get("require")) == (900, "20", "outbound")
 
 
 def test_networks_without_nat():

@@ -19,8 +19,9 @@ GRACE = 20.0
 """Seconds after what a phone was granted, within which it may still refresh."""
 SILENCE = SHORT + SHORT_SPREAD + GRACE
 """Seconds within which such a phone is heard if it lives, whatever it was granted when."""
-FLOW_TIMER = 25
-"""Seconds within which a phone that knows outbound is to send its keep-alive over a stream (RFC 5626 §4.4.1)."""
+FLOW_TIMER = 20
+"""Seconds within which a phone that knows outbound is to send its keep-alive over a stream. It waits 10 s for the answer
+(RFC 5626 §4.4.1), so a dead machine is found out within 30."""
 
 
 class GrantedTimes:
