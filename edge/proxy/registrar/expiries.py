@@ -20,8 +20,8 @@ GRACE = 20.0
 SILENCE = SHORT + SHORT_SPREAD + GRACE
 """Seconds within which such a phone is heard if it lives, whatever it was granted when."""
 FLOW_TIMER = 20
-"""Seconds within which a phone that knows outbound is to send its keep-alive over a stream. It waits 10 s for the answer
-(RFC 5626 §4.4.1), so a dead machine is found out within 30."""
+"""Seconds within which a phone that knows outbound is to send its keep-alive over a stream. It waits 10 s for the
+answer (RFC 5626 §4.4.1), so a dead machine is found out within 30."""
 
 
 class GrantedTimes:
