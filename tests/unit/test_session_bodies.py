@@ -104,8 +104,8 @@ def test_content_codings_are_taken_off_for_a_change(coding):
     ("body", "kind", "coding"),
     [
         (SDP, "application/sdp", "br"),
-        (gzip.compress(gzip.compress(SDP)), "application/sdp", "gzip, gzip"),
-        (gzip.compress(SDP)[:-9], "application/sdp", "gzip"),
+        (gzip.compress(gzip.compress(SDP, mtime=0), mtime=0), "application/sdp", "gzip, gzip"),
+        (gzip.compress(SDP, mtime=0)[:-9], "application/sdp", "gzip"),
         (gzip.compress(bytes(10_000_000)), "application/sdp", "gzip"),
         (SDP, "application/sdp", "gzip"),
         (mixed(part()), "multipart/mixed", ""),
