@@ -96,6 +96,9 @@ class ClosedFlows:
         self._forget(now)
         return True
 
+    def has(self, flow: Flow) -> bool:
+        return flow in self._ended
+
     def _forget(self, now: float) -> None:
         while self._ended:
             flow, (until, names) = next(iter(self._ended.items()))

@@ -14,6 +14,7 @@ from edge.proxy.routing.kept_routes import KeptRoutes, all_targets, allowed_in_t
 from edge.proxy.stack.call_counts import ScopeUse, broken
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
+from edge.sip.flow import Flow
 from lambdas.contract import Decision, Reject, Route, Target
 
 _MOST_OUTCOMES = 500  # of stages in one call; no plan has so many, but one that is asked again for ever
@@ -107,9 +108,14 @@ class Asking:
             self._stack.questions.find(contact, tenant, found)
 
     def _waits_for_phones(self, decision: Decision | None, now: float) -> bool:
-        """Whether nobody is there because phones are just made to come to another edge. That is waited for once."""
-        nobody = isinstance(decision, Reject) and decision.status == _NOT_THERE
-        return nobody and self._later is None and now < self._stack.closed_flows.back_by
+        """Whether nobody is there because phones are just made to come to another edge, perhaps since the question was
+        put. That is waited for once."""
+        closed = self._stack.closed_flows
+        if self._later is not None or now >= closed.back_by:
+            return False
+        if isinstance(decision, Route):
+            return bool(decision.targets) and all(closed.has(Flow(*target.flow)) for target in decision.targets)
+        return isinstance(decision, Reject) and decision.status == _NOT_THERE
 
     def on_timer(self, name: str, now: float) -> None:
         """Phones whose address was moving are back: ask once more."""
