@@ -56,6 +56,9 @@ class User:
     def over_at_peer(self, call: str) -> None:
         self.over = call
 
+    def summary_at_peer(self, aor: str, tenant: str, summary: str) -> None:
+        self.summary = (aor, tenant, summary)
+
     def closed_at_peer(self, flow: Flow, aors: tuple[str, ...]) -> None:
         self.closed.append((flow, aors))
 
