@@ -35,6 +35,7 @@ class User:
         self.keys: list[tuple[str, bytes]] = []
         self.closed: list[tuple[Flow, tuple[str, ...]]] = []
         self.ending: list[str] = []
+        self.summary: tuple[str, str, str] | None = None
         self.changes = 0
 
     def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
