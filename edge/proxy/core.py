@@ -362,6 +362,7 @@ class Core:
             "sources": len(stack.sources),
             "outside_servers": len(stack.outside),
             "kept_routes": len(self.kept_routes),
+            "subscriptions": len(self._subscriptions),
             "provider_accounts": len(self.agent),
             "provider_registrations": self.agent.registered(),
         }

@@ -185,7 +185,7 @@ def test_notices_of_waiting_messages_pass_by_plans(fleet, bobs_plan):
         assert carol.wait(lambda: carol.agent.final(again)).status == 200
 
 
-def test_whoever_subscribes_is_told_what_was_kept_and_what_comes(fleet, owner):
+def test_whoever_subscribes_is_told_what_was_kept_and_what_comes(fleet):
     """The voicemail system is at the other edge. What was kept goes with the account."""
     here, there = fleet.edges
     account = {"username": "dora", "domain": DOMAIN, "password": "a long enough one"}
@@ -220,7 +220,7 @@ def test_whoever_subscribes_is_told_what_was_kept_and_what_comes(fleet, owner):
         return got
 
     two, three = (b"Messages-Waiting: yes\r\nVoice-Message: %d/0\r\n" % count for count in (2, 3))
-    fleet.client.api("POST", f"/v1/accounts?tenant={owner}", account)
+    fleet.client.api("POST", "/v1/accounts", account)
     with voicemail() as system:
         assert system.register() == 200
         assert tell(system, two) == 480
@@ -233,7 +233,7 @@ def test_whoever_subscribes_is_told_what_was_kept_and_what_comes(fleet, owner):
             second = told(phone)
             assert (second.body, second.get("call-id")) == (three, first.get("call-id"))
         fleet.client.api("DELETE", f"/v1/accounts/{aor}")
-        fleet.client.api("POST", f"/v1/accounts?tenant={owner}", account)
+        fleet.client.api("POST", "/v1/accounts", account)
         with dora() as phone:
             assert phone.register() == 200
             assert subscribe(phone) == 200

@@ -225,6 +225,22 @@ def test_a_phone_that_starts_anew_has_one(world, bob, voicemail):
     assert not bob.agent.requests("NOTIFY")
 
 
+def test_a_phone_that_renews_by_another_contact_is_told_there(world, bob, voicemail):
+    _, dialog = subscribe(bob)
+    last = heard(world, bob)
+    world.phones.pop(bob.public)
+    bob.public = ("192.0.2.1", 31000)
+    world.phones[bob.public] = bob
+    bob.agent.port = 5062
+    assert bob.register() == 200
+    response, renewed = subscribe(bob, dialog=dialog)
+    assert (response.status, renewed.remote) == (200, dialog.remote)
+    got = heard(world, bob)
+    assert (got.get("call-id"), got.uri) == (dialog.call_id, bob.agent.contact.strip("<>"))
+    assert int(got.get("cseq").split()[0]) > int(last.get("cseq").split()[0])
+    assert world.nodes["edge-a"].core.gauges()["subscriptions"] == 1
+
+
 def test_of_ones_own_account_only(world, bob):
     world.phone("alice")
     asked = len(world.control.questions)
@@ -254,8 +270,9 @@ def test_nobody_ends_or_moves_anothers(world, bob, voicemail):
     voicemail.node = "edge-a"
     assert voicemail.register() == 200
     response, _ = subscribe(voicemail, 0, dialog=dialog)
-    assert response.status == 481
-    assert not voicemail.agent.requests("NOTIFY")
+    assert response.status == 200
+    assert state(heard(world, voicemail)) == "terminated;reason=timeout", "one of its own"
+    assert not bob.agent.requests("NOTIFY")
     voicemail.node = "edge-b"
     assert voicemail.register() == 200
     assert tell(world, voicemail).status == 200

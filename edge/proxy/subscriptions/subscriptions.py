@@ -38,8 +38,8 @@ _FRESH = 3600.0  # seconds after which the control plane is asked again: a peer'
 _HIGHEST = 2**32 - 1  # RFC 3261 §20.19
 _MOST_TEXT = 4096  # characters of a subscription's Contact, Event and route set
 
-Dialog = tuple[str, str]
-"""Call-ID and our tag."""
+SubscriptionKey = tuple[str, str, str]
+"""Whose it is, Call-ID and our tag."""
 
 
 class SubscribeRequest(NamedTuple):
@@ -58,7 +58,7 @@ class Subscriptions:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._by_binding: dict[str, SummarySubscription] = {}
-        self._by_dialog: dict[Dialog, SummarySubscription] = {}
+        self._by_dialog: dict[SubscriptionKey, SummarySubscription] = {}
 
     def __len__(self) -> int:
         return len(self._by_binding)
@@ -122,9 +122,7 @@ class Subscriptions:
         binding = stack.bindings.on_flow(incoming.flow, aor)
         if not binding:
             raise Fault(403, "Forbidden: this phone isn't registered as who it says it is")
-        known = self._by_dialog.get((incoming.call_id, incoming.to_tag))
-        if known is not None and known.aor != aor:
-            raise Fault(481)
+        known = self._by_dialog.get((aor, incoming.call_id, incoming.to_tag))
         if known is not None and incoming.cseq <= known.heard:
             raise Fault(500)  # RFC 3261 §12.2.2
         server = stack.serve(incoming, now)
@@ -195,9 +193,12 @@ class Subscriptions:
         headers.append(("contact", f"Contact: <{own_contact(flow.sent_by, flow.uri_transport)}>"))
         headers.append(("expires", f"Expires: {asked.seconds}"))
         respond(server, request, 200, now, headers)
-        subscription = self._by_dialog.get((incoming.call_id, incoming.to_tag))
-        if subscription is None:
+        subscription = self._by_dialog.get((aor, incoming.call_id, incoming.to_tag))
+        if subscription is None or subscription.binding != binding:
+            moved = subscription  # the phone has another Contact by now
             subscription = self._make(incoming, server.to_tag, aor, binding, now)
+            if moved is not None:
+                subscription.take_over(moved)
         subscription.heard = incoming.cseq
         subscription.renew(asked.target, asked.event, asked.routes, asked.seconds, now)
         if asked.seconds:
@@ -219,14 +220,16 @@ class Subscriptions:
         dialog = (incoming.call_id, local, request.get("from") or "")
         made = SummarySubscription(self._stack, aor, binding, dialog, self._ended, now)
         self._by_binding[binding] = made
-        self._by_dialog[incoming.call_id, incoming.to_tag or tag] = made
+        self._by_dialog[aor, incoming.call_id, incoming.to_tag or tag] = made
         return made
 
     def _ended(self, subscription: SummarySubscription) -> None:
         if self._by_binding.get(subscription.binding) is subscription:
             del self._by_binding[subscription.binding]
         call_id, local, _ = subscription.dialog
-        self._by_dialog.pop((call_id, tag_of(local)), None)
+        key = subscription.aor, call_id, tag_of(local)
+        if self._by_dialog.get(key) is subscription:
+            del self._by_dialog[key]
 
 
 def _read(incoming: Incoming) -> SubscribeRequest:

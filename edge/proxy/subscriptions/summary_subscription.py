@@ -57,6 +57,11 @@ class SummarySubscription:
         self._until = now + seconds
         self._stack.timers.start(self, "expire", self._until)
 
+    def take_over(self, other: SummarySubscription) -> None:
+        """It goes on in the dialog of ``other``, which ends without a word."""
+        self._cseq = max(self._cseq, other._cseq)
+        other.drop()
+
     def show(self, summary: str | None, now: float) -> None:
         """Tell it; None: nobody can say just now."""
         self.summary = summary
@@ -68,14 +73,16 @@ class SummarySubscription:
     def end(self, reason: str, now: float) -> None:
         """With a last NOTIFY, which says why."""
         self._reason = reason
-        self._drop()
+        self.drop()
         self.show(self.summary, now)
 
     def on_timer(self, name: str, now: float) -> None:
         self.end("timeout", now)
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Without a word."""
         self.timers.clear()
+        self._waits = False
         if self._live:
             self._live = False
             self._over(self)
@@ -84,7 +91,7 @@ class SummarySubscription:
         stack = self._stack
         held = stack.bindings.get(self.binding)
         if held is None:
-            self._drop()  # its phone is registered here no longer
+            self.drop()  # its phone is registered here no longer
             return
         self._sending, self._waits = True, False
         self._cseq += 1
@@ -114,15 +121,15 @@ class SummarySubscription:
             return
         self._sending = False
         if response.status >= 300:  # it knows of no such subscription, or can't take it
-            self._drop()
+            self.drop()
         elif self._waits:
             self._send(now)
 
     def on_timeout(self, transaction: ClientTransaction, now: float) -> None:
-        self._drop()
+        self.drop()
 
     def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
-        self._drop()
+        self.drop()
 
 
 def own_contact(sent_by: str, transport: str) -> str:
