@@ -77,7 +77,8 @@ class ReceivedFor:
 
 @dataclass(frozen=True, slots=True)
 class FindPhones:
-    """Where is ``aor`` of ``tenant`` at your addresses? Asked while no control plane answers. A URI is a Contact, of
+    """Where is ``aor`` of ``tenant`` at your addresses? Asked while no control plane answers, and about who has
+    subscribed. A URI is a Contact, of
     which edges of before have none."""
 
     ref: str
@@ -132,6 +133,15 @@ class EndOfStreams:
 
 
 @dataclass(frozen=True, slots=True)
+class SummaryChanged:
+    """What waits for ``aor`` of ``tenant`` (RFC 3842): tell its phones that have subscribed at your addresses."""
+
+    aor: str
+    tenant: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """I hold ``address`` in ``epoch``, and its packets come to me."""
 
@@ -183,6 +193,7 @@ Frame = (
     | CallOver
     | StreamClosed
     | EndOfStreams
+    | SummaryChanged
 )
 
 
@@ -340,6 +351,11 @@ _CODECS: dict[int, _Codec] = {
     16: _Codec(CallOver, lambda f: _text(f.call), lambda data: CallOver(*_read_texts(data, 1))),
     17: _Codec(StreamClosed, lambda f: _flow(f.flow) + json.dumps(f.aors).encode(), _read_closed),
     18: _Codec(EndOfStreams, lambda f: _text(f.address), lambda data: EndOfStreams(*_read_texts(data, 1))),
+    19: _Codec(
+        SummaryChanged,
+        lambda f: _text(f.aor) + _text(f.tenant) + _text(f.summary),
+        lambda data: SummaryChanged(*_read_texts(data, 3)),
+    ),
 }
 """A kind's number is never given to another."""
 _KINDS = {codec.frame: kind for kind, codec in _CODECS.items()}

@@ -31,6 +31,7 @@ from edge.mesh.frames import (
     ReceivedFor,
     SendOn,
     StreamClosed,
+    SummaryChanged,
     TransactionKeys,
     UseCounted,
 )
@@ -76,6 +77,9 @@ class MeshUser(Protocol):
 
     def over_at_peer(self, call: str) -> None:
         """A peer has seen an answered call's end."""
+
+    def summary_at_peer(self, aor: str, tenant: str, summary: str) -> None:
+        """A peer has been told what waits for an account."""
 
     def closed_at_peer(self, flow: Flow, aors: tuple[str, ...]) -> None:
         """A connection there has ended."""
@@ -245,6 +249,10 @@ class Mesh:
         """Tell every peer that an answered call has ended."""
         self._tell_all(CallOver(call))
 
+    def tell_summary(self, aor: str, tenant: str, summary: str) -> None:
+        """Tell every peer what waits for an account."""
+        self._tell_all(SummaryChanged(aor, tenant, summary))
+
     def tell_closed(self, flow: Flow, aors: tuple[str, ...]) -> None:
         """Tell every peer that a connection here has ended."""
         self._tell_all(StreamClosed(flow, aors))
@@ -342,6 +350,8 @@ class Mesh:
             link.send(UseCounted(frame.ref, self._user.count_for_peer(frame.scopes)))
         elif isinstance(frame, CallOver):
             self._user.over_at_peer(frame.call)
+        elif isinstance(frame, SummaryChanged):
+            self._user.summary_at_peer(frame.aor, frame.tenant, frame.summary)
         elif isinstance(frame, StreamClosed):
             self._user.closed_at_peer(frame.flow, frame.aors)
         elif isinstance(frame, EndOfStreams):

@@ -52,6 +52,7 @@ from edge.proxy.stack.events import (
     Resolved,
     SendFailed,
     StreamsEnd,
+    SummaryThere,
     TellClosed,
     Tick,
     Told,
@@ -64,6 +65,8 @@ from edge.proxy.stack.receiver import Receiver
 from edge.proxy.stack.sources import Slowed
 from edge.proxy.stack.stack import STATIC, Stack
 from edge.proxy.stack.validation import check_required
+from edge.proxy.subscriptions.subscriptions import Subscriptions
+from edge.proxy.subscriptions.summary import is_about_messages
 from edge.proxy.transfers.transfers import Transfers
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
@@ -104,7 +107,8 @@ class Core:
         self._housekeeping = Housekeeping(stack)
         guard = DialogGuard(stack, self.agent)
         self._forwarder = Forwarder(stack, self.agent, spirals, guard)
-        self._router = Router(stack, self.agent, self.kept_routes, spirals, self._forwarder)
+        self._subscriptions = Subscriptions(stack)
+        self._router = Router(stack, self.agent, self.kept_routes, spirals, self._forwarder, self._subscriptions)
         self._hanging_up = HangingUp(stack, self._forwarder)
         self._epochs: dict[str, int] = {}
         self._transfers = Transfers(stack, self.agent, self.kept_routes, guard, self._forwarder)
@@ -184,6 +188,8 @@ class Core:
                 self.stack.answered_calls.ended(call, now)
                 self.stack.call_counts.leg_over(call, self.stack.wall(now))
                 self._transfers.ended(call, now)
+            case SummaryThere(aor, tenant, summary):
+                self._subscriptions.show(aor, tenant, summary, now)
             case HeldThere(address, epoch):
                 self._held({address: epoch}, now)
             case StreamsEnd():
@@ -267,6 +273,9 @@ class Core:
         method = incoming.request.method
         if not stack.fleet.known:
             raise Fault(503, headers=(spread_retry_after(incoming.request),))
+        if method == "SUBSCRIBE" and is_about_messages(incoming):
+            self._subscriptions.subscribe(incoming, now)
+            return
         route = route_of(incoming, stack.fleet, stack.own)  # §16.4
         if method == "REGISTER" and route is None:  # some phones write the To of the last 200, and are in no dialog
             self._registrar.register(incoming, now)
@@ -314,7 +323,11 @@ class Core:
     def phones_here(self, whom: str, tenant: str) -> list[Target]:
         """Where an AOR of ``tenant``, or the phone with a Contact URI, is registered at this edge, for a peer that
         asks."""
-        return phones_here(self.stack, whom, tenant)
+        subscribed = self._subscriptions.has
+        return [
+            phone.model_copy(update={"subscribed": subscribed(phone.binding)})
+            for phone in phones_here(self.stack, whom, tenant)
+        ]
 
     def used_here(self, scopes: list[str], now: float) -> list[ScopeUse]:
         """What this edge knows to be used of ``scopes``, for a peer that asks."""
@@ -349,6 +362,7 @@ class Core:
             "sources": len(stack.sources),
             "outside_servers": len(stack.outside),
             "kept_routes": len(self.kept_routes),
+            "subscriptions": len(self._subscriptions),
             "provider_accounts": len(self.agent),
             "provider_registrations": self.agent.registered(),
         }

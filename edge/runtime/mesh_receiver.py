@@ -9,7 +9,16 @@ from collections.abc import Callable
 from edge.control.holdings import Holdings
 from edge.proxy.core import Core
 from edge.proxy.stack.call_counts import ScopeUse
-from edge.proxy.stack.events import ClosedThere, CoreEvent, Entrusted, HeldThere, OverThere, SendFailed, StreamsEnd
+from edge.proxy.stack.events import (
+    ClosedThere,
+    CoreEvent,
+    Entrusted,
+    HeldThere,
+    OverThere,
+    SendFailed,
+    StreamsEnd,
+    SummaryThere,
+)
 from edge.runtime.addresses import AddressMover
 from edge.runtime.inbound import Inbound
 from edge.runtime.outbound import Outbound
@@ -90,6 +99,9 @@ class MeshReceiver:
 
     def over_at_peer(self, call: str) -> None:
         self._post(OverThere(call))
+
+    def summary_at_peer(self, aor: str, tenant: str, summary: str) -> None:
+        self._post(SummaryThere(aor, tenant, summary))
 
     def closed_at_peer(self, flow: Flow, aors: tuple[str, ...]) -> None:
         self._post(ClosedThere(flow, aors))

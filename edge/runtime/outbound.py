@@ -29,6 +29,7 @@ from edge.proxy.stack.events import (
     SendFailed,
     TellClosed,
     TellOver,
+    TellSummary,
     WriteReport,
     Written,
 )
@@ -110,6 +111,8 @@ class Outbound:
                 self._uses.ask(ask, self._mesh.count(ask, scopes))
             case TellOver(call):
                 self._mesh.tell_over(call)
+            case TellSummary(aor, tenant, summary):
+                self._mesh.tell_summary(aor, tenant, summary)
             case TellClosed(flow, aors):
                 self._mesh.tell_closed(flow, aors)
             case Entrust(to, address, keys):

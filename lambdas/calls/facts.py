@@ -201,6 +201,14 @@ class Facts(Protocol):
         """The account may do nothing any more, until somebody says otherwise."""
         ...
 
+    def summary(self, aor: str) -> str:
+        """The message summary of an account that was kept last (RFC 3842), or ""."""
+        ...
+
+    def keep_summary(self, aor: str, summary: str) -> None:
+        """Doesn't fail."""
+        ...
+
     def started(self, question: CallQuestion, tenant: str) -> None:
         """Whoever wants to know is told that a call is about to ring somebody. Doesn't fail."""
         ...

@@ -37,7 +37,10 @@ def route(question: RouteQuestion, facts: Facts) -> Decision:
     refusal = refuse(credentials, question.method, account, question.caller, emergency)
     if refusal is not None or account is None:
         return refusal or Reject(status=403)
-    return outgoing(CallRequest(question, account, account.aor, question.called, settings, facts.clock()), facts)
+    decision = outgoing(CallRequest(question, account, account.aor, question.called, settings, facts.clock()), facts)
+    if question.method == "SUBSCRIBE" and isinstance(decision, Route):
+        return decision.model_copy(update={"summary": facts.summary(question.called)})
+    return decision
 
 
 def outgoing(request: CallRequest, facts: Facts) -> Decision:
@@ -250,6 +253,7 @@ class _Routing:
 
     def _to_phones(self, called: StoredAccount) -> KeyedDecision:
         request = self._request
+        self._keep_summary(called.aor)
         bindings = self._accounts.bindings(called.aor)
         return KeyedDecision(routes.decide(request.payer, called, bindings, request.now, request.is_call))
 
@@ -267,12 +271,20 @@ class _Routing:
         willing = [aor for aor in wanted if not (request.is_call and self._accounts.disturbing(aor))]
         if wanted and not willing:
             return KeyedDecision(Reject(status=486, reason="Busy Here: do not disturb"))
+        for aor in willing:
+            self._keep_summary(aor)
         phones = {aor: self._destinations.phones(aor) for aor in willing}
         decision = routes.incoming(provider, phones, request.now)
         if isinstance(decision, Route):
             targets = [target.model_copy(update={"account": target.aor}) for target in decision.targets]
             decision = decision.model_copy(update={"targets": targets})
         return KeyedDecision(decision)
+
+    def _keep_summary(self, aor: str) -> None:
+        """What a NOTIFY says of an account's messages, whether a phone of it is registered just now or not."""
+        question = self._request.question
+        if question.method == "NOTIFY" and isinstance(question, RouteQuestion | IncomingQuestion) and question.summary:
+            self._facts.keep_summary(aor, question.summary)
 
 
 def _is_emergency(called: str, settings: TenantSettings) -> bool:

@@ -20,7 +20,8 @@
    ``path``, ``doubted_at``, ended flows (``Asked.closed``); calls in by number (``IncomingQuestion.number``,
    ``Route.provider``), reports that name the provider account's Call-ID and version; who withholds a number
    (``withheld``, ``CallOutline.asserted``); redirections and Contacts of phones (``RouteQuestion.redirected_by``,
-   ``binding``); calls that edges transfer themselves (``TransferQuestion``, ``CallTransferred``).
+   ``binding``); calls that edges transfer themselves (``TransferQuestion``, ``CallTransferred``); message summaries
+   (``Route.summary``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.

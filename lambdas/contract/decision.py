@@ -105,6 +105,9 @@ class Target(Wire):
     """The AOR that the call counts to; "": the caller. Since version 4."""
     path: list[str] = []
     """The Route values that lead from the flow to the phone (RFC 3327 §5.4). Since version 8."""
+    subscribed: bool = False
+    """It has subscribed to its account's message summary (RFC 3842), as the edge says that has its flow: only edges
+    tell each other. Since version 8."""
 
 
 Q_STEP = 15.0
@@ -212,6 +215,9 @@ class Route(Stage):
     """Those of all who count it. Since version 7."""
     provider: str = ""
     """The id of the provider account that the call came by; "": the one that the question named. Since version 8."""
+    summary: str = ""
+    """The latest message summary of whoever is called (RFC 3842), where the question was about a SUBSCRIBE; "": nobody
+    has told of any. Since version 8."""
 
 
 class Proceed(Wire):

@@ -143,6 +143,9 @@ class RouteQuestion(Asked, Tried):
     """The flow that it came by."""
     withheld: bool = False
     """Whoever is called mustn't know who calls (RFC 3323). Since version 8."""
+    summary: str = Field(default="", max_length=1000)
+    """The message summary (RFC 3842) that a NOTIFY brings, to be kept for those who subscribe to it; "": none. Since
+    version 8."""
 
 
 class LocateQuestion(Asked):
@@ -175,6 +178,9 @@ class IncomingQuestion(Asked, Tried):
     places: Annotated[list[str], Field(max_length=8)] = []
     """The hosts of ProviderPlaces with ``trusting`` tenants that it may come from: a number that is an account's there
     counts for more than ``provider``. Since version 8."""
+    summary: str = Field(default="", max_length=1000)
+    """The message summary (RFC 3842) that a NOTIFY brings, to be kept for those who subscribe to it; "": none. Since
+    version 8."""
 
 
 class AccessQuestion(Asked):

@@ -16,7 +16,7 @@ from pynamodb.transactions import TransactWrite
 from lambdas.contract import Change
 from lambdas.repositories.directory import Directory, Taken, as_read
 from lambdas.repositories.items import guest_item, item_key
-from lambdas.repositories.models import PROBES, AccountItem, DirectoryItem, DomainItem, ImportItem
+from lambdas.repositories.models import PROBES, AccountItem, DirectoryItem, DomainItem, ImportItem, SummaryItem
 from lambdas.repositories.transactions import transact
 
 UNFINISHED = 60
@@ -120,6 +120,7 @@ class Accounts:
         def write(transaction: TransactWrite) -> None:
             transaction.delete(item, condition=unchanged)
             transaction.delete(guest_item(item.aor))
+            transaction.delete(SummaryItem(*item_key(SummaryItem, item.aor)))
 
         self._directory.tell_of(item, Change(aor=item.aor, version=round(now * 1000)), now, write)
 

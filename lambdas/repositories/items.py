@@ -28,6 +28,7 @@ from lambdas.repositories.models import (
     RationItem,
     SecretItem,
     StoreItem,
+    SummaryItem,
     TenantItem,
     TurnItem,
     UsedItem,
@@ -57,6 +58,7 @@ _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
     ProviderStateItem: ("STATE#", "STATE#"),
     SecretItem: ("FLEET#", "FLEET#"),
     StoreItem: ("STORE#", "STORE#"),
+    SummaryItem: ("SUMMARY#", "SUMMARY#"),
     IdempotencyItem: ("IDEMPOTENT#", "IDEMPOTENT#"),
 }
 

@@ -232,6 +232,14 @@ class StoreItem(DirectoryItem, discriminator="store"):
     changed_at = NumberAttribute()
 
 
+class SummaryItem(DirectoryItem, discriminator="summary"):
+    """An account's message summary (RFC 3842), as it was told last; of two Regions that write at once, the later
+    wins."""
+
+    text = UnicodeAttribute()
+    changed_at = NumberAttribute()
+
+
 class IdempotencyItem(DirectoryItem, discriminator="idempotency"):
     """What came of a request that may be sent again. ``answer`` can be read with the API key that sent it only;
     ``status`` 0 while it is under way."""

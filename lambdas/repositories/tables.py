@@ -22,6 +22,7 @@ from lambdas.repositories.providers import Providers
 from lambdas.repositories.rations import Rations
 from lambdas.repositories.slow_turns import SlowTurns
 from lambdas.repositories.store import Store
+from lambdas.repositories.summaries import Summaries
 from lambdas.repositories.usage import UsageTable
 from lambdas.repositories.vault import Vault
 
@@ -48,6 +49,7 @@ class Tables:
     rations: Rations
     slow_turns: SlowTurns
     store: Store
+    summaries: Summaries
     usage: UsageTable
 
     @classmethod
@@ -73,5 +75,6 @@ class Tables:
             rations=Rations(directory),
             slow_turns=SlowTurns(),
             store=Store(directory, counts),
+            summaries=Summaries(directory),
             usage=usage,
         )

@@ -174,6 +174,17 @@ class StoredFacts:
     def page(self, url: str, hosts: Collection[str]) -> tuple[int, str]:
         return self._services.lookups.pages.get(url, hosts)
 
+    # What waits for them
+
+    def summary(self, aor: str) -> str:
+        return self._tables.summaries.get(aor)
+
+    def keep_summary(self, aor: str, summary: str) -> None:
+        try:
+            self._tables.summaries.put(aor, summary, self.clock())
+        except Exception:
+            log.exception("a message summary of %s can't be kept", aor)  # its phones are told all the same
+
     # What limits allow
 
     def admit(self, scope: str, limits: CallLimits, attempt: str) -> Admitted | str:

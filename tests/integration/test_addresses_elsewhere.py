@@ -183,3 +183,58 @@ def test_notices_of_waiting_messages_pass_by_plans(fleet, bobs_plan):
         assert (heard.body, heard.get("event")) == (summary, "message-summary")
         bob.send(bob.agent.response(heard, 200).to_bytes())
         assert carol.wait(lambda: carol.agent.final(again)).status == 200
+
+
+def test_whoever_subscribes_is_told_what_was_kept_and_what_comes(fleet):
+    """The voicemail system is at the other edge. What was kept goes with the account."""
+    here, there = fleet.edges
+    account = {"username": "dora", "domain": DOMAIN, "password": "a long enough one"}
+    aor = f"dora@{DOMAIN}"
+
+    def voicemail():
+        return SocketPhone(fleet.accounts["carol"], DOMAIN, Host(there.host.address), (there.address, SIP))
+
+    def dora():
+        made = PhoneAccount(aor, "dora", account["password"])
+        return SocketPhone(made, DOMAIN, Host(here.host.address), (here.address, SIP))
+
+    def final(phone, request):
+        phone.send(request.to_bytes())
+        challenge = phone.wait(lambda: phone.agent.final(request))
+        again = phone.agent.authorize(request, challenge)
+        phone.send(again.to_bytes())
+        return phone.wait(lambda: phone.agent.final(again)).status
+
+    def tell(phone, summary):
+        lines = ["Event: message-summary", "Content-Type: application/simple-message-summary"]
+        return final(phone, phone.agent.request("NOTIFY", f"sip:{aor}", headers=lines, body=summary))
+
+    def subscribe(phone):
+        lines = [f"Contact: {phone.agent.contact}", "Event: message-summary", "Expires: 120"]
+        return final(phone, phone.agent.request("SUBSCRIBE", f"sip:{aor}", headers=lines))
+
+    def told(phone):
+        got = phone.wait(lambda: phone.agent.requests("NOTIFY"))[0]
+        phone.agent.received.remove(got)
+        phone.send(phone.agent.response(got, 200).to_bytes())
+        return got
+
+    two, three = (b"Messages-Waiting: yes\r\nVoice-Message: %d/0\r\n" % count for count in (2, 3))
+    fleet.client.api("POST", "/v1/accounts", account)
+    with voicemail() as system:
+        assert system.register() == 200
+        assert tell(system, two) == 480
+        with dora() as phone:
+            assert phone.register() == 200
+            assert subscribe(phone) == 200
+            first = told(phone)
+            assert (first.body, first.get("subscription-state")) == (two, "active;expires=120")
+            assert tell(system, three) == 200
+            second = told(phone)
+            assert (second.body, second.get("call-id")) == (three, first.get("call-id"))
+        fleet.client.api("DELETE", f"/v1/accounts/{aor}")
+        fleet.client.api("POST", "/v1/accounts", account)
+        with dora() as phone:
+            assert phone.register() == 200
+            assert subscribe(phone) == 200
+            assert told(phone).body == b"Messages-Waiting: no\r\n"

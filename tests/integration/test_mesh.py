@@ -21,6 +21,7 @@ from edge.mesh.frames import (
     Offer,
     ReceivedFor,
     SendOn,
+    SummaryChanged,
     TransactionKeys,
     encode,
 )
@@ -45,6 +46,15 @@ def test_requests_and_responses_cross_in_one_hop():
         two.user.holds = False
         assert one.mesh.send(FLOW, b"y", "ref 2")
         await until(lambda: one.user.failed == ["ref 2"])
+
+    pair(work)
+
+
+def test_peers_hear_what_waits_for_an_account():
+    async def work(one: Member, two: Member) -> None:
+        two.mesh.tell_summary("bob@example.com", "t1", "Messages-Waiting: yes\r\n")
+        await until(lambda: one.user.summary)
+        assert one.user.summary == ("bob@example.com", "t1", "Messages-Waiting: yes\r\n")
 
     pair(work)
 
@@ -211,6 +221,7 @@ def test_frames_round_trip_at_any_split():
         SendOn(FLOW._replace(host="2001:db8::1", transport="tls", connection=2**32 - 1), 1, "", b""),
         ReceivedFor(FLOW, b"SIP"),
         TransactionKeys("203.0.113.11", KEYS),
+        SummaryChanged("bob@example.com", "t1", "Messages-Waiting: yes\r\n"),
     ]
     stream = b"".join(encode(frame) for frame in frames)
     for size in (1, 2, 7, len(stream)):

@@ -744,6 +744,29 @@ def test_message_waiting_reaches_the_phones(world, provider):
     assert world.wait(lambda: provider.agent.final(options)).status == 200
 
 
+def test_a_message_waiting_is_told_to_who_has_subscribed_and_kept(world, provider):
+    bob = world.phone("bob", "edge-b")
+    assert bob.register() == 200
+    lines = [f"Contact: {bob.agent.contact}", "Event: message-summary"]
+    subscribed = bob.transact(bob.agent.request("SUBSCRIBE", bob.agent.aor, headers=lines))
+    assert (subscribed.status, subscribed.get("expires")) == (200, "600")
+    first = world.wait(lambda: bob.agent.requests("NOTIFY"))[0]
+    bob.agent.received.clear()
+    bob.send(bob.agent.response(first, 200).to_bytes())
+    notify = provider.agent.request(
+        "NOTIFY",
+        "sip:contactvoip@203.0.113.11:5060",
+        "<sip:4420@sip.voip.test>",
+        ["Event: message-summary", "Content-Type: application/simple-message-summary"],
+        b"Messages-Waiting: yes\r\nVoice-Message: 2/8 (0/2)\r\n",
+    )
+    provider.send(notify.to_bytes())
+    got = world.wait(lambda: bob.agent.requests("NOTIFY"))[0]
+    assert (got.body, got.get("call-id")) == (notify.body, first.get("call-id"))
+    assert world.wait(lambda: provider.agent.final(notify)).status == 200
+    assert world.control.summaries == {f"bob@{DOMAIN}": notify.body.decode()}
+
+
 def test_tokens_of_one_call_are_of_no_use_in_another(world, provider, alice):
     _, dialog, _, other = answered(world, alice, provider)
     forged = Dialog("another-call", dialog.local, dialog.remote, dialog.target, dialog.routes)

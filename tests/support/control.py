@@ -54,6 +54,7 @@ class Control:
         self.ways: dict[str, Way] = {}
         self.plans: dict[str, Plan] = {}
         self.store: dict[str, str] = {}
+        self.summaries: dict[str, str] = {}
         self.places = ProviderPlaces()
         self.unknown: list[str] = []
         self.keys = Keys(lambda: b"a secret of the fleet's, 32 octets", lambda _: None)
@@ -227,6 +228,14 @@ class MemoryFacts:
 
     def page(self, url: str, hosts: Collection[str]) -> tuple[int, str]:
         return 0, "nothing is outside"
+
+    # What waits for them
+
+    def summary(self, aor: str) -> str:
+        return self._control.summaries.get(aor, "")
+
+    def keep_summary(self, aor: str, summary: str) -> None:
+        self._control.summaries[aor] = summary
 
     # What limits allow
 

@@ -35,6 +35,7 @@ class User:
         self.keys: list[tuple[str, bytes]] = []
         self.closed: list[tuple[Flow, tuple[str, ...]]] = []
         self.ending: list[str] = []
+        self.summary: tuple[str, str, str] | None = None
         self.changes = 0
 
     def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
@@ -55,6 +56,9 @@ class User:
 
     def over_at_peer(self, call: str) -> None:
         self.over = call
+
+    def summary_at_peer(self, aor: str, tenant: str, summary: str) -> None:
+        self.summary = (aor, tenant, summary)
 
     def closed_at_peer(self, flow: Flow, aors: tuple[str, ...]) -> None:
         self.closed.append((flow, aors))

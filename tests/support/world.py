@@ -34,8 +34,10 @@ from edge.proxy.stack.events import (
     Resolved,
     Send,
     SendFailed,
+    SummaryThere,
     TellClosed,
     TellOver,
+    TellSummary,
     Tick,
     WriteReport,
     Written,
@@ -151,6 +153,10 @@ class Node:
                 for node in world.nodes.values():
                     if node is not self:
                         world.after(LATENCY, partial(node.handle, OverThere(call)))
+            case TellSummary():
+                for node in world.nodes.values():
+                    if node is not self:
+                        world.after(LATENCY, partial(node.handle, SummaryThere(*action)))
             case TellClosed(flow, aors):
                 for node in world.nodes.values():
                     if node is not self:

@@ -42,8 +42,13 @@ RULES = [
     ),
     (
         "edge/proxy/routing",
-        STACK | {"edge.proxy.routing", "edge.proxy.forwarding", "edge.providers.agent"},
-        "who is called is the only question above forwarding",
+        STACK | {"edge.proxy.routing", "edge.proxy.forwarding", "edge.proxy.subscriptions", "edge.providers.agent"},
+        "who is called is the only question above forwarding; who has subscribed is told otherwise",
+    ),
+    (
+        "edge/proxy/subscriptions",
+        STACK | {"edge.proxy.subscriptions", "edge.proxy.forwarding.own_requests"},
+        "the edge is the notifier itself: nothing of it is forwarded",
     ),
     (
         "edge/proxy/transfers",
@@ -213,7 +218,7 @@ def test_no_module_imports_itself_in_a_circle():
 
 
 def test_no_room_of_the_proxy_is_in_a_circle():
-    """core -> transfers -> routing -> forwarding -> stack -> location, core -> registrar -> stack."""
+    """core -> transfers -> routing -> subscriptions -> forwarding -> stack -> location, core -> registrar -> stack."""
 
     def room(module: str) -> str:
         parts = module.split(".")
@@ -224,7 +229,16 @@ def test_no_room_of_the_proxy_is_in_a_circle():
         if room(module):
             graph.setdefault(room(module), set()).update(room(target) for target in targets if room(target))
     graph = {name: targets - {name} for name, targets in graph.items()}
-    assert set(graph) == {"core", "transfers", "routing", "forwarding", "registrar", "stack", "location"}
+    assert set(graph) == {
+        "core",
+        "transfers",
+        "routing",
+        "subscriptions",
+        "forwarding",
+        "registrar",
+        "stack",
+        "location",
+    }
     assert circles(graph) == []
 
 

@@ -251,7 +251,7 @@ def test_no_permission_is_had_by_naming_no_key():
                     assert conditions["Null"] == dict.fromkeys(sorted(keys, reverse=True), "false"), (
                         f"{name}: {statement['Sid']}"
                     )
-    assert found == 16
+    assert found == 17
 
 
 def test_whoever_writes_to_the_status_page_does_so_by_tls():

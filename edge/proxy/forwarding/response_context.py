@@ -74,6 +74,7 @@ _TRANSITIONS: Mapping[ContextState, Mapping[ContextEvent, ContextState]] = {
     ContextState.DECIDING: {
         "try": ContextState.TRYING,
         "ask": ContextState.DECIDING,  # nobody was to be tried
+        "accept": ContextState.ACCEPTED,  # nobody need be tried
         "give up": ContextState.GIVEN_UP,
         "take": ContextState.TAKEN,  # somebody of an earlier stage, late
         "refuse": ContextState.REFUSED,
@@ -253,6 +254,12 @@ class ResponseContext:
                 self._unavailable(now)
             case _:
                 self._refuse(500, now)
+
+    def done(self, now: float) -> None:
+        """What the request asks for has been done here: it needn't go to anybody."""
+        self.trying(now)
+        if self._move("accept"):
+            respond(self._upstream, self.incoming.request, 200, now)
 
     def _too_late(self, decision: Decision | None, now: float) -> None:
         """The caller has given up meanwhile. The call is on record all the same, and counts no more."""

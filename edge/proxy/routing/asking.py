@@ -14,6 +14,7 @@ from edge.proxy.routing.kept_routes import KeptRoutes, all_targets, allowed_in_t
 from edge.proxy.stack.call_counts import ScopeUse, broken
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
+from edge.proxy.subscriptions.subscriptions import Subscriptions
 from edge.sip.flow import Flow
 from lambdas.contract import Decision, Reject, Route, Target
 
@@ -25,12 +26,22 @@ _ENDLESS = Reject(status=500, reason="Server Internal Error: the dial plan has n
 class Asking:
     """Decides for one caller's request; the response context is told. ``timers`` is read by the TimerHeap."""
 
-    def __init__(self, stack: Stack, kept: KeptRoutes, caller: CallOrigin) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        kept: KeptRoutes,
+        caller: CallOrigin,
+        subscriptions: Subscriptions | None = None,
+        summary: str = "",
+    ) -> None:
+        """``summary``: what the request says of messages that wait, for those who have subscribed."""
         self.timers: dict[str, int] = {}
         self._later: Callable[[float], None] | None = None
         self._stack = stack
         self._kept = kept
         self._caller = caller
+        self._subscriptions = subscriptions
+        self._summary = summary
 
     def ask(self, context: ResponseContext, again: str, outcomes: list[int], now: float) -> None:
         """The Decider's."""
@@ -49,7 +60,7 @@ class Asking:
             elif isinstance(decision, Reject) and decision.tenant and self._caller.contact and not again:
                 self._find_phone(context, decision, at)
             else:
-                context.on_decision(decision, at)
+                self._follow(context, decision, at)
 
         def once_more(then: float) -> None:
             if not context.over:
@@ -86,6 +97,8 @@ class Asking:
             "attempt": context.attempt,
             **fields,
         }
+        if self._summary:
+            common["summary"] = self._summary
         caller.ask(lambda ask: caller.question({"request": ask, **common}, phone), decided, now)
 
     def _find_phone(self, context: ResponseContext, decision: Reject, now: float) -> None:
@@ -100,12 +113,27 @@ class Asking:
                 context.on_decision(decision, at)
             else:
                 self._stack.counters["called_contacts"] += 1
-                self._put(context, {}, phone, context.on_decision, at)
+                self._put(context, {}, phone, lambda found, then: self._follow(context, found, then), at)
 
         if here:
             found([], now)
         else:
             self._stack.questions.find(contact, tenant, found)
+
+    def _follow(self, context: ResponseContext, decision: Decision | None, now: float) -> None:
+        """Those who have subscribed to what the request brings are told of it; it goes to the others as it came."""
+        if self._subscriptions is None or not self._summary or not isinstance(decision, Route):
+            context.on_decision(decision, now)
+            return
+        wanted = len(decision.targets)
+
+        def delivered(left: Route, at: float) -> None:
+            if wanted and not left.targets:
+                context.done(at)
+            else:
+                context.on_decision(left, at)
+
+        self._subscriptions.deliver(decision, self._summary, delivered, now)
 
     def _waits_for_phones(self, decision: Decision | None, now: float) -> bool:
         """Whether nobody is there because phones are just made to come to another edge, perhaps since the question was
@@ -136,19 +164,26 @@ class Asking:
         if route is None:
             context.on_decision(None, now)
             return
-        UndecidedCall(stack, allowed_in_the_dark(route), context, caller.payers(owner)).begin(now)
+
+        def follow(decision: Decision | None, at: float) -> None:
+            self._follow(context, decision, at)
+
+        UndecidedCall(stack, allowed_in_the_dark(route), context, caller.payers(owner), follow).begin(now)
 
 
 class UndecidedCall:
     """Does what was decided for another call, with the phones that there are now, at this edge and at its peers, if
     limits allow one call more."""
 
-    def __init__(self, stack: Stack, route: Route, context: ResponseContext, payers: list[str]) -> None:
-        """``payers`` are those whose limits hold if the decision doesn't name them."""
+    def __init__(
+        self, stack: Stack, route: Route, context: ResponseContext, payers: list[str], follow: OnDecision
+    ) -> None:
+        """``payers`` are those whose limits hold if the decision doesn't name them; ``follow`` gets what is done."""
         self._stack = stack
         self._route = route
         self._context = context
         self._payers = payers
+        self._follow = follow
         self._wanted = aors(route)
         self._phones: dict[str, list[Target]] = {}
 
@@ -201,7 +236,7 @@ class UndecidedCall:
 
     def _begin(self, route: Route, now: float) -> None:
         self._stack.counters["undecided_calls"] += 1
-        self._context.on_decision(route, now)
+        self._follow(route, now)
 
 
 def phones_here(stack: Stack, whom: str, tenant: str) -> list[Target]:

@@ -19,6 +19,8 @@ from edge.proxy.stack.answers import refuse, unavailable
 from edge.proxy.stack.sources import Slowed
 from edge.proxy.stack.stack import Stack
 from edge.proxy.stack.validation import check_hops, check_text
+from edge.proxy.subscriptions.subscriptions import Subscriptions
+from edge.proxy.subscriptions.summary import summary_of
 from edge.sip import privacy
 from edge.sip.incoming import Fault, Incoming
 from edge.sip.telephone import name_of, party_of
@@ -31,12 +33,21 @@ _FROM_PROVIDERS = ("INVITE", "NOTIFY", "MESSAGE")
 class Router:
     """Asks, and answers by itself where no answer comes."""
 
-    def __init__(self, stack: Stack, agent: Agent, kept: KeptRoutes, spirals: Spirals, forwarder: Forwarder) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        agent: Agent,
+        kept: KeptRoutes,
+        spirals: Spirals,
+        forwarder: Forwarder,
+        subscriptions: Subscriptions,
+    ) -> None:
         self._stack = stack
         self._agent = agent
         self._kept = kept
         self._spirals = spirals
         self._forwarder = forwarder
+        self._subscriptions = subscriptions
 
     def route(self, incoming: Incoming, now: float) -> None:
         """Raises Fault, and Slowed."""
@@ -153,7 +164,7 @@ class Router:
             stack.counters["unrecordable"] += 1
             unavailable(stack.serve(incoming, now), incoming.request, stack.counters, now)
             return
-        asking = Asking(stack, self._kept, caller)
+        asking = Asking(stack, self._kept, caller, self._subscriptions, summary_of(incoming))
         context = self._forwarder.call(incoming, caller.parties, asking, now, known=caller.known)
         asking.ask(context, "", [], now)
 

@@ -13,7 +13,7 @@ _OF_THE_EDGE = ("OPTIONS", "REGISTER")
 _OF_CALLS = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS")
 _KNOWN = frozenset((*_METHODS, "PUBLISH"))
 _STATE = frozenset(("SUBSCRIBE", "PUBLISH"))
-_EVENTS: Header = ("allow-events", "Allow-Events: refer")  # what passes, in the dialog of its REFER (RFC 3515 §2.4.4)
+_EVENTS: Header = ("allow-events", "Allow-Events: refer, message-summary")  # the first passes, after a REFER
 
 EXTENSIONS = frozenset(("path", "outbound"))
 """Option tags that a Require to us may name."""
@@ -44,8 +44,9 @@ def unsupported(method: str) -> Fault:
 
 
 def check_events(method: str) -> None:
-    """Nobody's state is kept here, so there is nothing to subscribe to or to publish for (RFC 6665 §4.2.1.1, RFC 3903
-    §6); and the phones that it is about can't answer for all the others. Raises Fault 489."""
+    """But for message summaries nobody's state is kept here, so there is nothing to subscribe to or to publish for
+    (RFC 6665 §4.2.1.1, RFC 3903 §6); and the phones that it is about can't answer for all the others. Raises Fault
+    489."""
     if method in _STATE:
         raise Fault(489, "", (_EVENTS,))
 

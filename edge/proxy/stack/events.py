@@ -117,6 +117,14 @@ class Counted:
     uses: list[list[ScopeUse]]
 
 
+class SummaryThere(NamedTuple):
+    """What waits for ``aor`` of ``tenant`` has changed, as a peer has been told (RFC 3842)."""
+
+    aor: str
+    tenant: str
+    summary: str
+
+
 class OverThere(NamedTuple):
     """An answered call has ended, as a peer has seen."""
 
@@ -204,6 +212,7 @@ Told = (
     | ProvidersLocated
     | JournalChanged
     | OverThere
+    | SummaryThere
     | HeldThere
     | StreamsEnd
     | ClosedThere
@@ -271,6 +280,14 @@ class TellOver(NamedTuple):
     call: str
 
 
+class TellSummary(NamedTuple):
+    """Tell the other edges what waits for ``aor`` of ``tenant``: some of its phones may have subscribed there."""
+
+    aor: str
+    tenant: str
+    summary: str
+
+
 class TellClosed(NamedTuple):
     """Tell the other edges that a connection here has ended, on which ``aors`` were registered."""
 
@@ -294,4 +311,4 @@ class WriteReport(NamedTuple):
     ref: str
 
 
-Action = Send | Resolve | Relay | Ask | Find | CountCalls | TellOver | TellClosed | Entrust | WriteReport
+Action = Send | Resolve | Relay | Ask | Find | CountCalls | TellOver | TellSummary | TellClosed | Entrust | WriteReport
