@@ -10,7 +10,7 @@ from lambdas.contract import ProviderLeg, Server, known_as, withheld
 
 
 def first(*lines: str) -> dict[str, str]:
-    return dict(header_of(line) for line in lines)
+    return privacy.first_lines(map(header_of, lines))
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,8 @@ def first(*lines: str) -> dict[str, str]:
         (["Privacy: history"], False),
         (["Privacy: none"], False),
         (["Privacy: id;none"], False),
+        (["Privacy: session", "Privacy: id"], True),
+        (["Remote-Party-ID: <sip:+44@itsp.example>;privacy=off", "Privacy: session", "Privacy: user"], True),
         (["Remote-Party-ID: <sip:+44@itsp.example>;party=calling;privacy=full"], True),
         (['Remote-Party-ID: "A, B" <sip:+44@itsp.example>;Privacy="uri"'], True),
         (["Remote-Party-ID: <sip:+44@itsp.example>;privacy=off"], False),
