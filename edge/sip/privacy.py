@@ -14,9 +14,12 @@ ASSERTED = ("p-asserted-identity", "remote-party-id")
 """Who it is, as a network says that has asked."""
 _HIDING = frozenset(("id", "user", "header"))
 _NAMING = frozenset(
-    (*ASSERTED, "p-preferred-identity", "call-info", "history-info", "in-reply-to", "organization", "reply-to")
-)
-"""Header fields that name the sender, or lead to him (RFC 3323 §4.1, §5.3; RFC 7044 §10.1)."""
+    (
+        *ASSERTED, "p-preferred-identity", "call-info", "history-info", "in-reply-to", "organization", "referred-by",
+        "reply-to", "server", "subject", "user-agent",
+    )
+)  # fmt: skip
+"""Header fields that name the sender, lead to him, or may (RFC 3323 §4.1, §5.3; RFC 3892 §2.1, RFC 7044 §10.1)."""
 
 
 def first_lines(headers: Iterable[Header]) -> dict[str, str]:

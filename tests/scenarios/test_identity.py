@@ -204,6 +204,9 @@ def test_nothing_of_a_whole_call_says_who_has_made_it(world, pair, wish):
         "Organization: Alice Ltd",
         "Call-Info: <http://x.test/alice.png>",
         "Reply-To: <sip:alice@x.test>",
+        "Referred-By: <sip:alice@x.test>",
+        "Subject: alice here",
+        "User-Agent: alice's telephone",
     ]
     invite = dial(alice, headers=lines)
     got = arrives(bob)
