@@ -171,7 +171,7 @@ def response_in(
             ours.append(route_for(way, phone_flow, incoming.call_id, keys, tag))
             ours += [header for header in incoming.request.headers if header[0] == "record-route"]
     rest = [header for header in response.headers if header[0] not in _ANSWERED and header[0] not in _CHALLENGES]
-    if not phone_flow.internal and privacy.hides(dict(reversed(rest))):
+    if not phone_flow.internal and privacy.hides(privacy.first_lines(rest)):
         rest = privacy.unnamed(rest)
     return Response(status, response.reason, [*headers, *ours, *rest], response.body)
 

@@ -282,10 +282,15 @@ class Core:
         elif incoming.to_tag:
             if route is None or not self._transfers.in_dialog(incoming, route, now):
                 self._forwarder.in_dialog(incoming, route, now)
-        elif not incoming.uri.user and stack.fleet.canonical(incoming.uri.host):
+        elif not incoming.uri.user and self._is_edge(incoming):
             self._answer(incoming, now)
         else:
             self._router.route(incoming, now)
+
+    def _is_edge(self, incoming: Incoming) -> bool:
+        """Whether the host of its Request-URI is an edge's, or a domain of ours."""
+        uri, fleet = incoming.uri, self.stack.fleet
+        return fleet.canonical(uri.host) is not None or self.stack.own.has(uri, incoming.flow, fleet)
 
     def _answer(self, incoming: Incoming, now: float) -> None:
         """A request for the edge itself. Raises Fault."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr, parse_params, split_list, tag_of, value_of
@@ -14,9 +14,28 @@ ASSERTED = ("p-asserted-identity", "remote-party-id")
 """Who it is, as a network says that has asked."""
 _HIDING = frozenset(("id", "user", "header"))
 _NAMING = frozenset(
-    (*ASSERTED, "p-preferred-identity", "call-info", "history-info", "in-reply-to", "organization", "reply-to")
-)
-"""Header fields that name the sender, or lead to him (RFC 3323 §4.1, §5.3; RFC 7044 §10.1)."""
+    (
+        *ASSERTED, "p-preferred-identity", "call-info", "history-info", "in-reply-to", "organization", "referred-by",
+        "reply-to", "server", "subject", "user-agent",
+    )
+)  # fmt: skip
+"""Header fields that name the sender, lead to him, or may (RFC 3323 §4.1, §5.3; RFC 3892 §2.1, RFC 7044 §10.1)."""
+
+
+def first_lines(headers: Iterable[Header]) -> dict[str, str]:
+    """The first line of each of ``headers``; for Privacy all that its lines say."""
+    found: dict[str, str] = {}
+    for key, line in headers:
+        if key not in found:
+            found[key] = line
+        elif key == "privacy":
+            found[key] = with_more(found[key], line)
+    return found
+
+
+def with_more(line: str, other: str) -> str:
+    """Two lines of Privacy as one: RFC 3323 §4.2 has a single one, but what either hides is to stay hidden."""
+    return f"{line};{value_of(other)}"
 
 
 def asked(first: Mapping[str, str]) -> frozenset[str]:

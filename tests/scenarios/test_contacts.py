@@ -192,6 +192,7 @@ def test_the_phone_that_has_the_call_takes_it_though_others_answer_481_first(wor
         ("sip:a@h;transport=tcp", "sip:a@h", False),
         ("sip:a@h;transport=TCP", "sip:a@h;x;transport=tcp", True),
         ("sip:a@h;x", "sip:a@h;x", True),
+        ("sip:a@h:5060", "sip:a@h", False),
     ],
 )
 def test_equivalent_uris(one, other, same):
@@ -209,11 +210,27 @@ def test_of_two_lines_of_one_phone_the_one_meant_is_called(world):
     assert world.wait(lambda: bob.agent.final(invite)).status == 404
 
 
-def test_a_phone_that_tells_its_registrar_more_than_its_peers_is_reached(world):
-    carol = registered(world, "carol", contact="<sip:carol@10.0.0.9:5060;transport=udp>")
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        ("sip:carol@10.0.0.9:5060;transport=udp", "sip:carol@10.0.0.9:5060"),
+        ("sip:carol@10.0.0.9:5060", "sip:carol@10.0.0.9"),
+        ("sip:carol@10.0.0.9", "sip:carol@10.0.0.9:5060;transport=UDP"),
+    ],
+)
+def test_a_phone_that_tells_its_registrar_more_or_less_than_its_peers_is_reached(world, told, seen):
+    carol = registered(world, "carol", contact=f"<{told}>")
     bob = registered(world, "bob")
-    bob.start_call("sip:carol@10.0.0.9:5060")
+    bob.start_call(seen)
     first(world, carol, "INVITE")
+
+
+def test_a_port_that_is_not_written_tells_phones_apart_where_both_are_there(world):
+    one = registered(world, "carol", contact="<sip:p@10.0.0.9>")
+    two = registered(world, "dave", contact="<sip:p@10.0.0.9:5060>")
+    registered(world, "bob").start_call("sip:p@10.0.0.9:5060")
+    first(world, two, "INVITE")
+    assert not one.agent.requests("INVITE")
 
 
 def test_a_number_for_a_user_part_is_no_number_there(world):

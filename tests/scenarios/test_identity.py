@@ -204,6 +204,9 @@ def test_nothing_of_a_whole_call_says_who_has_made_it(world, pair, wish):
         "Organization: Alice Ltd",
         "Call-Info: <http://x.test/alice.png>",
         "Reply-To: <sip:alice@x.test>",
+        "Referred-By: <sip:alice@x.test>",
+        "Subject: alice here",
+        "User-Agent: alice's telephone",
     ]
     invite = dial(alice, headers=lines)
     got = arrives(bob)
@@ -249,6 +252,16 @@ def test_nothing_of_a_whole_call_says_who_has_made_it(world, pair, wish):
     assert record.caller == f"alice@{DOMAIN}"
     for data in heard:
         assert b"alice" not in data.lower(), data
+
+
+def test_a_second_privacy_header_field_counts(world, pair):
+    alice, bob = pair
+    invite = dial(alice, headers=["Privacy: session", "Privacy: id"])
+    got = arrives(bob)
+    assert got.get("from").startswith(ANONYMOUS)
+    assert "alice" not in got.get("contact")
+    bob.send(bob.agent.response(got, 200, headers=["Privacy: session", "Privacy: id"]).to_bytes())
+    assert "bob" not in refusal(alice, invite).get("contact")
 
 
 def test_whoever_is_called_may_be_hidden_too(world, pair):

@@ -62,6 +62,19 @@ def test_it_is_followed_to_an_account(world, three, contact, status):
     assert 302 not in alice.agent.statuses("INVITE")
 
 
+@pytest.mark.parametrize("edge", ["edge-a", "edge-b"])
+@pytest.mark.parametrize(
+    "contact", ["<sip:dave@10.0.0.9:5090>", "sip:dave@10.0.0.9:5090", "<sip:dave@10.0.0.9:5090;ob>"]
+)
+def test_it_is_followed_to_a_phones_own_contact(world, three, contact, edge):
+    alice, bob, _ = three
+    dave = registered(world, "dave", edge, "<sip:dave@10.0.0.9:5090>")
+    invite = alice.start_call(f"sip:{BOB}")
+    redirect(bob, arrives(world, bob), contact)
+    dave.send(dave.agent.response(arrives(world, dave), 200).to_bytes())
+    assert world.wait(lambda: alice.agent.final(invite)).status == 200
+
+
 def test_what_becomes_of_it_there_is_the_calls_end(world, three):
     alice, bob, carol = three
     invite = alice.start_call(f"sip:{BOB}")

@@ -16,6 +16,7 @@ from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.scenarios.test_calls import answered_call
 from tests.scenarios.test_crossings import ask, first
 from tests.scenarios.test_provider_calls import acknowledged, arrives, call_in, dial, number_of
+from tests.support.agent import SDP
 from tests.support.provider import ProviderDouble, account, assign
 from tests.support.world import DOMAIN, World
 
@@ -94,6 +95,12 @@ def test_names_of_edges_outside_the_domains_are_given(place, ours):
     assert own.has(Uri.parse(f"sip:{place}"), here, NOTHING_KNOWN) == ours
 
 
+@pytest.mark.parametrize(("method", "status"), [("OPTIONS", 200), ("MESSAGE", 405), ("FOO", 501)])
+def test_a_request_for_an_edge_by_its_name(world, method, status):
+    phone = world.phone("alice")
+    assert phone.transact(phone.agent.request(method, f"sip:edge-a.{DOMAIN}")).status == status
+
+
 @pytest.mark.parametrize(
     ("routes", "uri", "left"),
     [
@@ -141,6 +148,20 @@ def test_a_strict_router_before_us_has_put_our_uri_into_the_request_uri(world, p
     got = first(world, bob, "BYE")
     assert got.uri == target
     assert got.get("route") is None
+
+
+@pytest.mark.parametrize("proxy", ["sip:203.0.113.11", "sip:203.0.113.11:5060;transport=udp", f"sip:edge-a.{DOMAIN}"])
+def test_a_phone_whose_outbound_proxy_is_written_without_lr(world, proxy):
+    """§8.1.2: it takes us for a strict router, and its REGISTER is for the edge, too."""
+    alice, bob = world.phone("alice"), world.phone("bob", "edge-b")
+    register = alice.agent.register_request(headers=[f"Route: <sip:{DOMAIN}>"])
+    register.uri = proxy
+    assert alice.transact(register).status == bob.register() == 200
+    lines = [f"Route: <sip:bob@{DOMAIN}>", f"Contact: {alice.agent.contact}"]
+    ask(world, alice, alice.agent.request("INVITE", proxy, f"<sip:bob@{DOMAIN}>", lines, SDP))
+    assert first(world, bob, "INVITE").get("route") is None
+    elsewhere = alice.agent.request("OPTIONS", proxy, headers=["Route: <sip:x@192.0.2.99>"])
+    assert alice.transact(elsewhere).status == 404
 
 
 def test_a_providers_strict_router_in_calls_out(world):

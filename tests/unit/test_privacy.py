@@ -10,7 +10,7 @@ from lambdas.contract import ProviderLeg, Server, known_as, withheld
 
 
 def first(*lines: str) -> dict[str, str]:
-    return dict(header_of(line) for line in lines)
+    return privacy.first_lines(map(header_of, lines))
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,8 @@ def first(*lines: str) -> dict[str, str]:
         (["Privacy: history"], False),
         (["Privacy: none"], False),
         (["Privacy: id;none"], False),
+        (["Privacy: session", "Privacy: id"], True),
+        (["Remote-Party-ID: <sip:+44@itsp.example>;privacy=off", "Privacy: session", "Privacy: user"], True),
         (["Remote-Party-ID: <sip:+44@itsp.example>;party=calling;privacy=full"], True),
         (['Remote-Party-ID: "A, B" <sip:+44@itsp.example>;Privacy="uri"'], True),
         (["Remote-Party-ID: <sip:+44@itsp.example>;privacy=off"], False),
@@ -51,12 +53,15 @@ def test_what_is_left_names_nobody_and_counts_diversions():
         "History-Info: <sip:+442079460999@itsp.example>;index=1",
         "Diversion: <sip:+442079460999@itsp.example>;reason=user-busy;counter=2, <tel:+442079460999>",
         "Privacy: id",
-        "Subject: hello",
+        "Subject: 42079460999 calls",
+        "User-Agent: 42079460999's telephone",
+        "Referred-By: <sip:+442079460999@itsp.example>",
+        "Accept: */*",
     ]
     left = privacy.withhold([header_of(line) for line in lines])
     text = "\n".join(line for _, line in left)
     assert "42079460999" not in text
-    assert [key for key, _ in left] == ["via", "from", "diversion", "privacy", "subject"]
+    assert [key for key, _ in left] == ["via", "from", "diversion", "privacy", "accept"]
     assert left[1][1] == 'From: "Anonymous" <sip:anonymous@anonymous.invalid>;tag=t1'
     assert left[2][1].count("counter=2") == left[2][1].count("counter=1") == 1
     assert left[2][1].count("privacy=full") == 2

@@ -159,7 +159,7 @@ def take_routes(incoming: Incoming, fleet: Fleet, own: OwnPlaces) -> list[Dialog
     can't be read.
     """
     request = incoming.request
-    _undo_strict_routing(incoming, fleet)
+    _undo_strict_routing(incoming, fleet, own)
     found: list[DialogTarget] = []
     index = 0
     headers = request.headers
@@ -207,17 +207,23 @@ def _open(uri: Uri, incoming: Incoming, fleet: Fleet) -> DialogTarget:
         raise Fault(403, "Forbidden: the Route is not one of ours") from error
 
 
-def _undo_strict_routing(incoming: Incoming, fleet: Fleet) -> None:
+def _undo_strict_routing(incoming: Incoming, fleet: Fleet, own: OwnPlaces) -> None:
     """§16.4: a strict router before us has put our own URI into the Request-URI, and the real one at the end of the
-    Route."""
+    Route. So does a phone that knows us as its outbound proxy by a URI without lr (§8.1.2)."""
     uri = incoming.uri
-    if not (incoming.to_tag and uri.user and uri.host in fleet.addresses and uri.param("lr") is not None):
+    if incoming.to_tag:
+        ours = bool(uri.user) and uri.host in fleet.addresses and uri.param("lr") is not None
+    else:  # a REGISTER is for whoever gets it, as To says
+        ours = not uri.user and incoming.request.method != "REGISTER" and own.has(uri, incoming.flow, fleet)
+    if not ours:
         return
     request = incoming.request
     for index in range(len(request.headers) - 1, -1, -1):
         key, line = request.headers[index]
         if key == "route":
             values, uris = _read(line)
+            if not (incoming.to_tag or (uris[-1].user and uris[-1].param("lr") is None)):
+                return
             strict, request.uri = request.uri, NameAddr.parse(values[-1]).uri
             incoming.uri = uris[-1]
             rest = values[:-1]

@@ -76,7 +76,7 @@ def phone_response(
     """A phone's ``answer`` as its peer gets it: what a phone says of itself nobody vouches for (RFC 3325 §5), and who
     isn't to be shown isn't."""
     said = [header for header in answer.headers if header[0] in _SAID]
-    hides = bool(said) and privacy.hides(dict(reversed(said)))
+    hides = bool(said) and privacy.hides(privacy.first_lines(said))
     if said:
         answer.headers = [header for header in answer.headers if header[0] not in CLAIMS]
     if veiled is not None or withheld:

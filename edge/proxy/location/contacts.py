@@ -5,19 +5,19 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from edge.sip.errors import ParseError
-from edge.sip.uri import Uri
+from edge.sip.uri import DEFAULT_PORT, Uri
 
 _DECIDING = ("transport", "user", "ttl", "method", "maddr")
 """Parameters that have to be in both URIs or in none (RFC 3261 §19.1.4)."""
 
 
 def place_of(contact: str) -> str:
-    """What equivalent URIs have in common, at the least; "" if it can't be read."""
+    """What URIs that may mean the same have in common, at the least; "" if it can't be read."""
     try:
         uri = Uri.parse(contact)
     except ParseError:
         return ""
-    return f"{uri.address_of_record}:{uri.port}"
+    return f"{uri.address_of_record}:{uri.port or DEFAULT_PORT}"
 
 
 def compatible(one: str, other: str) -> bool:
@@ -28,9 +28,12 @@ def compatible(one: str, other: str) -> bool:
 
 
 def equivalent(one: str, other: str) -> bool:
-    """Whether two URIs of one place are the same (§19.1.4): of parameters that aren't in both only some count."""
+    """Whether two URIs of one place are the same (§19.1.4): of parameters that aren't in both only some count, and a
+    port that isn't written is none."""
     mine, theirs = _params(one), _params(other)
-    return compatible(one, other) and not any((name in mine) != (name in theirs) for name in _DECIDING)
+    if Uri.parse(one).port != Uri.parse(other).port or not compatible(one, other):
+        return False
+    return not any((name in mine) != (name in theirs) for name in _DECIDING)
 
 
 def _params(text: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from edge.proxy.registrar.binding_keys import binding_key, former_key
 from edge.proxy.registrar.expiries import GrantedTimes
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.own_places import OwnPlaces
 from edge.proxy.stack.validation import SECURE, check_required, check_text
 from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr, parse_params, storable
@@ -88,7 +89,7 @@ class RegisterRequest:
         )
 
 
-def realm_of(incoming: Incoming, fleet: Fleet) -> str:
+def realm_of(incoming: Incoming, fleet: Fleet, own: OwnPlaces) -> str:
     """The canonical domain whose registrar is asked. Raises Fault: 404 if it isn't one of ours (§10.3 step 5),
     420, and what is wrong with To."""
     to = incoming.to_uri()
@@ -97,7 +98,7 @@ def realm_of(incoming: Incoming, fleet: Fleet) -> str:
     if to.scheme == "sips" and incoming.flow.transport not in SECURE:
         raise Fault(403, _BY_TLS_ONLY)
     realm = fleet.canonical(to.host)
-    if realm is None or fleet.canonical(incoming.uri.host) is None:
+    if realm is None or not (fleet.canonical(incoming.uri.host) or own.has(incoming.uri, incoming.flow, fleet)):
         raise Fault(404, "Not Found: this domain is not served here")
     if "require" in incoming.first:
         check_required(incoming.request)

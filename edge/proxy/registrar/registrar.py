@@ -33,7 +33,7 @@ class Registrar:
         """Answer, at once or once it is decided. Raises Fault."""
         stack = self._stack
         fleet = stack.fleet
-        realm = realm_of(incoming, fleet)
+        realm = realm_of(incoming, fleet, stack.own)
         presented = stack.authenticator.credentials(incoming, realm, fleet, now)
         asked = read(incoming, realm, fleet, self._times)
         grant = presented.grant if presented.account == asked.aor else None

@@ -58,7 +58,7 @@ class Asking:
             elif decision is None and not again:
                 self._undecided(context, at)
             elif isinstance(decision, Reject) and decision.tenant and self._caller.contact and not again:
-                self._find_phone(context, decision, at)
+                self._call_contact(context, decision, at)
             else:
                 self._follow(context, decision, at)
 
@@ -72,8 +72,17 @@ class Asking:
         self, context: ResponseContext, deflection: Deflection, outcomes: list[int], then: OnDecision, now: float
     ) -> None:
         """The Decider's."""
-        said = {"redirected_by": deflection.by, "redirected_to": deflection.to}
-        self._put(context, {"again": "redirected", "outcomes": outcomes, **said}, None, then, now)
+
+        def found(phone: Target | None, at: float) -> None:
+            to = phone.aor if phone is not None else deflection.to
+            said = {"redirected_by": deflection.by, "redirected_to": to}
+            self._put(context, {"again": "redirected", "outcomes": outcomes, **said}, None, then, at)
+
+        tenant = context.origin.tenant
+        if tenant and deflection.to.startswith("sip:"):
+            self._find_phone(deflection.to, tenant, found, now)
+        else:
+            found(None, now)
 
     def _put(
         self, context: ResponseContext, fields: dict[str, Any], phone: Target | None, then: OnDecision, now: float
@@ -101,19 +110,25 @@ class Asking:
             common["summary"] = self._summary
         caller.ask(lambda ask: caller.question({"request": ask, **common}, phone), decided, now)
 
-    def _find_phone(self, context: ResponseContext, decision: Reject, now: float) -> None:
+    def _call_contact(self, context: ResponseContext, decision: Reject, now: float) -> None:
         """``decision`` is all that can be said of an address elsewhere. But it may be a phone's own, which others have
         seen in a dialog with it (§8.1.1.8): then that phone is called."""
-        contact, tenant = self._caller.contact, decision.tenant
-        here = phones_here(self._stack, contact, tenant)
 
-        def found(elsewhere: list[Target], at: float) -> None:
-            phone = next(iter([*here, *elsewhere]), None)
+        def found(phone: Target | None, at: float) -> None:
             if phone is None:
                 context.on_decision(decision, at)
             else:
                 self._stack.counters["called_contacts"] += 1
                 self._put(context, {}, phone, lambda found, then: self._follow(context, found, then), at)
+
+        self._find_phone(self._caller.contact, decision.tenant, found, now)
+
+    def _find_phone(self, contact: str, tenant: str, then: Callable[[Target | None, float], None], now: float) -> None:
+        """``then`` gets the phone of ``tenant`` whose Contact it is, wherever that is registered."""
+        here = phones_here(self._stack, contact, tenant)
+
+        def found(elsewhere: list[Target], at: float) -> None:
+            then(next(iter([*here, *elsewhere]), None), at)
 
         if here:
             found([], now)

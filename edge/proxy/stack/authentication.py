@@ -10,6 +10,7 @@ from edge.proxy.location.bindings import HeldBindings
 from edge.proxy.location.grants import Grants, HeldGrant
 from edge.proxy.stack.answers import retry_after
 from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.own_places import OwnPlaces
 from edge.proxy.stack.questions import OVERLOADED
 from edge.proxy.stack.sources import REFUSED, Slowed, Sources
 from edge.sip.digest import NONCE_LIFE, SpentNonces, challenge, make_nonce, nonce_age
@@ -48,6 +49,7 @@ class Authenticator:
         grants: Grants,
         sources: Sources,
         counters: Counter[str],
+        own: OwnPlaces,
     ) -> None:
         """``algorithms``: which to ask for, one challenge each, in this order."""
         self._ids = ids
@@ -56,6 +58,7 @@ class Authenticator:
         self._grants = grants
         self._sources = sources
         self._counters = counters
+        self._own = own
         self._spent = SpentNonces()
 
     def credentials(self, incoming: Incoming, realm: str, fleet: Fleet, now: float) -> Presented:
@@ -109,7 +112,7 @@ class Authenticator:
         )
 
     def _check(self, incoming: Incoming, credentials: Credentials, fleet: Fleet, now: float) -> Presented:
-        if credentials.uri != incoming.request.uri and not _equivalent(credentials.uri, incoming.uri, fleet):
+        if credentials.uri != incoming.request.uri and not self._fits(credentials.uri, incoming, fleet):
             raise Fault(400, "Bad Request: the credentials are for another URI")  # RFC 7616 §3.4.6
         realm, host = credentials.realm, incoming.flow.host
         age = nonce_age(credentials.nonce, fleet.nonce_keys, host, now + fleet.clock)
@@ -133,6 +136,16 @@ class Authenticator:
         if grant is not None:
             self._sources.succeeded(host, account, now)
         return Presented(credentials, account, grant, now + fleet.clock - age)
+
+    def _fits(self, text: str, incoming: Incoming, fleet: Fleet) -> bool:
+        """RFC 7616 §3.4.6 wants the Request-URI, but phones leave out the user or write the edge's address or name
+        (SIPp does both). A user, where there is one, must be the one called, and the host ours."""
+        try:
+            other, uri = Uri.parse(text), incoming.uri
+        except ParseError:
+            return False
+        ours = fleet.canonical(other.host) is not None or self._own.has(other, incoming.flow, fleet)
+        return other.user in ("", uri.user) and (other.host == uri.host or ours)
 
     def settle(self, presented: Presented, flow: Flow, decision: Decision | None, now: float) -> bool:
         """What has come of a question about ``presented``, which came on ``flow``: right credentials have cost nothing.
@@ -184,13 +197,3 @@ def _nonce_count(credentials: Credentials) -> int:
         return int(credentials.nc, 16)
     except ValueError as error:
         raise Fault(400, "Bad Request: nc must be eight hexadecimal digits") from error
-
-
-def _equivalent(text: str, uri: Uri, fleet: Fleet) -> bool:
-    """RFC 7616 §3.4.6 wants the Request-URI, but phones leave out the user or write the edge's address (SIPp does
-    both). A user, where there is one, must be the one called, and the host ours."""
-    try:
-        other = Uri.parse(text)
-    except ParseError:
-        return False
-    return other.user in ("", uri.user) and (other.host == uri.host or fleet.canonical(other.host) is not None)

@@ -69,7 +69,7 @@ class Stack:
         self.grants = Grants()
         self.sources = Sources()
         self.authenticator = Authenticator(
-            ids, digest_algorithms, self.bindings, self.grants, self.sources, self.counters
+            ids, digest_algorithms, self.bindings, self.grants, self.sources, self.counters, own
         )
         self.stateless = Stateless(self.bindings, self.sources, self.counters, self.transmit, ids.token())
         self.call_counts = CallCounts()

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Collection
 
 from edge.proxy.stack.abilities import EXTENSIONS
+from edge.sip import privacy
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import NameAddr, Via, parse_cseq, split_list, value_of
@@ -83,6 +84,8 @@ def examine(
             forwarded = True
         elif name in _SINGLE:
             raise Fault(400, f"Bad Request: more than one {name}")
+        elif name == "privacy":
+            first[name] = privacy.with_more(first[name], line)
     try:
         call_id = value_of(first["call-id"])
         cseq, method = parse_cseq(value_of(first["cseq"]))
