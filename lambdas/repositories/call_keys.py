@@ -17,6 +17,12 @@ def key_of(call: CallName, what: str) -> CallKey:
     return partition(call.tenant, call.started), sort(call.started, call.call, what)
 
 
+def name_of(pk: str, sk: str) -> CallName:
+    """Whose item it is."""
+    started, call, _ = sk.split("#")
+    return CallName(tenant=pk.rpartition("#")[0], call=call, started=int(started))
+
+
 def partition(tenant: str, started: int) -> str:
     return f"{tenant}#{time.strftime('%Y-%m-%d', time.gmtime(started))}"
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from lambdas.contract import CallAnswered, CallEnded, CallFailed, CallName, CallTransferred, TriedLeg
-from lambdas.repositories.call_keys import ANSWERED, ENDED, FAILED, OPEN, attempt_of, key_of, partition, sort
+from lambdas.repositories.call_keys import ANSWERED, ENDED, FAILED, OPEN, attempt_of, key_of, name_of, partition, sort
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.open_calls import OpenCalls
 from lambdas.repositories.transactions import conditional
@@ -183,10 +183,20 @@ class Calls:
         counted = list(opened.counted or ())
         self._usage.release(counted, opened.attempt or opened.call_id or "", report.ended, (opened.pk, opened.sk))
         joined = self.open.joined(opened)
+        if opened.joined:
+            CallItem(*key_of(report, ENDED)).update([CallItem.joined.set(opened.joined)])
         self.open.remove(report)
         for call in joined:
             counted += self.ended(report.model_copy(update={"call": call.call, "started": call.started}))
         return list(dict.fromkeys(counted))
+
+    def ended_with(self, call: CallName) -> list[CallName]:
+        """Those that had gone on as ``call``, and so ended with it."""
+        try:
+            found = CallItem.get(*key_of(call, ENDED), consistent_read=True)
+        except CallItem.DoesNotExist:
+            return []
+        return [name_of(pk, sk) for pk, sk in found.joined or ()]
 
     def of(
         self, tenant: str, day: datetime.date, limit: int, after: str | None = None, wanted: Wanted | None = None
