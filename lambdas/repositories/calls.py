@@ -1,9 +1,11 @@
-"""The calls table: two items for a call, each written by one edge's report and never changed, so that nothing is lost
-where two Regions write; and while it lasts a third one, with what ending it takes. A call that nobody took is one item.
+"""The calls table: two items for a call, each written by one edge's report and never changed (but that an end says
+whose it was, too), so that nothing is lost where two Regions write; and while it lasts a third one, with what ending it
+takes. A call that nobody took is one item.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 from collections.abc import Iterator, Sequence
@@ -191,12 +193,14 @@ class Calls:
         return list(dict.fromkeys(counted))
 
     def ended_with(self, call: CallName) -> list[CallName]:
-        """Those that had gone on as ``call``, and so ended with it."""
-        try:
-            found = CallItem.get(*key_of(call, ENDED), consistent_read=True)
-        except CallItem.DoesNotExist:
-            return []
-        return [name_of(pk, sk) for pk, sk in found.joined or ()]
+        """Those that had gone on as ``call``, or it as one of them, and so ended with it."""
+        found = [CallName(tenant=call.tenant, call=call.call, started=call.started)]
+        for name in found:  # and what those have brought with them
+            with contextlib.suppress(CallItem.DoesNotExist):
+                item = CallItem.get(*key_of(name, ENDED), consistent_read=True)
+                names = dict.fromkeys((pk, sk) for pk, sk in item.joined or ())
+                found += [one for one in map(name_of, names) if one not in found]
+        return found[1:]
 
     def of(
         self, tenant: str, day: datetime.date, limit: int, after: str | None = None, wanted: Wanted | None = None
