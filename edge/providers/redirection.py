@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr, parse_params, values_of
 from edge.sip.message import Header, Response
-from edge.sip.uri import Uri
+from edge.sip.uri import Uri, escaped
 from lambdas.contract import ProviderLeg, Server, Target, may_be_sip
 
 MOST = 3
@@ -67,7 +67,7 @@ def left_to_the_caller(response: Response, hosts: Collection[str], domain: str) 
             except ParseError:
                 continue
             if domain and uri.user and uri.host in hosts:
-                value = f"<sip:{uri.user}@{domain}>{address.params}"
+                value = f"<sip:{escaped(uri.user)}@{domain}>{address.params}"
             headers.append((key, f"Contact: {value}"))
     return headers
 
@@ -94,7 +94,7 @@ def _redirected(target: Target, leg: ProviderLeg, user: str, server: Server, own
         changes |= {"id": "", "secret": None, "headers": private, "transfers": False}
         changes |= {"registered": False, "redirects": False}
     changed = leg.model_copy(update=changes)
-    return target.model_copy(update={"uri": f"sip:{user}@{server.host}{port}{transport}", "provider": changed})
+    return target.model_copy(update={"uri": f"sip:{escaped(user)}@{server.host}{port}{transport}", "provider": changed})
 
 
 def _transport(uri: Uri) -> Literal["udp", "tcp"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from edge.sip.errors import ParseError
 from edge.sip.numbers import number_of
@@ -16,6 +16,7 @@ _CACHED_LENGTH = 128  # characters; longer ones are strangers' and would fill th
 _LONGEST_HOST = 270  # a name of 255, brackets, port, white space
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
 _SCHEME = _LETTERS | frozenset("0123456789+-.")
+_USER = "-_.!~*'()&=+$,;"  # beside letters and digits, in a user part (§25.1)
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")  # with "_", which real networks use
 
 
@@ -82,6 +83,11 @@ class Uri(NamedTuple):
             if key.lower() == name:
                 return value
         return None
+
+
+def escaped(user: str) -> str:
+    """A user part as it may be written into a URI, whatever is in it."""
+    return quote(user, safe=_USER, errors="surrogateescape")
 
 
 def request_uri(text: str) -> str:

@@ -45,6 +45,10 @@ class Notices:
             notices.append(Notice(tenant, hook, kind, f"msg_{name}", int(at), told))
         self._hooks.tell(notices)
 
+    def wanted(self, tenant: str, kind: NoticeKind) -> bool:
+        """Whether anybody wants to hear of such."""
+        return self._hooks.available and bool(tenant and self._wanting(tenant).get(kind))
+
     def _wanting(self, tenant: str) -> Mapping[str, list[str]]:
         """Which hooks want to hear of what, as of a few seconds ago."""
         now = time.monotonic()

@@ -1,9 +1,11 @@
-"""The calls table: two items for a call, each written by one edge's report and never changed, so that nothing is lost
-where two Regions write; and while it lasts a third one, with what ending it takes. A call that nobody took is one item.
+"""The calls table: two items for a call, each written by one edge's report and never changed (but that an end says
+whose it was, too), so that nothing is lost where two Regions write; and while it lasts a third one, with what ending it
+takes. A call that nobody took is one item.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 from collections.abc import Iterator, Sequence
@@ -13,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from lambdas.contract import CallAnswered, CallEnded, CallFailed, CallName, CallTransferred, TriedLeg
-from lambdas.repositories.call_keys import ANSWERED, ENDED, FAILED, OPEN, attempt_of, key_of, partition, sort
+from lambdas.repositories.call_keys import ANSWERED, ENDED, FAILED, OPEN, attempt_of, key_of, name_of, partition, sort
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.open_calls import OpenCalls
 from lambdas.repositories.transactions import conditional
@@ -183,10 +185,22 @@ class Calls:
         counted = list(opened.counted or ())
         self._usage.release(counted, opened.attempt or opened.call_id or "", report.ended, (opened.pk, opened.sk))
         joined = self.open.joined(opened)
+        if opened.joined:
+            CallItem(*key_of(report, ENDED)).update([CallItem.joined.set(opened.joined)])
         self.open.remove(report)
         for call in joined:
             counted += self.ended(report.model_copy(update={"call": call.call, "started": call.started}))
         return list(dict.fromkeys(counted))
+
+    def ended_with(self, call: CallName) -> list[CallName]:
+        """Those that had gone on as ``call``, or it as one of them, and so ended with it."""
+        found = [CallName(tenant=call.tenant, call=call.call, started=call.started)]
+        for name in found:  # and what those have brought with them
+            with contextlib.suppress(CallItem.DoesNotExist):
+                item = CallItem.get(*key_of(name, ENDED), consistent_read=True)
+                names = dict.fromkeys((pk, sk) for pk, sk in item.joined or ())
+                found += [one for one in map(name_of, names) if one not in found]
+        return found[1:]
 
     def of(
         self, tenant: str, day: datetime.date, limit: int, after: str | None = None, wanted: Wanted | None = None

@@ -632,8 +632,9 @@ for step in order:
     else:
         calls.ended(CallEnded(**names[step.lower()], ended=now - 1, by="called"))
 ends = {name: calls.one(tenant, names[name]["started"], names[name]["call"]) for name in "abc"}
+with_it = {name: [one.call[-1] for one in calls.ended_with(CallName(**names[name]))] for name in "abc"}
 print(json.dumps([
-    usage.sums(scope, now), [name for name, one in ends.items() if one and one.ended], seen,
+    usage.sums(scope, now), [name for name, one in ends.items() if one and one.ended], seen, with_it,
     [one and one.account for one in ends.values()],
 ]))
 """
@@ -654,9 +655,11 @@ print(json.dumps([
 )
 def test_a_call_that_was_put_through_costs_until_it_ends_as_another(fleet, tenant, order, spent, ended):
     owner, _, _ = tenant
-    sums, over, seen, accounts = json.loads(in_the_directory(fleet, _JOINED, owner, order))
+    sums, over, seen, with_it, accounts = json.loads(in_the_directory(fleet, _JOINED, owner, order))
     assert (round(sums["spent_today"], 2), "".join(over)) == (spent, ended)
     assert accounts[0] == "by a"
+    if order[-1] in "ABC" and len(ended) > 1:  # whoever is told of one end is told of the others
+        assert sorted([order[-1].lower(), *with_it[order[-1].lower()]]) == list(ended)
     assert seen == ([["a", "sip:c"]] if "s" in order else [])  # its present sides
 
 

@@ -11,6 +11,7 @@ from edge.sip.headers import NameAddr
 from lambdas.contract import CallAnswered, CallEnded, CallTransferred, OpenCall
 from lambdas.decisions.limits import CallLimits
 from lambdas.decisions.provider import StoredRoute, TenantSettings
+from lambdas.decisions.rules import Plan
 from tests.scenarios.test_provider_calls import acknowledged, answered, arrives, call_in, dial, number_of
 from tests.support.agent import SDP
 from tests.support.provider import ProviderDouble, account, assign
@@ -290,6 +291,16 @@ def test_a_transferred_call_counts_as_one_of_the_transferors(world, provider, al
     assert world.wait(lambda: alice.agent.final(invite)).status == 403
 
 
+def test_who_is_at_his_limit_puts_nobody_through(world, provider, alice, carol):
+    account_of(world, "alice", limits=CallLimits(concurrent_calls=1))
+    call = Outside(world, provider, alice, "out")
+    answering(alice)
+    call.refer(f"sip:carol@{DOMAIN}")
+    world.wait(lambda: call.last_word().startswith("403 Forbidden"))
+    assert not carol.agent.requests("INVITE")
+    talk_on(world, provider, call)
+
+
 @pytest.mark.parametrize("taken", [True, False])
 def test_a_transferor_who_hangs_up_at_once(world, provider, alice, carol, taken):
     call = Outside(world, provider, alice, "in")
@@ -421,6 +432,19 @@ def test_who_was_put_through_can_be_put_through_again(world, provider, alice, ca
     hold_and_hang_up(world, provider, call, dave, dialog, "carol")
 
 
+@pytest.mark.parametrize("user", ["x%0D%0AAlert-Info%3A%20answer", "x%3E;tag=y", "x%20y", "x%5E"])
+def test_what_is_escaped_in_a_refer_to_stays_so(world, provider, alice, carol, user):
+    ring = {"name": "all", "ring": {"legs": [{"account": f"carol@{DOMAIN}"}]}}
+    world.control.plans["office"] = Plan.model_validate({"rules": [ring]})
+    world.control.settings = replace(world.control.settings, plan="office")
+    call = Outside(world, provider, alice, "in")
+    answering(alice)
+    call.refer(f"sip:{user}@{DOMAIN}")
+    got = rings(world, carol)
+    assert (got.get("to"), got.get("alert-info")) == (f"<sip:{user}@{DOMAIN}>", None)
+    put_through(world, provider, call, carol)
+
+
 @pytest.fixture
 def second(world) -> ProviderDouble:
     made = ProviderDouble(world, "198.51.100.2", "sip.second.test")
@@ -431,7 +455,14 @@ def second(world) -> ProviderDouble:
 
 
 @pytest.mark.parametrize(
-    "target", [f"sip:+447700900000@{DOMAIN}", "tel:+44-7700-900000", "sip:07700900000@203.0.113.12"]
+    "target",
+    [
+        f"sip:+447700900000@{DOMAIN}",
+        f"sip:%2B44-7700-900000;npdi@{DOMAIN};user=phone",
+        "tel:+44-7700-900000",
+        "tel:7700900000;phone-context=+44",
+        "sip:+44(7700)900000;cpc=ordinary@203.0.113.12",
+    ],
 )
 @pytest.mark.parametrize("way", ["out", "in"])
 def test_a_call_is_put_through_to_somebody_outside(world, provider, second, alice, way, target):
@@ -480,6 +511,7 @@ def test_a_call_is_put_through_to_somebody_outside(world, provider, second, alic
     reports = world.control.reports
     last = [report for report in reports if isinstance(report, CallAnswered)][-1]
     assert (last.providers, last.transferred_by) == (("t1/voip", "t1/second"), f"alice@{DOMAIN}")
+    assert last.called == f"+447700900000@{DOMAIN}"
     assert [report.call for report in reports if isinstance(report, CallEnded)] == [last.call]
 
 

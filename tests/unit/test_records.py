@@ -16,6 +16,7 @@ CALL = {
     "account": "alice@example.com", "started": int(NOW) - 100, "ringing": NOW - 99.5, "answered": NOW - 90,
     "ended": NOW - 30, "status": 200, "ended_by": "caller", "reason": "", "providers": ["", "voip"],
     "edges": ["203.0.113.1", "203.0.113.2"], "user_agents": ["Desk 1", ""], "codecs": ["audio PCMA/8000"],
+    "transferred_by": "carol@example.com",
     "legs": [
         {"to": "sip:+4420@voip", "provider": "voip", "edge": "203.0.113.2", "number": "+4420", "status": 200},
         {"to": "bob@example.com", "provider": "", "edge": "203.0.113.1", "number": "", "status": 486},
@@ -28,6 +29,7 @@ FAILED = {
     "ended": NOW - 95,
     "status": 486,
     "ended_by": "",
+    "transferred_by": "",
     "legs": CALL["legs"][1:],
 }
 
@@ -79,6 +81,7 @@ def items(call, end=None):
     yield typed(
         pk="t1#2026-11-25", sk=f"{start:010d}#{call['id']}#{kind}", call=call["id"], **fields, legs=json.dumps(legs),
         providers=[f"t1/{one}" if one else "" for one in call["providers"]],
+        transferred_by=call["transferred_by"] or None,
         ended=None if call["answered"] else call["ended"], reason=None if call["answered"] else "", ttl=1,
     )  # fmt: skip
     if call["answered"]:
@@ -114,9 +117,10 @@ def test_both_ways_lead_to_the_same(tmp_path):
         assert api == export
         assert api
     (first, second) = rows(
-        tmp_path / "api", "SELECT id, round(seconds), number, provider_out, caller_agent, codecs FROM calls ORDER BY id"
+        tmp_path / "api",
+        "SELECT id, round(seconds), number, provider_out, caller_agent, codecs, transferred_by FROM calls ORDER BY id",
     )
-    assert first == ("c1", 60, "+4420", "voip", "Desk 1", ["audio PCMA/8000"])
+    assert first == ("c1", 60, "+4420", "voip", "Desk 1", ["audio PCMA/8000"], "carol@example.com")
     assert second[:3] == ("c2", 0, "")
     assert rows(tmp_path / "api", 'SELECT place, "to", status FROM legs WHERE id = \'c1\'') == [
         (1, "sip:+4420@voip", 200), (2, "bob@example.com", 486),

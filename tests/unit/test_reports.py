@@ -14,6 +14,8 @@ from lambdas.contract import (
     CallAnswered,
     CallEnded,
     CallFailed,
+    CallName,
+    CallTransferred,
     ProbeReport,
     ProviderReport,
     ReportEnvelope,
@@ -35,6 +37,9 @@ class Doubles:
         self._fails = fails
         self.notices = self
         self.asked = 0
+
+    def wanted(self, tenant, kind):
+        return False
 
     def call(self, report, data):
         self.asked += 1
@@ -67,6 +72,41 @@ def test_what_it_takes_is_done_with(applied):
     doubles = Doubles(1011.0, fails=False)
     assert reports.take(BATCH, EDGE, doubles).refused == 0
     assert (len(applied), doubles.asked) == (5, 5)
+
+
+class Joined(Doubles):
+    """Calls c0 and c1 have gone on as one, which has ended."""
+
+    def __init__(self):
+        super().__init__(1011.0, fails=False)
+        self.tables = SimpleNamespace(calls=self)
+        self.told = []
+
+    def wanted(self, tenant, kind):
+        return (tenant, kind) == ("t1", "call.ended")
+
+    def ended_with(self, call):
+        return [CallName(tenant="t1", call="c0", started=900)]
+
+    def one(self, tenant, started, call):
+        return SimpleNamespace(ended=1010.0)
+
+    def call(self, report, data):
+        self.told.append((report.call, data()["id"]))
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        (ENDED, [("c1", "c1"), ("c0", "c0")]),
+        (CallTransferred(tenant="t1", call="c0", started=900, to="c1", to_started=1000, at=1011.0), [("c0", "c0")]),
+    ],
+)
+def test_calls_that_were_put_through_end_for_webhooks_too(applied, monkeypatch, report, told):
+    monkeypatch.setattr(reports, "_record", lambda report, services: {"id": report.call})
+    doubles = Joined()
+    reports.take(ReportEnvelope(version=VERSION, reports=[report]), EDGE, doubles)
+    assert doubles.told == told
 
 
 def _all_about(address, edge):

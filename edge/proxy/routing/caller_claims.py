@@ -3,8 +3,6 @@ else of ours either."""
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from edge.proxy.location.bindings import HeldBindings
 from edge.proxy.stack.fleet import Fleet
 from edge.sip import privacy
@@ -13,11 +11,10 @@ from edge.sip.headers import NameAddr, value_of, values_of
 from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Header
 from edge.sip.telephone import party_of
-from edge.sip.uri import Uri
+from edge.sip.uri import Uri, escaped
 
 _NOBODY = privacy.ANONYMOUS.partition(":")[2]
 _LONGEST = 200  # characters of what others have written
-_UNRESERVED = "-_.!~*'()&=+$,;"  # beside letters and digits, in a user part (RFC 3261 §25.1)
 
 
 def claimed(sender: Uri, fleet: Fleet) -> str:
@@ -46,8 +43,7 @@ def realm_of(incoming: Incoming, sender: Uri, fleet: Fleet, bindings: HeldBindin
 def asserted(account: str) -> Header:
     """Who calls, where From doesn't say it (RFC 3325 §5)."""
     user, _, domain = account.rpartition("@")
-    uri = f"sip:{quote(user, safe=_UNRESERVED)}@{domain}"
-    return ("p-asserted-identity", f"P-Asserted-Identity: <{uri}>")
+    return ("p-asserted-identity", f"P-Asserted-Identity: <sip:{escaped(user)}@{domain}>")
 
 
 def told_by(incoming: Incoming, sender: Uri) -> tuple[str, str]:

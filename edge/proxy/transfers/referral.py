@@ -10,10 +10,8 @@ from edge.proxy.stack.validation import check_text
 from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr
 from edge.sip.incoming import Fault, Incoming
-from edge.sip.uri import Uri
-
-_SEPARATORS = str.maketrans("", "", "-.()")
-"""RFC 3966 §3: visual separators."""
+from edge.sip.telephone import name_of
+from edge.sip.uri import Uri, escaped
 
 
 class Referral(NamedTuple):
@@ -36,32 +34,25 @@ class Referral(NamedTuple):
         try:
             values = request.split_values("refer-to")
             text = NameAddr.parse(values[0]).uri if len(values) == 1 else ""
-            uri = _as_sip(text, fleet)
+            uri = Uri.parse(text)
         except ParseError as error:
             raise Fault(400, f"Bad Request: {error}") from error
-        if uri.scheme != "sip" or not uri.user:
+        if uri.scheme not in ("sip", "tel") or not uri.user:
             raise Fault(400, "Bad Request: one Refer-To is needed, with somebody who can be called")
         if (uri.param("method") or "INVITE").upper() != "INVITE":
             raise Fault(403, "Forbidden: only calls can be transferred")
         check_text(incoming, uri)
-        host = fleet.canonical(uri.host) or uri.host
-        port = f":{uri.port}" if uri.port else ""
+        name = name_of(uri)
+        host = (fleet.canonical(uri.host) or uri.host) if uri.host else fleet.default_domain
+        port = f":{uri.port}" if uri.port and host == uri.host else ""
         return cls(
-            uri=f"sip:{uri.user}@{host if host != uri.host else uri.host + port}",
-            called=uri.at(host),
-            contact="" if fleet.canonical(uri.host) is not None else text.partition("?")[0],
+            uri=f"sip:{escaped(name)}@{host}{port}",
+            called=f"{name}@{host}",
+            contact="" if not uri.host or fleet.canonical(uri.host) is not None else text.partition("?")[0],
             replaces=_replaces(uri),
             subscribes=(request.get("refer-sub") or "").partition(";")[0].strip().lower() != "false",
             by=request.get("referred-by") or "",
         )
-
-
-def _as_sip(text: str, fleet: Fleet) -> Uri:
-    """A number (RFC 3966) is one of ours. Raises ParseError."""
-    if text[:4].lower() == "tel:":
-        number = text[4:].partition(";")[0].translate(_SEPARATORS)
-        return Uri.parse(f"sip:{number}@{fleet.default_domain}")
-    return Uri.parse(text)
 
 
 def _replaces(uri: Uri) -> str:

@@ -25,6 +25,7 @@ from edge.sip.flow import Flow
 from edge.sip.headers import NameAddr
 from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Header
+from edge.sip.telephone import party_of
 from edge.sip.transaction import ServerTransaction
 from edge.sip.uri import Uri
 from lambdas.contract import Challenge, Decision, Proceed, Reject
@@ -169,7 +170,7 @@ class Transfers:
         if other is not None and other.name in self._under_way:
             refuse(server, refer.request, Fault(491), now)
             return
-        transferor = Transferor(stack, call, referral, aor, presented, _aor_of(call.at_phone.local))
+        transferor = Transferor(stack, call, referral, aor, presented, _named_in(call.at_phone.local))
 
         remote = call.way.flow
         flow = Flow(refer.flow.address, self._agent.port("udp"), "udp", remote.host, remote.remote_port)
@@ -220,9 +221,9 @@ class Transfers:
         del self._under_way[call.name]
 
 
-def _aor_of(value: str) -> str:
-    """Who a From names."""
+def _named_in(value: str) -> str:
+    """Who that is."""
     try:
-        return Uri.parse(NameAddr.parse(value).uri).address_of_record
+        return party_of(Uri.parse(NameAddr.parse(value).uri))
     except ParseError:
         return ""

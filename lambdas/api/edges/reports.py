@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from pynamodb.exceptions import PutError, TransactWriteError
@@ -128,10 +129,22 @@ def _tell(report: Report, services: Services) -> bool:
     try:
         if isinstance(report, CallAnswered | CallFailed | CallEnded):
             services.notices.call(report, lambda: _record(report, services))
+        if isinstance(report, CallEnded | CallTransferred) and services.notices.wanted(report.tenant, "call.ended"):
+            _tell_of_joined(report, services)
     except NotTold as error:
         log.warning("webhooks can't be told just now: %s", error)
         return False
     return True
+
+
+def _tell_of_joined(report: CallEnded | CallTransferred, services: Services) -> None:
+    """Calls that were put through end as the one that they have become: no edge reports that. Raises NotTold."""
+    calls = services.tables.calls
+    for name in calls.ended_with(report) if isinstance(report, CallEnded) else [report]:
+        found = calls.one(name.tenant, name.started, name.call)
+        if found is not None and found.ended is not None:
+            end = CallEnded(tenant=name.tenant, call=name.call, started=name.started, ended=found.ended)
+            services.notices.call(end, partial(_record, end, services))
 
 
 def _record(report: CallAnswered | CallFailed | CallEnded, services: Services) -> dict[str, Any]:

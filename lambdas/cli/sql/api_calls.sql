@@ -4,6 +4,6 @@ SELECT * FROM read_json(getvariable('files'), format = 'newline_delimited', colu
     id: 'VARCHAR', tenant: 'VARCHAR', call_id: 'VARCHAR', caller: 'VARCHAR', called: 'VARCHAR', account: 'VARCHAR',
     started: 'DOUBLE', ringing: 'DOUBLE', answered: 'DOUBLE', ended: 'DOUBLE', status: 'DOUBLE',
     ended_by: 'VARCHAR', reason: 'VARCHAR', providers: 'VARCHAR[]', edges: 'VARCHAR[]', user_agents: 'VARCHAR[]',
-    codecs: 'VARCHAR[]',
+    codecs: 'VARCHAR[]', transferred_by: 'VARCHAR',
     legs: 'STRUCT("to" VARCHAR, provider VARCHAR, edge VARCHAR, number VARCHAR, status INTEGER)[]'
 })

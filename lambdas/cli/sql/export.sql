@@ -3,7 +3,7 @@ CREATE TEMP TABLE items AS
 SELECT
     Item.pk.S AS pk, Item.sk.S AS sk, Item."call".S AS "call", Item.call_id.S AS call_id, Item.caller.S AS caller,
     Item.called.S AS called, Item.account.S AS account, Item.ended_by.S AS ended_by, Item.reason.S AS reason,
-    Item.legs.S AS legs, Item.kind.S AS kind, Item.about.S AS about, Item.text.S AS text,
+    Item.transferred_by.S AS transferred_by, Item.legs.S AS legs, Item.kind.S AS kind, Item.about.S AS about, Item.text.S AS text,
     coalesce(Item.invited.N, Item.started.N)::DOUBLE AS started, Item.ringing.N::DOUBLE AS ringing, Item.answered.N::DOUBLE AS answered,
     Item.ended.N::DOUBLE AS ended, Item.status.N::DOUBLE AS status, Item."at".N::DOUBLE AS "at",
     Item.times.N::DOUBLE AS times,
@@ -15,8 +15,8 @@ SELECT
 FROM read_json(getvariable('files'), format = 'newline_delimited', columns = {Item: 'STRUCT(
     pk STRUCT(S VARCHAR), sk STRUCT(S VARCHAR), "call" STRUCT(S VARCHAR), call_id STRUCT(S VARCHAR),
     caller STRUCT(S VARCHAR), called STRUCT(S VARCHAR), account STRUCT(S VARCHAR), ended_by STRUCT(S VARCHAR),
-    reason STRUCT(S VARCHAR), legs STRUCT(S VARCHAR), kind STRUCT(S VARCHAR), about STRUCT(S VARCHAR),
-    text STRUCT(S VARCHAR), started STRUCT(N VARCHAR), invited STRUCT(N VARCHAR), ringing STRUCT(N VARCHAR), answered STRUCT(N VARCHAR),
+    reason STRUCT(S VARCHAR), transferred_by STRUCT(S VARCHAR), legs STRUCT(S VARCHAR), kind STRUCT(S VARCHAR),
+    about STRUCT(S VARCHAR), text STRUCT(S VARCHAR), started STRUCT(N VARCHAR), invited STRUCT(N VARCHAR), ringing STRUCT(N VARCHAR), answered STRUCT(N VARCHAR),
     ended STRUCT(N VARCHAR), status STRUCT(N VARCHAR), "at" STRUCT(N VARCHAR), times STRUCT(N VARCHAR),
     providers STRUCT(L STRUCT(S VARCHAR)[]), edges STRUCT(L STRUCT(S VARCHAR)[]),
     user_agents STRUCT(L STRUCT(S VARCHAR)[]), codecs STRUCT(L STRUCT(S VARCHAR)[]), others STRUCT(SS VARCHAR[])
@@ -32,7 +32,7 @@ SELECT
     one.started, one.ringing, one.answered, coalesce(ends.ended, one.ended) AS ended,
     coalesce(one.status, 200) AS status, coalesce(ends.ended_by, '') AS ended_by,
     coalesce(ends.reason, one.reason, '') AS reason,
-    one.providers, one.edges, one.user_agents, one.codecs,
+    one.providers, one.edges, one.user_agents, one.codecs, one.transferred_by,
     list_transform(
         from_json(coalesce(one.legs, '[]'), '[{
             "to": "VARCHAR", "provider": "VARCHAR", "address": "VARCHAR", "number": "VARCHAR", "status": "INTEGER"

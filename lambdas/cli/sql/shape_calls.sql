@@ -12,5 +12,5 @@ SELECT
     legs[1].number AS number,
     edges[1] AS caller_edge, edges[2] AS called_edge,
     user_agents[1] AS caller_agent, user_agents[2] AS called_agent,
-    codecs
+    codecs, coalesce(transferred_by, '') AS transferred_by
 FROM source_calls
