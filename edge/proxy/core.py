@@ -13,6 +13,7 @@ from edge.providers.agent import Agent
 from edge.providers.leg_token import LegToProvider
 from edge.proxy.forwarding.dialog_guard import DialogGuard
 from edge.proxy.forwarding.forwarder import Forwarder
+from edge.proxy.forwarding.messages import drop_routes
 from edge.proxy.forwarding.record_route import route_of
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.registrar.disk_records import DiskRecords
@@ -276,6 +277,8 @@ class Core:
         if method == "SUBSCRIBE" and is_about_messages(incoming):
             self._subscriptions.subscribe(incoming, now)
             return
+        if "route" in incoming.first and not incoming.to_tag and self._router.is_from_outside(incoming):
+            drop_routes(incoming.request)
         route = route_of(incoming, stack.fleet, stack.own)  # §16.4
         if method == "REGISTER" and route is None:  # some phones write the To of the last 200, and are in no dialog
             self._registrar.register(incoming, now)

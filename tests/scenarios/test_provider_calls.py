@@ -918,3 +918,14 @@ def test_rubbish_in_tokens_and_numbers_is_refused_quietly(world, provider, alice
     alice.send(prack.to_bytes())
     world.run(1)
     assert world.nodes["edge-b"].core.stack.counters["errors"] == 0
+
+
+def test_a_providers_own_route_in_a_call_is_nothing_to_us(world, provider):
+    """Kamailio 5.6.3 passes the outbound proxy of its own phones on to us, unless it is told to take it off."""
+    bob = world.phone("bob")
+    assert bob.register() == 200
+    headers = ["Route: <sip:198.51.100.1;lr>", "Contact: <sip:gw@198.51.100.1>", "Content-Type: application/sdp"]
+    invite = provider.agent.request("INVITE", provider.contact, headers=headers, body=SDP)
+    provider.send(invite.to_bytes())
+    got = world.wait(lambda: bob.agent.requests("INVITE"))[0]
+    assert not got.values("route")

@@ -43,6 +43,12 @@ def drop_commands(request: Request) -> None:
     request.headers = [header for header in request.headers if not _commands(header)]
 
 
+def drop_routes(request: Request) -> None:
+    """Take out the way that a provider's request has come: to providers we are a user agent, where a Route ends; some
+    leave their own in it."""
+    request.headers = [header for header in request.headers if header[0] != "route"]
+
+
 def _private(header: Header, fleet: Fleet) -> bool:
     key, line = header
     if key == "proxy-authorization":
