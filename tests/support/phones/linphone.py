@@ -96,9 +96,6 @@ class Linphone(Phone):
                 if time.monotonic() > end:
                     raise
 
-    def call(self, uri: str) -> None:
-        self.say(f"call {uri}")
-
     def answer(self) -> None:
         self.say(f"answer {self._calls[-1]}")
 
@@ -119,6 +116,3 @@ class Linphone(Phone):
 
     def join(self) -> None:
         self.say(f"call-transfer {self._calls[-2]} {self._calls[-1]}")
-
-    def quit(self) -> None:
-        self.say("quit")

@@ -123,13 +123,13 @@ class Phone:
         path = self.directory / "phone.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    # What users do
+    # What users do: most programs take these words for it
 
     def call(self, uri: str) -> None:
-        raise NotImplementedError
+        self.say(f"call {uri}")
 
     def answer(self) -> None:
-        raise NotImplementedError
+        self.say("answer")
 
     def hang_up(self) -> None:
         """End the call, or give it up."""
@@ -139,14 +139,14 @@ class Phone:
         self.hang_up()
 
     def hold(self) -> None:
-        raise NotImplementedError
+        self.say("hold")
 
     def resume(self) -> None:
         raise NotImplementedError
 
     def transfer(self, uri: str) -> None:
         """Have the other end call ``uri`` instead."""
-        raise NotImplementedError
+        self.say(f"transfer {uri}")
 
     def consult(self, uri: str) -> None:
         """A second call, while the first one is on hold."""
@@ -157,4 +157,4 @@ class Phone:
         raise NotImplementedError
 
     def quit(self) -> None:
-        raise NotImplementedError
+        self.say("quit")

@@ -37,32 +37,14 @@ class Pjsua(Phone):
     def environment(self) -> dict[str, str]:
         return {**super().environment(), "PYTHONPATH": str(ROOT)}
 
-    def refresh(self) -> None:
-        self.say("register")
-
-    def call(self, uri: str) -> None:
-        self.say(f"call {uri}")
-
-    def answer(self) -> None:
-        self.say("answer")
-
     def hang_up(self) -> None:
         self.say("hang_up")
 
-    def hold(self) -> None:
-        self.say("hold")
-
     def resume(self) -> None:
         self.say("resume")
-
-    def transfer(self, uri: str) -> None:
-        self.say(f"transfer {uri}")
 
     def consult(self, uri: str) -> None:
         self.call(uri)
 
     def join(self) -> None:
         self.say("join")
-
-    def quit(self) -> None:
-        self.say("quit")

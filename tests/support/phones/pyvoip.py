@@ -30,9 +30,3 @@ class Pyvoip(Phone):
 
     def environment(self) -> dict[str, str]:
         return {**super().environment(), "PYTHONPATH": str(ROOT)}
-
-    def answer(self) -> None:
-        self.say("answer")
-
-    def quit(self) -> None:
-        self.say("quit")

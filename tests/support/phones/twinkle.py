@@ -61,35 +61,17 @@ class Twinkle(Phone):
     def command(self) -> Sequence[str]:
         return [self.program, "phone.cfg"]
 
-    def refresh(self) -> None:
-        self.say("register")
-
-    def call(self, uri: str) -> None:
-        self.say(f"call {uri}")
-
-    def answer(self) -> None:
-        self.say("answer")
-
     def hang_up(self) -> None:
         self.say("bye")
 
     def decline(self) -> None:
         self.say("reject")
 
-    def hold(self) -> None:
-        self.say("hold")
-
     def resume(self) -> None:
         self.say("retrieve")
-
-    def transfer(self, uri: str) -> None:
-        self.say(f"transfer {uri}")
 
     def consult(self, uri: str) -> None:
         self.say(f"transfer -c {uri}")
 
     def join(self) -> None:
         self.say("transfer -c")
-
-    def quit(self) -> None:
-        self.say("quit")
