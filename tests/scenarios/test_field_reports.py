@@ -10,25 +10,10 @@ from edge.sip.flow import Flow
 from edge.sip.headers import NameAddr, parse_digest, parse_params
 from edge.sip.message import make_response
 from lambdas.contract import ProviderReport
-from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.scenarios.test_provider_calls import acknowledged, answered, arrives, dial
 from tests.support.agent import SDP
 from tests.support.provider import ProviderDouble, account, assign
-from tests.support.world import DOMAIN, World
-
-
-@pytest.fixture
-def world() -> World:
-    made = World()
-    made.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
-    return made
-
-
-@pytest.fixture
-def alice(world):
-    phone = world.phone("alice", "edge-b")
-    assert phone.register() == 200
-    return phone
+from tests.support.world import DOMAIN
 
 
 @pytest.fixture

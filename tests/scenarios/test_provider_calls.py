@@ -18,31 +18,9 @@ from lambdas.contract import CallAnswered, CallEnded, ProviderReport
 from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.support.agent import SDP, Dialog
 from tests.support.provider import ProviderDouble, account, assign
-from tests.support.world import DOMAIN, WALL, World
+from tests.support.world import DOMAIN, WALL
 
 PRIVATE = SDP.replace(b"192.0.2.1", b"10.0.0.9")
-
-
-@pytest.fixture
-def world() -> World:
-    made = World()
-    made.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
-    return made
-
-
-@pytest.fixture
-def provider(world) -> ProviderDouble:
-    made = ProviderDouble(world)
-    assign(world, account())
-    world.run(2)
-    return made
-
-
-@pytest.fixture
-def alice(world):
-    phone = world.phone("alice", "edge-b")
-    assert phone.register() == 200
-    return phone
 
 
 def dial(world, phone, number="020 7946 0000", headers=None):

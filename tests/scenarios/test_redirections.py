@@ -13,22 +13,14 @@ from edge.sip.message import Response
 from edge.sip.transaction.client import make_cancel
 from lambdas.contract import CallFailed, Reject
 from lambdas.decisions.limits import CallLimits
-from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.scenarios.test_contacts import registered
 from tests.scenarios.test_crossings import ask, first
 from tests.scenarios.test_dial_plans import plan
 from tests.scenarios.test_provider_calls import arrives, call_in
 from tests.support.provider import ProviderDouble, account, assign
-from tests.support.world import DOMAIN, World
+from tests.support.world import DOMAIN
 
 BOB, CAROL = f"bob@{DOMAIN}", f"carol@{DOMAIN}"
-
-
-@pytest.fixture
-def world() -> World:
-    made = World()
-    made.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
-    return made
 
 
 @pytest.fixture

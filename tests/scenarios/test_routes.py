@@ -12,22 +12,14 @@ from edge.sip.flow import Flow
 from edge.sip.headers import NameAddr
 from edge.sip.strict_routing import next_hop
 from edge.sip.uri import Uri
-from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.scenarios.test_calls import answered_call
 from tests.scenarios.test_crossings import ask, first
 from tests.scenarios.test_provider_calls import acknowledged, arrives, call_in, dial, number_of
 from tests.support.agent import SDP
 from tests.support.provider import ProviderDouble, account, assign
-from tests.support.world import DOMAIN, World
+from tests.support.world import DOMAIN
 
 STRICT = "sip:198.51.100.1:5060"
-
-
-@pytest.fixture
-def world() -> World:
-    made = World()
-    made.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
-    return made
 
 
 @pytest.fixture

@@ -15,33 +15,11 @@ from lambdas.decisions.rules import Plan
 from tests.scenarios.test_provider_calls import acknowledged, answered, arrives, call_in, dial, number_of
 from tests.support.agent import SDP
 from tests.support.provider import ProviderDouble, account, assign
-from tests.support.world import DOMAIN, World
+from tests.support.world import DOMAIN
 
 CAROLS = SDP.replace(b"20000", b"30000")
 THEIRS = SDP.replace(b"20000", b"40000")
 CONTENT = "Content-Type: application/sdp"
-
-
-@pytest.fixture
-def world() -> World:
-    made = World()
-    made.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
-    return made
-
-
-@pytest.fixture
-def provider(world) -> ProviderDouble:
-    made = ProviderDouble(world)
-    assign(world, account())
-    world.run(2)
-    return made
-
-
-@pytest.fixture
-def alice(world):
-    phone = world.phone("alice", "edge-b")
-    assert phone.register() == 200
-    return phone
 
 
 @pytest.fixture
