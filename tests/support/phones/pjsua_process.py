@@ -69,9 +69,7 @@ def obey(account, order):
     name, _, uri = order.partition(" ")
     calls = PhoneCall.calls
     options = pjsua2.CallOpParam(True)
-    if name == "register":
-        account.setRegistration(True)
-    elif name == "call":
+    if name == "call":
         call = PhoneCall(account)
         calls.append(call)
         call.makeCall(uri, options)
