@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -65,6 +66,7 @@ async def run(config: Config, identity: Identity) -> None:
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         running = await _start(config, identity, stop, stack)
+        _collect_seldom()
         log.info("edge %s listens on %s", config.id, ", ".join(config.listen))
         tasks = [asyncio.create_task(work) for work in (stop.wait(), *running)]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -195,6 +197,13 @@ async def _open_metrics(
         return await metrics.serve(host, int(port), core, sockets, mesh, follower, journal, trace)
     except OSError as error:
         raise ListenError(f"metrics: {where} can't be opened: {error.strerror or error}") from error
+
+
+def _collect_seldom() -> None:
+    """Garbage in circles is what ends calls leave, some kilobytes each; looking for it every 700 objects, as Python
+    does, took a tenth of the time."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20)
 
 
 def _raise_file_limit() -> None:
