@@ -46,6 +46,7 @@ from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import TokenKeys
 from edge.sip.digest import ALGORITHMS
 from edge.sip.flow import Flow
+from edge.sip.places import Places
 from lambdas.contract import VERSION, Report
 from tests.support.agent import Agent
 from tests.support.control import DOMAIN, DOMAINS, Control
@@ -316,7 +317,7 @@ class World:
         return Fleet(
             epochs={node.address: node.epoch},
             elsewhere={other.address: other.epoch for other in self.nodes.values() if other is not node},
-            addresses=frozenset(other.address for other in self.nodes.values()),
+            places=Places(other.address for other in self.nodes.values()),
             domains=DOMAINS,
             default_domain=DOMAIN,
             nonce_keys=NONCE_KEYS,
