@@ -11,8 +11,8 @@ from edge.sip.places import Places
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """``epochs`` maps the edge addresses this edge holds to their lease epochs; ``places`` are the
-    addresses of the whole fleet, of edges that are down too; ``domains`` maps our domains and aliases to canonical names; ``clock`` is
+    """``epochs`` maps the edge addresses this edge holds to their lease epochs; ``places`` are the addresses of the
+    whole fleet, of edges that are down too; ``domains`` maps our domains and aliases to canonical names; ``clock`` is
     wall-clock time minus the core's ``now``; ``informed_at`` is when the control plane said all this, in the core's
     time; ``arriving`` are addresses that are on their way here; ``exclusive`` tells from when until when (in the core's
     time) nobody else may register with providers from an address held here; ``spoken`` is the oldest version of the
