@@ -11,7 +11,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edge.sip.uri import host_in_uri
+
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.")
+_TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 
 
 class ConfigError(Exception):
@@ -20,7 +23,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """``udp://host:port`` or ``tcp://host:port``, taken apart."""
+    """``udp://host:port`` and the like, taken apart; ``host`` is an IP address, without brackets."""
 
     transport: str
     host: str
@@ -29,9 +32,9 @@ class Listen:
     @classmethod
     def parse(cls, text: str) -> Listen:
         parts = urlsplit(text)
-        if parts.scheme not in ("udp", "tcp") or not parts.hostname or parts.port is None or parts.path:
-            raise ValueError(f"{text!r} is not like udp://203.0.113.11:5060 or tcp://203.0.113.11:5060")
-        return cls(parts.scheme, str(ipaddress.IPv4Address(parts.hostname)), parts.port)
+        if parts.scheme not in _TRANSPORTS or not parts.hostname or not parts.port or parts.path:
+            raise ValueError(f"{text!r} is not like udp://203.0.113.11:5060 or tls://[2001:db8::11]:5061")
+        return cls(parts.scheme, str(ipaddress.ip_address(parts.hostname)), parts.port)
 
 
 def _listen(text: str) -> str:
@@ -126,7 +129,7 @@ class Config(BaseModel):
     @property
     def own_names(self) -> list[str]:
         """What phones may know edges by besides addresses and domains: also where an address translation leads."""
-        return [*self.names, *(at.host for at in (*self.listens, *self.spare_listens))]
+        return [*self.names, *(host_in_uri(at.host) for at in (*self.listens, *self.spare_listens))]
 
     @property
     def state(self) -> Path:

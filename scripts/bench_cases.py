@@ -21,6 +21,7 @@ from edge.sip.flow import Flow
 from edge.sip.headers import parse_digest
 from edge.sip.message import Response
 from edge.sip.parser import parse
+from edge.sip.places import Places
 from lambdas.contract import Accept, Binding, Grant, RegisterQuestion, Route, Target, binding_id
 from scripts import bench_cost, bench_plans, bench_providers, bench_records, bench_refresh, bench_versus
 
@@ -49,7 +50,7 @@ def _core() -> Core:
     core = Core("edge-a", "0a1b2c3d", _Ids())
     fleet = Fleet(
         epochs={ADDRESS: 1},
-        addresses=frozenset((ADDRESS, "203.0.113.12")),
+        places=Places((ADDRESS, "203.0.113.12")),
         domains={DOMAIN: DOMAIN},
         default_domain=DOMAIN,
         nonce_keys={1: b"k" * 32},
@@ -143,7 +144,7 @@ def core_register(count: int, rounds: int) -> None:
 
 
 def _in_dialog(core: Core, number: int, method: str, caller: Flow, callee: Flow) -> bytes:
-    tokens = core.stack.fleet.tokens
+    tokens, places = core.stack.fleet.tokens, core.stack.fleet.places
     call_id = f"call{number}@10.0.0.9"
     call = CallReference("t00112233aabb", 1_800_000_000, False)
     tags = ("as58f4d", "b71ea")
@@ -152,8 +153,8 @@ def _in_dialog(core: Core, number: int, method: str, caller: Flow, callee: Flow)
     lines = [
         f"{method} sip:bob@10.0.0.8:5060 SIP/2.0",
         f"Via: SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bKd{number};rport",
-        f"Route: <sip:{back}@{caller.sent_by};lr>",
-        f"Route: <sip:{forth}@{callee.sent_by};lr>",
+        f"Route: <sip:{back}@{places.sent_by(caller)};lr>",
+        f"Route: <sip:{forth}@{places.sent_by(callee)};lr>",
         "Max-Forwards: 70",
         f"From: <sip:alice@{DOMAIN}>;tag=as58f4d",
         f"To: <sip:bob@{DOMAIN}>;tag=b71ea",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from edge.sip.flow import Flow, ServerAddress
+from edge.sip.places import Places
 from edge.sip.timers import TimerHeap
 from edge.sip.transaction import ClientTransaction
 from lambdas.contract import ProviderAccount, ProviderReport, Server
@@ -32,6 +33,9 @@ class ProviderHost(Protocol):
     """The core, as providers see it."""
 
     timers: TimerHeap
+
+    @property
+    def places(self) -> Places: ...
 
     def new_token(self) -> str: ...
 

@@ -35,6 +35,7 @@ from edge.sip.headers import NameAddr, parse_cseq, split_list, tag_of, value_of
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, tagged
 from edge.sip.numbers import number_of
+from edge.sip.places import Places
 from edge.sip.session_bodies import UnreadableBody
 from edge.sip.uri import request_uri
 
@@ -99,6 +100,7 @@ def request_out(
     attempt: int,
     added: list[Header],
     keys: Sealer,
+    places: Places,
 ) -> Request:
     """What the provider gets. ``phone`` is where its own requests shall go; ``added`` are routes, credentials and what
     the account adds. Raises UnreadableBody, but for an ACK, which nobody could refuse."""
@@ -111,7 +113,7 @@ def request_out(
         contact = _our_contact(incoming, keys)
         answered = contact[1] if contact is not None else way.attempt
     headers: list[Header] = [
-        ("via", f"{flow.via(branch)};rport"),
+        ("via", f"{places.via(flow, branch)};rport"),
         ("max-forwards", f"Max-Forwards: {incoming.max_forwards - 1}"),
     ]
     for key, line in request.headers:
@@ -128,7 +130,7 @@ def request_out(
         elif key == "rack":
             line = _rack(line, number(racked(incoming), way.base, answered)) if racked(incoming) else line
         elif key == "contact":
-            line = f"Contact: <{contact_for(phone, flow, provider_call_id, keys, _contact(request))}>"
+            line = f"Contact: <{contact_for(phone, flow, provider_call_id, keys, places, _contact(request))}>"
         elif key == "diversion" and not phone.flow.internal:
             continue  # a phone's own word, which providers might charge somebody else by
         elif key == "privacy" and any(name == key for name, _ in added):
@@ -153,7 +155,13 @@ def body_out(request: Request, phone_flow: Flow) -> bytes:
 
 
 def response_in(
-    response: Response, incoming: Incoming, way: LegToProvider, phone_flow: Flow, attempt: int, keys: Sealer
+    response: Response,
+    incoming: Incoming,
+    way: LegToProvider,
+    phone_flow: Flow,
+    attempt: int,
+    keys: Sealer,
+    places: Places,
 ) -> Response:
     """The provider's answer as the phone gets it; Contacts of a 3xx are left to whoever knows where they may lead."""
     headers = _answered(response, incoming)
@@ -165,10 +173,11 @@ def response_in(
         if contact:
             routes = way.routes if incoming.to_tag else tuple(reversed(response.split_values("record-route")))
             known = replace(way, contact=contact, routes=routes, attempt=attempt)
-            ours.append(("contact", f"Contact: <{_seen_contact(known, phone_flow, incoming.call_id, keys, tag)}>"))
+            seen = _seen_contact(known, phone_flow, incoming.call_id, keys, places, tag)
+            ours.append(("contact", f"Contact: <{seen}>"))
         if not incoming.to_tag and tag and not phone_flow.internal:
             ours += [header for header in response.headers if header[0] == "record-route"]
-            ours.append(route_for(way, phone_flow, incoming.call_id, keys, tag))
+            ours.append(route_for(way, phone_flow, incoming.call_id, keys, places, tag))
             ours += [header for header in incoming.request.headers if header[0] == "record-route"]
     rest = [header for header in response.headers if header[0] not in _ANSWERED and header[0] not in _CHALLENGES]
     if not phone_flow.internal and privacy.hides(privacy.first_lines(rest)):
@@ -176,10 +185,10 @@ def response_in(
     return Response(status, response.reason, [*headers, *ours, *rest], response.body)
 
 
-def route_for(way: LegToProvider, phone_flow: Flow, call_id: str, keys: Sealer, tag: str) -> Header:
+def route_for(way: LegToProvider, phone_flow: Flow, call_id: str, keys: Sealer, places: Places, tag: str) -> Header:
     """The Record-Route by which the phone's later requests find the provider, whose tag is ``tag``."""
     user = seal_way(way, call_id, keys, tag)
-    return ("record-route", f"Record-Route: <sip:{user}@{phone_flow.sent_by}{phone_flow.uri_transport};lr>")
+    return ("record-route", f"Record-Route: <{places.uri(phone_flow, user)};lr>")
 
 
 def provider_uri(user: str, call_id: str, keys: Sealer) -> str:
@@ -224,6 +233,7 @@ def request_in(
     uri: str,
     branch: str,
     keys: Sealer,
+    places: Places,
     cseq: int,
     invite: int = 0,
 ) -> Request:
@@ -239,16 +249,16 @@ def request_in(
     if hidden and not incoming.to_tag:
         way = replace(way, to_uri=_sender(request))
     tag = phone.dialog.tags[0] if phone.dialog is not None else incoming.from_tag
-    headers: list[Header] = [("via", flow.via(branch))]
+    headers: list[Header] = [("via", places.via(flow, branch))]
     if not incoming.to_tag and request.method == "INVITE" and not flow.internal:
-        headers.append(route_for(way, flow, call_id, keys, tag))
+        headers.append(route_for(way, flow, call_id, keys, places, tag))
     headers.append(("max-forwards", f"Max-Forwards: {incoming.max_forwards - 1}"))
     for key, line in request.headers:
         if key == "call-id":
             line = f"Call-ID: {call_id}"
         elif key == "contact" and (contact := _contact(request)):
             known = replace(way, contact=contact, routes=tuple(request.split_values("record-route")) or way.routes)
-            line = f"Contact: <{_seen_contact(known, flow, call_id, keys, tag)}>"
+            line = f"Contact: <{_seen_contact(known, flow, call_id, keys, places, tag)}>"
         elif key == "cseq":
             line = f"CSeq: {cseq} {request.method}"
         elif key == "rack":
@@ -266,12 +276,12 @@ def request_in(
 
 
 def response_out(
-    response: Response, incoming: Incoming, phone: LegToPhone, provider_flow: Flow, keys: Sealer
+    response: Response, incoming: Incoming, phone: LegToPhone, provider_flow: Flow, keys: Sealer, places: Places
 ) -> Response:
     """The phone's answer as the provider gets it."""
     headers = _answered(response, incoming)
     if 100 < response.status < 300 and (contact := _contact(response)):
-        seen = contact_for(phone, provider_flow, incoming.call_id, keys, contact)
+        seen = contact_for(phone, provider_flow, incoming.call_id, keys, places, contact)
         headers.append(("contact", f"Contact: <{seen}>"))
     headers += [header for header in incoming.request.headers if header[0] == "record-route"]
     rest = [header for header in response.headers if header[0] in _OUT]
@@ -297,19 +307,21 @@ def _readable(message: Request | Response, headers: list[Header], phone_flow: Fl
         return [header for header in headers if header[0] not in _OF_BODIES], b""
 
 
-def _seen_contact(way: LegToProvider, phone_flow: Flow, call_id: str, keys: Sealer, tag: str) -> str:
+def _seen_contact(way: LegToProvider, phone_flow: Flow, call_id: str, keys: Sealer, places: Places, tag: str) -> str:
     """The Contact that the phone gets for the provider's. Where the next provider stands in its place, the URI has to
     be enough by itself."""
     if phone_flow.internal:
-        return _uri(seal_way(way, call_id, keys, tag), phone_flow)
-    return _uri(seal_contact(way.contact, way.attempt, call_id, keys), phone_flow)
+        return places.uri(phone_flow, seal_way(way, call_id, keys, tag))
+    return places.uri(phone_flow, seal_contact(way.contact, way.attempt, call_id, keys))
 
 
-def contact_for(phone: LegToPhone, provider_flow: Flow, call_id: str, keys: Sealer, contact: str = "") -> str:
+def contact_for(
+    phone: LegToPhone, provider_flow: Flow, call_id: str, keys: Sealer, places: Places, contact: str = ""
+) -> str:
     """The Contact URI that a provider gets for a phone; ``contact`` is the phone's own."""
     if contact:
         phone = replace(phone, contact=contact)
-    return _uri(seal_way(phone, call_id, keys), provider_flow)
+    return places.uri(provider_flow, seal_way(phone, call_id, keys))
 
 
 def phone_call_id(call_id: str, phone: LegToPhone, keys: Sealer) -> str:
@@ -397,10 +409,6 @@ def _sender(request: Request) -> str:
         return NameAddr.parse(request.get("from") or "").uri
     except ParseError:
         return ""
-
-
-def _uri(user: str, flow: Flow) -> str:
-    return f"sip:{user}@{flow.sent_by}{flow.uri_transport}"
 
 
 def _sized(headers: list[Header], body: bytes) -> list[Header]:

@@ -9,6 +9,7 @@ from edge.sip.flow import Flow
 from edge.sip.headers import NameAddr, parse_params, storable, values_of
 from edge.sip.message import Header, Request, Response, header_of
 from edge.sip.numbers import number_of
+from edge.sip.places import Places
 from edge.sip.uri import Uri
 from lambdas.contract import ProviderAccount
 
@@ -20,14 +21,15 @@ _LONGEST_RETRY_AFTER = 3600.0
 _MOST_SECONDS = 999_999_999
 
 
-def contact_of(account: ProviderAccount, flow: Flow) -> str:
+def contact_of(account: ProviderAccount, flow: Flow, places: Places) -> str:
     """Where calls are to come in."""
-    return f"sip:{account.contact_user}@{flow.sent_by}{flow.uri_transport}"
+    return places.uri(flow, account.contact_user)
 
 
 def register(
     account: ProviderAccount,
     flow: Flow,
+    places: Places,
     branch: str,
     tag: str,
     cseq: int,
@@ -37,7 +39,7 @@ def register(
 ) -> Request:
     """The request for ``seconds`` (0: unregister). ``by_proxy``: by way of the outbound proxy, if there is one."""
     headers: list[Header] = [
-        ("via", f"{flow.via(branch)};rport"),
+        ("via", f"{places.via(flow, branch)};rport"),
     ]
     if account.server.route and by_proxy:
         headers.append(("route", f"Route: {account.server.route}"))
@@ -47,7 +49,7 @@ def register(
         ("to", f"To: <{account.aor}>"),
         ("call-id", f"Call-ID: {account.call_id}"),
         ("cseq", f"CSeq: {cseq} REGISTER"),
-        ("contact", f"Contact: <{contact_of(account, flow)}>;expires={seconds}"),
+        ("contact", f"Contact: <{contact_of(account, flow, places)}>;expires={seconds}"),
         ("expires", f"Expires: {seconds}"),
         ("supported", "Supported: path"),
         ("user-agent", "User-Agent: sipwizard"),

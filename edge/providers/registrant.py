@@ -228,8 +228,9 @@ class Registrant:
         seconds = 0 if self._leaving else self._expires
         credentials = self._authorizer.headers("REGISTER", self.account.registrar, host.new_token())
         request = register(
-            self.account, flow, branch, self._tag, self._cseq, seconds, self._redirected is None, credentials
-        )
+            self.account, flow, host.places, branch, self._tag, self._cseq, seconds, self._redirected is None,
+            credentials,
+        )  # fmt: skip
         if not flow.reliable and not self.registered and len(request.to_bytes()) > _LONGEST_UDP:
             self._failed(
                 0, f"a REGISTER of more than {_LONGEST_UDP} octets doesn't go by UDP: set transport to tcp", 0.0, now
@@ -301,7 +302,7 @@ class Registrant:
         self._authorizer.accepted(response)
         flow = self.flow
         assert flow is not None
-        expires = granted(response, contact_of(self.account, flow), self._expires)
+        expires = granted(response, contact_of(self.account, flow, self._host.places), self._expires)
         if expires <= 0:
             self._failed(response.status, "the provider accepted, and registered nothing", 0.0, now)
             return

@@ -8,6 +8,7 @@ import time
 from edge.control.heartbeat import News
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import TokenKeys
+from edge.sip.places import Places
 from lambdas.contract import FleetKey, HeartbeatReply
 
 
@@ -20,7 +21,7 @@ def snapshot(
     use: FleetKey = next(key for key in reply.keys if key.use)
     return Fleet(
         epochs=served,
-        addresses=frozenset(reply.addresses),
+        places=Places(reply.addresses, {place.address: (place.address6, place.name) for place in reply.places}),
         domains=news.domains,
         default_domain=reply.default_domain,
         nonce_keys={key.id: base64.b64decode(key.nonce) for key in reply.keys},

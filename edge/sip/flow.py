@@ -18,8 +18,9 @@ ServerAddress = tuple[str, str, int]
 class Flow(NamedTuple):
     """``(edge address, its port, transport, remote address, remote port, connection)``.
 
-    ``address`` is the edge address as the phone sees it, in or outside this process; ``connection`` tells
-    connections of stream transports apart (32 random bits, 0 for UDP).
+    ``address`` is the edge address, in or outside this process: an IPv4 address also where ``host`` is an IPv6 one and
+    the phone sees the edge address's IPv6 side (Places); ``connection`` tells connections of stream transports apart
+    (32 random bits, 0 for UDP).
     """
 
     address: str
@@ -44,18 +45,9 @@ class Flow(NamedTuple):
         return self.host == self.address and self.remote_port == self.port
 
     @property
-    def sent_by(self) -> str:
-        """The edge's side as a Via's sent-by and a Record-Route's host and port."""
-        return f"{self.address}:{self.port}"
-
-    @property
     def uri_transport(self) -> str:
         """The transport parameter of a URI that leads to the edge's side, "" where it is the default (§19.1.2)."""
         return "" if self.transport == "udp" else f";transport={self.transport}"
-
-    def via(self, branch: str) -> str:
-        """A Via line of the edge's side (§18.1.1)."""
-        return f"Via: SIP/2.0/{self.transport.upper()} {self.sent_by};branch={branch}"
 
     def pack_remote(self) -> bytes:
         """Transport, remote address and connection: what a flow token has to carry (11 octets for IPv4)."""

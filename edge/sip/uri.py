@@ -106,6 +106,11 @@ def _remembered(text: str) -> Uri:
     return Uri._parse(text)
 
 
+def host_in_uri(host: str) -> str:
+    """A host name or IP address as URIs and Vias have it: IPv6 in brackets (§25.1)."""
+    return f"[{host}]" if ":" in host else host
+
+
 def parse_hostport(text: str) -> tuple[str, int]:
     """``host[:port]`` to (lower-case host, port or 0). Raises ParseError."""
     if len(text) > _LONGEST_HOST:

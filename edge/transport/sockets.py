@@ -70,6 +70,8 @@ class Sockets:
                     await self._open_tcp(listener)
                 elif listener.transport == "tcp" and (deaf := self._turning_away.pop(key, None)) is not None:
                     deaf.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+                elif listener.transport not in ("udp", "tcp"):
+                    raise OSError("it isn't spoken")
             except OSError as error:
                 where = f"{listener.transport}://{listener.host}:{listener.port}"
                 raise ListenError(f"listen: {where} can't be opened: {error.strerror or error}") from error

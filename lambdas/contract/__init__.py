@@ -22,7 +22,7 @@
    (``withheld``, ``CallOutline.asserted``); redirections and Contacts of phones (``RouteQuestion.redirected_by``,
    ``binding``); calls that edges transfer themselves (``TransferQuestion``, ``CallTransferred``); message summaries
    (``Route.summary``).
-9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address.
+9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -53,6 +53,7 @@ from lambdas.contract.decision import (
 from lambdas.contract.heartbeat import (
     BindingChange,
     Change,
+    EdgePlace,
     FleetEdge,
     FleetKey,
     Heartbeat,
@@ -147,6 +148,7 @@ __all__ = [
     "Decision",
     "DecisionEnvelope",
     "DialogQuestion",
+    "EdgePlace",
     "FleetEdge",
     "FleetKey",
     "Grant",

@@ -61,6 +61,17 @@ class Heartbeat(Envelope):
     """The version of the list of providers' servers that it has; "": none. Since version 7."""
 
 
+class EdgePlace(Wire):
+    """The sides of an edge address. Since version 9."""
+
+    address: str
+    """The edge address: IPv4, and what leases, bindings and flows go by."""
+    address6: str = ""
+    """Its IPv6 side, in RFC 5952's form; "": it has none."""
+    name: str = ""
+    """The host name by which phones and certificates know it, in lower case; "": none."""
+
+
 class HeldAddress(Wire):
     """A lease on an edge address."""
 
@@ -172,6 +183,8 @@ class HeartbeatReply(Envelope):
     """The edges that live, this one too."""
     addresses: list[str]
     """All edge addresses, held or not, since a dead edge's are still ours."""
+    places: list[EdgePlace] = []
+    """Those of them that have an IPv6 side or a name. Since version 9."""
     keys: list[FleetKey]
     """Those that seal and verify."""
     domains_version: str

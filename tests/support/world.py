@@ -46,6 +46,7 @@ from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import TokenKeys
 from edge.sip.digest import ALGORITHMS
 from edge.sip.flow import Flow
+from edge.sip.places import Places
 from lambdas.contract import VERSION, Report
 from tests.support.agent import Agent
 from tests.support.control import DOMAIN, DOMAINS, Control
@@ -234,9 +235,11 @@ class Phone:
         world.after(LATENCY, lambda: world.nodes[self.node].handle(Received(flow, data)))
 
     def connect(self) -> None:
-        """A new TCP connection to its edge."""
+        """A new connection to its edge."""
         node = self.world.nodes[self.node]
-        self.connection = Flow(node.address, 5060, "tcp", *self.public, next(self.world.serial))
+        transport = self.agent.transport.lower()
+        port = 5061 if transport == "tls" else 5060
+        self.connection = Flow(node.address, port, transport, *self.public, next(self.world.serial))
         node.connections[self.connection] = self
 
     def disconnect(self) -> None:
@@ -284,7 +287,15 @@ class Phone:
 class World:
     """Edges, phones, a control plane and time."""
 
-    def __init__(self, edges: int = 2, beating: bool = False, no_nat_networks: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        edges: int = 2,
+        beating: bool = False,
+        no_nat_networks: Sequence[str] = (),
+        sides: dict[str, tuple[str, str]] | None = None,
+    ) -> None:
+        """``sides``: as for Places."""
+        self.sides = sides or {}
         self.no_nat_networks = no_nat_networks
         self.now = 1000.0
         self.serial = itertools.count(1)
@@ -316,7 +327,7 @@ class World:
         return Fleet(
             epochs={node.address: node.epoch},
             elsewhere={other.address: other.epoch for other in self.nodes.values() if other is not node},
-            addresses=frozenset(other.address for other in self.nodes.values()),
+            places=Places((other.address for other in self.nodes.values()), self.sides),
             domains=DOMAINS,
             default_domain=DOMAIN,
             nonce_keys=NONCE_KEYS,
@@ -348,16 +359,21 @@ class World:
         ]
         node.handle(BindingsChanged(changes))
 
-    def phone(self, username: str, node: str = "edge-a", transport: str = "UDP", **kwargs: object) -> Phone:
-        """A phone with an account, not yet registered."""
+    def phone(
+        self, username: str, node: str = "edge-a", transport: str = "UDP", ipv6: bool = False, **kwargs: object
+    ) -> Phone:
+        """A phone with an account, not yet registered. One with ``ipv6`` knows its own address."""
         host, port = f"192.0.2.{len(self.phones) + 1}", 30000 + len(self.phones)
+        if ipv6:
+            host = f"2001:db8:1:{len(self.phones) + 1:x}::2"
         if f"{username}@{DOMAIN}" not in self.control.accounts:
             self.control.add(username, f"pw-{username}")
-        agent = Agent(username, DOMAIN, f"pw-{username}", "10.0.0.9", 5060, lambda data: None, transport)
+        inside = (f"[{host}]", port) if ipv6 else ("10.0.0.9", 5060)
+        agent = Agent(username, DOMAIN, f"pw-{username}", *inside, lambda data: None, transport)
         phone = Phone(self, agent, node, (host, port), **kwargs)  # type: ignore[arg-type]
         agent.send = phone.send
         self.phones[host, port] = phone
-        if transport == "TCP":
+        if transport != "UDP":
             phone.connect()
         return phone
 

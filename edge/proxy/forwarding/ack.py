@@ -48,19 +48,19 @@ class Ack:
 
     def _request(self, branch: str) -> Request:
         incoming, destination = self._incoming, self._destination
-        keys = self._stack.fleet.tokens
+        fleet = self._stack.fleet
         if isinstance(destination, Destination):
             withheld = withholds(incoming, destination.call)
-            return phone_request(incoming, incoming.request.uri, self.flow, branch, [], keys, withheld)[0]
+            return phone_request(incoming, incoming.request.uri, self.flow, branch, [], fleet, withheld)[0]
         if isinstance(destination, LegToPhone):
             way = LegToProvider(destination.provider, incoming.flow, 0, "", 0, False)
             phone = replace(destination, flow=self.flow)
             cseq = invite_at_phone(incoming.cseq, phone, self._stack.renumbered.find(incoming, incoming.cseq))
-            return request_in(incoming, way, phone, phone.contact, branch, keys, cseq)
-        uri = destination.contact or provider_uri(incoming.uri.user, incoming.call_id, keys)
+            return request_in(incoming, way, phone, phone.contact, branch, fleet.tokens, fleet.places, cseq)
+        uri = destination.contact or provider_uri(incoming.uri.user, incoming.call_id, fleet.tokens)
         routes = [("route", f"Route: {route}") for route in destination.routes]
         phone = LegToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)
-        return request_out(incoming, destination, phone, uri, branch, 0, routes, keys)
+        return request_out(incoming, destination, phone, uri, branch, 0, routes, fleet.tokens, fleet.places)
 
     def fail(self, now: float) -> None:
         """The flow is dead."""

@@ -174,7 +174,7 @@ class Branch:
             self._tokens = DialogTokens(stack, incoming, flow, self.target.binding, context, self._withheld)
             routes += self._tokens.routes()
         uri, branch = request_uri(self.target.uri), stack.transactions.branch(incoming.mark)
-        request, self._veiled = phone_request(incoming, uri, flow, branch, routes, stack.fleet.tokens, self._withheld)
+        request, self._veiled = phone_request(incoming, uri, flow, branch, routes, stack.fleet, self._withheld)
         return request, branch
 
     def _send(self, request: Request, branch: str, flow: Flow, now: float) -> None:
@@ -266,10 +266,8 @@ class Branch:
         """``response`` as the request's sender gets it."""
         if self._made:
             return response
-        tokens = self.stack.fleet.tokens
-        answer = phone_response(
-            backward_response(response), self.context.incoming, self._veiled, self._withheld, tokens
-        )
+        fleet = self.stack.fleet
+        answer = phone_response(backward_response(response), self.context.incoming, self._veiled, self._withheld, fleet)
         if self._tokens is not None and 100 < response.status < 300:
             self._tokens.bind(answer)
         return answer
@@ -301,7 +299,7 @@ class Branch:
         beyond: list[Header] = []
         try:
             for value in response.split_values("record-route"):
-                if Uri.parse(NameAddr.parse(value).uri).host in self.stack.fleet.addresses:
+                if self.stack.fleet.address_at(Uri.parse(NameAddr.parse(value).uri).host):
                     break
                 beyond.insert(0, ("route", f"Route: {value}"))
         except ParseError:

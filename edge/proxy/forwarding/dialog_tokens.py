@@ -41,7 +41,7 @@ class DialogTokens:
             subscription = incoming.request.method != "INVITE"
             there = there._replace(to_caller=False, subscription=subscription, withheld=withheld)
             back = back._replace(to_caller=True, subscription=subscription)
-        self._keys = stack.fleet.tokens
+        self._fleet = stack.fleet
         self._call_id = incoming.call_id
         self._ends = ((flow, binding, there), (incoming.flow, caller, back))
         self._tags = (incoming.from_tag,) if stack.fleet.reads_tags else ()
@@ -49,11 +49,12 @@ class DialogTokens:
         self._bound: dict[str, list[str]] = {}
 
     def _seal(self, tags: tuple[str, ...]) -> list[str]:
-        return [self._keys.seal(flow, binding, self._call_id, call, tags) for flow, binding, call in self._ends]
+        return [self._fleet.tokens.seal(flow, binding, self._call_id, call, tags) for flow, binding, call in self._ends]
 
     def routes(self) -> list[Header]:
         """For the called side."""
-        return [record_route(flow, token) for (flow, _, _), token in zip(self._ends, self._sealed, strict=True)]
+        ends = zip(self._ends, self._sealed, strict=True)
+        return [record_route(flow, token, self._fleet) for (flow, _, _), token in ends]
 
     def bind(self, answer: Response) -> None:
         """Put the caller's copies into a response that has a To tag."""

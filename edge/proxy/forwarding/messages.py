@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from edge.proxy.stack.fleet import Fleet
 from edge.sip.errors import ParseError
-from edge.sip.flow import Flow
 from edge.sip.headers import parse_digest, value_of
 from edge.sip.message import Header, Request, Response
 
 
-def forward_request(
-    request: Request, uri: str, flow: Flow, branch: str, max_forwards: int, record_routes: list[Header]
-) -> Request:
-    """A copy of ``request`` for ``flow``: our Via and Record-Route on top, Max-Forwards one lower."""
-    headers: list[Header] = [("via", flow.via(branch))]
+def forward_request(request: Request, uri: str, via: str, max_forwards: int, record_routes: list[Header]) -> Request:
+    """A copy of ``request`` with our ``via`` line and Record-Route on top, Max-Forwards one lower."""
+    headers: list[Header] = [("via", via)]
     headers += record_routes
     headers.append(("max-forwards", f"Max-Forwards: {max_forwards - 1}"))
     headers += [header for header in request.headers if header[0] != "max-forwards"]

@@ -159,7 +159,8 @@ class ProviderBranch(Branch):
 
     def _made_for(self, way: LegToProvider, branch: str, added: list[Header]) -> Request:
         incoming, phone = self.context.incoming, self._phone_side(way)
-        request = request_out(incoming, way, phone, self._uri(way), branch, self._attempt, list(added), self._keys)
+        uri, places = self._uri(way), self.stack.fleet.places
+        request = request_out(incoming, way, phone, uri, branch, self._attempt, list(added), self._keys, places)
         leg = self.target.provider
         if leg is not None and leg.shows and privacy.hides(incoming.first):
             request.headers = [header for header in request.headers if header[0] != "privacy"]
@@ -371,7 +372,7 @@ class ProviderBranch(Branch):
             return super().answer(response)
         incoming = self.context.incoming
         attempt = self._sent[self.transaction]
-        answer = response_in(response, incoming, self._way, incoming.flow, attempt, self._keys)
+        answer = response_in(response, incoming, self._way, incoming.flow, attempt, self._keys, self.stack.fleet.places)
         if 300 <= response.status < 400 and not incoming.flow.internal:
             domain = self.stack.fleet.canonical(incoming.from_uri().host) or self.stack.fleet.default_domain
             answer.headers += left_to_the_caller(response, self._hosts if self.provider else (), domain)
@@ -443,7 +444,8 @@ class PhoneBranch(Branch):
         branch = self.stack.transactions.branch(incoming.mark)
         named = racked(incoming) if incoming.request.method == "PRACK" else 0
         invite = invite_at_phone(named, phone, self.stack.renumbered.find(incoming, named))
-        request = request_in(incoming, way, phone, uri, branch, self.stack.fleet.tokens, self._number, invite)
+        fleet = self.stack.fleet
+        request = request_in(incoming, way, phone, uri, branch, fleet.tokens, fleet.places, self._number, invite)
         drop_commands(request)
         return request, branch
 
@@ -451,7 +453,8 @@ class PhoneBranch(Branch):
         if self._made or self._phone is None:
             return super().answer(response)
         incoming = self.context.incoming
-        return response_out(response, incoming, self._phone, incoming.flow, self.stack.fleet.tokens)
+        fleet = self.stack.fleet
+        return response_out(response, incoming, self._phone, incoming.flow, fleet.tokens, fleet.places)
 
 
 class BranchMaker:
@@ -478,7 +481,7 @@ class BranchMaker:
         if from_provider is not None:
             around = target
             if target.provider is not None:
-                around = self._spirals.around(target, flow, context.outcome, context.origin)
+                around = self._spirals.around(target, flow, stack.fleet.places, context.outcome, context.origin)
             back = context.references()[1]
             way = replace(from_provider, tenant=back.tenant, started=back.started, salt=back.salt)
             if way.theirs == UNNUMBERED and stack.fleet.reads_joined:

@@ -74,9 +74,9 @@ class DialogRoute(NamedTuple):
 _IN_CALLS = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY")
 
 
-def record_route(flow: Flow, token: str) -> Header:
+def record_route(flow: Flow, token: str, fleet: Fleet) -> Header:
     """The URI by which the user agent at the other end of ``flow`` reaches us, and by which others reach it."""
-    return ("record-route", f"Record-Route: <sip:{token}@{flow.sent_by}{flow.uri_transport};lr>")
+    return ("record-route", f"Record-Route: <{fleet.uri(flow, token)};lr>")
 
 
 def call_of(target: DialogTarget | None) -> CallReference:
@@ -113,7 +113,7 @@ def route_of(incoming: Incoming, fleet: Fleet, own: OwnPlaces) -> DialogRoute | 
         first = found[0]
         fits = len(found) > 1 and isinstance(first, Destination) and _of_one_call(first, target)
         return DialogRoute(target, first if fits and isinstance(first, Destination) else None)
-    if not (incoming.to_tag and incoming.uri.host in fleet.addresses):
+    if not (incoming.to_tag and fleet.address_at(incoming.uri.host)):
         return None
     try:
         way = open_way(incoming.uri.user, incoming.call_id, fleet.tokens, incoming.to_tag)
@@ -172,7 +172,7 @@ def take_routes(incoming: Incoming, fleet: Fleet, own: OwnPlaces) -> list[Dialog
         ours = 0
         for uri in uris:
             token = bool(incoming.to_tag and uri.user)
-            if not (token and uri.host in fleet.addresses) and not own.has(uri, incoming.flow, fleet):
+            if not (token and fleet.address_at(uri.host)) and not own.has(uri, incoming.flow, fleet):
                 if not incoming.to_tag:
                     raise Fault(403, f"Forbidden: the Route leads to {uri.host or uri.scheme}, which is no edge")
                 break
@@ -202,7 +202,7 @@ def _open(uri: Uri, incoming: Incoming, fleet: Fleet) -> DialogTarget:
         if way is not None:
             return way
         port, tags = uri.port or DEFAULT_PORT, (incoming.from_tag, incoming.to_tag)
-        return fleet.tokens.open(uri.user, call_id, uri.host, port, *tags)
+        return fleet.tokens.open(uri.user, call_id, fleet.address_at(uri.host), port, *tags)
     except (BadToken, BadLegToken) as error:
         raise Fault(403, "Forbidden: the Route is not one of ours") from error
 
@@ -212,7 +212,7 @@ def _undo_strict_routing(incoming: Incoming, fleet: Fleet, own: OwnPlaces) -> No
     Route. So does a phone that knows us as its outbound proxy by a URI without lr (§8.1.2)."""
     uri = incoming.uri
     if incoming.to_tag:
-        ours = bool(uri.user) and uri.host in fleet.addresses and uri.param("lr") is not None
+        ours = bool(uri.user and fleet.address_at(uri.host)) and uri.param("lr") is not None
     else:  # a REGISTER is for whoever gets it, as To says
         ours = not uri.user and incoming.request.method != "REGISTER" and own.has(uri, incoming.flow, fleet)
     if not ours:

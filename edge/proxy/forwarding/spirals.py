@@ -9,6 +9,7 @@ from edge.proxy.stack.flow_token import CallReference
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Incoming
+from edge.sip.places import Places
 from lambdas.contract import Target
 
 _MOST = 1000  # under way; each takes no longer than it takes to be handed on
@@ -21,14 +22,14 @@ class Spirals:
         self._ids = ids
         self._targets: OrderedDict[str, tuple[Target, int, CallReference]] = OrderedDict()
 
-    def around(self, target: Target, flow: Flow, outcome: int, call: CallReference) -> Target:
+    def around(self, target: Target, flow: Flow, places: Places, outcome: int, call: CallReference) -> Target:
         """A stand-in for ``target`` that leads back here; ``flow`` is where ``call`` came from."""
         name = self._ids.token()
         self._targets[name] = (target.model_copy(update={"instead": [], "after": 0.0}), outcome, call)
         if len(self._targets) > _MOST:
             self._targets.popitem(last=False)
         around = Flow(flow.address, flow.port, "udp", flow.address, flow.port)
-        here = {"uri": f"sip:{name}@{flow.sent_by}", "flow": around, "provider": None}
+        here = {"uri": places.uri(around, name), "flow": around, "provider": None}
         return target.model_copy(update={**here, "diverted": "", "headers": []})
 
     def take(self, incoming: Incoming) -> tuple[Target, int, CallReference] | None:

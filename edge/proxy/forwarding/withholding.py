@@ -12,6 +12,7 @@ import json
 from typing import NamedTuple
 
 from edge.proxy.forwarding.messages import CLAIMS, forward_request
+from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import CallReference, TokenKeys
 from edge.sip import base64url, privacy
 from edge.sip.errors import ParseError
@@ -53,25 +54,24 @@ def phone_request(
     flow: Flow,
     branch: str,
     routes: list[Header],
-    keys: TokenKeys,
+    fleet: Fleet,
     withheld: bool,
 ) -> tuple[Request, Veiled | None]:
     """The request for the phone at ``flow``, and who that is, if it isn't shown to its peer."""
     request = incoming.request
-    veiled = _behind(uri, incoming.call_id, keys) if incoming.to_tag else None
-    made = forward_request(
-        request, veiled.contact if veiled is not None else uri, flow, branch, incoming.max_forwards, routes
-    )
+    veiled = _behind(uri, incoming.call_id, fleet.tokens) if incoming.to_tag else None
+    target = veiled.contact if veiled is not None else uri
+    made = forward_request(request, target, fleet.via(flow, branch), incoming.max_forwards, routes)
     if veiled is not None:
         made.headers = [_to(header, veiled.known_as, incoming.to_tag) for header in made.headers]
     if withheld:
         own = _uri_of(value_of(incoming.first["from"]))
-        made.headers = _veil(privacy.withhold(made.headers), own, flow, incoming.call_id, keys)
+        made.headers = _veil(privacy.withhold(made.headers), own, flow, incoming.call_id, fleet)
     return made, veiled
 
 
 def phone_response(
-    answer: Response, incoming: Incoming, veiled: Veiled | None, withheld: bool, keys: TokenKeys
+    answer: Response, incoming: Incoming, veiled: Veiled | None, withheld: bool, fleet: Fleet
 ) -> Response:
     """A phone's ``answer`` as its peer gets it: what a phone says of itself nobody vouches for (RFC 3325 §5), and who
     isn't to be shown isn't."""
@@ -85,19 +85,19 @@ def phone_response(
         own = veiled.known_as if veiled is not None else incoming.to.uri
         answer.headers = privacy.unnamed(answer.headers)
         if answer.status < 300:  # the Contact of a redirection leads elsewhere
-            answer.headers = _veil(answer.headers, own, incoming.flow, incoming.call_id, keys)
+            answer.headers = _veil(answer.headers, own, incoming.flow, incoming.call_id, fleet)
     return answer
 
 
-def _veil(headers: list[Header], own: str, flow: Flow, call_id: str, keys: TokenKeys) -> list[Header]:
+def _veil(headers: list[Header], own: str, flow: Flow, call_id: str, fleet: Fleet) -> list[Header]:
     """With a Contact of ours for the phone's, which knows itself as ``own``; ``flow`` leads to who gets it."""
     found: list[Header] = []
     for key, line in headers:
         contact = _uri_of(value_of(line)) if key == "contact" else ""
         if contact and contact != "*":
             plain = json.dumps([contact, own], separators=(",", ":")).encode("utf-8", "surrogateescape")
-            user = _KIND + base64url.encode(keys.seal_data(plain, way_sealed_for(_KIND, call_id)))
-            line = f"Contact: <sip:{user}@{flow.sent_by}{flow.uri_transport}>"
+            user = _KIND + base64url.encode(fleet.tokens.seal_data(plain, way_sealed_for(_KIND, call_id)))
+            line = f"Contact: <{fleet.uri(flow, user)}>"
         found.append((key, line))
     return found
 

@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.message import Request, header_of
+from edge.sip.places import Places
 
 
-def make_options(flow: Flow, contact: str, branch: str, token: str, hops: int = 1, path: Sequence[str] = ()) -> Request:
+def make_options(
+    flow: Flow, places: Places, contact: str, branch: str, token: str, hops: int = 1, path: Sequence[str] = ()
+) -> Request:
     """To the phone at ``contact`` on ``flow``, ``path`` leading on from there; ``token`` is nobody else's."""
     lines = [
-        flow.via(branch),
+        places.via(flow, branch),
         *(f"Route: {value}" for value in path),
         f"Max-Forwards: {hops}",
-        f"From: <sip:keepalive@{flow.sent_by}>;tag={token}",
+        f"From: <sip:keepalive@{places.sent_by(flow)}>;tag={token}",
         f"To: <{contact}>",
         f"Call-ID: {token}",
         "CSeq: 1 OPTIONS",
@@ -32,9 +35,9 @@ class Pinger:
         self._prefix = f"{owner}ping-"
         self._ids = ids
 
-    def make(self, flow: Flow, contact: str) -> bytes:
+    def make(self, flow: Flow, places: Places, contact: str) -> bytes:
         token = self._ids.token()
-        return make_options(flow, contact, self._prefix + token, token).to_bytes()
+        return make_options(flow, places, contact, self._prefix + token, token).to_bytes()
 
     def owns(self, branch: str) -> bool:
         """Whether a response with this branch answers a ping."""

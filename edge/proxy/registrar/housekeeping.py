@@ -52,7 +52,7 @@ class Housekeeping:
         for flow in stack.keepalive.due(now):
             contact = stack.bindings.contact(flow)
             if contact:
-                stack.transmit(flow, stack.pinger.make(flow, contact), "")
+                stack.transmit(flow, stack.pinger.make(flow, stack.fleet.places, contact), "")
                 stack.counters["pings"] += 1
         for held in stack.bindings.closed.due(now, _BATCH):
             self._away(held, now)

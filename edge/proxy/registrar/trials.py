@@ -37,7 +37,7 @@ class Trials:
         stack.counters["doubted_bindings"] += 1
         branch = stack.transactions.branch()
         hops = _HOPS_TO_PROXY if held.path else _HOPS
-        request = make_options(held.flow, held.contact, branch, stack.ids.token(), hops, held.path)
+        request = make_options(held.flow, stack.fleet.places, held.contact, branch, stack.ids.token(), hops, held.path)
         trial = _Trial(self, binding, held, now)
         stack.transactions.begin(NonInviteClient(stack, trial, request, branch, held.flow), now)
 

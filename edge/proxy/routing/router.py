@@ -55,7 +55,7 @@ class Router:
             return
         stack = self._stack
         is_ours = stack.fleet.canonical(incoming.from_uri().host) is not None or stack.bindings.first_on(incoming.flow)
-        if incoming.uri.host in stack.fleet.addresses and not is_ours:
+        if stack.fleet.address_at(incoming.uri.host) and not is_ours:
             self._await_account(incoming, now)
         else:
             self._route_account(incoming, now)
@@ -130,7 +130,7 @@ class Router:
         withheld = privacy.hides(incoming.first) or privacy.is_anonymous(sender.user, sender.host)
         if not own and not withheld:
             incoming.request.headers.append(asserted(presented.account))
-        host = "" if contact and uri.host in fleet.addresses else fleet.canonical(uri.host)
+        host = "" if contact and fleet.address_at(uri.host) else fleet.canonical(uri.host)
         parties = Parties(own or presented.account, called=f"{name_of(uri)}@{host or uri.host or realm}")
         self._call(AccountCaller(stack, incoming, parties, presented, withheld, contact), incoming, now)
 

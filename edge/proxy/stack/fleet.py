@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edge.proxy.stack.flow_token import TokenKeys
-from edge.sip.flow import ServerAddress
+from edge.sip.flow import Flow, ServerAddress
+from edge.sip.places import Places
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """``epochs`` maps the edge addresses this edge holds to their lease epochs; ``addresses`` are those of the whole
-    fleet, of edges that are down too; ``domains`` maps our domains and aliases to canonical names; ``clock`` is
+    """``epochs`` maps the edge addresses this edge holds to their lease epochs; ``places`` are the addresses of the
+    whole fleet, of edges that are down too; ``domains`` maps our domains and aliases to canonical names; ``clock`` is
     wall-clock time minus the core's ``now``; ``informed_at`` is when the control plane said all this, in the core's
     time; ``arriving`` are addresses that are on their way here; ``exclusive`` tells from when until when (in the core's
     time) nobody else may register with providers from an address held here; ``spoken`` is the oldest version of the
@@ -19,7 +20,7 @@ class Fleet:
     their epochs. Nothing is ``known`` before the first heartbeat."""
 
     epochs: dict[str, int]
-    addresses: frozenset[str]
+    places: Places
     domains: dict[str, str]
     default_domain: str
     nonce_keys: dict[int, bytes]
@@ -65,15 +66,37 @@ class Fleet:
 
     def outside(self, addresses: list[ServerAddress]) -> list[ServerAddress]:
         """Those of ``addresses`` that aren't the fleet's own."""
-        return [address for address in addresses if address[1] not in self.addresses]
+        return [address for address in addresses if self.places.outside(address[1])]
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """All edge addresses."""
+        return self.places.addresses
+
+    def address_at(self, host: str) -> str:
+        """The edge address that a URI's ``host`` is a side or the name of; "" if it is none of ours."""
+        return self.places.address_at(host)
+
+    def sent_by(self, flow: Flow) -> str:
+        """The edge's side of ``flow``, as ``host:port``."""
+        return self.places.sent_by(flow)
+
+    def via(self, flow: Flow, branch: str) -> str:
+        """A Via line of the edge's side of ``flow``."""
+        return self.places.via(flow, branch)
+
+    def uri(self, flow: Flow, user: str) -> str:
+        """A URI of ours with this user part, at the edge's side of ``flow``."""
+        return self.places.uri(flow, user)
 
     def canonical(self, host: str) -> str | None:
         """The canonical name of the domain that ``host`` stands for; None if it isn't ours. The default domain
-        answers to the edges' own addresses, which phones without DNS use."""
-        if host in self.addresses:
+        answers to the edges' own addresses and names, which phones use that know no other."""
+        found = self.domains.get(host)
+        if found is None and self.address_at(host):
             return self.default_domain or None
-        return self.domains.get(host)
+        return found
 
 
-NOTHING_KNOWN = Fleet({}, frozenset(), {}, "", {}, 0, TokenKeys({}, 0), 0.0, known=False)
+NOTHING_KNOWN = Fleet({}, Places(()), {}, "", {}, 0, TokenKeys({}, 0), 0.0, known=False)
 """Before the first heartbeat."""

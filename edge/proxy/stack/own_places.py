@@ -21,7 +21,7 @@ class OwnPlaces:
         """Whether ``uri`` is a place of ours; ``at`` is how it came to be asked."""
         if uri.port and uri.port != at.port and uri.port not in self._ports:
             return False  # somebody else's, on the same machine
-        return uri.host in fleet.addresses or self._is_name(uri.host.removesuffix("."), fleet)
+        return bool(fleet.address_at(uri.host)) or self._is_name(uri.host.removesuffix("."), fleet)
 
     def _is_name(self, host: str, fleet: Fleet) -> bool:
         while host:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from edge.providers.host import OnResolved
 from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
+from edge.sip.places import Places
 from edge.sip.transaction import ClientTransaction
 from edge.sip.uri import DEFAULT_PORT
 from lambdas.contract import ProviderReport, Server
@@ -21,6 +22,10 @@ class StackHost:
         self._stack = stack
         self._ports = dict(ports)
         self.timers = stack.timers
+
+    @property
+    def places(self) -> Places:
+        return self._stack.fleet.places
 
     def new_token(self) -> str:
         return self._stack.ids.token()

@@ -102,7 +102,7 @@ class Receiver:
             if octets - len(request.body) > MAX_STRANGERS_HEAD and not stack.stateless.proven(source, now):
                 raise Fault(513)
             incoming = examine(flow, request, key, octets, source)
-            check_loop(incoming, stack.fleet.addresses)
+            check_loop(incoming, stack.fleet)
         except Fault as fault:
             stack.counters["refused"] += 1
             if request.method != "ACK":

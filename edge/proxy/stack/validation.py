@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection
 
 from edge.proxy.stack.abilities import EXTENSIONS
+from edge.proxy.stack.fleet import Fleet
 from edge.sip import privacy
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
@@ -14,7 +14,7 @@ from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Request
 from edge.sip.numbers import number_of
 from edge.sip.transaction import BRANCH_COOKIE
-from edge.sip.uri import DEFAULT_PORT, Uri
+from edge.sip.uri import DEFAULT_PORT, Uri, host_in_uri
 
 MAX_FORWARDS = 70
 _HIGHEST_HOPS = 255  # §20.22
@@ -41,7 +41,7 @@ def top_via(request: Request) -> tuple[Via, str, str]:
 def note_source(request: Request, via: Via, text: str, rest: str, flow: Flow) -> None:
     """Write into the top Via where the request came from: ``received`` (§18.2.1) and ``rport`` (RFC 3581 §4)."""
     asked = via.params.get("rport") == ""
-    if not asked and via.host == flow.host and "received" not in via.params:
+    if not asked and via.host == host_in_uri(flow.host) and "received" not in via.params:
         return
     if "received" in via.params:
         text = ";".join(part for part in text.split(";") if not part.strip().lower().startswith("received="))
@@ -64,7 +64,7 @@ def reached_by(source: Flow, via: Via) -> Flow:
     Two departures. Whoever names another address than his packets have is behind a NAT, which lets nothing in at the
     port that he names: he is answered where he sends from. And ``maddr`` is no address to send to: anybody could have
     a third party flooded."""
-    if source.transport != "udp" or "rport" in via.params or via.host.strip("[]") != source.host:
+    if source.transport != "udp" or "rport" in via.params or via.host != host_in_uri(source.host):
         return source
     reached = source._replace(remote_port=via.port or DEFAULT_PORT)
     return source if reached.internal else reached  # nobody passes for ourselves by naming our port
@@ -186,7 +186,7 @@ def _mark(request: Request, routed: bool) -> str:
     return f"{zlib.crc32(deciding.encode('utf-8', 'surrogateescape')):08x}"
 
 
-def check_loop(incoming: Incoming, addresses: Collection[str]) -> None:
+def check_loop(incoming: Incoming, fleet: Fleet) -> None:
     """§16.3 step 4: a Via of ours with the same mark means that the request came back unchanged."""
     mark = incoming.mark
     if not incoming.forwarded:
@@ -198,5 +198,5 @@ def check_loop(incoming: Incoming, addresses: Collection[str]) -> None:
                     via = Via.parse(text)
                 except ParseError:
                     continue  # somebody else's, and theirs to mind
-                if via.host in addresses and via.branch.endswith(f"-{mark}"):
+                if fleet.address_at(via.host) and via.branch.endswith(f"-{mark}"):
                     raise Fault(482)

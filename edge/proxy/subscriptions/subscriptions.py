@@ -22,7 +22,7 @@ from edge.proxy.stack.events import TellSummary
 from edge.proxy.stack.stack import Stack
 from edge.proxy.stack.validation import check_required, check_text
 from edge.proxy.subscriptions.summary import EVENT, NO_MESSAGES
-from edge.proxy.subscriptions.summary_subscription import SummarySubscription, own_contact
+from edge.proxy.subscriptions.summary_subscription import OWN_CONTACT, SummarySubscription
 from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr, tag_of
 from edge.sip.incoming import Fault, Incoming
@@ -190,7 +190,7 @@ class Subscriptions:
         incoming = asked.incoming
         request, flow = incoming.request, incoming.flow
         headers: list[Header] = [header for header in request.headers if header[0] == "record-route"]
-        headers.append(("contact", f"Contact: <{own_contact(flow.sent_by, flow.uri_transport)}>"))
+        headers.append(("contact", f"Contact: <{self._stack.fleet.uri(flow, OWN_CONTACT)}>"))
         headers.append(("expires", f"Expires: {asked.seconds}"))
         respond(server, request, 200, now, headers)
         subscription = self._by_dialog.get((aor, incoming.call_id, incoming.to_tag))

@@ -14,6 +14,8 @@ from edge.sip.uri import request_uri
 
 _FIRST_CSEQ = 1_767_225_600
 """Unix time that CSeqs count from: one that goes on after its edge was started anew has a higher number than before."""
+OWN_CONTACT = "message-summary"
+"""The user that SUBSCRIBEs in the dialog go to, at whoever holds the edge address."""
 
 
 class SummarySubscription:
@@ -98,8 +100,8 @@ class SummarySubscription:
         branch = stack.transactions.branch()
         body = (self.summary or "").encode()
         request = make_own("NOTIFY", request_uri(self._target), self.dialog, self._cseq, self._headers(body, now), body)
-        request.headers.insert(0, header_of(held.flow.via(branch)))
-        contact = f"Contact: <{own_contact(held.flow.sent_by, held.flow.uri_transport)}>"
+        request.headers.insert(0, header_of(stack.fleet.via(held.flow, branch)))
+        contact = f"Contact: <{stack.fleet.uri(held.flow, OWN_CONTACT)}>"
         request.headers.insert(1, ("contact", contact))
         obey(request)
         stack.counters["message_summaries"] += 1
@@ -130,8 +132,3 @@ class SummarySubscription:
 
     def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
         self.drop()
-
-
-def own_contact(sent_by: str, transport: str) -> str:
-    """Where SUBSCRIBEs in the dialog go: to whoever holds the edge address."""
-    return f"sip:message-summary@{sent_by}{transport}"

@@ -182,7 +182,7 @@ class Transfer:
         call, dialog, keys = self._call, self._dialog, self._stack.fleet.tokens
         way = self._in_other(self._way(base_after(call.incoming.cseq + _AHEAD, call.way.base)))
         user = seal_way(replace(way, contact=call.contact), dialog.call_id, keys, dialog.tags[0])
-        return f"sip:{user}@{self._around.sent_by}"
+        return self._stack.fleet.uri(self._around, user)
 
     def _way(self, base: int) -> LegToProvider:
         """By which the callee finds the provider. Whose call it is its record will say."""

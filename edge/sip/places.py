@@ -1,0 +1,61 @@
+"""The fleet's edge addresses as others write them: each may have an IPv6 side and a host name beside itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from ipaddress import AddressValueError, IPv6Address
+
+from edge.sip.flow import Flow
+from edge.sip.uri import host_in_uri
+
+_NAMED = frozenset(("tls", "wss"))  # whose peers check a name against the certificate (RFC 5922 §7)
+
+
+class Places:
+    """One immutable set of them. Whatever a URI says, what is kept and asked for goes by the edge address itself."""
+
+    def __init__(self, addresses: Iterable[str], sides: Mapping[str, tuple[str, str]] | None = None) -> None:
+        """``sides`` maps edge addresses to their IPv6 address and host name, "" where there is none."""
+        sides = sides or {}
+        self.addresses = frozenset(addresses)
+        self._ipv6 = {address: f"[{IPv6Address(ipv6)}]" for address, (ipv6, _) in sides.items() if ipv6}
+        self._names = {address: name.lower() for address, (_, name) in sides.items() if name}
+        self._at = {address: address for address in self.addresses}
+        self._at |= {host: address for found in (self._ipv6, self._names) for address, host in found.items()}
+
+    def address_at(self, host: str) -> str:
+        """The edge address whose side or name a URI's ``host`` is, in whatever spelling; "" if it is none of ours."""
+        found = self._at.get(host)
+        if found is None:
+            found = self._at.get(_compressed(host), "") if host.startswith("[") else ""
+        return found
+
+    def sent_by(self, flow: Flow) -> str:
+        """The edge's side of ``flow`` as a Via's sent-by and a Record-Route's host and port."""
+        address = flow.address
+        host = self._names.get(address) if flow.transport in _NAMED else None
+        if host is None:
+            host = self._ipv6.get(address, address) if ":" in flow.host else address
+        return f"{host}:{flow.port}"
+
+    def via(self, flow: Flow, branch: str) -> str:
+        """A Via line of the edge's side (§18.1.1)."""
+        return f"Via: SIP/2.0/{flow.transport.upper()} {self.sent_by(flow)};branch={branch}"
+
+    def uri(self, flow: Flow, user: str) -> str:
+        """A URI of ours with this user part, by which whoever is at the other end of ``flow`` reaches its side."""
+        return f"sip:{user}@{self.sent_by(flow)}{flow.uri_transport}"
+
+    def outside(self, ip: str) -> bool:
+        """Whether an IP address isn't the fleet's own."""
+        return not self.address_at(host_in_uri(ip))
+
+
+@lru_cache(maxsize=1024)
+def _compressed(host: str) -> str:
+    """An IPv6 address in brackets as we write it (RFC 5952); "" for what is none."""
+    try:
+        return f"[{IPv6Address(host[1:-1])}]"
+    except AddressValueError:
+        return ""
