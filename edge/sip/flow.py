@@ -8,6 +8,13 @@ from ipaddress import IPv6Address
 from typing import NamedTuple
 
 _TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
+_PARAMETERS = {
+    "udp": "",
+    "tcp": ";transport=tcp",
+    "tls": ";transport=tls",
+    "ws": ";transport=ws",
+    "wss": ";transport=ws",
+}
 _IPV6 = 0x80
 
 
@@ -46,8 +53,9 @@ class Flow(NamedTuple):
 
     @property
     def uri_transport(self) -> str:
-        """The transport parameter of a URI that leads to the edge's side, "" where it is the default (§19.1.2)."""
-        return "" if self.transport == "udp" else f";transport={self.transport}"
+        """The transport parameter of a URI that leads to the edge's side, "" where it is the default (§19.1.2). It is
+        ``ws`` for both kinds of WebSocket (RFC 7118 §5.2.3)."""
+        return _PARAMETERS[self.transport]
 
     def pack_remote(self) -> bytes:
         """Transport, remote address and connection: what a flow token has to carry (11 octets for IPv4)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from edge.sip.message import MalformedMessage
 from edge.sip.parser import MAX_MESSAGE, content_length, parse_head
 
@@ -10,15 +12,51 @@ class UnreadableStream(Exception):
     """Nobody can say where the next message begins; the text says why."""
 
 
+class Framer(Protocol):
+    """How messages are told apart on one connection. ``max_head``: octets that a header may have. ``unfinished``: those
+    of a message whose end hasn't come. ``pings``: whether it is kept alive by pings of our own."""
+
+    max_head: int
+    unfinished: int
+    fault: UnreadableStream | None
+    pings: bool
+
+    @property
+    def ready(self) -> bool:
+        """Whether messages may pass."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection has to be closed once everything is sent."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that ``data`` completes, in order. ``fault`` is set where it can't be read on."""
+
+    def wrap(self, message: bytes) -> bytes:
+        """``message`` as it is sent."""
+
+    def replies(self) -> bytes:
+        """What is to be sent of its own since it was last asked: answers to keep-alives and the like."""
+
+    def ping(self) -> bytes:
+        """What the other side has to answer."""
+
+    def close(self) -> bytes:
+        """What tells the other side that no message follows, and has it answer so; b"" if there is no such thing."""
+
+
 class StreamFramer:
-    """Feed it bytes as they come; it gives back whole messages as bytes, and ``PING`` for each double CRLF."""
+    """Feed it bytes as they come; it gives back whole messages as bytes, and answers each double CRLF."""
 
     PING = b"\r\n\r\n"
     PONG = b"\r\n"
+    pings = False
+    ready = True
 
     def __init__(self) -> None:
-        self.max_head = MAX_MESSAGE  # octets of a header
-        self.unfinished = 0  # octets of a message whose end hasn't come; what may be a keep-alive is none
+        self.max_head = MAX_MESSAGE
+        self.unfinished = 0  # what may be a keep-alive is none
+        self._pongs = 0  # that are due
         self._buffer = bytearray()
         self._searched = 0  # no blank line ends before here
         self._need = 0  # length of the message at the buffer's start, once its head has been read
@@ -42,11 +80,30 @@ class StreamFramer:
             self.unfinished = len(self._buffer) if not self._buffer.startswith(b"\r") else 0
         return found
 
+    @property
+    def ended(self) -> bool:
+        return self.fault is not None
+
+    def wrap(self, message: bytes) -> bytes:
+        return message
+
+    def replies(self) -> bytes:
+        if not self._pongs:
+            return b""
+        pongs, self._pongs = self._pongs, 0
+        return self.PONG * pongs
+
+    def ping(self) -> bytes:
+        return b""  # the kernel's probes do that
+
+    def close(self) -> bytes:
+        return b""
+
     def _find(self, found: list[bytes]) -> None:
         buffer = self._buffer
         while buffer:
             if not self._need:
-                if not self._skip_empty_lines(found):
+                if not self._skip_empty_lines():
                     break
                 if not self._read_head(found):
                     break
@@ -55,12 +112,12 @@ class StreamFramer:
             found.append(bytes(buffer[: self._need]))
             self._drop(self._need)
 
-    def _skip_empty_lines(self, found: list[bytes]) -> bool:
+    def _skip_empty_lines(self) -> bool:
         """Take keep-alives off the front. False if the buffer may end inside one."""
         buffer = self._buffer
         while buffer[:1] == b"\r":
             if buffer.startswith(self.PING):
-                found.append(self.PING)
+                self._pongs += 1
                 self._drop(4)
             elif buffer.startswith(b"\r\n") and len(buffer) > 2 and buffer[2:3] != b"\r":
                 self._drop(2)  # a pong, or an empty line before a message (§7.5)

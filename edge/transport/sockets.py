@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import logging
+import secrets
 import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from edge.sip.flow import Flow
+from edge.sip.framing import Framer, StreamFramer
+from edge.transport.accepting import Acceptor
+from edge.transport.certificates import Certificates
 from edge.transport.streams import Note, Stream, StreamLimits, Streams, StreamUser
+from edge.transport.websocket import WebSocketFramer, Welcome
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +26,9 @@ _BUFFER = 4 * 1024 * 1024  # octets of socket buffer: bursts of registrations co
 _MAX_UNSENT = 1024 * 1024  # octets waiting for a connection of ours to be made
 _DIAL = 4.0  # seconds for a connection of ours to be made
 _IP_FREEBIND = 15  # ip(7): bind an address that this machine doesn't have yet
+_BACKLOG = 1024  # connections that the kernel keeps until they are accepted
+_WEB, _SECURE = ("ws", "wss"), ("tls", "wss")
 _ARRIVAL = 1.0  # seconds for a FIN of ours to arrive, and to be answered
-_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # socket(7)
 _SLOW = (errno.ENOBUFS, errno.ENOMEM)  # the packet is lost as on the way: it is sent again
 
 
@@ -43,16 +50,24 @@ class Sockets:
     """All sockets of the edge addresses held here."""
 
     def __init__(
-        self, receiver: StreamUser, note: Note, movable: bool = False, limits: StreamLimits | None = None
+        self,
+        receiver: StreamUser,
+        note: Note,
+        movable: bool = False,
+        limits: StreamLimits | None = None,
+        certificates: Certificates | None = None,
+        welcome: Welcome = lambda _: False,
     ) -> None:
         """``movable``: addresses come and go, so they may not be on this machine yet, and on one machine two edges may
-        bind one for the moment of a handover (the one that bound it last gets the packets)."""
+        bind one for the moment of a handover (the one that bound it last gets the packets). ``certificates`` are for
+        TLS and WSS, ``welcome`` says which Origins may have WebSockets."""
         self._receiver = receiver
         self._movable = movable
         self._udp: dict[tuple[str, int], tuple[asyncio.DatagramTransport, socket.socket]] = {}
         self._streams = Streams(receiver, note, limits or StreamLimits())
-        self._servers: dict[tuple[str, int], asyncio.Server] = {}
-        self._turning_away: dict[tuple[str, int], socket.socket] = {}
+        self._certificates = certificates or Certificates()
+        self._welcome = welcome
+        self._acceptors: dict[tuple[str, int], Acceptor] = {}
         self._note = note
         self._hosts: dict[str, str] = {}
         self._dialling: dict[Flow, list[tuple[bytes, float]]] = {}
@@ -66,25 +81,23 @@ class Sockets:
             try:
                 if listener.transport == "udp" and key not in self._udp:
                     await self._open_udp(listener)
-                elif listener.transport == "tcp" and key not in self._servers:
-                    await self._open_tcp(listener)
-                elif listener.transport == "tcp" and (deaf := self._turning_away.pop(key, None)) is not None:
-                    deaf.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
-                elif listener.transport not in ("udp", "tcp"):
-                    raise OSError("it isn't spoken")
+                elif listener.transport != "udp" and key not in self._acceptors:
+                    self._listen(listener)
+                elif listener.transport != "udp":
+                    self._acceptors[key].listen_again()
             except OSError as error:
                 where = f"{listener.transport}://{listener.host}:{listener.port}"
                 raise ListenError(f"listen: {where} can't be opened: {error.strerror or error}") from error
 
     def listens(self, address: str) -> bool:
-        return any(key[0] == address for key in (*self._udp, *self._servers))
+        return any(key[0] == address for key in (*self._udp, *self._acceptors))
 
     def turn_away(self, address: str) -> None:
         """No new streams here: what asks for one isn't even refused, so that it asks again, and finds the next holder.
         (Who is refused may rest for minutes.)"""
-        for key, server in self._servers.items():
-            if key[0] == address and key not in self._turning_away:
-                self._turning_away[key] = _drop_all(server)
+        for key, acceptor in self._acceptors.items():
+            if key[0] == address:
+                acceptor.turn_away()
 
     def busy(self, address: str) -> bool:
         """Whether something is under way on a stream of an address."""
@@ -103,7 +116,7 @@ class Sockets:
 
     async def end(self) -> None:
         """As ``finish``, before the process ends."""
-        for address in {key[0] for key in self._servers}:
+        for address in {key[0] for key in self._acceptors}:
             self.stop_accepting(address)
         await self.finish()
 
@@ -113,9 +126,8 @@ class Sockets:
 
     def stop_accepting(self, address: str) -> None:
         """No new streams: the next holder will want the port."""
-        for key in [key for key in self._servers if key[0] == address]:
-            self._turning_away.pop(key, None)
-            self._servers.pop(key).close()
+        for key in [key for key in self._acceptors if key[0] == address]:
+            self._acceptors.pop(key).close()
 
     def leave(self, address: str) -> None:
         """Close all that belongs to an address."""
@@ -145,20 +157,25 @@ class Sockets:
         transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(listener, self._receiver), sock=sock)
         self._udp[listener.address, listener.port] = transport, sock
 
-    async def _open_tcp(self, listener: Listener) -> None:
-        loop = asyncio.get_running_loop()
+    def _listen(self, listener: Listener) -> None:
         sock = self._socket(listener, socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if self._movable:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind((listener.host, listener.port))
-            local = (listener.address, listener.port, listener.transport)
-            server = await loop.create_server(lambda: Stream(self._streams, local), sock=sock, backlog=1024)
+            sock.listen(_BACKLOG)
         except OSError:
             sock.close()
             raise
-        self._servers[listener.address, listener.port] = server
+        self._acceptors[listener.address, listener.port] = Acceptor(sock, partial(self._accepted, listener))
+
+    def _accepted(self, listener: Listener, connection: socket.socket, peer: tuple[Any, ...]) -> None:
+        number = 1 + secrets.randbelow(2**32 - 1)
+        flow = Flow(listener.address, listener.port, listener.transport, peer[0], peer[1], number)
+        framer: Framer = WebSocketFramer(self._welcome) if listener.transport in _WEB else StreamFramer()
+        stream = Stream(self._streams, flow, framer)
+        stream.accept(connection, self._certificates.context if listener.transport in _SECURE else None)
 
     def _socket(self, listener: Listener, kind: socket.SocketKind) -> socket.socket:
         sock = socket.socket(socket.AF_INET, kind)
@@ -226,8 +243,8 @@ class Sockets:
                 sock.bind((host, 0))
                 loop = asyncio.get_running_loop()
                 await loop.sock_connect(sock, (flow.host, flow.remote_port))
-                local = (flow.address, flow.port, flow.transport)
-                await loop.create_connection(lambda: Stream(self._streams, local, flow), sock=sock)
+                stream = Stream(self._streams, flow, StreamFramer(), dialled=True)
+                await loop.create_connection(lambda: stream, sock=sock)
         except (OSError, TimeoutError) as error:
             sock.close()
             del self._dialling[flow]
@@ -235,10 +252,10 @@ class Sockets:
             self._receiver.closed(flow)
             return
         waiting = self._dialling.pop(flow)
-        stream = self._streams.get(flow)
-        if stream is None or not self.listens(flow.address):
-            if stream is not None:
-                stream.abort()
+        made = self._streams.get(flow)
+        if made is None or not self.listens(flow.address):
+            if made is not None:
+                made.abort()
             else:
                 self._receiver.closed(flow)
             return
@@ -249,36 +266,12 @@ class Sockets:
     def close(self) -> None:
         for task in self._dials:
             task.cancel()
-        for server in self._servers.values():
-            server.close()
+        for acceptor in self._acceptors.values():
+            acceptor.close()
         for stream in self._streams.all():
             stream.abort()
         for udp, _ in self._udp.values():
             udp.close()
-
-
-class _Instruction(ctypes.Structure):
-    """``struct sock_filter`` of linux/filter.h."""
-
-    _fields_ = (("code", ctypes.c_uint16), ("jt", ctypes.c_uint8), ("jf", ctypes.c_uint8), ("k", ctypes.c_uint32))
-
-
-class _Program(ctypes.Structure):
-    """``struct sock_fprog``."""
-
-    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.POINTER(_Instruction)))
-
-
-_RETURN = 0x06  # BPF_RET | BPF_K: how many octets of the packet are let in
-
-
-def _drop_all(server: asyncio.Server) -> socket.socket:
-    """Have the kernel drop what comes to a listening socket; connections that are made already aren't touched."""
-    sock = server.sockets[0]
-    nothing = _Instruction(_RETURN, 0, 0, 0)
-    program = bytes(_Program(1, ctypes.pointer(nothing)))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-    return sock
 
 
 class _Datagrams(asyncio.DatagramProtocol):

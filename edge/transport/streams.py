@@ -1,6 +1,9 @@
 """Streams: who may have one, how many, and what they may keep unfinished.
 
-Theory of operation. A connection costs its maker next to nothing, and us a file, a buffer and a timer. So a stream is
+Theory of operation. One class serves TCP, TLS and WebSockets: what a message is on a connection its ``Framer`` knows,
+and TLS is the loop's.
+
+A connection costs its maker next to nothing, and us a file, a buffer and a timer. So a stream is
 *unproven* until ``StreamUser.proven`` says that its flow, or where it comes from, has shown who it is. Unproven streams
 are few for each source (an IPv4 address, a /56 of IPv6), few in all, short-lived, and may neither send long headers nor
 let answers pile up. Where there are too many of all sources the oldest goes, not the newcomer: who is honest has proven
@@ -9,8 +12,12 @@ himself within a second or so, and holding the table full means making all of it
 A message begins with its first octet that isn't part of a keep-alive, and must be whole in time however its octets
 drip in. All unfinished messages together have a bound in octets, past which the one begun first goes with its stream.
 
+A stream counts from the moment that its connection was accepted. Until messages can pass, after the TLS handshake and
+the WebSocket's, there are seconds only.
+
 A stream by which somebody is registered stays, however long nothing is heard on it (``StreamUser.kept``). The kernel
-sees to it that NATs keep it open, and that it ends if there is nobody any more (``_keep_alive``).
+sees to it that NATs keep it open, and that it ends if there is nobody any more (``keep_alive``). WebSockets are pinged
+besides: browsers' scripts can't do it, and the proxies that they go through look at data only.
 
 A stream ends in one of three ways. Cut off: at once, ``abort``. By the other side, whose FIN may come right behind its
 last request: nobody is reached on it any more, but it still gets its answers. By ourselves on purpose, ``finish``: the
@@ -23,15 +30,16 @@ ourselves are proven. Nothing here costs a timer or a table entry for a message 
 from __future__ import annotations
 
 import asyncio
-import secrets
+import random
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from edge.sip.flow import Flow, source_of
-from edge.sip.framing import StreamFramer
+from edge.sip.framing import Framer
 from edge.sip.parser import MAX_MESSAGE
 
 PROBE_AFTER, PROBE_EVERY, PROBES = 45, 10, 3
@@ -40,6 +48,9 @@ many of those."""
 _RESPONSE = b"SIP/2.0 "
 _CLASS, _PROVISIONAL = len(_RESPONSE), ord("1")  # the status's first digit
 
+TLS_SHUTDOWN = 2.0
+"""Seconds for the other side's close_notify."""
+_NEVER = float("inf")
 _LONGEST_REQUEST = 200.0  # seconds: an INVITE rings for up to Timer C
 
 Note = Callable[[str, str, object], None]
@@ -60,6 +71,8 @@ class StreamLimits:
     unproven_unfinished: int = 16 * 1024 * 1024
     unsent: int = 1024 * 1024
     unproven_unsent: int = 16 * 1024
+    handshake: float = 5.0
+    """From the connection to the end of the TLS handshake and the WebSocket's."""
     message: float = 30.0
     """From a message's first octet to its last."""
     proof: float = 30.0
@@ -68,6 +81,8 @@ class StreamLimits:
     """Without an octet, where nobody is registered by it."""
     last_word: float = 10.0
     """For our answers, once the other side sends no more."""
+    ping: float = 25.0
+    """Between pings on a WebSocket; an answer has as long as that."""
 
 
 class StreamUser(Protocol):
@@ -167,16 +182,19 @@ class Streams:
 class Stream(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, streams: Streams, local: tuple[str, int, str], dialled: Flow | None = None) -> None:
-        """``local`` is the edge address, its port and the transport; ``dialled`` is the flow of a connection that we
-        make. Others get one with a number of its own."""
+    def __init__(self, streams: Streams, flow: Flow, framer: Framer, dialled: bool = False) -> None:
+        """``dialled`` is one that we make."""
         self._streams = streams
-        self._local = local
-        self._dialled = dialled
-        self._framer = StreamFramer()
+        self._framer = framer
         self._transport: asyncio.Transport | None = None
-        self._admitted = False
-        self._heard = self._opened = 0.0
+        self._connection: socket.socket | None = None  # until it is being served
+        self._opening: asyncio.Task[None] | None = None
+        self._open = False  # whether messages pass
+        self._closed = False
+        now = asyncio.get_running_loop().time()
+        self._heard = self._opened = now
+        self._next_ping = now + streams.limits.ping * random.uniform(0.2, 1.0) if framer.pings else _NEVER  # noqa: S311
+        self._pinged = 0.0  # when there was a ping that nothing has come after; 0: there is none
         self._begun = 0.0  # when the first octet of an unfinished message came; 0: there is none
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -184,31 +202,55 @@ class Stream(asyncio.Protocol):
         self._owed = self._awaited = 0  # requests to us, and from us, without a final response; about
         self._asked_at = 0.0  # when there was one last
         self._finished: asyncio.Future[None] | None = None
-        self.flow: Flow
-        self.source = ""
-        self.proven = dialled is not None
+        self.flow = flow
+        self.source = source_of(flow.host)
+        self.proven = self._dialled = dialled
+
+    def accept(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
+        """Serve a connection that somebody has made to us, by TLS where there is a context; refuse it if he has his
+        share."""
+        if not self._streams.admit(self):
+            self._streams.note("streams_refused", "no stream more for %s", self.source)
+            connection.close()
+            return
+        if not self.proven:
+            self._framer.max_head = self._streams.limits.unproven_head
+        self._watch()
+        self._connection = connection
+        self._opening = asyncio.get_running_loop().create_task(self._serve(connection, context))
+
+    async def _serve(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
+        self._connection = None
+        loop, limits = asyncio.get_running_loop(), self._streams.limits
+        try:
+            if context is None:
+                await loop.connect_accepted_socket(lambda: self, connection)
+            else:
+                await loop.connect_accepted_socket(
+                    lambda: self,
+                    connection,
+                    ssl=context,
+                    ssl_handshake_timeout=limits.handshake,
+                    ssl_shutdown_timeout=TLS_SHUTDOWN,
+                )
+            why = "the connection has ended"
+        except OSError as error:
+            why = str(getattr(error, "reason", None) or error.strerror or error)
+        self._opening = None
+        if self._transport is None and not self._closed:
+            self._streams.note("tls_failures", "no TLS with %s", f"{self.source}: {why}")
+            self.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's isn't a subclass
-        _keep_alive(transport.get_extra_info("socket"))
-        peer = transport.get_extra_info("peername")
-        if peer is None:
+        if self._closed:
             transport.abort()
             return
-        address, port, kind = self._local
-        self.flow = self._dialled or Flow(address, port, kind, peer[0], peer[1], 1 + secrets.randbelow(2**32 - 1))
-        self.source = source_of(self.flow.host)
-        if self._dialled is not None:
+        keep_alive(transport.get_extra_info("socket"))
+        if self._dialled:
             self._streams.made(self)
-        elif not self._streams.admit(self):
-            self._streams.note("streams_refused", "no stream more for %s", self.source)
-            transport.abort()
-            return
-        self._admitted = True
-        if not self.proven:
-            self._framer.max_head = self._streams.limits.unproven_head
-        self._heard = self._opened = asyncio.get_running_loop().time()
-        self._watch()
+            self._watch()
+        self._open = self._framer.ready
 
     def send(self, data: bytes) -> bool:
         """False if it is closed, or nobody would answer."""
@@ -216,9 +258,11 @@ class Stream(asyncio.Protocol):
         response = data.startswith(_RESPONSE)
         if transport is None or transport.is_closing() or self._finished or (self._deaf_since and not response):
             return False
+        if not self._framer.ready:
+            return False
         if not self.proven:
             self._prove()
-        transport.write(data)
+        transport.write(self._framer.wrap(data))
         if transport.get_write_buffer_size() > self._most_unsent:
             self.end("streams_unread", "%s doesn't read what it is sent; its stream is closed")
         elif not response:
@@ -246,33 +290,45 @@ class Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         transport = self._transport
-        if transport is None or not self._admitted:
+        if transport is None or self._closed:
             return
         if not self.proven:
             self._prove()
-        self._heard = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
         framer = self._framer
         found = framer.feed(data)
+        self._pinged = 0.0
+        if found or not framer.pings:
+            self._heard = now
+        replies = framer.replies()
+        if replies and transport.get_write_buffer_size() < self._most_unsent:  # else it doesn't read, and needs none
+            transport.write(replies)
+        self._open = self._open or framer.ready
         for message in found:
-            if message is StreamFramer.PING:
-                if transport.get_write_buffer_size() < self._most_unsent:  # else it doesn't read, and needs no pong
-                    transport.write(StreamFramer.PONG)
-            else:
-                if not message.startswith(_RESPONSE):
-                    self._ask(message, self._owed + 1, self._awaited)
-                elif message[_CLASS] > _PROVISIONAL:
-                    self._awaited = max(0, self._awaited - 1)
-                self._streams.user.message(self.flow, message)
-        if framer.fault is not None:
-            whom = f"{self.source}: {framer.fault}"
-            self._streams.note("malformed", "closing a stream that isn't SIP, of %s", whom)
-            self._flow_ends(transport)
+            if not message.startswith(_RESPONSE):
+                self._ask(message, self._owed + 1, self._awaited)
+            elif message[_CLASS] > _PROVISIONAL:
+                self._awaited = max(0, self._awaited - 1)
+            self._streams.user.message(self.flow, message)
+        if framer.ended:
+            self._ended(transport)
         elif framer.unfinished or self._begun:
-            self._follow_unfinished(bool(found), framer.unfinished)
+            self._follow_unfinished(bool(found), framer.unfinished, now)
+
+    def _ended(self, transport: asyncio.Transport) -> None:
+        """The framer has: what is waiting is sent, and nothing more is read."""
+        fault = self._framer.fault
+        if fault is not None and not self._open:
+            self._streams.note("upgrades_refused", "no WebSocket for %s", f"{self.source}: {fault}")
+        elif fault is not None:
+            self._streams.note("malformed", "closing a stream that isn't SIP, of %s", f"{self.source}: {fault}")
+        transport.pause_reading()
+        transport.close()
+        self._streams.user.closed(self.flow)
 
     def eof_received(self) -> bool:
-        """Whether it stays open for our answers."""
-        if self._finished or not self._admitted:
+        """Whether it stays open for our answers. TLS and WebSockets can't be half open."""
+        if self._finished or self._closed or self.flow.transport != "tcp":
             return False
         self._streams.user.closed(self.flow)
         if not self._owed:
@@ -286,13 +342,13 @@ class Stream(asyncio.Protocol):
         if self.proven:
             self._framer.max_head = MAX_MESSAGE
 
-    def _follow_unfinished(self, other: bool, octets: int) -> None:
+    def _follow_unfinished(self, other: bool, octets: int, now: float) -> None:
         """``other``: what was unfinished before isn't any more."""
         if other or not octets:
             self._begun = 0.0
             self._streams.finished(self)
         if octets:
-            self._begun = self._begun or self._heard
+            self._begun = self._begun or now
             if self._due > self._begun + self._streams.limits.message:
                 self._watch()
             self._streams.unfinished(self, octets)
@@ -303,13 +359,23 @@ class Stream(asyncio.Protocol):
             self._timer.cancel()
         if not self.proven:
             self._prove()
-        self._due, kind, text = self._ends()
         loop = asyncio.get_running_loop()
-        left = self._due - loop.time()
-        if left <= 0:
+        now = loop.time()
+        if now >= self._next_ping:
+            self._ping(now)
+        ends, kind, text = self._ends()
+        if ends <= now:
             self.end(kind, text)
         else:
-            self._timer = loop.call_later(left, self._watch)
+            self._due = min(ends, self._next_ping)
+            self._timer = loop.call_later(self._due - now, self._watch)
+
+    def _ping(self, now: float) -> None:
+        """Spread, so that those who have come at one time aren't pinged at one."""
+        self._next_ping = now + self._streams.limits.ping * random.uniform(0.9, 1.0)  # noqa: S311
+        if self._transport is not None and self._framer.ready and not self._finished and not self._pinged:
+            self._transport.write(self._framer.ping())
+            self._pinged = now
 
     def _ends(self) -> tuple[float, str, str]:
         """When it ends unless something happens, what that is called, and why."""
@@ -319,6 +385,12 @@ class Stream(asyncio.Protocol):
         if self._deaf_since:
             why = "what %s asked for wasn't answered in time after it had closed its stream"
             ends.append((self._deaf_since + limits.last_word, "streams_half_closed", why))
+        if not self._open:
+            why = "%s hasn't finished its handshake in time; closed"
+            ends.append((self._opened + limits.handshake, "streams_unopened", why))
+        if self._pinged:
+            why = "a WebSocket of %s has answered no ping; closed"
+            ends.append((self._pinged + limits.ping, "streams_silent", why))
         if self._begun:
             why = "a message of %s isn't whole in time; its stream is closed"
             ends.append((self._begun + limits.message, "streams_unfinished", why))
@@ -338,7 +410,9 @@ class Stream(asyncio.Protocol):
             self._finished = asyncio.get_running_loop().create_future()
             transport = self._transport
             if transport is None or transport.is_closing():
-                self._finished.set_result(None)
+                self.abort()
+            elif goodbye := self._framer.close():
+                transport.write(goodbye)
             elif transport.can_write_eof():
                 transport.write_eof()
             else:
@@ -348,29 +422,32 @@ class Stream(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once. The user hears of it by ``closed``."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         self._streams.forget(self)
         if self._transport is not None:
             self._transport.abort()
-
-    def _flow_ends(self, transport: asyncio.Transport) -> None:
-        """Send what is waiting, then close; nothing more is read."""
-        transport.pause_reading()
-        transport.close()
+        elif self._opening is not None:
+            self._opening.cancel()
+            if self._connection is not None:
+                self._connection.close()
+        self._gone()
 
     def connection_lost(self, _: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._admitted:
-            self._streams.forget(self)
-            if self._streams.get(self.flow) is None:  # else it has been made anew
-                self._streams.user.closed(self.flow)
+        self._streams.forget(self)
+        if self._streams.get(self.flow) is None:  # else it has been made anew
+            self._streams.user.closed(self.flow)
+        self._gone()
+
+    def _gone(self) -> None:
         if self._finished is not None and not self._finished.done():
             self._finished.set_result(None)
 
 
-def _keep_alive(sock: socket.socket | None) -> None:
+def keep_alive(sock: socket.socket | None) -> None:
     """The kernel's probes keep the NAT's binding, and end the stream if nobody answers them; that costs the process
     nothing. RFC 5382 §5 asks NATs to keep an open connection for 2 h, but many forget it within 5 min, or one. Data
     that nobody acknowledges ends it after the same time."""

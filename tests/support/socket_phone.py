@@ -77,8 +77,7 @@ class SocketPhone:
             raise ConnectionError("the edge closed the connection")
         else:
             for message in self._framer.feed(data):
-                if message != StreamFramer.PING:
-                    self.agent.take(message)
+                self.agent.take(message)
 
     def wait(
         self,
