@@ -36,6 +36,7 @@ from edge.proxy.stack.events import Counted, Found
 from edge.runtime import admin, metrics, restart
 from edge.runtime.addresses import AddressMover, served_here
 from edge.runtime.bans import Bans
+from edge.runtime.certificate_files import CertificateWatch
 from edge.runtime.draining import Draining
 from edge.runtime.enrol import EnrolError, enrol, enrol_instance
 from edge.runtime.follower import Follower
@@ -44,6 +45,7 @@ from edge.runtime.instance import InstanceError
 from edge.runtime.loop import Loop, RandomIds
 from edge.runtime.mesh_receiver import MeshReceiver
 from edge.runtime.notes import Notes
+from edge.runtime.origins import Origins
 from edge.runtime.outbound import Outbound
 from edge.runtime.peer_search import PeerSearch
 from edge.runtime.probing import Probing
@@ -51,6 +53,7 @@ from edge.runtime.provider_accounts import ProviderAccounts
 from edge.runtime.provider_locator import ProviderLocator
 from edge.runtime.trace import Trace
 from edge.runtime.waiting import Waiting
+from edge.transport.certificates import Certificates
 from edge.transport.resolver import Resolver
 from edge.transport.sockets import ListenError, Sockets
 from lambdas.contract import Target
@@ -107,7 +110,17 @@ async def _start(
     loop = Loop(core, journal)
     notes = Notes(counters)
     inbound = Inbound(loop.post, core.stack, bans, trace, waiting, core.keeps)
-    sockets = Sockets(inbound, notes.note, movable=config.takeover != "none")
+    certificates = Certificates()
+    watch = CertificateWatch(config.certificates, certificates, counters)
+    watch.load()
+    origins = Origins(config.origins, config.own_names, lambda: core.stack.fleet)
+    sockets = Sockets(
+        inbound,
+        notes.note,
+        movable=config.takeover != "none",
+        certificates=certificates,
+        welcome=origins.welcome,
+    )
     spares = list(dict.fromkeys(at.host for at in config.spare_listens))
     holdings = Holdings(config.address, config.listens[0].host, config.takeover, spares)
     mesh = Mesh(config.id, boot, identity.key, identity.certificate, notes.note, config.mesh_networks)
@@ -178,7 +191,16 @@ async def _start(
     await control.open()
     stack.push_async_callback(control.close)
     stack.push_async_callback(sockets.end)
-    return [beats.run(), restarting.run(), journal.run(), draining.run(), accounts.run(), locator.run(), probing.run()]
+    return [
+        beats.run(),
+        restarting.run(),
+        journal.run(),
+        draining.run(),
+        accounts.run(),
+        locator.run(),
+        probing.run(),
+        watch.run(),
+    ]
 
 
 async def _open_mesh(mesh: Mesh, where: str, receiver: MeshReceiver) -> None:
@@ -226,7 +248,8 @@ def main() -> int:
     level = logging.DEBUG if options.verbose else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _raise_file_limit()
-    logging.getLogger("quic").setLevel(logging.WARNING)
+    for library in ("quic", "websockets"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     try:
         if options.command == "enrol":
             token = options.token or os.environ.get("EDGE_TOKEN", "")

@@ -67,6 +67,15 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    if text != "*" and (
+        parts.scheme not in ("http", "https") or not parts.netloc or text != text.lower() or parts.path
+    ):
+        raise ValueError(f'{text!r} is not like https://phone.example.com, in small letters, or "*"')
+    return text
+
+
 def _network(text: str) -> str:
     return str(ipaddress.IPv4Network(text))
 
@@ -77,6 +86,15 @@ def _nameserver(text: str) -> str:
     if colon and not (port.isdecimal() and 0 < int(port) < 65536):
         raise ValueError(f"{text!r} is not like 192.0.2.53 or 192.0.2.53:53")
     return text
+
+
+class CertificateFiles(BaseModel):
+    """A certificate in two PEM files: the chain, the server's own first, and its key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    chain: Path
+    key: Path
 
 
 class Config(BaseModel):
@@ -93,6 +111,11 @@ class Config(BaseModel):
     state_dir: Path | None = None
     # Host names by which phones may know edges (outbound proxy), beside those under the domains of accounts.
     names: list[Annotated[str, AfterValidator(_name)]] = []
+    # For TLS and WSS; the first is for clients that name no host, or one that no certificate is for.
+    certificate: Literal["files"] = "files"
+    certificates: list[CertificateFiles] = []
+    # Web pages that may have WebSockets, beside those under the domains and names of the service; "*": all.
+    origins: list[Annotated[str, AfterValidator(_origin)]] = []
     static_hours: Annotated[float, Field(ge=0, le=24 * 7)] = 24.0
     # How an address of a dead edge gets here; docs/operate.md has each driver's needs.
     takeover: Literal["none", "hook", "ec2", "l2"] = "none"
@@ -147,6 +170,13 @@ class Config(BaseModel):
             raise ValueError('spare_listen: needed with takeover = "ec2": a second private address of the interface')
         return self
 
+    @model_validator(mode="after")
+    def _tls_has_certificates(self) -> Config:
+        secure = [text for text in (*self.listen, *self.spare_listen) if text.startswith(("tls:", "wss:"))]
+        if secure and not self.certificates:
+            raise ValueError(f"certificates: {secure[0]} needs one, {{chain = ..., key = ...}}")
+        return self
+
     @property
     def mesh_seen(self) -> str:
         """Where peers reach the mesh: ``mesh`` unless there is an address translation in front."""
@@ -167,8 +197,15 @@ def load(path: Path) -> Config:
     except ValidationError as error:
         faults = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
         raise ConfigError(f"{path}: " + "; ".join(faults)) from error
-    if not config.key_file.is_absolute():
-        config = config.model_copy(update={"key_file": path.parent / config.key_file})
-    if config.state_dir is not None and not config.state_dir.is_absolute():
-        config = config.model_copy(update={"state_dir": path.parent / config.state_dir})
-    return config
+    return config.model_copy(update=_beside(config, path.parent))
+
+
+def _beside(config: Config, directory: Path) -> dict[str, Any]:
+    """Paths, from ``directory`` on."""
+    return {
+        "key_file": directory / config.key_file,
+        "state_dir": config.state_dir and directory / config.state_dir,
+        "certificates": [
+            CertificateFiles(chain=directory / files.chain, key=directory / files.key) for files in config.certificates
+        ],
+    }
