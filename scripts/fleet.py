@@ -215,8 +215,7 @@ class DevelopmentFleet:
             "key_file": f"{edge.id}.key",
             **edge.settings,
         }
-        # JSON's strings, numbers and lists of strings are TOML's.
-        path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
+        path.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in settings.items()))
         return path
 
     def start_edge(self, edge: DevelopmentEdge) -> None:
@@ -265,6 +264,15 @@ class DevelopmentFleet:
 
 def _key_in(text: str) -> str | None:
     return next((line for line in text.split() if line.startswith("sw_")), None)
+
+
+def _toml(value: Any) -> str:
+    """JSON's strings, numbers and lists of them are TOML's."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml(one)}' for key, one in value.items())} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value)
 
 
 def _check_port(kind: str, address: str, port: int) -> None:

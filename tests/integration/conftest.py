@@ -8,15 +8,30 @@ from pathlib import Path
 import pytest
 
 from scripts.fleet import DevelopmentFleet
+from scripts.fleet_parts import DOMAIN
 from tests.support import permissions
+from tests.support.certificates import Pair, self_signed
 from tests.support.fleets import fresh_base, loopback_fleet
+
+SIPS, WS, WSS = 5061, 8081, 8443
 
 
 @pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevelopmentFleet]:
+def certificate() -> Pair:
+    """The edges'."""
+    return self_signed(f"edge-a.{DOMAIN}", f"edge-b.{DOMAIN}")
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory, certificate: Pair) -> Iterator[DevelopmentFleet]:
     """Two edges that all tests of this run share."""
     directory: Path = tmp_path_factory.mktemp("fleet")
     made = loopback_fleet(directory, fresh_base(), 2)
+    chain, key = certificate.write(directory, "certificate")
+    for edge in made.edges:
+        listen = [f"{kind}://{edge.sip}" for kind in ("udp", "tcp")]
+        listen += [f"{kind}://{edge.address}:{port}" for kind, port in (("tls", SIPS), ("ws", WS), ("wss", WSS))]
+        edge.settings |= {"listen": listen, "certificates": [{"chain": str(chain), "key": str(key)}]}
     try:
         made.start()
         yield made

@@ -67,7 +67,8 @@ class Agent:
 
     @property
     def contact(self) -> str:
-        suffix = "" if self.transport == "UDP" else f";transport={self.transport.lower()}"
+        transport = "ws" if self.transport == "WSS" else self.transport.lower()
+        suffix = "" if transport == "udp" else f";transport={transport}"
         return f"<sip:{self.username}@{self.host}:{self.port}{suffix}>"
 
     def take(self, data: bytes) -> Message:

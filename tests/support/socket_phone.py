@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 import select
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.typing import Origin, Subprotocol
+from websockets.uri import parse_uri
 
 from edge.sip.framing import StreamFramer
 from edge.sip.message import Message, Request, Response
@@ -21,8 +29,43 @@ _RETRANSMIT = 0.5
 PATIENCE = 30.0  # seconds for what has to come: on a busy machine everything takes its time
 
 
+class WebSocketClient:
+    """A client's side of a WebSocket, as the framers of the edge are the server's."""
+
+    def __init__(self, origin: str = "", subprotocol: str = "sip") -> None:
+        self.protocol = ClientProtocol(
+            parse_uri("ws://edge.example.net/"),
+            origin=Origin(origin) if origin else None,
+            subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
+        )
+        self.pings = 0
+
+    def ask(self) -> bytes:
+        """What asks for a WebSocket."""
+        self.protocol.send_request(self.protocol.connect())
+        return self.replies()
+
+    @property
+    def ready(self) -> bool:
+        return self.protocol.state is State.OPEN
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self.protocol.receive_data(data)
+        frames = [event for event in self.protocol.events_received() if isinstance(event, Frame)]
+        self.pings += sum(frame.opcode is Opcode.PING for frame in frames)
+        return [bytes(frame.data) for frame in frames if frame.opcode in (Opcode.TEXT, Opcode.BINARY)]
+
+    def wrap(self, message: bytes) -> bytes:
+        self.protocol.send_text(message)
+        return self.replies()
+
+    def replies(self) -> bytes:
+        return b"".join(self.protocol.data_to_send())
+
+
 class SocketPhone:
-    """A phone at ``host`` that talks to ``proxy`` (host, port). One thread; ``wait`` reads the socket."""
+    """A phone at ``host`` that talks to ``proxy`` (host, port). One thread; ``wait`` reads the socket. ``tls`` is what
+    it trusts, and the name that it expects."""
 
     def __init__(
         self,
@@ -32,13 +75,24 @@ class SocketPhone:
         proxy: tuple[str, int],
         transport: str = "UDP",
         port: int = 0,
+        tls: tuple[ssl.SSLContext, str] | None = None,
+        origin: str = "",
     ) -> None:
         self.proxy = proxy
         self._host = host
-        self._framer = StreamFramer()
+        self._framer = WebSocketClient(origin) if transport in ("WS", "WSS") else StreamFramer()
         self.socket = in_namespace(host.namespace, lambda: self._open(transport, host.address, port))
         local = self.socket.getsockname()
-        self.agent = Agent(account.username, domain, account.password, local[0], local[1], self.send, transport)
+        if tls is not None:
+            context, name = tls
+            self.socket = context.wrap_socket(self.socket, server_hostname=name)
+        shown = local[0]
+        if isinstance(self._framer, WebSocketClient):
+            shown = f"{secrets.token_hex(6)}.invalid"  # a browser doesn't know its address
+            self.socket.sendall(self._framer.ask())
+            while not self._framer.ready:
+                self._framer.feed(self.socket.recv(65536))
+        self.agent = Agent(account.username, domain, account.password, shown, local[1], self.send, transport)
 
     def _open(self, transport: str, address: str, port: int) -> socket.socket:
         kind = socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM
@@ -63,12 +117,13 @@ class SocketPhone:
         if self.agent.transport == "UDP":
             self.socket.sendto(data, self.proxy)
         else:
-            self.socket.sendall(data)
+            self.socket.sendall(self._framer.wrap(data))
 
     def read(self, seconds: float) -> None:
         """Take what comes within ``seconds``, and return after the first of it."""
-        readable, _, _ = select.select([self.socket], [], [], max(0.0, seconds))
-        if not readable:
+        pending = isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()
+        readable, _, _ = select.select([self.socket], [], [], 0.0 if pending else max(0.0, seconds))
+        if not readable and not pending:
             return
         data = self.socket.recv(65536)
         if self.agent.transport == "UDP":
@@ -78,6 +133,8 @@ class SocketPhone:
         else:
             for message in self._framer.feed(data):
                 self.agent.take(message)
+            if replies := self._framer.replies():
+                self.socket.sendall(replies)
 
     def wait(
         self,
