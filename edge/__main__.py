@@ -53,22 +53,24 @@ from edge.runtime.provider_accounts import ProviderAccounts
 from edge.runtime.provider_locator import ProviderLocator
 from edge.runtime.trace import Trace
 from edge.runtime.waiting import Waiting
+from edge.transport import session_tickets
 from edge.transport.certificates import Certificates
 from edge.transport.resolver import Resolver
+from edge.transport.session_tickets import SessionTickets
 from edge.transport.sockets import ListenError, Sockets
 from lambdas.contract import Target
 
 log = logging.getLogger("edge")
 
 
-async def run(config: Config, identity: Identity) -> None:
-    """Serve until SIGINT or SIGTERM, or until drained."""
+async def run(config: Config, identity: Identity, tickets: SessionTickets | None) -> None:
+    """Serve until SIGINT or SIGTERM, or until drained. ``tickets``: how TLS sessions are taken up at other edges."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        running = await _start(config, identity, stop, stack)
+        running = await _start(config, identity, tickets, stop, stack)
         _collect_seldom()
         log.info("edge %s listens on %s", config.id, ", ".join(config.listen))
         tasks = [asyncio.create_task(work) for work in (stop.wait(), *running)]
@@ -82,7 +84,11 @@ async def run(config: Config, identity: Identity) -> None:
 
 
 async def _start(
-    config: Config, identity: Identity, stop: asyncio.Event, stack: contextlib.AsyncExitStack
+    config: Config,
+    identity: Identity,
+    tickets: SessionTickets | None,
+    stop: asyncio.Event,
+    stack: contextlib.AsyncExitStack,
 ) -> list[Coroutine[None, None, None]]:
     """Make the edge's parts from the ground up, each of those before it, and open them; what has to run. ``stack``
     closes them."""
@@ -110,7 +116,7 @@ async def _start(
     loop = Loop(core, journal)
     notes = Notes(counters)
     inbound = Inbound(loop.post, core.stack, bans, trace, waiting, core.keeps)
-    certificates = Certificates()
+    certificates = Certificates(tickets.use_in) if tickets is not None else Certificates()
     watch = CertificateWatch(config.certificates, certificates, counters)
     watch.load()
     origins = Origins(config.origins, config.own_names, lambda: core.stack.fleet)
@@ -133,7 +139,7 @@ async def _start(
     locator = ProviderLocator(
         resolver, lambda: follower.last_news.provider_hosts if follower.last_news is not None else [], loop.post
     )
-    follower = Follower(core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts, locator)
+    follower = Follower(core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts, locator, tickets)
     addresses = AddressMover(config, holdings, sockets, mesh.announce, follower.addresses_changed)
     beats = HeartbeatLoop(
         control,
@@ -268,7 +274,8 @@ def main() -> int:
         if options.command == "drain":
             admin.drain(config.state, lambda line: print(line, flush=True))
             return 0
-        uvloop.run(run(config, Identity.load(config.id, config.key_file)))
+        tickets = session_tickets.usable() if config.secure else None
+        uvloop.run(run(config, Identity.load(config.id, config.key_file), tickets))
     except (
         ConfigError, EnrolError, IdentityError, InstanceError, JournalError, ListenError, admin.AdminError, ValueError,
     ) as error:  # fmt: skip

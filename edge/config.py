@@ -150,6 +150,11 @@ class Config(BaseModel):
         return {at.transport: at.port for at in reversed(self.listens)}
 
     @property
+    def secure(self) -> list[str]:
+        """Listeners that need a certificate."""
+        return [text for text in (*self.listen, *self.spare_listen) if text.startswith(("tls:", "wss:"))]
+
+    @property
     def own_names(self) -> list[str]:
         """What phones may know edges by besides addresses and domains: also where an address translation leads."""
         return [*self.names, *(host_in_uri(at.host) for at in (*self.listens, *self.spare_listens))]
@@ -172,9 +177,8 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _tls_has_certificates(self) -> Config:
-        secure = [text for text in (*self.listen, *self.spare_listen) if text.startswith(("tls:", "wss:"))]
-        if secure and not self.certificates:
-            raise ValueError(f"certificates: {secure[0]} needs one, {{chain = ..., key = ...}}")
+        if self.secure and not self.certificates:
+            raise ValueError(f"certificates: {self.secure[0]} needs one, {{chain = ..., key = ...}}")
         return self
 
     @property

@@ -16,9 +16,10 @@ from edge.runtime.bans import Bans
 from edge.runtime.inbound import Inbound
 from edge.runtime.provider_accounts import ProviderAccounts
 from edge.runtime.provider_locator import ProviderLocator
-from edge.runtime.snapshot import snapshot
+from edge.runtime.snapshot import snapshot, ticket_keys
 from edge.runtime.waiting import Waiting
 from edge.sip.flow import Flow
+from edge.transport.session_tickets import SessionTickets
 from edge.transport.sockets import Sockets
 
 
@@ -38,6 +39,7 @@ class Follower:
         waiting: Waiting,
         accounts: ProviderAccounts,
         locator: ProviderLocator,
+        tickets: SessionTickets | None,
     ) -> None:
         self._core = core
         self._post = post
@@ -49,6 +51,7 @@ class Follower:
         self._waiting = waiting
         self._accounts = accounts
         self._locator = locator
+        self._tickets = tickets
         self._loaded = False
         self._watchers: list[asyncio.Future[None]] = []
         self.last_news: News | None = None
@@ -88,6 +91,8 @@ class Follower:
                 watcher.set_result(None)
         if self.last_news is None:
             return
+        if self._tickets is not None:
+            self._tickets.replace(*ticket_keys(self.last_news.reply))
         served = served_here(self._holdings, self._sockets, time.monotonic())
         arriving = self._holdings.held() - served.keys()
         self._waiting.arrive(arriving)

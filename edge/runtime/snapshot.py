@@ -36,3 +36,9 @@ def snapshot(
         },
         exclusive={address: times for address, times in exclusive.items() if address in served},
     )
+
+
+def ticket_keys(reply: HeartbeatReply) -> tuple[dict[int, bytes], int]:
+    """What TLS sessions are sealed with, and which of them from now on. Empty if the control plane doesn't know any."""
+    keys = {key.id: base64.b64decode(key.ticket) for key in reply.keys if key.ticket}
+    return keys, next((key.id for key in reply.keys if key.use), 0)

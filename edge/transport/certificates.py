@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,7 +31,9 @@ class Certificate:
 class Certificates:
     """Those that this edge has; connections that are made from then on get what ``replace`` has said last."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Callable[[ssl.SSLContext], None] = lambda _: None) -> None:
+        """``prepare`` is called with each context that connections begin with."""
+        self._prepare = prepare
         self._by_name: dict[str, ssl.SSLContext] = {}
         self._expiries: dict[str, datetime] = {}
         self.context = _context()
@@ -51,6 +53,7 @@ class Certificates:
                 by_name.setdefault(name, context)
                 expiries.setdefault(name, until)
         default.sni_callback = self._pick
+        self._prepare(default)
         self._by_name, self._expiries, self.context = by_name, expiries, default
 
     def expiries(self) -> dict[str, datetime]:

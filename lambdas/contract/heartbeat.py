@@ -108,7 +108,7 @@ class FleetEdge(Wire):
 
 
 class FleetKey(Wire):
-    """Two keys of one day."""
+    """Three keys of one day."""
 
     id: int
     """One octet, which tokens and nonces begin with."""
@@ -116,6 +116,9 @@ class FleetKey(Wire):
     """Base64 of 32 octets."""
     token: str = Field(repr=False)
     """Base64 of 64 octets."""
+    ticket: str = Field(default="", repr=False)
+    """Base64 of 80 octets: what TLS sessions are sealed with for their clients (the key's name, HMAC-SHA-256, AES-256).
+    "": each edge has keys of its own. Since version 9."""
     use: bool
     """The day's keys; the others only verify (earlier days) or wait (tomorrow's, there before its first use)."""
 

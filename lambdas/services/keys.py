@@ -17,7 +17,7 @@ from lambdas.services.cached import Cached
 
 DAY = 86_400
 VERIFY_DAYS = 8  # a token of a day's last second verifies for 7 days more
-_TOKEN_KEY = 64
+_TOKEN_KEY, _TICKET_KEY = 64, 80
 
 
 class Keys:
@@ -44,6 +44,7 @@ class Keys:
                 id=day % 256,
                 nonce=base64.b64encode(_derive(secret, f"nonce {day}", 32)).decode(),
                 token=base64.b64encode(_derive(secret, f"token {day}", _TOKEN_KEY)).decode(),
+                ticket=base64.b64encode(_derive(secret, f"ticket {day}", _TICKET_KEY)).decode(),
                 use=day == today,
             )
             for day in self._days(now)

@@ -34,17 +34,18 @@ class Pair:
 
 
 @lru_cache
-def self_signed(*names: str, uris: tuple[str, ...] = (), common_name: str = "test", days: int = 30) -> Pair:
+def self_signed(*names: str, uris: tuple[str, ...] = (), common_name: str = "", days: int = 30) -> Pair:
     """For host names, IP addresses and URIs."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    serial = x509.random_serial_number()
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or f"test {serial}"[:60])])
     wanted = [*map(_general_name, names), *map(x509.UniformResourceIdentifier, uris)]
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial)
         .not_valid_before(_NOW - datetime.timedelta(days=60))
         .not_valid_after(_NOW + datetime.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
