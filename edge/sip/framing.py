@@ -7,6 +7,8 @@ from typing import Protocol
 from edge.sip.message import MalformedMessage
 from edge.sip.parser import MAX_MESSAGE, content_length, parse_head
 
+_NEVER_FIRST = frozenset(range(32)) - {*b"\t\n\r"}  # a TLS handshake begins with 22
+
 
 class UnreadableStream(Exception):
     """Nobody can say where the next message begins; the text says why."""
@@ -125,6 +127,8 @@ class StreamFramer:
                 return False
             else:
                 raise UnreadableStream("a stray CR")
+        if buffer and buffer[0] in _NEVER_FIRST:
+            raise UnreadableStream("it begins as TLS does, or something else that is no text")
         return bool(buffer)
 
     def _read_head(self, found: list[bytes]) -> bool:

@@ -268,8 +268,7 @@ class Sockets:
             task.cancel()
         for acceptor in self._acceptors.values():
             acceptor.close()
-        for stream in self._streams.all():
-            stream.abort()
+        self._streams.close()
         for udp, _ in self._udp.values():
             udp.close()
 

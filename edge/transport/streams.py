@@ -36,11 +36,13 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, cast
 
 from edge.sip.flow import Flow, source_of
 from edge.sip.framing import Framer
 from edge.sip.parser import MAX_MESSAGE
+from edge.transport.handshakes import Handshakes
 
 PROBE_AFTER, PROBE_EVERY, PROBES = 45, 10, 3
 """Seconds of silence before the first of the kernel's keep-alives, seconds between those without an answer, and how
@@ -71,6 +73,9 @@ class StreamLimits:
     unproven_unfinished: int = 16 * 1024 * 1024
     unsent: int = 1024 * 1024
     unproven_unsent: int = 16 * 1024
+    handshakes: int = 1_000
+    handshakes_per_second: float = 400.0
+    """Of those who have proven nothing."""
     handshake: float = 5.0
     """From the connection to the end of the TLS handshake and the WebSocket's."""
     message: float = 30.0
@@ -107,6 +112,9 @@ class Streams:
         self.user = user
         self.note = note
         self.limits = limits
+        self.handshakes: Handshakes[Stream] = Handshakes(
+            limits.handshakes_per_second, limits.handshakes, self._end_handshake
+        )
         self._by_flow: dict[Flow, Stream] = {}
         self._accepted = _Group()
         self._unproven = _Group()
@@ -118,6 +126,11 @@ class Streams:
 
     def all(self) -> list[Stream]:
         return list(self._by_flow.values())
+
+    def close(self) -> None:
+        self.handshakes.close()
+        for stream in self.all():
+            stream.abort()
 
     def sizes(self) -> dict[str, int]:
         """How many there are."""
@@ -152,6 +165,10 @@ class Streams:
             oldest.end("streams_displaced", "too many streams: one of %s, the oldest that proves nothing, is closed")
         return oldest is not None
 
+    @staticmethod
+    def _end_handshake(stream: Stream) -> None:
+        stream.end("streams_displaced", "too many TLS handshakes: the one begun first, of %s, is cut off")
+
     def prove(self, stream: Stream) -> None:
         """See whether an unproven stream is proven by now."""
         if self.user.proven(stream.flow):
@@ -176,6 +193,7 @@ class Streams:
             del self._by_flow[stream.flow]
         self._accepted.discard(stream)
         self._unproven.discard(stream)
+        self.handshakes.over(stream)
         self.finished(stream)
 
 
@@ -217,11 +235,19 @@ class Stream(asyncio.Protocol):
             self._framer.max_head = self._streams.limits.unproven_head
         self._watch()
         self._connection = connection
-        self._opening = asyncio.get_running_loop().create_task(self._serve(connection, context))
+        if context is None:
+            self._start(None)
+        else:
+            self._streams.handshakes.begin(self, self.proven, partial(self._start, context))
 
-    async def _serve(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
-        self._connection = None
+    def _start(self, context: ssl.SSLContext | None) -> None:
+        self._opening = asyncio.get_running_loop().create_task(self._serve(context))
+
+    async def _serve(self, context: ssl.SSLContext | None) -> None:
+        connection, self._connection = self._connection, None
+        assert connection is not None
         loop, limits = asyncio.get_running_loop(), self._streams.limits
+        why = "the connection has ended"
         try:
             if context is None:
                 await loop.connect_accepted_socket(lambda: self, connection)
@@ -233,7 +259,6 @@ class Stream(asyncio.Protocol):
                     ssl_handshake_timeout=limits.handshake,
                     ssl_shutdown_timeout=TLS_SHUTDOWN,
                 )
-            why = "the connection has ended"
         except OSError as error:
             why = str(getattr(error, "reason", None) or error.strerror or error)
         self._opening = None
@@ -247,6 +272,7 @@ class Stream(asyncio.Protocol):
             transport.abort()
             return
         keep_alive(transport.get_extra_info("socket"))
+        self._streams.handshakes.over(self)
         if self._dialled:
             self._streams.made(self)
             self._watch()
@@ -428,10 +454,10 @@ class Stream(asyncio.Protocol):
         self._streams.forget(self)
         if self._transport is not None:
             self._transport.abort()
-        elif self._opening is not None:
+        if self._opening is not None:
             self._opening.cancel()
-            if self._connection is not None:
-                self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
         self._gone()
 
     def connection_lost(self, _: Exception | None) -> None:

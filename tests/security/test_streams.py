@@ -8,16 +8,21 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
+import uvloop
 
 from edge.runtime.notes import Notes
 from edge.sip.flow import Flow, source_of
 from edge.sip.framing import StreamFramer
+from edge.transport.certificates import Certificate, Certificates
 from edge.transport.sockets import Listener, Sockets
 from edge.transport.streams import StreamLimits
+from tests.support.certificates import self_signed
 from tests.support.fleets import fresh_base
 
 OPTIONS = b"OPTIONS sip:edge SIP/2.0\r\nContent-Length: 0\r\n\r\n"
 PING, PONG = StreamFramer.PING, StreamFramer.PONG
+PORTS = {"tcp": 5060, "tls": 5061, "ws": 8080, "wss": 8443}
+CERTIFICATE = self_signed("edge-a.example.net")
 FEW = StreamLimits(unproven_of_source=3, unproven=5, of_source=8, streams=10)
 BRIEF = StreamLimits(proof=0.3)
 SWIFT = StreamLimits(message=0.4)
@@ -89,8 +94,16 @@ def serving(limits: StreamLimits, work: Callable[[User, Connect], Awaitable[None
 
     async def run() -> None:
         user = User(fresh_base())
-        user.sockets = Sockets(user, Notes(user.counted).note, limits=limits)
-        await user.sockets.open([Listener("tcp", user.base, 5060, user.base)])
+        certificates = Certificates()
+        certificates.replace([Certificate(CERTIFICATE.chain, CERTIFICATE.key)])
+        user.sockets = Sockets(
+            user,
+            Notes(user.counted).note,
+            limits=limits,
+            certificates=certificates,
+            welcome=lambda origin: origin == "https://phone.example.com",
+        )
+        await user.sockets.open([Listener(kind, user.base, port, user.base) for kind, port in PORTS.items()])
         peers: list[Peer] = []
 
         async def connect(source: int = 9) -> Peer:
@@ -109,7 +122,7 @@ def serving(limits: StreamLimits, work: Callable[[User, Connect], Awaitable[None
             user.sockets.close()
             await asyncio.sleep(0.01)  # for transports to close
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 async def until(found: Callable[[], object], seconds: float = 3) -> float:
