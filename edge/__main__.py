@@ -108,8 +108,7 @@ async def _start(
     notes = Notes(counters)
     inbound = Inbound(loop.post, core.stack, bans, trace, waiting, core.keeps)
     sockets = Sockets(inbound, notes.note, movable=config.takeover != "none")
-    spares = list(dict.fromkeys(at.host for at in config.spare_listens))
-    holdings = Holdings(config.address, config.listens[0].host, config.takeover, spares)
+    holdings = Holdings(config.address, config.home_host, config.takeover, config.spares)
     mesh = Mesh(config.id, boot, identity.key, identity.certificate, notes.note, config.mesh_networks)
 
     def served() -> dict[str, int]:
@@ -159,7 +158,7 @@ async def _start(
     restarting = restart.Restart(store, core, loop.post, follower, holdings, addresses, beats, kept)
     probing = Probing(
         config.id,
-        config.listens[0].host,
+        config.home_host,
         lambda: follower.last_news.reply if follower.last_news is not None else None,
         lambda report: journal.add(report.model_dump_json().encode()),
     )

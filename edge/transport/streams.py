@@ -28,7 +28,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from edge.sip.flow import Flow, source_of
 from edge.sip.framing import StreamFramer
@@ -192,7 +192,7 @@ class Stream(asyncio.Protocol):
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's isn't a subclass
         _keep_alive(transport.get_extra_info("socket"))
         peer = transport.get_extra_info("peername")
-        if peer is None:
+        if peer is None or link_local(peer):
             transport.abort()
             return
         address, port, kind = self._local
@@ -368,6 +368,11 @@ class Stream(asyncio.Protocol):
                 self._streams.user.closed(self.flow)
         if self._finished is not None and not self._finished.done():
             self._finished.set_result(None)
+
+
+def link_local(peer: tuple[Any, ...]) -> bool:
+    """Whether it is an IPv6 address of one wire only (RFC 4007 §6), at which another edge couldn't reach anybody."""
+    return len(peer) > 2 and peer[3] != 0
 
 
 def _keep_alive(sock: socket.socket | None) -> None:
