@@ -24,7 +24,7 @@ from aiohttp import web
 
 from edge.config import Config, ConfigError, load
 from edge.control.client import ControlClient
-from edge.control.heartbeat import HeartbeatLoop
+from edge.control.heartbeat import HeartbeatLoop, News
 from edge.control.holdings import Holdings
 from edge.control.identity import Identity, IdentityError
 from edge.control.journal import Journal, JournalError
@@ -45,6 +45,7 @@ from edge.runtime.loop import Loop, RandomIds
 from edge.runtime.mesh_receiver import MeshReceiver
 from edge.runtime.notes import Notes
 from edge.runtime.outbound import Outbound
+from edge.runtime.own_place import OwnPlace
 from edge.runtime.peer_search import PeerSearch
 from edge.runtime.probing import Probing
 from edge.runtime.provider_accounts import ProviderAccounts
@@ -121,15 +122,22 @@ async def _start(
     )
     follower = Follower(core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts, locator)
     addresses = AddressMover(config, holdings, sockets, mesh.announce, follower.addresses_changed)
+    own_place = OwnPlace(config)
+
+    def news(found: News) -> None:
+        own_place.compare(found.reply)
+        follower.news(found)
+
     beats = HeartbeatLoop(
         control,
         identity,
         boot,
         holdings,
         config.mesh_seen,
+        config.listen,
         config.takeover_interface,
         mesh.connected,
-        follower.news,
+        news,
         addresses.follow,
         kept.news.reply.feed if kept.news is not None else None,
     )

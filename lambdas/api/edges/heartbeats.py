@@ -31,6 +31,7 @@ from lambdas.services.services import Services
 log = logging.getLogger(__name__)
 
 _CHANGES = 500  # bindings, or entries of the change feed, in one reply
+_LISTENERS, _LONGEST_LISTEN = 16, 80  # that are remembered of an edge, and characters of one
 _HANG_UPS = 50  # calls to end at an address; the rest comes with the next heartbeats
 
 
@@ -41,7 +42,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
     if not held:
         wants = tuple(address for address in beat.addresses if address in edge.addresses)
         services.tables.leases.note(
-            Presence(edge.id, beat.boot, beat.mesh, beat.certificate, wants, now + LEASE_SECONDS)
+            Presence(edge.id, beat.boot, beat.mesh, beat.certificate, wants, now + LEASE_SECONDS, _listens(beat))
         )
     domains = services.cache.domains()
     bans = services.cache.bans()
@@ -61,6 +62,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
         refused=refused,
         fleet=_fleet(leases, present, now),
         addresses=sorted(lease.address for lease in leases),
+        places=services.fleet.places(),
         keys=services.keys.of(now),
         domains_version=domains.version,
         domains=None if beat.domains == domains.version else domains.names,
@@ -83,6 +85,10 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
     )
 
 
+def _listens(beat: Heartbeat) -> tuple[str, ...]:
+    return tuple(text[:_LONGEST_LISTEN] for text in beat.listen[:_LISTENERS])
+
+
 def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> tuple[list[Lease], dict[str, str]]:
     asking = rules.LeaseEdge(
         edge.id,
@@ -93,6 +99,7 @@ def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> 
         confirms=beat.driver in ("hook", "ec2"),
         region=Common.region,
         spoken=beat.version,
+        listen=_listens(beat),
     )
     held: list[Lease] = []
     refused: dict[str, str] = {}
@@ -155,6 +162,9 @@ def _move(lease: Lease, beat: Heartbeat, edge: rules.LeaseEdge, services: Servic
     """Have EC2 move the address to its new holder. It stays unplaced, and is tried again, until EC2 confirms."""
     if not services.addresses.move(lease.address, beat.interface, beat.hosts[lease.address]):
         return lease
+    side = next((place.address6 for place in services.fleet.places() if place.address == lease.address), "")
+    if side:
+        services.addresses.move_ipv6(side, beat.interface)  # phones at IPv4 don't wait for that
     placed = services.tables.leases.change(
         lease.address, lambda old: rules.place(old, edge) if old is not None else Refused("gone")
     )

@@ -131,7 +131,8 @@ Since = Annotated[
 ]
 
 
-def _domain_name(text: str) -> str:
+def domain_name(text: str) -> str:
+    """As it is stored. Raises ValueError."""
     name = text.strip().lower().rstrip(".")
     labels = name.split(".")
     if len(name) > 253 or not all(
@@ -145,7 +146,7 @@ def _domain_name(text: str) -> str:
     return name
 
 
-DomainName = Annotated[str, AfterValidator(_domain_name), Field(max_length=254, examples=["example.com"])]
+DomainName = Annotated[str, AfterValidator(domain_name), Field(max_length=254, examples=["example.com"])]
 
 
 _USER = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_~!*'()+$")
