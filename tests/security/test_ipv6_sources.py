@@ -147,7 +147,7 @@ def test_how_wide_a_network_of_a_trunk_may_be(network, wide):
 def test_edges_that_cannot_read_ipv6_are_not_told_of_it():
     place = ProviderPlace(host="h", transport="udp", tenants=[], trusting=["t1"], networks=[HOME, "198.51.100.0/25"])
     assert _without_ipv6(place).networks == ["198.51.100.0/25"]
-    made = account(sources=[HOME, "198.51.100.0/25"])
+    made = account(sources=[HOME, "198.51.100.0/25"]).account
     asked = {"address": "203.0.113.11", "epoch": 1, "ports": {}}
     assert _for(ProvidersRequest(version=8, **asked), made).sources == ["198.51.100.0/25"]
     assert _for(ProvidersRequest(version=9, **asked), made).sources == [HOME, "198.51.100.0/25"]

@@ -6,10 +6,10 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from lambdas.api.problems import Problem
-from lambdas.api.provisioning.common import Input, domain_name
+from lambdas.decisions.domain_names import domain_name
 from lambdas.repositories.items import edge_place_item
 from lambdas.services.services import Services
 
@@ -32,8 +32,10 @@ def _name(text: str) -> str:
     return domain_name(text) if text else ""
 
 
-class AddressSides(Input):
+class AddressSides(BaseModel):
     """An edge address as phones see it."""
+
+    model_config = ConfigDict(extra="forbid")
 
     address: Annotated[str, AfterValidator(edge_address), Field(examples=["203.0.113.11"])]
     address6: Annotated[
