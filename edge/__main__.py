@@ -24,7 +24,7 @@ from aiohttp import web
 
 from edge.config import Config, ConfigError, load
 from edge.control.client import ControlClient
-from edge.control.heartbeat import HeartbeatLoop
+from edge.control.heartbeat import HeartbeatLoop, News
 from edge.control.holdings import Holdings
 from edge.control.identity import Identity, IdentityError
 from edge.control.journal import Journal, JournalError
@@ -47,6 +47,7 @@ from edge.runtime.mesh_receiver import MeshReceiver
 from edge.runtime.notes import Notes
 from edge.runtime.origins import Origins
 from edge.runtime.outbound import Outbound
+from edge.runtime.own_place import OwnPlace
 from edge.runtime.peer_search import PeerSearch
 from edge.runtime.probing import Probing
 from edge.runtime.provider_accounts import ProviderAccounts
@@ -127,8 +128,7 @@ async def _start(
         certificates=certificates,
         welcome=origins.welcome,
     )
-    spares = list(dict.fromkeys(at.host for at in config.spare_listens))
-    holdings = Holdings(config.address, config.listens[0].host, config.takeover, spares)
+    holdings = Holdings(config.address, config.home_host, config.takeover, config.spares)
     mesh = Mesh(config.id, boot, identity.key, identity.certificate, notes.note, config.mesh_networks)
 
     def served() -> dict[str, int]:
@@ -141,15 +141,22 @@ async def _start(
     )
     follower = Follower(core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts, locator, tickets)
     addresses = AddressMover(config, holdings, sockets, mesh.announce, follower.addresses_changed)
+    own_place = OwnPlace(config)
+
+    def news(found: News) -> None:
+        own_place.compare(found.reply)
+        follower.news(found)
+
     beats = HeartbeatLoop(
         control,
         identity,
         boot,
         holdings,
         config.mesh_seen,
+        config.listen,
         config.takeover_interface,
         mesh.connected,
-        follower.news,
+        news,
         addresses.follow,
         kept.news.reply.feed if kept.news is not None else None,
     )
@@ -178,7 +185,7 @@ async def _start(
     restarting = restart.Restart(store, core, loop.post, follower, holdings, addresses, beats, kept)
     probing = Probing(
         config.id,
-        config.listens[0].host,
+        config.home_host,
         lambda: follower.last_news.reply if follower.last_news is not None else None,
         lambda report: journal.add(report.model_dump_json().encode()),
     )

@@ -29,6 +29,10 @@ class Listen:
     host: str
     port: int
 
+    @property
+    def ipv6(self) -> bool:
+        return ":" in self.host
+
     @classmethod
     def parse(cls, text: str) -> Listen:
         parts = urlsplit(text)
@@ -44,6 +48,10 @@ def _listen(text: str) -> str:
 
 def _address(text: str) -> str:
     return str(ipaddress.IPv4Address(text))
+
+
+def _address6(text: str) -> str:
+    return str(ipaddress.IPv6Address(text))
 
 
 def _hostport(text: str) -> str:
@@ -77,7 +85,7 @@ def _origin(text: str) -> str:
 
 
 def _network(text: str) -> str:
-    return str(ipaddress.IPv4Network(text))
+    return str(ipaddress.ip_network(text))
 
 
 def _nameserver(text: str) -> str:
@@ -104,6 +112,9 @@ class Config(BaseModel):
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,31}$")]
     address: Annotated[str, AfterValidator(_address)]
+    # Its IPv6 side and its host name, as the control plane has them: what differs is warned of.
+    address6: Annotated[str, AfterValidator(_address6)] = ""
+    name: Annotated[str, AfterValidator(_name)] = ""
     listen: Annotated[list[Annotated[str, AfterValidator(_listen)]], Field(min_length=1)]
     mesh: Annotated[str, AfterValidator(_hostport)]
     control: Annotated[list[Annotated[str, AfterValidator(_url)]], Field(min_length=1)]
@@ -121,6 +132,8 @@ class Config(BaseModel):
     takeover: Literal["none", "hook", "ec2", "l2"] = "none"
     takeover_hook: str = ""
     takeover_interface: str = ""
+    # With "ec2": what this machine calls that interface; IPv6 sides that EC2 has moved to it are added there.
+    takeover_device: str = ""
     spare_listen: list[Annotated[str, AfterValidator(_listen)]] = []
     # Providers may be in these networks, though they are not public; nameservers instead of the system's.
     provider_networks: list[Annotated[str, AfterValidator(_network)]] = []
@@ -145,6 +158,22 @@ class Config(BaseModel):
         return [Listen.parse(text) for text in self.spare_listen]
 
     @property
+    def home_host(self) -> str:
+        """Where the own edge address is on this machine."""
+        return next(at.host for at in self.listens if not at.ipv6)
+
+    @property
+    def spares(self) -> list[str]:
+        """Where others' edge addresses arrive."""
+        return list(dict.fromkeys(at.host for at in self.spare_listens if not at.ipv6))
+
+    def spare_beside(self, host: str) -> str:
+        """Where the IPv6 side arrives of an address that arrives at the spare ``host``: the first IPv6 one of
+        ``spare_listen`` goes with its first IPv4 one, and so on. "": under its own name."""
+        beside = list(dict.fromkeys(at.host for at in self.spare_listens if at.ipv6))
+        return dict(zip(self.spares, beside, strict=False)).get(host, "")
+
+    @property
     def ports(self) -> dict[str, int]:
         """The edge address's port for each transport."""
         return {at.transport: at.port for at in reversed(self.listens)}
@@ -163,6 +192,14 @@ class Config(BaseModel):
     def state(self) -> Path:
         """Where the journal and what survives a restart are kept."""
         return self.state_dir or self.key_file.with_name(f"{self.id}.state")
+
+    @model_validator(mode="after")
+    def _is_of_ipv4_too(self) -> Config:
+        if all(at.ipv6 for at in self.listens):
+            raise ValueError("listen: an edge address is an IPv4 address, so one of them has to be; IPv6 is its side")
+        if self.address6 and not any(at.ipv6 for at in self.listens):
+            raise ValueError(f"listen: nothing listens at address6; add one like udp://[{self.address6}]:5060")
+        return self
 
     @model_validator(mode="after")
     def _takeover_is_whole(self) -> Config:

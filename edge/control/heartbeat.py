@@ -41,6 +41,7 @@ class HeartbeatLoop:
         boot: str,
         holdings: Holdings,
         mesh: str,
+        listen: list[str],
         interface: str,
         linked: Callable[[], Collection[str]],
         on_news: Callable[[News], None],
@@ -53,6 +54,7 @@ class HeartbeatLoop:
         self._boot = boot
         self._holdings = holdings
         self._mesh = mesh
+        self._listen = listen
         self._interface = interface
         self._linked = linked
         self._on_news = on_news
@@ -99,6 +101,7 @@ class HeartbeatLoop:
             boot=self._boot,
             addresses=asks.addresses,
             mesh=self._mesh,
+            listen=self._listen,
             certificate=base64.b64encode(self._identity.certificate_der).decode(),
             domains=self._domains_version,
             changes_since=self._cursors,

@@ -27,7 +27,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lambdas.contract import HeartbeatReply, Take
+from lambdas.contract import EdgePlace, HeartbeatReply, Take
 
 CONSENT = 12.0  # seconds for which an offer stands; the holder waits a little longer
 MARGIN = 1.0  # seconds that a lease ends earlier here
@@ -54,11 +54,12 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Have the driver move the address here, then tell ``placed``."""
+    """Have the driver move the address here, with its IPv6 side ("": it has none), then tell ``placed``."""
 
     address: str
     epoch: int
     host: str
+    address6: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Gained:
     address: str
     epoch: int
     host: str
+    address6: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Lost:
 
     address: str
     why: str
+    address6: str = ""
 
 
 AddressStep = Place | Gained | Lost
@@ -104,6 +107,7 @@ class Holdings:
         self._held: dict[str, Holding] = {}
         self._holders: dict[str, tuple[str, int]] = {}
         self._allowed: Collection[str] = ()
+        self._sides: dict[str, str] = {}
         self._consents: dict[str, tuple[int, str, float]] = {}
         self._resting: dict[str, float] = {}
         self._releases: set[str] = set()
@@ -190,13 +194,14 @@ class Holdings:
         """A heartbeat was answered; it had left at ``sent_at``."""
         steps: list[AddressStep] = []
         self._allowed = reply.allowed
+        self._learn_sides(reply.places)
         self._holders.update((address, ("", epoch)) for address, epoch in reply.unheld.items())
         for edge in reply.fleet:
             self._holders.update((held.address, (edge.id, held.epoch)) for held in edge.held)
         told = {held.address: held for held in reply.held}
         for address in [address for address in self._held if address not in told]:
             del self._held[address]
-            steps.append(Lost(address, reply.refused.get(address, "it was given up")))
+            steps.append(self._lost(address, reply.refused.get(address, "it was given up")))
         self._releases &= self._held.keys()
         for address in reply.refused:
             self._consents.pop(address, None)
@@ -207,14 +212,14 @@ class Holdings:
                 held.deadline = max(held.deadline, deadline)
                 if lease.placed and not held.placed and self.driver != "l2":
                     held.placed = True
-                    steps.append(Gained(address, held.epoch, held.host))
+                    steps.append(self._gained(address, held.epoch, held.host))
                 continue
             placed = lease.placed and self.driver != "l2"
             host = held.host if held is not None else self._hosts.get(address, "")
             self._held[address] = Holding(lease.epoch, host, deadline, now + lease.exclusive_in, placed, now)
             self._consents.pop(address, None)
             if placed:
-                steps.append(Gained(address, lease.epoch, host))
+                steps.append(self._gained(address, lease.epoch, host))
         return steps + self.due(now)
 
     def due(self, now: float) -> list[AddressStep]:
@@ -224,13 +229,13 @@ class Holdings:
             if self.driver == "l2" and now >= held.deadline:
                 # Nothing but this deadline keeps the next holder and us apart.
                 del self._held[address]
-                steps.append(Lost(address, "its lease could not be renewed in time"))
+                steps.append(self._lost(address, "its lease could not be renewed in time"))
             elif not held.placed and now - held.since > _GIVE_UP:
                 self._releases.add(address)
                 self._resting[address] = now + _REST
             elif not held.placed and self.driver in ("hook", "l2") and now - held.tried_at >= _RETRY:
                 held.tried_at = now
-                steps.append(Place(address, held.epoch, held.host))
+                steps.append(Place(address, held.epoch, held.host, self._sides.get(address, "")))
         return steps
 
     def until(self) -> float:
@@ -246,12 +251,12 @@ class Holdings:
         if held is None or held.epoch != epoch or held.placed:
             return []
         held.placed = True
-        return [Gained(address, epoch, held.host)]
+        return [self._gained(address, epoch, held.host)]
 
     def again(self, address: str) -> list[AddressStep]:
         """As when the address came, if it is here."""
         held = self._held.get(address)
-        return [Gained(address, held.epoch, held.host)] if held is not None and held.placed else []
+        return [self._gained(address, held.epoch, held.host)] if held is not None and held.placed else []
 
     def announced(self, edge: str, address: str, epoch: int) -> list[AddressStep]:
         """Another edge says that it holds ``address`` in ``epoch``: the highest epoch wins."""
@@ -262,7 +267,16 @@ class Holdings:
         if held is None:
             return []
         del self._held[address]
-        return [Lost(address, f"edge {edge} holds it now")]
+        return [self._lost(address, f"edge {edge} holds it now")]
+
+    def _learn_sides(self, places: Sequence[EdgePlace]) -> None:
+        self._sides = {place.address: place.address6 for place in places}
+
+    def _gained(self, address: str, epoch: int, host: str) -> Gained:
+        return Gained(address, epoch, host, self._sides.get(address, ""))
+
+    def _lost(self, address: str, why: str) -> Lost:
+        return Lost(address, why, self._sides.get(address, ""))
 
     # What may be done
 
@@ -294,16 +308,17 @@ class Holdings:
         since, until = self.exclusive().get(address, (float("inf"), 0.0))
         return since <= now < until
 
-    def resume(self, epochs: dict[str, int], now: float) -> list[AddressStep]:
+    def resume(self, epochs: dict[str, int], now: float, places: Sequence[EdgePlace] = ()) -> list[AddressStep]:
         """Started in the dark: what this machine held when it last heard from the control plane, it goes on serving."""
         if self.driver == "l2":
             return []  # the lease may be over, and nothing would tell
+        self._learn_sides(places)
         steps: list[AddressStep] = []
         for address, epoch in epochs.items():
             host = self._free_host(address)
             if host is not None:
                 self._held[address] = Holding(epoch, host, now, float("inf"), True, now)
-                steps.append(Gained(address, epoch, host))
+                steps.append(self._gained(address, epoch, host))
         return steps
 
     def surplus(self, wants: Collection[str]) -> str:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 from typing import Protocol
 
 from aioquic.quic.connection import QuicConnection
@@ -119,7 +119,7 @@ class Mesh:
         self._key = key
         self._certificate = certificate
         self._note = note
-        self._networks = [IPv4Network(network) for network in networks]
+        self._networks = [ip_network(network) for network in networks]
         self._opened: MeshUser | None = None
         self._gate: Gate | None = None
         self._local = ""
@@ -150,7 +150,7 @@ class Mesh:
 
     def _known(self, host: str) -> bool:
         """Whether a peer's packets come from ``host``. Before the first fleet list nobody's do, but of ``networks``."""
-        return host in self._hosts or any(IPv4Address(host) in network for network in self._networks)
+        return host in self._hosts or any(ip_address(host) in network for network in self._networks)
 
     @property
     def _user(self) -> MeshUser:

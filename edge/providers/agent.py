@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -291,8 +291,8 @@ class Agent:
 def _comes_from(registrant: Registrant, host: str) -> bool:
     if host in registrant.sources:
         return True
-    source = IPv4Address(host)
-    return any(source in IPv4Network(network) for network in registrant.account.sources)
+    source = ip_address(host)
+    return any(source in ip_network(network) for network in registrant.account.sources)
 
 
 def _moved(old: ProviderAccount, new: ProviderAccount) -> bool:

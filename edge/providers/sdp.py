@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 from edge.sip.session_bodies import changed
 
-_ADDRESSED = (b"c=IN IP4 ", b"o=", b"a=rtcp:")
+_ADDRESSED = (b"c=IN IP", b"o=", b"a=rtcp:")
+_FAMILIES = (b"IP4", b"IP6")
 
 
 def published(body: bytes, content_type: str, public: str, coding: str = "") -> tuple[bytes, bool]:
@@ -25,6 +26,8 @@ def _published(description: bytes, public: bytes) -> bytes:
             head, _, last = text.rpartition(b" ")
             address, slash, rest = last.partition(b"/")
             if _private(address):
+                if head.endswith(_FAMILIES):
+                    head = head[:-1] + (b"6" if b":" in public else b"4")
                 line = head + b" " + public + slash + rest + line[len(text) :]
         elif text.startswith(b"a=candidate:") and any(_private(word) for word in text.split()):
             continue
@@ -34,7 +37,7 @@ def _published(description: bytes, public: bytes) -> bytes:
 
 def _private(text: bytes) -> bool:
     try:
-        address = IPv4Address(text.decode("ascii"))
+        address = ip_address(text.decode("ascii"))
     except ValueError:
         return False
     return not address.is_global and not address.is_unspecified

@@ -44,7 +44,7 @@ class AddressMover:
     async def open_home(self) -> None:
         """Without a driver the own address is here, lease or not. Raises ListenError."""
         if self._config.takeover == "none":
-            await self._sockets.open(self._sockets_for(self._config.address, ""))
+            await self._sockets.open(self._sockets_for(self._config.address, "", ""))
 
     def follow(self, steps: Iterable[AddressStep]) -> None:
         """Start what the steps say, in order for each address."""
@@ -91,9 +91,11 @@ class AddressMover:
                     # Not through follow(), which would wait for this very task.
                     for gained in self._holdings.moved(step.address, step.epoch):
                         await self._follow(gained, None)
-            case Gained(address, epoch, host):
+            case Gained(address, epoch, host, address6):
+                if address6 and self._config.takeover == "ec2" and self._config.takeover_device:
+                    await drivers.add_to_interface(address6, self._config.takeover_device)
                 try:
-                    await self._sockets.open(self._sockets_for(address, host))
+                    await self._sockets.open(self._sockets_for(address, host, address6))
                 except ListenError as error:
                     log.error("%s; giving %s up", error, address)
                     self._holdings.release(address)
@@ -101,11 +103,10 @@ class AddressMover:
                 log.info("serving %s in epoch %d", address, epoch)
                 self._gained(address, epoch)
                 self._changed()
-            case Lost(address, why):
+            case Lost(address, why, address6):
                 log.warning("%s is not ours any more: %s", address, why)
                 self._changed()
-                if self._config.takeover == "l2":
-                    await drivers.remove_from_interface(address, self._config.takeover_interface)
+                await self._remove(address, address6)
                 if self._config.takeover != "none":
                     self._sockets.stop_accepting(address)
                     await asyncio.sleep(_LAST_WORDS)
@@ -116,22 +117,43 @@ class AddressMover:
         if step.host:
             # It arrives at a host of its own: be there first.
             with contextlib.suppress(ListenError):
-                await self._sockets.open(self._sockets_for(step.address, step.host))
+                await self._sockets.open(self._sockets_for(step.address, step.host, step.address6))
         if config.takeover == "l2":
-            return await drivers.add_to_interface(step.address, config.takeover_interface)
-        return await drivers.run_hook(config.takeover_hook, config.id, step.address, step.epoch, step.host)
+            sides = [side for side in (step.address, step.address6) if side]
+            return all([await drivers.add_to_interface(side, config.takeover_interface) for side in sides])
+        to6 = (config.spare_beside(step.host) or step.address6) if step.address6 else ""
+        move = drivers.Move(step.address, step.host or step.address, step.address6, to6)
+        return await drivers.run_hook(config.takeover_hook, config.id, step.epoch, move)
+
+    async def _remove(self, address: str, address6: str) -> None:
+        config = self._config
+        if config.takeover == "l2":
+            await drivers.remove_from_interface(address, config.takeover_interface)
+        device = {"l2": config.takeover_interface, "ec2": config.takeover_device}.get(config.takeover, "")
+        if address6 and device:
+            await drivers.remove_from_interface(address6, device)
 
     def reopen(self, address: str) -> None:
         """It stays after all: take new streams again."""
         self.follow(self._holdings.again(address))
 
-    def _sockets_for(self, address: str, host: str) -> list[Listener]:
+    def _sockets_for(self, address: str, host: str, address6: str) -> list[Listener]:
+        """Of the own address as the configuration says; of another one the same, or what is meant for ``host``."""
         config = self._config
         if address == config.address:
             return [Listener(at.transport, at.host, at.port, address) for at in config.listens]
+        listens, spares = config.listens, config.spare_listens
         if host:
-            return [Listener(at.transport, at.host, at.port, address) for at in config.spare_listens if at.host == host]
-        return [Listener(at.transport, address, at.port, address) for at in config.listens]
+            found = [Listener(at.transport, host, at.port, address) for at in spares if at.host == host]
+        else:
+            found = [Listener(at.transport, address, at.port, address) for at in listens if not at.ipv6]
+        if not address6:
+            return found
+        beside = config.spare_beside(host)
+        if beside:
+            return found + [Listener(at.transport, beside, at.port, address) for at in spares if at.host == beside]
+        likewise = [at for at in listens if at.ipv6] or listens
+        return found + [Listener(at.transport, address6, at.port, address) for at in likewise]
 
     async def close(self) -> None:
         if self._timer is not None:

@@ -34,7 +34,7 @@ def enrol(api: str, token: str, config: Path) -> str:
     found = _post(url, {"token": token, "public_key": public_key}, _JSON)
     address = found["addresses"][0]
     host = address if _is_local(address) else _local_address(api)
-    return _write(config, found, host, {})
+    return _write(config, found, host, _local(_side(found)), {})
 
 
 def enrol_instance(control: str, config: Path) -> str:
@@ -51,7 +51,10 @@ def enrol_instance(control: str, config: Path) -> str:
         "takeover_interface": here.name,
         "spare_listen": [f"udp://{here.addresses[1]}:{_SIP}", f"tcp://{here.addresses[1]}:{_SIP}"],
     }
-    return _write(config, found, here.addresses[0], more)
+    side = _side(found)
+    if side:
+        more["takeover_device"] = here.device
+    return _write(config, found, here.addresses[0], side, more)
 
 
 def _prepare(config: Path) -> str:
@@ -66,13 +69,29 @@ def _key_file(config: Path) -> Path:
     return config.with_suffix(".key")
 
 
-def _write(config: Path, found: dict[str, Any], host: str, more: dict[str, Any]) -> str:
+def _place(found: dict[str, Any]) -> dict[str, str]:
+    """What is told of the own address."""
+    return next((place for place in found["places"] if place["address"] == found["addresses"][0]), {})
+
+
+def _side(found: dict[str, Any]) -> str:
+    """The own address's IPv6 side; "" if it has none."""
+    return _place(found).get("address6", "")
+
+
+def _local(address6: str) -> str:
+    """``address6`` if this machine has it already; else "": the edge couldn't listen there, and will say so."""
+    return address6 if address6 and _is_local(address6) else ""
+
+
+def _write(config: Path, found: dict[str, Any], host: str, host6: str, more: dict[str, Any]) -> str:
     """Write the configuration as TOML, which JSON's strings and lists of strings are; the edge's name."""
     address = found["addresses"][0]
+    hosts = [host, *([f"[{host6}]"] if host6 else [])]
     values: dict[str, Any] = {
         "id": found["id"],
         "address": address,
-        "listen": [f"udp://{host}:{_SIP}", f"tcp://{host}:{_SIP}"],
+        "listen": [f"{transport}://{one}:{_SIP}" for one in hosts for transport in ("udp", "tcp")],
         "mesh": f"{host}:{_MESH}",
         "control": found["control"],
         "control_auth": found["control_auth"],
@@ -80,6 +99,10 @@ def _write(config: Path, found: dict[str, Any], host: str, more: dict[str, Any])
         "metrics": "127.0.0.1:9090",
         **more,
     }
+    if host6:
+        values["address6"] = host6
+    if _place(found).get("name"):
+        values["name"] = _place(found)["name"]
     if host != address:
         values["mesh_public"] = f"{address}:{_MESH}"
     state = os.environ.get("STATE_DIRECTORY", "")
@@ -96,7 +119,8 @@ def _write(config: Path, found: dict[str, Any], host: str, more: dict[str, Any])
 
 def _is_local(address: str) -> bool:
     """Whether this machine has the address itself."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((address, 0))
         except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 _TIMEOUT = 5.0  # seconds
@@ -17,10 +18,12 @@ class InstanceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """``name`` like eni-0123456789abcdef0; ``addresses`` are the private ones, the primary first."""
+    """``name`` like eni-0123456789abcdef0; ``addresses`` are the private ones, the primary first; ``device`` is what
+    this machine calls it, "" if it has none such."""
 
     name: str
     addresses: tuple[str, ...]
+    device: str = ""
 
 
 def interface() -> Interface:
@@ -39,11 +42,21 @@ def interface() -> Interface:
     try:
         token = ask("PUT", "api/token", {"X-aws-ec2-metadata-token-ttl-seconds": _SECONDS})
         known = {"X-aws-ec2-metadata-token": token}
-        here = f"meta-data/network/interfaces/macs/{ask('GET', 'meta-data/mac', known)}"
+        mac = ask("GET", "meta-data/mac", known)
+        here = f"meta-data/network/interfaces/macs/{mac}"
         return Interface(
-            ask("GET", f"{here}/interface-id", known), tuple(ask("GET", f"{here}/local-ipv4s", known).split())
+            ask("GET", f"{here}/interface-id", known),
+            tuple(ask("GET", f"{here}/local-ipv4s", known).split()),
+            _device(mac),
         )
     except (OSError, http.client.HTTPException) as error:
         raise InstanceError(f"this doesn't seem to be an EC2 instance: {error}") from error
     finally:
         connection.close()
+
+
+def _device(mac: str) -> str:
+    for name in Path("/sys/class/net").glob("*/address"):
+        if name.read_text().strip().lower() == mac.lower():
+            return name.parent.name
+    return ""

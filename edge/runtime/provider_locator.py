@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 
 from edge.proxy.stack.events import ProvidersLocated
 from edge.proxy.stack.provider_places import ProviderAddresses
@@ -76,7 +76,7 @@ class ProviderLocator:
         tenants: dict[str, frozenset[str]] = {}
         trusting: dict[str, frozenset[str]] = {}
         trunks: dict[str, frozenset[str]] = {}
-        networks: dict[int, dict[int, frozenset[str]]] = {}
+        networks: dict[tuple[bool, int], dict[int, frozenset[str]]] = {}
         for place in places:
             for ip in self._seen[_key(place)]:
                 tenants[ip] = tenants.get(ip, frozenset()) | set(place.tenants)
@@ -84,9 +84,10 @@ class ProviderLocator:
                     trusting[ip] = trusting.get(ip, frozenset()) | set(place.trusting)
                     trunks[ip] = trunks.get(ip, frozenset()) | {place.host}
             for text in place.networks:
-                network = IPv4Network(text)
-                known, bits = networks.setdefault(network.prefixlen, {}), network.prefixlen
-                first = int(network.network_address) >> (32 - bits)
+                network = ip_network(text)
+                rest = network.max_prefixlen - network.prefixlen
+                known = networks.setdefault((network.version == 6, rest), {})
+                first = int(network.network_address) >> rest
                 known[first] = known.get(first, frozenset()) | {place.host}
         return ProviderAddresses(tenants, trusting, trunks, networks)
 

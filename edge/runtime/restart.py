@@ -136,7 +136,7 @@ class Restart:
             log.warning("no control plane answers: going on with what was known %.0f s ago", age)
             self._follower.news(news)
             held = {held.address: held.epoch for held in news.reply.held}
-            self._addresses.follow(self._holdings.resume(held, time.monotonic()))
+            self._addresses.follow(self._holdings.resume(held, time.monotonic(), news.reply.places))
             # The core keeps bindings only of addresses that are here, or on their way.
             self._follower.addresses_changed()
             self._post(Remembered(records, routes, bindings=True, accounts=providers))
@@ -172,7 +172,8 @@ class Restart:
         reply = news.reply.model_copy(update={"changes": [], "feed_changes": [], "provider_hosts": None, "more": False})
         held = sorted((held.address, held.epoch) for held in reply.held)
         versions = f"{reply.domains_version} {reply.provider_hosts_version}"
-        telling = f"{held} {versions} {reply.addresses} {reply.feed} {[edge.id for edge in reply.fleet]}"
+        edges = [edge.id for edge in reply.fleet]
+        telling = f"{held} {versions} {reply.addresses} {reply.places} {reply.feed} {edges}"
         if telling == self._written and now - self._written_at < _NEWS_EVERY:
             return
         kept = {

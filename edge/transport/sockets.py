@@ -15,9 +15,10 @@ from typing import Any
 
 from edge.sip.flow import Flow
 from edge.sip.framing import Framer, StreamFramer
+from edge.sip.uri import host_in_uri
 from edge.transport.accepting import Acceptor
 from edge.transport.certificates import Certificates
-from edge.transport.streams import Note, Stream, StreamLimits, Streams, StreamUser
+from edge.transport.streams import Note, Stream, StreamLimits, Streams, StreamUser, link_local
 from edge.transport.websocket import WebSocketFramer, Welcome
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 _BUFFER = 4 * 1024 * 1024  # octets of socket buffer: bursts of registrations come faster than they are read
 _MAX_UNSENT = 1024 * 1024  # octets waiting for a connection of ours to be made
 _DIAL = 4.0  # seconds for a connection of ours to be made
-_IP_FREEBIND = 15  # ip(7): bind an address that this machine doesn't have yet
+_IP_FREEBIND, _IPV6_FREEBIND = 15, 78  # ip(7), linux/in6.h: bind an address that this machine doesn't have yet
 _BACKLOG = 1024  # connections that the kernel keeps until they are accepted
 _WEB, _SECURE = ("ws", "wss"), ("tls", "wss")
 _ARRIVAL = 1.0  # seconds for a FIN of ours to arrive, and to be answered
@@ -34,12 +35,26 @@ _SLOW = (errno.ENOBUFS, errno.ENOMEM)  # the packet is lost as on the way: it is
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A socket to open: ``address`` is the edge address as phones see it, ``host`` where to bind."""
+    """A socket to open: ``address`` is the edge address as phones see it, ``host`` where to bind: for its IPv6 side an
+    IPv6 address."""
 
     transport: str
     host: str
     port: int
     address: str
+
+    @property
+    def key(self) -> _Key:
+        """What the sockets are found by."""
+        return self.address, self.port, ":" in self.host
+
+
+_Key = tuple[str, int, bool]
+"""An edge address, its port, and whether it is of the IPv6 side: which one a flow belongs to its other end tells."""
+
+
+def _key(flow: Flow) -> _Key:
+    return flow.address, flow.port, ":" in flow.host
 
 
 class ListenError(Exception):
@@ -63,21 +78,21 @@ class Sockets:
         TLS and WSS, ``welcome`` says which Origins may have WebSockets."""
         self._receiver = receiver
         self._movable = movable
-        self._udp: dict[tuple[str, int], tuple[asyncio.DatagramTransport, socket.socket]] = {}
+        self._udp: dict[_Key, tuple[asyncio.DatagramTransport, socket.socket]] = {}
         self._streams = Streams(receiver, note, limits or StreamLimits())
         self._certificates = certificates or Certificates()
         self._welcome = welcome
-        self._acceptors: dict[tuple[str, int], Acceptor] = {}
+        self._acceptors: dict[_Key, Acceptor] = {}
         self._note = note
-        self._hosts: dict[str, str] = {}
+        self._hosts: dict[tuple[str, bool], str] = {}
         self._dialling: dict[Flow, list[tuple[bytes, float]]] = {}
         self._dials: set[asyncio.Task[None]] = set()
 
     async def open(self, listeners: Sequence[Listener]) -> None:
         """Bind everything that isn't bound yet. Raises ListenError."""
         for listener in listeners:
-            self._hosts[listener.address] = listener.host
-            key = (listener.address, listener.port)
+            key = listener.key
+            self._hosts[listener.address, ":" in listener.host] = listener.host
             try:
                 if listener.transport == "udp" and key not in self._udp:
                     await self._open_udp(listener)
@@ -86,7 +101,7 @@ class Sockets:
                 elif listener.transport != "udp":
                     self._acceptors[key].listen_again()
             except OSError as error:
-                where = f"{listener.transport}://{listener.host}:{listener.port}"
+                where = f"{listener.transport}://{host_in_uri(listener.host)}:{listener.port}"
                 raise ListenError(f"listen: {where} can't be opened: {error.strerror or error}") from error
 
     def listens(self, address: str) -> bool:
@@ -155,7 +170,7 @@ class Sockets:
             sock.close()
             raise
         transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(listener, self._receiver), sock=sock)
-        self._udp[listener.address, listener.port] = transport, sock
+        self._udp[listener.key] = transport, sock
 
     def _listen(self, listener: Listener) -> None:
         sock = self._socket(listener, socket.SOCK_STREAM)
@@ -168,9 +183,12 @@ class Sockets:
         except OSError:
             sock.close()
             raise
-        self._acceptors[listener.address, listener.port] = Acceptor(sock, partial(self._accepted, listener))
+        self._acceptors[listener.key] = Acceptor(sock, partial(self._accepted, listener))
 
     def _accepted(self, listener: Listener, connection: socket.socket, peer: tuple[Any, ...]) -> None:
+        if link_local(peer):
+            connection.close()
+            return
         number = 1 + secrets.randbelow(2**32 - 1)
         flow = Flow(listener.address, listener.port, listener.transport, peer[0], peer[1], number)
         framer: Framer = WebSocketFramer(self._welcome) if listener.transport in _WEB else StreamFramer()
@@ -178,9 +196,14 @@ class Sockets:
         stream.accept(connection, self._certificates.context if listener.transport in _SECURE else None)
 
     def _socket(self, listener: Listener, kind: socket.SocketKind) -> socket.socket:
-        sock = socket.socket(socket.AF_INET, kind)
+        ipv6 = ":" in listener.host
+        sock = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, kind)
         sock.setblocking(False)
-        if self._movable:
+        if ipv6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has sockets of its own
+        if self._movable and ipv6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+        elif self._movable:
             sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         return sock
 
@@ -192,7 +215,7 @@ class Sockets:
                 asyncio.get_running_loop().call_soon(self._receiver.message, flow, data)
             return self.listens(flow.address)
         if flow.transport == "udp":
-            udp = self._udp.get((flow.address, flow.port))
+            udp = self._udp.get(_key(flow))
             if udp is None or udp[0].is_closing():
                 return False
             return self._send_datagram(*udp, flow, data)
@@ -226,7 +249,7 @@ class Sockets:
                 return False
             waiting.append((data, until))
             return True
-        host = self._hosts.get(flow.address)
+        host = self._hosts.get((flow.address, ":" in flow.host))
         if host is None or not self.listens(flow.address):
             return False
         self._dialling[flow] = [(data, until)]
@@ -278,7 +301,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._listener = listener
         self._message = receiver.message
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if len(data) > 4:  # shorter ones are phones' keep-alives: CRLFs and NULs
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        if len(data) > 4 and not link_local(addr):  # shorter ones are phones' keep-alives: CRLFs and NULs
             listener = self._listener
             self._message(Flow(listener.address, listener.port, "udp", addr[0], addr[1]), data)

@@ -37,7 +37,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from edge.sip.flow import Flow, source_of
 from edge.sip.framing import Framer
@@ -471,6 +471,11 @@ class Stream(asyncio.Protocol):
     def _gone(self) -> None:
         if self._finished is not None and not self._finished.done():
             self._finished.set_result(None)
+
+
+def link_local(peer: tuple[Any, ...]) -> bool:
+    """Whether it is an IPv6 address of one wire only (RFC 4007 §6), at which another edge couldn't reach anybody."""
+    return len(peer) > 2 and peer[3] != 0
 
 
 def keep_alive(sock: socket.socket | None) -> None:

@@ -26,7 +26,8 @@ Purpose = Literal["signup", "login", "enrol"]
 
 @dataclass(frozen=True, slots=True)
 class SignedToken:
-    """``to`` is an e-mail address, or an edge; ``until`` is Unix time; ``nonce`` tells two of the same kind apart."""
+    """``to`` is an e-mail address, or an edge; ``until`` is Unix time; ``nonce`` tells two of the same kind apart.
+    ``sides`` are an edge's addresses with their IPv6 sides and names."""
 
     purpose: Purpose
     to: str
@@ -34,6 +35,7 @@ class SignedToken:
     nonce: str
     tenant: str = ""
     addresses: tuple[str, ...] = ()
+    sides: tuple[tuple[str, str, str], ...] = ()
 
 
 def issue(
@@ -43,9 +45,10 @@ def issue(
     tenant: str = "",
     addresses: tuple[str, ...] = (),
     seconds: int = GOOD_FOR,
+    sides: tuple[tuple[str, str, str], ...] = (),
 ) -> str:
     """The token."""
-    signed = SignedToken(purpose, to, int(services.clock()) + seconds, secrets.token_hex(8), tenant, addresses)
+    signed = SignedToken(purpose, to, int(services.clock()) + seconds, secrets.token_hex(8), tenant, addresses, sides)
     body = base64.urlsafe_b64encode(json.dumps(asdict(signed), separators=(",", ":")).encode()).rstrip(b"=").decode()
     return f"{body}.{_signature(body, services)}"
 

@@ -16,6 +16,8 @@ edges = typer.Typer(no_args_is_help=True, help="Edges.")
 bans = typer.Typer(no_args_is_help=True, help="Networks that no edge takes anything from.")
 
 _LOOK = 2.0  # seconds
+_ADDRESS6 = "The IPv6 side of its own address."
+_NAME = "The host name of its own address."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,18 +25,34 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(bans, name="ban")
 
 
+def _places(address: str, address6: str, name: str) -> list[dict[str, str]]:
+    return [{"address": address, "address6": address6, "name": name}] if address6 or name else []
+
+
+def _side(place: dict[str, str]) -> str:
+    """A line for people."""
+    return " ".join(filter(None, (f"{place['address']}:", place["address6"], place["name"])))
+
+
 @edges.command("list")
 def list_edges() -> None:
     """The fleet."""
-    state.output.table(state.client.pages("/v1/edges"), ("id", "addresses", "holds"))
+    rows = list(state.client.pages("/v1/edges"))
+    if not state.output.as_json:
+        rows = [{**one, "places": [_side(place) for place in one["places"]]} for one in rows]
+    state.output.table(rows, ("id", "addresses", "places", "holds", "listen"))
 
 
 @edges.command("add")
 def add_edge(
-    edge: str, public_key: str, address: Annotated[list[str], typer.Option(help="An address it may hold.")]
+    edge: str,
+    public_key: str,
+    address: Annotated[list[str], typer.Option(help="An address it may hold.")],
+    address6: Annotated[str, typer.Option(help=_ADDRESS6)] = "",
+    name: Annotated[str, typer.Option(help=_NAME)] = "",
 ) -> None:
     """Register an edge by the key that `python -m edge public-key` prints."""
-    body = {"id": edge, "public_key": public_key, "addresses": address}
+    body = {"id": edge, "public_key": public_key, "addresses": address, "places": _places(address[0], address6, name)}
     state.output.one(state.client.call("POST", "/v1/edges", body))
 
 
@@ -42,10 +60,13 @@ def add_edge(
 def enrol_edge(
     edge: str,
     address: Annotated[list[str], typer.Option(help="An address it may hold, its own first.")],
+    address6: Annotated[str, typer.Option(help=_ADDRESS6)] = "",
+    name: Annotated[str, typer.Option(help=_NAME)] = "",
     wait: Annotated[bool, typer.Option(help="Until it is there.")] = True,
 ) -> None:
     """Say what to run on a new machine for it to become an edge, and wait for it."""
-    made = state.client.call("POST", "/v1/edges/tokens", {"id": edge, "addresses": address})
+    body = {"id": edge, "addresses": address, "places": _places(address[0], address6, name)}
+    made = state.client.call("POST", "/v1/edges/tokens", body)
     command = f"sudo scripts/enrol --api {state.client.url} --token {made['token']}"
     if state.output.as_json:
         state.output.one({"command": command, **made})
@@ -57,6 +78,18 @@ def enrol_edge(
         while not any(one["id"] == edge and one["holds"] for one in state.client.pages("/v1/edges")):
             time.sleep(_LOOK)
     state.output.done(f"{edge} is there.")
+
+
+@edges.command("place")
+def place_edge(
+    edge: str,
+    address: Annotated[str, typer.Argument(help="One of its addresses.")],
+    address6: Annotated[str, typer.Option(help="Its IPv6 side; without, it has none.")] = "",
+    name: Annotated[str, typer.Option(help="Its host name; without, it has none.")] = "",
+) -> None:
+    """Say which IPv6 side and host name an edge address has, whichever edge holds it."""
+    body = {"places": [{"address": address, "address6": address6, "name": name}]}
+    state.output.one(state.client.call("PATCH", path_of("edges", edge), body))
 
 
 @edges.command("remove")

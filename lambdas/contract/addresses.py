@@ -47,6 +47,17 @@ _SPECIAL_IPV6 = [
 ]
 
 
+_CUSTOMER = 56
+"""Bits of an IPv6 address that one customer of a network has to himself, as a rule (RFC 6177)."""
+
+
+def source_of(host: str) -> str:
+    """What counts as one source: an IPv4 address, or the /56 network of an IPv6 address; of a network that itself."""
+    if ":" not in host or "/" in host:
+        return host
+    return str(ipaddress.IPv6Network((host, _CUSTOMER), strict=False))
+
+
 def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Whether it is, as far as one can tell, a host's on the Internet."""
     if isinstance(address, ipaddress.IPv4Address):

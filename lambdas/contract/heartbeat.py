@@ -59,6 +59,8 @@ class Heartbeat(Envelope):
     """The version of the list of bans that it has; "": none. Since version 5."""
     provider_hosts: str = ""
     """The version of the list of providers' servers that it has; "": none. Since version 7."""
+    listen: list[str] = []
+    """Where it listens, like ``udp://203.0.113.11:5060``, for people. Since version 9."""
 
 
 class EdgePlace(Wire):

@@ -23,7 +23,7 @@ class Lease:
     """Who holds an edge address. Times are seconds of the control plane's clock. ``placed``: the address's packets go
     to the holder. ``exclusive_at``: when every earlier holder's lease is surely over. ``region``: where the holder was
     heard last. ``spoken`` is the version of the contract that the holder speaks; until ``older_until`` one that speaks
-    an older one may come back."""
+    an older one may come back. ``listen``: where the holder says that it listens."""
 
     address: str
     holder: str
@@ -37,6 +37,7 @@ class Lease:
     region: str = ""
     spoken: int = _BEFORE
     older_until: float = 0.0
+    listen: tuple[str, ...] = ()
 
     @property
     def renewed_at(self) -> float:
@@ -50,8 +51,8 @@ class Lease:
 @dataclass(frozen=True, slots=True)
 class LeaseEdge:
     """Who asks. ``moves``: it has a driver that moves addresses. ``confirms``: the driver tells when an address has
-    moved, and the old machine's packets are dropped from then on. ``region`` is the one that it asks in, ``spoken`` as
-    a lease's."""
+    moved, and the old machine's packets are dropped from then on. ``region`` is the one that it asks in, ``spoken`` and
+    ``listen`` as a lease's."""
 
     id: str
     boot: str
@@ -61,6 +62,7 @@ class LeaseEdge:
     confirms: bool = False
     region: str = ""
     spoken: int = _BEFORE
+    listen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,12 @@ def hold(address: str, old: Lease | None, edge: LeaseEdge, now: float) -> Lease 
 
 def renew(old: Lease, edge: LeaseEdge, now: float) -> Lease:
     return replace(
-        old, expires_at=now + LEASE_SECONDS, mesh=edge.mesh, certificate=edge.certificate, region=edge.region
+        old,
+        expires_at=now + LEASE_SECONDS,
+        mesh=edge.mesh,
+        certificate=edge.certificate,
+        region=edge.region,
+        listen=edge.listen,
     )
 
 
@@ -148,4 +155,5 @@ def _next(address: str, old: Lease | None, edge: LeaseEdge, now: float, placed: 
         edge.region,
         edge.spoken,
         older_until,
+        edge.listen,
     )

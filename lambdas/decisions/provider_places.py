@@ -6,14 +6,20 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 from typing import Literal
 
 from lambdas.contract import ProviderPlace
 from lambdas.decisions.uris import host_name
 
-WIDEST = 16
+WIDEST = {4: 16, 6: 32}
 """Bits, at least, of a network that calls are taken from by their numbers: whoever is in there may call them."""
+
+
+def too_wide(network: str) -> bool:
+    """Whether a network (CIDR) is wider than that."""
+    found = ip_network(network)
+    return found.prefixlen < WIDEST[found.version]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class ProviderPlaces:
             tenants.add(place.tenant)
             if place.trusting:
                 trusting.add(place.tenant)
-            if place.network and IPv4Network(place.network).prefixlen >= WIDEST:
+            if place.network and not too_wide(place.network):
                 networks.setdefault(place.host, set()).add(place.network)
         hosts = tuple(
             ProviderPlace(

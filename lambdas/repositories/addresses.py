@@ -1,4 +1,4 @@
-"""Elastic IPs: moving one to the machine that holds it now."""
+"""Elastic IPs, and the IPv6 addresses beside them: moving one to the machine that holds it now."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ class Addresses:
     """EC2, which fences too: once an address is associated anew, the old machine's packets don't have it any more."""
 
     def __init__(self) -> None:
-        self._ec2: Any = None
+        self._client: Any = None
+
+    @property
+    def _ec2(self) -> Any:
+        if self._client is None:
+            config = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 2})
+            self._client = client("ec2", config)
+        return self._client
 
     def move(self, address: str, interface: str, private: str) -> bool:
         """Associate ``address`` with ``private`` of a network interface; whether EC2 confirms that it is there."""
         try:
-            if self._ec2 is None:
-                config = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 2})
-                self._ec2 = client("ec2", config)
             found = self._find(address)
             if not _is_at(found, interface, private):
                 self._ec2.associate_address(
@@ -38,6 +42,31 @@ class Addresses:
             log.error("%s can't be moved to %s of %s: %s", address, private, interface, error)
             return False
         return _is_at(found, interface, private)
+
+    def move_ipv6(self, address6: str, interface: str) -> bool:
+        """Assign an IPv6 address to a network interface; whether EC2 confirms that it is there. It can be at interfaces
+        of its own subnet only."""
+        try:
+            here = self._interfaces(NetworkInterfaceIds=[interface])[0]
+            filters = [{"Name": "ipv6-addresses.ipv6-address", "Values": [address6]}]
+            for found in self._interfaces(Filters=filters):
+                if found["NetworkInterfaceId"] == interface:
+                    return True
+                if found["SubnetId"] != here["SubnetId"]:
+                    raise LookupError(f"it belongs to {found['SubnetId']}, and the interface to {here['SubnetId']}")
+                self._ec2.unassign_ipv6_addresses(
+                    NetworkInterfaceId=found["NetworkInterfaceId"], Ipv6Addresses=[address6]
+                )
+            self._ec2.assign_ipv6_addresses(NetworkInterfaceId=interface, Ipv6Addresses=[address6])
+            here = self._interfaces(NetworkInterfaceIds=[interface])[0]
+        except (ClientError, BotoCoreError, LookupError) as error:
+            log.error("%s can't be moved to %s: %s", address6, interface, error)
+            return False
+        return address6 in [one["Ipv6Address"] for one in here.get("Ipv6Addresses", [])]
+
+    def _interfaces(self, **asked: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._ec2.describe_network_interfaces(**asked)["NetworkInterfaces"]
+        return found
 
     def _find(self, address: str) -> dict[str, Any]:
         found: list[dict[str, Any]] = self._ec2.describe_addresses(PublicIps=[address])["Addresses"]

@@ -14,6 +14,7 @@ from lambdas.repositories.models import (
     DirectoryItem,
     DomainItem,
     EdgeItem,
+    EdgePlaceItem,
     FamiliarItem,
     GuestItem,
     HookItem,
@@ -43,6 +44,7 @@ _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
     ImportItem: ("IMPORT#", "IMPORT#"),
     ApiKeyItem: ("KEY#", "KEY#"),
     EdgeItem: ("EDGE#", "EDGE#"),
+    EdgePlaceItem: ("SIDES#", "SIDES#"),
     BanItem: ("BAN#", "BAN#"),
     HookItem: ("HOOK#", "HOOK#"),
     MemberItem: ("MEMBER#", "MEMBER#"),
@@ -144,6 +146,11 @@ def place_item(place: AccountPlace) -> ProviderPlaceItem:
 def edge_item(edge: str, public_key: str, addresses: list[str]) -> EdgeItem:
     pk, sk = item_key(EdgeItem, edge)
     return EdgeItem(pk, sk, id=edge, public_key=public_key, addresses=addresses, listing="edges")
+
+
+def edge_place_item(address: str, address6: str, name: str) -> EdgePlaceItem:
+    pk, sk = item_key(EdgePlaceItem, address)
+    return EdgePlaceItem(pk, sk, address=address, address6=address6, name=name, listing="edge-places")
 
 
 def ban_item(network: str, reason: str, until: float) -> BanItem:

@@ -36,6 +36,7 @@ class Presence:
     certificate: str
     wants: tuple[str, ...]
     expires_at: float
+    listen: tuple[str, ...] = ()
 
 
 class Leases:
@@ -48,7 +49,9 @@ class Leases:
     def renew(self, address: str, edge: LeaseEdge, placed: bool, now: float) -> Lease | None:
         """Renew in one write; None if the edge doesn't hold ``address``. ``placed``: it has told that the address has
         moved."""
-        update = "SET expires_at = :until, mesh = :mesh, certificate = :certificate, #region = :region"
+        update = (
+            "SET expires_at = :until, mesh = :mesh, certificate = :certificate, #region = :region, listen = :listen"
+        )
         values: dict[str, Any] = {
             ":holder": {"S": edge.id},
             ":boot": {"S": edge.boot},
@@ -57,6 +60,7 @@ class Leases:
             ":mesh": {"S": edge.mesh},
             ":certificate": {"S": edge.certificate},
             ":region": {"S": edge.region},
+            ":listen": _texts(edge.listen),
         }
         if placed:
             update += ", placed = :placed"
@@ -122,6 +126,7 @@ class Leases:
             "region": {"S": lease.region},
             "spoken": {"N": str(lease.spoken)},
             "older_until": {"N": str(lease.older_until)},
+            "listen": _texts(lease.listen),
         }
         return put_if(self._client, self._table, item, condition)
 
@@ -133,7 +138,8 @@ class Leases:
             "boot": {"S": presence.boot},
             "mesh": {"S": presence.mesh},
             "certificate": {"S": presence.certificate},
-            "wants": {"L": [{"S": address} for address in presence.wants]},
+            "wants": _texts(presence.wants),
+            "listen": _texts(presence.listen),
             "expires_at": {"N": str(presence.expires_at)},
         }
         retry(lambda: self._client.put_item(TableName=self._table, Item=item))
@@ -197,8 +203,9 @@ def _presence(item: Any) -> Presence:
         boot=item["boot"]["S"],
         mesh=item["mesh"]["S"],
         certificate=item["certificate"]["S"],
-        wants=tuple(value["S"] for value in item["wants"]["L"]),
+        wants=_read_texts(item, "wants"),
         expires_at=float(item["expires_at"]["N"]),
+        listen=_read_texts(item, "listen"),
     )
 
 
@@ -216,7 +223,16 @@ def _lease(item: Any) -> Lease:
         region=item.get("region", {"S": ""})["S"],
         spoken=int(item.get("spoken", {"N": "6"})["N"]),  # as of before it was told
         older_until=float(item.get("older_until", {"N": "0"})["N"]),
+        listen=_read_texts(item, "listen"),
     )
+
+
+def _texts(values: Collection[str]) -> Any:
+    return {"L": [{"S": value} for value in values]}
+
+
+def _read_texts(item: Any, name: str) -> tuple[str, ...]:
+    return tuple(value["S"] for value in item.get(name, {"L": []})["L"])
 
 
 def code(error: ClientError) -> str:

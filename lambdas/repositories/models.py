@@ -357,6 +357,14 @@ class EdgeItem(DirectoryItem, discriminator="edge"):
     instances = ListAttribute[str](default=list)
 
 
+class EdgePlaceItem(DirectoryItem, discriminator="edge-place"):
+    """The sides of an edge address, whichever edge holds it: as the contract's ``EdgePlace``."""
+
+    address = UnicodeAttribute()
+    address6 = UnicodeAttribute(default="")
+    name = UnicodeAttribute(default="")
+
+
 class BanItem(DirectoryItem, discriminator="ban"):
     """Nothing is taken from ``network`` (CIDR) before ``until`` (Unix time)."""
 

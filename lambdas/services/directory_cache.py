@@ -43,12 +43,13 @@ class DirectoryCache:
         return self._bans.get()
 
     def is_banned(self, address: str) -> bool:
-        """Whether an IPv4 address is in one of them."""
+        """Whether an address, or the network of a customer, is in one of them."""
         bans = self._bans.get()
         if address in bans:
             return True
-        host = ipaddress.IPv4Address(address)
-        return any(host in ipaddress.IPv4Network(one) for one in bans if "/" in one)
+        asked = ipaddress.ip_network(address)
+        networks = (ipaddress.ip_network(one) for one in bans if "/" in one)
+        return any(asked.prefixlen >= one.prefixlen and asked.network_address in one for one in networks)
 
     def provider_places(self) -> ProviderPlaces:
         """Where all tenants' providers are; of a tenant that is new it is known in a minute."""

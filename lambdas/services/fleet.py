@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from lambdas.contract import EdgePlace
 from lambdas.decisions.lease import Lease
 from lambdas.repositories.assignments import Assignments
 from lambdas.repositories.directory import Directory
@@ -26,6 +27,7 @@ class FleetReader:
         self._clock = clock
         self._living: Cached[tuple[list[Lease], list[Presence]]] = Cached(self._read_living, 1.0)
         self._registered: Cached[list[EdgeItem]] = Cached(lambda: list(directory.all("edges")), 5.0)
+        self._places: Cached[list[EdgePlace]] = Cached(self._read_places, 5.0)
         self._edges: dict[str, Cached[EdgeItem | None]] = {}
         self._loads: dict[str, Cached[int]] = {}
 
@@ -43,6 +45,17 @@ class FleetReader:
     def addresses(self) -> list[str]:
         """Every edge address."""
         return sorted({address for item in self._registered.get() for address in item.addresses})
+
+    def places(self, fresh: bool = False) -> list[EdgePlace]:
+        """The sides of those addresses that have any."""
+        return self._places.get(fresh)
+
+    def listeners(self, edge: str) -> list[str]:
+        """Where an edge says that it listens; nowhere if it doesn't live."""
+        leases, present = self._living.get()
+        found = [lease.listen for lease in leases if lease.holder == edge]
+        found += [presence.listen for presence in present if presence.edge == edge]
+        return list(found[0]) if found else []
 
     def edges_for(self, address: str) -> list[str]:
         """The edges that may hold ``address``."""
@@ -67,6 +80,10 @@ class FleetReader:
         """An account was assigned to ``address``: the count of a few seconds ago mustn't draw all of them there."""
         load = self.load(address)
         self._loads[address].put(load + 1)
+
+    def _read_places(self) -> list[EdgePlace]:
+        found = self._directory.all("edge-places")
+        return [EdgePlace(address=item.address, address6=item.address6, name=item.name) for item in found]
 
     def _read_living(self) -> tuple[list[Lease], list[Presence]]:
         now = self._clock()

@@ -14,14 +14,14 @@ from lambdas.services.cached import Cached
 
 _AT_ONCE = 10
 _SECONDS = 60.0
-_WIDEST = 24  # bits; nobody proves that a network is his provider's
+_WIDEST = {4: 24, 6: 48}  # bits; nobody proves that a network is his provider's
 
 
 @dataclass(frozen=True, slots=True)
 class SparedNetwork:
     """A network that a tenant's provider is in."""
 
-    network: ipaddress.IPv4Network
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network
     tenant: str
     provider: str
 
@@ -52,6 +52,6 @@ class SparedNetworks:
 def _places(item: ProviderItem, server: str) -> Iterator[SparedNetwork]:
     for text in (item.host, item.outbound_proxy.partition(":")[0], server, *item.sources):
         with contextlib.suppress(ValueError):  # a name
-            network = ipaddress.IPv4Network(text)
-            if text and network.prefixlen >= _WIDEST:
+            network = ipaddress.ip_network(text)
+            if network.prefixlen >= _WIDEST[network.version]:
                 yield SparedNetwork(network, item.tenant, item.name)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lambdas.contract import Decision, RegisterQuestion, RouteQuestion
+from lambdas.contract.addresses import source_of
 from lambdas.decisions.abuse import BAN_AFTER, BAN_SECONDS
 from lambdas.decisions.digest import WRONG
 from lambdas.repositories.directory import Taken
@@ -67,8 +68,9 @@ class Failure:
 
 
 def failed(failure: Failure, services: Services) -> None:
-    """Note it, the source first: whatever becomes of the account's item, who fails too often is banned. Of those who
-    are banned already nothing is noted."""
+    """Note it, the source (of IPv6 a customer's whole network) first: whatever becomes of the account's item, who fails
+    too often is banned. Of those who are banned already nothing is noted."""
+    failure = replace(failure, source=source_of(failure.source))
     if services.cache.is_banned(failure.source) or not services.quotas.failures.take(failure.source):
         return
     account = failure.account[:_LONGEST]
@@ -112,8 +114,9 @@ def _maybe_ban(source: str, before: int, failures: int, services: Services) -> N
 
 def spared(network: str, services: Services) -> str:
     """Why ``network`` (CIDR, or one address) mustn't be banned, or "": it has an edge's address, or a provider's."""
-    banned = ipaddress.IPv4Network(network)
-    ours = next((one for one in services.fleet.addresses() if ipaddress.IPv4Address(one) in banned), None)
+    banned = ipaddress.ip_network(network)
+    sides = [place.address6 for place in services.fleet.places() if place.address6]
+    ours = next((one for one in [*services.fleet.addresses(), *sides] if ipaddress.ip_address(one) in banned), None)
     if ours is not None:
         return f"{ours} is an edge's own address"
     place = next((one for one in services.spared.all() if one.network.overlaps(banned)), None)

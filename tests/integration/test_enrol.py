@@ -43,7 +43,8 @@ def test_a_token_is_good_for_one_edge_and_once(fleet, tenant):
     body = {"token": token, "public_key": "A" * 43 + "="}
     status, made = ask(fleet, "", "POST", "/v1/edges/enrol", body)
     assert (status, made) == (201, {
-        "id": name, "addresses": ["203.0.113.6", "203.0.113.5"], "control": [fleet.api_url], "control_auth": "none",
+        "id": name, "addresses": ["203.0.113.6", "203.0.113.5"], "places": [], "control": [fleet.api_url],
+        "control_auth": "none",
     })  # fmt: skip
     status, problem = ask(fleet, "", "POST", "/v1/edges/enrol", body)
     assert (status, "used already" in problem["detail"]) == (403, True)

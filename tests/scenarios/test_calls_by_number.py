@@ -115,7 +115,11 @@ def test_from_a_network_of_the_trunk(world, bob):
     call_in(world, provider, "sip:+442079460111@203.0.113.11")
     world.run(1)
     assert not bob.agent.requests("INVITE")
-    locate(world, TRUNK, networks={24: {0xC00002: frozenset({"sip.voip.test"})}, 32: {1: frozenset({"other"})}})
+    locate(
+        world,
+        TRUNK,
+        networks={(False, 8): {0xC00002: frozenset({"sip.voip.test"})}, (False, 0): {1: frozenset({"other"})}},
+    )
     call_in(world, provider, "sip:+442079460111@203.0.113.11")
     world.wait(lambda: bob.agent.requests("INVITE"))
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from lambdas.contract import EdgePlace
 from lambdas.decisions.abuse import BAN_AFTER, COUNTED_AS_ONE, MOST_OTHERS, Rules, weight
 from lambdas.repositories.directory import Taken
 from lambdas.services import suspension
@@ -29,6 +30,7 @@ class Told:
     banned: set[str] = field(default_factory=set)
     places: list[SparedNetwork] = field(default_factory=list)
     edges: list[str] = field(default_factory=lambda: ["203.0.113.11"])
+    sides: list[EdgePlace] = field(default_factory=list)
     breaks: str = ""
     tried: dict[str, int] = field(default_factory=dict)
 
@@ -39,7 +41,7 @@ class Told:
         return SimpleNamespace(
             clock=lambda: 1000.0,
             cache=SimpleNamespace(is_banned=self.banned.__contains__),
-            fleet=SimpleNamespace(addresses=lambda: self.edges),
+            fleet=SimpleNamespace(addresses=lambda: self.edges, places=lambda: self.sides),
             spared=SimpleNamespace(all=lambda: self.places),
             quotas=SimpleNamespace(failures=Quota(10_000), notes=Gathered(20, 1.0)),
             tables=SimpleNamespace(abuse=abuse, directory=directory, events=events),

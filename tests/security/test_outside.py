@@ -294,7 +294,7 @@ def test_names_of_providers_are_resolved_and_remembered():
         assert one.addresses.trusting == {"192.0.2.9": {"t2"}}
         for ip in ("192.0.2.9", "198.51.100.128", "198.51.100.255", "203.0.113.5"):
             assert one.addresses.trunks_at(ip) == ["192.0.2.9"], ip
-        for ip in ("192.0.2.1", "198.51.100.127", "203.0.113.4", "[2001:db8::1]"):
+        for ip in ("192.0.2.1", "198.51.100.127", "203.0.113.4", "2001:db8::1"):
             assert one.addresses.trunks_at(ip) == [], ip
 
 

@@ -15,7 +15,7 @@ X = "203.0.113.11"
 
 
 class Config:
-    id, address, takeover, takeover_interface = "edge-a", X, "l2", "wan"
+    id, address, takeover, takeover_interface, takeover_device = "edge-a", X, "l2", "wan", ""
     listens = spare_listens = ()
 
 

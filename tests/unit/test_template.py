@@ -335,3 +335,27 @@ def test_models_fit_their_tables(model, name):
     assert {name for name, item in attributes.items() if item.is_hash_key or item.is_range_key} == keys
     for index in table["GlobalSecondaryIndexes"]:
         assert {item["AttributeName"] for item in index["KeySchema"]} <= set(attributes)
+
+
+def test_phones_come_by_each_transport_and_the_mesh_from_edges_only():
+    open_to: dict[str, set[tuple[str, int]]] = {}
+    for rule in RESOURCES["EdgeGroup"]["Properties"]["SecurityGroupIngress"]:
+        condition, rule = (rule["If"][0], rule["If"][1]) if "If" in rule else ("", rule)
+        assert rule["FromPort"] == rule["ToPort"]
+        if rule["FromPort"] == 5070:
+            assert rule["CidrIp"]["Sub"].endswith("/32")
+            continue
+        assert rule.get("CidrIp", rule.get("CidrIpv6")) in ("0.0.0.0/0", "::/0")
+        assert ("CidrIpv6" in rule) == (condition in ("WithIpv6", "WithBoth"))
+        open_to.setdefault(condition, set()).add((rule["IpProtocol"], rule["FromPort"]))
+    sip, tls = {("udp", 5060), ("tcp", 5060)}, {("tcp", 5061), ("tcp", 443)}
+    assert open_to == {"": sip, "WithTls": tls, "WithIpv6": sip, "WithBoth": tls}
+    (interface,) = RESOURCES["EdgeATemplate"]["Properties"]["LaunchTemplateData"]["NetworkInterfaces"]
+    assert interface["Ipv6AddressCount"] == {"If": ["WithIpv6", 1, {"Ref": "AWS::NoValue"}]}
+
+
+def test_the_unit_may_have_ports_of_their_own_numbers_and_nothing_else():
+    unit = (TEMPLATE.parent / "scripts" / "sipwizard-edge.service").read_text().splitlines()
+    for name in ("CapabilityBoundingSet", "AmbientCapabilities"):
+        assert [line for line in unit if line.startswith(name)] == [f"{name}=CAP_NET_BIND_SERVICE"]
+    assert not [line for line in unit if line.startswith("PrivateUsers")]  # the capability would be of another world

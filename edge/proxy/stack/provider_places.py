@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 from edge.sip.flow import ServerAddress
 
@@ -16,12 +16,13 @@ MOST_HOSTS = 8
 class ProviderAddresses:
     """``tenants`` are those that have accounts at an IP address, ``trusting`` those of them whose calls are known there
     by where they come from: by an address of ours, which all tenants share. ``trunks`` are the hosts that such calls
-    come in from, by IP address, and ``networks`` the same by the first bits of one (their number, and their value)."""
+    come in from, by IP address, and ``networks`` the same by the first bits of one (whether it is an IPv6 address, how
+    many bits follow those, and their value)."""
 
     tenants: Mapping[str, frozenset[str]]
     trusting: Mapping[str, frozenset[str]]
     trunks: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    networks: Mapping[int, Mapping[int, frozenset[str]]] = field(default_factory=dict)
+    networks: Mapping[tuple[bool, int], Mapping[int, frozenset[str]]] = field(default_factory=dict)
 
     def open_to(self, tenant: str, provider: str, addresses: list[ServerAddress]) -> list[ServerAddress]:
         """Those of ``addresses`` that a call of ``tenant`` may go to. By an account of its own (``provider``) none
@@ -34,10 +35,11 @@ class ProviderAddresses:
     def trunks_at(self, ip: str) -> list[str]:
         """The providers' hosts that calls from ``ip`` may be of, known by nothing but that; none: it is a stranger."""
         found = set(self.trunks.get(ip, ()))
-        if self.networks and ip.count(".") == 3:
-            value = int(IPv4Address(ip))
-            for bits, known in self.networks.items():
-                found |= known.get(value >> (32 - bits), frozenset())
+        if self.networks:
+            value = int(ip_address(ip))
+            for (ipv6, rest), known in self.networks.items():
+                if ipv6 == (":" in ip):
+                    found |= known.get(value >> rest, frozenset())
         return sorted(found)[:MOST_HOSTS]
 
     def _trusts_another(self, host: str, tenant: str) -> bool:

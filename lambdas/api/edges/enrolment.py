@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lambdas.api.edges import probes
+from lambdas.api.edges.places import AddressSides, sides_of
 from lambdas.api.edges.route import read
 from lambdas.api.problems import Problem
 from lambdas.repositories.directory import Stale, Taken
@@ -48,6 +49,7 @@ class Enrolled(BaseModel):
 
     id: str
     addresses: list[str]
+    places: list[AddressSides]
     control: list[str]
     control_auth: Literal["none", "aws_iam"]
 
@@ -70,7 +72,13 @@ async def _enrol_instance(request: Request) -> Response:
             instance = caller.removeprefix(role)
             await run_in_threadpool(become_instance, name, instance, asked.public_key, addresses, services)
             control = [str(request.base_url).rstrip("/"), *services.environment.other_control]
-            enrolled = Enrolled(id=name, addresses=addresses, control=control, control_auth="aws_iam")
+            enrolled = Enrolled(
+                id=name,
+                addresses=addresses,
+                places=await run_in_threadpool(sides_of, addresses, services, True),
+                control=control,
+                control_auth="aws_iam",
+            )
             return Response(enrolled.model_dump_json(), 201, media_type="application/json")
     raise Problem(403, f"No edge is meant for {caller or 'a caller without a role'}; enrol it with a token instead.")
 

@@ -19,6 +19,7 @@ from lambdas.contract import (
     Heartbeat,
     HeartbeatReply,
     HeldAddress,
+    ProviderPlace,
     Take,
     consent_text,
 )
@@ -31,6 +32,8 @@ from lambdas.services.services import Services
 log = logging.getLogger(__name__)
 
 _CHANGES = 500  # bindings, or entries of the change feed, in one reply
+_READS_IPV6 = 9  # the version of the contract from which edges read networks of IPv6
+_LISTENERS, _LONGEST_LISTEN = 16, 80  # that are remembered of an edge, and characters of one
 _HANG_UPS = 50  # calls to end at an address; the rest comes with the next heartbeats
 
 
@@ -41,12 +44,13 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
     if not held:
         wants = tuple(address for address in beat.addresses if address in edge.addresses)
         services.tables.leases.note(
-            Presence(edge.id, beat.boot, beat.mesh, beat.certificate, wants, now + LEASE_SECONDS)
+            Presence(edge.id, beat.boot, beat.mesh, beat.certificate, wants, now + LEASE_SECONDS, _listens(beat))
         )
     domains = services.cache.domains()
-    bans = services.cache.bans()
+    bans = [ban for ban in services.cache.bans() if beat.version >= _READS_IPV6 or ":" not in ban]
     bans_version = hashlib.sha256(" ".join(bans).encode()).hexdigest()[:16]
     places = services.cache.provider_places()
+    hosts = places.hosts if beat.version >= _READS_IPV6 else [_without_ipv6(place) for place in places.hosts]
     leases, present = services.fleet.now(edge.id, beat.addresses)
     try:
         adopt(edge, beat, leases, services, now)
@@ -61,6 +65,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
         refused=refused,
         fleet=_fleet(leases, present, now),
         addresses=sorted(lease.address for lease in leases),
+        places=services.fleet.places(),
         keys=services.keys.of(now),
         domains_version=domains.version,
         domains=None if beat.domains == domains.version else domains.names,
@@ -76,11 +81,19 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
         bans=None if beat.bans == bans_version else bans,
         bans_version=bans_version,
         probe=probes.of(edge.id, services),
-        provider_hosts=None if beat.provider_hosts == places.version else list(places.hosts),
+        provider_hosts=None if beat.provider_hosts == places.version else list(hosts),
         provider_hosts_version=places.version,
         spoken=min((lease.surely_spoken(now) for lease in leases if lease.expires_at > now), default=VERSION),
         unheld={lease.address: lease.epoch for lease in leases if lease.expires_at <= now},
     )
+
+
+def _without_ipv6(place: ProviderPlace) -> ProviderPlace:
+    return place.model_copy(update={"networks": [network for network in place.networks if ":" not in network]})
+
+
+def _listens(beat: Heartbeat) -> tuple[str, ...]:
+    return tuple(text[:_LONGEST_LISTEN] for text in beat.listen[:_LISTENERS])
 
 
 def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> tuple[list[Lease], dict[str, str]]:
@@ -93,6 +106,7 @@ def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> 
         confirms=beat.driver in ("hook", "ec2"),
         region=Common.region,
         spoken=beat.version,
+        listen=_listens(beat),
     )
     held: list[Lease] = []
     refused: dict[str, str] = {}
@@ -155,6 +169,9 @@ def _move(lease: Lease, beat: Heartbeat, edge: rules.LeaseEdge, services: Servic
     """Have EC2 move the address to its new holder. It stays unplaced, and is tried again, until EC2 confirms."""
     if not services.addresses.move(lease.address, beat.interface, beat.hosts[lease.address]):
         return lease
+    side = next((place.address6 for place in services.fleet.places() if place.address == lease.address), "")
+    if side:
+        services.addresses.move_ipv6(side, beat.interface)  # phones at IPv4 don't wait for that
     placed = services.tables.leases.change(
         lease.address, lambda old: rules.place(old, edge) if old is not None else Refused("gone")
     )

@@ -40,11 +40,18 @@ def providers(asked: ProvidersRequest, edge: EdgeItem, services: Services) -> Pr
         claimed = dict(zip(ids, pool.map(lambda name: _claim(name, asked, services), ids), strict=True))
     return ProvidersReply(
         version=VERSION,
-        accounts=[found for found in claimed.values() if isinstance(found, ProviderAccount)],
+        accounts=[_for(asked, found) for found in claimed.values() if isinstance(found, ProviderAccount)],
         gone=[name for name, found in claimed.items() if found == "gone"],
         pending=[name for name, found in claimed.items() if found == "pending"],
         following=following,
     )
+
+
+def _for(asked: ProvidersRequest, account: ProviderAccount) -> ProviderAccount:
+    """Edges of before version 9 can't read networks of IPv6."""
+    if asked.version >= 9:
+        return account
+    return account.model_copy(update={"sources": [one for one in account.sources if ":" not in one]})
 
 
 def _claim(name: str, asked: ProvidersRequest, services: Services) -> ProviderAccount | Literal["gone", "pending"]:

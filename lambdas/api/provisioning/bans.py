@@ -21,21 +21,26 @@ from lambdas.services.services import Services
 
 router = APIRouter(prefix="/bans", tags=["bans"], route_class=AuditedRoute)
 
-_WIDEST = 8  # bits of a network: a slip of the finger mustn't ban everybody
+_WIDEST = {4: 8, 6: 16}  # bits of a network: a slip of the finger mustn't ban everybody
 _YEAR = 366 * 86_400
 
 
 def _network(text: str) -> str:
-    network = ipaddress.IPv4Network(text.strip())
-    if network.prefixlen < _WIDEST:
-        raise ValueError(f"a network of fewer than {_WIDEST} bits is too wide")
-    return network.network_address.exploded if network.prefixlen == 32 else network.with_prefixlen
+    network = ipaddress.ip_network(text.strip())
+    widest = _WIDEST[network.version]
+    if network.prefixlen < widest:
+        raise ValueError(f"a network of fewer than {widest} bits is too wide")
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
 
 
 Network = Annotated[
     str,
     AfterValidator(_network),
-    Field(max_length=18, description="An IPv4 address, or a network like 192.0.2.0/24.", examples=["192.0.2.7"]),
+    Field(
+        max_length=43,
+        description="An address, or a network like 192.0.2.0/24 or 2001:db8::/56.",
+        examples=["192.0.2.7", "2001:db8:0:100::/56"],
+    ),
 ]
 
 

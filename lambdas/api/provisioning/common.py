@@ -16,6 +16,7 @@ from pynamodb.expressions.condition import Condition
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem
 from lambdas.api.security import Caller
+from lambdas.decisions.domain_names import domain_name
 from lambdas.decisions.quotas import QuotaKind
 from lambdas.repositories.directory import LONGEST_NAME, Page
 from lambdas.repositories.items import item_key
@@ -131,21 +132,7 @@ Since = Annotated[
 ]
 
 
-def _domain_name(text: str) -> str:
-    name = text.strip().lower().rstrip(".")
-    labels = name.split(".")
-    if len(name) > 253 or not all(
-        0 < len(label) <= 63 and label.strip("-") == label and label.replace("-", "").isalnum() and label.isascii()
-        for label in labels
-    ):
-        raise ValueError("not a domain name (write international names in their xn-- form)")
-    if len(labels) < 2 or labels[-1].isdecimal():
-        # An edge's address means the default domain, whoever asks.
-        raise ValueError("a domain name has at least two labels, and an IP address is none")
-    return name
-
-
-DomainName = Annotated[str, AfterValidator(_domain_name), Field(max_length=254, examples=["example.com"])]
+DomainName = Annotated[str, AfterValidator(domain_name), Field(max_length=254, examples=["example.com"])]
 
 
 _USER = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_~!*'()+$")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -13,6 +12,15 @@ from lambdas.api import signed_tokens
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.edges import probes
 from lambdas.api.edges.enrolment import Enrolled, PublicKey, become
+from lambdas.api.edges.places import (
+    AddressSides,
+    EdgePlaces,
+    check_sides,
+    edge_address,
+    forget_sides,
+    keep_sides,
+    sides_of,
+)
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import Input, ListingDep, ListPage
@@ -25,13 +33,9 @@ from lambdas.services.services import Services
 router = APIRouter(prefix="/edges", tags=["edges"], route_class=AuditedRoute)
 
 
-def _address(text: str) -> str:
-    return str(ipaddress.IPv4Address(text))
-
-
 EdgeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,31}$", examples=["edge-a"])]
 EdgeAddresses = Annotated[
-    list[Annotated[str, AfterValidator(_address)]],
+    list[Annotated[str, AfterValidator(edge_address)]],
     Field(
         min_length=1,
         max_length=16,
@@ -45,39 +49,56 @@ class NewEdge(Input):
     id: EdgeId
     public_key: PublicKey
     addresses: EdgeAddresses
+    places: EdgePlaces = []
 
 
 class EdgeChange(Input):
-    addresses: EdgeAddresses
+    addresses: EdgeAddresses | None = None
+    places: EdgePlaces = []
 
 
 class Edge(BaseModel):
     id: str
     public_key: str
     addresses: list[str]
+    places: Annotated[list[AddressSides], Field(description="Those of the addresses that have an IPv6 side or a name.")]
     holds: Annotated[list[str], Field(description="The addresses that it holds now; none if it isn't running.")]
+    listen: Annotated[
+        list[str], Field(description="Where it listens, like udp://203.0.113.11:5060; none if it isn't running.")
+    ]
 
 
-def _shown(item: EdgeItem, services: Services) -> Edge:
-    holds = [lease.address for lease in services.fleet.leases() if lease.holder == item.id]
-    return Edge(id=item.id, public_key=item.public_key, addresses=list(item.addresses), holds=sorted(holds))
+def _shown(item: EdgeItem, services: Services, fresh: bool = False) -> Edge:
+    leases = [lease for lease in services.fleet.leases() if lease.holder == item.id]
+    addresses = list(item.addresses)
+    return Edge(
+        id=item.id,
+        public_key=item.public_key,
+        addresses=addresses,
+        places=sides_of(addresses, services, fresh),
+        holds=sorted(lease.address for lease in leases),
+        listen=services.fleet.listeners(item.id),
+    )
 
 
 @router.post("", status_code=201, responses=responses(401, 403, 409, 422))
 def register_edge(body: NewEdge, services: ServicesDep, _: AdminDep) -> Edge:
     """Let an edge into the fleet. Needs an administration key."""
     item = edge_item(body.id, body.public_key, list(dict.fromkeys(body.addresses)))
+    check_sides(body.places, item.addresses, services)
     try:
         services.tables.directory.create(item)
     except Taken as error:
         raise Problem(409, f"Edge {body.id} is registered already; delete it first to give it a new key.") from error
+    keep_sides(body.places, services)
     probes.prepare(item.id, services)
-    return _shown(item, services)
+    return _shown(item, services, fresh=True)
 
 
 class NewToken(Input):
     id: EdgeId
     addresses: EdgeAddresses
+    places: EdgePlaces = []
     minutes: Annotated[int, Field(strict=True, ge=1, le=1440, description="How long it is good.")] = 15
 
 
@@ -95,8 +116,10 @@ def make_token(body: NewToken, services: ServicesDep, _: AdminDep) -> EnrolmentT
     """A token with which a machine enrols itself as an edge; with the name of one that is there already, in its place.
     Needs an administration key."""
     addresses = tuple(dict.fromkeys(body.addresses))
+    check_sides(body.places, addresses, services)
+    sides = tuple((place.address, place.address6, place.name) for place in body.places)
     return EnrolmentToken(
-        token=signed_tokens.issue("enrol", body.id, services, addresses=addresses, seconds=60 * body.minutes)
+        token=signed_tokens.issue("enrol", body.id, services, "", addresses, 60 * body.minutes, sides)
     )
 
 
@@ -104,12 +127,16 @@ def make_token(body: NewToken, services: ServicesDep, _: AdminDep) -> EnrolmentT
 def enrol(body: Enrolment, request: Request, services: ServicesDep) -> Enrolled:
     """Become an edge. Needs a token instead of a key."""
     signed = signed_tokens.verify(body.token, "enrol", services)
+    places = [AddressSides(address=address, address6=ipv6, name=name) for address, ipv6, name in signed.sides]
+    check_sides(places, signed.addresses, services)  # again: time has passed
     signed_tokens.use_up(signed, services)
     become(signed.to, body.public_key, signed.addresses, services)
+    keep_sides(places, services)
     control = list(services.environment.control_urls)
     return Enrolled(
         id=signed.to,
         addresses=list(signed.addresses),
+        places=sides_of(signed.addresses, services, fresh=True),
         control=control or [str(request.base_url).rstrip("/")],
         control_auth="aws_iam" if control else "none",
     )
@@ -129,15 +156,20 @@ def read_edge(edge: str, services: ServicesDep, who: AdminDep) -> Edge:
 
 @router.patch("/{edge}", responses=responses(401, 403, 404, 409, 412, 422))
 def change_edge(edge: str, body: EdgeChange, services: ServicesDep, who: AdminDep) -> Edge:
-    """Let it hold other addresses. It gives up what it may hold no longer within 10 s. Needs an administration key."""
+    """Let it hold other addresses, or give addresses other sides. It gives up what it may hold no longer within 10 s.
+    Needs an administration key."""
     item = _edge(edge, services, who)
-    addresses = list(dict.fromkeys(body.addresses))
-    _check_accounts(edge, set(item.addresses) - set(addresses), services)
+    addresses = list(dict.fromkeys(body.addresses or item.addresses))
+    gone = set(item.addresses) - set(addresses)
+    _check_accounts(edge, gone, services)
+    check_sides(body.places, addresses, services)
     try:
         services.tables.directory.update(item, addresses=addresses)
     except Missing as error:
         raise Problem(404, f"There is no edge {edge!r}.") from error
-    return _shown(item, services)
+    forget_sides(edge, gone, services)
+    keep_sides(body.places, services)
+    return _shown(item, services, fresh=True)
 
 
 @router.delete("/{edge}", status_code=204, responses=responses(401, 403, 404, 409))
@@ -149,6 +181,7 @@ def remove_edge(edge: str, services: ServicesDep, who: AdminDep) -> None:
         services.tables.directory.delete(item)
     except Missing as error:
         raise Problem(404, f"There is no edge {edge!r}.") from error
+    forget_sides(edge, item.addresses, services)
 
 
 def _check_accounts(edge: str, addresses: Iterable[str], services: Services) -> None:

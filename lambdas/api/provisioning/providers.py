@@ -31,7 +31,7 @@ from lambdas.contract import called_number
 from lambdas.decisions.assignment import Assignment
 from lambdas.decisions.provider import CallerIdIn, NumberFormat
 from lambdas.decisions.provider_numbers import in_its_form, spellings
-from lambdas.decisions.provider_places import WIDEST
+from lambdas.decisions.provider_places import WIDEST, too_wide
 from lambdas.decisions.uris import hostport
 from lambdas.repositories.directory import Missing, Stale, Taken
 from lambdas.repositories.filters import alike
@@ -93,9 +93,9 @@ def _header(text: str) -> str:
 
 def _network(text: str) -> str:
     try:
-        return str(ipaddress.IPv4Network(text.strip(), strict=False))
+        return str(ipaddress.ip_network(text.strip(), strict=False))
     except ValueError as error:
-        raise ValueError(f"{text!r} is not an IPv4 network like 198.51.100.0/24") from error
+        raise ValueError(f"{text!r} is not a network like 198.51.100.0/24") from error
 
 
 def _number(text: str) -> str:
@@ -412,8 +412,9 @@ def _check_trunk(wanted: dict[str, Any], changed: dict[str, Any], who: Caller) -
 
 def _check_calls_in(changed: dict[str, Any], registers: bool, tenant: str, services: Services, who: Caller) -> None:
     """Nobody takes another's calls by saying that they are his."""
-    if not registers and any(ipaddress.IPv4Network(one).prefixlen < WIDEST for one in changed.get("sources") or ()):
-        raise Problem(422, f"The sources of a provider with registers: false may be /{WIDEST} networks at the widest.")
+    if not registers and any(too_wide(one) for one in changed.get("sources") or ()):
+        widest = f"/{WIDEST[4]} networks at the widest, /{WIDEST[6]} of IPv6"
+        raise Problem(422, f"The sources of a provider with registers: false may be {widest}.")
     if who.admin or _CALLS_IN.isdisjoint(name for name, value in changed.items() if value):
         return
     if not registers:
