@@ -21,6 +21,7 @@ CONFIG = {
     "address6": A6,
     "name": "Edge-A.Example.net.",
     "listen": [f"udp://{A}:5060", f"tcp://{A}:5060", f"udp://[{A6}]:5060", f"tls://[{A6}]:5061"],
+    "certificates": [{"chain": "edge-a.pem", "key": "edge-a-tls.key"}],
     "mesh": f"{A}:5070",
     "control": ["http://203.0.113.30:8080"],
     "key_file": "edge-a.key",
