@@ -66,9 +66,11 @@ def test_functions_may_do_only_what_they_need():
                 )
                 assert not any("*" in action for action in actions)
                 if statement["Sid"] == "FindAddresses":
-                    assert (actions, resources) == (["ec2:DescribeAddresses"], ["*"])
-                elif statement["Sid"] == "MoveOurAddresses":
-                    assert actions == ["ec2:AssociateAddress"]
+                    assert actions == ["ec2:DescribeAddresses", "ec2:DescribeNetworkInterfaces"]
+                    assert resources == ["*"]
+                elif statement["Sid"] in ("MoveOurAddresses", "MoveOurIpv6Addresses"):
+                    ipv6 = ["ec2:AssignIpv6Addresses", "ec2:UnassignIpv6Addresses"]
+                    assert actions == (ipv6 if "Ipv6" in statement["Sid"] else ["ec2:AssociateAddress"])
                     assert statement["Condition"]["StringEquals"] == {
                         "aws:ResourceTag/sipwizard": {"Ref": "TablePrefix"}
                     }
