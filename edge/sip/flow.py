@@ -7,6 +7,8 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
+from edge.sip.uri import host_in_uri
+
 _TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 _PARAMETERS = {
     "udp": "",
@@ -50,6 +52,11 @@ class Flow(NamedTuple):
     def internal(self) -> bool:
         """Whether it leads from an edge address back to itself: nothing leaves the machine that holds it."""
         return self.host == self.address and self.remote_port == self.port
+
+    @property
+    def remote(self) -> str:
+        """Its other end, as ``host:port``."""
+        return f"{host_in_uri(self.host)}:{self.remote_port}"
 
     @property
     def uri_transport(self) -> str:

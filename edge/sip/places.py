@@ -15,14 +15,18 @@ _NAMED = frozenset(("tls", "wss"))  # whose peers check a name against the certi
 class Places:
     """One immutable set of them. Whatever a URI says, what is kept and asked for goes by the edge address itself."""
 
-    def __init__(self, addresses: Iterable[str], sides: Mapping[str, tuple[str, str]] | None = None) -> None:
-        """``sides`` maps edge addresses to their IPv6 address and host name, "" where there is none."""
+    def __init__(
+        self, addresses: Iterable[str], sides: Mapping[str, tuple[str, str]] | None = None, shown: bool = True
+    ) -> None:
+        """``sides`` maps edge addresses to their IPv6 address and host name, "" where there is none. Unless they are
+        ``shown`` they are recognised, but not written: not every edge would find them."""
         sides = sides or {}
         self.addresses = frozenset(addresses)
-        self._ipv6 = {address: f"[{IPv6Address(ipv6)}]" for address, (ipv6, _) in sides.items() if ipv6}
-        self._names = {address: name.lower() for address, (_, name) in sides.items() if name}
+        ipv6 = {address: f"[{IPv6Address(side)}]" for address, (side, _) in sides.items() if side}
+        names = {address: name.lower() for address, (_, name) in sides.items() if name}
         self._at = {address: address for address in self.addresses}
-        self._at |= {host: address for found in (self._ipv6, self._names) for address, host in found.items()}
+        self._at |= {host: address for found in (ipv6, names) for address, host in found.items()}
+        self._ipv6, self._names = (ipv6, names) if shown else ({}, {})
 
     def address_at(self, host: str) -> str:
         """The edge address whose side or name a URI's ``host`` is, in whatever spelling; "" if it is none of ours."""

@@ -271,7 +271,7 @@ class Sockets:
         except (OSError, TimeoutError) as error:
             sock.close()
             del self._dialling[flow]
-            log.info("no connection to %s:%d: %s", flow.host, flow.remote_port, error or "no answer")
+            log.info("no connection to %s: %s", flow.remote, error or "no answer")
             self._receiver.closed(flow)
             return
         waiting = self._dialling.pop(flow)

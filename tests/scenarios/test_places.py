@@ -96,3 +96,25 @@ def test_a_token_of_an_ipv6_flow_is_short(connection):
     token = keys.seal(flow, "__________8", "a@b", call, ("f", "t"))
     assert len(token) == 79 <= MAX_TOKEN
     assert keys.open(token, "a@b", A, 5061, "f", "t").flow == flow
+
+
+def test_sides_are_not_written_before_every_edge_finds_them(world):
+    world.spoken = 8
+    for node in world.nodes.values():
+        world.inform(node)
+    alice, bob = world.phone("alice", ipv6=True), world.phone("bob", "edge-b")
+    assert alice.register() == bob.register() == 200
+    dialog, other = answered_call(world, alice, bob)
+    assert {host for host, _, _ in places(bob.agent.requests("INVITE")[0])} == {A, B}
+    hang_up(world, alice, dialog, bob)
+    # Those written before the last upgrade, and while an older edge is back, are found all the same.
+    world.spoken = 9
+    for node in world.nodes.values():
+        world.inform(node)
+    dialog, other = answered_call(world, alice, bob)
+    assert {host for host, _, _ in places(bob.agent.requests("INVITE")[0])} == {f"[{A6}]", B}
+    world.spoken = 8
+    for node in world.nodes.values():
+        world.inform(node)
+    alice.agent.received.clear()
+    hang_up(world, bob, other, alice)

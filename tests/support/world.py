@@ -327,7 +327,7 @@ class World:
         return Fleet(
             epochs={node.address: node.epoch},
             elsewhere={other.address: other.epoch for other in self.nodes.values() if other is not node},
-            places=Places((other.address for other in self.nodes.values()), self.sides),
+            places=Places((other.address for other in self.nodes.values()), self.sides, self.spoken >= 9),
             domains=DOMAINS,
             default_domain=DOMAIN,
             nonce_keys=NONCE_KEYS,

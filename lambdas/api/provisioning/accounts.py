@@ -324,7 +324,7 @@ def _shown_binding(binding: StoredBinding, now: float) -> AccountBinding:
         contact=binding.contact,
         edge_address=binding.address,
         transport=transport,
-        source=f"{host}:{port}",
+        source=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         expires=max(0, round(binding.expires_at - now)),
         user_agent=binding.user_agent,
     )
