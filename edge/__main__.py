@@ -229,7 +229,7 @@ async def _open_metrics(
 ) -> web.AppRunner:
     host, _, port = where.rpartition(":")
     try:
-        return await metrics.serve(host, int(port), core, sockets, mesh, follower, journal, trace)
+        return await metrics.serve(host.strip("[]"), int(port), core, sockets, mesh, follower, journal, trace)
     except OSError as error:
         raise ListenError(f"metrics: {where} can't be opened: {error.strerror or error}") from error
 

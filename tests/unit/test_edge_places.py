@@ -10,6 +10,7 @@ from edge.config import Config
 from edge.control import drivers
 from edge.control.holdings import Gained, Holdings, Lost, Place
 from edge.runtime.addresses import AddressMover
+from edge.transport.resolver import _hostport
 from lambdas.contract import EdgePlace, FleetEdge, HeartbeatReply, HeldAddress
 
 A, B = "203.0.113.11", "203.0.113.12"
@@ -178,8 +179,28 @@ def test_a_name_is_as_names_are_compared():
 
 
 @pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("192.0.2.53", ("192.0.2.53", 53)),
+        ("192.0.2.53:5353", ("192.0.2.53", 5353)),
+        ("2001:db8::53", ("2001:db8::53", 53)),
+        ("[2001:db8::53]:5353", ("2001:db8::53", 5353)),
+    ],
+)
+def test_nameservers_and_metrics_may_be_at_ipv6(text, where):
+    assert config(nameservers=[text]).nameservers == [text]
+    assert _hostport(text) == where
+    assert config(metrics="[::1]:9090").metrics == "[::1]:9090"
+
+
+@pytest.mark.parametrize(
     ("values", "why"),
     [
+        ({"nameservers": ["[2001:db8::53]:0"]}, "is not like"),
+        ({"nameservers": ["dns.example.net"]}, "nameservers"),
+        ({"metrics": "::1:9090"}, "metrics"),
+        ({"metrics": "[::1]"}, "metrics"),
+        ({"mesh": "[2001:db8::1]:5070"}, "mesh"),
         ({"address6": "203.0.113.1"}, "address6"),
         ({"address6": A6, "listen": [f"udp://{A}:5060"]}, "nothing listens at address6"),
         ({"address6": "", "listen": [f"udp://[{A6}]:5060"]}, "an edge address is an IPv4 address"),
