@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import IPv6Address
 
 from edge.sip.flow import Flow
-from edge.sip.uri import host_in_uri
+from edge.sip.uri import as_written, host_in_uri
 
 _NAMED = frozenset(("tls", "wss"))  # whose peers check a name against the certificate (RFC 5922 §7)
 
@@ -32,7 +31,7 @@ class Places:
         """The edge address whose side or name a URI's ``host`` is, in whatever spelling; "" if it is none of ours."""
         found = self._at.get(host)
         if found is None:
-            found = self._at.get(_compressed(host), "") if host.startswith("[") else ""
+            found = self._at.get(as_written(host), "") if host.startswith("[") else ""
         return found
 
     def sent_by(self, flow: Flow) -> str:
@@ -54,12 +53,3 @@ class Places:
     def outside(self, ip: str) -> bool:
         """Whether an IP address isn't the fleet's own."""
         return not self.address_at(host_in_uri(ip))
-
-
-@lru_cache(maxsize=1024)
-def _compressed(host: str) -> str:
-    """An IPv6 address in brackets as we write it (RFC 5952); "" for what is none."""
-    try:
-        return f"[{IPv6Address(host[1:-1])}]"
-    except AddressValueError:
-        return ""

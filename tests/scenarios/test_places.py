@@ -118,3 +118,18 @@ def test_sides_are_not_written_before_every_edge_finds_them(world):
         world.inform(node)
     alice.agent.received.clear()
     hang_up(world, bob, other, alice)
+
+
+@pytest.mark.parametrize("written", ["2001:db8:1:1::2", "2001:0DB8:1:1:0:0:0:2"])
+def test_an_ipv6_phone_that_names_its_address_is_answered_at_its_port(world, written):
+    """Without rport a response goes to the port of Via (§18.2.2), however the address is written there."""
+    alice = world.phone("alice", ipv6=True)
+    assert alice.public[0] == "2001:db8:1:1::2"
+    request = alice.agent.request("OPTIONS", "sip:example.com")
+    via = f"Via: SIP/2.0/UDP [{written}]:5066;branch=z9hG4bKone"
+    request.headers = [("via", via) if key == "via" else (key, line) for key, line in request.headers]
+    alice.send(request.to_bytes())
+    world.run(1)
+    (answer,) = [action for action in world.nodes["edge-a"].sent if b"z9hG4bKone" in action.data]
+    assert (answer.flow.host, answer.flow.remote_port) == (alice.public[0], 5066)
+    assert b"received" not in answer.data
