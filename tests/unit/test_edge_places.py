@@ -6,10 +6,12 @@ import asyncio
 
 import pytest
 
-from edge.config import Config
+from edge.config import Config, load
 from edge.control import drivers
 from edge.control.holdings import Gained, Holdings, Lost, Place
+from edge.runtime import enrol
 from edge.runtime.addresses import AddressMover
+from edge.runtime.own_place import OwnPlace
 from edge.transport.resolver import _hostport
 from lambdas.contract import EdgePlace, FleetEdge, HeartbeatReply, HeldAddress
 
@@ -213,3 +215,50 @@ def test_nameservers_and_metrics_may_be_at_ipv6(text, where):
 def test_what_cannot_be_listened_on_is_named(values, why):
     with pytest.raises(ValueError, match=why):
         config(**values)
+
+
+@pytest.mark.parametrize(
+    ("address6", "listens"),
+    [
+        ("::1", ["udp://127.0.0.1:5060", "tcp://127.0.0.1:5060", "udp://[::1]:5060", "tcp://[::1]:5060"]),
+        ("2001:db8::77", ["udp://127.0.0.1:5060", "tcp://127.0.0.1:5060"]),  # this machine hasn't got it yet
+    ],
+)
+def test_who_enrols_listens_at_the_sides_that_it_has(address6, listens, tmp_path, monkeypatch):
+    place = {"address": "127.0.0.1", "address6": address6, "name": "edge-a.example.net"}
+    answer = {
+        "id": "edge-a",
+        "addresses": ["127.0.0.1", B],
+        "places": [{"address": B, "address6": B6, "name": "b.example.net"}, place],
+        "control": ["http://203.0.113.30:8080"],
+        "control_auth": "none",
+    }
+    monkeypatch.setattr(enrol, "_post", lambda *_: answer)
+    assert enrol.enrol("http://203.0.113.30:8081", "token", tmp_path / "edge.toml") == "edge-a"
+    made = load(tmp_path / "edge.toml")
+    assert (made.listen, made.name) == (listens, "edge-a.example.net")
+    assert made.address6 == (address6 if len(listens) == 4 else "")
+
+
+@pytest.mark.parametrize(
+    ("values", "place", "why"),
+    [
+        ({}, {"address6": A6, "name": "edge-a.example.net"}, ""),
+        ({"address6": "", "name": "", "listen": [f"udp://{A}:5060"]}, {}, ""),
+        ({}, {"name": "edge-a.example.net"}, "its IPv6 side is none, and not 2001:db8::11"),
+        ({}, {"address6": A6}, "its name is none, and not edge-a.example.net"),
+        ({}, {"address6": A6, "name": "edge-b.example.net"}, "its name is edge-b.example.net"),
+        (
+            {"address6": "", "listen": [f"udp://{A}:5060"]},
+            {"address6": A6},
+            "2001:db8::11 is its IPv6 side, and nothing",
+        ),
+        ({"address6": "", "name": ""}, {}, "it has no IPv6 side, though listen has one"),
+    ],
+)
+def test_an_edge_warns_once_of_what_the_control_plane_knows_otherwise(values, place, why, caplog):
+    compared = OwnPlace(config(**values))
+    others = [EdgePlace(address=B, address6=B6, name="b.example.net")]
+    for _ in range(2):
+        compared.compare(reply(A, places=[*others, EdgePlace(address=A, **place)] if place else others))
+    assert [why in record.getMessage() for record in caplog.records] == ([True] if why else [])
