@@ -147,3 +147,19 @@ def test_the_command_line_says_and_shows_the_sides_of_an_address(fleet, cli, mad
         {"address": address, "address6": "", "name": host}
     ]
     cli("edge", "remove", other, **admin)
+
+
+def test_no_tenant_has_an_edges_name_as_its_domain(fleet, tenant, made):
+    """Whoever writes an edge's name means the default domain (and the edge's certificate is for it)."""
+    owner, key, domain = tenant
+    name, (mine,) = made()
+    _, host = sides()
+    fleet.client.api("PATCH", f"/v1/edges/{name}", {"places": [{"address": mine, "name": host}]})
+
+    def ask_for(who: str) -> int:
+        return ask(fleet, who, "POST", "/v1/domains", {"tenant": owner, "name": host})[0]
+
+    assert ask_for(key) == 409
+    assert ask(fleet, key, "PATCH", f"/v1/domains/{domain}", {"aliases": [host]})[0] == 409
+    assert ask_for(fleet.client.key) == 201
+    fleet.client.api("DELETE", f"/v1/domains/{host}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from edge.control import drivers
 from edge.control.holdings import Gained, Holdings, Lost, Place
 from edge.runtime import enrol
 from edge.runtime.addresses import AddressMover
+from edge.runtime.instance import Interface, _device
 from edge.runtime.own_place import OwnPlace
 from edge.transport.resolver import _hostport
 from lambdas.contract import EdgePlace, FleetEdge, HeartbeatReply, HeldAddress
@@ -262,3 +264,28 @@ def test_an_edge_warns_once_of_what_the_control_plane_knows_otherwise(values, pl
     for _ in range(2):
         compared.compare(reply(A, places=[*others, EdgePlace(address=A, **place)] if place else others))
     assert [why in record.getMessage() for record in caplog.records] == ([True] if why else [])
+
+
+def test_an_instance_that_enrols_adds_the_side_that_ec2_moves_to_it(tmp_path, monkeypatch):
+    place = {"address": A, "address6": A6, "name": ""}
+    answer = {"id": "a", "addresses": [A], "places": [place], "control": ["https://x.test"], "control_auth": "aws_iam"}
+    here = Interface("eni-0123456789abcdef0", ("10.0.0.11", "10.0.0.21"), "ens5")
+    monkeypatch.setattr(enrol, "_post", lambda *_: answer)
+    monkeypatch.setattr(enrol, "interface", lambda: here)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    enrol.enrol_instance("https://x.test", tmp_path / "edge.toml")
+    made = load(tmp_path / "edge.toml")
+    assert (made.takeover, made.takeover_device, made.address6) == ("ec2", "ens5", A6)
+    hosts = ("10.0.0.11", f"[{A6}]")
+    assert made.listen == [f"{kind}://{host}:5060" for host in hosts for kind in ("udp", "tcp")]
+
+
+def test_what_the_machine_calls_an_interface_is_found_by_its_address():
+    (name, mac), *_ = [
+        (path.parent.name, path.read_text().strip())
+        for path in Path("/sys/class/net").glob("*/address")
+        if path.parent.name != "lo"
+    ] or [("lo", "00:00:00:00:00:00")]
+    assert _device(mac.upper()) == name
+    assert _device("06:00:00:00:00:0f") == ""

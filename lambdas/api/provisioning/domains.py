@@ -149,8 +149,14 @@ def delete_domain(name: str, services: ServicesDep, who: CallerDep) -> None:
 
 
 def _prove(names: list[str], tenant: str, services: Services, who: Caller) -> None:
-    """A tenant has to show that domains are its own; whoever runs the service needn't. Raises Problem."""
-    if who.admin or not services.lookups.proof.required:
+    """A tenant has to show that domains are its own, and none is an edge; whoever runs the service needn't. Raises
+    Problem."""
+    if who.admin:
+        return
+    ours = {place.name for place in services.fleet.places()}.intersection(names)
+    if ours:
+        raise Problem(409, f"{min(ours)} is the name of an edge.")
+    if not services.lookups.proof.required:
         return
     secret = services.keys.derived("domains")
     digests = [hmac.new(secret, f"{tenant} {name}".encode(), hashlib.sha256).hexdigest()[:32] for name in names]
