@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+from edge.sip import stun
 from edge.sip.flow import Flow
 from edge.sip.framing import Framer, StreamFramer
 from edge.sip.uri import host_in_uri
@@ -117,6 +118,17 @@ class Sockets:
     def busy(self, address: str) -> bool:
         """Whether something is under way on a stream of an address."""
         return any(stream.busy() for stream in self._streams.all() if stream.flow.address == address)
+
+    def end_later(self, flow: Flow, seconds: float) -> None:
+        """End a stream then, if it is still there, so that the other side learns of it."""
+        if self.has(flow):
+            asyncio.get_running_loop().call_later(seconds, self._end, flow)
+
+    def _end(self, flow: Flow) -> None:
+        stream = self._streams.get(flow)
+        if stream is not None:
+            stream.finish()
+            asyncio.get_running_loop().call_later(_ARRIVAL, stream.abort)
 
     async def finish(self, address: str = "") -> None:
         """End the streams of an address (all of them without one), so that the other side learns of it: it has a second
@@ -299,9 +311,25 @@ class Sockets:
 class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, listener: Listener, receiver: StreamUser) -> None:
         self._listener = listener
+        self._receiver = receiver
         self._message = receiver.message
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         if len(data) > 4 and not link_local(addr):  # shorter ones are phones' keep-alives: CRLFs and NULs
             listener = self._listener
-            self._message(Flow(listener.address, listener.port, "udp", addr[0], addr[1]), data)
+            flow = Flow(listener.address, listener.port, "udp", addr[0], addr[1])
+            if data[0]:
+                self._message(flow, data)
+            else:
+                self._stun(flow, data, addr)
+
+    def _stun(self, flow: Flow, data: bytes, addr: tuple[Any, ...]) -> None:
+        """No SIP message begins with a NUL; a request for a binding does."""
+        answer = stun.answer(data, flow.host, flow.remote_port)
+        if answer is None:
+            self._message(flow, data)
+        elif self._receiver.may_answer(flow):
+            self._transport.sendto(answer, addr)
