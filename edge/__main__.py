@@ -43,6 +43,7 @@ from edge.runtime.follower import Follower
 from edge.runtime.inbound import Inbound
 from edge.runtime.instance import InstanceError
 from edge.runtime.loop import Loop, RandomIds
+from edge.runtime.memory import take_large_buffers_from_the_system
 from edge.runtime.mesh_receiver import MeshReceiver
 from edge.runtime.notes import Notes
 from edge.runtime.origins import Origins
@@ -281,6 +282,7 @@ def main() -> int:
         if options.command == "drain":
             admin.drain(config.state, lambda line: print(line, flush=True))
             return 0
+        take_large_buffers_from_the_system()
         tickets = session_tickets.usable() if config.secure else None
         uvloop.run(run(config, Identity.load(config.id, config.key_file), tickets))
     except (

@@ -20,6 +20,7 @@ from edge.proxy.stack.events import (
     CoreEvent,
     CountCalls,
     Decided,
+    EndStream,
     Entrust,
     Find,
     Relay,
@@ -93,6 +94,8 @@ class Outbound:
                     self._core.stack.counters["too_late"] += 1
                 else:
                     self.send(flow, data, ref, until)
+            case EndStream(flow, after):
+                self._sockets.end_later(flow, after)
             case Ask(ask, question, known):
                 self._later(self._ask(ask, question, known))
             case Resolve(ref, server):
@@ -109,6 +112,12 @@ class Outbound:
                 self._phones.ask(ask, self._mesh.find(ask, aor, tenant))
             case CountCalls(ask, scopes):
                 self._uses.ask(ask, self._mesh.count(ask, scopes))
+            case _:
+                self._tell(action)
+
+    def _tell(self, action: Action) -> None:
+        """What only peers hear of."""
+        match action:
             case TellOver(call):
                 self._mesh.tell_over(call)
             case TellSummary(aor, tenant, summary):

@@ -61,7 +61,7 @@ class Flow(NamedTuple):
     @property
     def uri_transport(self) -> str:
         """The transport parameter of a URI that leads to the edge's side, "" where it is the default (§19.1.2). It is
-        ``ws`` for both kinds of WebSocket (RFC 7118 §5.2.3)."""
+        ``ws`` for both kinds of WebSocket (RFC 7118 §5.2)."""
         return _PARAMETERS[self.transport]
 
     def pack_remote(self) -> bytes:

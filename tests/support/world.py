@@ -19,6 +19,7 @@ from edge.proxy.stack.events import (
     CountCalls,
     Counted,
     Decided,
+    EndStream,
     Entrust,
     Entrusted,
     Fed,
@@ -83,6 +84,7 @@ class Node:
         self.core = Core(edge, boot, ids, digest_algorithms=ALGORITHMS, no_nat_networks=world.no_nat_networks)
         self.alive = True
         self.sent: list[Send] = []
+        self.ended: list[tuple[Flow, int]] = []  # streams that were to end, and after how many seconds
         self.journal: list[Report] = []
         self.disk = True  # whether the journal can be written
         self.fed = 0
@@ -162,6 +164,8 @@ class Node:
                 for node in world.nodes.values():
                     if node is not self:
                         world.after(LATENCY, partial(node.handle, ClosedThere(flow, aors)))
+            case EndStream(flow, after):
+                self.ended.append((flow, after))
             case Entrust(to, _, keys):
                 world.after(LATENCY, lambda: world.nodes[to].handle(Entrusted(self.edge, keys)))
             case Ask(ask, question, _):

@@ -233,6 +233,13 @@ class Send(NamedTuple):
     until: float = 0.0
 
 
+class EndStream(NamedTuple):
+    """End the connection of ``flow`` ``after`` so many seconds; FlowClosed follows."""
+
+    flow: Flow
+    after: int
+
+
 class Resolve(NamedTuple):
     """Find a provider's server (RFC 3263 §4); ``Resolved`` with this ``ref`` must follow within 5 s."""
 
@@ -311,4 +318,17 @@ class WriteReport(NamedTuple):
     ref: str
 
 
-Action = Send | Resolve | Relay | Ask | Find | CountCalls | TellOver | TellSummary | TellClosed | Entrust | WriteReport
+Action = (
+    Send
+    | EndStream
+    | Resolve
+    | Relay
+    | Ask
+    | Find
+    | CountCalls
+    | TellOver
+    | TellSummary
+    | TellClosed
+    | Entrust
+    | WriteReport
+)
