@@ -13,6 +13,7 @@ from lambdas.repositories.addresses import Addresses
 from lambdas.repositories.tables import Tables
 from lambdas.repositories.transactions import Turns
 from lambdas.sandbox.client import Sandbox
+from lambdas.services.certificates import CertificateReader
 from lambdas.services.directory_cache import DirectoryCache
 from lambdas.services.environment import Environment
 from lambdas.services.fleet import FleetReader
@@ -29,6 +30,7 @@ class Services:
     expiries: Expiries
     environment: Environment
     tables: Tables
+    certificates: CertificateReader
     cache: DirectoryCache
     fleet: FleetReader
     spared: SparedNetworks
@@ -50,6 +52,7 @@ class Services:
             expiries=Expiries(),
             environment=environment,
             tables=tables,
+            certificates=CertificateReader(tables.certificates),
             cache=DirectoryCache(directory, tables.providers, clock),
             fleet=FleetReader(directory, leases, tables.assignments, clock),
             spared=SparedNetworks(tables.providers),

@@ -51,6 +51,8 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
     bans_version = hashlib.sha256(" ".join(bans).encode()).hexdigest()[:16]
     places = services.cache.provider_places()
     hosts = places.hosts if beat.version >= _READS_IPV6 else [_without_ipv6(place) for place in places.hosts]
+    certificates, certificates_version = services.certificates.versions(edge)
+    told = beat.certificates in (None, certificates_version)
     leases, present = services.fleet.now(edge.id, beat.addresses)
     try:
         adopt(edge, beat, leases, services, now)
@@ -85,6 +87,8 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
         provider_hosts_version=places.version,
         spoken=min((lease.surely_spoken(now) for lease in leases if lease.expires_at > now), default=VERSION),
         unheld={lease.address: lease.epoch for lease in leases if lease.expires_at <= now},
+        certificates=None if told else certificates,
+        certificates_version=certificates_version,
     )
 
 

