@@ -10,7 +10,7 @@ from acme import challenges, messages
 
 from lambdas.certificates.authority import AcmeAuthority, OrderRefused, said, signing_request
 from lambdas.certificates.zones import Zones
-from lambdas.decisions.certificates import Place
+from lambdas.decisions.certificates import ChallengePlace
 
 _SOON = 1.0  # seconds until something has surely happened
 
@@ -24,7 +24,7 @@ class Ordering:
         name: str,
         url: str,
         key: str,
-        place: Place,
+        place: ChallengePlace,
         authority: AcmeAuthority,
         zones: Zones,
         noted: Callable[[str], None],
@@ -88,7 +88,7 @@ class Ordering:
 
     def _have_looked(self, challenge: messages.ChallengeBody) -> None:
         """Once the record is everywhere, and once: some CAs call a challenge pending while they look, and would look
-        again. If one has looked since it was asked for the authorization, it takes no answer, and the state says why."""
+        again. One that has looked meanwhile takes no answer, and the authorization's state tells what came of it."""
         if not self._zones.everywhere(self._change):
             return
         self._answered = True

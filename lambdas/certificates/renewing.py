@@ -21,7 +21,7 @@ from lambdas.certificates.ordering import Ordering
 from lambdas.certificates.settings import AcmeSettings
 from lambdas.certificates.zones import ZoneError, Zones
 from lambdas.decisions import certificates as rules
-from lambdas.decisions.certificates import Certified, Place
+from lambdas.decisions.certificates import Certified, ChallengePlace
 from lambdas.lookups.aliases import Aliases
 from lambdas.lookups.errors import OutsideError
 from lambdas.repositories.events import StoredEvent
@@ -102,16 +102,16 @@ class Renewing:
                 self._clear(state)
                 self._table.remove(name)
 
-    def _places(self, due: list[Certified], wishes: frozenset[str]) -> list[tuple[Certified, Place]]:
+    def _places(self, due: list[Certified], wishes: frozenset[str]) -> list[tuple[Certified, ChallengePlace]]:
         """Of those that point to us, where their challenges are answered. Others cost no order. Raises ZoneError."""
         zones = self._zones.names()
         with ThreadPoolExecutor(_LOOKS) as pool:
             ends = list(pool.map(self._end, (rules.challenge(state.name) for state in due)))
-        found: list[tuple[Certified, Place]] = []
+        found: list[tuple[Certified, ChallengePlace]] = []
         for state, end in zip(due, ends, strict=True):
             unknown = isinstance(end, OutsideError)
             place = str(end) if unknown else rules.place_of(state.name, str(end), self._settings.zone, zones)
-            if isinstance(place, Place):
+            if isinstance(place, ChallengePlace):
                 found.append((state, place))
                 continue
             if state.order:
@@ -127,7 +127,7 @@ class Renewing:
         except OutsideError as error:
             return error
 
-    def _order(self, places: list[tuple[Certified, Place]], wishes: frozenset[str], end: float) -> None:
+    def _order(self, places: list[tuple[Certified, ChallengePlace]], wishes: frozenset[str], end: float) -> None:
         """Raises AuthorityOut."""
         directory = self._settings.directory
         key, account = self._account()
@@ -150,7 +150,7 @@ class Renewing:
         return found
 
     def _orderings(
-        self, places: list[tuple[Certified, Place]], wishes: frozenset[str], authority: AcmeAuthority
+        self, places: list[tuple[Certified, ChallengePlace]], wishes: frozenset[str], authority: AcmeAuthority
     ) -> list[tuple[Certified, Ordering]]:
         """Those under way, and new ones as far as there may be any. Raises AuthorityOut."""
         made: list[tuple[Certified, Ordering]] = []
@@ -178,7 +178,7 @@ class Renewing:
         self._table.begin(state, new_key())
         return state
 
-    def _ordering(self, state: Certified, place: Place, authority: AcmeAuthority) -> Ordering:
+    def _ordering(self, state: Certified, place: ChallengePlace, authority: AcmeAuthority) -> Ordering:
         """Raises Unsealed."""
         key = self._table.key_of_order(state.name)
 

@@ -83,7 +83,7 @@ class RenewalTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ChallengePlace:
     """Where a name's challenge is answered: a record in a zone of ours."""
 
     zone: str
@@ -196,7 +196,7 @@ def zone_of(name: str, zones: Mapping[str, str]) -> str:
     return next((zone for at in range(len(labels)) if (zone := ".".join(labels[at:])) in zones), "")
 
 
-def place_of(name: str, alias: str, zone: str, zones: Mapping[str, str]) -> Place | str:
+def place_of(name: str, alias: str, zone: str, zones: Mapping[str, str]) -> ChallengePlace | str:
     """Where the challenge of ``name`` is answered, or why it can't be. ``alias`` is where the CNAME records of its
     challenge lead, "" if there are none; ``zone`` is where we answer for others. Only the name's own place there will
     do: two names would answer each other's challenges."""
@@ -208,8 +208,8 @@ def place_of(name: str, alias: str, zone: str, zones: Mapping[str, str]) -> Plac
         if alias != target:
             return f"{challenge(name)} leads to {alias}; {wanted}"
         inside = zone_of(target, zones)
-        return Place(zones[inside], target) if inside else f"we have no hosted zone {zone}"
+        return ChallengePlace(zones[inside], target) if inside else f"we have no hosted zone {zone}"
     inside = zone_of(name, zones)
     if inside:
-        return Place(zones[inside], challenge(name))
+        return ChallengePlace(zones[inside], challenge(name))
     return f"there is no CNAME record {challenge(name)}; {wanted}" if target else wanted
