@@ -81,6 +81,9 @@ class Renewing:
         self._forget(known, wanted, now)
         wishes = self._table.wishes(now) & wanted.keys()
         states = {name: replace(known.get(name, Certified(name)), tenant=tenant) for name, tenant in wanted.items()}
+        for name in states.keys() & known.keys():
+            if states[name] != known[name]:  # it is somebody else's now
+                self._table.save(states[name])
         due = [state for state in states.values() if rules.due(state, now, state.name in wishes)]
         if not due:
             return

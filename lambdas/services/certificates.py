@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 
 from lambdas.contract import CertificateVersion
-from lambdas.decisions.certificates import Certified
+from lambdas.decisions.certificates import Authority, Certified, due
 from lambdas.repositories.certificates import Bundle, CertificateTable
 from lambdas.repositories.models import EdgeItem
 from lambdas.services.cached import Cached
@@ -16,13 +16,20 @@ from lambdas.services.cached import Cached
 class CertificateReader:
     """A few seconds old at most."""
 
-    def __init__(self, table: CertificateTable) -> None:
+    def __init__(self, table: CertificateTable, authority: str) -> None:
+        """``authority`` is its directory's URL, "" where there are none."""
+        self.available = bool(authority)
         self._table = table
         self._all: Cached[dict[str, Certified]] = Cached(table.all, 5.0)
+        self._authority: Cached[Authority] = Cached(lambda: table.authority(authority), 5.0)
 
     def all(self) -> dict[str, Certified]:
         """What is known of each name's."""
         return self._all.get()
+
+    def trouble(self, state: Certified, now: float) -> str:
+        """What the authority itself fails by, where there is something to do for a name."""
+        return self._authority.get().error if self.available and due(state, now) else ""
 
     def versions(self, edge: EdgeItem) -> tuple[list[CertificateVersion], str]:
         """The certificates that an edge should have, and the version of this list."""

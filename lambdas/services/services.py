@@ -52,7 +52,7 @@ class Services:
             expiries=Expiries(),
             environment=environment,
             tables=tables,
-            certificates=CertificateReader(tables.certificates),
+            certificates=CertificateReader(tables.certificates, environment.acme_directory),
             cache=DirectoryCache(directory, tables.providers, clock),
             fleet=FleetReader(directory, leases, tables.assignments, clock),
             spared=SparedNetworks(tables.providers),

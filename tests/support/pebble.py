@@ -1,0 +1,91 @@
+"""Pebble, a certificate authority for tests (Debian's package of that name), looking where a test's name server says."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+import ssl
+import urllib.request
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from scripts.processes import Processes
+
+_PORT, _MANAGEMENT = 14000, 15000
+_QUICK = {"PEBBLE_VA_NOSLEEP": "1"}
+
+
+class Pebble:
+    """``url`` is its directory's; ``bundle`` the file with the certificate that it shows to clients."""
+
+    def __init__(self, processes: Processes, directory: Path, host: str, dns: str) -> None:
+        self._processes = processes
+        self._directory = directory
+        self._host = host
+        self._dns = dns
+        self.url = f"https://{host}:{_PORT}/dir"
+        self.bundle = directory / "pebble.pem"
+        self._make_certificate()
+
+    def start(self, refused: int = 5, **settings: object) -> None:
+        """``refused``: how many per cent of good nonces it refuses. ``settings`` go into its configuration. What it knew
+        before is forgotten, its root too."""
+        pebble = {
+            "listenAddress": f"{self._host}:{_PORT}",
+            "managementListenAddress": f"{self._host}:{_MANAGEMENT}",
+            "certificate": str(self.bundle),
+            "privateKey": str(self._directory / "pebble.key"),
+            "httpPort": 5002,
+            "tlsPort": 5001,
+            **settings,
+        }
+        path = self._directory / "pebble.json"
+        path.write_text(json.dumps({"pebble": pebble}))
+        command = ["pebble", "-config", str(path), "-dnsserver", self._dns]
+        self._processes.start("pebble", command, {**_QUICK, "PEBBLE_WFE_NONCEREJECT": str(refused)})
+        self._processes.wait_until("pebble", self._answers)
+
+    def kill(self) -> None:
+        self._processes.kill("pebble")
+
+    def root(self) -> str:
+        """PEM of the root that its certificates lead to."""
+        return self._get(f"https://{self._host}:{_MANAGEMENT}/roots/0")
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._get(self.url))
+        except OSError:
+            return False
+
+    def _get(self, url: str) -> str:
+        trusting = ssl.create_default_context(cafile=str(self.bundle))
+        with urllib.request.urlopen(url, context=trusting) as reply:
+            return reply.read().decode()
+
+    def _make_certificate(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pebble")])
+        now = datetime.datetime.now(datetime.UTC)
+        address = x509.IPAddress(ipaddress.ip_address(self._host))
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(1)
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        self.bundle.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        (self._directory / "pebble.key").write_bytes(pem)
