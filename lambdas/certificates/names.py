@@ -9,4 +9,5 @@ def wanted(directory: Directory) -> dict[str, str]:
     """The edges' names, each with "", and all domains and aliases with whose they are: phones check the name that they
     were given (RFC 5922)."""
     names, _, owners = directory.domains()
-    return {name: owners[canonical] for name, canonical in names.items()}
+    edges = {item.name: "" for item in directory.all("edge-places") if item.name}
+    return edges | {name: owners[canonical] for name, canonical in names.items()}

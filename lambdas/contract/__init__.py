@@ -37,10 +37,10 @@ is never removed or given another meaning; a decision of an unknown kind is answ
 from lambdas.contract.binding import ContactBinding
 from lambdas.contract.certificate import (
     MOST_CERTIFICATES,
-    Certificate,
     CertificatesReply,
     CertificatesRequest,
     CertificateVersion,
+    EdgeCertificate,
 )
 from lambdas.contract.decision import (
     NOBODYS_ANSWER,
@@ -154,7 +154,6 @@ __all__ = [
     "CallOutline",
     "CallQuestion",
     "CallTransferred",
-    "Certificate",
     "CertificateVersion",
     "CertificatesReply",
     "CertificatesRequest",
@@ -166,6 +165,7 @@ __all__ = [
     "Decision",
     "DecisionEnvelope",
     "DialogQuestion",
+    "EdgeCertificate",
     "EdgePlace",
     "FleetEdge",
     "FleetKey",

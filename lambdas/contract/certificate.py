@@ -21,7 +21,7 @@ class CertificateVersion(Wire):
     """Another one for each certificate."""
 
 
-class Certificate(Wire):
+class EdgeCertificate(Wire):
     """A certificate with its private key. Since version 9."""
 
     name: str
@@ -46,5 +46,5 @@ class CertificatesRequest(Envelope):
 class CertificatesReply(Envelope):
     """Those of them that there are, and that the edge may have. Since version 9."""
 
-    certificates: list[Certificate]
+    certificates: list[EdgeCertificate]
     """In no order."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from lambdas.contract import CertificateVersion
+from lambdas.contract import CertificateVersion, EdgePlace
 from lambdas.decisions.certificates import Authority, Certified, due
 from lambdas.repositories.certificates import Bundle, CertificateTable
 from lambdas.repositories.models import EdgeItem
@@ -16,8 +16,9 @@ from lambdas.services.cached import Cached
 class CertificateReader:
     """A few seconds old at most."""
 
-    def __init__(self, table: CertificateTable, authority: str) -> None:
-        """``authority`` is its directory's URL, "" where there are none."""
+    def __init__(self, table: CertificateTable, authority: str, places: Callable[[], Iterable[EdgePlace]]) -> None:
+        """``authority`` is its directory's URL, "" where there are none; ``places`` tells the edge addresses' names."""
+        self._places = places
         self.available = bool(authority)
         self._table = table
         self._all: Cached[dict[str, Certified]] = Cached(table.all, 5.0)
@@ -33,7 +34,7 @@ class CertificateReader:
 
     def versions(self, edge: EdgeItem) -> tuple[list[CertificateVersion], str]:
         """The certificates that an edge should have, and the version of this list."""
-        names = _own_names(edge)
+        names = self._own_names(edge)
         found = [
             CertificateVersion(name=name, version=one.version)
             for name, one in sorted(self.all().items())
@@ -48,8 +49,7 @@ class CertificateReader:
         found = [self._table.bundle(name) for name in dict.fromkeys(names) if name in allowed]
         return [bundle for bundle in found if bundle is not None]
 
-
-def _own_names(edge: EdgeItem) -> frozenset[str]:
-    """Those of the addresses that the edge may hold, taken over or not: so nothing has to be fetched when a phone is
-    waiting, and no edge has the key of an address that it may never hold."""
-    return frozenset()
+    def _own_names(self, edge: EdgeItem) -> frozenset[str]:
+        """Those of the addresses that the edge may hold, taken over or not: so nothing has to be fetched when phones
+        wait for it, and no edge has the key of an address that it may never hold."""
+        return frozenset(place.name for place in self._places() if place.name and place.address in edge.addresses)

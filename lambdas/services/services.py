@@ -52,7 +52,9 @@ class Services:
             expiries=Expiries(),
             environment=environment,
             tables=tables,
-            certificates=CertificateReader(tables.certificates, environment.acme_directory),
+            certificates=CertificateReader(
+                tables.certificates, environment.acme_directory, lambda: directory.all("edge-places")
+            ),
             cache=DirectoryCache(directory, tables.providers, clock),
             fleet=FleetReader(directory, leases, tables.assignments, clock),
             spared=SparedNetworks(tables.providers),

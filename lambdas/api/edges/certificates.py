@@ -6,7 +6,7 @@ import logging
 
 from lambdas.api.edges.route import edge_route
 from lambdas.api.problems import Problem
-from lambdas.contract import VERSION, Certificate, CertificatesReply, CertificatesRequest
+from lambdas.contract import VERSION, CertificatesReply, CertificatesRequest, EdgeCertificate
 from lambdas.repositories.events import StoredEvent
 from lambdas.repositories.models import EdgeItem
 from lambdas.repositories.vault import Unsealed
@@ -32,7 +32,9 @@ def certificates(asked: CertificatesRequest, edge: EdgeItem, services: Services)
         services.tables.events.add("", StoredEvent("audit", services.clock(), text, edge.id))
     return CertificatesReply(
         version=VERSION,
-        certificates=[Certificate(name=one.name, version=one.version, chain=one.chain, key=one.key) for one in found],
+        certificates=[
+            EdgeCertificate(name=one.name, version=one.version, chain=one.chain, key=one.key) for one in found
+        ],
     )
 
 
