@@ -69,7 +69,7 @@ class AcmeAuthority:
         self._net = ClientNetwork(self._key, alg=ES256, user_agent="sipwizard", timeout=_TIMEOUT)
         self._last: requests.Response | None = None
         self._net.session.hooks["response"].append(self._note)
-        self._directory = self._asked(lambda: ClientV2.get_directory(settings.directory, self._net))
+        self._directory = self._needed(lambda: ClientV2.get_directory(settings.directory, self._net))
         self._client = ClientV2(self._directory, self._net)
         if account:
             self._use(account)
@@ -92,12 +92,10 @@ class AcmeAuthority:
         return str(response.headers["Location"])
 
     def order(self, url: str) -> Looked:
-        response = self._post(url)
-        return Looked(messages.Order.from_json(response.json()), self._patience(response))
+        return self._look(url, messages.Order)
 
     def authorization(self, url: str) -> Looked:
-        response = self._post(url)
-        return Looked(messages.Authorization.from_json(response.json()), self._patience(response))
+        return self._look(url, messages.Authorization)
 
     def validation(self, challenge: messages.ChallengeBody) -> str:
         """What the challenge's TXT record has to say."""
@@ -134,10 +132,17 @@ class AcmeAuthority:
                 return str(error.location)
 
         self._net.account = None
+        self._use(self._needed(made))
+
+    def _look(self, url: str, kind: type[messages.Order | messages.Authorization]) -> Looked:
+        response = self._post(url)
         try:
-            self._use(self._asked(made))
-        except OrderRefused as error:  # of whatever name: nothing can be had without an account
-            raise AuthorityOut(f"it gives us no account: {error}", error.patience) from error
+            body = kind.from_json(response.json())
+        except (JoseError, ValueError, TypeError) as error:
+            raise AuthorityOut(f"its answer can't be read: {error}"[:_LONGEST]) from error
+        if body.status is None:
+            raise AuthorityOut("its answer tells no status")
+        return Looked(body, self._patience(response))
 
     def _use(self, account: str) -> None:
         self._net.account = messages.RegistrationResource(uri=account, body=messages.Registration())
@@ -154,27 +159,36 @@ class AcmeAuthority:
         except _NoAccount as error:
             raise AuthorityOut(str(error)) from error
 
+    def _needed(self, ask: Callable[[], _Result]) -> _Result:
+        """What nothing can be had without, for whatever name. Raises AuthorityOut."""
+        try:
+            return self._asked(ask)
+        except (OrderRefused, _NoAccount) as error:
+            raise AuthorityOut(f"it gives us no account: {error}", getattr(error, "patience", 0.0)) from error
+
     def _asked(self, ask: Callable[[], _Result]) -> _Result:
         for _ in range(_NONCES):
             try:
                 return ask()
             except messages.Error as error:
                 if error.code != "badNonce":
-                    raise self._said(error) from error
+                    raise self._said(error.code or "", said(error)) from error
+            except errors.ClientError as error:  # the answer isn't ACME's
+                raise self._said("", f"{type(error).__name__}: {error}"[:_LONGEST]) from error
             except (errors.Error, JoseError, requests.RequestException, ValueError, KeyError) as error:
                 raise AuthorityOut(f"{type(error).__name__}: {error}"[:_LONGEST]) from error
         raise AuthorityOut(f"it has refused {_NONCES} nonces of its own")
 
-    def _said(self, error: messages.Error) -> Exception:
-        text = said(error)
+    def _said(self, code: str, text: str) -> Exception:
+        """What an error that the CA has answered with means."""
         status = self._last.status_code if self._last is not None else 0
         patience = self._patience(self._last, 0.0) if self._last is not None else 0.0
-        if error.code == "accountDoesNotExist":
+        if code == "accountDoesNotExist":
             return _NoAccount(text)
-        if error.code == "serverInternal" or status >= 500:
-            return AuthorityOut(text, patience)
-        if error.code == "rateLimited":
+        if code == "rateLimited" or status == 429:
             return RateLimited(text, patience)
+        if code == "serverInternal" or not 400 <= status < 500:
+            return AuthorityOut(text, patience)
         return OrderRefused(text, patience)
 
     def _patience(self, response: requests.Response, otherwise: float = _ANSWERED) -> float:

@@ -59,7 +59,7 @@ class Ordering:
 
     def _prove(self, order: messages.Order) -> float:
         """Answer the first authorization that isn't valid: some are from before (RFC 8555 §7.1.3)."""
-        for url in order.authorizations:
+        for url in order.authorizations or ():
             looked = self._authority.authorization(url)
             match looked.body.status.name:
                 case "valid":
@@ -71,7 +71,9 @@ class Ordering:
         return _SOON
 
     def _answer(self, authorization: messages.Authorization, patience: float) -> float:
-        challenge = next((one for one in authorization.challenges if isinstance(one.chall, challenges.DNS01)), None)
+        challenge = next(
+            (one for one in authorization.challenges or () if isinstance(one.chall, challenges.DNS01)), None
+        )
         if challenge is None:
             raise OrderRefused("the authority doesn't take DNS for a proof")
         if challenge.status.name != "pending":
@@ -102,9 +104,9 @@ class Ordering:
         if order.error is not None:
             return said(order.error)
         return "; ".join(
-            filter(None, (_failure(self._authority.authorization(url).body) for url in order.authorizations))
+            filter(None, (_failure(self._authority.authorization(url).body) for url in order.authorizations or ()))
         )
 
 
 def _failure(authorization: Any) -> str:
-    return "; ".join(said(one.error) for one in authorization.challenges if one.error is not None)
+    return "; ".join(said(one.error) for one in authorization.challenges or () if one.error is not None)

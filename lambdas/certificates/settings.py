@@ -6,6 +6,10 @@ import os
 from dataclasses import dataclass, field
 
 
+class NoAuthority(Exception):
+    """There are no certificates; the text says how they would be had."""
+
+
 @dataclass(frozen=True, slots=True)
 class AcmeSettings:
     """``directory`` is the authority's URL; ``mail`` who it can write to, and who is told what ends soon. ``eab_id``
@@ -19,11 +23,11 @@ class AcmeSettings:
     zone: str = ""
 
     @classmethod
-    def read(cls) -> AcmeSettings | None:
-        """None without ``ACME_DIRECTORY``: then there are no certificates."""
+    def read(cls) -> AcmeSettings:
+        """Raises NoAuthority."""
         given = os.environ
         if not given.get("ACME_DIRECTORY"):
-            return None
+            raise NoAuthority("ACME_DIRECTORY has to say at which authority: the URL of its directory")
         return cls(
             directory=given["ACME_DIRECTORY"],
             mail=given.get("CERTIFICATE_MAIL", ""),

@@ -31,9 +31,10 @@ class Pebble:
         self.bundle = directory / "pebble.pem"
         self._make_certificate()
 
-    def start(self, refused: int = 5, **settings: object) -> None:
-        """``refused``: how many per cent of good nonces it refuses. ``settings`` go into its configuration. What it knew
-        before is forgotten, its root too."""
+    def start(self, refused: int = 5, reused: int = 50, **settings: object) -> None:
+        """``refused``: how many per cent of good nonces it refuses; ``reused``: how many of valid authorizations it
+        takes for a later order. ``settings`` go into its configuration. What it knew before is forgotten, its root
+        too."""
         pebble = {
             "listenAddress": f"{self._host}:{_PORT}",
             "managementListenAddress": f"{self._host}:{_MANAGEMENT}",
@@ -45,8 +46,9 @@ class Pebble:
         }
         path = self._directory / "pebble.json"
         path.write_text(json.dumps({"pebble": pebble}))
+        environment = {**_QUICK, "PEBBLE_WFE_NONCEREJECT": str(refused), "PEBBLE_AUTHZREUSE": str(reused)}
         command = ["pebble", "-config", str(path), "-dnsserver", self._dns]
-        self._processes.start("pebble", command, {**_QUICK, "PEBBLE_WFE_NONCEREJECT": str(refused)})
+        self._processes.start("pebble", command, environment)
         self._processes.wait_until("pebble", self._answers)
 
     def kill(self) -> None:

@@ -12,7 +12,6 @@ import functools
 import os
 import re
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
@@ -189,9 +188,8 @@ def accesses(service: str, operation: str, request: dict[str, Any]) -> Iterator[
         yield _one(operation, request)
 
 
-# Who asks: the threads that deliver to webhooks and renew certificates, unless a request says otherwise.
+# Who asks, where a request says it.
 _function: ContextVar[str] = ContextVar("function")
-_OF_THREADS = {"certificates": "CertificatesFunction"}
 
 
 def _answering(path: str) -> str:
@@ -212,13 +210,13 @@ class _Held:
 
 
 def hold(function: str = "HooksFunction") -> None:
-    """From now on botocore refuses in this process what the policies don't allow: ``function``, if nothing else is
-    known."""
+    """From now on botocore refuses in this process what the policies don't allow; ``function`` is whatever isn't a
+    request's: the thread that delivers to webhooks, for one."""
     allowed = policies()
     call = BaseClient._make_api_call
 
     def checked(client: Any, operation: str, request: dict[str, Any]) -> Any:
-        asking = _function.get("") or _OF_THREADS.get(threading.current_thread().name, function)
+        asking = _function.get(function)
         for access in accesses(client.meta.service_model.service_name, operation, request):
             if not permits(allowed[asking], access):
                 text = f"{asking} {REFUSED} {access}"

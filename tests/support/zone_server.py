@@ -39,8 +39,11 @@ class ZoneServer(DnsServer):
         if others or kind != "TXT":
             return others
         self.asked.append(name)
-        zone = next((zone for zone in sorted(self._zones, key=len, reverse=True) if name.endswith(f".{zone}")), None)
-        return self.texts(zone).get(name, []) if zone is not None else []
+        return self._ours(name)
 
     def known(self, name: str) -> bool:
-        return super().known(name) or bool(self.found(name, "TXT"))
+        return super().known(name) or bool(self._ours(name))
+
+    def _ours(self, name: str) -> list[str]:
+        zone = next((zone for zone in sorted(self._zones, key=len, reverse=True) if name.endswith(f".{zone}")), None)
+        return self.texts(zone).get(name, []) if zone is not None else []

@@ -53,6 +53,9 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
     hosts = places.hosts if beat.version >= _READS_IPV6 else [_without_ipv6(place) for place in places.hosts]
     certificates, certificates_version = services.certificates.versions(edge)
     told = beat.certificates in (None, certificates_version)
+    certificates, certificates_version = (
+        services.certificates.versions(edge) if beat.certificates is not None else (None, "")
+    )
     leases, present = services.fleet.now(edge.id, beat.addresses)
     try:
         adopt(edge, beat, leases, services, now)
@@ -87,7 +90,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
         provider_hosts_version=places.version,
         spoken=min((lease.surely_spoken(now) for lease in leases if lease.expires_at > now), default=VERSION),
         unheld={lease.address: lease.epoch for lease in leases if lease.expires_at <= now},
-        certificates=None if told else certificates,
+        certificates=None if beat.certificates == certificates_version else certificates,
         certificates_version=certificates_version,
     )
 

@@ -1,0 +1,254 @@
+"""Certificates, all the way from a real authority (Pebble) to what a TLS client is shown. DNS is MiniStack's Route 53,
+answered by a name server of the test's. The function that renews is held to what the template allows it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import time
+import urllib.request
+
+import pytest
+
+from lambdas.decisions.certificates import alias_target
+from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS, PREFIX, ROOT, development_client
+from scripts.processes import wait_for
+from tests.integration.test_provisioning import ask
+from tests.support import permissions
+from tests.support.fleets import fresh_base, loopback_fleet
+from tests.support.pebble import Pebble
+from tests.support.renewals import Renewals
+from tests.support.zone_server import ZoneServer
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(shutil.which("pebble") is None, reason="pebble isn't installed"),
+]
+
+ZONE, SENDER, OPERATOR = "acme.voip.test", "sip@example.com", "operator@example.com"
+HOUR, DAY = 3600.0, 86_400.0
+
+
+class Place:
+    """A fleet with an authority and a name server."""
+
+    def __init__(self, directory, edges=0):
+        self.base = fresh_base()
+        self._names = f"{self.base.rpartition('.')[0]}.40"
+        # What has its address in the environment of others is made first.
+        environment = {
+            "ACME_DIRECTORY": f"https://{self.base}:14000/dir", "ACME_ZONE": ZONE, "CERTIFICATE_MAIL": OPERATOR,
+            "MAIL_FROM": SENDER, "PUBLIC_URL": "https://sip.example.com",
+        }  # fmt: skip
+        self.fleet = loopback_fleet(directory, self.base, edges, environment=environment)
+        self.directory = directory
+        self._environment = environment
+
+    def start(self):
+        self.fleet.start()
+        self.dns = ZoneServer(self._names, self.fleet.endpoint)
+        for zone in ("voip.test", ZONE):
+            self.dns.make(zone)
+        self.dns.make("private.test", private=True)
+        self.pebble = Pebble(self.fleet.processes, self.directory, self.base, self.dns.address)
+        self.renewals = self.renewing()
+        development_client("sesv2", self.fleet.endpoint).create_email_identity(EmailIdentity=SENDER)
+
+    def renewing(self, **more):
+        """Another process of the function."""
+        queue = development_client("sqs", self.fleet.endpoint).get_queue_url(QueueName="sipwizard-hooks")["QueueUrl"]
+        return Renewals(
+            {
+                **os.environ, **DEVELOPMENT_CREDENTIALS, **self._environment, "HOOKS_QUEUE": queue,
+                "TABLE_PREFIX": PREFIX, "PYTHONPATH": str(ROOT),
+                "AWS_ENDPOINT_URL": self.fleet.endpoint, "SECRETS_KEY_FILE": str(self.directory / "secrets.key"),
+                "REQUESTS_CA_BUNDLE": str(self.pebble.bundle), "DOMAIN_NAMESERVERS": self.dns.address, **more,
+            }
+        )  # fmt: skip
+
+    def stop(self):
+        self.renewals.kill()
+        self.dns.close()
+        self.fleet.stop()
+
+    def api(self, method, path, body=None):
+        return self.fleet.client.api(method, path, body)
+
+    def domain(self, name, *aliases):
+        self.api("POST", "/v1/domains", {"tenant": self.fleet.tenant, "name": name, "aliases": list(aliases)})
+
+    def certificate(self, name):
+        return self.api("GET", f"/v1/certificates/{name}")
+
+    def renew(self, name):
+        self.api("POST", f"/v1/certificates/{name}/renewal")
+
+    def events(self, tenant=None):
+        day = datetime.datetime.now(datetime.UTC).date().isoformat()
+        owner = f"&tenant={tenant}" if tenant else ""
+        return [one["text"] for one in self.api("GET", f"/v1/events?day={day}&kind=certificate{owner}")["items"]]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    made = Place(tmp_path_factory.mktemp("certificates"))
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+    refused = [
+        line for line in (made.directory / "control.log").read_text().splitlines() if permissions.REFUSED in line
+    ]
+    assert not refused, "template.yaml allows too little"
+
+
+@pytest.fixture
+def authority(place):
+    """A new one for each test: Pebble forgets everything."""
+    place.pebble.start(refused=30)
+    yield place.pebble
+    place.pebble.kill()
+
+
+def test_a_name_in_a_zone_of_ours_and_one_that_leads_to_us_get_certificates_and_others_cost_no_order(place, authority):
+    place.domain("pbx.voip.test", "pbx.example.com", "elsewhere.example.com", "in.private.test")
+    target = alias_target("pbx.example.com", ZONE)
+    place.dns.records["_acme-challenge.pbx.example.com", "CNAME"] = ["alias.example.com."]
+    place.dns.records["alias.example.com", "CNAME"] = [f"{target}."]
+    place.dns.records["_acme-challenge.elsewhere.example.com", "CNAME"] = [f"{target}."]
+    said = place.renewals.run()
+    assert "pbx.voip.test has a certificate" in said
+    assert "pbx.example.com has a certificate" in said
+    shown = {one["name"]: one for one in place.api("GET", "/v1/domains/pbx.voip.test")["certificates"]}
+    assert {name: one["state"] for name, one in shown.items()} == {
+        "pbx.voip.test": "valid", "pbx.example.com": "valid", "elsewhere.example.com": "waiting",
+        "in.private.test": "waiting",
+    }  # fmt: skip
+    record = {"name": "_acme-challenge.elsewhere.example.com", "type": "CNAME"}
+    wanted = {**record, "value": alias_target("elsewhere.example.com", ZONE)}
+    assert shown["elsewhere.example.com"]["records"] == [wanted]
+    assert f"leads to {target}" in shown["elsewhere.example.com"]["error"]
+    assert "no CNAME record" in shown["in.private.test"]["error"]
+    # What the authority looked at, it found; and nothing of it is left.
+    assert "_acme-challenge.pbx.voip.test" in place.dns.asked
+    assert target in place.dns.asked
+    assert place.dns.texts("voip.test") == place.dns.texts(ZONE) == {}
+    assert not place.renewals.run()  # nothing is due
+
+
+def test_only_whose_domain_it_is_sees_its_certificate(place, authority):
+    place.domain("mine.voip.test")
+    place.renewals.run()
+    other = place.api("POST", "/v1/tenants", {"name": "Other"})["id"]
+    key = place.api("POST", "/v1/keys", {"tenant": other, "note": "other"})["key"]
+    own = place.api("POST", "/v1/keys", {"tenant": place.fleet.tenant, "note": "own", "role": "read-only"})["key"]
+    assert ask(place.fleet, key, "GET", "/v1/certificates/mine.voip.test")[0] == 404
+    assert ask(place.fleet, key, "POST", "/v1/certificates/mine.voip.test/renewal")[0] == 404
+    assert ask(place.fleet, key, "GET", "/v1/certificates")[1]["items"] == []
+    assert ask(place.fleet, own, "POST", "/v1/certificates/mine.voip.test/renewal")[0] == 403
+    assert ask(place.fleet, own, "GET", "/v1/certificates/mine.voip.test")[1]["state"] == "valid"
+
+
+def test_a_validation_that_fails_is_told_and_waits_and_the_certificate_of_before_stays(place, authority):
+    place.domain("broken.voip.test")
+    place.renewals.run()
+    before = place.certificate("broken.voip.test")
+    assert (before["state"], before["error"]) == ("valid", "")
+    # Somebody else's record stands in the way of ours: resolvers follow it.
+    place.dns.records["_acme-challenge.broken.voip.test", "CNAME"] = ["nowhere.example.com."]
+    place.renew("broken.voip.test")
+    place.renewals.run()
+    after = place.certificate("broken.voip.test")
+    assert (after["state"], after["not_after"]) == ("valid", before["not_after"])
+    assert "leads to nowhere.example.com" in after["error"]
+    # Somebody else's text stands there; what the authority has seen before it has forgotten.
+    authority.kill()
+    authority.start()
+    del place.dns.records["_acme-challenge.broken.voip.test", "CNAME"]
+    place.dns.records["_acme-challenge.broken.voip.test", "TXT"] = ['"of somebody else"']
+    place.renew("broken.voip.test")
+    said = place.renewals.run()
+    assert "no certificate for broken.voip.test: unauthorized" in said
+    after = place.certificate("broken.voip.test")
+    assert (after["state"], after["not_after"]) == ("valid", before["not_after"])
+    assert "unauthorized" in after["error"]
+    assert after["next_attempt"] is not None
+    assert any("broken.voip.test" in text for text in place.events(place.fleet.tenant))
+    assert not place.renewals.run(ahead=0.5 * HOUR)  # no loop
+    del place.dns.records["_acme-challenge.broken.voip.test", "TXT"]
+    # Three times in an hour is what one may ask for.
+    place.renew("broken.voip.test")
+    assert ask(place.fleet, place.fleet.client.key, "POST", "/v1/certificates/broken.voip.test/renewal")[0] == 429
+    assert "broken.voip.test has a certificate" in place.renewals.run()
+    after = place.certificate("broken.voip.test")
+    assert (after["state"], after["error"], after["not_after"] > before["not_after"]) == ("valid", "", True)
+
+
+def test_an_authority_that_is_down_is_left_alone_and_its_account_found_again(place):
+    place.domain("down.voip.test")
+    said = place.renewals.run()
+    assert "certificates can't be had" in said
+    assert any("no certificates can be had" in text for text in place.events())
+    assert not place.renewals.run()  # not before it has paused
+    # When it is back it has forgotten our account, which is made anew with the same key.
+    place.pebble.start(refused=0, reused=100)
+    try:
+        assert "down.voip.test has a certificate" in place.renewals.run(ahead=301)
+        # And an account that we have forgotten, it finds by our key.
+        item = development_client("dynamodb", place.fleet.endpoint)
+        key = {name: {"S": f"ACME#https://{place.base}:14000/dir"} for name in ("pk", "sk")}
+        item.update_item(
+            TableName="sipwizard-directory", Key=key, UpdateExpression="SET account = :none",
+            ExpressionAttributeValues={":none": {"S": ""}},
+        )  # fmt: skip
+        place.renew("down.voip.test")
+        place.dns.asked.clear()
+        assert "down.voip.test has a certificate" in place.renewals.run(ahead=301)
+        assert not place.dns.asked  # it was valid from before
+    finally:
+        place.pebble.kill()
+
+
+def test_an_order_goes_on_with_the_next_run_wherever_that_is(place, authority):
+    place.domain("later.voip.test")
+    said = place.renewals.run(seconds=0.7)
+    assert "later.voip.test has a certificate" not in said
+    assert place.certificate("later.voip.test")["state"] == "ordered"
+    other_region = place.renewing(
+        AWS_REGION="eu-west-1", AWS_DEFAULT_REGION="eu-west-1", LEASES_ENDPOINT_URL=place.fleet.endpoint
+    )
+    again = place.renewing()
+    try:
+        assert "somebody else's turn" in other_region.run()
+        assert "later.voip.test has a certificate" in again.run()
+    finally:
+        again.kill()
+        other_region.kill()
+
+
+def test_the_operator_hears_once_of_certificates_that_end(place):
+    place.pebble.start(refused=0, certificateValidityPeriod=int(90 * DAY))
+    try:
+        place.domain("short.voip.test")
+        assert "short.voip.test has a certificate" in place.renewals.run()
+    finally:
+        place.pebble.kill()
+    end = place.certificate("short.voip.test")["not_after"]
+    assert 89 * DAY < end - time.time() < 91 * DAY
+    place.renewals.run(ahead=75 * DAY)
+    assert not any("short.voip.test ends soon" in text for text in place.events(place.fleet.tenant))
+    for _ in range(2):
+        place.renewals.run(ahead=77 * DAY)
+
+    def mails():
+        with urllib.request.urlopen(f"{place.fleet.endpoint}/_ministack/ses/messages") as reply:
+            boxes = json.load(reply)["messages"].values()
+        return [mail for box in boxes for mail in box if OPERATOR in mail["To"]]
+
+    wait_for("the mail", mails, 20)
+    (mail,) = mails()
+    assert "Certificate of short.voip.test ends soon" in mail["Subject"]
+    assert "ConnectionError" in json.dumps(mail)
