@@ -27,8 +27,8 @@ _KIND = "certificate"
 
 
 class FetchedCertificates:
-    """Keeps ``certificates`` as the control plane has them. ``own_name`` tells the name of the edge's own address:
-    clients that ask for no name, or for one without a certificate, get that one's."""
+    """Keeps ``certificates`` as the control plane has them. ``edges`` tells the names of edges, this one's own first:
+    clients that ask for no name, or for one without a certificate, get the first that there is of those."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class FetchedCertificates:
         boot: str,
         store: StateStore,
         certificates: Certificates,
-        own_name: Callable[[], str],
+        edges: Callable[[], Sequence[str]],
         counters: Counter[str],
         retry: float = _RETRY,
     ) -> None:
@@ -44,7 +44,7 @@ class FetchedCertificates:
         self._boot = boot
         self._store = store
         self._certificates = certificates
-        self._own_name = own_name
+        self._edges = edges
         self._counters = counters
         self._retry = retry
         self._wanted: dict[str, str] | None = None
@@ -55,9 +55,12 @@ class FetchedCertificates:
         """What is on the disk."""
         for name, data in self._store.load(_KIND):
             try:
-                self._kept[name] = EdgeCertificate.model_validate_json(data)
+                found = EdgeCertificate.model_validate_json(data)
             except ValueError:
                 log.warning("the certificate of %s was kept in a form that can't be read; it is asked for again", name)
+                continue
+            if self._usable(found):
+                self._kept[name] = found
         self._replace()
 
     def told(self, wanted: Sequence[CertificateVersion]) -> None:
@@ -91,7 +94,7 @@ class FetchedCertificates:
             reply = await self._control.certificates(CertificatesRequest(version=VERSION, boot=self._boot, names=names))
             if reply is None:
                 break  # those that have come are used all the same
-            came |= {one.name: one for one in reply.certificates if one.name in names}
+            came |= {one.name: one for one in reply.certificates if one.name in names and self._usable(one)}
         if came or gone:
             self._kept = {name: one for name, one in (self._kept | came).items() if name not in gone}
             values = [(name, one.model_dump_json().encode()) for name, one in came.items()]
@@ -102,13 +105,22 @@ class FetchedCertificates:
     def _has(self, name: str, version: str) -> bool:
         return name in self._kept and self._kept[name].version == version
 
-    def _replace(self) -> None:
-        own = self._own_name()
-        ordered = sorted(self._kept.values(), key=lambda one: (one.name != own, one.name))
+    def _usable(self, one: EdgeCertificate) -> bool:
+        """One that isn't mustn't keep others from being used; that of before stays."""
         try:
-            self._certificates.replace([Certificate(one.chain, one.key, (one.name,)) for one in ordered])
+            Certificates().replace([_entry(one)])
         except CertificateError as error:
             self._counters["certificate_failures"] += 1
-            log.error("certificates that the control plane has given can't be used, those of before stay: %s", error)
-        else:
-            log.info("%d certificates are in use", len(ordered))
+            log.error("the control plane has given what can't be used: %s", error)
+            return False
+        return True
+
+    def _replace(self) -> None:
+        turns = {name: turn for turn, name in enumerate(self._edges())}
+        ordered = sorted(self._kept.values(), key=lambda one: (turns.get(one.name, len(turns)), one.name))
+        self._certificates.replace([_entry(one) for one in ordered])
+        log.info("certificates in use: %d", len(ordered))
+
+
+def _entry(one: EdgeCertificate) -> Certificate:
+    return Certificate(one.chain, one.key, (one.name,))

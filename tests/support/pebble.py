@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
 import ssl
 import urllib.request
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from scripts.processes import Processes
+from tests.support.certificates import self_signed
 
 _PORT, _MANAGEMENT = 14000, 15000
 _QUICK = {"PEBBLE_VA_NOSLEEP": "1"}
@@ -29,7 +24,7 @@ class Pebble:
         self._dns = dns
         self.url = f"https://{host}:{_PORT}/dir"
         self.bundle = directory / "pebble.pem"
-        self._make_certificate()
+        self_signed(host).write(directory, "pebble")
 
     def start(self, refused: int = 5, reused: int = 50, **settings: object) -> None:
         """``refused``: how many per cent of good nonces it refuses; ``reused``: how many of valid authorizations it
@@ -68,26 +63,3 @@ class Pebble:
         trusting = ssl.create_default_context(cafile=str(self.bundle))
         with urllib.request.urlopen(url, context=trusting) as reply:
             return reply.read().decode()
-
-    def _make_certificate(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pebble")])
-        now = datetime.datetime.now(datetime.UTC)
-        address = x509.IPAddress(ipaddress.ip_address(self._host))
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        self.bundle.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        (self._directory / "pebble.key").write_bytes(pem)
