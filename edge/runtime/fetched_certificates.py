@@ -49,6 +49,7 @@ class FetchedCertificates:
         self._retry = retry
         self._wanted: dict[str, str] | None = None
         self._kept: dict[str, EdgeCertificate] = {}
+        self._useless: set[tuple[str, str]] = set()
         self._wake = asyncio.Event()
 
     def load(self) -> None:
@@ -103,13 +104,15 @@ class FetchedCertificates:
         return all(self._has(name, version) for name, version in wanted.items())
 
     def _has(self, name: str, version: str) -> bool:
-        return name in self._kept and self._kept[name].version == version
+        """Or has no use for it."""
+        return (name, version) in self._useless or (name in self._kept and self._kept[name].version == version)
 
     def _usable(self, one: EdgeCertificate) -> bool:
         """One that isn't mustn't keep others from being used; that of before stays."""
         try:
             Certificates().replace([_entry(one)])
         except CertificateError as error:
+            self._useless.add((one.name, one.version))
             self._counters["certificate_failures"] += 1
             log.error("the control plane has given what can't be used: %s", error)
             return False

@@ -6,11 +6,15 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import shutil
+import socket
+import ssl
 import time
 import urllib.request
 
 import pytest
+from cryptography import x509
 
 from lambdas.decisions.certificates import alias_target
 from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS, PREFIX, ROOT, development_client
@@ -28,13 +32,14 @@ pytestmark = [
 ]
 
 ZONE, SENDER, OPERATOR = "acme.voip.test", "sip@example.com", "operator@example.com"
+TLS = 5061
 HOUR, DAY = 3600.0, 86_400.0
 
 
 class Place:
     """A fleet with an authority and a name server."""
 
-    def __init__(self, directory, edges=0):
+    def __init__(self, directory):
         self.base = fresh_base()
         self._names = f"{self.base.rpartition('.')[0]}.40"
         # What has its address in the environment of others is made first.
@@ -42,7 +47,9 @@ class Place:
             "ACME_DIRECTORY": f"https://{self.base}:14000/dir", "ACME_ZONE": ZONE, "CERTIFICATE_MAIL": OPERATOR,
             "MAIL_FROM": SENDER, "PUBLIC_URL": "https://sip.example.com",
         }  # fmt: skip
-        self.fleet = loopback_fleet(directory, self.base, edges, environment=environment)
+        self.fleet = loopback_fleet(directory, self.base, 2, environment=environment)
+        for edge in self.fleet.edges:
+            edge.settings |= {"listen": [f"udp://{edge.sip}", f"tls://{edge.address}:{TLS}"], "certificate": "acme"}
         self.directory = directory
         self._environment = environment
 
@@ -122,7 +129,12 @@ def test_a_name_in_a_zone_of_ours_and_one_that_leads_to_us_get_certificates_and_
     said = place.renewals.run()
     assert "pbx.voip.test has a certificate" in said
     assert "pbx.example.com has a certificate" in said
-    shown = {one["name"]: one for one in place.api("GET", "/v1/domains/pbx.voip.test")["certificates"]}
+
+    def seen():
+        found = {one["name"]: one for one in place.api("GET", "/v1/domains/pbx.voip.test")["certificates"]}
+        return found if found["pbx.example.com"]["state"] == "valid" else None
+
+    shown = wait_for("the API to have it", seen, 10)
     assert {name: one["state"] for name, one in shown.items()} == {
         "pbx.voip.test": "valid", "pbx.example.com": "valid", "elsewhere.example.com": "waiting",
         "in.private.test": "waiting",
@@ -227,6 +239,66 @@ def test_an_order_goes_on_with_the_next_run_wherever_that_is(place, authority):
     finally:
         again.kill()
         other_region.kill()
+
+
+def shown(edge, name, root):
+    """The certificate that a phone is shown which checks it, for ``name``; None if that fails."""
+    context = ssl.create_default_context(cadata=root)
+    try:
+        with (
+            socket.create_connection((edge.address, TLS), timeout=2) as plain,
+            context.wrap_socket(plain, server_hostname=name) as stream,
+        ):
+            return stream.getpeercert(binary_form=True)
+    except OSError:
+        return None
+
+
+def test_edges_serve_what_was_got_and_its_successor_without_a_restart_and_in_the_dark(place):
+    place.pebble.start(refused=0)
+    try:
+        root = place.pebble.root()
+        place.domain("tls.voip.test", "also.voip.test")
+        place.renewals.run()
+        edges = place.fleet.edges
+        first = {
+            edge.id: wait_for("the certificate", lambda edge=edge: shown(edge, "tls.voip.test", root), 15)
+            for edge in edges
+        }
+        assert len(set(first.values())) == 1
+        assert shown(edges[0], "also.voip.test", root) not in (None, first["edge-a"])  # a name has its own
+        assert shown(edges[0], "nobodys.voip.test", root) is None
+        place.renew("tls.voip.test")
+        place.renewals.run()
+        pids = [place.fleet.processes.pid(edge.id) for edge in edges]
+
+        def renewed():
+            found = {shown(edge, "tls.voip.test", root) for edge in edges}
+            return found if len(found) == 1 and found.isdisjoint(first.values()) else None
+
+        (second,) = wait_for("the next certificate", renewed, 15)
+        assert [place.fleet.processes.pid(edge.id) for edge in edges] == pids
+    finally:
+        place.pebble.kill()
+    end = x509.load_der_x509_certificate(second).not_valid_after_utc.timestamp()
+    with urllib.request.urlopen(f"http://{edges[0].metrics}/metrics") as reply:
+        metrics = reply.read().decode()
+    (value,) = re.findall(r'sipwizard_certificate_expiry_seconds\{name="tls.voip.test"\} (\S+)', metrics)
+    assert float(value) == end
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    given = [one["text"] for one in place.api("GET", f"/v1/events?day={day}&kind=audit")["items"]]
+    assert any(text.startswith("edge edge-a was given the certificates and keys of") for text in given)
+    assert not any("PRIVATE" in text for text in given)
+    # Without control plane, and started anew: from the disk.
+    place.fleet.processes.stop("control")
+    try:
+        place.fleet.processes.kill("edge-a")
+        place.fleet.start_edge(edges[0])
+        assert wait_for("the edge to be back", lambda: shown(edges[0], "tls.voip.test", root), 20) == second
+    finally:
+        place.fleet.start_control()
+    state = b"".join(path.read_bytes() for path in (place.directory / "edge-a.state").iterdir() if path.is_file())
+    assert b"PRIVATE KEY" not in state
 
 
 def test_the_operator_hears_once_of_certificates_that_end(place):
