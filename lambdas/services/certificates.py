@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from lambdas.contract import CertificateVersion, EdgePlace
 from lambdas.decisions.certificates import Authority, Certified, due
 from lambdas.repositories.certificates import Bundle, CertificateTable
 from lambdas.repositories.models import EdgeItem
 from lambdas.services.cached import Cached
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateVersions:
+    """``all`` that an edge should have, and the ``version`` of this list."""
+
+    all: list[CertificateVersion] = field(default_factory=list)
+    version: str = ""
 
 
 class CertificateReader:
@@ -32,8 +41,8 @@ class CertificateReader:
         """What the authority itself fails by, where there is something to do for a name."""
         return self._authority.get().error if self.available and due(state, now) else ""
 
-    def versions(self, edge: EdgeItem) -> tuple[list[CertificateVersion], str]:
-        """The certificates that an edge should have, and the version of this list."""
+    def versions(self, edge: EdgeItem) -> CertificateVersions:
+        """The certificates that an edge should have."""
         names = self._own_names(edge)
         found = [
             CertificateVersion(name=name, version=one.version)
@@ -41,11 +50,11 @@ class CertificateReader:
             if one.version and (one.tenant or name in names)
         ]
         text = json.dumps([(one.name, one.version) for one in found])
-        return found, hashlib.sha256(text.encode()).hexdigest()[:16]
+        return CertificateVersions(found, hashlib.sha256(text.encode()).hexdigest()[:16])
 
     def bundles(self, edge: EdgeItem, names: Iterable[str]) -> list[Bundle]:
         """Those of ``names`` that there are and that the edge may have, with their keys. Raises Unsealed."""
-        allowed = {one.name for one in self.versions(edge)[0]}
+        allowed = {one.name for one in self.versions(edge).all}
         found = [self._table.bundle(name) for name in dict.fromkeys(names) if name in allowed]
         return [bundle for bundle in found if bundle is not None]
 

@@ -47,16 +47,15 @@ class Services:
         """Over the tables that the environment names."""
         clock, environment, tables = time.time, Environment.read(), Tables.open()
         directory, leases = tables.directory, tables.leases
+        fleet = FleetReader(directory, leases, tables.assignments, clock)
         return cls(
             clock=clock,
             expiries=Expiries(),
             environment=environment,
             tables=tables,
-            certificates=CertificateReader(
-                tables.certificates, environment.acme_directory, lambda: directory.all("edge-places")
-            ),
+            certificates=CertificateReader(tables.certificates, environment.acme_directory, fleet.places),
             cache=DirectoryCache(directory, tables.providers, clock),
-            fleet=FleetReader(directory, leases, tables.assignments, clock),
+            fleet=fleet,
             spared=SparedNetworks(tables.providers),
             keys=Keys(lambda: directory.fleet_secret(leases.once), directory.keep_fleet_secret),
             quotas=Quotas.of(environment),

@@ -49,7 +49,12 @@ class Place:
         }  # fmt: skip
         self.fleet = loopback_fleet(directory, self.base, 2, environment=environment)
         for edge in self.fleet.edges:
-            edge.settings |= {"listen": [f"udp://{edge.sip}", f"tls://{edge.address}:{TLS}"], "certificate": "acme"}
+            edge.settings |= {
+                "listen": [f"udp://{edge.sip}", f"tls://{edge.address}:{TLS}"], "certificate": "acme",
+                "takeover": "hook", "takeover_hook": "true",
+            }  # fmt: skip
+        first, second = self.fleet.edges
+        second.may_hold = [second.address, first.address]
         self.directory = directory
         self._environment = environment
 
@@ -241,9 +246,11 @@ def test_an_order_goes_on_with_the_next_run_wherever_that_is(place, authority):
         other_region.kill()
 
 
-def shown(edge, name, root):
-    """The certificate that a phone is shown which checks it, for ``name``; None if that fails."""
+def shown(edge, name, root, checks=True):
+    """The certificate that a phone is shown, for ``name``; None if it isn't good, for that name unless that isn't
+    checked."""
     context = ssl.create_default_context(cadata=root)
+    context.check_hostname = checks
     try:
         with (
             socket.create_connection((edge.address, TLS), timeout=2) as plain,
@@ -258,16 +265,26 @@ def test_edges_serve_what_was_got_and_its_successor_without_a_restart_and_in_the
     place.pebble.start(refused=0)
     try:
         root = place.pebble.root()
+        edges = place.fleet.edges
+        for edge in edges:
+            side = {"address": edge.address, "name": f"{edge.id}.voip.test"}
+            place.api("PATCH", f"/v1/edges/{edge.id}", {"places": [side]})
         place.domain("tls.voip.test", "also.voip.test")
         place.renewals.run()
-        edges = place.fleet.edges
         first = {
             edge.id: wait_for("the certificate", lambda edge=edge: shown(edge, "tls.voip.test", root), 15)
             for edge in edges
         }
         assert len(set(first.values())) == 1
         assert shown(edges[0], "also.voip.test", root) not in (None, first["edge-a"])  # a name has its own
+        # Its own name's is for whoever asks for another one; those of others it has if it may hold their addresses.
+        own = shown(edges[0], "edge-a.voip.test", root)
+        assert own is not None
+        assert shown(edges[0], "nobodys.voip.test", root, checks=False) == own
         assert shown(edges[0], "nobodys.voip.test", root) is None
+        assert shown(edges[0], "edge-b.voip.test", root, checks=False) == own
+        assert shown(edges[1], "edge-b.voip.test", root) is not None
+        assert shown(edges[1], "edge-a.voip.test", root) == own
         place.renew("tls.voip.test")
         place.renewals.run()
         pids = [place.fleet.processes.pid(edge.id) for edge in edges]
@@ -297,6 +314,10 @@ def test_edges_serve_what_was_got_and_its_successor_without_a_restart_and_in_the
         assert wait_for("the edge to be back", lambda: shown(edges[0], "tls.voip.test", root), 20) == second
     finally:
         place.fleet.start_control()
+    place.fleet.wait_ready(edges[0])
+    # Another edge takes the address over, and with it the name.
+    place.fleet.drain(edges[0])
+    assert wait_for("the address to be there", lambda: shown(edges[0], "edge-a.voip.test", root), 20) == own
     state = b"".join(path.read_bytes() for path in (place.directory / "edge-a.state").iterdir() if path.is_file())
     assert b"PRIVATE KEY" not in state
 
