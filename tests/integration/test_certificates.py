@@ -10,6 +10,8 @@ import re
 import shutil
 import socket
 import ssl
+import subprocess
+import sys
 import time
 import urllib.request
 
@@ -97,6 +99,24 @@ class Place:
     def renew(self, name):
         self.api("POST", f"/v1/certificates/{name}/renewal")
 
+    def forget(self, **values):
+        """What is kept of the authority is this instead."""
+        development_client("dynamodb", self.fleet.endpoint).update_item(
+            TableName=f"{PREFIX}-directory",
+            Key={name: {"S": f"ACME#https://{self.base}:14000/dir"} for name in ("pk", "sk")},
+            UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in values),
+            ExpressionAttributeValues={f":{name}": value for name, value in values.items()},
+        )
+
+    def command(self, *words):
+        """As a person with an administration key types it; its output."""
+        environment = {"SIPWIZARD_API": self.fleet.api_url, "SIPWIZARD_KEY": self.fleet.client.key}
+        return subprocess.run(
+            [sys.executable, "-m", "lambdas.cli", *words],
+            env={**os.environ, **environment, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+            cwd=self.directory, capture_output=True, text=True, timeout=60, check=True,
+        ).stdout  # fmt: skip
+
     def events(self, tenant=None):
         day = datetime.datetime.now(datetime.UTC).date().isoformat()
         owner = f"&tenant={tenant}" if tenant else ""
@@ -167,6 +187,9 @@ def test_only_whose_domain_it_is_sees_its_certificate(place, authority):
     assert ask(place.fleet, key, "GET", "/v1/certificates")[1]["items"] == []
     assert ask(place.fleet, own, "POST", "/v1/certificates/mine.voip.test/renewal")[0] == 403
     assert ask(place.fleet, own, "GET", "/v1/certificates/mine.voip.test")[1]["state"] == "valid"
+    assert re.search(r"mine\.voip\.test +valid +20\d\d-", place.command("certificates"))
+    assert "is seen to within five minutes" in place.command("certificates", "renew", "mine.voip.test")
+    assert "mine.voip.test has a certificate" in place.renewals.run()
 
 
 def test_a_validation_that_fails_is_told_and_waits_and_the_certificate_of_before_stays(place, authority):
@@ -215,12 +238,7 @@ def test_an_authority_that_is_down_is_left_alone_and_its_account_found_again(pla
     try:
         assert "down.voip.test has a certificate" in place.renewals.run(ahead=301)
         # And an account that we have forgotten, it finds by our key.
-        item = development_client("dynamodb", place.fleet.endpoint)
-        key = {name: {"S": f"ACME#https://{place.base}:14000/dir"} for name in ("pk", "sk")}
-        item.update_item(
-            TableName="sipwizard-directory", Key=key, UpdateExpression="SET account = :none",
-            ExpressionAttributeValues={":none": {"S": ""}},
-        )  # fmt: skip
+        place.forget(account={"S": ""})
         place.renew("down.voip.test")
         place.dns.asked.clear()
         assert "down.voip.test has a certificate" in place.renewals.run(ahead=301)
@@ -244,6 +262,32 @@ def test_an_order_goes_on_with_the_next_run_wherever_that_is(place, authority):
     finally:
         again.kill()
         other_region.kill()
+
+
+def test_the_operator_hears_once_of_certificates_that_end(place):
+    place.pebble.start(refused=0, certificateValidityPeriod=int(90 * DAY))
+    try:
+        place.domain("short.voip.test")
+        assert "short.voip.test has a certificate" in place.renewals.run()
+    finally:
+        place.pebble.kill()
+    end = place.certificate("short.voip.test")["not_after"]
+    assert 89 * DAY < end - time.time() < 91 * DAY
+    place.renewals.run(ahead=75 * DAY)
+    assert not any("short.voip.test ends soon" in text for text in place.events(place.fleet.tenant))
+    for _ in range(2):
+        place.renewals.run(ahead=77 * DAY)
+
+    def mails():
+        with urllib.request.urlopen(f"{place.fleet.endpoint}/_ministack/ses/messages") as reply:
+            boxes = json.load(reply)["messages"].values()
+        return [mail for box in boxes for mail in box if OPERATOR in mail["To"]]
+
+    wait_for("the mail", mails, 20)
+    (mail,) = mails()
+    assert "Certificate of short.voip.test ends soon" in mail["Subject"]
+    assert "ConnectionError" in json.dumps(mail)
+    place.forget(paused_until={"N": "0"})  # of that time
 
 
 def shown(edge, name, root, checks=True):
@@ -306,42 +350,14 @@ def test_edges_serve_what_was_got_and_its_successor_without_a_restart_and_in_the
     given = [one["text"] for one in place.api("GET", f"/v1/events?day={day}&kind=audit")["items"]]
     assert any(text.startswith("edge edge-a was given the certificates and keys of") for text in given)
     assert not any("PRIVATE" in text for text in given)
-    # Without control plane, and started anew: from the disk.
-    place.fleet.processes.stop("control")
-    try:
-        place.fleet.processes.kill("edge-a")
-        place.fleet.start_edge(edges[0])
-        assert wait_for("the edge to be back", lambda: shown(edges[0], "tls.voip.test", root), 20) == second
-    finally:
-        place.fleet.start_control()
-    place.fleet.wait_ready(edges[0])
     # Another edge takes the address over, and with it the name.
     place.fleet.drain(edges[0])
     assert wait_for("the address to be there", lambda: shown(edges[0], "edge-a.voip.test", root), 20) == own
-    state = b"".join(path.read_bytes() for path in (place.directory / "edge-a.state").iterdir() if path.is_file())
+    # Without control plane, and started anew: from the disk.
+    place.fleet.processes.stop("control")
+    place.fleet.processes.kill("edge-b")
+    place.fleet.start_edge(edges[1])
+    assert wait_for("the edge to be back", lambda: shown(edges[1], "tls.voip.test", root), 20) == second
+    assert shown(edges[0], "edge-a.voip.test", root) == own
+    state = b"".join(path.read_bytes() for path in (place.directory / "edge-b.state").iterdir() if path.is_file())
     assert b"PRIVATE KEY" not in state
-
-
-def test_the_operator_hears_once_of_certificates_that_end(place):
-    place.pebble.start(refused=0, certificateValidityPeriod=int(90 * DAY))
-    try:
-        place.domain("short.voip.test")
-        assert "short.voip.test has a certificate" in place.renewals.run()
-    finally:
-        place.pebble.kill()
-    end = place.certificate("short.voip.test")["not_after"]
-    assert 89 * DAY < end - time.time() < 91 * DAY
-    place.renewals.run(ahead=75 * DAY)
-    assert not any("short.voip.test ends soon" in text for text in place.events(place.fleet.tenant))
-    for _ in range(2):
-        place.renewals.run(ahead=77 * DAY)
-
-    def mails():
-        with urllib.request.urlopen(f"{place.fleet.endpoint}/_ministack/ses/messages") as reply:
-            boxes = json.load(reply)["messages"].values()
-        return [mail for box in boxes for mail in box if OPERATOR in mail["To"]]
-
-    wait_for("the mail", mails, 20)
-    (mail,) = mails()
-    assert "Certificate of short.voip.test ends soon" in mail["Subject"]
-    assert "ConnectionError" in json.dumps(mail)
