@@ -78,9 +78,8 @@ class AcmeAuthority:
 
     @property
     def account(self) -> str:
-        """Its URL, also where the CA has forgotten it and has made it anew."""
-        assert self._net.account is not None
-        return str(self._net.account.uri)
+        """Its URL, also where the CA has forgotten it and has made it anew; "" where it couldn't."""
+        return str(self._net.account.uri) if self._net.account is not None else ""
 
     def close(self) -> None:
         self._net.session.close()

@@ -144,7 +144,7 @@ class Renewing:
             self._step(self._orderings(places, wishes, authority), end)
             self._table.keep_authority(directory, rules.Authority())
         finally:
-            if authority.account != account:
+            if authority.account not in ("", account):
                 self._table.keep_account_url(directory, authority.account)
             authority.close()
 

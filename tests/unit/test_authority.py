@@ -157,6 +157,15 @@ def test_an_account_that_is_not_known_any_more_is_made_again_with_the_same_key(h
     ]  # fmt: skip
 
 
+def test_an_account_that_cannot_be_made_again_leaves_none(http):
+    http.answers["/newOrder"] = [problem("accountDoesNotExist")]
+    http.answers["/newAccount"] = [(503, {}, b"busy")]
+    authority = http.authority()
+    with pytest.raises(AuthorityOut, match="503"):
+        authority.begin(NAME)
+    assert authority.account == ""
+
+
 def test_an_account_that_we_have_forgotten_is_found_by_its_key(http):
     http.answers["/newAccount"] = [(200, {"Location": f"{CA}/account/7"}, {"status": "valid"})]
     assert http.authority(account="").account == f"{CA}/account/7"
