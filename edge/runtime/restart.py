@@ -37,7 +37,13 @@ _EVERY = 1.0  # seconds between writes of what has changed
 _NEWS_EVERY = 30.0  # seconds between writes of a heartbeat that says nothing new
 _BATCH = 500
 _PATIENCE = 2.5  # seconds for the control plane to answer, before the disk is used
-_TOLD_ONCE: dict[str, Any] = {"changes": [], "feed_changes": [], "provider_hosts": None, "certificates": None, "more": False}
+_TOLD_ONCE: dict[str, Any] = {
+    "changes": [],
+    "feed_changes": [],
+    "provider_hosts": None,
+    "certificates": None,
+    "more": False,
+}
 """What of a heartbeat's answer is kept elsewhere, or nowhere."""
 
 

@@ -41,7 +41,7 @@ class ShownCertificate(BaseModel):
     ]
     records: Annotated[
         list[DnsRecord],
-        Field(description="What DNS has to say, unless the domain's own zone is one that this service writes to."),
+        Field(description="What DNS has to say, unless the name is in a zone that this service writes to."),
     ]
 
 
@@ -57,7 +57,7 @@ def shown_certificate(state: Certified, services: Services) -> ShownCertificate:
         not_after=state.not_after if state.version else None,
         error=state.error or services.certificates.trouble(state, now),
         next_attempt=at if at > now else None,
-        records=records if zone and state.tenant else [],
+        records=records if zone else [],
     )
 
 
