@@ -7,6 +7,7 @@ import contextlib
 import ssl
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -71,7 +72,7 @@ class Edge:
         return set(self.certificates.expiries())
 
     def shown(self, name):
-        client = trusting(*PAIRS.values(), AGAIN, self_signed(OWN, days=31))
+        client = trusting(*PAIRS.values(), AGAIN, self_signed(OWN, days=31), self_signed(DOMAIN, days=-1))
         client.check_hostname = False
         return ssl.DER_cert_to_PEM_cert(handshake(self.certificates.context, client, name).getpeercert(True))
 
@@ -125,6 +126,26 @@ def test_they_survive_a_restart_in_the_dark_sealed(tmp_path, edge):
     third = Edge(tmp_path, edge.control)
     assert third.names() == {OWN, OTHER}
     third.store.close()
+
+
+def test_one_that_has_ended_in_the_dark_is_still_shown_and_its_end_told(edge):
+    """Some phones don't look, and for those that do no certificate at all is no better."""
+    ended = self_signed(DOMAIN, days=-1)
+    edge.control.pairs[DOMAIN] = ended
+
+    async def main():
+        async with edge.running():
+            edge.fetched.told(edge.control.versions())
+            await until(lambda: edge.names() == set(PAIRS))
+
+    asyncio.run(main())
+    with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
+        edge.shown(DOMAIN)
+    careless = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    careless.check_hostname, careless.verify_mode = False, ssl.CERT_NONE
+    shown = handshake(edge.certificates.context, careless, DOMAIN).getpeercert(True)
+    assert ssl.DER_cert_to_PEM_cert(shown) == ended.chain
+    assert edge.certificates.expiries()[DOMAIN] < datetime.now(UTC)
 
 
 def test_it_goes_on_asking_for_what_it_has_not_got(edge):
