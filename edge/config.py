@@ -133,8 +133,9 @@ class Config(BaseModel):
     state_dir: Path | None = None
     # Host names by which phones may know edges (outbound proxy), beside those under the domains of accounts.
     names: list[Annotated[str, AfterValidator(_name)]] = []
-    # For TLS and WSS; the first is for clients that name no host, or one that no certificate is for.
-    certificate: Literal["files"] = "files"
+    # For TLS and WSS: those that the control plane gets ("acme"), or these; the first is for clients that name no host,
+    # or one that no certificate is for.
+    certificate: Literal["files", "acme"] = "files"
     certificates: list[CertificateFiles] = []
     # Web pages that may have WebSockets, beside those under the domains and names of the service; "*": all.
     origins: list[Annotated[str, AfterValidator(_origin)]] = []
@@ -225,7 +226,9 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _tls_has_certificates(self) -> Config:
-        if self.secure and not self.certificates:
+        if self.certificate == "acme" and self.certificates:
+            raise ValueError('certificates: the control plane gets them with certificate = "acme"; leave one out')
+        if self.secure and self.certificate == "files" and not self.certificates:
             raise ValueError(f"certificates: {self.secure[0]} needs one, {{chain = ..., key = ...}}")
         return self
 

@@ -121,7 +121,7 @@ class DevelopmentFleet:
             "GATEWAY_PORT": str(MINISTACK),
             "BIND_HOST": host.address,
             "MINISTACK_HOST": host.address,
-            "SERVICES": "dynamodb,sqs,ses",
+            "SERVICES": "dynamodb,sqs,ses,route53",
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "LOG_LEVEL": "WARNING",

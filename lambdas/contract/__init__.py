@@ -24,12 +24,24 @@
    (``Route.summary``).
 9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``), where an edge listens
    (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``).
+9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``); keys of TLS sessions
+   (``FleetKey.ticket``).
+9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``).
+9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address; certificates that the control plane gets
+   (``CertificatesRequest``, ``HeartbeatReply.certificates``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
 """
 
 from lambdas.contract.binding import ContactBinding
+from lambdas.contract.certificate import (
+    MOST_CERTIFICATES,
+    CertificatesReply,
+    CertificatesRequest,
+    CertificateVersion,
+    EdgeCertificate,
+)
 from lambdas.contract.decision import (
     NOBODYS_ANSWER,
     OUTCOMES,
@@ -122,6 +134,7 @@ VERSION = 9
 
 __all__ = [
     "HASHES",
+    "MOST_CERTIFICATES",
     "MOST_CONTACTS",
     "NOBODYS_ANSWER",
     "OUTCOMES",
@@ -141,6 +154,9 @@ __all__ = [
     "CallOutline",
     "CallQuestion",
     "CallTransferred",
+    "CertificateVersion",
+    "CertificatesReply",
+    "CertificatesRequest",
     "Challenge",
     "Change",
     "ContactBinding",
@@ -149,6 +165,7 @@ __all__ = [
     "Decision",
     "DecisionEnvelope",
     "DialogQuestion",
+    "EdgeCertificate",
     "EdgePlace",
     "FleetEdge",
     "FleetKey",
