@@ -108,6 +108,14 @@ class Target(Wire):
     subscribed: bool = False
     """It has subscribed to its account's message summary (RFC 3842), as the edge says that has its flow: only edges
     tell each other. Since version 8."""
+    instance: str = ""
+    """RFC 5626 §4.1, as in a ContactBinding; "": none. Since version 9."""
+    reg_id: int = 0
+    """RFC 5626 §4.2: of targets of one AOR and instance that have one, one is tried at a time, the one that was
+    registered last first. 0: absent. Since version 9."""
+    registered_at: int = 0
+    """When its phone has registered it, as far as whoever says so knows: Unix time in milliseconds. 0: not told. Since
+    version 9."""
 
 
 Q_STEP = 15.0

@@ -154,6 +154,9 @@ class LocateQuestion(Asked):
     kind: Literal["locate"] = "locate"
     binding: str
     """Its id."""
+    failed: Annotated[list[WireFlow], Field(max_length=10)] = []
+    """Flows to the phone that are dead, as the edge has tried: another flow of its instance will do. Since
+    version 9."""
 
 
 class IncomingQuestion(Asked, Tried):

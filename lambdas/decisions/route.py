@@ -27,9 +27,12 @@ def decide(
 
 
 def locate(question: LocateQuestion, bindings: tuple[StoredBinding, ...], now: float) -> Decision:
-    """Where a binding is now (RFC 5626 §5.3: 430 if nowhere)."""
-    targets = targets_of(bindings, now)
-    return Route(targets=targets[:1]) if targets else Reject(status=430)
+    """Where a binding is now, or its instance by another flow, of ``bindings``: 430 if nowhere (RFC 5626 §5.3)."""
+    there = [item for item in present(bindings, now) if item.flow not in question.failed]
+    mine = [item for item in there if item.id == question.binding]
+    names = {item.instance for item in bindings if item.id == question.binding and item.reg_id}
+    others = [item for item in reversed(there) if item.reg_id and item.instance in names]
+    return Route(targets=[_target(item) for item in (mine or others)[:1]]) if mine or others else Reject(status=430)
 
 
 def incoming(provider: StoredProvider | None, bindings: dict[str, tuple[StoredBinding, ...]], now: float) -> Decision:
@@ -53,15 +56,19 @@ def targets_of(bindings: tuple[StoredBinding, ...], now: float) -> list[Target]:
     §16.6)."""
     found = present(bindings, now)
     after = q_delays(item.q for item in found)
-    return [
-        Target(
-            uri=item.contact,
-            flow=item.flow,
-            binding=item.id,
-            q=item.q,
-            aor=item.aor,
-            after=after[item.q],
-            path=item.path,
-        )
-        for item in sorted(found, key=lambda item: -item.q)
-    ]
+    return [_target(item, after[item.q]) for item in sorted(found, key=lambda item: -item.q)]
+
+
+def _target(item: StoredBinding, after: float = 0.0) -> Target:
+    return Target(
+        uri=item.contact,
+        flow=item.flow,
+        binding=item.id,
+        q=item.q,
+        aor=item.aor,
+        after=after,
+        path=item.path,
+        instance=item.instance,
+        reg_id=item.reg_id,
+        registered_at=item.registered_at,
+    )

@@ -45,6 +45,10 @@ class ClosedBindings(Generic[Held]):
         known = self._by_id.get(binding)
         return known is not None and known[0].flow == flow
 
+    def get(self, binding: str) -> Held | None:
+        known = self._by_id.get(binding)
+        return known[0] if known is not None else None
+
     def put(self, binding: str, held: Held, now: float) -> None:
         """Its phone has until AWAY from now to come back; no longer if it is known."""
         if self.has(binding, held.flow):

@@ -12,6 +12,7 @@ from edge.proxy.forwarding.response_context import ResponseContext
 from edge.proxy.routing.callers import CallOrigin
 from edge.proxy.routing.kept_routes import KeptRoutes, all_targets, allowed_in_the_dark, aors, with_phones
 from edge.proxy.stack.call_counts import ScopeUse, broken
+from edge.proxy.stack.phones_here import phones_here
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from edge.proxy.subscriptions.subscriptions import Subscriptions
@@ -252,14 +253,3 @@ class UndecidedCall:
     def _begin(self, route: Route, now: float) -> None:
         self._stack.counters["undecided_calls"] += 1
         self._follow(route, now)
-
-
-def phones_here(stack: Stack, whom: str, tenant: str) -> list[Target]:
-    """Where an AOR of ``tenant``, or the phone with a Contact URI, is registered at this edge."""
-    bindings = stack.bindings
-    found = bindings.with_contact(whom, tenant) if whom.startswith(("sip:", "sips:")) else bindings.of(whom)
-    return [
-        Target(uri=held.contact, flow=held.flow, binding=binding, q=held.params.q, aor=held.aor, path=list(held.path))
-        for binding, held in found
-        if held.tenant == tenant
-    ]
