@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge.proxy.forwarding.target_set import by_instance, instead
 from lambdas.contract import LocateQuestion, Reject, Target
@@ -302,3 +304,66 @@ def test_what_a_plan_has_instead_comes_last():
     assert instead(found[0], 503, False).binding == "p"
     assert instead(found[0], 430, True).binding == "a"
     assert instead(found[0], 486, False) is None
+
+
+# Races
+
+MOVES = st.lists(
+    st.tuples(st.floats(0, 8), st.sampled_from([1, 2]), st.sampled_from(["edge-a", "edge-b"])), min_size=1, max_size=5
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(moves=MOVES, called_at=st.floats(0, 8), dark=st.booleans())
+def test_whatever_its_flows_do_a_phone_is_rung_once_at_a_time(moves, called_at, dark):
+    """Flows end, and are registered anew at either edge, while a call comes: a flow rings only once those that rang
+    before have ended, and as long as the phone keeps one of them the call reaches it."""
+    world = World()
+    for name in ("alice", "bob"):
+        world.control.add(name, f"pw-{name}", "t00112233aabb")
+    alice = world.phone("alice")
+    assert alice.register() == 200
+    flows = {number: flow_of_bob(world, number, edge) for number, edge in ((1, "edge-a"), (2, "edge-b"))}
+    lasting = flow_of_bob(world, 3)
+    world.control.dark = dark
+    rung_on: list[tuple[float, object]] = []  # when, by which connection
+    ended: set[object] = set()
+
+    def move(phone, edge):
+        ended.add(phone.connection)
+        phone.disconnect()
+        phone.node = edge
+        phone.connect()
+        request = phone.agent.register_request()
+        phone.send(request.to_bytes())
+
+        def authorize():
+            challenge = phone.agent.final(request)
+            if challenge is not None:
+                phone.send(phone.agent.authorize(request, challenge).to_bytes())
+
+        world.after(0.1, authorize)
+
+    def note(phone):
+        taken = phone.agent.take
+
+        def take(data):
+            message = taken(data)
+            if getattr(message, "method", "") == "INVITE":
+                assert all(earlier in ended for _, earlier in rung_on), "two flows of the phone ring at once"
+                rung_on.append((world.now, phone.connection))
+                phone.send(phone.agent.response(message, 180).to_bytes())
+            return message
+
+        phone.agent.take = take
+
+    for phone in (*flows.values(), lasting):
+        note(phone)
+    begin = world.now
+    for at, number, edge in moves:
+        world.at(begin + at, lambda number=number, edge=edge: move(flows[number], edge))
+    world.run(called_at)
+    call(alice)
+    world.run(12)
+    assert rung_on
+    assert rung_on[-1][1] not in ended
