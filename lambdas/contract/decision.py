@@ -21,6 +21,8 @@ class Binding(ContactBinding):
     """Seconds from now."""
     key: str = ""
     """What ``id`` was made from, as in a ContactField; "": not told. Since version 8."""
+    call_id: str = ""
+    """Of the REGISTER that it is by; "": not told. Since version 9."""
 
 
 class Challenge(Wire):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lambdas.contract import Decision, LocateQuestion, Reject, Route, Target, q_delays
+from lambdas.contract import Decision, LocateQuestion, MeantInstance, Reject, Route, Target, q_delays, short_name
 from lambdas.decisions.provider import StoredProvider
 from lambdas.decisions.values import StoredAccount, StoredBinding, present
 
@@ -24,6 +24,24 @@ def decide(
     if not targets:
         return Reject(status=480, reason="Temporarily Unavailable: not registered")
     return Route(targets=targets, tenant=account.tenant)
+
+
+def to_instance(
+    account: StoredAccount,
+    called: StoredAccount | None,
+    bindings: tuple[StoredBinding, ...],
+    meant: MeantInstance,
+    now: float,
+    calls: bool,
+) -> Decision:
+    """As ``decide``, to the instance that is ``meant``. A temporary GRUU ends with its registration."""
+    found = tuple(item for item in bindings if item.instance and short_name(item.instance.lower()) == meant.instance)
+    if meant.registration:
+        there = present(found, now)
+        found = tuple(item for item in there if short_name(item.call_id) == meant.registration)
+        if not found:
+            return Reject(status=404, reason="Not Found: this GRUU is not valid any more")
+    return decide(account, called, found, now, calls)
 
 
 def locate(question: LocateQuestion, bindings: tuple[StoredBinding, ...], now: float) -> Decision:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from edge.providers.leg import invite_at_phone, provider_uri, request_in, request_out
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.breadth import breadth_of, set_breadth
+from edge.proxy.forwarding.gruu_contacts import find_contact, is_gruu, with_registered_contact
 from edge.proxy.forwarding.other_flows import OtherFlows
 from edge.proxy.forwarding.record_route import DialogTarget, call_of
 from edge.proxy.forwarding.withholding import phone_request, withholds
@@ -39,9 +40,20 @@ class Ack:
         self.timers: dict[str, int] = {}
 
     def send(self, now: float) -> None:
+        uri = self._incoming.request.uri
+        if isinstance(self._destination, Destination) and is_gruu(uri, self._stack.fleet):
+            find_contact(self._stack, self._destination.binding, self._reach, now)
+        else:
+            self._send_to(uri, now)
+
+    def _reach(self, contact: str, now: float) -> None:
+        self._send_to(contact or self._incoming.request.uri, now)
+
+    def _send_to(self, uri: str, now: float) -> None:
+        """``uri`` is the phone's own Contact, where its peer has got that, or its GRUU."""
         stack = self._stack
         branch = stack.transactions.branch(self._incoming.mark)
-        request = self._request(branch)
+        request = self._request(uri, branch)
         set_breadth(request, self._breadth)
         obey(request)
         data = request.to_bytes()
@@ -50,17 +62,20 @@ class Ack:
         stack.timers.start(self, "forget", now + _WAIT)
         stack.transmit(self.flow, data, " ".join(self.key))
 
-    def _request(self, branch: str) -> Request:
+    def _request(self, contact: str, branch: str) -> Request:
         incoming, destination = self._incoming, self._destination
         fleet = self._stack.fleet
         if isinstance(destination, Destination):
             withheld = withholds(incoming, destination.call)
-            return phone_request(incoming, incoming.request.uri, self.flow, branch, [], fleet, withheld)[0]
+            if withheld:
+                incoming = with_registered_contact(self._stack, incoming)
+            return phone_request(incoming, contact, self.flow, branch, [], fleet, withheld)[0]
         if isinstance(destination, LegToPhone):
             way = LegToProvider(destination.provider, incoming.flow, 0, "", 0, False)
             phone = replace(destination, flow=self.flow)
             cseq = invite_at_phone(incoming.cseq, phone, self._stack.renumbered.find(incoming, incoming.cseq))
             return request_in(incoming, way, phone, phone.contact, branch, fleet.tokens, fleet.places, cseq)
+        incoming = with_registered_contact(self._stack, incoming)
         uri = destination.contact or provider_uri(incoming.uri.user, incoming.call_id, fleet.tokens)
         routes = [("route", f"Route: {route}") for route in destination.routes]
         phone = LegToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)

@@ -9,6 +9,7 @@ from edge.proxy.forwarding.breadth import set_breadth
 from edge.proxy.forwarding.dialog_tokens import DialogTokens
 from edge.proxy.forwarding.diversion import divert
 from edge.proxy.forwarding.early_media import unreliable
+from edge.proxy.forwarding.gruu_contacts import find_contact, is_gruu, with_registered_contact
 from edge.proxy.forwarding.messages import backward_response
 from edge.proxy.forwarding.target_set import of_same_instance
 from edge.proxy.forwarding.withholding import Veiled, phone_request, phone_response, withholds
@@ -160,7 +161,23 @@ class Branch:
             self.stack.timers.start(self, "timer C", now + TIMER_C)
 
     def _try(self, now: float) -> None:
-        flow = self._present_flow()
+        if is_gruu(self.target.uri, self.stack.fleet):
+            find_contact(self.stack, self.target.binding, self._reach, now)
+        else:
+            self._send_to(self._present_flow(), now)
+
+    def _reach(self, contact: str, now: float) -> None:
+        """``contact`` is the phone's own, which may know no other; "" if nobody knows it."""
+        if self.response is not None or self.context.over:
+            return
+        if self.context.cancelled:
+            self.fail(487, now)
+            return
+        if contact:
+            self.target = self.target.model_copy(update={"uri": contact})
+        self._send_to(self._present_flow(), now)
+
+    def _send_to(self, flow: Flow, now: float) -> None:
         self._send(*self._request(flow), flow, now)
 
     def _present_flow(self) -> Flow:
@@ -183,6 +200,8 @@ class Branch:
             self._tokens = DialogTokens(stack, incoming, flow, self.target.binding, context, self._withheld)
             routes += self._tokens.routes()
         uri, branch = request_uri(self.target.uri), stack.transactions.branch(incoming.mark)
+        if self._withheld:
+            incoming = with_registered_contact(stack, incoming)
         request, self._veiled = phone_request(incoming, uri, flow, branch, routes, stack.fleet, self._withheld)
         return request, branch
 
@@ -291,8 +310,14 @@ class Branch:
         """``response`` as the request's sender gets it."""
         if self._made:
             return response
-        fleet = self.stack.fleet
-        answer = phone_response(backward_response(response), self.context.incoming, self._veiled, self._withheld, fleet)
+        answer = phone_response(
+            backward_response(response),
+            self.context.incoming,
+            self._veiled,
+            self._withheld,
+            self.stack.fleet,
+            self.target.uri if self._veiled is None else self._veiled.contact,
+        )
         if self._tokens is not None and 100 < response.status < 300:
             self._tokens.bind(answer)
         return answer

@@ -35,7 +35,7 @@ from edge.proxy.forwarding.provider_branch import BranchMaker
 from edge.proxy.forwarding.record_route import DialogTarget, call_of, dialog_of
 from edge.proxy.forwarding.target_set import TargetSet, by_instance, instead
 from edge.proxy.stack.answers import Upstream, refuse, reject, respond, unavailable
-from edge.proxy.stack.flow_token import CallReference, Destination
+from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from edge.sip.headers import tag_of
@@ -308,12 +308,14 @@ class ResponseContext:
         """Send the request on by what its token says."""
         destination = self._destination
         assert destination is not None
-        uri, binding = self.incoming.request.uri, ""
-        if isinstance(destination, Destination):
-            binding = destination.binding
-        elif isinstance(destination, LegToPhone):
-            binding, uri = destination.binding, destination.contact
-        self._try([Target(uri=uri, flow=destination.flow, binding=binding)], now)
+        binding = "" if isinstance(destination, LegToProvider) else destination.binding
+        self._try([Target(uri=self._remote_target, flow=destination.flow, binding=binding)], now)
+
+    @property
+    def _remote_target(self) -> str:
+        """The URI that the dialog has for whoever gets the request (§12.1)."""
+        destination = self._destination
+        return destination.contact if isinstance(destination, LegToPhone) else self.incoming.request.uri
 
     def _try(self, targets: list[Target], now: float) -> None:
         """§16.6, on all targets at once, or each after its delay; those that the request's breadth has no room for wait
@@ -455,7 +457,7 @@ class ResponseContext:
                 return
             if target is not None:
                 # Only the flow is new: the remote target stays the one that the dialog has.
-                self._try([target.model_copy(update={"uri": branch.target.uri})], at)
+                self._try([target.model_copy(update={"uri": self._remote_target})], at)
             elif self._other_flows is not None and self._other_flows.unknown:
                 self._unavailable(at)
             else:

@@ -19,6 +19,7 @@ from edge.proxy.location.grants import HeldGrant
 from edge.proxy.stack.answers import refuse, reject, respond, spread_retry_after, unavailable
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.events import TellSummary
+from edge.proxy.stack.gruu import gruu_in_contact
 from edge.proxy.stack.stack import Stack
 from edge.proxy.stack.validation import check_required, check_text
 from edge.proxy.subscriptions.summary import EVENT, NO_MESSAGES
@@ -30,7 +31,7 @@ from edge.sip.message import Header
 from edge.sip.numbers import number_of
 from edge.sip.telephone import name_of
 from edge.sip.transaction import ServerTransaction
-from edge.sip.uri import Uri
+from edge.sip.uri import Uri, request_uri
 from lambdas.contract import Challenge, Decision, Question, Reject, Route, RouteQuestion, Target
 
 _SHORTEST, _LONGEST = 60, 600  # seconds
@@ -200,13 +201,20 @@ class Subscriptions:
             if moved is not None:
                 subscription.take_over(moved)
         subscription.heard = incoming.cseq
-        subscription.renew(asked.target, asked.event, asked.routes, asked.seconds, now)
+        subscription.renew(self._target(asked, binding), asked.event, asked.routes, asked.seconds, now)
         if asked.seconds:
             subscription.show(summary, now)
         else:
             subscription.summary = summary
             subscription.end("timeout", now)
         return subscription
+
+    def _target(self, asked: SubscribeRequest, binding: str) -> str:
+        """Where NOTIFYs go: the phone's registered Contact, if it has its GRUU there, which it needn't know itself."""
+        held = self._stack.bindings.get(binding)
+        line = asked.incoming.first.get("contact")
+        gruu = gruu_in_contact(line, self._stack.fleet) if line is not None else None
+        return asked.target if gruu is None or held is None else request_uri(held.contact)
 
     def _make(self, incoming: Incoming, tag: str, aor: str, binding: str, now: float) -> SummarySubscription:
         """The phone's only one: what it had before it started anew ends."""
