@@ -367,3 +367,14 @@ def test_whatever_its_flows_do_a_phone_is_rung_once_at_a_time(moves, called_at, 
     world.run(12)
     assert rung_on
     assert rung_on[-1][1] not in ended
+
+
+def test_a_phone_that_was_heard_but_not_yet_registered_anew_is_found(world, alice):
+    """After a start, by what others remember."""
+    flow = flow_of_bob(world, 1, "edge-b", "UDP")
+    world.restart("edge-b")
+    world.run(10)
+    assert flow.agent.pings
+    world.control.dark = True
+    call(alice)
+    rung(world, flow)

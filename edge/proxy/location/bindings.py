@@ -60,6 +60,11 @@ class HeldBinding:
         """By this process."""
         return self.heard_at > _NEVER
 
+    @property
+    def taken(self) -> bool:
+        """Whether this process has had a REGISTER of it."""
+        return self.taken_at > _NEVER
+
 
 class HeldBindings:
     """All of them, by binding id and by flow. Keeps the Keepalive in step: a UDP flow is pinged while it has a

@@ -46,7 +46,7 @@ def targets(stack: Stack, found: Iterable[tuple[str, HeldBinding]]) -> list[Targ
             path=list(held.path),
             instance=held.params.instance,
             reg_id=held.params.reg_id,
-            registered_at=round(stack.wall(held.taken_at) * 1000) if held.heard else 0,
+            registered_at=round(stack.wall(held.taken_at) * 1000) if held.taken else 0,
         )
         for binding, held in found
     ]
