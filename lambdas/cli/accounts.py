@@ -79,10 +79,11 @@ def set_account(
     display_name: str | None = None,
     caller_id: str | None = None,
     plan: _Plan = None,
+    digest: Annotated[str | None, typer.Option(help="auto, md5, sha256 (MD5 is refused) or both.")] = None,
 ) -> None:
     """Change what is given."""
     body = given(enabled=enabled, do_not_disturb=do_not_disturb, display_name=display_name)
-    body |= given(caller_id=caller_id, plan=plan)
+    body |= given(caller_id=caller_id, plan=plan, digest=digest)
     state.output.one(state.client.call("PATCH", path_of("accounts", aor), something(body)))
 
 

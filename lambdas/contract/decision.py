@@ -29,6 +29,9 @@ class Challenge(Wire):
     """Ask for credentials again: the ones given can't be checked."""
 
     kind: Literal["challenge"] = "challenge"
+    algorithms: list[str] = []
+    """Those to ask for, in this order: whoever has shown credentials is right, but not by one of these. None: as the
+    edge thinks best. Since version 9."""
 
 
 class Reject(Wire):
@@ -66,6 +69,9 @@ class Grant(Wire):
     version 8."""
     ha1_sha256_qualified: str = Field(default="", repr=False)
     """HA1 of SHA-256 for these. Since version 8."""
+    digest: Literal["", "md5", "sha256", "both"] = ""
+    """Which algorithms its phones are asked to answer by: these only, or both, SHA-256 first (RFC 8760); "": as the
+    edge thinks best. With "sha256" answers by MD5 are refused. Since version 9."""
 
 
 class Accept(Wire):

@@ -249,7 +249,8 @@ class ResponseContext:
             case Challenge():
                 self._move("refuse")
                 stack, realm = self._stack, self.caller.rpartition("@")[2]
-                fault = stack.authenticator.fault(self.incoming, realm, stack.fleet, now)
+                algorithms = decision.algorithms
+                fault = stack.authenticator.fault(self.incoming, realm, stack.fleet, now, algorithms=algorithms)
                 refuse(self._upstream, self.incoming.request, fault, now)
             case None:
                 self._unavailable(now)

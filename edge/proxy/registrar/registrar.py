@@ -53,7 +53,8 @@ class Registrar:
                 case Reject():
                     reject(server, incoming.request, decision, at)
                 case Challenge():
-                    fault = stack.authenticator.fault(incoming, asked.realm, stack.fleet, at)
+                    algorithms = decision.algorithms
+                    fault = stack.authenticator.fault(incoming, asked.realm, stack.fleet, at, algorithms=algorithms)
                     refuse(server, incoming.request, fault, at)
                 case None:
                     self._register_undecided(asked, grant, presented.nonce_made, server, at)

@@ -157,7 +157,9 @@ class Subscriptions:
                     reject(server, request, decision, at)
                 case Challenge():
                     realm = presented.credentials.realm
-                    refuse(server, request, stack.authenticator.fault(incoming, realm, stack.fleet, at), at)
+                    algorithms = decision.algorithms
+                    fault = stack.authenticator.fault(incoming, realm, stack.fleet, at, algorithms=algorithms)
+                    refuse(server, request, fault, at)
                 case None if grant is not None and stack.informed_lately(at) and stack.grants.holds(aor, grant):
                     self._accept(asked, server, aor, binding, known.summary if known else None, at)
                 case _:
