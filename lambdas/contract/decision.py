@@ -50,6 +50,8 @@ class Reject(Wire):
     """A URI, with 302; "": no Contact header field. Since version 3."""
     tenant: str = ""
     """Whose request is refused, for the record of a call: he has shown who he is. "": nobody's. Since version 5."""
+    absent: list[str] = []
+    """The accounts, with 480, that would have been rung if one of their phones were there. Since version 9."""
 
 
 class Grant(Wire):

@@ -22,7 +22,7 @@ def decide(
         return Reject(status=486, reason="Busy Here: do not disturb")
     targets = targets_of(bindings, now) if called.enabled else []
     if not targets:
-        return Reject(status=480, reason="Temporarily Unavailable: not registered")
+        return Reject(status=480, reason="Temporarily Unavailable: not registered", absent=[called.aor])
     return Route(targets=targets, tenant=account.tenant)
 
 
@@ -60,7 +60,7 @@ def incoming(provider: StoredProvider | None, bindings: dict[str, tuple[StoredBi
         return Reject(status=404, reason="Not Found")
     targets = [target for items in bindings.values() for target in targets_of(items, now)]
     if not targets:
-        return Reject(status=480, reason="Temporarily Unavailable: not registered")
+        return Reject(status=480, reason="Temporarily Unavailable: not registered", absent=list(bindings))
     return Route(targets=targets, tenant=provider.tenant, transfers=provider.transfers)
 
 

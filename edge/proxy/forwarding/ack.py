@@ -7,6 +7,7 @@ from dataclasses import replace
 from edge.providers.leg import invite_at_phone, provider_uri, request_in, request_out
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.breadth import breadth_of, set_breadth
+from edge.proxy.forwarding.browsers import without_tel
 from edge.proxy.forwarding.gruu_contacts import find_contact, is_gruu, with_registered_contact
 from edge.proxy.forwarding.other_flows import OtherFlows
 from edge.proxy.forwarding.record_route import DialogTarget, call_of
@@ -30,7 +31,7 @@ class Ack:
         self._stack = stack
         self._incoming = incoming
         self._destination = destination
-        binding = "" if isinstance(destination, LegToProvider) else destination.binding
+        binding = self._binding = "" if isinstance(destination, LegToProvider) else destination.binding
         self._other_flows = (
             OtherFlows(stack, binding, call_of(destination).tenant, incoming.flow.address) if binding else None
         )
@@ -54,6 +55,7 @@ class Ack:
         stack = self._stack
         branch = stack.transactions.branch(self._incoming.mark)
         request = self._request(uri, branch)
+        without_tel(request, self.flow, stack, self._binding)
         set_breadth(request, self._breadth)
         obey(request)
         data = request.to_bytes()

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from edge.providers.leg import make_in_dialog
 from edge.proxy.forwarding.breadth import set_breadth
+from edge.proxy.forwarding.browsers import in_browser, without_tel
 from edge.proxy.forwarding.dialog_tokens import DialogTokens
 from edge.proxy.forwarding.diversion import divert
 from edge.proxy.forwarding.early_media import unreliable
@@ -114,6 +115,7 @@ class Branch:
         self._tokens: DialogTokens | None = None
         self._made = False
         self._withheld = False
+        self._renamed = False
         self._veiled: Veiled | None = None
 
     @property
@@ -207,6 +209,7 @@ class Branch:
 
     def _send(self, request: Request, branch: str, flow: Flow, now: float) -> None:
         """§16.6 step 10."""
+        self._renamed = without_tel(request, flow, self.stack, self.target.binding) or self._withheld
         self._begin(self._completed(request), branch, flow, now)
 
     def _completed(self, request: Request) -> Request:
@@ -240,7 +243,7 @@ class Branch:
         target = self.target
         if self.context.incoming.to_tag or target.provider is not None:
             return False
-        return flow.transport in ("ws", "wss") or any(of_same_instance(target, one) for one in target.instead)
+        return in_browser(flow) or any(of_same_instance(target, one) for one in target.instead)
 
     def _client(self, request: Request, branch: str, flow: Flow, now: float) -> ClientTransaction:
         if request.method == "INVITE":
@@ -314,7 +317,7 @@ class Branch:
             backward_response(response),
             self.context.incoming,
             self._veiled,
-            self._withheld,
+            self._renamed,
             self.stack.fleet,
             self.target.uri if self._veiled is None else self._veiled.contact,
         )

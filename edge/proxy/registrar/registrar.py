@@ -113,8 +113,15 @@ class Registrar:
             headers.append(("require", "Require: outbound"))
             if asked.incoming.flow.reliable:
                 headers.append(("flow-timer", f"Flow-Timer: {FLOW_TIMER}"))
+                if not asked.path:
+                    headers.append(self._service_route(asked.incoming.flow))
         headers.append(date(self._stack.wall(now)))  # §10.3 step 8
         respond(server, asked.incoming.request, 200, now, headers)
+
+    def _service_route(self, flow: Flow) -> Header:
+        """The way that a phone's requests take by the connection that it is registered on (RFC 3608). Only phones that
+        look after their connection get one: others would go on asking an edge that is gone."""
+        return ("service-route", f"Service-Route: <sip:{self._stack.fleet.sent_by(flow)}{flow.uri_transport};lr>")
 
     def _gruus(self, asked: RegisterRequest, instance: str, call_id: str, now: float) -> str:
         """The parameters that name a Contact's GRUUs, to a phone that knows them (RFC 5627 §5.1)."""
