@@ -23,11 +23,9 @@
    ``binding``); calls that edges transfer themselves (``TransferQuestion``, ``CallTransferred``); message summaries
    (``Route.summary``).
 9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``), where an edge listens
-   (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``).
-9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``).
-9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address; flows of one instance
-   (``Target.instance``, ``LocateQuestion.failed``), GRUUs (``MeantInstance``), who is to come back (``Reject.absent``),
-   algorithms of an account (``Grant.digest``, ``Challenge.algorithms``).
+   (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``); flows of one instance (``Target.instance``,
+   ``LocateQuestion.failed``), GRUUs (``MeantInstance``), who is to come back (``Reject.absent``), an account's
+   algorithms (``Grant.digest``, ``Challenge.algorithms``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
