@@ -35,13 +35,14 @@ def to_instance(
     calls: bool,
 ) -> Decision:
     """As ``decide``, to the instance that is ``meant``. A temporary GRUU ends with its registration."""
-    found = tuple(item for item in bindings if item.instance and short_name(item.instance.lower()) == meant.instance)
+    there = present(bindings, now)
+    found = [item for item in there if item.instance and short_name(item.instance.lower()) == meant.instance]
     if meant.registration:
-        there = present(found, now)
-        found = tuple(item for item in there if short_name(item.call_id) == meant.registration)
-        if not found:
-            return Reject(status=404, reason="Not Found: this GRUU is not valid any more")
-    return decide(account, called, found, now, calls)
+        found = [item for item in found if short_name(item.call_id) == meant.registration]
+    decision = decide(account, called, tuple(found), now, calls)
+    if meant.registration and isinstance(decision, Reject) and decision.status == 480:
+        return Reject(status=404, reason="Not Found: this GRUU is not valid any more")
+    return decision
 
 
 def locate(question: LocateQuestion, bindings: tuple[StoredBinding, ...], now: float) -> Decision:

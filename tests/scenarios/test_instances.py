@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from edge.proxy.forwarding.target_set import by_instance, instead
 from lambdas.contract import LocateQuestion, Reject, Target
+from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.scenarios.test_calls import answered_call
 from tests.scenarios.test_closed_streams import back_elsewhere
+from tests.scenarios.test_transfers import Outside
+from tests.support.provider import ProviderDouble, account, assign
 from tests.support.world import DOMAIN, World
 
 BOB = "urn:uuid:00000000-0000-1000-8000-000a95a0e128"
@@ -378,3 +381,18 @@ def test_a_phone_that_was_heard_but_not_yet_registered_anew_is_found(world, alic
     world.control.dark = True
     call(alice)
     rung(world, flow)
+
+
+def test_a_provider_finds_another_flow_of_its_callee(world):
+    provider = ProviderDouble(world)
+    provider.asks = False
+    assign(world, account(tenant="t00112233aabb"))
+    world.run(2)
+    world.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
+    first, second = flow_of_bob(world, 1), flow_of_bob(world, 2, "edge-b")
+    call = Outside(world, provider, second, "out")
+    second.disconnect()
+    bye = provider.agent.in_dialog(call.theirs, "BYE")
+    provider.send(bye.to_bytes())
+    answer(first, world.wait(lambda: next(iter(first.agent.requests("BYE")), None)), 200)
+    assert world.wait(lambda: provider.agent.final(bye)).status == 200

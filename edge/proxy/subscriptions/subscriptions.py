@@ -83,8 +83,7 @@ class Subscriptions:
                 stack.actions.append(TellSummary(aor, route.tenant, summary))
                 answers.append(aor)
                 if len(answers) == len(aors):
-                    left = [target for target in route.targets if target.binding not in told]
-                    then(route.model_copy(update={"targets": left}), at)
+                    then(route.model_copy(update={"targets": _without(route.targets, told)}), at)
 
             told.update(self.show(aor, route.tenant, summary, now))
             stack.questions.find(aor, route.tenant, found)
@@ -240,6 +239,14 @@ class Subscriptions:
         key = subscription.aor, call_id, tag_of(local)
         if self._by_dialog.get(key) is subscription:
             del self._by_dialog[key]
+
+
+def _without(targets: list[Target], told: set[str]) -> list[Target]:
+    """Those of phones that none of the bindings in ``told`` are of: a phone may have several (RFC 5626)."""
+    instances = {(one.aor, one.instance) for one in targets if one.reg_id and one.binding in told}
+    return [
+        one for one in targets if one.binding not in told and not (one.reg_id and (one.aor, one.instance) in instances)
+    ]
 
 
 def _read(incoming: Incoming) -> SubscribeRequest:
