@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge.proxy.stack.algorithms import algorithms_for
+from edge.proxy.stack.algorithms import Algorithms
 from edge.sip.headers import parse_digest
 from lambdas.contract import Grant
 from tests.support.world import DOMAIN, World
@@ -83,12 +83,12 @@ def test_it_may_answer_by_either(world, alice, algorithm):
     ],
 )
 def test_which_phones_are_known(agent, asked):
-    assert list(algorithms_for("", agent, ("MD5",))) == asked
+    assert list(Algorithms(("MD5",)).asked_for("", f"User-Agent: {agent}")) == asked
 
 
 def test_where_md5_is_left_out_nobody_is_asked_for_it():
     for one in ("", "md5", "both", "sha256"):
-        assert list(algorithms_for(one, "Linphonec/5.1.65", ("SHA-256",))) == ["SHA-256"]
+        assert list(Algorithms(("SHA-256",)).asked_for(one, "User-Agent: Linphonec/5.1.65")) == ["SHA-256"]
 
 
 # An account's setting

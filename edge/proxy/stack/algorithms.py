@@ -13,12 +13,24 @@ from collections.abc import Sequence
 
 MD5, SHA256 = "MD5", "SHA-256"
 _OF_SETTING = {"md5": (MD5,), "sha256": (SHA256,), "both": (SHA256, MD5)}
-_LINPHONE, _LINPHONE_SINCE = "linphone", 5
+_LINPHONE_SINCE = 5
 
 
-def algorithms_for(setting: str, user_agent: str, configured: Sequence[str]) -> Sequence[str]:
-    """``setting`` is the account's, as in a Grant; "" where nothing is known of it."""
-    return permitted(_OF_SETTING.get(setting) or _of_phone(user_agent) or configured, configured)
+class Algorithms:
+    """What an edge asks for that is ``configured`` so."""
+
+    def __init__(self, configured: Sequence[str]) -> None:
+        self._of_setting = {name: permitted(wanted, configured) for name, wanted in _OF_SETTING.items()}
+        self._usual = configured
+
+    def asked_for(self, setting: str, user_agent: str) -> Sequence[str]:
+        """``setting`` is the account's, as in a Grant, "" where nothing is known of it; ``user_agent`` a User-Agent
+        line, or ""."""
+        if setting:
+            return self._of_setting.get(setting, self._usual)
+        if user_agent and _is_linphone(user_agent):
+            return self._of_setting["both"]
+        return self._usual
 
 
 def permitted(wanted: Sequence[str], configured: Sequence[str]) -> Sequence[str]:
@@ -26,9 +38,8 @@ def permitted(wanted: Sequence[str], configured: Sequence[str]) -> Sequence[str]
     return [name for name in wanted if name == SHA256 or name in configured] or configured
 
 
-def _of_phone(user_agent: str) -> tuple[str, ...] | None:
+def _is_linphone(line: str) -> bool:
     """Linphone from 5 on takes SHA-256 where it is the first, or alone (liblinphone 5.1.65, of Debian 12)."""
-    if user_agent[: len(_LINPHONE)].lower() != _LINPHONE:
-        return None
-    major = user_agent.partition("/")[2].partition(".")[0]
-    return _OF_SETTING["both"] if major.isdecimal() and len(major) < 4 and int(major) >= _LINPHONE_SINCE else None
+    name, _, version = line.partition(":")[2].lstrip().partition("/")
+    major = version.partition(".")[0]
+    return name[:8].lower() == "linphone" and major.isdecimal() and len(major) < 4 and int(major) >= _LINPHONE_SINCE

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edge.proxy.location.bindings import HeldBindings
 from edge.proxy.location.grants import Grants, HeldGrant
-from edge.proxy.stack.algorithms import algorithms_for, permitted
+from edge.proxy.stack.algorithms import Algorithms, permitted
 from edge.proxy.stack.answers import retry_after
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.own_places import OwnPlaces
@@ -55,6 +55,8 @@ class Authenticator:
         """``algorithms``: which to ask for, one challenge each, in this order, where nobody knows better."""
         self._ids = ids
         self._algorithms = algorithms
+        self._acceptable = frozenset(permitted(ALGORITHMS, algorithms))
+        self._asked = Algorithms(algorithms)
         self._bindings = bindings
         self._grants = grants
         self._sources = sources
@@ -108,7 +110,7 @@ class Authenticator:
         """Whether they could answer a challenge of ours at all (RFC 7616 §3.4). Without qop they are RFC 2069's."""
         algorithm, grant = credentials.algorithm, self._grants.known(account)
         return (
-            algorithm in permitted(ALGORITHMS, self._algorithms)
+            algorithm in self._acceptable
             and credentials.qop in ("auth", "")
             and len(credentials.response) == _RESPONSE[algorithm]
             and (grant is None or grant.takes(algorithm))
@@ -186,8 +188,8 @@ class Authenticator:
         if algorithms:
             algorithms = permitted(algorithms, self._algorithms)
         else:
-            setting, user_agent = self._setting(incoming, realm), incoming.value("user-agent") or ""
-            algorithms = algorithms_for(setting, user_agent, self._algorithms)
+            setting = self._setting(incoming, realm)
+            algorithms = self._asked.asked_for(setting, incoming.first.get("user-agent", ""))
         nonce = make_nonce(
             fleet.nonce_key,
             fleet.nonce_keys[fleet.nonce_key],
@@ -207,9 +209,10 @@ class Authenticator:
     def _setting(self, incoming: Incoming, realm: str) -> str:
         """Of the account that a request says it is from, or whose phone has sent it, as far as it is known here."""
         sender = incoming.to_uri() if incoming.request.method == "REGISTER" else incoming.from_uri()
-        grant = self._grants.known(sender.at(realm))
+        grant = self._grants.known(f"{sender.user}@{realm}")
         if grant is None:
-            held = self._bindings.get(self._bindings.first_on(incoming.flow))
+            binding = self._bindings.first_on(incoming.flow)
+            held = self._bindings.get(binding) if binding else None
             grant = self._grants.known(held.aor) if held is not None and held.aor.endswith(f"@{realm}") else None
         return grant.digest if grant is not None else ""
 
