@@ -51,7 +51,7 @@ class Reject(Wire):
     tenant: str = ""
     """Whose request is refused, for the record of a call: he has shown who he is. "": nobody's. Since version 5."""
     absent: list[str] = []
-    """The accounts, with 480, that would have been rung if one of their phones were there. Since version 9."""
+    """The accounts that would have been rung if the phones that are meant were there. Since version 9."""
 
 
 class Grant(Wire):

@@ -41,7 +41,7 @@ def to_instance(
         found = [item for item in found if short_name(item.call_id) == meant.registration]
     decision = decide(account, called, tuple(found), now, calls)
     if meant.registration and isinstance(decision, Reject) and decision.status == 480:
-        return Reject(status=404, reason="Not Found: this GRUU is not valid any more")
+        return decision.model_copy(update={"status": 404, "reason": "Not Found: this GRUU is not valid any more"})
     return decision
 
 

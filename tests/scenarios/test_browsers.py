@@ -176,7 +176,7 @@ def test_requests_by_the_service_route_are_taken(world, alice, page):
     ok = [one for one in page.phone.agent.responses("REGISTER") if one.status == 200][-1]
     route = ok.get("service-route")
     address = world.nodes["edge-b"].address
-    assert route == f"<sip:{address}:5060;transport={page.phone.connection.transport};lr>"
+    assert route == f"<sip:{address}:5060;transport=ws;lr>"
     page.phone.start_call(f"sip:alice@{DOMAIN}", [f"Route: {route}"])
     assert not first(world, alice, "INVITE").values("route")
     other = [one for one in alice.agent.responses("REGISTER") if one.status == 200][-1]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from edge.proxy.location.contacts import equivalent
 from edge.proxy.stack.gruu import gruu_of
 from edge.sip.headers import NameAddr, parse_params
 from edge.sip.uri import Uri
@@ -334,6 +335,43 @@ def test_an_attended_transfer_between_phones(world, kind):
     bob.start_call(target, ["Replaces: abc;to-tag=1;from-tag=2"])
     assert first(world, carol, "INVITE").get("replaces") == "abc;to-tag=1;from-tag=2"
     assert not other.agent.requests("INVITE")
+
+
+def test_of_a_phone_that_calls_by_another_connection_too(world):
+    """Its token names no binding then."""
+    alice = registered(world, "alice", "edge-a", BOB)
+    carol = registered(world, "carol", "edge-b")
+    contact = alice.agent.contact.strip("<>")
+    as_contact(alice, gruu(alice))
+    other = world.phone("alice", "edge-b", "TCP")
+    other.agent.send = other.send
+    as_contact(other, gruu(alice))
+    invite = other.start_call(f"sip:carol@{DOMAIN}")
+    got = first(world, carol, "INVITE")
+    ok = carol.agent.response(got, 200)
+    carol.send(ok.to_bytes())
+    world.wait(lambda: other.agent.final(invite))
+    carol.send(carol.agent.in_dialog(carol.agent.callee_dialog(got, ok), "BYE").to_bytes())
+    assert first(world, other, "BYE").uri == contact
+
+
+def test_a_temporary_one_waits_for_a_browser_that_comes_back(world, alice):
+    carol = registered(world, "carol", "edge-b", CAROL, transport="WSS")
+    temporary = gruu(carol, "temp")
+    carol.disconnect()
+    alice.start_call(temporary)
+    world.run(1)
+    carol.connect()
+    assert carol.register(headers=GRUU) == 200
+    assert first(world, carol, "INVITE")
+
+
+def test_a_uri_with_gr_is_another_one_than_without():
+    gruu = f"sip:carol@{DOMAIN};gr={CAROL}"
+    assert equivalent(gruu, gruu.upper().replace("SIP:CAROL", "sip:carol"))
+    assert not equivalent(gruu, f"sip:carol@{DOMAIN}")
+    assert not equivalent(gruu, f"sip:carol@{DOMAIN};gr={BOB}")
+    assert not equivalent(gruu, f"sip:carol@{DOMAIN};gr")
 
 
 # Across the border

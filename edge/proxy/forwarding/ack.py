@@ -42,8 +42,9 @@ class Ack:
 
     def send(self, now: float) -> None:
         uri = self._incoming.request.uri
-        if isinstance(self._destination, Destination) and is_gruu(uri, self._stack.fleet):
-            find_contact(self._stack, self._destination.binding, self._reach, now)
+        destination = self._destination
+        if isinstance(destination, Destination) and is_gruu(uri, self._stack.fleet):
+            find_contact(self._stack, uri, destination.binding, destination.call.tenant, self._reach, now)
         else:
             self._send_to(uri, now)
 

@@ -163,8 +163,10 @@ class Branch:
             self.stack.timers.start(self, "timer C", now + TIMER_C)
 
     def _try(self, now: float) -> None:
-        if is_gruu(self.target.uri, self.stack.fleet):
-            find_contact(self.stack, self.target.binding, self._reach, now)
+        target = self.target
+        if is_gruu(target.uri, self.stack.fleet):
+            tenant = self.context.references()[0].tenant
+            find_contact(self.stack, target.uri, target.binding, tenant, self._reach, now)
         else:
             self._send_to(self._present_flow(), now)
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.gruu import gruu_in_contact, gruu_of
+from edge.proxy.stack.phones_here import phones_here
 from edge.proxy.stack.stack import Stack
 from edge.sip.errors import ParseError
 from edge.sip.incoming import Fault, Incoming
@@ -33,18 +34,23 @@ def is_gruu(text: str, fleet: Fleet) -> bool:
         return False
 
 
-def find_contact(stack: Stack, binding: str, then: OnContact, now: float) -> None:
-    """``then`` gets the Contact that ``binding`` has, here or at another edge, as a Request-URI; "" if nobody has
-    it."""
-    held = stack.bindings.get(binding)
-    if held is not None:
-        then(request_uri(held.contact), now)
-        return
+def find_contact(stack: Stack, gruu: str, binding: str, tenant: str, then: OnContact, now: float) -> None:
+    """``then`` gets the Contact that ``binding`` has, or where that isn't known (""), a phone of ``tenant`` with this
+    GRUU, here or at another edge, as a Request-URI; "" if nobody has it."""
+    whom = binding or gruu
 
     def found(targets: list[Target], at: float) -> None:
-        then(next((request_uri(one.uri) for one in targets if one.binding == binding), ""), at)
+        then(_contact(targets, binding), at)
 
-    stack.questions.find(binding, "", found)
+    here = _contact(phones_here(stack, whom, tenant), binding)
+    if here:
+        then(here, now)
+    else:
+        stack.questions.find(whom, tenant, found)
+
+
+def _contact(targets: list[Target], binding: str) -> str:
+    return next((request_uri(one.uri) for one in targets if binding in ("", one.binding)), "")
 
 
 def with_registered_contact(stack: Stack, incoming: Incoming) -> Incoming:

@@ -167,7 +167,9 @@ class Asking:
         if isinstance(decision, Route):
             called = bool(decision.targets or decision.absent)
             return called and all(closed.has(Flow(*target.flow)) for target in decision.targets)
-        return decision is None or (isinstance(decision, Reject) and decision.status == _NOT_THERE)
+        if isinstance(decision, Reject):
+            return bool(decision.absent) or decision.status == _NOT_THERE
+        return decision is None
 
     def _missing(self, decision: Decision | None) -> list[str]:
         """The accounts that would be rung; a control plane of before doesn't say whose, where there are none."""
