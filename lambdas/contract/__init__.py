@@ -29,6 +29,9 @@
 9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``).
 9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address; certificates that the control plane gets
    (``CertificatesRequest``, ``HeartbeatReply.certificates``).
+   (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``); flows of one instance (``Target.instance``,
+   ``LocateQuestion.failed``), GRUUs (``MeantInstance``), who is to come back (``Reject.absent``), an account's
+   algorithms (``Grant.digest``, ``Challenge.algorithms``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -92,6 +95,7 @@ from lambdas.contract.question import (
     DialogQuestion,
     IncomingQuestion,
     LocateQuestion,
+    MeantInstance,
     Question,
     QuestionEnvelope,
     RegisterQuestion,
@@ -124,6 +128,7 @@ from lambdas.contract.shared import (
     called_number,
     consent_text,
     may_be_sip,
+    short_name,
     signed_text,
     way_sealed_for,
 )
@@ -177,6 +182,7 @@ __all__ = [
     "Keep",
     "LocateQuestion",
     "LoginsFailed",
+    "MeantInstance",
     "OpenCall",
     "Order",
     "Probe",
@@ -216,6 +222,7 @@ __all__ = [
     "may_be_sip",
     "q_delays",
     "refusal",
+    "short_name",
     "signed_text",
     "stalest",
     "stand_in",

@@ -122,6 +122,7 @@ class AccountItem(DirectoryItem, discriminator="account"):
     caller_id = UnicodeAttribute(default="")
     plan = UnicodeAttribute(default="")
     do_not_disturb = BooleanAttribute(default=False)
+    digest = UnicodeAttribute(default="")
     limits = JSONAttribute(default=dict)
     suspended = UnicodeAttribute(default="")
     made_by = UnicodeAttribute(null=True)

@@ -81,7 +81,9 @@ class Node:
         self.address = address
         ids = CountedIds(f"{edge}{boot}")
         self.epoch = 1
-        self.core = Core(edge, boot, ids, digest_algorithms=ALGORITHMS, no_nat_networks=world.no_nat_networks)
+        self.core = Core(
+            edge, boot, ids, digest_algorithms=world.digest_algorithms, no_nat_networks=world.no_nat_networks
+        )
         self.alive = True
         self.sent: list[Send] = []
         self.ended: list[tuple[Flow, int]] = []  # streams that were to end, and after how many seconds
@@ -296,11 +298,13 @@ class World:
         edges: int = 2,
         beating: bool = False,
         no_nat_networks: Sequence[str] = (),
+        digest_algorithms: Sequence[str] = ALGORITHMS,
         sides: dict[str, tuple[str, str]] | None = None,
     ) -> None:
         """``sides``: as for Places."""
         self.sides = sides or {}
         self.no_nat_networks = no_nat_networks
+        self.digest_algorithms = digest_algorithms
         self.now = 1000.0
         self.serial = itertools.count(1)
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
