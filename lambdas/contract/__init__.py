@@ -23,13 +23,8 @@
    ``binding``); calls that edges transfer themselves (``TransferQuestion``, ``CallTransferred``); message summaries
    (``Route.summary``).
 9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``), where an edge listens
-   (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``).
-9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``); keys of TLS sessions
-   (``FleetKey.ticket``).
-9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``).
-9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address; certificates that the control plane gets
-   (``CertificatesRequest``, ``HeartbeatReply.certificates``).
-   (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``); flows of one instance (``Target.instance``,
+   (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``), certificates that the control plane gets
+   (``CertificatesRequest``, ``HeartbeatReply.certificates``); flows of one instance (``Target.instance``,
    ``LocateQuestion.failed``), GRUUs (``MeantInstance``), who is to come back (``Reject.absent``), an account's
    algorithms (``Grant.digest``, ``Challenge.algorithms``).
 
