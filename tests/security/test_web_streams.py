@@ -297,6 +297,20 @@ def test_frames_that_nobody_should_send_end_it(work, code):
     web(StreamLimits(), run)
 
 
+@pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.CONT])
+def test_a_flood_is_cut_off_before_it_is_all_read(opcode):
+    async def work(user: User, make: Make) -> None:
+        peer = await make()
+        peer.frame(Opcode.TEXT, b"", fin=False)
+        head = opcode | 0x80 if opcode is Opcode.PING else opcode
+        peer.write(40_000 * (bytes([head]) + b"\x80\0\0\0\0"))
+        await asyncio.wait_for(peer.lost, 1)
+        assert peer.received.count(b"\x8a\0") < 1000
+        assert user.counted == {"malformed": 1}
+
+    web(StreamLimits(), work)
+
+
 def test_a_frame_has_to_be_whole_in_time():
     async def work(user: User, make: Make) -> None:
         alone, begun = await make(), await make()
