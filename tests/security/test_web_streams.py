@@ -10,6 +10,7 @@ import pytest
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import CloseCode, Frame, Opcode
 
+from edge.transport.handshakes import Handshakes
 from edge.transport.sockets import Listener
 from edge.transport.streams import StreamLimits
 from edge.transport.websocket import MAX_FRAGMENTS, MAX_IDLE_FRAMES, MAX_REQUEST
@@ -474,16 +475,25 @@ def test_of_handshakes_that_do_not_end_the_first_one_goes():
 
 
 def test_strangers_handshakes_begin_at_a_steady_rate_and_others_at_once():
-    async def work(user: User, connect: Connect) -> None:
-        async def seconds_of(number: int) -> float:
-            begun = asyncio.get_running_loop().time()
-            await asyncio.gather(*[tls_peer(user) for _ in range(number)])
-            return asyncio.get_running_loop().time() - begun
+    async def work() -> None:
+        begun: list[str] = []
+        handshakes: Handshakes[str] = Handshakes(100, 1000, lambda _: None)  # two in 20 ms
+        for name in "abcdefg":
+            handshakes.begin(name, False, lambda name=name: begun.append(name))
+        assert begun == ["a", "b"]
+        handshakes.begin("known", True, lambda: begun.append("known"))
+        assert begun == ["a", "b", "known"]
+        handshakes.over("d")  # gave up
+        assert await until(lambda: len(begun) == 7) > 0.03
+        assert begun[3:] == ["c", "e", "f", "g"]
+        handshakes.close()
 
-        strange = await seconds_of(12)
-        assert strange > 0.2  # 20 ms for each after the first
-        user.sources.add(host(user, 9))
-        assert await seconds_of(12) < 0.6 * strange
+    asyncio.run(work())
+
+
+def test_a_crowd_of_strangers_shakes_hands_all_the_same():
+    async def work(user: User, connect: Connect) -> None:
+        await asyncio.gather(*[tls_peer(user) for _ in range(12)])
         assert not user.counted
 
     serving(StreamLimits(handshakes_per_second=50), work)
