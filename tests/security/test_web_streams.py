@@ -371,6 +371,23 @@ def test_ends_are_told_in_both_directions(kind):
     web(StreamLimits(), work, kind)
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_one_can_be_ended_later(answers):
+    async def work(user: User, make: Make) -> None:
+        peer, other = await make(answers=answers), await make()
+        peer.say(OPTIONS)
+        await until(lambda: user.flows)
+        user.sockets.end_later(user.flows[0], 0.05)
+        user.sockets.end_later(user.flows[0]._replace(connection=1), 0.0)  # has gone meanwhile
+        assert peer.open
+        await asyncio.wait_for(peer.lost, 2)  # a second where it doesn't answer
+        assert peer.closed_with == CloseCode.GOING_AWAY
+        assert user.flows[0] in user.ended
+        assert other.open
+
+    web(StreamLimits(), work)
+
+
 # TLS
 
 
