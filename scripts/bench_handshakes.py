@@ -43,7 +43,9 @@ Connection = tuple[socket.socket, ssl.SSLSession | None]
 class _Everybody:
     """A StreamUser who knows everybody."""
 
-    sockets: Sockets
+    def __init__(self, certificates: Certificates) -> None:
+        limits = StreamLimits(streams=40_000, of_source=40_000, handshakes=40_000, handshake=600.0)
+        self.sockets = Sockets(self, lambda *_: None, limits=limits, certificates=certificates)
 
     def message(self, flow: Flow, data: bytes) -> None:
         self.sockets.send(flow, _ANSWER)
@@ -66,8 +68,7 @@ def _serve(certificate: Certificate) -> None:
         tickets.replace({1: bytes(range(KEY))}, 1)
         certificates = Certificates(tickets.use_in)
         certificates.replace([certificate])
-        user, limits = _Everybody(), StreamLimits(streams=40_000, of_source=40_000, handshakes=40_000, handshake=600.0)
-        user.sockets = Sockets(user, lambda *_: None, limits=limits, certificates=certificates)
+        user = _Everybody(certificates)
         await user.sockets.open([Listener(kind, _HOST, port, _HOST) for kind, port in _PORTS.items()])
         await asyncio.Event().wait()
 

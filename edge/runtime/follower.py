@@ -91,8 +91,9 @@ class Follower:
                 watcher.set_result(None)
         if self.last_news is None:
             return
-        if self._tickets is not None:
-            self._tickets.replace(*ticket_keys(self.last_news.reply))
+        keys, use = ticket_keys(self.last_news.reply)
+        if self._tickets is not None and keys:
+            self._tickets.replace(keys, use)
         served = served_here(self._holdings, self._sockets, time.monotonic())
         arriving = self._holdings.held().difference(served)
         self._waiting.arrive(arriving)

@@ -47,4 +47,4 @@ def snapshot(
 def ticket_keys(reply: HeartbeatReply) -> tuple[dict[int, bytes], int]:
     """What TLS sessions are sealed with, and which of them from now on. Empty if the control plane doesn't know any."""
     keys = {key.id: base64.b64decode(key.ticket) for key in reply.keys if key.ticket}
-    return keys, next((key.id for key in reply.keys if key.use), 0)
+    return keys, next((key.id for key in reply.keys if key.use and key.ticket), 0)

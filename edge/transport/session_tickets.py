@@ -65,12 +65,13 @@ _Callback = ctypes.CFUNCTYPE(
 
 
 class SessionTickets:
-    """The keys; none are made without. Contexts that have them (``use_in``) follow every ``replace``."""
+    """The keys, at first one of its own. Contexts that have them (``use_in``) follow every ``replace``."""
 
     def __init__(self) -> None:
         """Raises OSError or AttributeError where OpenSSL can't be reached."""
-        self._keys: dict[bytes, bytes] = {}  # by name
-        self._made_by = b""  # the name of the key for new tickets
+        self._keys: dict[bytes, bytes]  # by name
+        self._made_by: bytes  # the name of the key for new tickets
+        self.replace({0: os.urandom(KEY)}, 0)
         self._openssl = openssl = ctypes.CDLL(_ssl.__file__)  # what the ssl module calls, wherever it has it from
         for function in (openssl.EVP_EncryptInit_ex, openssl.EVP_DecryptInit_ex):
             function.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_char_p] * 2
@@ -83,7 +84,7 @@ class SessionTickets:
     def replace(self, keys: Mapping[int, bytes], use: int) -> None:
         """From now on these are good (``KEY`` octets each), and new tickets are made with the one of ``use``."""
         self._keys = {key[:_NAME]: key[_NAME:] for key in keys.values()}
-        self._made_by = keys[use][:_NAME] if use in keys else b""
+        self._made_by = keys[use][:_NAME]
 
     def use_in(self, context: ssl.SSLContext) -> None:
         """Have the connections that ``context`` begins go by these keys."""

@@ -24,6 +24,7 @@ MAX_FRAGMENTS = 64
 """Frames of one message."""
 MAX_IDLE_FRAMES = 60
 """Frames that carry no SIP message (pings, pongs, keep-alives) between two of our pings."""
+_AT_ONCE = 4096  # octets that are looked at before it is seen whether there is too much of something
 _TEXT, _BINARY, _CONTINUED = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 
 Welcome = Callable[[str], bool]
@@ -56,9 +57,14 @@ class WebSocketFramer:
 
     def feed(self, data: bytes) -> list[bytes]:
         found: list[bytes] = []
+        for at in range(0, len(data), _AT_ONCE):
+            if self._socket.eof_sent:
+                break
+            self._feed(data[at : at + _AT_ONCE], found)
+        return found
+
+    def _feed(self, data: bytes, found: list[bytes]) -> None:
         socket = self._socket
-        if socket.eof_sent:
-            return found
         if socket.state is State.CONNECTING:
             self._request += len(data)
         socket.receive_data(data)
@@ -74,7 +80,6 @@ class WebSocketFramer:
         else:
             self._look_for_faults()
         self.unfinished += sum(map(len, self._parts))
-        return found
 
     def _look_for_faults(self) -> None:
         socket = self._socket

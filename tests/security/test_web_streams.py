@@ -10,6 +10,7 @@ import pytest
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import CloseCode, Frame, Opcode
 
+from edge.transport.handshakes import Handshakes
 from edge.transport.sockets import Listener
 from edge.transport.streams import StreamLimits
 from edge.transport.websocket import MAX_FRAGMENTS, MAX_IDLE_FRAMES, MAX_REQUEST
@@ -297,6 +298,20 @@ def test_frames_that_nobody_should_send_end_it(work, code):
     web(StreamLimits(), run)
 
 
+@pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.CONT])
+def test_a_flood_is_cut_off_before_it_is_all_read(opcode):
+    async def work(user: User, make: Make) -> None:
+        peer = await make()
+        peer.frame(Opcode.TEXT, b"", fin=False)
+        head = opcode | 0x80 if opcode is Opcode.PING else opcode
+        peer.write(40_000 * (bytes([head]) + b"\x80\0\0\0\0"))
+        await asyncio.wait_for(peer.lost, 1)
+        assert peer.received.count(b"\x8a\0") < 1000
+        assert user.counted == {"malformed": 1}
+
+    web(StreamLimits(), work)
+
+
 def test_a_frame_has_to_be_whole_in_time():
     async def work(user: User, make: Make) -> None:
         alone, begun = await make(), await make()
@@ -354,6 +369,23 @@ def test_ends_are_told_in_both_directions(kind):
         assert not user.counted
 
     web(StreamLimits(), work, kind)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_one_can_be_ended_later(answers):
+    async def work(user: User, make: Make) -> None:
+        peer, other = await make(answers=answers), await make()
+        peer.say(OPTIONS)
+        await until(lambda: user.flows)
+        user.sockets.end_later(user.flows[0], 0.05)
+        user.sockets.end_later(user.flows[0]._replace(connection=1), 0.0)  # has gone meanwhile
+        assert peer.open
+        await asyncio.wait_for(peer.lost, 2)  # a second where it doesn't answer
+        assert peer.closed_with == CloseCode.GOING_AWAY
+        assert user.flows[0] in user.ended
+        assert other.open
+
+    web(StreamLimits(), work)
 
 
 # TLS
@@ -460,16 +492,25 @@ def test_of_handshakes_that_do_not_end_the_first_one_goes():
 
 
 def test_strangers_handshakes_begin_at_a_steady_rate_and_others_at_once():
-    async def work(user: User, connect: Connect) -> None:
-        async def seconds_of(number: int) -> float:
-            begun = asyncio.get_running_loop().time()
-            await asyncio.gather(*[tls_peer(user) for _ in range(number)])
-            return asyncio.get_running_loop().time() - begun
+    async def work() -> None:
+        begun: list[str] = []
+        handshakes: Handshakes[str] = Handshakes(100, 1000, lambda _: None)  # two in 20 ms
+        for name in "abcdefg":
+            handshakes.begin(name, False, lambda name=name: begun.append(name))
+        assert begun == ["a", "b"]
+        handshakes.begin("known", True, lambda: begun.append("known"))
+        assert begun == ["a", "b", "known"]
+        handshakes.over("d")  # gave up
+        assert await until(lambda: len(begun) == 7) > 0.03
+        assert begun[3:] == ["c", "e", "f", "g"]
+        handshakes.close()
 
-        strange = await seconds_of(12)
-        assert strange > 0.2  # 20 ms for each after the first
-        user.sources.add(host(user, 9))
-        assert await seconds_of(12) < 0.6 * strange
+    asyncio.run(work())
+
+
+def test_a_crowd_of_strangers_shakes_hands_all_the_same():
+    async def work(user: User, connect: Connect) -> None:
+        await asyncio.gather(*[tls_peer(user) for _ in range(12)])
         assert not user.counted
 
     serving(StreamLimits(handshakes_per_second=50), work)

@@ -120,7 +120,7 @@ def test_a_session_is_taken_up_at_another_edge_and_on_another_day(version):
             assert handshake(stranger.context, client, name, taken_up.session).session_reused
             assert handshake(one.context, client, name, begun).session.id != begun.id  # a ticket is used once
         assert not handshake(stranger.context, client, name, begun).session_reused
-        tickets.replace({}, 0)
+        tickets.replace({2: DAY_TWO}, 2)
         assert not handshake(one.context, client, name, begun).session_reused
 
 
@@ -143,8 +143,17 @@ def test_the_keys_are_the_fleets_and_an_older_control_plane_has_none():
     keys = [key(7, DAY_ONE, False), key(8, DAY_TWO, True)]
     reply = HeartbeatReply(version=9, held=[], fleet=[], addresses=[], domains_version="1", keys=keys)
     assert ticket_keys(reply) == ({7: DAY_ONE, 8: DAY_TWO}, 8)
-    assert ticket_keys(reply.model_copy(update={"keys": [key(8, b"", True)]})) == ({}, 8)
-    edge(*ticket_keys(reply.model_copy(update={"keys": []})))
+    assert ticket_keys(reply.model_copy(update={"keys": [key(8, b"", True)]})) == ({}, 0)
+
+
+def test_before_that_an_edge_has_a_key_of_its_own():
+    certificates = Certificates(SessionTickets().use_in)
+    certificates.replace([certificate(OWN)])
+    client = trusting(OWN)
+    begun = handshake(certificates.context, client, "edge-a.example.net").session
+    assert handshake(certificates.context, client, "edge-a.example.net", begun).session_reused
+    other, _ = edge({1: DAY_ONE}, 1)
+    assert not handshake(other.context, client, "edge-a.example.net", begun).session_reused
 
 
 # Files
