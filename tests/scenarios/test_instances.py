@@ -396,3 +396,35 @@ def test_a_provider_finds_another_flow_of_its_callee(world):
     provider.send(bye.to_bytes())
     answer(first, world.wait(lambda: next(iter(first.agent.requests("BYE")), None)), 200)
     assert world.wait(lambda: provider.agent.final(bye)).status == 200
+
+
+# Over every transport
+
+
+@pytest.mark.parametrize("ipv6", [False, True])
+@pytest.mark.parametrize("transport", ["TCP", "TLS", "WS", "WSS"])
+def test_outbound_gruu_and_path_are_the_same_over_all_streams(world, alice, transport, ipv6):
+    phone = world.phone("bob", "edge-b", transport, ipv6)
+    phone.agent.instance = BOB
+    request = phone.agent.register_request(headers=["Supported: path, outbound, gruu"])
+    ok = phone.transact(request)
+    assert (ok.status, ok.get("require"), ok.get("flow-timer")) == (200, "outbound", "20")
+    assert ok.get("service-route").endswith(";lr>")
+    assert "pub-gruu" in ok.get("contact")
+    incoming = called(world, alice, phone)
+    assert incoming.values("route") == []
+    path = "<sip:token@192.0.2.200;lr;ob>"
+    ok = phone.transact(phone.agent.register_request(headers=["Supported: path, outbound", f"Path: {path}"]))
+    assert ok.values("path") == [path]
+    assert ok.get("service-route") is None  # it would lead around the proxy
+    assert called(world, alice, phone).values("route") == [path]
+
+
+def called(world, caller, phone):
+    """The INVITE that the phone gets, and declines."""
+    phone.agent.received.clear()
+    invite = call(caller)
+    incoming = rung(world, phone)
+    answer(phone, incoming, 486)
+    assert final(world, caller, invite) == 486
+    return incoming
