@@ -27,6 +27,7 @@ from edge.proxy.stack.events import (
     Resolved,
     Send,
     SendFailed,
+    TellAwake,
     TellClosed,
     TellOver,
     TellSummary,
@@ -35,7 +36,7 @@ from edge.proxy.stack.events import (
 )
 from edge.runtime.addresses import AddressMover
 from edge.runtime.follower import Follower
-from edge.runtime.peer_search import PeerSearch
+from edge.runtime.peer_search import PeerSearch, write_phones
 from edge.runtime.trace import Trace
 from edge.sip.flow import Flow
 from edge.transport.resolver import Resolver
@@ -109,14 +110,22 @@ class Outbound:
                 self._phones.ask(ask, self._mesh.find(ask, aor, tenant))
             case CountCalls(ask, scopes):
                 self._uses.ask(ask, self._mesh.count(ask, scopes))
+            case Entrust(to, address, keys):
+                self._mesh.tell(to, TransactionKeys(address, keys))
+            case _:
+                self._tell(action)
+
+    def _tell(self, news: TellOver | TellSummary | TellAwake | TellClosed) -> None:
+        """All peers."""
+        match news:
             case TellOver(call):
                 self._mesh.tell_over(call)
             case TellSummary(aor, tenant, summary):
                 self._mesh.tell_summary(aor, tenant, summary)
+            case TellAwake(phone):
+                self._mesh.tell_awake(write_phones([phone]))
             case TellClosed(flow, aors):
                 self._mesh.tell_closed(flow, aors)
-            case Entrust(to, address, keys):
-                self._mesh.tell(to, TransactionKeys(address, keys))
 
     def send(self, flow: Flow, data: bytes, ref: str = "", until: float = 0.0) -> None:
         """From here, or by the edge that holds the flow's address. A failure is posted, unless ``ref`` is ""."""

@@ -24,12 +24,14 @@
    (``Route.summary``).
 9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``), where an edge listens
    (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``).
+9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address. Phones that are woken (``Push``,
+   ``PushQuestion``, ``Target.sleeps``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
 """
 
-from lambdas.contract.binding import ContactBinding
+from lambdas.contract.binding import ContactBinding, Push
 from lambdas.contract.decision import (
     NOBODYS_ANSWER,
     OUTCOMES,
@@ -80,6 +82,7 @@ from lambdas.contract.question import (
     DialogQuestion,
     IncomingQuestion,
     LocateQuestion,
+    PushQuestion,
     Question,
     QuestionEnvelope,
     RegisterQuestion,
@@ -114,6 +117,7 @@ from lambdas.contract.shared import (
     may_be_sip,
     signed_text,
     way_sealed_for,
+    without_push,
 )
 from lambdas.contract.wire import Wire, WireFlow
 from lambdas.contract.withheld import known_as, withheld
@@ -171,6 +175,8 @@ __all__ = [
     "ProviderReport",
     "ProvidersReply",
     "ProvidersRequest",
+    "Push",
+    "PushQuestion",
     "Question",
     "QuestionEnvelope",
     "RegisterQuestion",
@@ -205,4 +211,5 @@ __all__ = [
     "wanted",
     "way_sealed_for",
     "withheld",
+    "without_push",
 ]

@@ -62,6 +62,7 @@ def targets_of(bindings: tuple[StoredBinding, ...], now: float) -> list[Target]:
             aor=item.aor,
             after=after[item.q],
             path=item.path,
+            sleeps=item.push is not None,
         )
         for item in sorted(found, key=lambda item: -item.q)
     ]

@@ -443,6 +443,7 @@ class BindingItem(Model):
     removed = BooleanAttribute(default=False)
     doubted_at = NumberAttribute(null=True)
     path = ListAttribute[str](null=True)
+    push = JSONAttribute(null=True)
     ttl = NumberAttribute()
     by_address = ByAddress()
     by_id = ById()

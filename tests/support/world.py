@@ -13,6 +13,7 @@ from edge.proxy.core import Core
 from edge.proxy.stack.events import (
     Action,
     Ask,
+    AwakeThere,
     BindingsChanged,
     ClosedThere,
     CoreEvent,
@@ -35,6 +36,7 @@ from edge.proxy.stack.events import (
     Send,
     SendFailed,
     SummaryThere,
+    TellAwake,
     TellClosed,
     TellOver,
     TellSummary,
@@ -150,18 +152,10 @@ class Node:
                     if node is not self and node.alive
                 ]
                 world.after(2 * LATENCY, lambda: self.handle(Counted(ask, uses)))
-            case TellOver(call):
+            case TellOver() | TellSummary() | TellAwake() | TellClosed():
                 for node in world.nodes.values():
                     if node is not self:
-                        world.after(LATENCY, partial(node.handle, OverThere(call)))
-            case TellSummary():
-                for node in world.nodes.values():
-                    if node is not self:
-                        world.after(LATENCY, partial(node.handle, SummaryThere(*action)))
-            case TellClosed(flow, aors):
-                for node in world.nodes.values():
-                    if node is not self:
-                        world.after(LATENCY, partial(node.handle, ClosedThere(flow, aors)))
+                        world.after(LATENCY, partial(node.handle, _there(action)))
             case Entrust(to, _, keys):
                 world.after(LATENCY, lambda: world.nodes[to].handle(Entrusted(self.edge, keys)))
             case Ask(ask, question, _):
@@ -205,6 +199,19 @@ class Node:
             return True
         self.world.deliver(flow, data)
         return True
+
+
+def _there(news: TellOver | TellSummary | TellAwake | TellClosed) -> CoreEvent:
+    """What the other edges hear of it."""
+    match news:
+        case TellOver(call):
+            return OverThere(call)
+        case TellSummary():
+            return SummaryThere(*news)
+        case TellAwake(phone):
+            return AwakeThere(phone)
+        case TellClosed(flow, aors):
+            return ClosedThere(flow, aors)
 
 
 @dataclass

@@ -26,6 +26,7 @@ from edge.proxy.forwarding.branch import Branch, BranchContext
 from edge.proxy.forwarding.messages import drop_commands
 from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.forwarding.spirals import Spirals
+from edge.proxy.forwarding.waking import Waking
 from edge.proxy.forwarding.withholding import withholds
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
@@ -473,7 +474,20 @@ class BranchMaker:
         from_provider: LegToProvider | None,
     ) -> Branch:
         """``destination`` is where a request in a dialog goes; ``from_provider`` leads back to the provider that a call
-        came from."""
+        came from. In a dialog nobody is woken: who is in a call is awake."""
+        branch = self._make(context, target, destination, from_provider)
+        if target.sleeps and destination is None:
+            withheld = withholds(context.incoming, context.references()[0])
+            branch.waking = Waking(self._stack, branch, context, withheld)
+        return branch
+
+    def _make(
+        self,
+        context: BranchContext,
+        target: Target,
+        destination: DialogTarget | None,
+        from_provider: LegToProvider | None,
+    ) -> Branch:
         stack, flow = self._stack, context.incoming.flow
         if isinstance(destination, LegToPhone):
             way = LegToProvider(destination.provider, flow, 0, "", 0, destination.transfers)

@@ -27,12 +27,12 @@ class Updates:
         for change in changes:
             flow = Flow(*change.flow)
             if change.expires:
-                until = now + self._times.patience(flow, change.expires)
+                until = now + self._times.patience(flow, change.expires, change.push is not None)
                 durable = now + change.expires
                 new = HeldBinding(
                     change.aor, change.contact, flow, until, durable, durable, change.call_id, change.cseq,
                     change.tenant, contact_params(change.q, change.instance, change.reg_id),
-                    tuple(change.path), change.key,
+                    tuple(change.path), change.key, change.push,
                 )  # fmt: skip
                 if flow.reliable and flow not in streams:
                     bindings.close(change.id, new, now)
@@ -41,7 +41,7 @@ class Updates:
                 bindings.put(change.id, new, now, fresh=False)
                 if change.doubted_at:
                     self._trials.doubt(change.id, change.doubted_at, now)
-            elif bindings.present_flow(change.id) == flow:
+            elif flow in (bindings.present_flow(change.id), bindings.asleep.flow_of(change.id)):
                 bindings.remove(change.id)
 
     def changed(self, change: Change, now: float) -> None:
@@ -56,7 +56,7 @@ class Updates:
             self._stack.grants.revoke(change.aor, change.version)
             bindings.changed.add(change.aor)
             return
-        for known, _ in bindings.of(change.aor):
+        for known, _ in bindings.all_of(change.aor):
             if change.binding in ("*", known):
                 bindings.remove(known)
 

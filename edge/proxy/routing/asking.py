@@ -13,6 +13,7 @@ from edge.proxy.routing.callers import CallOrigin
 from edge.proxy.routing.kept_routes import KeptRoutes, all_targets, allowed_in_the_dark, aors, with_phones
 from edge.proxy.stack.call_counts import ScopeUse, broken
 from edge.proxy.stack.questions import OnDecision
+from edge.proxy.stack.sleepers import target_of
 from edge.proxy.stack.stack import Stack
 from edge.proxy.subscriptions.subscriptions import Subscriptions
 from edge.sip.flow import Flow
@@ -258,8 +259,4 @@ def phones_here(stack: Stack, whom: str, tenant: str) -> list[Target]:
     """Where an AOR of ``tenant``, or the phone with a Contact URI, is registered at this edge."""
     bindings = stack.bindings
     found = bindings.with_contact(whom, tenant) if whom.startswith(("sip:", "sips:")) else bindings.of(whom)
-    return [
-        Target(uri=held.contact, flow=held.flow, binding=binding, q=held.params.q, aor=held.aor, path=list(held.path))
-        for binding, held in found
-        if held.tenant == tenant
-    ]
+    return [target_of(binding, held) for binding, held in found if held.tenant == tenant]

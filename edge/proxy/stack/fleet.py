@@ -60,6 +60,12 @@ class Fleet:
         return self.spoken >= 8
 
     @property
+    def knows_push(self) -> bool:
+        """Whether every edge lets phones sleep that can be woken, and tells bindings apart without what they are woken
+        by."""
+        return self.spoken >= 9
+
+    @property
     def reads_joined(self) -> bool:
         """Whether every edge can read ways of calls that were transferred."""
         return self.spoken >= 8
