@@ -385,6 +385,21 @@ class HookItem(DirectoryItem, discriminator="hook"):
     secret = UnicodeAttribute()
 
 
+class PushServiceItem(DirectoryItem, discriminator="push-service"):
+    """A tenant's credentials with a push notification service, as PushCredentials has them. ``id`` is
+    ``tenant/provider``; ``secret`` is sealed by the Vault."""
+
+    id = UnicodeAttribute()
+    tenant = UnicodeAttribute()
+    provider = UnicodeAttribute()
+    scope = UnicodeAttribute(default="")
+    key = UnicodeAttribute(default="")
+    subject = UnicodeAttribute(default="")
+    vapid = UnicodeAttribute(default="")
+    shows = BooleanAttribute(default=False)
+    secret = UnicodeAttribute()
+
+
 class SecretItem(DirectoryItem, discriminator="secret"):
     """The fleet's secret, from which each day's nonce and token keys are derived."""
 

@@ -19,6 +19,8 @@ from lambdas.repositories.members import Members
 from lambdas.repositories.plans import Plans
 from lambdas.repositories.probes import Probes
 from lambdas.repositories.providers import Providers
+from lambdas.repositories.push_services import PushServices
+from lambdas.repositories.pushes import Pushes
 from lambdas.repositories.rations import Rations
 from lambdas.repositories.slow_turns import SlowTurns
 from lambdas.repositories.store import Store
@@ -46,6 +48,8 @@ class Tables:
     plans: Plans
     probes: Probes
     providers: Providers
+    push_services: PushServices
+    pushes: Pushes
     rations: Rations
     slow_turns: SlowTurns
     store: Store
@@ -72,6 +76,8 @@ class Tables:
             plans=Plans(directory, counts),
             probes=Probes(),
             providers=Providers(directory, vault),
+            push_services=PushServices(directory, vault),
+            pushes=Pushes(),
             rations=Rations(directory),
             slow_turns=SlowTurns(),
             store=Store(directory, counts),

@@ -14,14 +14,17 @@ _CONFIRMATIONS = 20  # tries of a token a minute, of one source
 _GOOD_KEYS = 1000
 _PINGS = 20  # a minute, of one tenant
 _PASSWORDS_A_MINUTE = 30  # of providers, for one edge: those that are challenged within calls made elsewhere
+MOST_PUSHES = 30
+"""A minute, to an account's phones."""
+_PUSHES_A_MINUTE = 1200  # of one tenant
 _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans
 
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
     """``requests`` go by API key, ``refused`` ones, ``keyless``, ``failures`` and ``confirmations`` by source,
-    ``notes`` by account, ``pings``, ``logs`` and ``puts`` by tenant, and ``passwords`` by edge. ``good_keys`` have been
-    good before."""
+    ``notes`` by account, ``pings``, ``pushes``, ``logs`` and ``puts`` by tenant, and ``passwords`` by edge.
+    ``good_keys`` have been good before."""
 
     requests: Quota
     refused: Quota
@@ -34,6 +37,7 @@ class Quotas:
     logs: Quota
     puts: Quota
     passwords: Quota
+    pushes: Quota
 
     @classmethod
     def of(cls, environment: Environment) -> Quotas:
@@ -49,4 +53,5 @@ class Quotas:
             logs=Quota(_LOGS_A_MINUTE),
             puts=Quota(PUTS_A_MINUTE),
             passwords=Quota(_PASSWORDS_A_MINUTE),
+            pushes=Quota(_PUSHES_A_MINUTE),
         )

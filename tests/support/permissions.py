@@ -12,6 +12,7 @@ import functools
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
@@ -117,7 +118,8 @@ def policies() -> dict[str, list[Statement]]:
         if resource["Type"] == "AWS::Serverless::Function":
             stated = [one for policy in resource["Properties"]["Policies"] for one in policy["Statement"]]
             found[name] = [_statement(one["If"][1] if "If" in one else one) for one in stated]
-    found["HooksFunction"].append(Statement("Allow", frozenset(_POLLING), (), ()))
+    for name in ("HooksFunction", "PushFunction"):
+        found[name].append(Statement("Allow", frozenset(_POLLING), (), ()))
     return found
 
 
@@ -177,7 +179,7 @@ def accesses(service: str, operation: str, request: dict[str, Any]) -> Iterator[
         yield _one(operation, request)
 
 
-# Who asks: the thread that delivers to webhooks, unless a request says otherwise.
+# Who asks: the thread that delivers to webhooks, unless a request, or the thread that wakes phones, says otherwise.
 _function: ContextVar[str] = ContextVar("function", default="HooksFunction")
 
 
@@ -222,7 +224,14 @@ def hold() -> None:
 
 
 def main() -> None:
-    run = uvicorn.run
+    run, begin = uvicorn.run, threading.Thread.run
+
+    def begun(thread: threading.Thread) -> None:
+        if thread.name == "push":
+            _function.set("PushFunction")
+        begin(thread)
+
+    threading.Thread.run = begun
     uvicorn.run = lambda app, **settings: run(_Held(app), **settings)
     hold()
     served.main()

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-WEB = {"fastapi", "aiohttp", "uvicorn", "yaml"}
+WEB = {"fastapi", "aiohttp", "uvicorn", "yaml", "httpx", "jwt", "lambdas.push"}
 PEOPLE = {"pygal", "lambdas.api.provisioning", "lambdas.api.status_page", "lambdas.api.security"}
 OUTSIDE = {"boto3", "dns", "lambdas.lookups.enum", "lambdas.lookups.pages", "lambdas.lookups.mail"}
 GEOGRAPHY = {"phonenumbers.geodata", "phonenumbers.carrierdata", "phonenumbers.tzdata", "phonenumbers.geocoder"}
@@ -19,6 +19,12 @@ _IMPORTED = "import sys, json; import lambdas.handlers.{}; print(json.dumps(sort
 RULES = [
     ("decisions", WEB | PEOPLE | OUTSIDE | GEOGRAPHY, 750, "edges wait for it"),
     ("hooks", {"fastapi", "starlette", "uvicorn", "yaml", "mangum", "lambdas.api"}, 800, "it answers no HTTP"),
+    (
+        "push",
+        {"fastapi", "starlette", "uvicorn", "yaml", "mangum", "lambdas.api", "phonenumbers"},
+        1000,
+        "a call waits",
+    ),
     ("status", {"fastapi", "mangum", "uvicorn", "yaml", "aiohttp", "dns", "lambdas.api.provisioning"}, 700, "nor this"),
 ]
 

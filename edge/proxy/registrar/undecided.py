@@ -9,7 +9,7 @@ from edge.proxy.registrar.binding_report import report
 from edge.proxy.registrar.expiries import DURABLE, SHORT, SHORT_SPREAD, woken
 from edge.proxy.registrar.register_request import AskedContact, RegisterRequest
 from edge.proxy.stack.stack import Stack
-from lambdas.contract import Order, Reject, refusal, stalest
+from lambdas.contract import Order, Push, Reject, refusal, stalest
 
 
 class Undecided:
@@ -41,7 +41,7 @@ class Undecided:
     def _bind(self, binding: str, contact: AskedContact, asked: RegisterRequest, grant: HeldGrant, now: float) -> None:
         stack, incoming, uri = self._stack, asked.incoming, contact.field.uri
         held = stack.bindings.get(binding) or stack.bindings.asleep.get(binding)
-        push = held.push if held is not None and contact.field.push is not None else None
+        push = _woken_by(contact, held)
         until = now + (woken(contact.wanted) if push is not None else min(contact.granted, SHORT + SHORT_SPREAD))
         told = (held.flow, held.contact, held.path) if held is not None else None
         same = told == (incoming.flow, uri, asked.path)
@@ -63,6 +63,14 @@ class Undecided:
             if held.call_id == asked.incoming.call_id:
                 held.cseq = max(held.cseq, asked.incoming.cseq)
             stack.questions.journal(report(held, stack.wall(now), 0))
+
+
+def _woken_by(contact: AskedContact, held: HeldBinding | None) -> Push | None:
+    """As the phone says now, where its service was accepted before."""
+    push = contact.field.push
+    if push is None or not push.prid or held is None or held.push is None or held.push.provider != push.provider:
+        return None
+    return push.model_copy(update={"vapid": held.push.vapid})
 
 
 def _silence(held: HeldBinding, now: float) -> float:

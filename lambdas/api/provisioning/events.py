@@ -14,7 +14,7 @@ from lambdas.api.security import CallerDep, ServicesDep
 
 router = APIRouter(prefix="/events", tags=["events"], route_class=AuditedRoute)
 
-ShownEventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider"]
+ShownEventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider", "push"]
 
 
 class Event(BaseModel):

@@ -19,6 +19,7 @@ from lambdas.api.provisioning import (
     members,
     plans,
     providers,
+    push,
     signup,
     store,
     tenants,
@@ -27,7 +28,7 @@ from lambdas.api.provisioning import (
 router = APIRouter(prefix="/v1", responses=responses(400, 401, 413, 415, 422, 429, 503))
 for module in (
     tenants, members, domains, bulk, accounts, providers, plans, store, edges, bans, attempts, keys, calls, events,
-    hooks, signup,
+    hooks, push, signup,
 ):  # fmt: skip
     router.include_router(module.router)
 router.include_router(members.login)
