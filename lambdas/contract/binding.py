@@ -10,7 +10,7 @@ from lambdas.contract.wire import Wire, WireFlow
 
 
 class Push(Wire):
-    """How a phone that sleeps is woken: what its Contact says of that (RFC 8599 §8), unescaped. Since version 9."""
+    """How a phone that sleeps is woken: what its Contact says of that (RFC 8599 §8.7), unescaped. Since version 9."""
 
     provider: str = Field(max_length=40)
     """The push notification service; "": none in particular (the phone asks which ones there are)."""

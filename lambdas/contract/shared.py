@@ -46,7 +46,7 @@ def way_sealed_for(kind: str, scope: str) -> bytes:
 
 
 def without_push(contact: str) -> str:
-    """A Contact URI without what says how its phone is woken (RFC 8599 §8): that changes, and the phone stays the
+    """A Contact URI without what says how its phone is woken (RFC 8599 §8.7): that changes, and the phone stays the
     same."""
     if ";pn-" not in contact.lower():
         return contact

@@ -95,7 +95,7 @@ class StoredBinding(ContactBinding):
     def stands_for(self, one: ContactField | BindingReport, said: RegisterQuestion | BindingReport) -> bool:
         """Whether it is the binding of this Contact, of which ``said`` has the Call-ID, the flow and the Path. It may
         have another key: one that an edge of another version has made, or of the address that the phone had before. And
-        what the same push wakes is the same phone, wherever it is (RFC 8599 §5.6.1)."""
+        what the same push wakes is the same phone, wherever it is."""
         if self.key == one.key:
             return True
         contact = one.contact if isinstance(one, BindingReport) else one.uri

@@ -29,11 +29,14 @@ _UNUSED = {
         *("s3transfer", "yaml", "zipp", "botocore/data/s3", "botocore/data/sesv2"),
     ),
     "HooksFunction": ("fastapi", "mangum", "phonenumbers", "pygal", "starlark", "starlette", "yaml"),
-    "PushFunction": ("fastapi", "mangum", "phonenumbers", "pygal", "starlark", "starlette", "yaml"),
+    "PushFunction": (
+        *("boto3", "fastapi", "importlib_metadata", "mangum", "opentelemetry", "phonenumbers", "pygal", "s3transfer"),
+        *("starlark", "starlette", "yaml", "zipp", "botocore/data/s3", "botocore/data/sesv2"),
+    ),
     "StatusFunction": ("aiohttp", "fastapi", "mangum", "phonenumbers", "starlark", "starlette", "yaml"),
 }
 _SOURCES = ("anyio", "lambdas")  # are kept: anyio reads its own, and imports less by it
-_MORE = {"PushFunction": ["requirements-push.lock"]}
+_MORE = {"PushFunction": ["requirements-push.lock"]}  # what no other function carries about
 _OURS = shutil.ignore_patterns("__pycache__", "cli", "packaging", "Makefile", "requirements*")
 
 

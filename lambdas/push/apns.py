@@ -1,6 +1,6 @@
 """Apple's service: HTTP/2, by a provider's token (a JWT that the team's key has signed).
 
-What a Contact says of its phone is ``TEAM.topic`` and a device token (RFC 8599 §8.3). Programs that have a token for
+What a Contact says of its phone is ``TEAM.topic`` and a device token (RFC 8599 §10). Programs that have a token for
 each kind of push, as Linphone has, say ``TEAM.app.remote&voip`` and ``token:remote&token:voip``. A call goes by the
 token for VoIP, since that wakes the program at once; but who gets such a push has to show a call, so anything else goes
 by the other token.

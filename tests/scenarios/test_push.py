@@ -7,8 +7,9 @@ import pytest
 from edge.proxy.forwarding.waking import LONGEST
 from edge.proxy.location.closed import AWAY
 from edge.sip.transaction.client import make_cancel
-from lambdas.contract import BindingReport
+from lambdas.contract import BindingReport, Route, RouteQuestion, Stage
 from lambdas.decisions.push import PushService
+from lambdas.decisions.route import targets_of
 from tests.support.world import DOMAIN, World
 
 APNS = PushService("apns", scope="TEAM")
@@ -515,3 +516,62 @@ def test_a_push_does_not_say_who_calls(world):
     world.run(1)
     ((_, question),) = world.control.pushes
     assert (question.caller, question.call_id) == ("", invite.get("call-id"))
+
+
+# How long it may take
+
+
+def plan(world, **kwargs):
+    """Every call is routed so."""
+    decide = world.control.decide
+    route = Route(**{"tenant": "t1", **kwargs})
+    world.control.decide = lambda question: route if isinstance(question, RouteQuestion) else decide(question)
+
+
+def targets(world, name):
+    return targets_of(world.control.bindings(f"{name}@{DOMAIN}"), world.control.clock())
+
+
+def test_the_time_to_ring_begins_when_it_wakes(world):
+    alice, bob, carol = world.phone("alice"), sleeper(world), world.phone("carol")
+    assert alice.register() == carol.register() == 200
+    plan(world, targets=targets(world, "bob"), timeout=10, stages=[Stage(targets=targets(world, "carol"))])
+    call(alice)
+    world.run(12)
+    assert carol.agent.requests("INVITE") == []
+    wakes(world, bob)
+    bob.send(bob.agent.response(rung(world, bob), 180).to_bytes())
+    world.run(9)
+    assert carol.agent.requests("INVITE") == []
+    world.run(2)
+    assert bob.agent.requests("CANCEL")
+    assert carol.agent.requests("INVITE")
+
+
+def test_the_time_of_one_that_rings_goes_on_while_another_wakes(world):
+    alice, bob, carol = world.phone("alice"), sleeper(world), world.phone("carol")
+    other = world.phone("bob", "edge-b")
+    other.agent.port = 5070
+    assert alice.register() == carol.register() == other.register() == 200
+    plan(world, targets=targets(world, "bob"), timeout=10, stages=[Stage(targets=targets(world, "carol"))])
+    call(alice)
+    other.send(other.agent.response(rung(world, other), 180).to_bytes())
+    world.run(6)
+    wakes(world, bob)
+    bob.send(bob.agent.response(rung(world, bob), 180).to_bytes())
+    world.run(3)
+    assert carol.agent.requests("INVITE") == []
+    world.run(2)
+    assert carol.agent.requests("INVITE")
+
+
+@pytest.mark.parametrize("when", [[480], [408]])
+def test_one_that_does_not_come_is_unreachable_for_its_plan(world, when):
+    alice, carol = world.phone("alice"), world.phone("carol")
+    sleeper(world)
+    assert alice.register() == carol.register() == 200
+    plan(world, targets=targets(world, "bob"), timeout=10, stages=[Stage(targets=targets(world, "carol"), when=when)])
+    invite = call(alice)
+    world.run(LONGEST + 1)
+    assert bool(carol.agent.requests("INVITE")) is (480 in when)
+    assert (alice.agent.final(invite) is None) is (480 in when)

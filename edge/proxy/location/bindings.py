@@ -17,7 +17,7 @@ _RETIRED_LIMIT = 10_000
 _ENDED_LIMIT = 10_000
 _NEVER = float("-inf")
 NOTICE = 120.0
-"""Seconds before it expires that a phone is told to refresh its binding (RFC 8599 §5.6.1.1)."""
+"""Seconds before it expires that a phone is told to refresh its binding (RFC 8599 §5.6.1)."""
 
 
 class ContactParams(NamedTuple):

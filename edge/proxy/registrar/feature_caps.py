@@ -1,4 +1,4 @@
-"""What a registrar says of push notifications (RFC 8599 §5.2, in RFC 6809's header field)."""
+"""What a registrar says of push notifications (RFC 8599 §5.6.1, in RFC 6809's header field)."""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ class Housekeeping:
 
     def reconcile(self, now: float) -> None:
         """The control plane is back after an outage: tell it, bit by bit, which phones have stayed."""
-        self._to_renew = [binding for binding, held in self._stack.bindings.all() if held.durable_until < now + _NEAR]
+        everybody = (*self._stack.bindings.all(), *self._stack.bindings.asleep.items())
+        self._to_renew = [binding for binding, held in everybody if held.durable_until < now + _NEAR]
         if self._to_renew:
             self._stack.timers.start(self, "renew", now + _PAUSE)
 
@@ -86,7 +87,7 @@ class Housekeeping:
         stack = self._stack
         batch, self._to_renew = self._to_renew[:_BATCH], self._to_renew[_BATCH:]
         for binding in batch:
-            held = stack.bindings.get(binding)
+            held = stack.bindings.get(binding) or stack.bindings.asleep.get(binding)
             if held is not None and held.tenant and held.durable_until < now + _NEAR:
                 stack.questions.journal(report(held, stack.wall(now), DURABLE))
                 held.durable_until = now + DURABLE

@@ -1,4 +1,4 @@
-"""What a Contact says of how its phone is woken when it sleeps (RFC 8599 §8)."""
+"""What a Contact says of how its phone is woken when it sleeps (RFC 8599 §8.7)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def push_of(uri: Uri) -> Push | None:
 
 
 def same_phone(one: Push | None, other: Push | None) -> bool:
-    """Whether both are woken by the same push, so that they are one, wherever they are (§5.6.1)."""
+    """Whether both are woken by the same push, so that they are one, wherever they are."""
     if one is None or other is None or not one.prid:
         return False
     return (one.provider, one.prid, one.param) == (other.provider, other.prid, other.param)

@@ -36,7 +36,8 @@ class Updates:
                 )  # fmt: skip
                 if flow.reliable and flow not in streams:
                     bindings.close(change.id, new, now)
-                    self._stack.flow_closed(flow, (change.aor,), now)
+                    if new.push is None:  # who sleeps is found out when he is called
+                        self._stack.flow_closed(flow, (change.aor,), now)
                     continue
                 bindings.put(change.id, new, now, fresh=False)
                 if change.doubted_at:

@@ -23,7 +23,8 @@ class Event(BaseModel):
         Field(
             description="`plan`: what a dial plan has logged, or why it failed; `audit`: what was changed; "
             "`abuse`: who was suspended or banned, and why; `hook`: what a webhook hasn't taken; "
-            "`emergency`: who has called for help; `provider`: a call for a number that no account has."
+            "`emergency`: who has called for help; `provider`: a call for a number that no account has; "
+            "`push`: a phone that couldn't be woken, and why."
         ),
     ]
     at: Annotated[float, Field(description="Unix time in seconds.")]

@@ -117,26 +117,22 @@ def _shown(item: PushServiceItem) -> Service:
 @router.put("/apns", responses=responses(400, 401, 403, 404, 409, 422))
 def set_apns(body: ApnsKey, services: ServicesDep, who: OwnerDep, tenant: TenantQuery = None) -> Service:
     """Wake iPhones, by the team's key for APNs. Needs an owner's key."""
+    owner = chosen_tenant(tenant, who, services)
     _p256(body.key, "key")
-    return _put(
-        PushCredentials("apns", body.team_id, body.key_id, "", "", body.show_caller, "", body.key),
-        tenant,
-        services,
-        who,
-    )
+    credentials = PushCredentials("apns", body.team_id, body.key_id, "", "", body.show_caller, "", body.key)
+    return _put(credentials, owner, services)
 
 
 @router.put("/fcm", responses=responses(400, 401, 403, 404, 409, 422))
 def set_fcm(body: FcmAccount, services: ServicesDep, who: OwnerDep, tenant: TenantQuery = None) -> Service:
     """Wake Android phones, by a service account of the program's project. Needs an owner's key."""
-    account = body.service_account
+    owner, account = chosen_tenant(tenant, who, services), body.service_account
     _check_rsa(account.private_key, "service_account.private_key")
     secret = json.dumps(
         {name: getattr(account, name) for name in ("client_email", "private_key", "private_key_id", "project_id")}
     )
-    return _put(
-        PushCredentials("fcm", account.project_id, "", "", "", body.show_caller, "", secret), tenant, services, who
-    )
+    credentials = PushCredentials("fcm", account.project_id, "", "", "", body.show_caller, "", secret)
+    return _put(credentials, owner, services)
 
 
 @router.put("/webpush", responses=responses(400, 401, 403, 404, 409, 422))
@@ -152,7 +148,7 @@ def set_webpush(body: WebPushKey, services: ServicesDep, who: OwnerDep, tenant: 
         point = _p256(secret, "private_key").public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
         vapid, kept = base64.urlsafe_b64encode(point).rstrip(b"=").decode(), ""
     credentials = PushCredentials("webpush", "", "", body.subject, vapid, body.show_caller, "", secret)
-    return _put(credentials, owner, services, who, kept)
+    return _put(credentials, owner, services, kept)
 
 
 @router.get("", responses=responses(400, 401, 404))
@@ -176,11 +172,11 @@ def remove_service(service: ServiceName, services: ServicesDep, who: OwnerDep, t
     services.tables.push_services.delete(_service(service, tenant, services, who))
 
 
-def _put(credentials: PushCredentials, tenant: str | None, services: Services, who: Caller, kept: str = "") -> Service:
-    owner = chosen_tenant(tenant, who, services)
+def _put(credentials: PushCredentials, tenant: str, services: Services, kept: str = "") -> Service:
+    """``kept`` is a secret that is sealed already. Raises Problem."""
     if not services.tables.pushes.available:
         raise Problem(409, "This installation has no queue for pushes; whoever runs it has to set PUSH_QUEUE.")
-    return _shown(services.tables.push_services.put(owner, credentials, kept))
+    return _shown(services.tables.push_services.put(tenant, credentials, kept))
 
 
 def _check_rsa(text: str, field: str) -> None:
