@@ -23,8 +23,7 @@
    ``binding``); calls that edges transfer themselves (``TransferQuestion``, ``CallTransferred``); message summaries
    (``Route.summary``).
 9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``), where an edge listens
-   (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``).
-9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address. Phones that are woken (``Push``,
+   (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``). Phones that are woken (``Push``,
    ``PushQuestion``, ``Target.sleeps``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
