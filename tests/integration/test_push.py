@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
+import subprocess
+import sys
 import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from scripts.fleet_parts import DOMAIN, SIP, Host
+from scripts.fleet_parts import DOMAIN, PREFIX, SIP, Host, PhoneAccount
 from scripts.processes import wait_for
-from tests.support.fleets import fresh_base, loopback_fleet
-from tests.support.push_double import PushDouble
 from tests.support.socket_phone import SocketPhone
 
 pytestmark = pytest.mark.integration
@@ -36,27 +38,23 @@ ACCOUNT = {
 }
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    made = PushDouble(tmp_path_factory.mktemp("push"), lambda _: (200, {}, {}))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory, service):
-    environment = {"APNS_URL": service.url, "SSL_CERT_FILE": str(service.chain)}
-    made = loopback_fleet(tmp_path_factory.mktemp("fleet"), fresh_base(), 2, environment=environment)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
+@pytest.fixture
+def service(push_service):
+    push_service.asked.clear()
+    return push_service
 
 
 @pytest.fixture(scope="module")
 def owner(fleet):
     return fleet.client.api("GET", f"/v1/accounts/alice@{DOMAIN}")["tenant"]
+
+
+@pytest.fixture(scope="module")
+def accounts(fleet):
+    """A caller and a sleeper, whom no other test knows."""
+    names = [f"push-{secrets.token_hex(3)}" for _ in range(2)]
+    made = [fleet.client.api("POST", "/v1/accounts", {"username": name, "domain": DOMAIN}) for name in names]
+    return [PhoneAccount(one["aor"], one["username"], one["password"]) for one in made]
 
 
 @pytest.fixture
@@ -66,9 +64,9 @@ def credentials(fleet, owner):
     fleet.client.request("DELETE", f"/v1/push/apns?tenant={owner}")
 
 
-def phone(fleet, user, edge, transport="TCP"):
+def phone(fleet, account, edge, transport="TCP"):
     host = fleet.edges[edge].host.address
-    return SocketPhone(fleet.accounts[user], DOMAIN, Host(host), (host, SIP), transport)
+    return SocketPhone(account, DOMAIN, Host(host), (host, SIP), transport)
 
 
 def register(one, token):
@@ -102,44 +100,67 @@ def test_credentials_are_set_and_never_shown(fleet, owner):
     assert client.request("GET", f"/v1/push/apns?tenant={owner}")[0] == 404
 
 
-def test_a_sleeping_phone_is_woken_and_rings_at_the_other_edge(fleet, owner, credentials, service):
-    service.asked.clear()
-    token = "ab" * 32
-    with phone(fleet, "alice", 0, "UDP") as alice:
+def test_a_sleeping_phone_is_woken_once_and_rings_at_the_other_edge(fleet, accounts, credentials, service):
+    token, (caller, sleeper) = "ab" * 32, accounts
+    with phone(fleet, caller, 0, "UDP") as alice:
         assert alice.register() == 200
-        with phone(fleet, "bob", 0) as asleep:
-            answer = register(asleep, token)
-            assert answer.values("feature-caps") == ['*;+sip.pns="apns"']
-        invite = alice.invite(f"sip:bob@{DOMAIN}")
+        with phone(fleet, sleeper, 0) as asleep:
+            assert register(asleep, token).values("feature-caps") == ['*;+sip.pns="apns"']
+        invites = [alice.invite(f"sip:{sleeper.aor}") for _ in range(2)]
         wait_for("the push", lambda: service.asked, SOON)
-        (asked,) = service.asked
+        asked = service.asked[0]
         assert asked.headers[":path"] == f"/3/device/{token}"
         assert asked.headers["apns-topic"] == APP
-        assert asked.json["call-id"] == invite.get("call-id")
+        assert asked.json["call-id"] in {invite.get("call-id") for invite in invites}
         assert "from-uri" not in asked.json
-        with phone(fleet, "bob", 1) as bob:
+        with phone(fleet, sleeper, 1) as bob:
             assert register(bob, token).status == 200
-            incoming = bob.wait(lambda: next(iter(bob.agent.requests("INVITE")), None))
-            bob.send(bob.agent.response(incoming, 486).to_bytes())
-            assert alice.wait(lambda: alice.agent.final(invite)).status == 486
+            for number in (1, 2):
+                bob.wait(lambda number=number: len(bob.agent.requests("INVITE")) == number)
+                bob.send(bob.agent.response(bob.agent.requests("INVITE")[-1], 486).to_bytes())
+            for invite in invites:
+                assert alice.wait(lambda invite=invite: alice.agent.final(invite)).status == 486
     assert len(service.asked) == 1
 
 
-def test_a_phone_that_is_gone_loses_its_binding_and_its_tenant_is_told(fleet, owner, credentials, service):
-    service.asked.clear()
+def test_a_phone_that_is_gone_loses_its_binding_and_its_tenant_is_told(fleet, owner, accounts, credentials, service):
     service.answer = lambda _: (410, {}, {"reason": "Unregistered"})
-    token = "cd" * 32
+    token, (caller, sleeper) = "cd" * 32, accounts
     try:
-        with phone(fleet, "carol", 0) as asleep:
+        with phone(fleet, sleeper, 0) as asleep:
             assert register(asleep, token).status == 200
-        with phone(fleet, "alice", 1, "UDP") as alice:
+        with phone(fleet, caller, 1, "UDP") as alice:
             assert alice.register() == 200
-            alice.invite(f"sip:carol@{DOMAIN}")
-            path = f"/v1/accounts/carol@{DOMAIN}"
-            wait_for("the binding to go", lambda: not fleet.client.api("GET", f"{path}/bindings"), SOON)
+            alice.invite(f"sip:{sleeper.aor}")
+            path = f"/v1/accounts/{sleeper.aor}/bindings"
+            wait_for(
+                "the binding to go",
+                lambda: not [one for one in fleet.client.api("GET", path) if token in one["contact"]],
+                SOON,
+            )
     finally:
         service.answer = lambda _: (200, {}, {})
     day = time.strftime("%Y-%m-%d", time.gmtime())
     events = fleet.client.api("GET", f"/v1/events?tenant={owner}&day={day}&kind=push")["items"]
-    assert any("doesn't know a phone of carol" in one["text"] for one in events)
+    assert any(f"doesn't know a phone of {sleeper.aor}" in one["text"] for one in events)
     assert token not in json.dumps(events)
+
+
+_BOUNDS = """
+from lambdas.repositories.pushes import Pushes
+pushes, now = Pushes(), 1_800_000_000.0
+print([pushes.claim("phone", now + seconds) for seconds in (0, 1, 4.9, 5, 6, 10)])
+print([pushes.take("account", 3, now + seconds) for seconds in (0, 1, 2, 3, 60)])
+"""
+
+
+def test_an_account_and_a_phone_have_bounds(fleet):
+    """Of all processes together."""
+    environment = {**os.environ, "AWS_ENDPOINT_URL": fleet.endpoint, "TABLE_PREFIX": PREFIX}
+    environment |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    done = subprocess.run(
+        [sys.executable, "-c", _BOUNDS], env=environment, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    phone, account = map(json.loads, done.stdout.lower().splitlines())
+    assert phone == [True, False, False, True, False, True]
+    assert account == [True, True, True, False, True]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
 import socket
 import ssl
@@ -13,14 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived, StreamEnded
+
+from tests.support.certificates import self_signed
 
 Answer = tuple[int, dict[str, str], Any]
 
@@ -38,34 +33,11 @@ class Asked:
         return json.loads(self.body)
 
 
-def certificate(directory: Path, host: str) -> tuple[Path, Path]:
-    """A self-signed one for an address, which is its own CA: chain and key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "push service double")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, SHA256())
-    )
-    chain, private = directory / "push.pem", directory / "push.key"
-    chain.write_bytes(made.public_bytes(Encoding.PEM))
-    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return chain, private
-
-
 class PushDouble:
     """A server that speaks HTTP/2 only, and answers as ``answer`` says: status, header fields, JSON."""
 
     def __init__(self, directory: Path, answer: Callable[[Asked], Answer], host: str = "127.0.0.1") -> None:
-        self.chain, key = certificate(directory, host)
+        self.chain, key = self_signed(host, common_name="push service double").write(directory, "push")
         self.asked: list[Asked] = []
         self.answer = answer
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
