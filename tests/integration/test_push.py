@@ -93,6 +93,13 @@ def test_credentials_are_set_and_never_shown(fleet, owner):
     assert "PRIVATE" not in json.dumps([listed, made])
     for wrong in ({**APNS, "key": "x"}, {**APNS, "key": ACCOUNT["private_key"]}, {**APNS, "team_id": "../../secret"}):
         assert client.request("PUT", f"/v1/push/apns?tenant={owner}", wrong)[0] == 422
+    key = client.api("POST", "/v1/keys", {"tenant": owner, "role": "admin"})["key"]
+    assert client.request("PUT", "/v1/push/apns", APNS, key)[0] == 403
+    assert client.request("GET", "/v1/push/apns", None, key)[0] == 200
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    trail = client.api("GET", f"/v1/events?tenant={owner}&day={day}&kind=audit")["items"]
+    assert any("PUT /v1/push/apns: key, key_id, team_id" in one["text"] for one in trail)
+    assert "PRIVATE" not in json.dumps(trail)
     status, _ = client.request("DELETE", f"/v1/tenants/{owner}")
     assert status == 409
     for name in ("apns", "fcm", "webpush"):

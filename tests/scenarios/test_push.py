@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge.proxy.forwarding.waking import LONGEST
 from edge.proxy.location.closed import AWAY
 from edge.sip.transaction.client import make_cancel
 from lambdas.contract import BindingReport, Route, RouteQuestion, Stage
+from lambdas.decisions.limits import CallLimits
 from lambdas.decisions.push import PushService
 from lambdas.decisions.route import targets_of
 from tests.support.world import DOMAIN, World
@@ -217,6 +220,32 @@ def test_a_silent_udp_phone_stays_too(world):
     assert not gone(world)
     world.run(200)
     assert gone(world)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_makes_room_for_others_last(world, dark):
+    bob = sleeper(world)
+    for number in range(9):
+        other = world.phone("bob")
+        other.agent.port = 5070 + number
+        assert other.register() == 200
+    world.control.dark = dark
+    last = world.phone("bob")
+    last.agent.port = 5090
+    assert last.register() == 200
+    world.control.dark = False
+    world.run(1)
+    contacts = [item.contact for item in world.control.bindings(BOB) if not item.removed]
+    assert len(contacts) <= 10
+    assert any(f":{bob.agent.port};" in one for one in contacts)
+    assert any(":5090" in one for one in contacts)
+
+
+def test_an_accounts_own_limit_does_not_lock_its_phone_out(world):
+    account = world.control.accounts.get(BOB) or world.control.add("bob", "pw-bob")
+    world.control.accounts[BOB] = replace(account, limits=CallLimits(registrations=1))
+    bob = sleeper(world)
+    assert wakes(world, bob, push=PN.replace("token-1", "token-2")).status == 200
 
 
 @pytest.mark.parametrize("asleep", [True, False])
@@ -516,6 +545,26 @@ def test_a_push_does_not_say_who_calls(world):
     world.run(1)
     ((_, question),) = world.control.pushes
     assert (question.caller, question.call_id) == ("", invite.get("call-id"))
+
+
+def test_one_behind_a_proxy_of_its_own_gets_both(world):
+    """The proxy says 100 for it, whether it sleeps or not."""
+    alice, bob = world.phone("alice"), world.phone("bob", transport="TCP")
+    assert alice.register() == 200
+    path = ["Path: <sip:198.51.100.9:5060;lr>", "Supported: path"]
+    assert bob.transact(bob.agent.register_request(3600, contact(bob), headers=path)).status == 200
+    call(alice)
+    bob.send(bob.agent.response(rung(world, bob), 100).to_bytes())
+    world.run(1)
+    assert pushed(world) == ["call"]
+
+
+def test_who_only_asks_what_it_can_do_wakes_nobody(world):
+    alice = world.phone("alice")
+    sleeper(world)
+    assert alice.register() == 200
+    assert alice.transact(alice.agent.request("OPTIONS", f"sip:{BOB}")).status == 480
+    assert pushed(world) == []
 
 
 # How long it may take

@@ -42,6 +42,7 @@ from edge.sip.uri import Uri, request_uri
 from lambdas.contract import Access, AccessQuestion, Decision, ProviderLeg, Target, may_be_sip, withheld
 
 _PATIENCE = 8 * T1  # for a first word from a server, where there is another one to try
+_WORTH_WAKING = frozenset(("INVITE", "MESSAGE", "NOTIFY", "REFER", "SUBSCRIBE"))
 _HOPELESS, _REFUSED, _UNREADABLE, _NO_DIALOG = 500, 403, 415, 481
 _LONGEST_UDP = 1300  # octets (RFC 3261 §18.1.1), to a host that RFC 3263 has found
 
@@ -476,7 +477,7 @@ class BranchMaker:
         """``destination`` is where a request in a dialog goes; ``from_provider`` leads back to the provider that a call
         came from. In a dialog nobody is woken: who is in a call is awake."""
         branch = self._make(context, target, destination, from_provider)
-        if target.sleeps and destination is None:
+        if target.sleeps and destination is None and context.incoming.request.method in _WORTH_WAKING:
             withheld = withholds(context.incoming, context.references()[0])
             branch.waking = Waking(self._stack, branch, context, withheld)
         return branch

@@ -5,7 +5,8 @@ program, whose kernel keeps its stream open, says nothing; a UDP flow that nothi
 
 - where the flow is known to be dead nothing is sent, and the phone is woken at once;
 - else the request goes there. A phone that is awake says something within a second, 100 at the least, and nobody is
-  woken; one that hasn't been heard lately is woken all the same;
+  woken; one that hasn't been heard lately, or for whom a proxy of its own
+  would answer, is woken all the same;
 - a phone that is being woken has 20 s to register, here or at another edge, which tells all. The request goes where it
   is then. If nobody comes it isn't reachable.
 
@@ -77,7 +78,8 @@ class Waking:
             self._wake(now)
             return True
         held = stack.bindings.get(target.binding)
-        if held is not None and not flow.reliable and now - held.heard_at > _LATELY:
+        unheard = held is not None and not flow.reliable and now - held.heard_at > _LATELY
+        if unheard or target.path:
             self._wake(now)
         else:
             stack.timers.start(self, "silent", now + _SILENT)
