@@ -13,6 +13,7 @@ from lambdas.contract import BindingReport, Route, RouteQuestion, Stage
 from lambdas.decisions.limits import CallLimits
 from lambdas.decisions.push import PushService
 from lambdas.decisions.route import targets_of
+from lambdas.decisions.values import remove
 from tests.support.world import DOMAIN, World
 
 APNS = PushService("apns", scope="TEAM")
@@ -287,6 +288,29 @@ def test_an_open_page_refreshes_itself(world):
     page.disconnect()
     world.run(20)
     assert pushed(world) == ["refresh"]
+
+
+def test_the_edge_that_it_has_left_forgets_it():
+    world = World(beating=True)
+    world.control.services = (APNS,)
+    bob = sleeper(world)
+    assert wakes(world, bob, "edge-b").status == 200
+    world.run(5)
+    assert [node.core.gauges()["sleeping_bindings"] for node in world.nodes.values()] == [0, 0]
+    world.run(3560)
+    assert len(world.control.pushes) == 1  # by the edge that has it now
+    assert not gone(world)
+
+
+def test_one_that_its_service_does_not_know_is_forgotten_by_its_edge():
+    world = World(beating=True)
+    world.control.services = (APNS,)
+    sleeper(world)
+    ((key, item),) = world.control.items.items()
+    world.control.items[key] = remove(item, "push-1", world.control.clock()).binding
+    world.run(5)
+    assert world.nodes["edge-a"].core.gauges()["sleeping_bindings"] == 0
+    assert not gone(world)
 
 
 # Calls
