@@ -39,14 +39,14 @@ from lambdas.services.services import Services
 router = APIRouter(prefix="/push", tags=["push"], route_class=AuditedRoute)
 
 _Name = Annotated[str, Field(pattern=r"^[A-Z0-9]{10}$")]
-_Pem = Annotated[str, Field(min_length=1, max_length=8000, repr=False)]
+_Pem = Annotated[str, Field(min_length=1, max_length=8000)]
 Shows = Annotated[
     Flag, Field(description="Whether a push says who calls. Those who hide their number are never named.")
 ]
 
 
 class ApnsKey(Input):
-    key: Annotated[_Pem, Field(description="The team's key for APNs, as Apple gives it (.p8).")]
+    key: Annotated[_Pem, Field(description="The team's key for APNs, as Apple gives it (.p8).", repr=False)]
     key_id: _Name
     team_id: _Name
     show_caller: Shows = False
@@ -57,7 +57,7 @@ class ServiceAccount(BaseModel):
 
     type: Literal["service_account"]
     project_id: Annotated[str, Field(pattern=r"^[a-z0-9.:-]{1,100}$")]
-    private_key: _Pem
+    private_key: Annotated[_Pem, Field(repr=False)]
     private_key_id: Annotated[str, Field(max_length=200)] = ""
     client_email: Annotated[str, Field(min_length=3, max_length=300)]
 
@@ -80,7 +80,7 @@ class WebPushKey(Input):
     ]
     private_key: Annotated[
         _Pem | None,
-        Field(description="A P-256 key as PEM; if left out, the one that there is stays, or one is made."),
+        Field(description="A P-256 key as PEM; if left out, the one that there is stays, or one is made.", repr=False),
     ] = None
     show_caller: Shows = False
 
