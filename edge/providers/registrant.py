@@ -403,7 +403,7 @@ class Registrant:
             status=status,
             reason=clean(reason),
             next_at=self._host.wall(next_at) if next_at else 0.0,
-            server=f"{flow.transport}:{flow.host}:{flow.remote_port}" if flow is not None else "",
+            server=f"{flow.transport}:{flow.remote}" if flow is not None else "",
             routes=[clean(route) for route in routes or []][:MOST_ROUTES],
             call_id=self.account.call_id,
             version=self.account.version,

@@ -20,6 +20,7 @@ from edge.proxy.stack.events import (
     CoreEvent,
     CountCalls,
     Decided,
+    EndStream,
     Entrust,
     Find,
     Relay,
@@ -94,6 +95,8 @@ class Outbound:
                     self._core.stack.counters["too_late"] += 1
                 else:
                     self.send(flow, data, ref, until)
+            case EndStream(flow, after):
+                self._sockets.end_later(flow, after)
             case Ask(ask, question, known):
                 self._later(self._ask(ask, question, known))
             case Resolve(ref, server):
@@ -110,14 +113,12 @@ class Outbound:
                 self._phones.ask(ask, self._mesh.find(ask, aor, tenant))
             case CountCalls(ask, scopes):
                 self._uses.ask(ask, self._mesh.count(ask, scopes))
-            case Entrust(to, address, keys):
-                self._mesh.tell(to, TransactionKeys(address, keys))
             case _:
                 self._tell(action)
 
-    def _tell(self, news: TellOver | TellSummary | TellAwake | TellClosed) -> None:
-        """All peers."""
-        match news:
+    def _tell(self, action: Action) -> None:
+        """What only peers hear of."""
+        match action:
             case TellOver(call):
                 self._mesh.tell_over(call)
             case TellSummary(aor, tenant, summary):
@@ -126,6 +127,8 @@ class Outbound:
                 self._mesh.tell_awake(write_phones([phone]))
             case TellClosed(flow, aors):
                 self._mesh.tell_closed(flow, aors)
+            case Entrust(to, address, keys):
+                self._mesh.tell(to, TransactionKeys(address, keys))
 
     def send(self, flow: Flow, data: bytes, ref: str = "", until: float = 0.0) -> None:
         """From here, or by the edge that holds the flow's address. A failure is posted, unless ``ref`` is ""."""

@@ -23,14 +23,24 @@
    ``binding``); calls that edges transfer themselves (``TransferQuestion``, ``CallTransferred``); message summaries
    (``Route.summary``).
 9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``), where an edge listens
-   (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``). Phones that are woken (``Push``,
-   ``PushQuestion``, ``Target.sleeps``).
+   (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``), certificates that the control plane gets
+   (``CertificatesRequest``, ``HeartbeatReply.certificates``); flows of one instance (``Target.instance``,
+   ``LocateQuestion.failed``), GRUUs (``MeantInstance``), who is to come back (``Reject.absent``), an account's
+   algorithms (``Grant.digest``, ``Challenge.algorithms``); phones that are woken (``Push``, ``PushQuestion``,
+   ``Target.sleeps``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
 """
 
 from lambdas.contract.binding import ContactBinding, Push
+from lambdas.contract.certificate import (
+    MOST_CERTIFICATES,
+    CertificatesReply,
+    CertificatesRequest,
+    CertificateVersion,
+    EdgeCertificate,
+)
 from lambdas.contract.decision import (
     NOBODYS_ANSWER,
     OUTCOMES,
@@ -81,6 +91,7 @@ from lambdas.contract.question import (
     DialogQuestion,
     IncomingQuestion,
     LocateQuestion,
+    MeantInstance,
     PushQuestion,
     Question,
     QuestionEnvelope,
@@ -114,6 +125,7 @@ from lambdas.contract.shared import (
     called_number,
     consent_text,
     may_be_sip,
+    short_name,
     signed_text,
     way_sealed_for,
     without_push,
@@ -125,6 +137,7 @@ VERSION = 9
 
 __all__ = [
     "HASHES",
+    "MOST_CERTIFICATES",
     "MOST_CONTACTS",
     "NOBODYS_ANSWER",
     "OUTCOMES",
@@ -144,6 +157,9 @@ __all__ = [
     "CallOutline",
     "CallQuestion",
     "CallTransferred",
+    "CertificateVersion",
+    "CertificatesReply",
+    "CertificatesRequest",
     "Challenge",
     "Change",
     "ContactBinding",
@@ -152,6 +168,7 @@ __all__ = [
     "Decision",
     "DecisionEnvelope",
     "DialogQuestion",
+    "EdgeCertificate",
     "EdgePlace",
     "FleetEdge",
     "FleetKey",
@@ -163,6 +180,7 @@ __all__ = [
     "Keep",
     "LocateQuestion",
     "LoginsFailed",
+    "MeantInstance",
     "OpenCall",
     "Order",
     "Probe",
@@ -204,6 +222,7 @@ __all__ = [
     "may_be_sip",
     "q_delays",
     "refusal",
+    "short_name",
     "signed_text",
     "stalest",
     "stand_in",

@@ -222,7 +222,7 @@ class Providers:
     def servers(self) -> dict[str, str]:
         """The addresses that providers' servers were found at, by the provider's id."""
         states = self._directory.all(_STATES)
-        return {one.sk.partition("#")[2]: one.server.rpartition(":")[0].rpartition(":")[2] for one in states}
+        return {one.sk.partition("#")[2]: one.server.partition(":")[2].rpartition(":")[0].strip("[]") for one in states}
 
     def state(self, provider: str, call_id: str) -> ProviderState | None:
         """How the account of that ``call_id`` stands."""

@@ -9,6 +9,7 @@ from lambdas.repositories.accounts import Accounts
 from lambdas.repositories.assignments import Assignments
 from lambdas.repositories.bindings import Bindings
 from lambdas.repositories.calls import Calls
+from lambdas.repositories.certificates import CertificateTable
 from lambdas.repositories.counts import Counts
 from lambdas.repositories.directory import Directory
 from lambdas.repositories.events import Events
@@ -22,6 +23,7 @@ from lambdas.repositories.providers import Providers
 from lambdas.repositories.push_services import PushServices
 from lambdas.repositories.pushes import Pushes
 from lambdas.repositories.rations import Rations
+from lambdas.repositories.renewal_turns import RenewalTurns
 from lambdas.repositories.slow_turns import SlowTurns
 from lambdas.repositories.store import Store
 from lambdas.repositories.summaries import Summaries
@@ -38,6 +40,7 @@ class Tables:
     assignments: Assignments
     bindings: Bindings
     calls: Calls
+    certificates: CertificateTable
     counts: Counts
     directory: Directory
     events: Events
@@ -51,6 +54,7 @@ class Tables:
     push_services: PushServices
     pushes: Pushes
     rations: Rations
+    renewal_turns: RenewalTurns
     slow_turns: SlowTurns
     store: Store
     summaries: Summaries
@@ -66,6 +70,7 @@ class Tables:
             assignments=Assignments(leases),
             bindings=Bindings(),
             calls=Calls(usage),
+            certificates=CertificateTable(directory, vault),
             counts=counts,
             directory=directory,
             events=Events(),
@@ -79,6 +84,7 @@ class Tables:
             push_services=PushServices(directory, vault),
             pushes=Pushes(),
             rations=Rations(directory),
+            renewal_turns=RenewalTurns(leases),
             slow_turns=SlowTurns(),
             store=Store(directory, counts),
             summaries=Summaries(directory),

@@ -42,6 +42,13 @@ class FleetReader:
         """Those that haven't run out."""
         return self._living.get(fresh)[0]
 
+    def lives(self, edge: str, boot: str) -> bool:
+        """Whether that process of an edge has sent heartbeats lately."""
+        leases, present = self._living.get()
+        if any((lease.holder, lease.boot) == (edge, boot) for lease in leases):
+            return True
+        return any((presence.edge, presence.boot) == (edge, boot) for presence in present)
+
     def addresses(self) -> list[str]:
         """Every edge address."""
         return sorted({address for item in self._registered.get() for address in item.addresses})

@@ -17,13 +17,15 @@ _PASSWORDS_A_MINUTE = 30  # of providers, for one edge: those that are challenge
 MOST_PUSHES = 30
 """A minute, to an account's phones."""
 _PUSHES_A_MINUTE = 1200  # of one tenant
+_CERTIFICATES_A_MINUTE = 30  # requests for certificates' keys, of one edge
 _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans
 
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
     """``requests`` go by API key, ``refused`` ones, ``keyless``, ``failures`` and ``confirmations`` by source,
-    ``notes`` by account, ``pings``, ``pushes``, ``logs`` and ``puts`` by tenant, and ``passwords`` by edge.
+    ``notes`` by account, ``pings``, ``pushes``, ``logs`` and ``puts`` by tenant, ``passwords`` and ``certificates`` by
+    edge.
     ``good_keys`` have been good before."""
 
     requests: Quota
@@ -38,6 +40,7 @@ class Quotas:
     puts: Quota
     passwords: Quota
     pushes: Quota
+    certificates: Quota
 
     @classmethod
     def of(cls, environment: Environment) -> Quotas:
@@ -54,4 +57,5 @@ class Quotas:
             puts=Quota(PUTS_A_MINUTE),
             passwords=Quota(_PASSWORDS_A_MINUTE),
             pushes=Quota(_PUSHES_A_MINUTE),
+            certificates=Quota(_CERTIFICATES_A_MINUTE),
         )

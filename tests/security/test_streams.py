@@ -54,6 +54,9 @@ class User:
     def proven(self, flow: Flow) -> bool:
         return flow.host in self.sources
 
+    def may_answer(self, flow: Flow) -> bool:
+        return flow.host not in self.registered
+
     def kept(self, flow: Flow) -> bool:
         return flow.host in self.registered
 

@@ -11,7 +11,8 @@ import dns.rrset
 
 
 class DnsServer:
-    """``records`` maps (name, type) to texts, as in a zone file; changes count at once."""
+    """``records`` maps (name, type) to texts, as in a zone file; changes count at once. Aliases (CNAME) are followed, as
+    resolvers do."""
 
     def __init__(self, host: str) -> None:
         self.records: dict[tuple[str, str], list[str]] = {}
@@ -35,9 +36,19 @@ class DnsServer:
             answer = dns.message.make_response(query)
             question = query.question[0]
             name, kind = question.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(question.rdtype)
-            texts = self.records.get((name, kind))
-            if texts:
-                answer.answer.append(dns.rrset.from_text_list(question.name, self.ttl, "IN", kind, texts))
-            elif not any(known == name for known, _ in self.records):
+            while kind != "CNAME" and (target := self.found(name, "CNAME")):
+                answer.answer.append(dns.rrset.from_text_list(f"{name}.", self.ttl, "IN", "CNAME", target))
+                name = target[0].rstrip(".")
+            if texts := self.found(name, kind):
+                answer.answer.append(dns.rrset.from_text_list(f"{name}.", self.ttl, "IN", kind, texts))
+            elif not self.known(name):
                 answer.set_rcode(dns.rcode.NXDOMAIN)
             self._socket.sendto(answer.to_wire(), sender)
+
+    def found(self, name: str, kind: str) -> list[str]:
+        """The texts of one kind of record."""
+        return self.records.get((name, kind), [])
+
+    def known(self, name: str) -> bool:
+        """Whether there is a record of any kind."""
+        return any(known == name for known, _ in self.records)

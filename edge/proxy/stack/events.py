@@ -238,6 +238,13 @@ class Send(NamedTuple):
     until: float = 0.0
 
 
+class EndStream(NamedTuple):
+    """End the connection of ``flow`` ``after`` so many seconds; FlowClosed follows."""
+
+    flow: Flow
+    after: int
+
+
 class Resolve(NamedTuple):
     """Find a provider's server (RFC 3263 §4); ``Resolved`` with this ``ref`` must follow within 5 s."""
 
@@ -325,6 +332,7 @@ class WriteReport(NamedTuple):
 
 Action = (
     Send
+    | EndStream
     | Resolve
     | Relay
     | Ask
