@@ -48,6 +48,10 @@ def main() -> None:
         return
     if services.tables.hooks.available:
         threading.Thread(target=work, args=(services.tables, services.lookups), daemon=True).start()
+    if services.tables.pushes.available:
+        from lambdas.push.sending import work as wake
+
+        threading.Thread(target=wake, args=(services.tables,), daemon=True, name="push").start()
     import uvicorn
 
     uvicorn.run(combined_app(services), host=options.host, port=options.port, log_level="warning")

@@ -24,7 +24,7 @@ _PAGE_SECONDS, _PAGE_EVERY, _PAGE_FILES = 0.5, 60, 2  # of making the status pag
 _PROBE = 150  # octets that a probe leaves
 _SHOWN = 3 * 3600  # seconds of probes that are read each time
 _UNIT = 4096 * 2  # octets in a read unit, eventually consistent
-_POLLS = 5 * 3  # a minute: Lambda's five pollers of the webhooks' queue wait 20 s each
+_POLLS = 2 * 5 * 3  # a minute: Lambda's five pollers of the queues of webhooks and pushes wait 20 s each
 _MILLION = 1e6
 
 
@@ -125,7 +125,7 @@ def _fixed(
         "edges: public addresses": edges * edge["public_address_month"],
         "stored records and bindings": stored * (table["gigabyte_month"] + table["gigabyte_month_of_recovery"]),
         "the key for providers' passwords": regions * other["kms_key_month"],
-        "looking into the queue of webhooks": polls / _MILLION * other["million_queue_requests"],
+        "looking into the queues of webhooks and pushes": polls / _MILLION * other["million_queue_requests"],
         "logs": invocations * _LOGGED / 1e9 * other["gigabyte_of_log"],
         "traffic to phones": octets / 1e9 * other["gigabyte_out"],
     }

@@ -152,14 +152,17 @@ class DevelopmentFleet:
         self.start_control_at("control", self.control, self._control_endpoint, environment or {})
         self._say(f"control plane ready at {self.api_url}")
 
-    def _queue(self, host: Host, endpoint: str) -> dict[str, str]:
-        """Where webhooks wait, if the endpoint has queues."""
+    def _queues(self, host: Host, endpoint: str) -> dict[str, str]:
+        """Where webhooks and pushes wait, if the endpoint has queues."""
         if not self._own_dynamodb:
             return {}
-        made = in_namespace(
-            host.namespace, lambda: development_client("sqs", endpoint).create_queue(QueueName=f"{PREFIX}-hooks")
-        )
-        return {"HOOKS_QUEUE": made["QueueUrl"]}
+
+        def made() -> dict[str, str]:
+            client = development_client("sqs", endpoint)
+            names = {"HOOKS_QUEUE": f"{PREFIX}-hooks", "PUSH_QUEUE": f"{PREFIX}-push"}
+            return {key: client.create_queue(QueueName=name)["QueueUrl"] for key, name in names.items()}
+
+        return in_namespace(host.namespace, made)
 
     def start_control_at(self, name: str, host: Host, endpoint: str, environment: Mapping[str, str]) -> None:
         """A control plane over the tables at ``endpoint``."""
@@ -170,7 +173,7 @@ class DevelopmentFleet:
         # Development domains are in nobody's DNS.
         own = {"SECRETS_KEY_FILE": str(key), "DOMAIN_PROOF": "off", "PROBE_SECONDS": "0"}
         own = {name: self._environment.get(name, value) for name, value in own.items()}
-        environment = {**own, **self._queue(host, endpoint), **environment}
+        environment = {**own, **self._queues(host, endpoint), **environment}
         arguments = ["-m", self._control_module, "--host", host.address, "--port", str(CONTROL), "--endpoint", endpoint]
         self._run(name, arguments, environment, host)
         url = f"http://{host.address}:{CONTROL}/v1/openapi.json"

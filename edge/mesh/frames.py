@@ -142,6 +142,14 @@ class SummaryChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PhoneAwake:
+    """A phone that may sleep has registered here, and one of you may wait for it; ``data`` is for the edge's own
+    use."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """I hold ``address`` in ``epoch``, and its packets come to me."""
 
@@ -194,6 +202,7 @@ Frame = (
     | StreamClosed
     | EndOfStreams
     | SummaryChanged
+    | PhoneAwake
 )
 
 
@@ -356,6 +365,7 @@ _CODECS: dict[int, _Codec] = {
         lambda f: _text(f.aor) + _text(f.tenant) + _text(f.summary),
         lambda data: SummaryChanged(*_read_texts(data, 3)),
     ),
+    20: _Codec(PhoneAwake, lambda f: f.data, PhoneAwake),
 }
 """A kind's number is never given to another."""
 _KINDS = {codec.frame: kind for kind, codec in _CODECS.items()}

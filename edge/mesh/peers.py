@@ -27,6 +27,7 @@ from edge.mesh.frames import (
     Frame,
     NotSent,
     Offer,
+    PhoneAwake,
     PhonesFound,
     ReceivedFor,
     SendOn,
@@ -77,6 +78,9 @@ class MeshUser(Protocol):
 
     def over_at_peer(self, call: str) -> None:
         """A peer has seen an answered call's end."""
+
+    def awake_at_peer(self, data: bytes) -> None:
+        """A phone that may sleep has registered there."""
 
     def summary_at_peer(self, aor: str, tenant: str, summary: str) -> None:
         """A peer has been told what waits for an account."""
@@ -253,6 +257,10 @@ class Mesh:
         """Tell every peer what waits for an account."""
         self._tell_all(SummaryChanged(aor, tenant, summary))
 
+    def tell_awake(self, data: bytes) -> None:
+        """Tell every peer that a phone that may sleep has registered here."""
+        self._tell_all(PhoneAwake(data))
+
     def tell_closed(self, flow: Flow, aors: tuple[str, ...]) -> None:
         """Tell every peer that a connection here has ended."""
         self._tell_all(StreamClosed(flow, aors))
@@ -348,14 +356,6 @@ class Mesh:
             link.send(PhonesFound(frame.ref, self._user.find_for_peer(frame.aor, frame.tenant)))
         elif isinstance(frame, CountUse):
             link.send(UseCounted(frame.ref, self._user.count_for_peer(frame.scopes)))
-        elif isinstance(frame, CallOver):
-            self._user.over_at_peer(frame.call)
-        elif isinstance(frame, SummaryChanged):
-            self._user.summary_at_peer(frame.aor, frame.tenant, frame.summary)
-        elif isinstance(frame, StreamClosed):
-            self._user.closed_at_peer(frame.flow, frame.aors)
-        elif isinstance(frame, EndOfStreams):
-            self._user.streams_end_at_peer(frame.address)
         elif isinstance(frame, Announce):
             self._note_holder(link.peer, frame.address, frame.epoch)
             self._user.announced(link.peer, frame.address, frame.epoch)
@@ -365,3 +365,18 @@ class Mesh:
                 link.send(Decline(frame.address, why))
         elif isinstance(frame, TransactionKeys):
             self._user.keys_of_peer(link.peer, frame.keys)
+        else:
+            self._news(frame)
+
+    def _news(self, frame: Frame) -> None:
+        """What a peer tells all others."""
+        if isinstance(frame, CallOver):
+            self._user.over_at_peer(frame.call)
+        elif isinstance(frame, SummaryChanged):
+            self._user.summary_at_peer(frame.aor, frame.tenant, frame.summary)
+        elif isinstance(frame, PhoneAwake):
+            self._user.awake_at_peer(frame.data)
+        elif isinstance(frame, StreamClosed):
+            self._user.closed_at_peer(frame.flow, frame.aors)
+        elif isinstance(frame, EndOfStreams):
+            self._user.streams_end_at_peer(frame.address)

@@ -30,6 +30,7 @@ from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.events import (
     Action,
     Answered,
+    AwakeThere,
     BindingsChanged,
     ClosedThere,
     CoreEvent,
@@ -56,6 +57,7 @@ from edge.proxy.stack.events import (
     TellClosed,
     Tick,
     Told,
+    ToldByPeer,
     Written,
 )
 from edge.proxy.stack.fleet import Fleet
@@ -185,12 +187,23 @@ class Core:
                 self.stack.note_providers(places)
             case JournalChanged(possible):
                 self.stack.note_journal(possible)
+            case Remembered(records, routes, bindings, accounts):
+                self.disk_records.restore(records, bindings, now)
+                self.kept_routes.restore(routes)
+                self.agent.restore(accounts, bindings, now)
+            case _:
+                self._told_by_peer(news, now)
+
+    def _told_by_peer(self, news: ToldByPeer, now: float) -> None:
+        match news:
             case OverThere(call):
                 self.stack.answered_calls.ended(call, now)
                 self.stack.call_counts.leg_over(call, self.stack.wall(now))
                 self._transfers.ended(call, now)
             case SummaryThere(aor, tenant, summary):
                 self._subscriptions.show(aor, tenant, summary, now)
+            case AwakeThere(phone):
+                self.stack.sleepers.came(phone, now)
             case HeldThere(address, epoch):
                 self._held({address: epoch}, now)
             case StreamsEnd():
@@ -199,10 +212,6 @@ class Core:
                 if aors:
                     self.stack.closed_flows.note(flow, aors, now)
                 self.stack.transactions.flow_closed(flow, now)
-            case Remembered(records, routes, bindings, accounts):
-                self.disk_records.restore(records, bindings, now)
-                self.kept_routes.restore(routes)
-                self.agent.restore(accounts, bindings, now)
 
     def _fleet_changed(self, fleet: Fleet, now: float) -> None:
         before = self.stack.fleet
@@ -361,7 +370,9 @@ class Core:
             "bindings": len(stack.bindings),
             "grants": len(stack.grants),
             "kept_flows": len(stack.keepalive),
+            "awaited_phones": len(stack.sleepers),
             "closed_bindings": len(stack.bindings.closed),
+            "sleeping_bindings": len(stack.bindings.asleep),
             "client_transactions": len(stack.transactions.clients),
             "server_transactions": len(stack.transactions.servers),
             "questions": len(stack.questions),

@@ -7,7 +7,7 @@ from edge.providers.host import AccountKept
 from edge.proxy.location.bindings import ContactParams
 from edge.proxy.stack.records import AccountRecord, BindingRecord, KeptRoute, RouteKey
 from edge.sip.flow import Flow
-from lambdas.contract import Grant, ProviderAccount, Route, Wire, WireFlow
+from lambdas.contract import Grant, ProviderAccount, Push, Route, Wire, WireFlow
 
 
 class _Binding(Wire):
@@ -19,6 +19,7 @@ class _Binding(Wire):
     extras: tuple[int, str, int]
     path: tuple[str, ...] = ()
     key: str = ""
+    push: Push | None = None
 
 
 class _Account(Wire):
@@ -55,6 +56,7 @@ def write_account(record: AccountRecord | None) -> bytes:
             extras=tuple(kept.params),
             path=kept.path,
             key=kept.key,
+            push=kept.push,
         )
         for kept in record.bindings
     ]
@@ -76,6 +78,7 @@ def read_account(data: bytes) -> AccountRecord:
             ContactParams(*kept.extras),
             kept.path,
             kept.key,
+            kept.push,
         )
         for kept in account.bindings
     ]

@@ -10,6 +10,7 @@ from edge.control.holdings import Holdings
 from edge.proxy.core import Core
 from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.events import (
+    AwakeThere,
     ClosedThere,
     CoreEvent,
     Entrusted,
@@ -102,6 +103,10 @@ class MeshReceiver:
 
     def summary_at_peer(self, aor: str, tenant: str, summary: str) -> None:
         self._post(SummaryThere(aor, tenant, summary))
+
+    def awake_at_peer(self, data: bytes) -> None:
+        for phone in read_phones(data):
+            self._post(AwakeThere(phone))
 
     def closed_at_peer(self, flow: Flow, aors: tuple[str, ...]) -> None:
         self._post(ClosedThere(flow, aors))

@@ -28,6 +28,7 @@ from edge.proxy.stack.events import (
     Resolved,
     Send,
     SendFailed,
+    TellAwake,
     TellClosed,
     TellOver,
     TellSummary,
@@ -36,7 +37,7 @@ from edge.proxy.stack.events import (
 )
 from edge.runtime.addresses import AddressMover
 from edge.runtime.follower import Follower
-from edge.runtime.peer_search import PeerSearch
+from edge.runtime.peer_search import PeerSearch, write_phones
 from edge.runtime.trace import Trace
 from edge.sip.flow import Flow
 from edge.transport.resolver import Resolver
@@ -122,6 +123,8 @@ class Outbound:
                 self._mesh.tell_over(call)
             case TellSummary(aor, tenant, summary):
                 self._mesh.tell_summary(aor, tenant, summary)
+            case TellAwake(phone):
+                self._mesh.tell_awake(write_phones([phone]))
             case TellClosed(flow, aors):
                 self._mesh.tell_closed(flow, aors)
             case Entrust(to, address, keys):

@@ -143,9 +143,9 @@ CallerDep = Annotated[Caller, Depends(caller)]
 
 
 def owner(who: CallerDep) -> Caller:
-    """For what only owners may do: saying who else may do what."""
+    """For what only owners may do: saying who else may do what, and in whose name others are asked."""
     if who.role != "owner":
-        raise Problem(403, "Only an owner's key may say who else may do what: keys and members.")
+        raise Problem(403, "Only an owner's key may do this: keys, members and push services.")
     return who
 
 

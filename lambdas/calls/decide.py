@@ -8,12 +8,14 @@ from lambdas.calls.facts import Facts
 from lambdas.calls.registering import registered
 from lambdas.calls.routing import incoming, route
 from lambdas.calls.transferring import transfer
+from lambdas.calls.waking import woken
 from lambdas.contract import (
     AccessQuestion,
     Decision,
     DialogQuestion,
     IncomingQuestion,
     LocateQuestion,
+    PushQuestion,
     Question,
     RegisterQuestion,
     Route,
@@ -35,6 +37,8 @@ def decide(question: Question, facts: Facts) -> Decision:
         return in_dialog(question, facts)
     if isinstance(question, IncomingQuestion):
         return incoming(question, facts)
+    if isinstance(question, PushQuestion):
+        return woken(question, facts)
     if isinstance(question, TransferQuestion):
         return transfer(question, facts)
     return route(question, facts)

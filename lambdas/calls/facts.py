@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from lambdas.contract import CallQuestion, IncomingQuestion
+from lambdas.contract import CallQuestion, IncomingQuestion, PushQuestion
 from lambdas.decisions import register
 from lambdas.decisions.limits import Admitted, CallLimits
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
 from lambdas.decisions.provider_places import ProviderPlaces
+from lambdas.decisions.push import PushService
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.values import Put, StoredAccount, StoredBinding
 from lambdas.sandbox.client import Sandbox
@@ -123,6 +124,14 @@ class Facts(Protocol):
 
     def pause(self, tries: int) -> None:
         """Before reading again what somebody else has changed."""
+        ...
+
+    def push_services(self, tenant: str) -> tuple[PushService, ...]:
+        """The push notification services that it has credentials for."""
+        ...
+
+    def push(self, item: StoredBinding, question: PushQuestion) -> bool:
+        """Have a push sent to a phone, at most once in a few seconds; False if it can't be, or too many were."""
         ...
 
     def expiries(self) -> register.Expiries: ...

@@ -28,8 +28,11 @@ def registered(question: RegisterQuestion, facts: Facts) -> Decision:
 
 def _registered(question: RegisterQuestion, account: StoredAccount | None, facts: Facts) -> Decision:
     expiries = facts.expiries()
+    wakes = account is not None and any(one.push is not None for one in question.contacts)
+    services = facts.push_services(account.tenant) if account is not None and wakes else ()
     for tries in range(_RACES):
-        known = register.RegisterFacts(account, without_closed(facts.bindings(question.aor), question.closed))
+        bindings = without_closed(facts.bindings(question.aor), question.closed)
+        known = register.RegisterFacts(account, bindings, services)
         outcome = register.decide(question, known, facts.clock(), expiries)
         if facts.write(outcome.puts):
             if account is not None and account.limits.registrations is not None and outcome.puts:

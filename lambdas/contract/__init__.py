@@ -26,13 +26,14 @@
    (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``), certificates that the control plane gets
    (``CertificatesRequest``, ``HeartbeatReply.certificates``); flows of one instance (``Target.instance``,
    ``LocateQuestion.failed``), GRUUs (``MeantInstance``), who is to come back (``Reject.absent``), an account's
-   algorithms (``Grant.digest``, ``Challenge.algorithms``).
+   algorithms (``Grant.digest``, ``Challenge.algorithms``); phones that are woken (``Push``, ``PushQuestion``,
+   ``Target.sleeps``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
 """
 
-from lambdas.contract.binding import ContactBinding
+from lambdas.contract.binding import ContactBinding, Push
 from lambdas.contract.certificate import (
     MOST_CERTIFICATES,
     CertificatesReply,
@@ -91,6 +92,7 @@ from lambdas.contract.question import (
     IncomingQuestion,
     LocateQuestion,
     MeantInstance,
+    PushQuestion,
     Question,
     QuestionEnvelope,
     RegisterQuestion,
@@ -126,6 +128,7 @@ from lambdas.contract.shared import (
     short_name,
     signed_text,
     way_sealed_for,
+    without_push,
 )
 from lambdas.contract.wire import Wire, WireFlow
 from lambdas.contract.withheld import known_as, withheld
@@ -189,6 +192,8 @@ __all__ = [
     "ProviderReport",
     "ProvidersReply",
     "ProvidersRequest",
+    "Push",
+    "PushQuestion",
     "Question",
     "QuestionEnvelope",
     "RegisterQuestion",
@@ -224,4 +229,5 @@ __all__ = [
     "wanted",
     "way_sealed_for",
     "withheld",
+    "without_push",
 ]

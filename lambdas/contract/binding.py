@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from pydantic import Field
+
 from lambdas.contract.wire import Wire, WireFlow
+
+
+class Push(Wire):
+    """How a phone that sleeps is woken: what its Contact says of that (RFC 8599 §8.7), unescaped. Since version 9."""
+
+    provider: str = Field(max_length=40)
+    """The push notification service; "": none in particular (the phone asks which ones there are)."""
+    prid: str = Field(default="", max_length=1024)
+    """What the service knows the phone by; "": it isn't to be woken."""
+    param: str = Field(default="", max_length=300)
+    """What else the service needs."""
+    vapid: str = ""
+    """The public key that the phone knows the service's messages by (RFC 8292), in base64url; "": it needs none. The
+    control plane fills it in."""
 
 
 class ContactBinding(Wire):
@@ -25,6 +41,8 @@ class ContactBinding(Wire):
     path: list[str] = []
     """The Path values (RFC 3327), the nearest proxy's first: the Route set of what goes to the Contact. Since
     version 8."""
+    push: Push | None = None
+    """How it is woken when it sleeps, so that it stays though its flow is dead; None: it can't be. Since version 9."""
 
     @classmethod
     def of(cls, *sources: Wire, **more: Any) -> Self:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lambdas.contract.binding import ContactBinding
+from lambdas.contract.binding import ContactBinding, Push
 from lambdas.contract.provider import ProviderLeg, Secret
 from lambdas.contract.wire import Envelope, Wire, WireFlow
 
@@ -84,6 +84,9 @@ class Accept(Wire):
     """All that the AOR has now, on whatever edge, with durable expiries."""
     grant: Grant | None = None
     """None: every REGISTER has to be asked for. Since version 2."""
+    services: list[Push] = []
+    """The push notification services that the account's phones may be woken by, of each its ``provider`` and
+    ``vapid``, where the REGISTER asks for them. Since version 9."""
 
 
 class Target(Wire):
@@ -115,6 +118,8 @@ class Target(Wire):
     """The AOR that the call counts to; "": the caller. Since version 4."""
     path: list[str] = []
     """The Route values that lead from the flow to the phone (RFC 3327 §5.4). Since version 8."""
+    sleeps: bool = False
+    """It may sleep: where its flow is dead, or silent, a PushQuestion has it woken. Since version 9."""
     subscribed: bool = False
     """It has subscribed to its account's message summary (RFC 3842), as the edge says that has its flow: only edges
     tell each other. Since version 8."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lambdas.contract.binding import Push
 from lambdas.contract.wire import Envelope, Wire, WireFlow
 
 
@@ -53,6 +54,8 @@ class ContactField(Wire):
     """RFC 5626 §4.1, without its brackets; "" if absent."""
     reg_id: int = 0
     """RFC 5626 §4.2; 0 if absent."""
+    push: Push | None = None
+    """What it says of how the phone is woken; None: nothing. Since version 9."""
 
 
 class Asked(Wire):
@@ -170,6 +173,23 @@ class LocateQuestion(Asked):
     version 9."""
 
 
+class PushQuestion(Asked):
+    """Have a phone that sleeps woken (RFC 8599 §5.6.2). Answered by Proceed, which doesn't wait for the push, or by a
+    Reject where nobody can be woken. Since version 9."""
+
+    kind: Literal["push"] = "push"
+    aor: str
+    """Whose phone it is."""
+    binding: str
+    """The id of its binding."""
+    why: Literal["call", "message", "refresh"]
+    """A call waits for it, another request does, or its binding is about to expire."""
+    call_id: str = ""
+    """That of the request that waits; "": none does."""
+    caller: str = Field(default="", max_length=320)
+    """Who calls; "": nobody does, or nobody may know it (RFC 3323)."""
+
+
 class IncomingQuestion(Asked, Tried):
     """A request outside a dialog from a provider, which the edge has recognised. Since version 3."""
 
@@ -271,7 +291,7 @@ class DialogQuestion(Asked):
 
 CallQuestion = RouteQuestion | IncomingQuestion | TransferQuestion
 """Where does a call go?"""
-Question = RegisterQuestion | CallQuestion | LocateQuestion | AccessQuestion | DialogQuestion
+Question = RegisterQuestion | CallQuestion | LocateQuestion | AccessQuestion | DialogQuestion | PushQuestion
 
 
 class QuestionEnvelope(Envelope):

@@ -45,6 +45,14 @@ def way_sealed_for(kind: str, scope: str) -> bytes:
     return f"{kind} {scope}".encode("utf-8", "surrogateescape")
 
 
+def without_push(contact: str) -> str:
+    """A Contact URI without what says how its phone is woken (RFC 8599 §8.7): that changes, and the phone stays the
+    same."""
+    if ";pn-" not in contact.lower():
+        return contact
+    return ";".join(part for part in contact.split(";") if part[:3].lower() != "pn-")
+
+
 def binding_id(aor: str, key: str) -> str:
     """Names the binding (AOR, key) in 11 characters, whatever the edge."""
     digest = hashlib.sha256(f"{aor}\0{key}".encode()).digest()

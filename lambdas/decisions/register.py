@@ -10,6 +10,7 @@ from lambdas.contract import (
     Accept,
     ContactField,
     Order,
+    Push,
     RegisterQuestion,
     Reject,
     refusal,
@@ -17,6 +18,7 @@ from lambdas.contract import (
     wanted,
 )
 from lambdas.decisions.digest import refuse
+from lambdas.decisions.push import PushService
 from lambdas.decisions.values import (
     Put,
     RegisterOutcome,
@@ -45,10 +47,12 @@ class Expiries:
 
 @dataclass(frozen=True, slots=True)
 class RegisterFacts:
-    """``account`` is the one that the credentials name; ``bindings`` are all items of the AOR."""
+    """``account`` is the one that the credentials name; ``bindings`` are all items of the AOR; ``services`` are the
+    push notification services of its tenant, read where a Contact names one."""
 
     account: StoredAccount | None
     bindings: tuple[StoredBinding, ...]
+    services: tuple[PushService, ...] = ()
 
 
 def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, expiries: Expiries) -> RegisterOutcome:
@@ -56,6 +60,9 @@ def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, expirie
     refused = refuse(question.credentials, "REGISTER", facts.account, question.aor)
     if refused is not None:
         return RegisterOutcome(refused)
+    unserved = next((one for one in question.contacts if _unserved(one, question, facts.services)), None)
+    if unserved is not None:
+        return RegisterOutcome(Reject(status=555, reason="Push Notification Service Not Supported"))
     contacts = _named(question, facts, now)
     names = _Names(question, contacts)
     current = newest(facts.bindings, names.of)
@@ -85,14 +92,43 @@ def decide(question: RegisterQuestion, facts: RegisterFacts, now: float, expirie
                 Put(_binding(question, facts, contacts[key], now, 0).model_copy(update={"removed": True}), None)
             )
     new = [contacts[key] for key, seconds in asked.items() if seconds != 0 and key not in there]
-    puts += [
-        _doubted(item, question, now)
-        for key, item in there.items()
-        if key not in contacts and item not in going and any(_same_phone(item, question, one) for one in new)
-    ]
+    left = [item for key, item in there.items() if key not in contacts and item not in going and item.push is None]
+    puts += [_doubted(item, question, now) for item in left if any(_same_phone(item, question, one) for one in new)]
     after = present(written(facts.bindings, puts), now)
     grant = facts.account.grant if question.grants and facts.account is not None else None
-    return RegisterOutcome(Accept(bindings=[item.as_binding(now) for item in after], grant=grant), tuple(puts))
+    bindings = [item.as_binding(now) for item in after]
+    return RegisterOutcome(Accept(bindings=bindings, grant=grant, services=_asked_for(question, facts)), tuple(puts))
+
+
+# Push notification services (RFC 8599 §5.6.1)
+
+
+def _unserved(contact: ContactField, question: RegisterQuestion, services: Sequence[PushService]) -> bool:
+    """Whether its phone wants to be woken by a service that its tenant doesn't have, or without what that needs. A
+    tenant that has none at all takes no notice of such wishes: many phones have them whether anybody answers or not."""
+    push = contact.push
+    if push is None or not push.prid or not services or wanted(contact, question.expires) == 0:
+        return False
+    return all(not service.serves(push) for service in services)
+
+
+def _served(contact: ContactField, services: Sequence[PushService]) -> Push | None:
+    """How its phone is woken."""
+    push = contact.push
+    if push is None or not push.prid:
+        return None
+    vapid = next((service.vapid for service in services if service.serves(push)), None)
+    return push.model_copy(update={"vapid": vapid}) if vapid is not None else None
+
+
+def _asked_for(question: RegisterQuestion, facts: RegisterFacts) -> list[Push]:
+    """The services that the phone wants to hear of (§4.1.5)."""
+    asked = [one.push.provider for one in question.contacts if one.push is not None and not one.push.prid]
+    return [
+        Push(provider=service.provider, vapid=service.vapid)
+        for service in facts.services
+        if "" in asked or service.provider in asked
+    ]
 
 
 def _named(question: RegisterQuestion, facts: RegisterFacts, now: float) -> dict[str, ContactField]:
@@ -131,15 +167,15 @@ def _order(question: RegisterQuestion) -> Order:
 
 
 def _silences(there: dict[str, StoredBinding], question: RegisterQuestion, now: float) -> dict[str, float]:
-    """For how long each binding's phone may have been silent, in seconds."""
+    """For how long each binding's phone may have been silent, in seconds. One that sleeps is silent, and there."""
     return {
-        key: question.silent.get(item.id, min(_ELSEWHERE, now - item.registered_at / 1000))
+        key: 0.0 if item.push else question.silent.get(item.id, min(_ELSEWHERE, now - item.registered_at / 1000))
         for key, item in there.items()
     }
 
 
 def _may_go(item: StoredBinding, question: RegisterQuestion, now: float) -> bool:
-    return question.silent.get(item.id, 0.0) > _SILENT or any(
+    return (item.push is None and question.silent.get(item.id, 0.0) > _SILENT) or any(
         _same_phone(item, question, one) for one in question.contacts
     )
 
@@ -241,6 +277,7 @@ def _binding(
         question,
         contact,
         contact=contact.uri,
+        push=_served(contact, facts.services),
         registered_at=stamp,
         changed_at=stamp,
         expires_at=now + expires,

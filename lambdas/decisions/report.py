@@ -34,7 +34,8 @@ def decide(
         tenant=account.tenant,
         user_agent=mine.user_agent if mine is not None else "",
     )
-    there = {item.key: now - item.registered_at / 1000 for item in present(bindings, now) if item not in others}
+    left = [item for item in present(bindings, now) if item not in others]
+    there = {item.key: 0.0 if item.push else now - item.registered_at / 1000 for item in left}  # who sleeps is there
     going = stalest({report.key: report.expires}, there)
     room = [remove(item, _revision(report), now) for item in bindings if item.key in going and item.live(now)]
     return [Put(binding, mine.revision if mine is not None else None), *moved, *room]

@@ -90,4 +90,5 @@ def _target(item: StoredBinding, after: float = 0.0) -> Target:
         instance=item.instance,
         reg_id=item.reg_id,
         registered_at=item.registered_at,
+        sleeps=item.push is not None,
     )

@@ -15,9 +15,11 @@ from lambdas.contract import (
     Decision,
     Grant,
     Order,
+    Push,
     RegisterQuestion,
     WireFlow,
     binding_id,
+    without_push,
 )
 from lambdas.decisions.limits import NONE, CallLimits
 
@@ -97,12 +99,16 @@ class StoredBinding(ContactBinding):
 
     def stands_for(self, one: ContactField | BindingReport, said: RegisterQuestion | BindingReport) -> bool:
         """Whether it is the binding of this Contact, of which ``said`` has the Call-ID, the flow and the Path. It may
-        have another key: one that an edge of another version has made, or of the address that the phone had before."""
+        have another key: one that an edge of another version has made, or of the address that the phone had before. And
+        what the same push wakes is the same phone, wherever it is."""
         if self.key == one.key:
             return True
         contact = one.contact if isinstance(one, BindingReport) else one.uri
-        by_instance = (self.instance and self.reg_id) or (one.instance and one.reg_id)
-        if self.contact != contact or by_instance:
+        if (self.instance and self.reg_id) or (one.instance and one.reg_id):
+            return False
+        if self.push is not None and one.push is not None and woken_alike(self.push, one.push):
+            return True
+        if without_push(self.contact) != without_push(contact):
             return False
         return self.call_id == said.call_id or (self.flow[3], self.path) == (said.flow[3], said.path)
 
@@ -116,6 +122,11 @@ class StoredBinding(ContactBinding):
         """What the edge that holds its address is told."""
         expires = max(1, round(self.expires_at - now)) if self.live(now) else 0
         return BindingChange.of(self, id=self.id, expires=expires, doubted_at=self.doubted_at / 1000)
+
+
+def woken_alike(one: Push, other: Push) -> bool:
+    """Whether both name the same phone to the same service."""
+    return bool(one.prid) and (one.provider, one.prid, one.param) == (other.provider, other.prid, other.param)
 
 
 def _key(item: StoredBinding) -> str:
@@ -146,8 +157,12 @@ def _order(item: StoredBinding) -> tuple[int, bool, int]:
 
 
 def without_closed(bindings: Iterable[StoredBinding], closed: Collection[WireFlow]) -> tuple[StoredBinding, ...]:
-    """``bindings``, those on a flow of ``closed`` as removed ones: nobody is reached by them any more."""
-    return tuple(item.model_copy(update={"removed": True}) if item.flow in closed else item for item in bindings)
+    """``bindings``, those on a flow of ``closed`` as removed ones: nobody is reached by them any more, unless a push
+    wakes the phone."""
+    return tuple(
+        item.model_copy(update={"removed": True}) if item.flow in closed and item.push is None else item
+        for item in bindings
+    )
 
 
 def present(

@@ -37,10 +37,16 @@ _UNUSED = {
     ),
     "HooksFunction": (*_ACME, "fastapi", "mangum", "phonenumbers", "pygal", "starlark", "starlette", "yaml"),
     "ProvisioningFunction": _ACME,
+    "PushFunction": (
+        *_ACME,
+        *("boto3", "fastapi", "importlib_metadata", "mangum", "opentelemetry", "phonenumbers", "pygal", "s3transfer"),
+        *("starlark", "starlette", "yaml", "zipp", "botocore/data/s3", "botocore/data/sesv2"),
+    ),
     "StatusFunction": (*_ACME, "aiohttp", "fastapi", "mangum", "phonenumbers", "starlark", "starlette", "yaml"),
 }
 _SOURCES = ("anyio", "lambdas")  # are kept: anyio reads its own, and imports less by it
-_OURS = shutil.ignore_patterns("__pycache__", "cli", "packaging", "Makefile", "requirements.*")
+_MORE = {"PushFunction": ["requirements-push.lock"]}  # what no other function carries about
+_OURS = shutil.ignore_patterns("__pycache__", "cli", "packaging", "Makefile", "requirements*")
 
 
 def main() -> None:
@@ -48,7 +54,7 @@ def main() -> None:
     if runtime != "python{}.{}".format(*sys.version_info):
         sys.exit(f"{runtime} has to be installed here: its bytecode is made by itself.")
     target = Path(directory)
-    install(architecture, target)
+    install(architecture, target, ["requirements.lock", *_MORE.get(function, [])])
     trim(target)
     for name in _UNUSED.get(function, ()):
         shutil.rmtree(target / name)
@@ -56,14 +62,15 @@ def main() -> None:
     compile_all(target)
 
 
-def install(architecture: str, target: Path) -> None:
-    """What requirements.lock names, for the processor that it is to run on, whatever this machine is."""
+def install(architecture: str, target: Path, locks: list[str]) -> None:
+    """What ``locks`` name, for the processor that it is to run on, whatever this machine is."""
     machine = _PLATFORMS[architecture]
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in _GLIBC] + [f"manylinux2014_{machine}"]
     subprocess.run(  # noqa: S603
         [
             *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
-            *("--target", str(target), "--requirement", str(HERE / "requirements.lock")),
+            *("--target", str(target)),
+            *(part for lock in locks for part in ("--requirement", str(HERE / lock))),
             *("--implementation", "cp", "--python-version", "{}.{}".format(*sys.version_info)),
             *("--require-hashes", "--only-binary", ":all:", "--no-deps"),
             *(part for platform in platforms for part in ("--platform", platform)),

@@ -93,7 +93,7 @@ def _unchanged(put: Put) -> Condition:
 
 def _item(value: StoredBinding) -> BindingItem:
     """Flat: its flow's parts have attributes of their own, since an index goes by the address."""
-    said = value.model_dump(exclude={"flow", "expires_at", "doubted_at", "path"})
+    said = value.model_dump(exclude={"flow", "expires_at", "doubted_at", "path", "push"})
     said |= dict(zip(_FLOW, value.flow, strict=True))
     return BindingItem(
         sk=f"{value.key}#{value.address}",
@@ -102,6 +102,7 @@ def _item(value: StoredBinding) -> BindingItem:
         ttl=round(max(value.expires_at, value.changed_at / 1000)) + KEEP_REMOVED,
         doubted_at=value.doubted_at or None,
         path=value.path or None,
+        push=value.push.model_dump() if value.push is not None else None,
         **said,
     )
 

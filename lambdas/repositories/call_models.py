@@ -171,3 +171,17 @@ class ProbeItem(Model):
     good = NumberAttribute(null=True)
     ended = NumberAttribute(null=True)
     ttl = NumberAttribute()
+
+
+class PushItem(Model):
+    """``push#PHONE``, ``last``: ``at`` when it was sent a push last (Unix time). ``push#AOR``, a minute of Unix time:
+    the ``number`` of pushes that its phones were sent in it."""
+
+    class Meta(Common):
+        table_name = f"{PREFIX}-calls"
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    at = NumberAttribute(null=True)
+    number = NumberAttribute(null=True)
+    ttl = NumberAttribute()

@@ -386,6 +386,21 @@ class HookItem(DirectoryItem, discriminator="hook"):
     secret = UnicodeAttribute()
 
 
+class PushServiceItem(DirectoryItem, discriminator="push-service"):
+    """A tenant's credentials with a push notification service, as PushCredentials has them. ``id`` is
+    ``tenant/provider``; ``secret`` is sealed by the Vault."""
+
+    id = UnicodeAttribute()
+    tenant = UnicodeAttribute()
+    provider = UnicodeAttribute()
+    scope = UnicodeAttribute(default="")
+    key = UnicodeAttribute(default="")
+    subject = UnicodeAttribute(default="")
+    vapid = UnicodeAttribute(default="")
+    shows = BooleanAttribute(default=False)
+    secret = UnicodeAttribute()
+
+
 class CertificateItem(DirectoryItem, discriminator="certificate"):
     """What is known of a name's certificate, as a Certified has it; without the certificate, since all of these are
     read often."""
@@ -491,6 +506,7 @@ class BindingItem(Model):
     removed = BooleanAttribute(default=False)
     doubted_at = NumberAttribute(null=True)
     path = ListAttribute[str](null=True)
+    push = JSONAttribute(null=True)
     ttl = NumberAttribute()
     by_address = ByAddress()
     by_id = ById()

@@ -20,6 +20,8 @@ from lambdas.repositories.members import Members
 from lambdas.repositories.plans import Plans
 from lambdas.repositories.probes import Probes
 from lambdas.repositories.providers import Providers
+from lambdas.repositories.push_services import PushServices
+from lambdas.repositories.pushes import Pushes
 from lambdas.repositories.rations import Rations
 from lambdas.repositories.renewal_turns import RenewalTurns
 from lambdas.repositories.slow_turns import SlowTurns
@@ -49,6 +51,8 @@ class Tables:
     plans: Plans
     probes: Probes
     providers: Providers
+    push_services: PushServices
+    pushes: Pushes
     rations: Rations
     renewal_turns: RenewalTurns
     slow_turns: SlowTurns
@@ -77,6 +81,8 @@ class Tables:
             plans=Plans(directory, counts),
             probes=Probes(),
             providers=Providers(directory, vault),
+            push_services=PushServices(directory, vault),
+            pushes=Pushes(),
             rations=Rations(directory),
             renewal_turns=RenewalTurns(leases),
             slow_turns=SlowTurns(),

@@ -8,18 +8,21 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 
 from lambdas.calls.facts import BUSY, AnsweredCall, CallWay, Domains
-from lambdas.contract import CallName, CallQuestion, IncomingQuestion
+from lambdas.contract import CallName, CallQuestion, IncomingQuestion, PushQuestion
 from lambdas.decisions import register
 from lambdas.decisions.limits import Admitted, CallLimits
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
 from lambdas.decisions.provider_places import ProviderPlaces
+from lambdas.decisions.push import PushService, phone_name
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.values import Put, StoredAccount, StoredBinding
 from lambdas.repositories.events import StoredEvent
 from lambdas.repositories.models import AccountItem
 from lambdas.repositories.open_calls import SUSPENDED
+from lambdas.repositories.pushes import NotQueued, PushOrder
 from lambdas.repositories.transactions import Busy, pause
 from lambdas.sandbox.client import Sandbox
+from lambdas.services.quotas import MOST_PUSHES
 from lambdas.services.services import Services
 from lambdas.services.suspension import suspend_account
 
@@ -139,6 +142,38 @@ class StoredFacts:
 
     def refused(self, tenant: str, started: int, call_id: str) -> bool:
         return self._tables.calls.refused(tenant, started, call_id)
+
+    # Waking them
+
+    def push_services(self, tenant: str) -> tuple[PushService, ...]:
+        return self._tables.push_services.of(tenant) if self._tables.pushes.available else ()
+
+    def push(self, item: StoredBinding, question: PushQuestion) -> bool:
+        push, pushes, now = item.push, self._tables.pushes, self.clock()
+        assert push is not None
+        kind = "call" if question.why == "call" else "other"  # which wakes some phones less quickly
+        if not pushes.claim(f"{phone_name(item.tenant, push)}#{kind}", now):
+            return True  # one is on its way
+        if not (self._services.quotas.pushes.take(item.tenant) and pushes.take(item.aor, MOST_PUSHES, now)):
+            self._note_push(item, f"{item.aor} wants to be woken too often; it isn't for the rest of the minute")
+            return False
+        order = PushOrder(
+            item.tenant, item.aor, item.id, push.provider, push.prid, push.param,
+            question.why, question.call_id, question.caller, now,
+        )  # fmt: skip
+        try:
+            pushes.send(order)
+        except NotQueued:
+            log.exception("a push to a phone of %s can't be sent", item.aor)
+            return False
+        return True
+
+    def _note_push(self, item: StoredBinding, text: str) -> None:
+        if self._services.quotas.logs.take(item.tenant):
+            try:
+                self._tables.events.add(item.tenant, StoredEvent("push", self.clock(), text, item.aor))
+            except Exception:
+                log.exception("%s can't be told: %s", item.tenant, text)
 
     # What plans say
 

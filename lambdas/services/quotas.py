@@ -14,6 +14,9 @@ _CONFIRMATIONS = 20  # tries of a token a minute, of one source
 _GOOD_KEYS = 1000
 _PINGS = 20  # a minute, of one tenant
 _PASSWORDS_A_MINUTE = 30  # of providers, for one edge: those that are challenged within calls made elsewhere
+MOST_PUSHES = 30
+"""A minute, to an account's phones."""
+_PUSHES_A_MINUTE = 1200  # of one tenant
 _CERTIFICATES_A_MINUTE = 30  # requests for certificates' keys, of one edge
 _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans
 
@@ -21,7 +24,8 @@ _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans
 @dataclass(frozen=True, slots=True)
 class Quotas:
     """``requests`` go by API key, ``refused`` ones, ``keyless``, ``failures`` and ``confirmations`` by source,
-    ``notes`` by account, ``pings``, ``logs`` and ``puts`` by tenant, ``passwords`` and ``certificates`` by edge.
+    ``notes`` by account, ``pings``, ``pushes``, ``logs`` and ``puts`` by tenant, ``passwords`` and ``certificates`` by
+    edge.
     ``good_keys`` have been good before."""
 
     requests: Quota
@@ -35,6 +39,7 @@ class Quotas:
     logs: Quota
     puts: Quota
     passwords: Quota
+    pushes: Quota
     certificates: Quota
 
     @classmethod
@@ -51,5 +56,6 @@ class Quotas:
             logs=Quota(_LOGS_A_MINUTE),
             puts=Quota(PUTS_A_MINUTE),
             passwords=Quota(_PASSWORDS_A_MINUTE),
+            pushes=Quota(_PUSHES_A_MINUTE),
             certificates=Quota(_CERTIFICATES_A_MINUTE),
         )

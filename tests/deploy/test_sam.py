@@ -331,11 +331,19 @@ def test_provisioning_and_a_register_decision_through_the_deployed_functions(dep
     assert _as_edge(deployed, rogue, "/edge/decisions", body)[0] == 401
 
 
-def test_what_waits_for_webhooks_is_taken_by_its_function(deployed):
+_NOTICE = {"tenant": "t1", "hook": "gone", "kind": "ping", "id": "msg_1", "at": 1, "data": {}}
+_PUSH = {"tenant": "t1", "aor": "bob@example.com", "binding": "b", "provider": "apns", "prid": "ab" * 32, "at": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("HooksQueue", _NOTICE), ("PushQueue", {**_PUSH, "param": "T.x", "why": "call", "call_id": "c", "caller": ""})],
+    ids=["hooks", "push"],
+)
+def test_what_waits_is_taken_by_its_function(deployed, name, message):
     client = deployed.client("sqs")
-    (queue,) = [url for url in client.list_queues()["QueueUrls"] if "HooksQueue" in url]
-    notice = {"tenant": "t1", "hook": "gone", "kind": "ping", "id": "msg_1", "at": 1, "data": {}}
-    client.send_message(QueueUrl=queue, MessageBody=json.dumps(notice))
+    (queue,) = [url for url in client.list_queues()["QueueUrls"] if name in url]
+    client.send_message(QueueUrl=queue, MessageBody=json.dumps(message))
 
     def waiting() -> int:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
@@ -427,7 +435,14 @@ def _enrol_as(deployed: Deployed, caller: str, key: str) -> tuple[int, dict[str,
 
 
 def test_packages_are_small(deployed):
-    limits = (("Certificates", 33), ("Decisions", 40), ("Provisioning", 46), ("Hooks", 35), ("Status", 33))
+    limits = (
+        ("Certificates", 33),
+        ("Decisions", 40),
+        ("Provisioning", 46),
+        ("Hooks", 35),
+        ("Push", 36),
+        ("Status", 33),
+    )
     for function, most in limits:
         files = [path for path in (deployed.built / f"{function}Function").rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files) / 2**20

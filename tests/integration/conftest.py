@@ -12,6 +12,7 @@ from scripts.fleet_parts import DOMAIN
 from tests.support import permissions
 from tests.support.certificates import Pair, self_signed
 from tests.support.fleets import fresh_base, loopback_fleet
+from tests.support.push_double import PushDouble
 
 SIPS, WS, WSS = 5061, 8081, 8443
 
@@ -23,10 +24,21 @@ def certificate() -> Pair:
 
 
 @pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory, certificate: Pair) -> Iterator[DevelopmentFleet]:
+def push_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PushDouble]:
+    """What phones are woken by."""
+    made = PushDouble(tmp_path_factory.mktemp("push"), lambda _: (200, {}, {}))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def fleet(
+    tmp_path_factory: pytest.TempPathFactory, certificate: Pair, push_service: PushDouble
+) -> Iterator[DevelopmentFleet]:
     """Two edges that all tests of this run share."""
     directory: Path = tmp_path_factory.mktemp("fleet")
-    made = loopback_fleet(directory, fresh_base(), 2)
+    environment = {"APNS_URL": push_service.url, "SSL_CERT_FILE": str(push_service.chain)}
+    made = loopback_fleet(directory, fresh_base(), 2, environment=environment)
     chain, key = certificate.write(directory, "certificate")
     for edge in made.edges:
         listen = [f"{kind}://{edge.sip}" for kind in ("udp", "tcp")]

@@ -19,6 +19,7 @@ from edge.mesh.frames import (
     LinkWelcome,
     Nonce,
     Offer,
+    PhoneAwake,
     ReceivedFor,
     SendOn,
     SummaryChanged,
@@ -222,6 +223,7 @@ def test_frames_round_trip_at_any_split():
         ReceivedFor(FLOW, b"SIP"),
         TransactionKeys("203.0.113.11", KEYS),
         SummaryChanged("bob@example.com", "t1", "Messages-Waiting: yes\r\n"),
+        PhoneAwake(b'[{"uri": "sip:bob@10.0.0.9"}]'),
     ]
     stream = b"".join(encode(frame) for frame in frames)
     for size in (1, 2, 7, len(stream)):

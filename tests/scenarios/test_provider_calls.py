@@ -16,6 +16,7 @@ from edge.sip.message import make_response
 from edge.sip.transaction.client import make_cancel
 from lambdas.contract import CallAnswered, CallEnded, ProviderReport
 from lambdas.decisions.provider import StoredRoute, TenantSettings
+from lambdas.decisions.push import PushService
 from tests.support.agent import SDP, Dialog
 from tests.support.provider import ProviderDouble, account, assign
 from tests.support.world import DOMAIN, WALL
@@ -907,3 +908,19 @@ def test_a_providers_own_route_in_a_call_is_nothing_to_us(world, provider):
     provider.send(invite.to_bytes())
     got = world.wait(lambda: bob.agent.requests("INVITE"))[0]
     assert not got.values("route")
+
+
+def test_a_call_in_wakes_a_phone_that_sleeps(world, provider):
+    world.control.services = (PushService("fcm", scope="project"),)
+    bob = world.phone("bob", "edge-b", transport="TCP")
+    contact = "<sip:bob@10.0.0.9:5060;transport=tcp;pn-provider=fcm;pn-prid=x;pn-param=project>"
+    assert bob.transact(bob.agent.register_request(3600, contact)).status == 200
+    bob.disconnect()
+    world.run(1)
+    invite = call_in(world, provider)
+    world.wait(lambda: world.control.pushes, 1)
+    bob.connect()
+    assert bob.transact(bob.agent.register_request(3600, contact)).status == 200
+    got = world.wait(lambda: bob.agent.requests("INVITE"), 1)[0]
+    bob.send(bob.agent.response(got, 200).to_bytes())
+    assert world.wait(lambda: provider.agent.final(invite), 1).status == 200

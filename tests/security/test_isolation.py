@@ -8,12 +8,18 @@ import json
 import secrets
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.integration.test_provisioning import ask
 
 pytestmark = pytest.mark.integration
 
 EDGE = "edge-a"
+KEY, RSA_KEY = (
+    key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    for key in (ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048))
+)
 PLAN = {"rules": [{"name": "all", "as_dialled": True}]}
 
 
@@ -35,12 +41,16 @@ class Victim:
         body = {"plan": PLAN, "note": f"note of {mark}", "publish": True}
         fleet.client.api("POST", f"/v1/plans/{self.name}/versions?tenant={self.tenant}", body)
         fleet.client.api("PUT", f"/v1/store/{self.name}?tenant={self.tenant}", {"value": f"value of {mark}"})
+        body = {"subject": f"mailto:{mark}@example.com"}
+        fleet.client.api("PUT", f"/v1/push/webpush?tenant={self.tenant}", body)
         self.marks = (mark, self.tenant)
 
     def state(self):
         """Everything of it, as an administrator sees it."""
         query = f"tenant={self.tenant}"
-        lists = [f"/v1/{kind}?{query}" for kind in ("domains", "accounts", "providers", "plans", "store", "keys")]
+        lists = [
+            f"/v1/{kind}?{query}" for kind in ("domains", "accounts", "providers", "plans", "store", "keys", "push")
+        ]
         ones = [
             f"/v1/tenants/{self.tenant}",
             f"/v1/plans/{self.name}/versions?{query}",
@@ -97,6 +107,16 @@ def bodies(victim, own_domain):
         ("PATCH", "/v1/members/{email}"): {"role": "read-only"},
         ("PATCH", "/v1/edges/{edge}"): {"addresses": ["203.0.113.99"]},
         ("PATCH", "/v1/hooks/{name}"): {"url": "https://192.0.2.7/"},
+        ("PUT", "/v1/push/apns"): {"key": KEY, "key_id": "KEY1234567", "team_id": "ABCDE12345"},
+        ("PUT", "/v1/push/fcm"): {
+            "service_account": {
+                "type": "service_account",
+                "project_id": "mine",
+                "private_key": RSA_KEY,
+                "client_email": "mallory@example.com",
+            }
+        },
+        ("PUT", "/v1/push/webpush"): {"subject": "mailto:mallory@example.com"},
         ("POST", "/v1/hooks"): {
             "tenant": victim.tenant,
             "name": victim.name,
@@ -123,6 +143,7 @@ def test_every_route_with_anothers_key(fleet, victim, thief):
         "version": 1,
         "network": "192.0.2.7",
         "email": "ann@example.com",
+        "service": "webpush",
     }
     for template, operations in document["paths"].items():
         for method, operation in operations.items():

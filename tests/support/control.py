@@ -21,6 +21,8 @@ from lambdas.contract import (
     Decision,
     IncomingQuestion,
     ProviderReport,
+    Push,
+    PushQuestion,
     Question,
     Report,
 )
@@ -29,6 +31,7 @@ from lambdas.decisions.digest import hashes
 from lambdas.decisions.limits import SETUP, Admitted, CallLimits, Count, Slot, Used, admit
 from lambdas.decisions.provider import StoredProvider, TenantSettings, Way
 from lambdas.decisions.provider_places import ProviderPlaces
+from lambdas.decisions.push import PAUSE, PushService
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.values import Put, StoredAccount, StoredBinding
 from lambdas.sandbox.client import Sandbox
@@ -58,6 +61,10 @@ class Control:
         self.places = ProviderPlaces()
         self.unknown: list[str] = []
         self.keys = Keys(lambda: b"a secret of the fleet's, 32 octets", lambda _: None)
+        self.services: tuple[PushService, ...] = ()
+        self.pushes: list[tuple[Push, PushQuestion]] = []
+        self.pushed: dict[str, float] = {}
+        self.pushing = True
         self.used: dict[str, Used] = {}
         self.emergencies: list[tuple[str, str]] = []
         self.premium: dict[str, set[tuple[str, str]]] = {}
@@ -178,6 +185,18 @@ class MemoryFacts:
 
     def pause(self, tries: int) -> None:
         pass
+
+    def push_services(self, tenant: str) -> tuple[PushService, ...]:
+        return self._control.services
+
+    def push(self, item: StoredBinding, question: PushQuestion) -> bool:
+        push, now = item.push, self.clock()
+        assert push is not None
+        last = self._control.pushed.get(push.prid, 0.0)
+        if now - last > PAUSE:
+            self._control.pushed[push.prid] = now
+            self._control.pushes.append((push, question))
+        return self._control.pushing
 
     def expiries(self) -> register.Expiries:
         return self._control.expiries

@@ -57,6 +57,9 @@ class User:
     def over_at_peer(self, call: str) -> None:
         self.over = call
 
+    def awake_at_peer(self, data: bytes) -> None:
+        pass
+
     def summary_at_peer(self, aor: str, tenant: str, summary: str) -> None:
         self.summary = (aor, tenant, summary)
 

@@ -12,6 +12,7 @@ import functools
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
@@ -121,7 +122,8 @@ def policies() -> dict[str, list[Statement]]:
         if resource["Type"] == "AWS::Serverless::Function":
             stated = [one for policy in resource["Properties"]["Policies"] for one in policy["Statement"]]
             found[name] = [_statement(one["If"][1] if "If" in one else one) for one in stated]
-    found["HooksFunction"].append(Statement("Allow", frozenset(_POLLING), (), ()))
+    for name in ("HooksFunction", "PushFunction"):
+        found[name].append(Statement("Allow", frozenset(_POLLING), (), ()))
     return found
 
 
@@ -234,7 +236,14 @@ def hold(function: str = "HooksFunction") -> None:
 
 
 def main() -> None:
-    run = uvicorn.run
+    run, begin = uvicorn.run, threading.Thread.run
+
+    def begun(thread: threading.Thread) -> None:
+        if thread.name == "push":
+            _function.set("PushFunction")
+        begin(thread)
+
+    threading.Thread.run = begun
     uvicorn.run = lambda app, **settings: run(_Held(app), **settings)
     hold()
     served.main()

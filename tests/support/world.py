@@ -13,6 +13,7 @@ from edge.proxy.core import Core
 from edge.proxy.stack.events import (
     Action,
     Ask,
+    AwakeThere,
     BindingsChanged,
     ClosedThere,
     CoreEvent,
@@ -36,6 +37,7 @@ from edge.proxy.stack.events import (
     Send,
     SendFailed,
     SummaryThere,
+    TellAwake,
     TellClosed,
     TellOver,
     TellSummary,
@@ -154,18 +156,10 @@ class Node:
                     if node is not self and node.alive
                 ]
                 world.after(2 * LATENCY, lambda: self.handle(Counted(ask, uses)))
-            case TellOver(call):
+            case TellOver() | TellSummary() | TellAwake() | TellClosed():
                 for node in world.nodes.values():
                     if node is not self:
-                        world.after(LATENCY, partial(node.handle, OverThere(call)))
-            case TellSummary():
-                for node in world.nodes.values():
-                    if node is not self:
-                        world.after(LATENCY, partial(node.handle, SummaryThere(*action)))
-            case TellClosed(flow, aors):
-                for node in world.nodes.values():
-                    if node is not self:
-                        world.after(LATENCY, partial(node.handle, ClosedThere(flow, aors)))
+                        world.after(LATENCY, partial(node.handle, _there(action)))
             case EndStream(flow, after):
                 self.ended.append((flow, after))
             case Entrust(to, _, keys):
@@ -211,6 +205,19 @@ class Node:
             return True
         self.world.deliver(flow, data)
         return True
+
+
+def _there(news: TellOver | TellSummary | TellAwake | TellClosed) -> CoreEvent:
+    """What the other edges hear of it."""
+    match news:
+        case TellOver(call):
+            return OverThere(call)
+        case TellSummary():
+            return SummaryThere(*news)
+        case TellAwake(phone):
+            return AwakeThere(phone)
+        case TellClosed(flow, aors):
+            return ClosedThere(flow, aors)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-WEB = {"fastapi", "aiohttp", "uvicorn", "yaml"}
+WEB = {"fastapi", "aiohttp", "uvicorn", "yaml", "httpx", "jwt", "lambdas.push"}
 PEOPLE = {"pygal", "lambdas.api.provisioning", "lambdas.api.status_page", "lambdas.api.security"}
 OUTSIDE = {"boto3", "dns", "lambdas.lookups.enum", "lambdas.lookups.pages", "lambdas.lookups.mail"}
 ACME = {"acme", "josepy", "requests", "lambdas.certificates"}
@@ -21,6 +21,12 @@ RULES = [
     ("decisions", WEB | PEOPLE | OUTSIDE | ACME | GEOGRAPHY, 750, "edges wait for it"),
     ("provisioning", ACME, 1300, "people wait for it"),
     ("hooks", ACME | {"fastapi", "starlette", "uvicorn", "yaml", "mangum", "lambdas.api"}, 800, "it answers no HTTP"),
+    (
+        "push",
+        ACME | {"fastapi", "starlette", "uvicorn", "yaml", "mangum", "lambdas.api", "phonenumbers"},
+        1000,
+        "a call waits",
+    ),
     (
         "status",
         ACME | {"fastapi", "mangum", "uvicorn", "yaml", "aiohttp", "dns", "lambdas.api.provisioning"},

@@ -14,7 +14,7 @@ from edge.proxy.stack.records import AccountRecord, BindingRecord, KeptRoute, Ro
 from edge.runtime.disk_format import read_account, read_route, route_key, route_name, write_account, write_route
 from edge.runtime.restart import load
 from edge.sip.flow import Flow
-from lambdas.contract import Grant, HeartbeatReply, Keep, Route
+from lambdas.contract import Grant, HeartbeatReply, Keep, Push, Route
 
 ACCOUNT = AccountRecord(
     Grant(tenant="t1", version=7, ha1_md5="0" * 32, ha1_sha256="1" * 64),
@@ -26,6 +26,7 @@ ACCOUNT = AccountRecord(
             "call@10.0.0.9",
             "t1",
             ContactParams(500, "urn:uuid:1", 2),
+            push=Push(provider="apns", prid="token", param="TEAM.com.example"),
         )
     ],
     1_800_000_000.0,

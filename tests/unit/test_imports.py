@@ -88,6 +88,11 @@ RULES = [
         "telling webhooks needs no route",
     ),
     (
+        "lambdas/push",
+        {"lambdas.contract", "lambdas.decisions", "lambdas.repositories", "lambdas.lookups", "lambdas.push"},
+        "sending pushes needs no route, and no call policy",
+    ),
+    (
         "lambdas/certificates",
         {"lambdas.decisions", "lambdas.repositories", "lambdas.lookups", "lambdas.certificates"},
         "who gets certificates knows who has which name, and the authority; no route, and no edge",
@@ -128,6 +133,7 @@ RULES = [
             "lambdas.certificates",
             "lambdas.services",
             "lambdas.hooks",
+            "lambdas.push",
             "lambdas.repositories",
             "lambdas.lookups",
         },
@@ -361,9 +367,6 @@ def test_function_requirements_are_the_projects():
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     wanted = {line for line in extras["lambdas"] if not line.startswith("uvicorn")}
-    have = {
-        line
-        for line in (ROOT / "lambdas/requirements.txt").read_text().splitlines()
-        if line and not line.startswith("#")
-    }
+    texts = [(ROOT / f"lambdas/{name}.txt").read_text() for name in ("requirements", "requirements-push")]
+    have = {line for text in texts for line in text.splitlines() if line and not line.startswith("#")}
     assert have == wanted

@@ -103,7 +103,8 @@ def test_functions_may_do_only_what_they_need():
                     assert statement["Condition"] == {"StringEquals": {"ses:FromAddress": {"Ref": "MailFrom"}}}
                 elif actions[0].startswith("sqs:"):
                     assert actions == ["sqs:ChangeMessageVisibility" if name == "HooksFunction" else "sqs:SendMessage"]
-                    assert resources == [{"GetAtt": "HooksQueue.Arn"}]
+                    queue = "PushQueue" if statement["Sid"] == "HavePhonesWoken" else "HooksQueue"
+                    assert resources == [{"GetAtt": f"{queue}.Arn"}]
                 else:
                     assert all("table/${TablePrefix}-" in resource["Sub"] for resource in resources)
                 if statement["Sid"] in ENROLMENT:
@@ -266,7 +267,7 @@ def test_no_permission_is_had_by_naming_no_key():
                     assert conditions["Null"] == dict.fromkeys(sorted(keys, reverse=True), "false"), (
                         f"{name}: {statement['Sid']}"
                     )
-    assert found == 24
+    assert found == 27
 
 
 def test_whoever_writes_to_the_status_page_does_so_by_tls():

@@ -13,6 +13,7 @@ from edge.proxy.forwarding.early_media import unreliable
 from edge.proxy.forwarding.gruu_contacts import find_contact, is_gruu, with_registered_contact
 from edge.proxy.forwarding.messages import backward_response
 from edge.proxy.forwarding.target_set import of_same_instance
+from edge.proxy.forwarding.waking import Waking
 from edge.proxy.forwarding.withholding import Veiled, phone_request, phone_response, withholds
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
@@ -83,13 +84,16 @@ class BranchContext(Protocol):
     def lost(self, branch: Branch, now: float) -> None:
         """Its flow is dead (§16.9)."""
 
+    def slept(self, now: float) -> None:
+        """A phone has to be woken, or has been."""
+
 
 class Branch:
     """``response`` is its final one; ``proceeding`` tells that a provisional one came (§17.1.1.2), ``rung`` one that
     says more than 100; ``delayed`` that its time hasn't come; ``breadth`` is its share of the request's Max-Breadth, 0
     until it has one; ``stage`` is the one that it belongs to; ``wanted`` is whom it is for, though the way there may be
-    another; ``followed`` tells that the call went where its response redirects to. ``timers`` is read by the
-    TimerHeap."""
+    another; ``followed`` tells that the call went where its response redirects to; ``waking`` sees to it that the
+    phone wakes, where it may sleep. ``timers`` is read by the TimerHeap."""
 
     salted = False
     """Whether the ways to its ends carry the edge's own name for the call."""
@@ -110,6 +114,7 @@ class Branch:
         self.stage = context.stage
         self.timers: dict[str, int] = {}
         self.followed = False
+        self.waking: Waking | None = None
         self._diverted_after = context.outcome
         self._ended: set[ClientTransaction] = set()
         self._tokens: DialogTokens | None = None
@@ -155,6 +160,13 @@ class Branch:
         self.delayed = False
         self.timers.pop("delay", None)
         self._start_timer_c(now)
+        if self.waking is None or not self.waking.begin(now):
+            self._try(now)
+
+    def try_there(self, phone: Target, now: float) -> None:
+        """Its phone is somewhere else now: send the request there, unless it has heard of it."""
+        self.abandon()
+        self.target = self.target.model_copy(update={"uri": phone.uri, "flow": phone.flow, "path": phone.path})
         self._try(now)
 
     def _start_timer_c(self, now: float) -> None:
@@ -168,7 +180,7 @@ class Branch:
             tenant = self.context.references()[0].tenant
             find_contact(self.stack, target.uri, target.binding, tenant, self._reach, now)
         else:
-            self._send_to(self._present_flow(), now)
+            self._send_to(self.present_flow(), now)
 
     def _reach(self, contact: str, now: float) -> None:
         """``contact`` is the phone's own, which may know no other; "" if nobody knows it."""
@@ -179,12 +191,12 @@ class Branch:
             return
         if contact:
             self.target = self.target.model_copy(update={"uri": contact})
-        self._send_to(self._present_flow(), now)
+        self._send_to(self.present_flow(), now)
 
     def _send_to(self, flow: Flow, now: float) -> None:
         self._send(*self._request(flow), flow, now)
 
-    def _present_flow(self) -> Flow:
+    def present_flow(self) -> Flow:
         """Where the phone is by now. What happens to it here is known here first; that it has moved to another address
         the decision says first, but not a token, which is as old as its dialog."""
         target = self.target
@@ -256,6 +268,8 @@ class Branch:
 
     def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         """§16.7 steps 1 and 2."""
+        if self.waking is not None:
+            self.waking.over()
         self.timers.pop("first word", None)
         if response.status < 200:
             self.proceeding = True
@@ -273,7 +287,8 @@ class Branch:
         self.fail(408, now)
 
     def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
-        self.context.lost(self, now)
+        if self.waking is None or not self.waking.lost(now):
+            self.context.lost(self, now)
 
     def on_timer(self, name: str, now: float) -> None:
         """Its delay is over; Timer C (§16.8), or nobody honours its CANCEL."""
@@ -300,6 +315,8 @@ class Branch:
             self.delayed = False
             self.timers.pop("delay", None)
             self.timers.pop("timer C", None)
+            if self.waking is not None:
+                self.waking.over()
             self._make(status, now, reason)
 
     def time_out(self, now: float) -> None:
@@ -332,6 +349,9 @@ class Branch:
     def cancel(self, now: float) -> bool:
         """§9.1: an INVITE, and not before its first provisional response. Whether a CANCEL was sent."""
         transaction = self.transaction
+        if self.waking is not None and self.waking.waits:
+            self.fail(480, now)  # there is nobody to be told
+            return False
         if transaction is None or not self.proceeding or self.cancelled or transaction.request.method != "INVITE":
             return False
         self.cancelled = True

@@ -27,6 +27,7 @@ from edge.proxy.forwarding.gruu_contacts import with_contact, with_registered_co
 from edge.proxy.forwarding.messages import drop_commands
 from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.forwarding.spirals import Spirals
+from edge.proxy.forwarding.waking import Waking
 from edge.proxy.forwarding.withholding import withholds
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
@@ -42,6 +43,7 @@ from edge.sip.uri import Uri, request_uri
 from lambdas.contract import Access, AccessQuestion, Decision, ProviderLeg, Target, may_be_sip, withheld
 
 _PATIENCE = 8 * T1  # for a first word from a server, where there is another one to try
+_WORTH_WAKING = frozenset(("INVITE", "MESSAGE", "NOTIFY", "REFER", "SUBSCRIBE"))
 _HOPELESS, _REFUSED, _UNREADABLE, _NO_DIALOG = 500, 403, 415, 481
 _LONGEST_UDP = 1300  # octets (RFC 3261 §18.1.1), to a host that RFC 3263 has found
 
@@ -475,7 +477,20 @@ class BranchMaker:
         from_provider: LegToProvider | None,
     ) -> Branch:
         """``destination`` is where a request in a dialog goes; ``from_provider`` leads back to the provider that a call
-        came from."""
+        came from. In a dialog nobody is woken: who is in a call is awake."""
+        branch = self._make(context, target, destination, from_provider)
+        if target.sleeps and destination is None and context.incoming.request.method in _WORTH_WAKING:
+            withheld = withholds(context.incoming, context.references()[0])
+            branch.waking = Waking(self._stack, branch, context, withheld)
+        return branch
+
+    def _make(
+        self,
+        context: BranchContext,
+        target: Target,
+        destination: DialogTarget | None,
+        from_provider: LegToProvider | None,
+    ) -> Branch:
         stack, flow = self._stack, context.incoming.flow
         if isinstance(destination, LegToPhone):
             way = LegToProvider(destination.provider, flow, 0, "", 0, destination.transfers)

@@ -167,6 +167,7 @@ class ResponseContext:
         self._branches: list[Branch] = []
         self._breadth = breadth_of(incoming)
         self._stage_from = 0  # the first of the present stage's branches
+        self._rings = False  # whether somebody of the present stage does
         self._other_flows: OtherFlows | None = None  # inside a dialog, once the flow of its token is dead
         if from_provider is None and parties.provider:
             from_provider = LegToProvider(parties.provider, incoming.flow, 0, "", 0, False)
@@ -286,10 +287,25 @@ class ResponseContext:
         if self._state is ContextState.GIVEN_UP or not self._targets.next():
             return False
         self._stage_from = len(self._branches)
+        self._rings = False
+        self._time_stage(now)
         self._try(by_instance(self.stage.targets), now)
+        return True
+
+    def _time_stage(self, now: float) -> None:
         if self.stage.timeout and self.invite:
             self._stack.timers.start(self, "stage", now + self.stage.timeout)
-        return True
+
+    def slept(self, now: float) -> None:
+        """A phone has to be woken, or has been: the stage is as long as somebody may ring, so that its time doesn't run
+        while all are asleep, and begins anew when the first one wakes."""
+        unfinished = [branch for branch in self._branches[self._stage_from :] if branch.response is None]
+        if self._rings or self._state is not ContextState.TRYING:
+            return
+        if unfinished and all(branch.waking is not None and branch.waking.waits for branch in unfinished):
+            self.timers.pop("stage", None)
+        else:
+            self._time_stage(now)
 
     def _conclude(self, now: float) -> None:
         """There is nobody left to try."""
@@ -386,6 +402,7 @@ class ResponseContext:
         if branch.response is not None or self.cancelled:
             branch.cancel(now)  # its stage is over; or it hadn't rung yet when the others were cancelled
         elif response.status > 100:
+            self._rings = self._rings or branch.stage is self.stage
             if self._record is not None:
                 self._record.rings(now)
             if branch.stage.early_media == "ringing":

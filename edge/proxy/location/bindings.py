@@ -9,11 +9,15 @@ from typing import NamedTuple, TypeVar
 from edge.proxy.location.closed import ClosedBindings
 from edge.proxy.location.contacts import compatible, equivalent, place_of
 from edge.proxy.location.keepalive import Keepalive
+from edge.proxy.location.sleeping import SleepingBindings
 from edge.sip.flow import Flow
+from lambdas.contract import Push
 
 _RETIRED_LIMIT = 10_000
 _ENDED_LIMIT = 10_000
 _NEVER = float("-inf")
+NOTICE = 120.0
+"""Seconds before it expires that a phone is told to refresh its binding (RFC 8599 §5.6.1)."""
 
 
 class ContactParams(NamedTuple):
@@ -38,7 +42,8 @@ class HeldBinding:
     ``durable_until`` what the control plane has, ``heard_at`` when the phone was heard last, by this process, and
     ``taken_at`` when its last REGISTER was; all in the core's time. ``cseq`` is that REGISTER's of ``call_id``;
     ``path`` leads from the flow to the phone (RFC 3327). ``key`` is what the control plane knows it by, "" as edges of
-    before made it."""
+    before made it. ``push`` says how it is woken when it sleeps, None if it can't be; until ``nudged`` it has been told
+    to refresh."""
 
     aor: str
     contact: str
@@ -52,8 +57,20 @@ class HeldBinding:
     params: ContactParams = PLAIN
     path: tuple[str, ...] = ()
     key: str = ""
+    push: Push | None = None
+    nudged: float = _NEVER
     heard_at: float = _NEVER
     taken_at: float = _NEVER
+
+    @property
+    def refreshes_itself(self) -> bool:
+        """While its connection is open: a page runs as long, other programs may be suspended."""
+        return self.push is not None and self.push.provider == "webpush"
+
+    @property
+    def notice(self) -> float:
+        """How long before it expires its phone is told to refresh it, in seconds."""
+        return min(NOTICE, (self.granted_until - self.taken_at) / 2)
 
     @property
     def heard(self) -> bool:
@@ -69,7 +86,7 @@ class HeldBinding:
 class HeldBindings:
     """All of them, by binding id and by flow. Keeps the Keepalive in step: a UDP flow is pinged while it has a
     binding. ``changed`` collects the AORs whose bindings are no longer as they were remembered; ``closed`` has those
-    whose connection has ended, which count no more."""
+    whose connection has ended, which count no more; ``asleep`` those of them that can be woken."""
 
     def __init__(self, keepalive: Keepalive) -> None:
         self._keepalive = keepalive
@@ -81,6 +98,7 @@ class HeldBindings:
         self._ended: dict[Flow, None] = {}  # while REGISTERs that came on them may still be decided
         self.changed: set[str] = set()
         self.closed: ClosedBindings[HeldBinding] = ClosedBindings()
+        self.asleep: SleepingBindings[HeldBinding] = SleepingBindings()
 
     def put(self, binding: str, new: HeldBinding, now: float, fresh: bool) -> None:
         """Add or replace a binding. ``fresh``: the phone has just been heard; otherwise it is read
@@ -88,7 +106,7 @@ class HeldBindings:
         if new.flow in self._ended:
             self.close(binding, new, now)
             return
-        if not fresh and self.closed.has(binding, new.flow):
+        if not fresh and (self.closed.has(binding, new.flow) or self.asleep.flow_of(binding) == new.flow):
             return
         self.changed.add(new.aor)
         if fresh:
@@ -112,6 +130,7 @@ class HeldBindings:
             self.remove(binding)
             self._retire(known.flow)
         self.closed.discard(binding)
+        self.asleep.discard(binding)
         self._by_id[binding] = new
         ids = self._by_flow.get(new.flow, ())
         self._by_flow[new.flow] = (*ids, binding)
@@ -128,6 +147,9 @@ class HeldBindings:
     def remove(self, binding: str) -> None:
         """Forget a binding; nothing happens if it isn't known."""
         self.closed.discard(binding)
+        sleeping = self.asleep.discard(binding)
+        if sleeping is not None:
+            self.changed.add(sleeping.aor)
         held = self._by_id.pop(binding, None)
         if held is None:
             return
@@ -140,7 +162,7 @@ class HeldBindings:
     def keep_only(self, aor: str, ids: Iterable[str]) -> None:
         """Of ``aor``'s bindings here, forget those not in ``ids``: the registrar's answer lists all there are."""
         keep = set(ids)
-        for binding in self._by_aor.get(aor, ()):
+        for binding, _ in self.all_of(aor):
             if binding not in keep:
                 self.remove(binding)
 
@@ -150,6 +172,10 @@ class HeldBindings:
     def of(self, aor: str) -> list[tuple[str, HeldBinding]]:
         """The bindings of an AOR here: (id, binding)."""
         return [(binding, self._by_id[binding]) for binding in self._by_aor.get(aor, ())]
+
+    def all_of(self, aor: str) -> list[tuple[str, HeldBinding]]:
+        """The same, with those that sleep."""
+        return [*self.of(aor), *self.asleep.of(aor)]
 
     def of_instance(self, binding: str) -> list[tuple[str, HeldBinding]]:
         """A binding here, or one whose connection has ended here, and the other flows of its instance."""
@@ -216,13 +242,18 @@ class HeldBindings:
                 held.granted_until = max(held.granted_until, min(until, held.wanted_until))
 
     def close(self, binding: str, held: HeldBinding, now: float) -> None:
-        """Its connection has ended, and with it the way to its phone, unless that is somewhere else by now."""
+        """Its connection has ended, and with it the way to its phone, unless that is somewhere else by now, or can be
+        woken."""
         known = self._by_id.get(binding)
         if known is not None:
             if known.heard and known.flow != held.flow:
                 return
             self.remove(binding)
-        self.closed.put(binding, held, now)
+        if held.push is None:
+            self.closed.put(binding, held, now)
+        else:
+            self.changed.add(held.aor)
+            self.asleep.put(binding, held)
 
     def drop_flow(self, flow: Flow, now: float) -> list[str]:
         """The connection has ended; whose bindings were on it."""
@@ -238,10 +269,26 @@ class HeldBindings:
         for binding in [key for key, held in self._by_id.items() if held.flow.address not in addresses]:
             self.remove(binding)
         self.closed.keep_addresses(addresses)
+        self.asleep.keep_addresses(addresses)
 
     def lapsed(self, then: float) -> list[tuple[str, HeldBinding]]:
         """The bindings whose phones should have been heard before ``then``."""
-        return [(binding, held) for binding, held in self._by_id.items() if held.granted_until < then]
+        return [
+            (binding, held)
+            for bindings in (self._by_id, self.asleep)
+            for binding, held in bindings.items()
+            if held.granted_until < then
+        ]
+
+    def expiring(self, now: float) -> list[tuple[str, HeldBinding]]:
+        """The bindings that run out soon, whose phones can be woken and haven't been told: those of open pages refresh
+        themselves."""
+        awake = [(binding, held) for binding, held in self._by_id.items() if held.push and not held.refreshes_itself]
+        return [
+            (binding, held)
+            for binding, held in (*awake, *self.asleep.items())
+            if held.nudged != held.granted_until and now >= held.granted_until - held.notice
+        ]
 
     def __len__(self) -> int:
         return len(self._by_id)

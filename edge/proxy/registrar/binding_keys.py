@@ -6,6 +6,9 @@ same private Contact, and neither may take the other's place. Behind a proxy tha
 address changes keeps its Call-ID: by that it is known again, and its binding keeps the key that it has, since dialogs
 name it by that.
 
+A phone that can be woken is known by its instance alone, or by its URI without what wakes it (RFC 8599): that changes,
+and so does where it is each time that it has been woken. Where a push goes to the same phone it is known again, too.
+
 Edges up to version 7 of the contract looked at no parameter but transport, and at no address. While there are any, or
 an upgrade may still be undone, keys are made as they make them; bindings of then keep those, too.
 """
@@ -18,15 +21,17 @@ from urllib.parse import unquote
 from edge.proxy.location.bindings import ContactParams
 from edge.sip.comparison import comparable
 from edge.sip.uri import Uri
+from lambdas.contract import without_push
 
 _LONGEST = 512  # characters that are kept as they are: the table's keys have an end
 
 
-def binding_key(contact: str, params: ContactParams, host: str, path: tuple[str, ...]) -> str:
-    """Of a Contact URI that is registered from the IP address ``host`` by ``path``. Raises ParseError."""
-    if params.instance and params.reg_id:
+def binding_key(contact: str, params: ContactParams, host: str, path: tuple[str, ...], woken: bool = False) -> str:
+    """Of a Contact URI that is registered from the IP address ``host`` by ``path``; ``woken``: its phone can be. Raises
+    ParseError."""
+    if params.instance and (params.reg_id or woken):
         return _by_instance(params)
-    key = comparable(contact)
+    key = comparable(without_push(contact) if woken else contact)
     if path:
         key += f" {path[-1]}"
     elif Uri.parse(contact).host not in (host, f"[{host}]"):

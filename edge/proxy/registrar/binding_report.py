@@ -23,4 +23,5 @@ def report(held: HeldBinding, at: float, expires: int) -> BindingReport:
         instance=held.params.instance,
         reg_id=held.params.reg_id,
         path=list(held.path),
+        push=held.push,
     )

@@ -35,9 +35,9 @@ class DiskRecords:
         bindings = [
             BindingRecord(
                 held.contact, held.flow, held.durable_until - now, held.call_id, held.tenant, held.params, held.path,
-                held.key,
+                held.key, held.push,
             )
-            for _, held in stack.bindings.of(aor)
+            for _, held in stack.bindings.all_of(aor)
         ]  # fmt: skip
         return AccountRecord(grant.as_grant(), bindings, stack.wall(now))
 
@@ -52,10 +52,10 @@ class DiskRecords:
                 if kept.flow.address not in addresses:
                     continue
                 durable = now + kept.durable - age
-                until = now + self._times.patience(kept.flow, durable - now)
+                until = now + self._times.patience(kept.flow, durable - now, kept.push is not None)
                 held = HeldBinding(
                     aor, kept.contact, kept.flow, until, durable, durable, kept.call_id,
-                    tenant=kept.tenant, params=kept.params, path=kept.path, key=kept.key,
+                    tenant=kept.tenant, params=kept.params, path=kept.path, key=kept.key, push=kept.push,
                 )  # fmt: skip
                 binding = binding_id(aor, kept.key or former_key(kept.contact, kept.params))
                 if kept.flow.reliable:  # its connection was the last process's; it comes back, maybe with all others

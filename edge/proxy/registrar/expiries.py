@@ -24,6 +24,11 @@ FLOW_TIMER = 20
 answer (RFC 5626 §4.4.1), so a dead machine is found out within 30."""
 
 
+def woken(wanted: int | None) -> int:
+    """For how long a phone gets its binding that can be woken, in seconds: it needn't keep a flow meanwhile."""
+    return DURABLE if wanted is None else min(wanted, DURABLE)
+
+
 class GrantedTimes:
     """``no_nat_networks`` (CIDR) have phones that nothing stands before: they get what they ask for."""
 
@@ -32,17 +37,18 @@ class GrantedTimes:
 
     def granted(self, wanted: int | None, flow: Flow, binding: str, outbound: bool) -> int:
         """For how long a phone gets its binding, in seconds, at most. ``outbound``: it keeps its flow itself, and
-        looks after it."""
+        looks after it. One that can be woken gets what ``woken`` says."""
         if self._lasts(flow) or (outbound and flow.reliable):
             most = DURABLE
         else:
             most = SHORT + zlib.crc32(binding.encode()) % SHORT_SPREAD
         return most if wanted is None else min(wanted, most)
 
-    def patience(self, flow: Flow, durable: float) -> float:
+    def patience(self, flow: Flow, durable: float, woken: bool) -> float:
         """Seconds within which a phone that this process hasn't heard yet must be heard. A connection of before is
-        gone, and its phone makes another one; only phones that were granted the durable expiry get as long."""
-        return durable if self._lasts(flow) else SILENCE
+        gone, and its phone makes another one; only phones that were granted the durable expiry get as long, and those
+        that can be ``woken``."""
+        return durable if woken or self._lasts(flow) else SILENCE
 
     def _lasts(self, flow: Flow) -> bool:
         if flow.reliable or not self._networks:

@@ -7,6 +7,7 @@ from edge.proxy.location.keepalive import SLOT
 from edge.proxy.registrar.binding_report import report
 from edge.proxy.registrar.expiries import DURABLE, GRACE, SILENCE
 from edge.proxy.stack.stack import Stack
+from lambdas.contract import Decision, PushQuestion
 
 SWEEP = 10.0  # seconds between looks for phones that stay away
 _IDLE = 0.5  # seconds between looks for flows to ping while there are none
@@ -24,6 +25,7 @@ class Housekeeping:
         self._ticked = 0.0
         self._patient_until = 0.0
         self._to_renew: list[str] = []
+        self._to_wake: list[str] = []
 
     def start(self, now: float) -> None:
         self._ticked = now
@@ -32,7 +34,8 @@ class Housekeeping:
 
     def reconcile(self, now: float) -> None:
         """The control plane is back after an outage: tell it, bit by bit, which phones have stayed."""
-        self._to_renew = [binding for binding, held in self._stack.bindings.all() if held.durable_until < now + _NEAR]
+        everybody = (*self._stack.bindings.all(), *self._stack.bindings.asleep.items())
+        self._to_renew = [binding for binding, held in everybody if held.durable_until < now + _NEAR]
         if self._to_renew:
             self._stack.timers.start(self, "renew", now + _PAUSE)
 
@@ -41,6 +44,8 @@ class Housekeeping:
             self._ping(now)
         elif name == "sweep":
             self._sweep(now)
+        elif name == "wake":
+            self._wake(now)
         else:
             self._renew(now)
 
@@ -65,6 +70,9 @@ class Housekeeping:
             for binding, held in stack.bindings.lapsed(now - GRACE):
                 stack.bindings.remove(binding)
                 self._away(held, now)
+        self._to_wake = [binding for binding, _ in stack.bindings.expiring(now)]
+        if self._to_wake:
+            stack.timers.start(self, "wake", now)
         for aor in self._stack.grants.unused_since(now - stack.static_seconds):
             stack.bindings.changed.add(aor)
 
@@ -79,9 +87,37 @@ class Housekeeping:
         stack = self._stack
         batch, self._to_renew = self._to_renew[:_BATCH], self._to_renew[_BATCH:]
         for binding in batch:
-            held = stack.bindings.get(binding)
+            held = stack.bindings.get(binding) or stack.bindings.asleep.get(binding)
             if held is not None and held.tenant and held.durable_until < now + _NEAR:
                 stack.questions.journal(report(held, stack.wall(now), DURABLE))
                 held.durable_until = now + DURABLE
         if self._to_renew:
             stack.timers.start(self, "renew", now + _PAUSE)
+
+    def _wake(self, now: float) -> None:
+        """Have phones woken whose bindings are about to expire."""
+        stack = self._stack
+        batch, self._to_wake = self._to_wake[:_BATCH], self._to_wake[_BATCH:]
+        for binding in batch:
+            held = stack.bindings.get(binding) or stack.bindings.asleep.get(binding)
+            if held is not None and held.nudged != held.granted_until:
+                self._nudge(binding, held, now)
+        if self._to_wake:
+            stack.timers.start(self, "wake", now + _PAUSE)
+
+    def _nudge(self, binding: str, held: HeldBinding, now: float) -> None:
+        """Once for each time that it is about to expire; again where nobody could be asked."""
+        address, epoch = self._stack.fleet.asking(held.flow.address)
+        expiry = held.nudged = held.granted_until
+
+        def decided(decision: Decision | None, at: float) -> None:
+            if decision is None and held.nudged == expiry:
+                held.nudged = 0.0
+
+        def question(ask: str) -> PushQuestion:
+            return PushQuestion(
+                request=ask, address=address, epoch=epoch, aor=held.aor, binding=binding, why="refresh"
+            )  # fmt: skip
+
+        self._stack.counters["expiring_phones"] += 1
+        self._stack.questions.ask(question, decided, now)

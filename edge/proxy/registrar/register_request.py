@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from edge.proxy.location.bindings import ContactParams, HeldBindings, contact_params
 from edge.proxy.registrar.binding_keys import binding_key, former_key
 from edge.proxy.registrar.expiries import GrantedTimes
+from edge.proxy.registrar.push_params import LONGEST as LONGEST_PUSH
+from edge.proxy.registrar.push_params import push_of, same_phone
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.own_places import OwnPlaces
@@ -16,12 +18,13 @@ from edge.sip.headers import NameAddr, parse_params, storable
 from edge.sip.incoming import Fault, Incoming
 from edge.sip.numbers import number_of
 from edge.sip.uri import Uri
-from lambdas.contract import MOST_CONTACTS, ContactField, RegisterQuestion, binding_id, wanted
+from lambdas.contract import MOST_CONTACTS, ContactField, RegisterQuestion, binding_id, wanted, without_push
 
 _LONGEST_CONTACT = 512  # octets: what a binding's key in the table has room for
 _LONGEST_INSTANCE = 256
 _HIGHEST_REG_ID = 2**31 - 1  # RFC 5626 §4.2
 _LONGEST = 2**32 - 1  # RFC 3261 §20.19
+_Said = tuple[ContactField, bool]  # and whether it wakes by itself
 _BY_TLS_ONLY = "Forbidden: a sips URI can be registered by TLS only"
 _MOST_PROXIES = 8  # in a Path: as a Route they go out with every call to the phone, in one packet
 _LONGEST_PATH = 1024  # octets
@@ -31,13 +34,20 @@ _LONGEST_PATH = 1024  # octets
 class AskedContact:
     """A Contact: as the control plane gets it (``field``), the id of its ``binding``, unless that has another (see
     ``name``), the seconds that the phone ``wanted`` for it (None if it leaves that to us) and those that it is
-    ``granted`` at most."""
+    ``granted`` at most, unless it can be woken. ``refreshes``: it wakes by itself to refresh it (RFC 8599 §4.1.4)."""
 
     field: ContactField
     binding: str
     params: ContactParams
     wanted: int | None
     granted: int
+    refreshes: bool = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether it only asks which push notification services there are (RFC 8599 §4.1.5)."""
+        push = self.field.push
+        return push is not None and not push.prid and self.wanted != 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +69,16 @@ class RegisterRequest:
     def name(self, contact: AskedContact, bindings: HeldBindings) -> str:
         """The id of one of its Contacts' bindings: another than its own where it is held by that, since an edge of
         before has made it, or its phone was elsewhere then."""
-        if contact.params.reg_id or bindings.get(contact.binding) is not None:
+        known = bindings.get(contact.binding) or bindings.asleep.get(contact.binding)
+        if contact.params.reg_id or known is not None:
             return contact.binding
         incoming, place = self.incoming, (self.incoming.flow.host, self.path)
-        for binding, held in bindings.of(self.aor):
-            same_phone = held.call_id == incoming.call_id or (held.flow.host, held.path) == place
-            if held.contact == contact.field.uri and same_phone and not held.params.reg_id:
+        uri = without_push(contact.field.uri)
+        for binding, held in bindings.all_of(self.aor):
+            if held.params.reg_id:
+                continue
+            same_place = held.call_id == incoming.call_id or (held.flow.host, held.path) == place
+            if same_phone(held.push, contact.field.push) or (same_place and without_push(held.contact) == uri):
                 return binding
         return contact.binding
 
@@ -117,9 +131,10 @@ def read(incoming: Incoming, realm: str, fleet: Fleet, times: GrantedTimes) -> R
     aor, flow = to.at(realm), incoming.flow
     try:
         path = _path(incoming)
-        fields, star = _contacts(incoming, path, former=not fleet.knows_whole_contacts)
+        said, star = _contacts(incoming, path, fleet)
     except ParseError as error:
         raise Fault(400, f"Bad Request: {error}") from error
+    fields = [field for field, _ in said]
     if len(fields) > MOST_CONTACTS:
         raise Fault(400, f"Bad Request: more than {MOST_CONTACTS} Contacts in one REGISTER")
     expires = _seconds(incoming.value("expires"))
@@ -132,13 +147,13 @@ def read(incoming: Incoming, realm: str, fleet: Fleet, times: GrantedTimes) -> R
     supported = _supported(incoming)
     outbound = by_flow and "outbound" in supported
     contacts: dict[str, AskedContact] = {}
-    for field in fields:
+    for field, refreshes in said:
         seconds, binding = wanted(field, expires), binding_id(aor, field.key)
         if seconds == 0 and binding in contacts:
             continue  # phones take a binding back and make it anew in one request: it is the new one that counts
         params = contact_params(field.q, field.instance, field.reg_id)
         granted = times.granted(seconds, flow, binding, outbound)
-        contacts[binding] = AskedContact(field, binding, params, seconds, granted)
+        contacts[binding] = AskedContact(field, binding, params, seconds, granted, refreshes)
     return RegisterRequest(
         incoming, realm, aor, list(contacts.values()), star, expires, path, outbound, "gruu" in supported
     )
@@ -184,21 +199,22 @@ def _outbound_passes(incoming: Incoming, path: tuple[str, ...]) -> bool:
 # Contact
 
 
-def _contacts(incoming: Incoming, path: tuple[str, ...], former: bool) -> tuple[list[ContactField], bool]:
+def _contacts(incoming: Incoming, path: tuple[str, ...], fleet: Fleet) -> tuple[list[_Said], bool]:
     """Raises ParseError, and Fault."""
-    fields: list[ContactField] = []
+    fields: list[_Said] = []
     star = False
     for value in incoming.request.split_values("contact"):
         if value == "*":
             star = True
         else:
-            fields.append(_contact(value, incoming, path, former))
+            fields.append(_contact(value, incoming, path, fleet))
     return fields, star
 
 
-def _contact(value: str, incoming: Incoming, path: tuple[str, ...], former: bool) -> ContactField:
+def _contact(value: str, incoming: Incoming, path: tuple[str, ...], fleet: Fleet) -> _Said:
     address, flow = NameAddr.parse(value), incoming.flow
-    if _octets(address.uri) > _LONGEST_CONTACT:
+    size = _octets(without_push(address.uri))
+    if size > _LONGEST_CONTACT or _octets(address.uri) - size > LONGEST_PUSH:
         raise Fault(400, f"Bad Request: a Contact URI longer than {_LONGEST_CONTACT} octets")
     uri = Uri.parse(address.uri)
     if uri.scheme not in ("sip", "sips"):
@@ -216,14 +232,21 @@ def _contact(value: str, incoming: Incoming, path: tuple[str, ...], former: bool
         if "outbound" in _supported(incoming):
             raise Fault(439, "First Hop Lacks Outbound Support")
         params = contact_params(params.q, instance, 0)
-    return ContactField(
-        key=former_key(address.uri, params) if former else binding_key(address.uri, params, flow.host, path),
+    push = push_of(uri) if fleet.knows_push else None
+    if fleet.knows_whole_contacts:
+        key = binding_key(address.uri, params, flow.host, path, push is not None)
+    else:
+        key = former_key(address.uri, params)
+    field = ContactField(
+        key=key,
         uri=address.uri,
         expires=_seconds(said.get("expires")),
         q=params.q,
         instance=params.instance,
         reg_id=params.reg_id,
+        push=push,
     )
+    return field, "+sip.pnsreg" in said
 
 
 def _octets(text: str) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from edge.proxy.location.bindings import ContactParams, HeldBinding, contact_params
 from edge.proxy.location.grants import HeldGrant
-from edge.proxy.registrar.expiries import DURABLE, FLOW_TIMER, GRACE, SHORT, GrantedTimes
+from edge.proxy.registrar.expiries import DURABLE, FLOW_TIMER, GRACE, SHORT, GrantedTimes, woken
+from edge.proxy.registrar.feature_caps import feature_caps
 from edge.proxy.registrar.register_request import AskedContact, RegisterRequest, read, realm_of
 from edge.proxy.registrar.undecided import Undecided
 from edge.proxy.stack.answers import date, refuse, reject, respond, unavailable
@@ -15,7 +16,7 @@ from edge.sip.flow import Flow
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header
 from edge.sip.transaction import ServerTransaction
-from lambdas.contract import SHORTEST, Accept, Binding, Challenge, Decision, Reject
+from lambdas.contract import SHORTEST, Accept, Binding, Challenge, Decision, Push, Reject
 
 _STEPS = 2  # of CSeq in a refresh with its challenge; more, and the phone may have registered elsewhere meanwhile
 _MARGIN = 60.0  # seconds of durable expiry that must be left after a grant
@@ -42,14 +43,14 @@ class Registrar:
         server.once = presented.grant is None
         if grant is not None and self._refresh(asked, now):
             stack.counters["refreshes"] += 1
-            self._answer(asked, server, now)
+            self._answer(asked, server, [], now)
             return
 
         def decided(decision: Decision | None, at: float) -> None:
             match decision:
                 case Accept():
                     self._keep(decision, asked, at)
-                    self._answer(asked, server, at)
+                    self._answer(asked, server, decision.services, at)
                 case Reject():
                     reject(server, incoming.request, decision, at)
                 case Challenge():
@@ -90,10 +91,12 @@ class Registrar:
         if refused is not None:
             reject(server, request, refused, now)
         else:
-            self._answer(asked, server, now)
+            self._answer(asked, server, [], now)
 
-    def _answer(self, asked: RegisterRequest, server: ServerTransaction, now: float) -> None:
-        here = [held for _, held in self._stack.bindings.of(asked.aor)]
+    def _answer(self, asked: RegisterRequest, server: ServerTransaction, services: list[Push], now: float) -> None:
+        """``services`` are those that it asks for. Whoever waits for the phone hears of it then."""
+        bindings = self._stack.bindings
+        here = [held for _, held in bindings.all_of(asked.aor)]
         headers = [
             _contact(
                 held.contact,
@@ -115,8 +118,13 @@ class Registrar:
                 headers.append(("flow-timer", f"Flow-Timer: {FLOW_TIMER}"))
                 if not asked.path:
                     headers.append(self._service_route(asked.incoming.flow))
+        registered = [bindings.get(asked.name(contact, bindings)) for contact in asked.contacts]
+        headers += feature_caps(zip(asked.contacts, registered, strict=True), services)
         headers.append(date(self._stack.wall(now)))  # §10.3 step 8
         respond(server, asked.incoming.request, 200, now, headers)
+        for contact, held in zip(asked.contacts, registered, strict=True):
+            if held is not None and held.push is not None and contact.wanted != 0:
+                self._stack.came(held, asked.name(contact, bindings), now)
 
     def _service_route(self, flow: Flow) -> Header:
         """The way that a phone's requests take by the connection that it is registered on (RFC 3608). Only phones that
@@ -144,7 +152,7 @@ class Registrar:
             return False
         incoming, contact = asked.incoming, asked.contacts[0]
         wanted = contact.wanted
-        if wanted is not None and wanted < SHORTEST:
+        if contact.asks or (wanted is not None and wanted < SHORTEST):
             return False
         held = self._stack.bindings.get(asked.name(contact, self._stack.bindings))
         if held is None or not self._renews(contact, asked, held):
@@ -152,7 +160,7 @@ class Registrar:
         if not held.cseq < incoming.cseq <= held.cseq + _STEPS:
             return False
         left = int(held.durable_until - now - GRACE - _MARGIN)
-        seconds = min(contact.granted, left)
+        seconds = min(contact.granted if held.push is None else woken(wanted), left)
         if seconds < min(SHORT, SHORT if wanted is None else wanted):
             return False
         held.cseq = incoming.cseq
@@ -204,14 +212,15 @@ class Registrar:
         if accepted.grant is None:
             until = durable
         elif contact is not None:
-            until = now + min(contact.granted, binding.expires)
+            granted = contact.granted if binding.push is None else woken(contact.wanted)
+            until = now + min(granted, binding.expires)
         else:
-            until = now + self._times.patience(flow, binding.expires)
+            until = now + self._times.patience(flow, binding.expires, binding.push is not None)
         held = HeldBinding(
             asked.aor, binding.contact, flow, until, durable, durable,
             tenant=accepted.grant.tenant if accepted.grant is not None else "",
             params=contact_params(binding.q, binding.instance, binding.reg_id),
-            path=tuple(binding.path), key=binding.key,
+            path=tuple(binding.path), key=binding.key, push=binding.push,
         )  # fmt: skip
         if contact is not None:
             held.call_id, held.cseq = asked.incoming.call_id, asked.incoming.cseq

@@ -28,10 +28,13 @@ class Trials:
         self._under_way: set[str] = set()
 
     def doubt(self, binding: str, since: float, now: float) -> None:
-        """``binding`` has become doubtful at ``since`` (Unix time): try it, unless its phone was heard later."""
+        """``binding`` has become doubtful at ``since`` (Unix time): try it, unless its phone was heard later, or may
+        sleep: then it wouldn't answer."""
         stack = self._stack
         held = stack.bindings.get(binding)
-        if held is None or binding in self._under_way or (held.heard and stack.wall(held.heard_at) > since):
+        if held is None or held.push is not None or binding in self._under_way:
+            return
+        if held.heard and stack.wall(held.heard_at) > since:
             return
         self._under_way.add(binding)
         stack.counters["doubted_bindings"] += 1

@@ -27,22 +27,23 @@ class Updates:
         for change in changes:
             flow = Flow(*change.flow)
             if change.expires:
-                until = now + self._times.patience(flow, change.expires)
+                until = now + self._times.patience(flow, change.expires, change.push is not None)
                 durable = now + change.expires
                 new = HeldBinding(
                     change.aor, change.contact, flow, until, durable, durable, change.call_id, change.cseq,
                     change.tenant, contact_params(change.q, change.instance, change.reg_id),
-                    tuple(change.path), change.key,
+                    tuple(change.path), change.key, change.push,
                 )  # fmt: skip
                 if flow.reliable and flow not in streams:
                     self._stack.sources.prove(flow.host, now)  # as it had there: it comes back, maybe with all others
                     bindings.close(change.id, new, now)
-                    self._stack.flow_closed(flow, (change.aor,), now)
+                    if new.push is None:  # who sleeps is found out when he is called
+                        self._stack.flow_closed(flow, (change.aor,), now)
                     continue
                 bindings.put(change.id, new, now, fresh=False)
                 if change.doubted_at:
                     self._trials.doubt(change.id, change.doubted_at, now)
-            elif bindings.present_flow(change.id) == flow:
+            elif flow in (bindings.present_flow(change.id), bindings.asleep.flow_of(change.id)):
                 bindings.remove(change.id)
 
     def changed(self, change: Change, now: float) -> None:
@@ -57,7 +58,7 @@ class Updates:
             self._stack.grants.revoke(change.aor, change.version)
             bindings.changed.add(change.aor)
             return
-        for known, _ in bindings.of(change.aor):
+        for known, _ in bindings.all_of(change.aor):
             if change.binding in ("*", known):
                 bindings.remove(known)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from edge.proxy.stack.records import KeptRoute, RouteKey
 from lambdas.contract import Route, Stage, Target, q_delays
 
-_WHERE = ("uri", "flow", "binding", "q", "aor", "path", "instance", "reg_id", "registered_at")
+_WHERE = ("uri", "flow", "binding", "q", "aor", "path", "instance", "reg_id", "registered_at", "sleeps")
 """What of a target is the phone's."""
 _MOST, _MOST_OF_ONE = 10_000, 1_000  # in all, and of one owner: nobody drives out what others rely on
 

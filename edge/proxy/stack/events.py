@@ -125,6 +125,13 @@ class SummaryThere(NamedTuple):
     summary: str
 
 
+@dataclass(frozen=True, slots=True)
+class AwakeThere:
+    """A phone that may sleep has registered at a peer."""
+
+    phone: Target
+
+
 class OverThere(NamedTuple):
     """An answered call has ended, as a peer has seen."""
 
@@ -203,6 +210,8 @@ class Tick(NamedTuple):
 
 Answered = Decided | Resolved | Found | Counted | Written
 """To something that was asked."""
+ToldByPeer = OverThere | SummaryThere | AwakeThere | HeldThere | StreamsEnd | ClosedThere
+"""Over the mesh."""
 Told = (
     FleetChanged
     | BindingsChanged
@@ -211,12 +220,8 @@ Told = (
     | ProvidersAssigned
     | ProvidersLocated
     | JournalChanged
-    | OverThere
-    | SummaryThere
-    | HeldThere
-    | StreamsEnd
-    | ClosedThere
     | Remembered
+    | ToldByPeer
 )
 """From whoever runs the core."""
 CoreEvent = Received | Tick | SendFailed | FlowClosed | Entrusted | Leaving | Answered | Told
@@ -295,6 +300,13 @@ class TellSummary(NamedTuple):
     summary: str
 
 
+@dataclass(frozen=True, slots=True)
+class TellAwake:
+    """Tell the other edges that a phone that may sleep has registered here: they may wait for it."""
+
+    phone: Target
+
+
 class TellClosed(NamedTuple):
     """Tell the other edges that a connection here has ended, on which ``aors`` were registered."""
 
@@ -328,6 +340,7 @@ Action = (
     | CountCalls
     | TellOver
     | TellSummary
+    | TellAwake
     | TellClosed
     | Entrust
     | WriteReport

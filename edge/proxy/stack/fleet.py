@@ -60,6 +60,12 @@ class Fleet:
         return self.spoken >= 8
 
     @property
+    def knows_push(self) -> bool:
+        """Whether every edge lets phones sleep that can be woken, and tells bindings apart without what they are woken
+        by."""
+        return self.spoken >= 9
+
+    @property
     def knows_gruus(self) -> bool:
         """Whether every edge knows where GRUUs lead."""
         return self.spoken >= 9

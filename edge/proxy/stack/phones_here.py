@@ -47,6 +47,7 @@ def targets(stack: Stack, found: Iterable[tuple[str, HeldBinding]]) -> list[Targ
             instance=held.params.instance,
             reg_id=held.params.reg_id,
             registered_at=round(stack.wall(held.taken_at) * 1000) if held.taken else 0,
+            sleeps=held.push is not None,
         )
         for binding, held in found
     ]

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from edge.proxy.location.bindings import ContactParams
 from edge.sip.flow import Flow
-from lambdas.contract import Grant, Route
+from lambdas.contract import Grant, Push, Route
 
 
 @dataclass(frozen=True, slots=True)
 class BindingRecord:
-    """``durable`` in seconds from when it was written; ``key`` as a HeldBinding's."""
+    """``durable`` in seconds from when it was written; ``key`` and ``push`` as a HeldBinding's."""
 
     contact: str
     flow: Flow
@@ -24,6 +24,7 @@ class BindingRecord:
     params: ContactParams
     path: tuple[str, ...] = ()
     key: str = ""
+    push: Push | None = None
 
 
 @dataclass(frozen=True, slots=True)

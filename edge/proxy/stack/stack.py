@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
-from edge.proxy.location.bindings import HeldBindings
+from edge.proxy.location.bindings import HeldBinding, HeldBindings
 from edge.proxy.location.closed import ClosedFlows
 from edge.proxy.location.grants import Grants
 from edge.proxy.location.keepalive import Keepalive
@@ -14,7 +14,7 @@ from edge.proxy.stack.answered_calls import AnsweredCalls
 from edge.proxy.stack.answers import spread_retry_after
 from edge.proxy.stack.authentication import Authenticator, Presented
 from edge.proxy.stack.call_counts import CallCounts
-from edge.proxy.stack.events import Action, EndStream, Send, TellClosed
+from edge.proxy.stack.events import Action, EndStream, Send, TellAwake, TellClosed
 from edge.proxy.stack.fleet import NOTHING_KNOWN, Fleet
 from edge.proxy.stack.handover import Handover
 from edge.proxy.stack.outside import HeardOutside
@@ -22,6 +22,7 @@ from edge.proxy.stack.own_places import OwnPlaces
 from edge.proxy.stack.provider_places import NONE_KNOWN, ProviderAddresses
 from edge.proxy.stack.questions import OnDecision, Questions
 from edge.proxy.stack.renumbered import RenumberedInvites
+from edge.proxy.stack.sleepers import Sleepers, target_of
 from edge.proxy.stack.sources import Sources
 from edge.proxy.stack.stateless import Stateless
 from edge.proxy.stack.trunk_numbers import TrunkNumbers
@@ -73,6 +74,7 @@ class Stack:
             ids, digest_algorithms, self.bindings, self.grants, self.sources, self.counters, own
         )
         self.stateless = Stateless(self.bindings, self.sources, self.counters, self.transmit, ids.token())
+        self.sleepers = Sleepers()
         self.call_counts = CallCounts()
         self.outside = HeardOutside()
         self.provider_addresses = NONE_KNOWN
@@ -115,6 +117,12 @@ class Stack:
         for an answer from there."""
         if self.closed_flows.note(flow, aors, now):
             self.actions.append(TellClosed(flow, tuple(aors)))
+
+    def came(self, held: HeldBinding, binding: str, now: float) -> None:
+        """A phone that may sleep has registered: whoever waits for it, here or at another edge, goes on."""
+        phone = target_of(binding, held)
+        self.actions.append(TellAwake(phone))
+        self.sleepers.came(phone, now)
 
     # Questions about who somebody is
 

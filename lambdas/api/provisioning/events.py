@@ -14,7 +14,7 @@ from lambdas.api.security import CallerDep, ServicesDep
 
 router = APIRouter(prefix="/events", tags=["events"], route_class=AuditedRoute)
 
-ShownEventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider", "certificate"]
+ShownEventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider", "certificate", "push"]
 
 
 class Event(BaseModel):
@@ -24,7 +24,8 @@ class Event(BaseModel):
             description="`plan`: what a dial plan has logged, or why it failed; `audit`: what was changed; "
             "`abuse`: who was suspended or banned, and why; `hook`: what a webhook hasn't taken; "
             "`emergency`: who has called for help; `provider`: a call for a number that no account has; "
-            "`certificate`: which couldn't be had, or ends soon."
+            "`certificate`: which couldn't be had, or ends soon; "
+            "`push`: a phone that couldn't be woken, and why."
         ),
     ]
     at: Annotated[float, Field(description="Unix time in seconds.")]

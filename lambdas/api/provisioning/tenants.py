@@ -280,10 +280,10 @@ def lift_suspension(tenant: str, services: ServicesDep, who: AdminDep) -> Tenant
 
 @router.delete("/{tenant}", status_code=204, responses=responses(401, 403, 404, 409))
 def delete_tenant(tenant: str, services: ServicesDep, who: AdminDep) -> None:
-    """Remove a tenant that has no domains, accounts, providers, plans, stored values or keys left."""
+    """Remove a tenant that has no domains, accounts, providers, plans, push services, stored values or keys left."""
     directory = services.tables.directory
     item = _tenant(tenant, services, who)
-    kinds = ("accounts", "hooks", "keys", "members", "plans", "providers", "store")
+    kinds = ("accounts", "hooks", "keys", "members", "plans", "providers", "push", "store")
     left = [name for name in kinds if directory.page(f"{name}#{tenant}", 1, None).items]
     if any(domain.tenant == tenant for domain in directory.all("domains")):
         left.append("domains")

@@ -1,0 +1,1 @@
+"""Sending pushes to phones that sleep."""

@@ -1,0 +1,650 @@
+"""Phones that sleep, and are woken by a push (RFC 8599)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edge.proxy.forwarding.waking import LONGEST
+from edge.proxy.location.closed import AWAY
+from edge.sip.transaction.client import make_cancel
+from lambdas.contract import BindingReport, Route, RouteQuestion, Stage
+from lambdas.decisions.limits import CallLimits
+from lambdas.decisions.push import PushService
+from lambdas.decisions.route import targets_of
+from lambdas.decisions.values import remove
+from tests.support.world import DOMAIN, World
+
+APNS = PushService("apns", scope="TEAM")
+FCM = PushService("fcm", scope="project")
+WEB = PushService("webpush", vapid="BVapidKey")
+PN = ";pn-provider=apns;pn-prid=token-1;pn-param=TEAM.com.example.phone.voip"
+BOB = f"bob@{DOMAIN}"
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.control.services = (APNS, WEB)
+    return made
+
+
+def contact(phone, push=PN, params=""):
+    agent = phone.agent
+    return f"<sip:{agent.username}@{agent.host}:{agent.port};transport=tcp{push}>{params}"
+
+
+def register(phone, push=PN, expires=3600, params=""):
+    """The final response."""
+    return phone.transact(phone.agent.register_request(expires, contact(phone, push, params)))
+
+
+def sleeper(world, edge="edge-a", push=PN, user="bob"):
+    """A phone that has registered and is asleep now."""
+    phone = world.phone(user, edge, transport="TCP")
+    assert register(phone, push).status == 200
+    phone.disconnect()
+    world.run(0.1)
+    return phone
+
+
+def wakes(world, phone, edge="", push=PN):
+    """It comes back on another connection, perhaps elsewhere."""
+    phone.node = edge or phone.node
+    phone.agent.port += 1
+    phone.public = (phone.public[0], phone.public[1] + 1)
+    world.phones[phone.public] = phone
+    phone.connect()
+    return register(phone, push)
+
+
+def call(caller):
+    return caller.start_call(f"sip:{BOB}")
+
+
+def rung(world, phone, seconds=2.0):
+    return world.wait(lambda: next(iter(phone.agent.requests("INVITE")), None), seconds)
+
+
+def pushed(world):
+    return [question.why for _, question in world.control.pushes]
+
+
+def caps(response):
+    return response.values("feature-caps")
+
+
+def gone(world):
+    return [report for report in world.control.reports if isinstance(report, BindingReport) and not report.expires]
+
+
+# Registering
+
+
+def test_a_phone_is_told_that_it_will_be_woken(world):
+    bob = world.phone("bob", transport="TCP")
+    answer = register(bob)
+    assert caps(answer) == ['*;+sip.pns="apns"']
+    assert ";expires=3600" in answer.get("contact")
+    assert caps(register(bob)) == ['*;+sip.pns="apns"']
+    assert world.nodes["edge-a"].core.stack.counters["refreshes"] == 1
+
+
+def test_one_that_wakes_by_itself_is_told_when(world):
+    assert caps(register(world.phone("bob", transport="TCP"), params=";+sip.pnsreg")) == [
+        '*;+sip.pns="apns";+sip.pnsreg="130"'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("push", "found"),
+    [
+        (";pn-provider", ['*;+sip.pns="apns"', '*;+sip.pns="webpush";+sip.vapid="BVapidKey"']),
+        (";pn-provider=webpush", ['*;+sip.pns="webpush";+sip.vapid="BVapidKey"']),
+        (";pn-provider=fcm", []),
+        ("", []),
+    ],
+)
+def test_which_services_there_are(world, push, found):
+    bob = world.phone("bob", transport="TCP")
+    assert caps(register(bob, push)) == caps(register(bob, push)) == found
+
+
+@pytest.mark.parametrize(
+    "push",
+    [
+        ";pn-provider=fcm;pn-prid=x;pn-param=project",
+        ";pn-provider=unheard-of;pn-prid=x",
+        ";pn-provider=apns;pn-prid=x",
+        ";pn-provider=apns;pn-prid=x;pn-param=OTHERS.com.example",
+        ";pn-provider=webpush;pn-prid=http%3A%2F%2Fpush.example%2Fx",
+    ],
+)
+def test_a_service_that_is_not_there_is_refused(world, push):
+    bob = world.phone("bob", transport="TCP")
+    answer = register(bob, push)
+    assert (answer.status, answer.reason) == (555, "Push Notification Service Not Supported")
+    assert register(bob, push, expires=0).status == 200
+
+
+def test_without_any_credentials_such_wishes_change_nothing(world):
+    world.control.services = ()
+    bob = world.phone("bob", transport="TCP")
+    answer = register(bob)
+    assert (answer.status, caps(answer)) == (200, [])
+    assert register(bob).status == 200
+    assert world.nodes["edge-a"].core.stack.counters["refreshes"] == 1
+    bob.disconnect()
+    world.run(AWAY + 1)
+    assert gone(world)
+
+
+def test_a_mixed_fleet_takes_no_notice_of_it(world):
+    world.spoken = 8
+    for node in world.nodes.values():
+        world.inform(node)
+    bob = world.phone("bob", transport="TCP")
+    assert caps(register(bob)) == []
+    assert "pn-prid" in next(iter(world.control.items.values())).key
+
+
+@pytest.mark.parametrize("instance", ["", ';+sip.instance="<urn:uuid:1>"'])
+def test_another_prid_of_the_same_phone_takes_the_place_of_the_first(world, instance):
+    bob = world.phone("bob", transport="TCP")
+    register(bob, params=instance)
+    answer = register(bob, PN.replace("token-1", "token-2"), params=instance)
+    assert len(answer.values("contact")) == 1
+    assert "token-2" in answer.get("contact")
+    assert len([item for item in world.control.items.values() if not item.removed]) == 1
+
+
+@pytest.mark.parametrize("edge", ["edge-a", "edge-b"])
+@pytest.mark.parametrize("instance", ["", ';+sip.instance="<urn:uuid:1>"'])
+def test_the_same_prid_elsewhere_is_the_same_phone(world, edge, instance):
+    bob = world.phone("bob", transport="TCP")
+    register(bob, params=instance)
+    bob.disconnect()
+    bob.agent.call_id += "-anew"
+    bob.agent.host = "10.9.9.9"
+    assert wakes(world, bob, edge).status == 200
+    world.run(1)
+    bindings = [item for item in world.control.items.values() if not item.removed]
+    assert [item.address for item in bindings] == [world.nodes[edge].address]
+
+
+def test_a_binding_of_before_keeps_its_key(world):
+    world.spoken = 8
+    for node in world.nodes.values():
+        world.inform(node)
+    bob = world.phone("bob", transport="TCP")
+    register(bob)
+    key = next(iter(world.control.items.values())).key
+    world.spoken = 9
+    for node in world.nodes.values():
+        world.inform(node)
+    answer = register(bob, PN.replace("token-1", "token-2"))
+    assert len(answer.values("contact")) == 1
+    assert [item.key for item in world.control.items.values() if not item.removed] == [key]
+
+
+def test_one_that_unregisters_is_woken_no_more(world):
+    bob = world.phone("bob", transport="TCP")
+    register(bob)
+    assert register(bob, ";pn-provider=apns;pn-param=TEAM.com.example.phone.voip", expires=0).status == 200
+    assert not [item for item in world.control.items.values() if not item.removed]
+
+
+# Sleeping
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_its_binding_stays_though_its_connection_has_ended(world, restarts):
+    bob = sleeper(world)
+    if restarts:
+        world.restart("edge-a")
+    world.run(1800)
+    assert not gone(world)
+    assert world.nodes["edge-a"].core.gauges()["sleeping_bindings"] == 1
+    assert world.nodes["edge-a"].core.gauges()["closed_bindings"] == 0
+    world.run(1900)
+    assert world.nodes["edge-a"].core.gauges()["sleeping_bindings"] == 0
+    assert bob.agent.requests("OPTIONS") == []
+
+
+def test_a_silent_udp_phone_stays_too(world):
+    bob = world.phone("bob")
+    bob.agent.answers_options = False
+    bob.transact(bob.agent.register_request(1800, f"<sip:bob@10.0.0.9:5060{PN}>"))
+    del world.phones[bob.public]
+    world.run(1700)
+    assert not gone(world)
+    world.run(200)
+    assert gone(world)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_makes_room_for_others_last(world, dark):
+    bob = sleeper(world)
+    for number in range(9):
+        other = world.phone("bob")
+        other.agent.port = 5070 + number
+        assert other.register() == 200
+    world.control.dark = dark
+    last = world.phone("bob")
+    last.agent.port = 5090
+    assert last.register() == 200
+    world.control.dark = False
+    world.run(1)
+    contacts = [item.contact for item in world.control.bindings(BOB) if not item.removed]
+    assert len(contacts) <= 10
+    assert any(f":{bob.agent.port};" in one for one in contacts)
+    assert any(":5090" in one for one in contacts)
+
+
+def test_an_accounts_own_limit_does_not_lock_its_phone_out(world):
+    account = world.control.accounts.get(BOB) or world.control.add("bob", "pw-bob")
+    world.control.accounts[BOB] = replace(account, limits=CallLimits(registrations=1))
+    bob = sleeper(world)
+    assert wakes(world, bob, push=PN.replace("token-1", "token-2")).status == 200
+
+
+@pytest.mark.parametrize("asleep", [True, False])
+def test_it_is_woken_before_its_binding_expires_once(world, asleep):
+    bob = world.phone("bob", transport="TCP")
+    register(bob)
+    if asleep:
+        bob.disconnect()
+    world.run(3600 - 140)
+    assert pushed(world) == []
+    world.run(40)
+    assert pushed(world) == ["refresh"]
+    if not asleep:
+        bob.disconnect()
+    assert wakes(world, bob).status == 200
+    world.run(200)
+    assert pushed(world) == ["refresh"]
+    assert not gone(world)
+    world.run(3300)
+    assert pushed(world) == ["refresh", "refresh"]
+
+
+def test_that_is_asked_for_again_once_the_control_plane_is_back(world):
+    sleeper(world)
+    world.run(3600 - 130)
+    world.control.dark = True
+    world.run(30)
+    world.control.dark = False
+    world.run(20)
+    assert pushed(world) == ["refresh"]
+
+
+def test_an_open_page_refreshes_itself(world):
+    push = ";pn-provider=webpush;pn-prid=https%3A%2F%2Fpush.example%2Fx"
+    page = world.phone("bob", transport="TCP")
+    register(page, push)
+    world.run(3500)
+    assert pushed(world) == []
+    page.disconnect()
+    world.run(20)
+    assert pushed(world) == ["refresh"]
+
+
+def test_the_edge_that_it_has_left_forgets_it():
+    world = World(beating=True)
+    world.control.services = (APNS,)
+    bob = sleeper(world)
+    assert wakes(world, bob, "edge-b").status == 200
+    world.run(5)
+    assert [node.core.gauges()["sleeping_bindings"] for node in world.nodes.values()] == [0, 0]
+    world.run(3560)
+    assert len(world.control.pushes) == 1  # by the edge that has it now
+    assert not gone(world)
+
+
+def test_one_that_its_service_does_not_know_is_forgotten_by_its_edge():
+    world = World(beating=True)
+    world.control.services = (APNS,)
+    sleeper(world)
+    ((key, item),) = world.control.items.items()
+    world.control.items[key] = remove(item, "push-1", world.control.clock()).binding
+    world.run(5)
+    assert world.nodes["edge-a"].core.gauges()["sleeping_bindings"] == 0
+    assert not gone(world)
+
+
+# Calls
+
+
+@pytest.mark.parametrize("caller", ["edge-a", "edge-b"])
+@pytest.mark.parametrize("before", ["edge-a", "edge-b"])
+@pytest.mark.parametrize("after", ["edge-a", "edge-b"])
+def test_a_call_wakes_it_and_waits(world, caller, before, after):
+    alice, bob = world.phone("alice", caller), sleeper(world, before)
+    assert alice.register() == 200
+    invite = call(alice)
+    world.run(5)
+    assert pushed(world) == ["call"]
+    assert alice.agent.statuses("INVITE")[-1] == 100
+    assert wakes(world, bob, after).status == 200
+    incoming = rung(world, bob)
+    assert "token-1" in incoming.uri
+    world.run(0.5)
+    assert 180 not in alice.agent.statuses("INVITE")
+    bob.send(bob.agent.response(incoming, 180).to_bytes())
+    world.wait(lambda: 180 in alice.agent.statuses("INVITE"))
+    bob.send(bob.agent.response(incoming, 200).to_bytes())
+    assert world.wait(lambda: alice.agent.final(invite)).status == 200
+    assert len(bob.agent.requests("INVITE")) == 1
+
+
+def test_a_call_long_after_it_fell_asleep(world):
+    alice, bob = world.phone("alice", "edge-b"), sleeper(world)
+    world.run(1000)
+    assert alice.register() == 200
+    call(alice)
+    world.run(0.5)
+    assert pushed(world) == ["call"]
+    wakes(world, bob)
+    rung(world, bob)
+
+
+@pytest.mark.parametrize("status", [480])
+def test_nobody_comes(world, status):
+    alice = world.phone("alice")
+    sleeper(world)
+    assert alice.register() == 200
+    invite = call(alice)
+    world.run(LONGEST - 1)
+    assert alice.agent.final(invite) is None
+    assert world.wait(lambda: alice.agent.final(invite), 2).status == status
+    assert world.nodes["edge-a"].core.gauges()["awaited_phones"] == 0
+
+
+def test_one_that_comes_too_late_is_not_rung(world):
+    alice, bob = world.phone("alice"), sleeper(world)
+    assert alice.register() == 200
+    call(alice)
+    world.run(LONGEST + 1)
+    wakes(world, bob)
+    world.run(5)
+    assert bob.agent.requests("INVITE") == []
+
+
+def test_an_open_stream_is_tried_and_nobody_woken(world):
+    alice, bob = world.phone("alice", "edge-b"), world.phone("bob", transport="TCP")
+    assert alice.register() == 200
+    register(bob)
+    invite = call(alice)
+    bob.send(bob.agent.response(rung(world, bob), 180).to_bytes())
+    world.run(5)
+    assert pushed(world) == []
+    bob.send(bob.agent.response(bob.agent.requests("INVITE")[0], 200).to_bytes())
+    assert world.wait(lambda: alice.agent.final(invite)).status == 200
+
+
+def test_one_that_is_suspended_with_an_open_stream_is_woken(world):
+    """Its kernel takes the INVITE, and the program reads it once it wakes, on that very stream."""
+    alice, bob = world.phone("alice"), world.phone("bob", transport="TCP")
+    assert alice.register() == 200
+    register(bob)
+    invite = call(alice)
+    world.run(0.9)
+    assert pushed(world) == []
+    world.run(1)
+    assert pushed(world) == ["call"]
+    assert register(bob).status == 200
+    world.run(1)
+    assert len(bob.agent.requests("INVITE")) == 1
+    bob.send(bob.agent.response(bob.agent.requests("INVITE")[0], 200).to_bytes())
+    assert world.wait(lambda: alice.agent.final(invite)).status == 200
+
+
+@pytest.mark.parametrize("quiet", [30, 200])
+def test_a_udp_phone_that_was_not_heard_gets_both(world, quiet):
+    alice, bob = world.phone("alice"), world.phone("bob")
+    bob.transact(bob.agent.register_request(3600, f"<sip:bob@10.0.0.9:5060{PN}>"))
+    place, there = bob.public, world.phones.pop(bob.public)
+    world.run(quiet)
+    assert alice.register() == 200
+    invite = call(alice)
+    world.run(0.5)
+    assert pushed(world) == (["call"] if quiet > 60 else [])
+    world.run(3)
+    assert pushed(world) == ["call"]
+    world.phones[place] = there
+    there.transact(there.agent.register_request(3600, f"<sip:bob@10.0.0.9:5060{PN}>"))
+    incoming = rung(world, there, 0.5)
+    there.send(there.agent.response(incoming, 200).to_bytes())
+    assert world.wait(lambda: alice.agent.final(invite)).status == 200
+
+
+def test_a_second_call_sends_no_second_push_and_both_ring(world):
+    alice, carol, bob = world.phone("alice"), world.phone("carol", "edge-b"), sleeper(world)
+    assert alice.register() == carol.register() == 200
+    call(alice)
+    world.run(1)
+    call(carol)
+    world.run(1)
+    assert pushed(world) == ["call"]
+    wakes(world, bob)
+    world.wait(lambda: len({one.get("call-id") for one in bob.agent.requests("INVITE")}) == 2, 1)
+
+
+def test_a_retransmitted_invite_wakes_nobody_again(world):
+    alice = world.phone("alice")
+    sleeper(world)
+    assert alice.register() == 200
+    invite = call(alice)
+    for _ in range(3):
+        world.run(4)
+        alice.send(invite.to_bytes())
+    world.run(1)
+    assert pushed(world) == ["call"]
+
+
+@pytest.mark.parametrize("edge", ["edge-a", "edge-b"])
+def test_the_caller_gives_up_while_it_waits(world, edge):
+    alice, bob = world.phone("alice", edge), sleeper(world)
+    assert alice.register() == 200
+    invite = call(alice)
+    world.run(2)
+    alice.send(make_cancel(invite).to_bytes())
+    assert world.wait(lambda: alice.agent.final(invite), 0.5).status == 487
+    wakes(world, bob)
+    world.run(5)
+    assert bob.agent.requests("INVITE") == []
+
+
+def test_another_phone_rings_at_once_and_takes_the_call(world):
+    alice, bob = world.phone("alice"), sleeper(world)
+    other = world.phone("bob", "edge-b")
+    other.agent.port = 5070
+    assert alice.register() == other.register() == 200
+    invite = call(alice)
+    other.send(other.agent.response(rung(world, other), 180).to_bytes())
+    world.wait(lambda: 180 in alice.agent.statuses("INVITE"), 0.5)
+    assert pushed(world) == ["call"]
+    other.send(other.agent.response(other.agent.requests("INVITE")[0], 200).to_bytes())
+    assert world.wait(lambda: alice.agent.final(invite), 1).status == 200
+    wakes(world, bob)
+    world.run(2)
+    assert bob.agent.requests("INVITE") == []
+
+
+def test_another_phone_is_busy_and_the_call_still_waits(world):
+    alice, bob = world.phone("alice"), sleeper(world)
+    other = world.phone("bob")
+    other.agent.port = 5070
+    assert alice.register() == other.register() == 200
+    invite = call(alice)
+    other.send(other.agent.response(rung(world, other), 486).to_bytes())
+    world.run(3)
+    assert alice.agent.final(invite) is None
+    wakes(world, bob)
+    rung(world, bob)
+
+
+def test_two_sleepers_are_both_woken(world):
+    alice, first = world.phone("alice"), sleeper(world)
+    second = sleeper(world, "edge-b", PN.replace("token-1", "token-2"))
+    assert alice.register() == 200
+    call(alice)
+    world.run(1)
+    assert {push.prid for push, _ in world.control.pushes} == {"token-1", "token-2"}
+    second.agent.port += 5
+    wakes(world, second, push=PN.replace("token-1", "token-2"))
+    rung(world, second)
+    assert first.agent.requests("INVITE") == []
+    wakes(world, first)
+    rung(world, first)
+
+
+def test_a_flow_that_dies_again_is_waited_for_again_without_a_push(world):
+    alice, bob = world.phone("alice"), sleeper(world)
+    assert alice.register() == 200
+    call(alice)
+    world.run(1)
+    wakes(world, bob)
+    rung(world, bob)
+    bob.disconnect()
+    bob.agent.received.clear()
+    world.run(6)
+    wakes(world, bob)
+    rung(world, bob)
+    assert pushed(world) == ["call"]
+
+
+def test_who_cannot_be_woken_is_not_reachable(world):
+    alice = world.phone("alice")
+    sleeper(world)
+    world.control.pushing = False
+    assert alice.register() == 200
+    invite = call(alice)
+    assert world.wait(lambda: alice.agent.final(invite), 1).status == 480
+
+
+def test_without_control_plane_nobody_is_woken(world):
+    alice = world.phone("alice")
+    sleeper(world)
+    assert alice.register() == 200
+    world.control.dark = True
+    invite = call(alice)
+    assert world.wait(lambda: alice.agent.final(invite), 10).status == 503
+    assert pushed(world) == []
+
+
+def test_a_message_waits_too(world):
+    alice, bob = world.phone("alice"), sleeper(world)
+    assert alice.register() == 200
+    message = alice.agent.request("MESSAGE", f"sip:{BOB}", body=b"hello")
+
+    alice.send(message.to_bytes())
+    challenge = world.wait(lambda: alice.agent.final(message))
+    message = alice.agent.authorize(message, challenge)
+    alice.send(message.to_bytes())
+    world.wait(lambda: pushed(world) == ["message"])
+    wakes(world, bob)
+    got = world.wait(lambda: next(iter(bob.agent.requests("MESSAGE")), None), 1)
+    bob.send(bob.agent.response(got, 200).to_bytes())
+    assert world.wait(lambda: alice.agent.final(message)).status == 200
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_push_says_who_calls_only_where_that_is_wanted(world, hidden):
+    world.control.services = (PushService("apns", scope="TEAM", shows=True),)
+    alice = world.phone("alice")
+    sleeper(world)
+    assert alice.register() == 200
+    alice.start_call(f"sip:{BOB}", headers=["Privacy: id"] if hidden else None)
+    world.run(1)
+    assert [question.caller for _, question in world.control.pushes] == ["" if hidden else f"alice@{DOMAIN}"]
+
+
+def test_a_push_does_not_say_who_calls(world):
+    alice = world.phone("alice")
+    sleeper(world)
+    assert alice.register() == 200
+    invite = call(alice)
+    world.run(1)
+    ((_, question),) = world.control.pushes
+    assert (question.caller, question.call_id) == ("", invite.get("call-id"))
+
+
+def test_one_behind_a_proxy_of_its_own_gets_both(world):
+    """The proxy says 100 for it, whether it sleeps or not."""
+    alice, bob = world.phone("alice"), world.phone("bob", transport="TCP")
+    assert alice.register() == 200
+    path = ["Path: <sip:198.51.100.9:5060;lr>", "Supported: path"]
+    assert bob.transact(bob.agent.register_request(3600, contact(bob), headers=path)).status == 200
+    call(alice)
+    bob.send(bob.agent.response(rung(world, bob), 100).to_bytes())
+    world.run(1)
+    assert pushed(world) == ["call"]
+
+
+def test_who_only_asks_what_it_can_do_wakes_nobody(world):
+    alice = world.phone("alice")
+    sleeper(world)
+    assert alice.register() == 200
+    assert alice.transact(alice.agent.request("OPTIONS", f"sip:{BOB}")).status == 480
+    assert pushed(world) == []
+
+
+# How long it may take
+
+
+def plan(world, **kwargs):
+    """Every call is routed so."""
+    decide = world.control.decide
+    route = Route(**{"tenant": "t1", **kwargs})
+    world.control.decide = lambda question: route if isinstance(question, RouteQuestion) else decide(question)
+
+
+def targets(world, name):
+    return targets_of(world.control.bindings(f"{name}@{DOMAIN}"), world.control.clock())
+
+
+def test_the_time_to_ring_begins_when_it_wakes(world):
+    alice, bob, carol = world.phone("alice"), sleeper(world), world.phone("carol")
+    assert alice.register() == carol.register() == 200
+    plan(world, targets=targets(world, "bob"), timeout=10, stages=[Stage(targets=targets(world, "carol"))])
+    call(alice)
+    world.run(12)
+    assert carol.agent.requests("INVITE") == []
+    wakes(world, bob)
+    bob.send(bob.agent.response(rung(world, bob), 180).to_bytes())
+    world.run(9)
+    assert carol.agent.requests("INVITE") == []
+    world.run(2)
+    assert bob.agent.requests("CANCEL")
+    assert carol.agent.requests("INVITE")
+
+
+def test_the_time_of_one_that_rings_goes_on_while_another_wakes(world):
+    alice, bob, carol = world.phone("alice"), sleeper(world), world.phone("carol")
+    other = world.phone("bob", "edge-b")
+    other.agent.port = 5070
+    assert alice.register() == carol.register() == other.register() == 200
+    plan(world, targets=targets(world, "bob"), timeout=10, stages=[Stage(targets=targets(world, "carol"))])
+    call(alice)
+    other.send(other.agent.response(rung(world, other), 180).to_bytes())
+    world.run(6)
+    wakes(world, bob)
+    bob.send(bob.agent.response(rung(world, bob), 180).to_bytes())
+    world.run(3)
+    assert carol.agent.requests("INVITE") == []
+    world.run(2)
+    assert carol.agent.requests("INVITE")
+
+
+@pytest.mark.parametrize("when", [[480], [408]])
+def test_one_that_does_not_come_is_unreachable_for_its_plan(world, when):
+    alice, carol = world.phone("alice"), world.phone("carol")
+    sleeper(world)
+    assert alice.register() == carol.register() == 200
+    plan(world, targets=targets(world, "bob"), timeout=10, stages=[Stage(targets=targets(world, "carol"), when=when)])
+    invite = call(alice)
+    world.run(LONGEST + 1)
+    assert bool(carol.agent.requests("INVITE")) is (480 in when)
+    assert (alice.agent.final(invite) is None) is (480 in when)
