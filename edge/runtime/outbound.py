@@ -30,6 +30,7 @@ from edge.proxy.stack.events import (
     TellClosed,
     TellOver,
     TellSummary,
+    Trust,
     WriteReport,
     Written,
 )
@@ -95,8 +96,10 @@ class Outbound:
                     self.send(flow, data, ref, until)
             case Ask(ask, question, known):
                 self._later(self._ask(ask, question, known))
-            case Resolve(ref, server):
-                self._later(self._resolve(ref, server))
+            case Resolve(ref, server, ipv6):
+                self._later(self._resolve(ref, server, ipv6))
+            case Trust(ca):
+                self._sockets.trust(ca)
             case Relay(owner, flow, data):
                 if self._trace.wanted:
                     self._trace.crossing(owner, flow, data)
@@ -109,6 +112,12 @@ class Outbound:
                 self._phones.ask(ask, self._mesh.find(ask, aor, tenant))
             case CountCalls(ask, scopes):
                 self._uses.ask(ask, self._mesh.count(ask, scopes))
+            case _:
+                self._tell(action)
+
+    def _tell(self, action: Action) -> None:
+        """What only peers hear of."""
+        match action:
             case TellOver(call):
                 self._mesh.tell_over(call)
             case TellSummary(aor, tenant, summary):
@@ -155,9 +164,11 @@ class Outbound:
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
-    async def _resolve(self, ref: str, server: Server) -> None:
+    async def _resolve(self, ref: str, server: Server, ipv6: bool) -> None:
         try:
-            addresses, fault = await self._resolver.resolve(server.host, server.port, server.transport)
+            addresses, fault = await self._resolver.resolve(
+                server.host, server.port, server.transport, server.by_dns, ipv6
+            )
         except Exception as error:
             log.exception("resolving %s failed", server.host)
             addresses, fault = [], type(error).__name__

@@ -47,6 +47,10 @@ class Places:
         """A URI of ours with this user part, by which whoever is at the other end of ``flow`` reaches its side."""
         return f"sip:{user}@{self.sent_by(flow)}{flow.uri_transport}"
 
+    def has_ipv6(self, address: str) -> bool:
+        """Whether edge address ``address`` has an IPv6 side."""
+        return address in self._ipv6
+
     def outside(self, ip: str) -> bool:
         """Whether an IP address isn't the fleet's own."""
         return not self.address_at(host_in_uri(ip))

@@ -232,6 +232,8 @@ class Access(Wire):
     kind: Literal["access"] = "access"
     secret: Secret
     """The provider account's."""
+    ca: str = ""
+    """``Server.ca`` of its server. Since version 9."""
 
 
 Decision = Challenge | Reject | Accept | Route | Access | Proceed

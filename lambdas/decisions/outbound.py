@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from lambdas.contract import ProviderLeg, Reject, Route, Server, Target, withheld
+from lambdas.contract import ProviderLeg, Reject, Route, Server, Target, Transport, withheld
 from lambdas.decisions.barring import dark
 from lambdas.decisions.limits import rate_of
 from lambdas.decisions.numbers import Number, read, write
@@ -98,11 +98,13 @@ def named_outside(aor: str, caller: str, country: str) -> str:
     return f"sip:{known or 'anonymous@anonymous.invalid'}"
 
 
-def directly(uri: str, caller: str, address: str, number: Choice | None = None) -> Target:
+def directly(uri: str, caller: str, address: str, number: Choice | None = None, tls: bool = True) -> Target:
     """To a SIP address elsewhere, from edge address ``address``, as ``caller`` (a URI); ``number`` is the one that the
-    address may stand for, which limits and rates go by. Raises ValueError if it can't be read."""
-    user, host, port, transport = sip_uri(uri)
-    server = Server(host=host, port=port, transport="tcp" if transport == "tcp" else "udp")
+    address may stand for, which limits and rates go by; ``tls``: edges can do that. Raises ValueError if it can't be
+    read."""
+    user, host, port, said = sip_uri(uri)
+    transport: Transport = "tls" if said == "tls" and tls else "tcp" if said == "tcp" else "udp"
+    server = Server(host=host, port=port, transport=transport, by_dns=not said)
     leg = ProviderLeg(
         id="",
         server=server,
@@ -120,8 +122,7 @@ def _target(way: Way, choice: Choice, account: StoredAccount, asking: str, outsi
     provider, number = way.provider, choice.number
     written = write(number, provider.number_format)
     port = f":{provider.port}" if provider.port and not provider.outbound_proxy else ""
-    transport = "" if provider.transport == "udp" else f";transport={provider.transport}"
-    uri = f"sip:{written}@{provider.host}{port}{transport}"
+    uri = f"sip:{written}@{provider.host}{port}{provider.uri_transport}"
     caller = account.caller_id or provider.caller_id
     user = provider.from_user or provider.username
     headers = list(provider.headers)

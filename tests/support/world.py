@@ -116,7 +116,7 @@ class Node:
                     sent = world.over_mesh(flow, data)
                 if not sent and ref:
                     world.after(0, lambda: self.handle(SendFailed(ref)))
-            case Resolve(ref, server):
+            case Resolve(ref, server, _):
                 addresses = world.servers.get(server.host, [])
                 fault = "" if addresses else f"{server.host} can't be resolved"
                 world.after(LATENCY, lambda: self.handle(Resolved(ref, addresses, fault)))

@@ -62,7 +62,7 @@ class Ack:
         phone = LegToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)
         return request_out(incoming, destination, phone, uri, branch, 0, routes, fleet.tokens, fleet.places)
 
-    def fail(self, now: float) -> None:
+    def fail(self, now: float, why: str = "") -> None:
         """The flow is dead."""
         self._forget()
         if self._binding:

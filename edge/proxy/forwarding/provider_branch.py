@@ -22,6 +22,7 @@ from edge.providers.leg import (
 )
 from edge.providers.leg_token import UNNUMBERED, LegToPhone, LegToProvider
 from edge.providers.redirection import FOLLOWED, MOST, left_to_the_caller, redirections
+from edge.providers.register import LONGEST_UDP, clean
 from edge.proxy.forwarding.branch import Branch, BranchContext
 from edge.proxy.forwarding.messages import drop_commands
 from edge.proxy.forwarding.record_route import DialogTarget
@@ -30,19 +31,18 @@ from edge.proxy.forwarding.withholding import withholds
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
 from edge.sip import privacy
-from edge.sip.flow import Flow, ServerAddress
+from edge.sip.flow import Flow, ServerAddress, server_name
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, header_of
 from edge.sip.session_bodies import UnreadableBody
 from edge.sip.strict_routing import next_hop
 from edge.sip.timers import T1
 from edge.sip.transaction import ClientTransaction, InviteClient
-from edge.sip.uri import Uri, request_uri
+from edge.sip.uri import Uri, host_in_uri, request_uri
 from lambdas.contract import Access, AccessQuestion, Decision, ProviderLeg, Target, may_be_sip, withheld
 
 _PATIENCE = 8 * T1  # for a first word from a server, where there is another one to try
 _HOPELESS, _REFUSED, _UNREADABLE, _NO_DIALOG = 500, 403, 415, 481
-_LONGEST_UDP = 1300  # octets (RFC 3261 §18.1.1), to a host that RFC 3263 has found
 
 
 class ProviderBranch(Branch):
@@ -86,7 +86,7 @@ class ProviderBranch(Branch):
                 return
             self._servers = self._permitted(addresses, at)
             if not self._is_outside:
-                self._hosts |= {ip for _, ip, _ in self._servers}
+                self._hosts |= {host_in_uri(ip) for _, ip, _ in self._servers}
             if self._servers:
                 self._try_server(at)
                 return
@@ -95,7 +95,7 @@ class ProviderBranch(Branch):
                 fault = "calls of this tenant may not go there"
             self.fail(_HOPELESS, at, f"Server Internal Error: {leg.server.host}: {fault}")
 
-        self.stack.questions.resolve(leg.server, resolved)
+        self.stack.questions.resolve(leg.server, self.stack.fleet.has_ipv6(self.target.flow[0]), resolved)
 
     def _permitted(self, addresses: list[ServerAddress], now: float) -> list[ServerAddress]:
         """Those that the call may go to: none where another tenant is trusted. Outside, one that nothing has been
@@ -123,7 +123,7 @@ class ProviderBranch(Branch):
         except UnreadableBody as error:
             self.fail(_UNREADABLE, now, f"Unsupported Media Type: the body can't be read: {error}")
             return
-        if leg is not None and not leg.registered and not way.flow.reliable and len(request.to_bytes()) > _LONGEST_UDP:
+        if leg is not None and not leg.registered and not way.flow.reliable and len(request.to_bytes()) > LONGEST_UDP:
             # Where a registration has opened the way, it is a flow; this one is any host's, which may not have asked.
             _, ip, port = self._servers[0]
             way = self._new_way(leg, ("tcp", ip, port))
@@ -141,9 +141,10 @@ class ProviderBranch(Branch):
         address, local, usual, *_ = self.target.flow
         if transport != usual:
             local = self._agent.port(transport)
+        name = server_name(leg.server.host, leg.server.ca) if transport == "tls" else ""
         return LegToProvider(
             leg.id,
-            Flow(address, local, transport, ip, port, 0),
+            Flow(address, local, transport, ip, port, 0, name),
             # Of a call that comes back from a challenge the numbers go on.
             self.context.incoming.cseq - 1,
             self.context.references()[0].tenant,
@@ -298,7 +299,8 @@ class ProviderBranch(Branch):
 
     def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
         if transaction is self.transaction:
-            self._failed_server(_HOPELESS, now)
+            why = clean(transaction.fault)
+            self._failed_server(_HOPELESS, now, f"Server Internal Error: {why}" if why else "")
 
     def on_timer(self, name: str, now: float) -> None:
         if name != "patience":
@@ -306,12 +308,12 @@ class ProviderBranch(Branch):
         elif self.response is None and not self.proceeding and not self.context.cancelled:
             self._failed_server(408, now)  # not a word from this server, and there are others
 
-    def _failed_server(self, status: int, now: float) -> None:
+    def _failed_server(self, status: int, now: float, reason: str = "") -> None:
         self.timers.pop("patience", None)
         if len(self._servers) > 1 and not self.context.cancelled:
             self._next(now)
         else:
-            self.fail(status, now)
+            self.fail(status, now, reason)
 
     def _next(self, now: float) -> None:
         if self.transaction is not None:

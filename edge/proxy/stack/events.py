@@ -47,9 +47,10 @@ class SendFailed(NamedTuple):
 
 
 class FlowClosed(NamedTuple):
-    """The connection has ended, or nobody sends on it any more."""
+    """The connection has ended, or nobody sends on it any more; ``why`` of one that couldn't be made."""
 
     flow: Flow
+    why: str = ""
 
 
 class HeldThere(NamedTuple):
@@ -234,10 +235,18 @@ class Send(NamedTuple):
 
 
 class Resolve(NamedTuple):
-    """Find a provider's server (RFC 3263 §4); ``Resolved`` with this ``ref`` must follow within 5 s."""
+    """Find a provider's server (RFC 3263 §4); ``Resolved`` with this ``ref`` must follow within 5 s. Without ``ipv6``
+    there is no way to IPv6 addresses."""
 
     ref: str
     server: Server
+    ipv6: bool = False
+
+
+class Trust(NamedTuple):
+    """Certificates of servers may be signed by ``ca`` (PEM), where a flow's ``server`` says so."""
+
+    ca: str
 
 
 class Relay(NamedTuple):
@@ -311,4 +320,17 @@ class WriteReport(NamedTuple):
     ref: str
 
 
-Action = Send | Resolve | Relay | Ask | Find | CountCalls | TellOver | TellSummary | TellClosed | Entrust | WriteReport
+Action = (
+    Send
+    | Resolve
+    | Trust
+    | Relay
+    | Ask
+    | Find
+    | CountCalls
+    | TellOver
+    | TellSummary
+    | TellClosed
+    | Entrust
+    | WriteReport
+)

@@ -64,6 +64,10 @@ class Fleet:
         """Whether every edge can read ways of calls that were transferred."""
         return self.spoken >= 8
 
+    def has_ipv6(self, address: str) -> bool:
+        """Whether edge address ``address`` has an IPv6 side."""
+        return self.places.has_ipv6(address)
+
     def outside(self, addresses: list[ServerAddress]) -> list[ServerAddress]:
         """Those of ``addresses`` that aren't the fleet's own."""
         return [address for address in addresses if self.places.outside(address[1])]

@@ -10,7 +10,7 @@ from edge.providers.host import OnResolved
 from edge.proxy.location.closed import ClosedFlows
 from edge.proxy.stack.answers import RETRY_AFTER
 from edge.proxy.stack.call_counts import ScopeUse
-from edge.proxy.stack.events import Action, Ask, CountCalls, Find, Resolve, WriteReport
+from edge.proxy.stack.events import Action, Ask, CountCalls, Find, Resolve, Trust, WriteReport
 from edge.sip.flow import ServerAddress
 from edge.sip.ids import Ids
 from lambdas.contract import Decision, LocateQuestion, Question, Reject, Report, Server, Target
@@ -139,9 +139,15 @@ class Questions:
         if then is not None:
             then(uses, now)
 
-    def resolve(self, server: Server, then: OnResolved) -> None:
-        """Find a provider's server (RFC 3263 §4)."""
-        self._actions.append(Resolve(self._resolving.put(then), server))
+    def resolve(self, server: Server, ipv6: bool, then: OnResolved) -> None:
+        """Find a provider's server (RFC 3263 §4); ``ipv6``: what is sent there may go to an IPv6 address."""
+        self.trust(server.ca)
+        self._actions.append(Resolve(self._resolving.put(then), server, ipv6))
+
+    def trust(self, ca: str) -> None:
+        """That servers' certificates may be signed by ``ca`` (PEM), where a flow's ``server`` says so; "": nothing."""
+        if ca:
+            self._actions.append(Trust(ca))
 
     def resolved(self, ref: str, addresses: list[ServerAddress], fault: str, now: float) -> None:
         then = self._resolving.take(ref)
