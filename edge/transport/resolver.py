@@ -120,7 +120,7 @@ class Resolver:
         return [(transport, ip, record.port) for record, found in zip(ordered, each, strict=True) for ip in found]
 
     async def _addresses_of_target(self, target: str, of: str) -> list[str]:
-        """One that can't be resolved doesn't take the others along. The root says that there is no such service (RFC 2782)."""
+        """One that can't be resolved doesn't take the others along. The root stands for no server at all (RFC 2782)."""
         try:
             return await self._addresses(target) if target != "." else []
         except dns.exception.DNSException as error:
