@@ -41,8 +41,18 @@ class Flow(NamedTuple):
     server: str = ""
 
     @property
+    def wire(self) -> tuple[str, int, str, str, int, int]:
+        """As the contract with the control plane has it: of phones' flows that is all."""
+        return self[:6]
+
+    @property
     def reliable(self) -> bool:
         return self.transport != "udp"
+
+    @property
+    def secure(self) -> bool:
+        """Whether it is encrypted up to the next hop, so that a sips: request may go on it."""
+        return self.transport in ("tls", "wss")
 
     @property
     def framed(self) -> bool:

@@ -36,6 +36,9 @@ class Ack:
 
     def send(self, now: float) -> None:
         stack = self._stack
+        if self._incoming.secure and not (self.flow.secure or self.flow.internal):
+            stack.counters["stray_acks"] += 1  # it doesn't leave TLS
+            return
         branch = stack.transactions.branch(self._incoming.mark)
         request = self._request(branch)
         set_breadth(request, self._breadth)

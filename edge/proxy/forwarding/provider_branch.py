@@ -85,6 +85,11 @@ class ProviderBranch(Branch):
                 self.fail(487, at)
                 return
             self._servers = self._permitted(addresses, at)
+            if self._servers and self.context.incoming.secure:
+                self._servers = [server for server in self._servers if server[0] == "tls"]
+                if not self._servers:
+                    self.refuse_in_the_clear(at)
+                    return
             if not self._is_outside:
                 self._hosts |= {host_in_uri(ip) for _, ip, _ in self._servers}
             if self._servers:
@@ -424,7 +429,7 @@ class PhoneBranch(Branch):
 
     def _request(self, flow: Flow) -> tuple[Request, str]:
         context, way, target = self.context, self._way, self.target
-        uri = request_uri(target.uri)
+        uri = self._request_uri()
         if self._phone is not None:
             phone = replace(self._phone, flow=flow)
         else:
@@ -483,7 +488,9 @@ class BranchMaker:
         if from_provider is not None:
             around = target
             if target.provider is not None:
-                around = self._spirals.around(target, flow, stack.fleet.places, context.outcome, context.origin)
+                around = self._spirals.around(
+                    target, context.incoming, stack.fleet.places, context.outcome, context.origin
+                )
             back = context.references()[1]
             way = replace(from_provider, tenant=back.tenant, started=back.started, salt=back.salt)
             if way.theirs == UNNUMBERED and stack.fleet.reads_joined:

@@ -312,7 +312,7 @@ class ResponseContext:
             binding = destination.binding
         elif isinstance(destination, LegToPhone):
             binding, uri = destination.binding, destination.contact
-        self._try([Target(uri=uri, flow=destination.flow, binding=binding)], now)
+        self._try([Target(uri=uri, flow=destination.flow.wire, binding=binding)], now)
 
     def _try(self, targets: list[Target], now: float) -> None:
         """§16.6, on all targets at once, or each after its delay; those that the request's breadth has no room for wait

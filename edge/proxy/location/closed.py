@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from edge.sip.flow import Flow
+from lambdas.contract import WireFlow
 
 AWAY = 30.0
 """Seconds within which a phone may be back before it is reported as gone."""
@@ -115,7 +116,7 @@ class ClosedFlows:
         """Phones are made to come to another edge."""
         self.back_by = now + _MOVING
 
-    def named(self, aors: Iterable[str], now: float) -> list[Flow]:
+    def named(self, aors: Iterable[str], now: float) -> list[WireFlow]:
         """For a question about ``aors``: theirs first, and of the others, whom a plan may lead to, the latest."""
         self._forget(now)
         flows = {flow: None for aor in aors for flow in reversed(self._of.get(aor, {}))}
@@ -123,7 +124,7 @@ class ClosedFlows:
             if len(flows) >= _MOST_NAMED:
                 break
             flows[flow] = None
-        return list(flows)[:_MOST_NAMED]
+        return [flow.wire for flow in list(flows)[:_MOST_NAMED]]
 
     def __len__(self) -> int:
         return len(self._ended)

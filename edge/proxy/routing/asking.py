@@ -101,7 +101,7 @@ class Asking:
             "epoch": stack.fleet.epoch(incoming.flow.address),
             "method": incoming.request.method,
             "call_id": incoming.call_id,
-            "flow": incoming.flow,
+            "flow": incoming.flow.wire,
             "diversions": diversions(incoming) + context.redirections,
             "attempt": context.attempt,
             **fields,
@@ -259,7 +259,9 @@ def phones_here(stack: Stack, whom: str, tenant: str) -> list[Target]:
     bindings = stack.bindings
     found = bindings.with_contact(whom, tenant) if whom.startswith(("sip:", "sips:")) else bindings.of(whom)
     return [
-        Target(uri=held.contact, flow=held.flow, binding=binding, q=held.params.q, aor=held.aor, path=list(held.path))
+        Target(
+            uri=held.contact, flow=held.flow.wire, binding=binding, q=held.params.q, aor=held.aor, path=list(held.path)
+        )
         for binding, held in found
         if held.tenant == tenant
     ]

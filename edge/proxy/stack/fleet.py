@@ -89,9 +89,9 @@ class Fleet:
         """A Via line of the edge's side of ``flow``."""
         return self.places.via(flow, branch)
 
-    def uri(self, flow: Flow, user: str) -> str:
-        """A URI of ours with this user part, at the edge's side of ``flow``."""
-        return self.places.uri(flow, user)
+    def uri(self, flow: Flow, user: str, secure: bool = False) -> str:
+        """A URI of ours with this user part, at the edge's side of ``flow``; ``secure``: by TLS all the way."""
+        return self.places.uri(flow, user, secure)
 
     def canonical(self, host: str) -> str | None:
         """The canonical name of the domain that ``host`` stands for; None if it isn't ours. The default domain
