@@ -88,6 +88,10 @@ def _network(text: str) -> str:
     return str(ipaddress.ip_network(text))
 
 
+def _any_network(text: str) -> str:
+    return str(ipaddress.ip_network(text))
+
+
 def _nameserver(text: str) -> str:
     host, colon, port = text.partition(":")
     ipaddress.IPv4Address(host)
@@ -136,7 +140,9 @@ class Config(BaseModel):
     takeover_device: str = ""
     spare_listen: list[Annotated[str, AfterValidator(_listen)]] = []
     # Providers may be in these networks, though they are not public; nameservers instead of the system's.
-    provider_networks: list[Annotated[str, AfterValidator(_network)]] = []
+    provider_networks: list[Annotated[str, AfterValidator(_any_network)]] = []
+    # Certificates (PEM) that providers' may be signed by, beside the CAs that the system trusts.
+    provider_ca: Path | None = None
     nameservers: list[Annotated[str, AfterValidator(_nameserver)]] = []
     mesh_public: Annotated[str, AfterValidator(_hostport)] | None = None
     # Peers behind an address translation may come from here, besides where the mesh reaches them.

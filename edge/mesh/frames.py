@@ -142,6 +142,13 @@ class SummaryChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustCa:
+    """Servers' certificates may be signed by ``ca`` (PEM), where a flow's server says so: of a SendOn that follows."""
+
+    ca: str
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """I hold ``address`` in ``epoch``, and its packets come to me."""
 
@@ -194,6 +201,7 @@ Frame = (
     | StreamClosed
     | EndOfStreams
     | SummaryChanged
+    | TrustCa
 )
 
 
@@ -356,6 +364,7 @@ _CODECS: dict[int, _Codec] = {
         lambda f: _text(f.aor) + _text(f.tenant) + _text(f.summary),
         lambda data: SummaryChanged(*_read_texts(data, 3)),
     ),
+    20: _Codec(TrustCa, lambda f: _text(f.ca), lambda data: TrustCa(*_read_texts(data, 1))),
 }
 """A kind's number is never given to another."""
 _KINDS = {codec.frame: kind for kind, codec in _CODECS.items()}

@@ -28,9 +28,10 @@ from edge.providers.register import (
 )
 from edge.providers.silence import BASE, LONGEST, Silence
 from edge.sip.errors import ParseError
-from edge.sip.flow import Flow, ServerAddress, server_name
+from edge.sip.flow import Flow, ServerAddress
 from edge.sip.headers import NameAddr, values_of
 from edge.sip.message import Request, Response
+from edge.sip.server_names import server_name
 from edge.sip.transaction import NonInviteClient
 from edge.sip.transaction.client import ClientTransaction
 from edge.sip.uri import Uri, host_in_uri

@@ -40,6 +40,7 @@ from edge.runtime.peer_search import PeerSearch
 from edge.runtime.trace import Trace
 from edge.sip.flow import Flow
 from edge.transport.resolver import Resolver
+from edge.transport.server_trust import ServerTrust
 from edge.transport.sockets import Sockets
 from lambdas.contract import Question, Server, Target
 
@@ -67,6 +68,7 @@ class Outbound:
         mesh: Mesh,
         control: ControlClient,
         resolver: Resolver,
+        server_trust: ServerTrust,
         journal: Journal,
         phones: PeerSearch[list[Target]],
         uses: PeerSearch[list[ScopeUse]],
@@ -80,6 +82,7 @@ class Outbound:
         self._mesh = mesh
         self._control = control
         self._resolver = resolver
+        self._trust = server_trust
         self._journal = journal
         self._phones = phones
         self._uses = uses
@@ -99,7 +102,7 @@ class Outbound:
             case Resolve(ref, server, ipv6):
                 self._later(self._resolve(ref, server, ipv6))
             case Trust(ca):
-                self._sockets.trust(ca)
+                self._trust.learn(ca)
             case Relay(owner, flow, data):
                 if self._trace.wanted:
                     self._trace.crossing(owner, flow, data)
@@ -138,7 +141,7 @@ class Outbound:
         elif flow.address not in fleet.epochs and flow.address in fleet.addresses:
             if self._trace.wanted:
                 self._trace.crossing("", flow, data)
-            sent = self._mesh.send(flow, data, ref)
+            sent = self._mesh.send(flow, data, ref, self._trust.pem(flow.server))
         else:
             if self._trace.wanted:
                 self._trace.message("out", flow, data)

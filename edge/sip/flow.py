@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from hashlib import sha256
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ class Flow(NamedTuple):
     ``address`` is the edge address, in or outside this process: an IPv4 address also where ``host`` is an IPv6 one and
     the phone sees the edge address's IPv6 side (Places); ``connection`` tells connections of stream transports apart
     (32 random bits, 0 for UDP, and for those that we make ourselves). ``server`` is who has to be at the other end of a
-    TLS connection of ours (``server_name``): to two of them two are made.
+    TLS connection of ours (``sip/server_names``): to two of them two are made.
     """
 
     address: str
@@ -101,18 +100,6 @@ class Flow(NamedTuple):
                 raise ValueError("cut short")
             server, size = data[size + 2 : end].decode(), end
         return cls(address, port, _TRANSPORTS[kind & _KIND], host, remote_port, connection, server), data[size:]
-
-
-def server_name(host: str, ca: str) -> str:
-    """Who has to be at the other end of a connection to ``host`` (RFC 5922 §7.2: as the URI has it, whatever DNS makes
-    of that): its name, and after a slash which CA must say so (``ca_name``), if that isn't left to the edge."""
-    return f"{host.strip('[]')}/{ca_name(ca)}" if ca else host.strip("[]")
-
-
-@lru_cache(maxsize=256)
-def ca_name(ca: str) -> str:
-    """Tells CAs (PEM) apart."""
-    return sha256(ca.encode()).hexdigest()[:16]
 
 
 def source_of(host: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edge.sip.flow import ca_name
+from edge.sip.server_names import ca_in, digest_of, host_in
 
 _MOST = 1000  # CAs of accounts' own
 _UNKNOWN_CA = frozenset((2, 18, 19, 20, 21, 27))
@@ -18,7 +18,7 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 
 
 class ServerTrust:
-    """The contexts for servers as flows name them (``server_name``)."""
+    """The contexts for servers as flows name them (``sip/server_names``)."""
 
     def __init__(self, file: Path | None = None) -> None:
         """``file`` has certificates (PEM) that are trusted beside the system's. Raises OSError and ssl.SSLError."""
@@ -32,7 +32,7 @@ class ServerTrust:
     def learn(self, ca: str) -> None:
         """Certificates (PEM) of an account's own: servers of which that is said have to be signed by them. What can't
         be read is left out: nobody gets in by it."""
-        name = ca_name(ca)
+        name = digest_of(ca)
         if name in self._own:
             self._own.move_to_end(name)
             return
@@ -49,40 +49,35 @@ class ServerTrust:
 
     def pem(self, server: str) -> str:
         """The CA that ``server`` names, for another edge; "" if it names none, or that isn't known here."""
-        return self._pem.get(server.partition("/")[2], "")
+        return self._pem.get(ca_in(server), "")
 
     def context(self, server: str) -> ssl.SSLContext | None:
         """What a connection to ``server`` is checked by; None if the CA that it names isn't known here."""
-        _, slash, name = server.partition("/")
-        return self._own.get(name) if slash else self._usual
+        digest = ca_in(server)
+        return self._own.get(digest) if digest else self._usual
 
 
 def fault_of(certificate: Mapping[str, Any], server: str) -> str:
     """Why a server with ``certificate`` (as ``getpeercert`` gives it) isn't ``server``; "" if it is."""
-    host = host_of(server)
+    host = host_in(server)
     names = list(_identities(certificate))
     if any(_same(name, host) for name in names):
         return ""
     return f"the certificate is for {', '.join(names[:4]) or 'nobody'}, not for {host}"
 
 
-def host_of(server: str) -> str:
-    """The name that is checked, and sent as SNI."""
-    return server.partition("/")[0]
-
-
 def reason_of(error: Exception, server: str) -> str:
     """What a connection to ``server`` has failed by, for whoever looks after the account."""
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _UNKNOWN_CA:
-            return f"the certificate of {host_of(server)} is signed by an unknown CA ({error.verify_message})"
+            return f"the certificate of {host_in(server)} is signed by an unknown CA ({error.verify_message})"
         if error.verify_code == _EXPIRED:
-            return f"the certificate of {host_of(server)} has expired"
+            return f"the certificate of {host_in(server)} has expired"
         if error.verify_code == _NOT_YET_VALID:
-            return f"the certificate of {host_of(server)} isn't valid yet"
-        return f"the certificate of {host_of(server)} can't be trusted: {error.verify_message}"
+            return f"the certificate of {host_in(server)} isn't valid yet"
+        return f"the certificate of {host_in(server)} can't be trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"no TLS with {host_of(server)}: {error.reason or error}"
+        return f"no TLS with {host_in(server)}: {error.reason or error}"
     if isinstance(error, TimeoutError):
         return "no connection: no answer"
     return f"no connection: {getattr(error, 'strerror', '') or error or type(error).__name__}"

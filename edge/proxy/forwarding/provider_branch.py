@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from edge.providers.agent import Agent
 from edge.providers.credentials import Authorizer, Hashes
@@ -31,9 +33,10 @@ from edge.proxy.forwarding.withholding import withholds
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
 from edge.sip import privacy
-from edge.sip.flow import Flow, ServerAddress, server_name
+from edge.sip.flow import Flow, ServerAddress
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, header_of
+from edge.sip.server_names import ca_in, server_name
 from edge.sip.session_bodies import UnreadableBody
 from edge.sip.strict_routing import next_hop
 from edge.sip.timers import T1
@@ -72,7 +75,7 @@ class ProviderBranch(Branch):
     def _try(self, now: float) -> None:
         leg = self.target.provider
         if leg is None:
-            self._try_server(now)
+            self._try_way(now)
             return
         if "replaces" in self.context.incoming.first:
             self.fail(_NO_DIALOG, now)  # whatever call it means, the provider knows that by other names (RFC 3891 §3)
@@ -101,6 +104,22 @@ class ProviderBranch(Branch):
             self.fail(_HOPELESS, at, f"Server Internal Error: {leg.server.host}: {fault}")
 
         self.stack.questions.resolve(leg.server, self.stack.fleet.has_ipv6(self.target.flow[0]), resolved)
+
+    def _try_way(self, now: float) -> None:
+        """In a dialog. An edge that has just been started may not know the account's own CA, which its server's
+        certificate has to be signed by."""
+        assert self._way is not None
+        if not self._way.provider or self.stack.questions.trusts(ca_in(self._way.flow.server)):
+            self._try_server(now)
+            return
+
+        def answered(access: Access | None, at: float) -> None:
+            if access is not None:
+                self.stack.questions.trust(access.ca)
+            if self.response is None:
+                self._try_server(at)  # the holder of the address may know it
+
+        self._ask(answered, now)
 
     def _permitted(self, addresses: list[ServerAddress], now: float) -> list[ServerAddress]:
         """Those that the call may go to: none where another tenant is trusted. Outside, one that nothing has been
@@ -336,7 +355,7 @@ class ProviderBranch(Branch):
                 return
             hashes = self._agent.hashes(self._provider)
             if hashes is None:
-                self._ask(response, now)
+                self._ask(partial(self._accessed, response), now)
                 return
             self._authorizer = Authorizer(hashes)
         if self._attempt + 1 < ATTEMPTS and self._authorizer.challenged(response):
@@ -350,13 +369,18 @@ class ProviderBranch(Branch):
         assert self._way is not None
         return self._way.provider
 
-    def _ask(self, response: Response, now: float) -> None:
+    def _accessed(self, response: Response, access: Access | None, now: float) -> None:
+        if access is None:
+            self.fail(503, now)
+        elif self.response is None:
+            self._authorizer = Authorizer(Hashes(access.secret))
+            self._challenged(response, now)
+
+    def _ask(self, then: Callable[[Access | None, float], None], now: float) -> None:
+        """For what a call through the account needs, with the way of this one as proof."""
+
         def decided(decision: Decision | None, at: float) -> None:
-            if not isinstance(decision, Access):
-                self.fail(503, at)
-            elif self.response is None:
-                self._authorizer = Authorizer(Hashes(decision.secret))
-                self._challenged(response, at)
+            then(decision if isinstance(decision, Access) else None, at)
 
         incoming = self.context.incoming
         address, epoch = self.stack.fleet.asking(incoming.flow.address)
