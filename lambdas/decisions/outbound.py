@@ -14,6 +14,8 @@ from lambdas.decisions.provider import TenantSettings, Way
 from lambdas.decisions.uris import sip_uri
 from lambdas.decisions.values import StoredAccount
 
+_PORTS: dict[Transport, int] = {"udp": 5060, "tcp": 5060, "tls": 5061}
+"""Of edges, by default."""
 _MOST_WAYS = 4  # providers that one call tries
 
 
@@ -115,7 +117,7 @@ def directly(uri: str, caller: str, address: str, number: Choice | None = None, 
         rate=number.rate if number is not None else 0.0,
         registered=False,
     )
-    return Target(uri=uri, flow=(address, 5060, server.transport, "", 0, 0), binding="", provider=leg)
+    return Target(uri=uri, flow=(address, _PORTS[transport], transport, "", 0, 0), binding="", provider=leg)
 
 
 def _target(way: Way, choice: Choice, account: StoredAccount, asking: str, outside: bool) -> Target:
@@ -157,7 +159,7 @@ def _target(way: Way, choice: Choice, account: StoredAccount, asking: str, outsi
     )
     return Target(
         uri=uri,
-        flow=(way.address, way.ports.get(provider.transport, 5060), provider.transport, "", 0, 0),
+        flow=(way.address, way.ports.get(provider.transport, _PORTS[provider.transport]), provider.transport, "", 0, 0),
         binding="",
         provider=withheld(leg) if number.hidden else leg,
     )

@@ -163,7 +163,7 @@ class ProviderBranch(Branch):
         """To where a new call goes."""
         transport, ip, port = server
         address, local, usual, *_ = self.target.flow
-        if transport != usual:
+        if transport != usual or not leg.registered:
             local = self._agent.port(transport)
         name = server_name(leg.server.host, leg.server.ca) if transport == "tls" else ""
         return LegToProvider(
