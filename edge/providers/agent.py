@@ -13,7 +13,7 @@ from edge.providers.host import AccountKept, ProviderHost, Realm
 from edge.providers.registrant import Registrant, without_password
 from edge.providers.silence import Silence
 from edge.sip.flow import Flow
-from lambdas.contract import ProviderAccount, called_number
+from lambdas.contract import ProviderAccount, Server, called_number
 
 _KEEPALIVE = 25.0  # seconds between keep-alives to a provider (RFC 5626 §4.4.1): most NATs forget UDP after 30
 _SPREAD = 100.0  # REGISTERs that begin in a second, at most
@@ -153,6 +153,11 @@ class Agent:
         """What answers a provider's challenges, if its account is here."""
         registrant = self._registrants.get(provider)
         return registrant.hashes if registrant is not None else None
+
+    def server(self, provider: str) -> Server | None:
+        """Where its requests go, if its account is here."""
+        registrant = self._registrants.get(provider)
+        return registrant.account.server if registrant is not None else None
 
     def port(self, transport: str) -> int:
         """The port of our addresses for a transport."""

@@ -210,3 +210,44 @@ def test_a_sips_contact_is_followed_by_tls(world, alice):
     out = arrives(world, provider)
     provider.answer(provider.agent.response(out, 302, headers=[f"Contact: <sips:+442079460000@{HOST}>"]))
     assert arrives(world, secure).get("via").startswith("SIP/2.0/TLS")
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_a_call_by_a_connection_of_the_providers_goes_on_after_a_restart(world, transport):
+    """Its connection has ended with the process: ours leads to where it came from, nowhere else."""
+    bob = world.phone("bob", "edge-b")
+    assert bob.register() == 200
+    provider = ProviderDouble(world, transport=transport)
+    made = account(transport=transport)
+    assign(world, made)
+    world.run(2)
+    node = world.nodes["edge-a"]
+    theirs = Flow(A, 5061 if transport == "tls" else 5060, transport, "198.51.100.1", 40000, 77)
+    node.connections[theirs] = provider
+    provider.flow_to = lambda _: theirs
+    provider.agent.transport = transport.upper()
+    invite = provider.agent.invite_request(provider.contact)
+    provider.send(invite.to_bytes())
+    got = world.wait(lambda: next(iter(bob.agent.requests("INVITE")), None))
+    ok = bob.agent.response(got, 200)
+    bob.send(ok.to_bytes())
+    final = world.wait(lambda: provider.agent.final(invite))
+    provider.send(provider.agent.in_dialog(provider.agent.caller_dialog(invite, final), "ACK").to_bytes())
+    world.run(1)
+    world.restart("edge-a")
+    assign(world, made)
+    world.run(2)
+    dialog = bob.agent.callee_dialog(got, ok)
+    provider.agent.received.clear()
+    del provider.flow_to
+    bob.send(bob.agent.in_dialog(dialog, "INVITE").to_bytes())
+    again = arrives(world, provider)
+    provider.answer(provider.agent.response(again, 200))
+    world.wait(lambda: 200 in bob.agent.statuses("INVITE"))
+    bob.send(bob.agent.in_dialog(dialog, "ACK").to_bytes())
+    arrives(world, provider, "ACK")
+    bob.send(bob.agent.in_dialog(dialog, "BYE").to_bytes())
+    arrives(world, provider, "BYE")
+    assert {(flow.remote_port, flow.server) for flow in flows(world) if not flow.connection} == {
+        (5060, "sip.voip.test" if transport == "tls" else "")
+    }

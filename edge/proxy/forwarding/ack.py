@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edge.providers.agent import Agent
 from edge.providers.leg import invite_at_phone, provider_uri, request_in, request_out
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.breadth import breadth_of, set_breadth
 from edge.proxy.forwarding.record_route import DialogTarget
+from edge.proxy.forwarding.redialling import redialled
 from edge.proxy.forwarding.withholding import phone_request, withholds
 from edge.proxy.stack.flow_token import Destination
 from edge.proxy.stack.stack import Stack
@@ -24,14 +26,16 @@ class Ack:
     """Sent on the flow of its token, or once more on the binding's present flow if that is dead. Making it raises Fault
     where it may not be sent on at all. ``timers`` is read by the TimerHeap."""
 
-    def __init__(self, stack: Stack, incoming: Incoming, destination: DialogTarget) -> None:
+    def __init__(self, stack: Stack, agent: Agent, incoming: Incoming, destination: DialogTarget) -> None:
         self._stack = stack
+        self._agent = agent
         self._incoming = incoming
         self._destination = destination
         self._binding = "" if isinstance(destination, LegToProvider) else destination.binding
         self._breadth = breadth_of(incoming)
         self.flow = stack.bindings.present_flow(self._binding) or destination.flow
         self.key: tuple[str, ...] = ()
+        self._sent: Request
         self.timers: dict[str, int] = {}
 
     def send(self, now: float) -> None:
@@ -44,6 +48,7 @@ class Ack:
         set_breadth(request, self._breadth)
         obey(request)
         data = request.to_bytes()
+        self._sent = request
         self.key = (branch, "ACK")
         stack.transactions.watch(self)
         stack.timers.start(self, "forget", now + _WAIT)
@@ -68,7 +73,12 @@ class Ack:
     def fail(self, now: float, why: str = "") -> None:
         """The flow is dead."""
         self._forget()
-        if self._binding:
+        if isinstance(self._destination, LegToProvider):
+            flow = redialled(self.flow, self._sent, self._destination.provider, self._agent)
+            if flow is not None:
+                self.flow, self._destination = flow, replace(self._destination, flow=flow)
+                self.send(now)
+        elif self._binding:
             binding, self._binding = self._binding, ""
             address = self._incoming.flow.address
             epoch = self._stack.fleet.epoch(address)

@@ -28,6 +28,7 @@ from edge.providers.register import LONGEST_UDP, clean
 from edge.proxy.forwarding.branch import Branch, BranchContext
 from edge.proxy.forwarding.messages import drop_commands
 from edge.proxy.forwarding.record_route import DialogTarget
+from edge.proxy.forwarding.redialling import redialled
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.forwarding.withholding import withholds
 from edge.proxy.stack.flow_token import CallReference
@@ -322,9 +323,21 @@ class ProviderBranch(Branch):
             self._failed_server(408, now)
 
     def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
-        if transaction is self.transaction:
+        if transaction is self.transaction and not self._redial(transaction, now):
             why = clean(transaction.fault)
             self._failed_server(_HOPELESS, now, f"Server Internal Error: {why}" if why else "")
+
+    def _redial(self, transaction: ClientTransaction, now: float) -> bool:
+        """In a dialog: whether it is tried on a connection of ours instead of the provider's."""
+        way = self._way
+        if way is None or self.target.provider is not None or self.proceeding or self.context.cancelled:
+            return False
+        flow = redialled(way.flow, transaction.request, way.provider, self._agent)
+        if flow is None:
+            return False
+        self._way = replace(way, flow=flow)
+        self._try_way(now)
+        return True
 
     def on_timer(self, name: str, now: float) -> None:
         if name != "patience":
