@@ -252,6 +252,7 @@ def _beside(config: Config, directory: Path) -> dict[str, Any]:
     return {
         "key_file": directory / config.key_file,
         "state_dir": config.state_dir and directory / config.state_dir,
+        "provider_ca": config.provider_ca and directory / config.provider_ca,
         "certificates": [
             CertificateFiles(chain=directory / files.chain, key=directory / files.key) for files in config.certificates
         ],

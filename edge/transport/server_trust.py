@@ -17,6 +17,10 @@ _UNKNOWN_CA = frozenset((2, 18, 19, 20, 21, 27))
 _NOT_YET_VALID, _EXPIRED = 9, 10
 
 
+class UnknownCa(Exception):
+    """This edge hasn't heard yet which CA it is that a server's account names."""
+
+
 class ServerTrust:
     """The contexts for servers as flows name them (``sip/server_names``)."""
 
@@ -51,10 +55,13 @@ class ServerTrust:
         """The CA that ``server`` names, for another edge; "" if it names none, or that isn't known here."""
         return self._pem.get(ca_in(server), "")
 
-    def context(self, server: str) -> ssl.SSLContext | None:
-        """What a connection to ``server`` is checked by; None if the CA that it names isn't known here."""
+    def context(self, server: str) -> ssl.SSLContext:
+        """What a connection to ``server`` is checked by. Raises UnknownCa."""
         digest = ca_in(server)
-        return self._own.get(digest) if digest else self._usual
+        context = self._own.get(digest) if digest else self._usual
+        if context is None:
+            raise UnknownCa
+        return context
 
 
 def fault_of(certificate: Mapping[str, Any], server: str) -> str:
@@ -78,6 +85,8 @@ def reason_of(error: Exception, server: str) -> str:
         return f"the certificate of {host_in(server)} can't be trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"no TLS with {host_in(server)}: {error.reason or error}"
+    if isinstance(error, UnknownCa):
+        return "the account's own CA isn't known at this edge yet"
     if isinstance(error, TimeoutError):
         return "no connection: no answer"
     return f"no connection: {getattr(error, 'strerror', '') or error or type(error).__name__}"
