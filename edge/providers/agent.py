@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
@@ -21,6 +22,7 @@ _AT_ONCE = 5  # of them that don't wait for each other
 _MOST_WAITING = 1000  # calls
 _PATIENCE = 3.0  # seconds that a call waits for the accounts of an address that has just come here
 _LOOK_AGAIN = 0.1
+_MOST_ELSEWHERE = 1000  # accounts
 _PING = b"\r\n\r\n"
 
 
@@ -47,6 +49,7 @@ class Agent:
         self._silence = Silence()
         self._changed: set[str] = set()
         self._remembered: dict[str, AccountKept] = {}
+        self._elsewhere: OrderedDict[str, Server] = OrderedDict()
         self._arriving: frozenset[str] = frozenset()
         self.timers: dict[str, int] = {}
 
@@ -155,9 +158,16 @@ class Agent:
         return registrant.hashes if registrant is not None else None
 
     def server(self, provider: str) -> Server | None:
-        """Where its requests go, if its account is here."""
+        """Where its requests go, if that is known here."""
         registrant = self._registrants.get(provider)
-        return registrant.account.server if registrant is not None else None
+        return registrant.account.server if registrant is not None else self._elsewhere.get(provider)
+
+    def note_server(self, provider: str, server: Server) -> None:
+        """Of an account that others register, or nobody."""
+        self._elsewhere[provider] = server
+        self._elsewhere.move_to_end(provider)
+        if len(self._elsewhere) > _MOST_ELSEWHERE:
+            self._elsewhere.popitem(last=False)
 
     def port(self, transport: str) -> int:
         """The port of our addresses for a transport."""

@@ -24,7 +24,7 @@
    (``Route.summary``).
 9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``), where an edge listens
    (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``); providers by TLS, with a CA of their own, and by
-   what DNS says (``Server.ca``, ``Server.by_dns``, ``Access.ca``).
+   what DNS says (``Server.ca``, ``Server.by_dns``, ``Access.server``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.

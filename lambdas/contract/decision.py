@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lambdas.contract.binding import ContactBinding
-from lambdas.contract.provider import ProviderLeg, Secret
+from lambdas.contract.provider import ProviderLeg, Secret, Server
 from lambdas.contract.wire import Envelope, Wire, WireFlow
 
 
@@ -232,8 +232,8 @@ class Access(Wire):
     kind: Literal["access"] = "access"
     secret: Secret
     """The provider account's."""
-    ca: str = ""
-    """``Server.ca`` of its server. Since version 9."""
+    server: Server | None = None
+    """Where it is. Since version 9."""
 
 
 Decision = Challenge | Reject | Accept | Route | Access | Proceed

@@ -26,7 +26,7 @@ def side(phone) -> tuple[str, str]:
     """The host and the transport by which a phone reaches its edge."""
     transport = phone.agent.transport.lower()
     if transport in ("tls", "wss"):
-        return NAMES[phone.node], transport
+        return NAMES[phone.node], "ws" if transport == "wss" else transport
     here = {"edge-a": (A, f"[{A6}]"), "edge-b": (B, f"[{B6}]")}[phone.node]
     return here[":" in phone.public[0]], transport
 

@@ -7,8 +7,10 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.sip.uri import host_in_uri
 from scripts.fleet_parts import Host
 from scripts.processes import Processes, in_namespace, wait_for
+from tests.support.certificates import Pair
 
 CONFIG = Path(__file__).parent.parent / "kamailio" / "provider.cfg"
 PORT = 5060
@@ -39,7 +41,9 @@ class Kamailio:
         quirks: bool = False,
         phone: str = "0.0.0.0",
         trunk: str = "",
+        certificate: Pair | None = None,
     ) -> None:
+        """``certificate``: that of its TLS, on port 5061."""
         self.host = host
         self.domain = domain
         self.realm = realm or domain
@@ -47,22 +51,28 @@ class Kamailio:
         (directory / "kamailio").mkdir(parents=True, exist_ok=True)
         text = CONFIG.read_text().replace('"PHONE"', f'"{phone}"')
         words = {
-            "HOST": host.address,
+            "HOST": host_in_uri(host.address),
             "PORT": str(PORT),
             "DOMAIN": f'"{domain}"',
             "REALM": f'"{self.realm}"',
             "ALGORITHM": f'"{algorithm}"',
             "TRUNK": f'"{trunk}"',
         }
+        if certificate is not None:
+            chain, key = certificate.write(directory / "kamailio", "provider")
+            words |= {"CHAIN": f'"{chain}"', "KEY": f'"{key}"'}
+        pattern = re.compile(rf"\b({'|'.join(words)})\b")
         lines = []
         for line in text.splitlines():
             if not line.startswith("#"):
-                line = re.sub(r"\b(HOST|PORT|DOMAIN|REALM|ALGORITHM|TRUNK)\b", lambda found: words[found[0]], line)
+                line = pattern.sub(lambda found: words[found[0]], line)
             lines.append(line)
         if quirks:
             lines.insert(1, "#!define QUIRKS")
         if trunk:
             lines.insert(1, "#!define TRUNKED")
+        if certificate is not None:
+            lines.insert(1, "#!define SECURED")
         config = directory / "kamailio" / "provider.cfg"
         config.write_text("\n".join(lines) + "\n")
         self._log = directory / "kamailio" / "provider.log"
@@ -71,7 +81,8 @@ class Kamailio:
         wait_for("Kamailio to start", lambda: in_namespace(host.namespace, self._answers), 20)
 
     def _answers(self) -> bool:
-        with socket.socket() as probe:
+        family = socket.AF_INET6 if ":" in self.host.address else socket.AF_INET
+        with socket.socket(family) as probe:
             return probe.connect_ex((self.host.address, PORT)) == 0
 
     def _text(self) -> str:

@@ -74,7 +74,7 @@ class Ack:
         """The flow is dead."""
         self._forget()
         if isinstance(self._destination, LegToProvider):
-            flow = redialled(self.flow, self._sent, self._destination.provider, self._agent)
+            flow = redialled(self.flow, self._sent, self._agent.server(self._destination.provider))
             if flow is not None:
                 self.flow, self._destination = flow, replace(self._destination, flow=flow)
                 self.send(now)

@@ -114,9 +114,7 @@ class ProviderBranch(Branch):
             self._try_server(now)
             return
 
-        def answered(access: Access | None, at: float) -> None:
-            if access is not None:
-                self.stack.questions.trust(access.ca)
+        def answered(_: Access | None, at: float) -> None:
             if self.response is None:
                 self._try_server(at)  # the holder of the address may know it
 
@@ -330,13 +328,23 @@ class ProviderBranch(Branch):
     def _redial(self, transaction: ClientTransaction, now: float) -> bool:
         """In a dialog: whether it is tried on a connection of ours instead of the provider's."""
         way = self._way
-        if way is None or self.target.provider is not None or self.proceeding or self.context.cancelled:
+        if way is None or not way.flow.connection or self.target.provider is not None or self.proceeding:
             return False
-        flow = redialled(way.flow, transaction.request, way.provider, self._agent)
-        if flow is None:
-            return False
-        self._way = replace(way, flow=flow)
-        self._try_way(now)
+
+        def known(_: Access | None, at: float) -> None:
+            flow = redialled(way.flow, transaction.request, self._agent.server(way.provider))
+            if self.response is not None:
+                return
+            if flow is None or self.context.cancelled:
+                self.fail(_HOPELESS, at)
+                return
+            self._way = replace(way, flow=flow)
+            self._try_way(at)
+
+        if way.flow.transport != "tls" or self._agent.server(way.provider) is not None:
+            known(None, now)
+        else:
+            self._ask(known, now)
         return True
 
     def on_timer(self, name: str, now: float) -> None:
@@ -393,7 +401,11 @@ class ProviderBranch(Branch):
         """For what a call through the account needs, with the way of this one as proof."""
 
         def decided(decision: Decision | None, at: float) -> None:
-            then(decision if isinstance(decision, Access) else None, at)
+            access = decision if isinstance(decision, Access) else None
+            if access is not None and access.server is not None:
+                self._agent.note_server(self._provider, access.server)
+                self.stack.questions.trust(access.server.ca)
+            then(access, at)
 
         incoming = self.context.incoming
         address, epoch = self.stack.fleet.asking(incoming.flow.address)
