@@ -213,7 +213,7 @@ def test_a_provider_by_tls_is_who_its_certificate_says(tmp_path):
             mine, theirs = call(far, bob, f"sip:4420@{NAME}")
             holder = next(edge for edge in one.fleet.edges if edge.id == one.state()["edge"])
             before = len(provider.registrations("4420"))
-            os.kill(one.fleet.processes.pid(holder.id), signal.SIGKILL)
+            one.fleet.processes.kill(holder.id)
             one.fleet.start_edge(holder)
             one.fleet.wait_ready(holder)
             wait_for("it to be registered again", lambda: provider.registrations("4420")[before:], 15)
