@@ -178,7 +178,7 @@ def test_a_trunks_calls_come_in_by_number_at_an_edge_of_its_choice(made, tmp_pat
 
 
 def test_a_provider_by_tls_is_who_its_certificate_says(tmp_path):
-    """Its account's own CA counts, for the account's domain. Calls go on though their edge was killed."""
+    """Its account's own CA counts, for the account's domain. Calls go on though their edge has been started anew."""
     one, certificate, wrong = Set(tmp_path), self_signed(NAME), self_signed("other.voip.test")
     chain, key = self_signed("edge.test").write(tmp_path / "edges", "certificate")
     for edge in one.fleet.edges:
@@ -213,7 +213,7 @@ def test_a_provider_by_tls_is_who_its_certificate_says(tmp_path):
             mine, theirs = call(far, bob, f"sip:4420@{NAME}")
             holder = next(edge for edge in one.fleet.edges if edge.id == one.state()["edge"])
             before = len(provider.registrations("4420"))
-            one.fleet.processes.kill(holder.id)
+            one.fleet.processes.stop(holder.id)
             one.fleet.start_edge(holder)
             one.fleet.wait_ready(holder)
             wait_for("it to be registered again", lambda: provider.registrations("4420")[before:], 15)
