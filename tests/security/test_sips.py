@@ -9,6 +9,7 @@ from edge.sip.headers import NameAddr
 from edge.sip.uri import Uri
 from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.scenarios.test_calls import answered_call, hang_up
+from tests.scenarios.test_provider_calls import answered
 from tests.scenarios.test_transport_pairs import talk
 from tests.support.provider import ProviderDouble, account, assign
 from tests.support.world import DOMAIN, World
@@ -157,3 +158,25 @@ def test_a_provider_gets_it_by_tls_only(world, alice, transport):
     way = open_way(Uri.parse(mine.routes[0][1:-1]).user, mine.call_id, world.tokens, mine.remote.partition("tag=")[2])
     assert isinstance(way, LegToProvider)
     assert (way.flow.transport, way.flow.server) == ("tls", "sip.voip.test")
+
+
+@pytest.mark.parametrize("transport", ["udp", "tls"])
+def test_who_is_put_through_to_a_sips_address_is_rung_by_tls(world, alice, transport):
+    """And not at all for somebody outside who isn't reached so himself."""
+    carol = secure(world.phone("carol", "edge-b", "WSS"))
+    other = world.phone("carol", "edge-a")
+    assert other.register() == 200
+    provider = ProviderDouble(world, transport=transport)
+    assign(world, account(transport=transport))
+    world.run(2)
+    _, mine, *_ = answered(world, alice, provider)
+    refer = alice.agent.in_dialog(mine, "REFER", headers=[f"Refer-To: <sips:carol@{DOMAIN}>"])
+    alice.send(refer.to_bytes())
+    final = world.wait(lambda: alice.agent.final(refer))
+    world.run(2)
+    if transport == "udp":
+        assert (final.status, carol.agent.requests("INVITE")) == (416, [])
+    else:
+        assert final.status == 202
+        assert carol.agent.requests("INVITE")[0].uri.startswith("sips:carol@")
+    assert not other.agent.requests("INVITE")
