@@ -15,7 +15,7 @@ from edge.sip.uri import Uri, escaped
 
 
 class Referral(NamedTuple):
-    """``uri`` is whom to call (by TLS all the way if it is a sips: one), ``called`` their AOR, ``contact`` the URI again
+    """``uri`` is whom to call (by TLS all the way if it is sips:), ``called`` their AOR, ``contact`` the URI again
     if that is at no domain of ours and so perhaps a phone's own, else ""; ``replaces`` is a value of Replaces
     (RFC 3891), "" for a call of its own; ``subscribes``: the sender is to be told what becomes of it (RFC 4488); ``by``
     is a value of Referred-By (RFC 3892), "" if it gave none."""
