@@ -37,8 +37,12 @@ def test_a_provider_that_has_ipv6_only(tmp_path):
             assert shown["host"] == f"[{place.address}]"
             routes = {"country": "GB", "outbound_routes": [{"providers": ["voip"]}]}
             fleet.client.api("PATCH", f"/v1/tenants/{tenant}", routes)
-            wait_for("the account to be registered", lambda: provider.registrations("4420"), 20)
-            state = fleet.client.api("GET", f"/v1/providers/voip?tenant={tenant}")["registration"]
+
+            def registered():
+                state = fleet.client.api("GET", f"/v1/providers/voip?tenant={tenant}")["registration"]
+                return state if state["state"] == "registered" else None
+
+            state = wait_for("the account to be registered", registered, 20)
             assert state["server"] == f"tcp:[{place.address}]:{SIP}"
             holder = next(edge for edge in fleet.edges if edge.id == state["edge"])
             assert f"@[{ipv6_of(holder.host)}]:{SIP}" in provider.registrations("4420")[-1].contact
