@@ -39,10 +39,12 @@ from edge.runtime.bans import Bans
 from edge.runtime.certificate_files import CertificateWatch
 from edge.runtime.draining import Draining
 from edge.runtime.enrol import EnrolError, enrol, enrol_instance
+from edge.runtime.fetched_certificates import FetchedCertificates
 from edge.runtime.follower import Follower
 from edge.runtime.inbound import Inbound
 from edge.runtime.instance import InstanceError
 from edge.runtime.loop import Loop, RandomIds
+from edge.runtime.memory import take_large_buffers_from_the_system
 from edge.runtime.mesh_receiver import MeshReceiver
 from edge.runtime.notes import Notes
 from edge.runtime.origins import Origins
@@ -121,7 +123,7 @@ async def _start(
     server_trust = _server_trust(config)
     certificates = Certificates(tickets.use_in) if tickets is not None else Certificates()
     watch = CertificateWatch(config.certificates, certificates, counters)
-    watch.load()
+    fetched = FetchedCertificates(control, boot, store, certificates, lambda: _names(config, kept, follower), counters)
     origins = Origins(config.origins, config.own_names, lambda: core.stack.fleet)
     sockets = Sockets(
         inbound,
@@ -161,6 +163,7 @@ async def _start(
         mesh.connected,
         news,
         addresses.follow,
+        fetched.told if config.certificate == "acme" else None,
         kept.news.reply.feed if kept.news is not None else None,
     )
     phones = PeerSearch[list[Target]](lambda ref, found: loop.post(Found(ref, [one for each in found for one in each])))
@@ -205,6 +208,8 @@ async def _start(
         lambda: follower.last_news.reply if follower.last_news is not None else None,
         lambda report: journal.add(report.model_dump_json().encode()),
     )
+    source = fetched if config.certificate == "acme" else watch
+    source.load()
     loop.start(outbound.carry_out)
     stack.callback(loop.close)
     stack.push_async_callback(outbound.close)
@@ -214,7 +219,7 @@ async def _start(
     await _open_mesh(mesh, config.mesh, receiver)
     stack.push_async_callback(mesh.close)
     if config.metrics:
-        runner = await _open_metrics(config.metrics, core, sockets, mesh, follower, journal, trace)
+        runner = await _open_metrics(config.metrics, core, sockets, certificates, mesh, follower, journal, trace)
         stack.push_async_callback(runner.cleanup)
     stack.push_async_callback((await admin.serve(config.state, draining, stop.set)).cleanup)
     await control.open()
@@ -228,7 +233,7 @@ async def _start(
         accounts.run(),
         locator.run(),
         probing.run(),
-        watch.run(),
+        source.run(),
     ]
 
 
@@ -248,13 +253,28 @@ async def _open_mesh(mesh: Mesh, where: str, receiver: MeshReceiver) -> None:
 
 
 async def _open_metrics(
-    where: str, core: Core, sockets: Sockets, mesh: Mesh, follower: Follower, journal: Journal, trace: Trace
+    where: str,
+    core: Core,
+    sockets: Sockets,
+    certificates: Certificates,
+    mesh: Mesh,
+    follower: Follower,
+    journal: Journal,
+    trace: Trace,
 ) -> web.AppRunner:
     host, _, port = where.rpartition(":")
     try:
-        return await metrics.serve(host, int(port), core, sockets, mesh, follower, journal, trace)
+        where_to = host.strip("[]"), int(port)
+        return await metrics.serve(*where_to, core, sockets, certificates, mesh, follower, journal, trace)
     except OSError as error:
         raise ListenError(f"metrics: {where} can't be opened: {error.strerror or error}") from error
+
+
+def _names(config: Config, kept: restart.Kept, follower: Follower) -> list[str]:
+    """The edges' names, this one's own first, as they were told last."""
+    news = follower.last_news or kept.news
+    places = [place for place in news.reply.places if place.name] if news is not None else []
+    return [place.name for place in sorted(places, key=lambda place: place.address != config.address)]
 
 
 def _collect_seldom() -> None:
@@ -304,6 +324,7 @@ def main() -> int:
         if options.command == "drain":
             admin.drain(config.state, lambda line: print(line, flush=True))
             return 0
+        take_large_buffers_from_the_system()
         tickets = session_tickets.usable() if config.secure else None
         uvloop.run(run(config, Identity.load(config.id, config.key_file), tickets))
     except (

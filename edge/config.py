@@ -88,15 +88,22 @@ def _network(text: str) -> str:
     return str(ipaddress.ip_network(text))
 
 
-def _any_network(text: str) -> str:
-    return str(ipaddress.ip_network(text))
+def _metrics(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host.startswith("["):
+        return _hostport(text)
+    _hostport(f"127.0.0.1:{port}")
+    ipaddress.IPv6Address(host.strip("[]"))
+    return text
 
 
 def _nameserver(text: str) -> str:
-    host, colon, port = text.partition(":")
-    ipaddress.IPv4Address(host)
-    if colon and not (port.isdecimal() and 0 < int(port) < 65536):
-        raise ValueError(f"{text!r} is not like 192.0.2.53 or 192.0.2.53:53")
+    host, port = text, ""
+    if text.startswith("[") or "." in text:
+        host, _, port = text.removeprefix("[").partition("]:" if text.startswith("[") else ":")
+    ipaddress.ip_address(host.removesuffix("]"))
+    if port and not (port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f"{text!r} is not like 192.0.2.53, 192.0.2.53:53, 2001:db8::53 or [2001:db8::53]:53")
     return text
 
 
@@ -126,8 +133,9 @@ class Config(BaseModel):
     state_dir: Path | None = None
     # Host names by which phones may know edges (outbound proxy), beside those under the domains of accounts.
     names: list[Annotated[str, AfterValidator(_name)]] = []
-    # For TLS and WSS; the first is for clients that name no host, or one that no certificate is for.
-    certificate: Literal["files"] = "files"
+    # For TLS and WSS: those that the control plane gets ("acme"), or these; the first is for clients that name no host,
+    # or one that no certificate is for.
+    certificate: Literal["files", "acme"] = "files"
     certificates: list[CertificateFiles] = []
     # Web pages that may have WebSockets, beside those under the domains and names of the service; "*": all.
     origins: list[Annotated[str, AfterValidator(_origin)]] = []
@@ -140,7 +148,7 @@ class Config(BaseModel):
     takeover_device: str = ""
     spare_listen: list[Annotated[str, AfterValidator(_listen)]] = []
     # Providers may be in these networks, though they are not public; nameservers instead of the system's.
-    provider_networks: list[Annotated[str, AfterValidator(_any_network)]] = []
+    provider_networks: list[Annotated[str, AfterValidator(_network)]] = []
     # Certificates (PEM) that providers' may be signed by, beside the CAs that the system trusts.
     provider_ca: Path | None = None
     nameservers: list[Annotated[str, AfterValidator(_nameserver)]] = []
@@ -148,7 +156,7 @@ class Config(BaseModel):
     # Peers behind an address translation may come from here, besides where the mesh reaches them.
     mesh_networks: list[Annotated[str, AfterValidator(_network)]] = []
     control_auth: Literal["none", "aws_iam"] = "none"
-    metrics: Annotated[str, AfterValidator(_hostport)] | None = None
+    metrics: Annotated[str, AfterValidator(_metrics)] | None = None
     # Phones that know only MD5 (baresip 1.0 is one) may fail when SHA-256 is offered too, even after it.
     digest_algorithms: Annotated[list[Literal["MD5", "SHA-256"]], Field(min_length=1)] = ["MD5"]
     keepalive_interval: Annotated[float, Field(ge=5, le=600)] = 15.0
@@ -220,7 +228,9 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _tls_has_certificates(self) -> Config:
-        if self.secure and not self.certificates:
+        if self.certificate == "acme" and self.certificates:
+            raise ValueError('certificates: the control plane gets them with certificate = "acme"; leave one out')
+        if self.secure and self.certificate == "files" and not self.certificates:
             raise ValueError(f"certificates: {self.secure[0]} needs one, {{chain = ..., key = ...}}")
         return self
 

@@ -1,19 +1,21 @@
 """``python -m lambdas``: the control plane without AWS's Lambda, for development and for a machine of one's own.
 
 ``python -m lambdas --host H --port P --endpoint URL`` serves it; ``python -m lambdas make-key`` makes the first
-administration key, with the operator's own AWS credentials.
+administration key, with the operator's own AWS credentials; ``python -m lambdas renew`` gets and renews certificates as
+far as they are due, and ends: to be run every five minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import threading
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m lambdas", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=["serve", "make-key"], default="serve")
+    parser.add_argument("command", nargs="?", choices=["serve", "make-key", "renew"], default="serve")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--endpoint", help="a DynamoDB-compatible endpoint; AWS's own if left out")
@@ -23,6 +25,17 @@ def main() -> None:
     if os.environ.get("MAIL_FROM") and not os.environ.get("PUBLIC_URL"):
         parser.error("MAIL_FROM needs PUBLIC_URL, the URL that mails name: anybody can choose a request's Host")
     # Imported late: PynamoDB and botocore read the environment when they are.
+    if options.command == "renew":
+        from lambdas.certificates.renewing import Renewing
+        from lambdas.certificates.settings import NoAuthority
+
+        try:
+            renewing = Renewing.make()
+        except NoAuthority as error:
+            parser.error(str(error))
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        renewing.run()
+        return
     from lambdas.api.combined import combined_app
     from lambdas.api.security import new_key
     from lambdas.hooks.delivering import work

@@ -23,7 +23,15 @@ from edge.sip.message import Response
 from edge.sip.parser import parse
 from edge.sip.places import Places
 from lambdas.contract import Accept, Binding, Grant, RegisterQuestion, Route, Target, binding_id
-from scripts import bench_cost, bench_plans, bench_providers, bench_records, bench_refresh, bench_versus
+from scripts import (
+    bench_cost,
+    bench_handshakes,
+    bench_plans,
+    bench_providers,
+    bench_records,
+    bench_refresh,
+    bench_versus,
+)
 
 _PHONES = 5000  # enough that tables of Python's own are not what is measured
 ADDRESS, DOMAIN = "203.0.113.11", "example.com"
@@ -294,6 +302,16 @@ def cost(save: Annotated[bool, typer.Option(help="For scripts/cost to reckon wit
 def records(number: Annotated[int, typer.Option(help="Calls.")] = 10_000_000) -> None:
     """SQL over many records, and who stands out."""
     bench_records.records(_say, number)
+
+
+@app.command()
+def handshakes(
+    rounds: Annotated[int, typer.Option(help="Handshakes of each kind.")] = 300,
+    idle: Annotated[int, typer.Option(help="Idle connections by each transport.")] = 1000,
+    phones: Annotated[int, typer.Option(help="Phones that come back.")] = 10_000,
+) -> None:
+    """TLS handshakes and idle connections at an edge's sockets."""
+    bench_handshakes.handshakes(_say, rounds, idle, phones)
 
 
 @app.command()

@@ -121,7 +121,7 @@ class DevelopmentFleet:
             "GATEWAY_PORT": str(MINISTACK),
             "BIND_HOST": host.address,
             "MINISTACK_HOST": host.address,
-            "SERVICES": "dynamodb,sqs,ses",
+            "SERVICES": "dynamodb,sqs,ses,route53",
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "LOG_LEVEL": "WARNING",
@@ -228,7 +228,7 @@ class DevelopmentFleet:
             if self.client.request("GET", f"/v1/edges/{edge.id}")[0] == 200:
                 self.client.api("DELETE", f"/v1/edges/{edge.id}")
             body = {"id": edge.id, "public_key": public_key, "addresses": edge.may_hold or [edge.address]}
-            self.client.api("POST", "/v1/edges", body)
+            self.client.api("POST", "/v1/edges", {**body, "places": edge.places})
         self._run(edge.id, ["-m", "edge", "--config", str(path)], edge.environment, edge.host)
 
     def wait_ready(self, edge: DevelopmentEdge) -> None:

@@ -60,6 +60,12 @@ class DevelopmentEdge:
         return str(self.settings.get("address", self.host.address))
 
     @property
+    def places(self) -> list[dict[str, str]]:
+        """The sides of its address, as the control plane is told of them."""
+        sides = {name: str(self.settings[name]) for name in ("address6", "name") if self.settings.get(name)}
+        return [{"address": self.address, **sides}] if sides else []
+
+    @property
     def sip(self) -> str:
         return f"{self.address}:{SIP}"
 

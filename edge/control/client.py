@@ -21,6 +21,8 @@ from edge.control.journal import DeliveryOutcome
 from edge.control.sigv4 import Sigv4
 from lambdas.contract import (
     VERSION,
+    CertificatesReply,
+    CertificatesRequest,
     Decision,
     DecisionEnvelope,
     Heartbeat,
@@ -159,6 +161,10 @@ class ControlClient:
     async def providers(self, request: ProvidersRequest) -> ProvidersReply | None:
         """The accounts that an address of ours has to register; None if none could be had."""
         return await self._post("/edge/providers", request.model_dump_json().encode(), ProvidersReply)
+
+    async def certificates(self, request: CertificatesRequest) -> CertificatesReply | None:
+        """Those that are asked for, as far as there are any for this edge; None if none could be had."""
+        return await self._post("/edge/certificates", request.model_dump_json().encode(), CertificatesReply)
 
     async def report(self, reports: list[bytes]) -> DeliveryOutcome:
         """Deliver reports, each as JSON."""

@@ -6,13 +6,13 @@ import asyncio
 import base64
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from edge.control.client import ControlClient
 from edge.control.holdings import AddressStep, Holdings
 from edge.control.identity import Identity
-from lambdas.contract import VERSION, Heartbeat, HeartbeatReply, ProviderPlace
+from lambdas.contract import VERSION, CertificateVersion, Heartbeat, HeartbeatReply, ProviderPlace
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +46,11 @@ class HeartbeatLoop:
         linked: Callable[[], Collection[str]],
         on_news: Callable[[News], None],
         on_steps: Callable[[Iterable[AddressStep]], None],
+        on_certificates: Callable[[Sequence[CertificateVersion]], None] | None,
         feed: dict[str, int] | None = None,
     ) -> None:
-        """``feed``: the cursor into the change feed up to which all is known already."""
+        """``on_certificates`` gets the list of those that there are, where the control plane gets any for the edge.
+        ``feed``: the cursor into the change feed up to which all is known already."""
         self._client = client
         self._identity = identity
         self._boot = boot
@@ -59,6 +61,7 @@ class HeartbeatLoop:
         self._linked = linked
         self._on_news = on_news
         self._on_steps = on_steps
+        self._on_certificates = on_certificates
         self._nudged = asyncio.Event()
         self.tried = asyncio.Event()
         self._domains: dict[str, str] = {}
@@ -66,6 +69,7 @@ class HeartbeatLoop:
         self._bans_version = ""
         self._provider_hosts: list[ProviderPlace] = []
         self._provider_hosts_version = ""
+        self._certificates_version = ""
         self._cursors: dict[str, int] = {}
         self._feed = feed or {}
         self._refused: dict[str, str] = {}
@@ -114,6 +118,7 @@ class HeartbeatLoop:
             interface=self._interface,
             bans=self._bans_version,
             provider_hosts=self._provider_hosts_version,
+            certificates=self._certificates_version if self._on_certificates is not None else None,
         )
 
     def _take(self, reply: HeartbeatReply, sent_at: float, now: float) -> None:
@@ -124,6 +129,9 @@ class HeartbeatLoop:
         if reply.provider_hosts is not None:
             self._provider_hosts = reply.provider_hosts
         self._provider_hosts_version = reply.provider_hosts_version
+        if reply.certificates is not None and self._on_certificates is not None:
+            self._on_certificates(reply.certificates)
+        self._certificates_version = reply.certificates_version
         for address, why in reply.refused.items():
             if self._refused.get(address) != why:
                 log.warning("address %s can't be had: %s", address, why)

@@ -34,7 +34,7 @@ from edge.sip.message import Request, Response
 from edge.sip.server_names import server_name
 from edge.sip.transaction import NonInviteClient
 from edge.sip.transaction.client import ClientTransaction
-from edge.sip.uri import Uri, host_in_uri
+from edge.sip.uri import Uri
 from lambdas.contract import ProviderAccount, ProviderReport, Server
 
 CSEQ_ZERO = 1_577_836_800  # 2020-01-01: CSeqs are seconds since then, so that none has to be stored
@@ -413,7 +413,7 @@ class Registrant:
             status=status,
             reason=clean(reason),
             next_at=self._host.wall(next_at) if next_at else 0.0,
-            server=f"{flow.transport}:{host_in_uri(flow.host)}:{flow.remote_port}" if flow is not None else "",
+            server=f"{flow.transport}:{flow.remote}" if flow is not None else "",
             routes=[clean(route) for route in routes or []][:MOST_ROUTES],
             call_id=self.account.call_id,
             version=self.account.version,

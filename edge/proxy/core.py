@@ -21,7 +21,6 @@ from edge.proxy.registrar.expiries import GrantedTimes
 from edge.proxy.registrar.housekeeping import Housekeeping
 from edge.proxy.registrar.registrar import Registrar
 from edge.proxy.registrar.updates import Updates
-from edge.proxy.routing.asking import phones_here
 from edge.proxy.routing.hanging_up import HangingUp
 from edge.proxy.routing.kept_routes import KeptRoutes
 from edge.proxy.routing.router import Router
@@ -61,6 +60,7 @@ from edge.proxy.stack.events import (
 )
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.own_places import OwnPlaces
+from edge.proxy.stack.phones_here import phones_here
 from edge.proxy.stack.provider_host import StackHost
 from edge.proxy.stack.receiver import Receiver
 from edge.proxy.stack.sources import Slowed
@@ -329,8 +329,7 @@ class Core:
         return self.stack.timers.deadline()
 
     def phones_here(self, whom: str, tenant: str) -> list[Target]:
-        """Where an AOR of ``tenant``, or the phone with a Contact URI, is registered at this edge, for a peer that
-        asks."""
+        """As ``stack.phones_here`` has it, for a peer that asks."""
         subscribed = self._subscriptions.has
         return [
             phone.model_copy(update={"subscribed": subscribed(phone.binding)})

@@ -94,7 +94,7 @@ class Follower:
         if self._tickets is not None:
             self._tickets.replace(*ticket_keys(self.last_news.reply))
         served = served_here(self._holdings, self._sockets, time.monotonic())
-        arriving = self._holdings.held() - served.keys()
+        arriving = self._holdings.held().difference(served)
         self._waiting.arrive(arriving)
         self._post(FleetChanged(snapshot(self.last_news, served, arriving, self._holdings.exclusive())))
         self._accounts.served_changed()

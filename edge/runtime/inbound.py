@@ -74,3 +74,14 @@ class Inbound:
     def proven(self, flow: Flow) -> bool:
         """Whether somebody there has shown who he is."""
         return self._stack.stateless.proven(flow, time.monotonic())
+
+    def may_answer(self, flow: Flow) -> bool:
+        """Strangers get few answers to keep-alives and requests together; banned networks none."""
+        stack, now = self._stack, time.monotonic()
+        if self._bans and flow.host in self._bans and not stack.bindings.first_on(flow):
+            stack.counters["banned"] += 1
+            return False
+        if stack.stateless.proven(flow, now) or stack.sources.may_answer(flow.host, now):
+            return True
+        stack.counters["slowed"] += 1
+        return False

@@ -16,12 +16,14 @@ from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
 from edge.runtime.follower import Follower
 from edge.runtime.trace import Trace
+from edge.transport.certificates import Certificates
 from edge.transport.sockets import Sockets
 
 
 class _Numbers(Collector):
-    def __init__(self, core: Core, sockets: Sockets, mesh: Mesh, journal: Journal) -> None:
+    def __init__(self, core: Core, sockets: Sockets, certificates: Certificates, mesh: Mesh, journal: Journal) -> None:
         self._sockets = sockets
+        self._certificates = certificates
         self._journal = journal
         self._core = core
         self._mesh = mesh
@@ -39,6 +41,12 @@ class _Numbers(Collector):
         sizes.add_metric(["journal"], len(self._journal))
         sizes.add_metric(["mesh_links"], len(self._mesh.connected()))
         yield sizes
+        expiries = GaugeMetricFamily(
+            "sipwizard_certificate_expiry_seconds", "When each certificate ends, Unix time.", labels=["name"]
+        )
+        for name, until in sorted(self._certificates.expiries().items()):
+            expiries.add_metric([name], until.timestamp())
+        yield expiries
 
 
 async def serve(
@@ -46,6 +54,7 @@ async def serve(
     port: int,
     core: Core,
     sockets: Sockets,
+    certificates: Certificates,
     mesh: Mesh,
     follower: Follower,
     journal: Journal,
@@ -53,7 +62,7 @@ async def serve(
 ) -> web.AppRunner:
     """Start serving /metrics, /health and /trace. Raises OSError."""
     registry = CollectorRegistry()
-    registry.register(_Numbers(core, sockets, mesh, journal))
+    registry.register(_Numbers(core, sockets, certificates, mesh, journal))
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

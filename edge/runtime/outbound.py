@@ -20,6 +20,7 @@ from edge.proxy.stack.events import (
     CoreEvent,
     CountCalls,
     Decided,
+    EndStream,
     Entrust,
     Find,
     Relay,
@@ -97,6 +98,8 @@ class Outbound:
                     self._core.stack.counters["too_late"] += 1
                 else:
                     self.send(flow, data, ref, until)
+            case EndStream(flow, after):
+                self._sockets.end_later(flow, after)
             case Ask(ask, question, known):
                 self._later(self._ask(ask, question, known))
             case Resolve(ref, server, ipv6):

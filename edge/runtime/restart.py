@@ -8,7 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edge.control.heartbeat import HeartbeatLoop, News
 from edge.control.holdings import Holdings
@@ -37,6 +37,14 @@ _EVERY = 1.0  # seconds between writes of what has changed
 _NEWS_EVERY = 30.0  # seconds between writes of a heartbeat that says nothing new
 _BATCH = 500
 _PATIENCE = 2.5  # seconds for the control plane to answer, before the disk is used
+_TOLD_ONCE: dict[str, Any] = {
+    "changes": [],
+    "feed_changes": [],
+    "provider_hosts": None,
+    "certificates": None,
+    "more": False,
+}
+"""What of a heartbeat's answer is kept elsewhere, or nowhere."""
 
 
 class Kept(NamedTuple):
@@ -169,7 +177,7 @@ class Restart:
             await self._keep_news(news, now)
 
     async def _keep_news(self, news: News, now: float) -> None:
-        reply = news.reply.model_copy(update={"changes": [], "feed_changes": [], "provider_hosts": None, "more": False})
+        reply = news.reply.model_copy(update=dict(_TOLD_ONCE))
         held = sorted((held.address, held.epoch) for held in reply.held)
         versions = f"{reply.domains_version} {reply.provider_hosts_version}"
         edges = [edge.id for edge in reply.fleet]

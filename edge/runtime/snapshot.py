@@ -11,6 +11,8 @@ from edge.proxy.stack.flow_token import TokenKeys
 from edge.sip.places import Places
 from lambdas.contract import FleetKey, HeartbeatReply
 
+_READ_SINCE = 9  # the version of the contract from which edges know the sides of each other's addresses
+
 
 def snapshot(
     news: News, served: dict[str, int], arriving: frozenset[str], exclusive: dict[str, tuple[float, float]]
@@ -21,7 +23,11 @@ def snapshot(
     use: FleetKey = next(key for key in reply.keys if key.use)
     return Fleet(
         epochs=served,
-        places=Places(reply.addresses, {place.address: (place.address6, place.name) for place in reply.places}),
+        places=Places(
+            reply.addresses,
+            {place.address: (place.address6, place.name) for place in reply.places},
+            shown=reply.spoken >= _READ_SINCE,
+        ),
         domains=news.domains,
         default_domain=reply.default_domain,
         nonce_keys={key.id: base64.b64decode(key.nonce) for key in reply.keys},

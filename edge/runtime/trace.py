@@ -51,7 +51,7 @@ class Trace:
             "direction": direction,
             "address": flow.address,
             "transport": flow.transport,
-            "remote": f"{flow.host}:{flow.remote_port}",
+            "remote": flow.remote,
             "owner": owner,
             "request": isinstance(message, Request),
             "line": message.start_line,

@@ -7,6 +7,8 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
+from edge.sip.uri import host_in_uri
+
 _TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 _PARAMETERS = {
     "udp": "",
@@ -64,9 +66,14 @@ class Flow(NamedTuple):
         return self.host == self.address and self.remote_port == self.port
 
     @property
+    def remote(self) -> str:
+        """Its other end, as ``host:port``."""
+        return f"{host_in_uri(self.host)}:{self.remote_port}"
+
+    @property
     def uri_transport(self) -> str:
         """The transport parameter of a URI that leads to the edge's side, "" where it is the default (§19.1.2). It is
-        ``ws`` for both kinds of WebSocket (RFC 7118 §5.2.3)."""
+        ``ws`` for both kinds of WebSocket (RFC 7118 §5.2)."""
         return _PARAMETERS[self.transport]
 
     def pack_remote(self) -> bytes:

@@ -45,6 +45,7 @@ class Incoming:
     octets: int = 0
     secure: bool = False
     _from_tag: str | None = None
+    _from_uri: Uri | None = None
 
     def value(self, key: str) -> str | None:
         """The value of the first header field named ``key``, as the request came."""
@@ -59,10 +60,12 @@ class Incoming:
         return self._from_tag
 
     def from_uri(self) -> Uri:
-        try:
-            return _address(NameAddr.parse(value_of(self.first["from"])))
-        except ParseError as error:
-            raise Fault(400, f"Bad Request: {error}") from error
+        if self._from_uri is None:
+            try:
+                self._from_uri = _address(NameAddr.parse(value_of(self.first["from"])))
+            except ParseError as error:
+                raise Fault(400, f"Bad Request: {error}") from error
+        return self._from_uri
 
     def to_uri(self) -> Uri:
         return _address(self.to)  # Uri.parse remembers, so asking again costs nothing

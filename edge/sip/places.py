@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import IPv6Address
 
 from edge.sip.flow import Flow
-from edge.sip.uri import host_in_uri
+from edge.sip.uri import as_written, host_in_uri
 
 _NAMED = frozenset(("tls", "wss"))  # whose peers check a name against the certificate (RFC 5922 §7)
 
@@ -15,20 +14,24 @@ _NAMED = frozenset(("tls", "wss"))  # whose peers check a name against the certi
 class Places:
     """One immutable set of them. Whatever a URI says, what is kept and asked for goes by the edge address itself."""
 
-    def __init__(self, addresses: Iterable[str], sides: Mapping[str, tuple[str, str]] | None = None) -> None:
-        """``sides`` maps edge addresses to their IPv6 address and host name, "" where there is none."""
+    def __init__(
+        self, addresses: Iterable[str], sides: Mapping[str, tuple[str, str]] | None = None, shown: bool = True
+    ) -> None:
+        """``sides`` maps edge addresses to their IPv6 address and host name, "" where there is none. Unless they are
+        ``shown`` they are recognised, but not written: not every edge would find them."""
         sides = sides or {}
         self.addresses = frozenset(addresses)
-        self._ipv6 = {address: f"[{IPv6Address(ipv6)}]" for address, (ipv6, _) in sides.items() if ipv6}
-        self._names = {address: name.lower() for address, (_, name) in sides.items() if name}
+        ipv6 = {address: f"[{IPv6Address(side)}]" for address, (side, _) in sides.items() if side}
+        names = {address: name.lower() for address, (_, name) in sides.items() if name}
         self._at = {address: address for address in self.addresses}
-        self._at |= {host: address for found in (self._ipv6, self._names) for address, host in found.items()}
+        self._at |= {host: address for found in (ipv6, names) for address, host in found.items()}
+        self._ipv6, self._names = (ipv6, names) if shown else ({}, {})
 
     def address_at(self, host: str) -> str:
         """The edge address whose side or name a URI's ``host`` is, in whatever spelling; "" if it is none of ours."""
         found = self._at.get(host)
         if found is None:
-            found = self._at.get(_compressed(host), "") if host.startswith("[") else ""
+            found = self._at.get(as_written(host), "") if host.startswith("[") else ""
         return found
 
     def sent_by(self, flow: Flow) -> str:
@@ -57,12 +60,3 @@ class Places:
     def outside(self, ip: str) -> bool:
         """Whether an IP address isn't the fleet's own."""
         return not self.address_at(host_in_uri(ip))
-
-
-@lru_cache(maxsize=1024)
-def _compressed(host: str) -> str:
-    """An IPv6 address in brackets as we write it (RFC 5952); "" for what is none."""
-    try:
-        return f"[{IPv6Address(host[1:-1])}]"
-    except AddressValueError:
-        return ""

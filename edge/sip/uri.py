@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -109,6 +110,15 @@ def _remembered(text: str) -> Uri:
 def host_in_uri(host: str) -> str:
     """A host name or IP address as URIs and Vias have it: IPv6 in brackets (§25.1)."""
     return f"[{host}]" if ":" in host else host
+
+
+@lru_cache(_CACHE)
+def as_written(host: str) -> str:
+    """A URI's IPv6 ``host`` as everybody ought to write it (RFC 5952): there are many ways to. "" for what is none."""
+    try:
+        return f"[{IPv6Address(host[1:-1])}]"
+    except AddressValueError:
+        return ""
 
 
 def parse_hostport(text: str) -> tuple[str, int]:

@@ -18,7 +18,7 @@ import dns.rdatatype
 import dns.resolver
 
 from edge.sip.flow import ServerAddress
-from edge.sip.uri import DEFAULT_PORT, DEFAULT_TLS_PORT
+from edge.sip.uri import DEFAULT_PORT, DEFAULT_TLS_PORT, parse_hostport
 from lambdas.contract.addresses import is_public
 
 log = logging.getLogger(__name__)
@@ -163,5 +163,8 @@ def _chance(weight: int) -> float:
 
 
 def _hostport(text: str) -> tuple[str, int]:
-    host, _, port = text.partition(":")
-    return host, int(port or 53)
+    """Of a nameserver: with a port an IPv6 address stands in brackets."""
+    if ":" in text and not text.startswith("[") and "." not in text:
+        return text, 53
+    host, port = parse_hostport(text)
+    return host.strip("[]"), port or 53

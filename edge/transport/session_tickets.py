@@ -36,7 +36,7 @@ KEY = 80
 """Octets of a key: 16 for its name, 32 for HMAC-SHA-256, 32 for AES-256."""
 
 _NAME, _IV = 16, 16  # octets
-_REFUSED, _TAKEN, _RENEWED = 0, 1, 2  # what the callback says of a ticket
+_REFUSED, _MADE, _RENEWED = 0, 1, 2  # what the callback says; many clients use a ticket once (RFC 8446 §C.4)
 _UTF8, _OCTETS = 4, 5  # OSSL_PARAM_UTF8_STRING, OSSL_PARAM_OCTET_STRING
 _HEAD = object.__basicsize__  # octets of a Python object before its own fields; an SSLContext's first is its SSL_CTX
 
@@ -112,7 +112,7 @@ class SessionTickets:
             openssl.EVP_MAC_CTX_set_params(mac, parameters) and set_up(cipher, openssl.EVP_aes_256_cbc(), None, aes, iv)
         ):
             return _REFUSED
-        return _TAKEN if making or name == self._made_by else _RENEWED
+        return _MADE if making else _RENEWED
 
 
 def usable() -> SessionTickets | None:

@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+from edge.sip import stun
 from edge.sip.flow import Flow
 from edge.sip.framing import Framer, StreamFramer
 from edge.sip.server_names import host_in
@@ -31,6 +32,7 @@ _DIAL = 4.0  # seconds for a connection of ours to be made
 _IP_FREEBIND, _IPV6_FREEBIND = 15, 78  # ip(7), linux/in6.h: bind an address that this machine doesn't have yet
 _BACKLOG = 1024  # connections that the kernel keeps until they are accepted
 _WEB, _SECURE = ("ws", "wss"), ("tls", "wss")
+_ENDED_AT_ONCE, _BETWEEN_ENDS = 100, 0.05  # streams, seconds: 2,000 in one
 _ARRIVAL = 1.0  # seconds for a FIN of ours to arrive, and to be answered
 _SLOW = (errno.ENOBUFS, errno.ENOMEM)  # the packet is lost as on the way: it is sent again
 
@@ -123,16 +125,35 @@ class Sockets:
         """Whether something is under way on a stream of an address."""
         return any(stream.busy() for stream in self._streams.all() if stream.flow.address == address)
 
+    def end_later(self, flow: Flow, seconds: float) -> None:
+        """End a stream then, if it is still there, so that the other side learns of it."""
+        if self.has(flow):
+            asyncio.get_running_loop().call_later(seconds, self._end, flow)
+
+    def _end(self, flow: Flow) -> None:
+        stream = self._streams.get(flow)
+        if stream is not None:
+            stream.finish()
+            asyncio.get_running_loop().call_later(_ARRIVAL, stream.abort)
+
     async def finish(self, address: str = "") -> None:
         """End the streams of an address (all of them without one), so that the other side learns of it: it has a second
-        for its own FIN."""
+        for its own FIN. Where there are many they end one after the other, since their phones come back at once."""
         loop = asyncio.get_running_loop()
+        for number, stream in enumerate(self._of(address), 1):
+            stream.finish()
+            if not number % _ENDED_AT_ONCE:
+                await asyncio.sleep(_BETWEEN_ENDS)
         end = loop.time() + _ARRIVAL
-        while ending := [stream for stream in self._streams.all() if address in ("", stream.flow.address)]:
+        while ending := self._of(address):
             await asyncio.wait([stream.finish() for stream in ending], timeout=max(0.0, end - loop.time()))
             if loop.time() >= end:
                 for stream in ending:
                     stream.abort()
+
+    def _of(self, address: str) -> list[Stream]:
+        """The streams of an address, all of them without one."""
+        return [stream for stream in self._streams.all() if address in ("", stream.flow.address)]
 
     async def end(self) -> None:
         """As ``finish``, before the process ends."""
@@ -277,7 +298,7 @@ class Sockets:
             sock.close()
             del self._dialling[flow]
             why = reason_of(error, flow.server)
-            log.info("no connection to %s, port %d: %s", flow.host, flow.remote_port, why)
+            log.info("no connection to %s: %s", flow.remote, why)
             self._receiver.closed(flow, why)
             return
         waiting = self._dialling.pop(flow)
@@ -312,9 +333,25 @@ class Sockets:
 class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, listener: Listener, receiver: StreamUser) -> None:
         self._listener = listener
+        self._receiver = receiver
         self._message = receiver.message
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         if len(data) > 4 and not link_local(addr):  # shorter ones are phones' keep-alives: CRLFs and NULs
             listener = self._listener
-            self._message(Flow(listener.address, listener.port, "udp", addr[0], addr[1]), data)
+            flow = Flow(listener.address, listener.port, "udp", addr[0], addr[1])
+            if data[0]:
+                self._message(flow, data)
+            else:
+                self._stun(flow, data, addr)
+
+    def _stun(self, flow: Flow, data: bytes, addr: tuple[Any, ...]) -> None:
+        """No SIP message begins with a NUL; a request for a binding does."""
+        answer = stun.answer(data, flow.host, flow.remote_port)
+        if answer is None:
+            self._message(flow, data)
+        elif self._receiver.may_answer(flow):
+            self._transport.sendto(answer, addr)

@@ -92,7 +92,7 @@ class StreamLimits:
 
 
 class StreamUser(Protocol):
-    """Who gets what comes in on streams."""
+    """Who gets what comes in."""
 
     def message(self, flow: Flow, data: bytes) -> None: ...
 
@@ -102,6 +102,9 @@ class StreamUser(Protocol):
 
     def kept(self, flow: Flow) -> bool:
         """Whether somebody is registered by this flow."""
+
+    def may_answer(self, flow: Flow) -> bool:
+        """Whether a keep-alive that came by UDP may be answered, if that is one more answer."""
 
     def proven(self, flow: Flow) -> bool:
         """Whether somebody on this flow, or at its source, has shown who he is."""

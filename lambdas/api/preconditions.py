@@ -10,7 +10,8 @@ from lambdas.repositories.directory import Stale
 from lambdas.repositories.models import DirectoryItem
 
 _CHANGES = {"PATCH", "PUT", "DELETE", "POST"}
-_WITHOUT = ("/store/{key}", "/bindings/{binding}", ":simulate")  # scripts write the one, phones the other
+# Scripts write the one, phones the other, and nobody certificates.
+_WITHOUT = ("/store/{key}", "/bindings/{binding}", ":simulate", "/certificates/{name}", "/renewal")
 _SENT_AGAIN = {
     "name": "Idempotency-Key",
     "in": "header",

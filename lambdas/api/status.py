@@ -17,7 +17,11 @@ _CACHE = {"Cache-Control": "public, max-age=10"}
 def router(services: Services) -> APIRouter:
     """Its routes; what they show is made anew after ten seconds."""
     made = APIRouter(tags=["status"], include_in_schema=False)
-    state: Cached[dict[str, Any]] = Cached(lambda: status_page.refresh(services.tables.probes, services.clock()), 10.0)
+
+    def refreshed() -> dict[str, Any]:
+        return status_page.refresh(services.tables.probes, services.clock(), services.certificates.all().values())
+
+    state: Cached[dict[str, Any]] = Cached(refreshed, 10.0)
 
     @made.get("/status")
     def page() -> HTMLResponse:

@@ -8,13 +8,14 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import pygal
 from pygal.style import Style
 
+from lambdas.decisions.certificates import Certified, ends_soon
 from lambdas.decisions.status import HOUR, Bucket, Incident, buckets, by_region, incidents, silent, uptime, wider
 from lambdas.repositories.probes import Probes
 
@@ -64,7 +65,7 @@ details{margin:.5rem 0}.wide{overflow-x:auto}
 """
 
 
-def refresh(probes: Probes, now: float) -> dict[str, Any]:
+def refresh(probes: Probes, now: float, certificates: Iterable[Certified] = ()) -> dict[str, Any]:
     """Add up what is new, and give all that the page shows."""
     points = probes.since(now - 3 * HOUR - 600, now)
     this_hour = int(now) // HOUR * HOUR
@@ -83,7 +84,17 @@ def refresh(probes: Probes, now: float) -> dict[str, Any]:
         "uptime": {name: uptime(found) for name, found in spans.items()},
         "incidents": [asdict(incident) for incident in probes.incidents(_INCIDENTS)],
         "silent": silent(points, now, _silence()),
+        "ending": _ending(certificates, now),
         "last": max((point.at for point in points), default=max((hour.begin for hour in hours), default=None)),
+    }
+
+
+def _ending(certificates: Iterable[Certified], now: float) -> dict[str, Any]:
+    """What of edges ends soon, and when; of tenants' domains how many: their names are nobody else's business."""
+    ending = [one for one in certificates if ends_soon(one, now)]
+    return {
+        "edges": {one.name: int(one.not_after) for one in sorted(ending, key=lambda one: one.name) if not one.tenant},
+        "domains": sum(1 for one in ending if one.tenant),
     }
 
 
@@ -104,6 +115,7 @@ def render(state: dict[str, Any]) -> str:
         f"<title>Status of the SIP service</title><style>{_CSS}</style></head><body><main>",
         "<h1>Status of the SIP service</h1>",
         _headline(state, going_on),
+        _certificates(state["ending"]),
         f"<p>As of {_time(now)}; made anew every minute. "
         "Each edge is tried out by the others: a registration and a call, all the way.</p>",
         _uptimes(spans, state["uptime"]),
@@ -132,6 +144,14 @@ def _headline(state: dict[str, Any], going_on: Sequence[Incident]) -> str:
         places = ", ".join(f"{html.escape(address)} (since {_time(at)})" for address, at in quiet.items())
         said += f'<p class="bad"><strong>Not tried out any more: {places}.</strong></p>'
     return said or '<p class="good"><strong>All edges work.</strong></p>'
+
+
+def _certificates(ending: dict[str, Any]) -> str:
+    """A line, where some end soon."""
+    edges = [f"{html.escape(name)} ({_time(at)})" for name, at in ending["edges"].items()]
+    of_domains = ending["domains"]
+    said = [*edges, *([f"{of_domains} of domains"] if of_domains else [])]
+    return f'<p class="bad"><strong>Certificates end soon: {", ".join(said)}.</strong></p>' if said else ""
 
 
 def _uptimes(spans: dict[str, list[Bucket]], whole: dict[str, float | None]) -> str:

@@ -16,6 +16,7 @@ from lambdas.contract import (
     LocateQuestion,
     Question,
     RegisterQuestion,
+    Route,
     TransferQuestion,
 )
 from lambdas.decisions.route import locate
@@ -27,7 +28,7 @@ def decide(question: Question, facts: Facts) -> Decision:
     if isinstance(question, RegisterQuestion):
         return registered(question, facts)
     if isinstance(question, LocateQuestion):
-        return locate(question, without_closed(facts.binding(question.binding), question.closed), facts.clock())
+        return _located(question, facts)
     if isinstance(question, AccessQuestion):
         return access(question, facts)
     if isinstance(question, DialogQuestion):
@@ -37,3 +38,12 @@ def decide(question: Question, facts: Facts) -> Decision:
     if isinstance(question, TransferQuestion):
         return transfer(question, facts)
     return route(question, facts)
+
+
+def _located(question: LocateQuestion, facts: Facts) -> Decision:
+    now = facts.clock()
+    items = facts.binding(question.binding)
+    found = locate(question, without_closed(items, question.closed), now)
+    if isinstance(found, Route) or not any(item.instance and item.reg_id for item in items):
+        return found
+    return locate(question, without_closed(facts.bindings(items[0].aor), question.closed), now)

@@ -14,7 +14,7 @@ from lambdas.calls.facts import Facts
 from lambdas.calls.request import CallRequest, PlanCall
 from lambdas.calls.stages import Stages
 from lambdas.calls.tenant_accounts import TenantAccounts
-from lambdas.contract import Decision, IncomingQuestion, Reject, Route, RouteQuestion
+from lambdas.contract import Decision, IncomingQuestion, MeantInstance, Reject, Route, RouteQuestion, TransferQuestion
 from lambdas.decisions import outbound
 from lambdas.decisions import route as routes
 from lambdas.decisions.continuation import Continuation
@@ -111,12 +111,16 @@ class _Routing:
             return self._admitted(self._go_on(None))
         if isinstance(request.question, RouteQuestion) and request.question.binding:
             return self._admitted(self._to_phone(request.question.binding))
+        if isinstance(request.question, RouteQuestion | TransferQuestion) and request.question.instance:
+            return self._admitted(self._to_instance(request.question))
         decided = self._of_account()
         return self._admitted(decided.kept(request.question, request.now))
 
     def of_phones(self) -> Decision:
         """To the phones of whoever is called. They ring no more than they do: one of them has that call."""
         request = self._request
+        if isinstance(request.question, TransferQuestion) and request.question.instance:
+            return self._admitted(self._to_instance(request.question, calls=False))
         bindings = self._accounts.bindings(request.called)
         called = self._accounts.get(request.called)
         return self._admitted(routes.decide(request.payer, called, bindings, request.now, calls=False))
@@ -263,6 +267,12 @@ class _Routing:
         called = self._accounts.get(request.called)
         meant = tuple(item for item in self._accounts.bindings(request.called) if item.id == binding)
         return routes.decide(request.payer, called, meant, request.now, request.is_call)
+
+    def _to_instance(self, meant: MeantInstance, calls: bool = True) -> Decision:
+        """To the phone that a GRUU is of (RFC 5627 §5.4)."""
+        request = self._request
+        called, bindings = self._accounts.get(request.called), self._accounts.bindings(request.called)
+        return routes.to_instance(request.payer, called, bindings, meant, request.now, calls and request.is_call)
 
     def _to_named(self, provider: StoredProvider) -> KeyedDecision:
         """To the accounts that the provider account names."""

@@ -25,6 +25,9 @@ accounts = typer.Typer(no_args_is_help=True, help="SIP accounts.")
 _Row = TypeVar("_Row")
 _IMPORT = 1000  # accounts in one request
 _Plan = Annotated[str | None, typer.Option(help="The dial plan of calls to it; empty for none.")]
+_Digest = Annotated[
+    str | None, typer.Option(help="By which its phones answer: auto, md5, sha256 (MD5 is refused) or both.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -52,12 +55,13 @@ def add_account(
     display_name: str = "",
     caller_id: str = "",
     plan: _Plan = None,
+    digest: _Digest = None,
 ) -> None:
     """Make an account. It can register at once."""
     username, at, domain = aor.rpartition("@")
     if not at:
         raise ApiError(f"{aor!r} isn't like alice@example.com")
-    body = given(username=username, domain=domain, password=password, plan=plan)
+    body = given(username=username, domain=domain, password=password, plan=plan, digest=digest)
     body |= {"display_name": display_name, "caller_id": caller_id}
     state.output.one(state.client.call("POST", "/v1/accounts", body))
 
@@ -79,10 +83,11 @@ def set_account(
     display_name: str | None = None,
     caller_id: str | None = None,
     plan: _Plan = None,
+    digest: _Digest = None,
 ) -> None:
     """Change what is given."""
     body = given(enabled=enabled, do_not_disturb=do_not_disturb, display_name=display_name)
-    body |= given(caller_id=caller_id, plan=plan)
+    body |= given(caller_id=caller_id, plan=plan, digest=digest)
     state.output.one(state.client.call("PATCH", path_of("accounts", aor), something(body)))
 
 

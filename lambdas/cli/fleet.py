@@ -1,4 +1,4 @@
-"""Edges, and whom they take nothing from."""
+"""Edges, their certificates, and whom they take nothing from."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from lambdas.cli.shown import errors, moment
 from lambdas.cli.state import state
 
 edges = typer.Typer(no_args_is_help=True, help="Edges.")
+certificates = typer.Typer(
+    invoke_without_command=True, help="Certificates of edges' names and of domains; without a command, all of them."
+)
 bans = typer.Typer(no_args_is_help=True, help="Networks that no edge takes anything from.")
 
 _LOOK = 2.0  # seconds
@@ -22,6 +25,7 @@ _NAME = "The host name of its own address."
 
 def add_to(app: typer.Typer) -> None:
     app.add_typer(edges, name="edge")
+    app.add_typer(certificates, name="certificates")
     app.add_typer(bans, name="ban")
 
 
@@ -97,6 +101,30 @@ def remove_edge(edge: str) -> None:
     """Let an edge into the fleet no more."""
     state.client.call("DELETE", path_of("edges", edge))
     state.output.done(f"{edge} is gone.")
+
+
+@certificates.callback()
+def list_certificates(context: typer.Context) -> None:
+    """Those of edges' names and of domains: how they stand, and why."""
+    if context.invoked_subcommand is not None:
+        return
+    rows = list(state.owned("/v1/certificates"))
+    if not state.output.as_json:
+        rows = [{**one, **{name: moment(one[name]) for name in ("not_after", "next_attempt")}} for one in rows]
+    state.output.table(rows, ("name", "state", "not_after", "next_attempt", "error"))
+
+
+@certificates.command("show")
+def show_certificate(name: str) -> None:
+    """One of them, with the records that DNS has to have for it."""
+    state.output.one(state.client.call("GET", path_of("certificates", name)))
+
+
+@certificates.command("renew")
+def renew_certificate(name: str) -> None:
+    """Look at its records and get another one within minutes."""
+    state.client.call("POST", path_of("certificates", name, "renewal"))
+    state.output.done(f"{name} is seen to within five minutes; `certificates show {name}` says what came of it.")
 
 
 @bans.command("list")

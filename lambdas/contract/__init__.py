@@ -23,14 +23,24 @@
    ``binding``); calls that edges transfer themselves (``TransferQuestion``, ``CallTransferred``); message summaries
    (``Route.summary``).
 9. 2026-11-28: what TLS, WebSocket and IPv6 need: the sides of an edge address (``EdgePlace``), where an edge listens
-   (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``); providers by TLS, with a CA of their own, and by
-   what DNS says (``Server.ca``, ``Server.by_dns``, ``Access.server``).
+   (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``), certificates that the control plane gets
+   (``CertificatesRequest``, ``HeartbeatReply.certificates``); flows of one instance (``Target.instance``,
+   ``LocateQuestion.failed``), GRUUs (``MeantInstance``), who is to come back (``Reject.absent``), an account's
+   algorithms (``Grant.digest``, ``Challenge.algorithms``); providers by TLS, with a CA of their own, and by what DNS says
+   (``Server.ca``, ``Server.by_dns``, ``Access.server``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
 """
 
 from lambdas.contract.binding import ContactBinding
+from lambdas.contract.certificate import (
+    MOST_CERTIFICATES,
+    CertificatesReply,
+    CertificatesRequest,
+    CertificateVersion,
+    EdgeCertificate,
+)
 from lambdas.contract.decision import (
     NOBODYS_ANSWER,
     OUTCOMES,
@@ -82,6 +92,7 @@ from lambdas.contract.question import (
     DialogQuestion,
     IncomingQuestion,
     LocateQuestion,
+    MeantInstance,
     Question,
     QuestionEnvelope,
     RegisterQuestion,
@@ -114,6 +125,7 @@ from lambdas.contract.shared import (
     called_number,
     consent_text,
     may_be_sip,
+    short_name,
     signed_text,
     way_sealed_for,
 )
@@ -124,6 +136,7 @@ VERSION = 9
 
 __all__ = [
     "HASHES",
+    "MOST_CERTIFICATES",
     "MOST_CONTACTS",
     "NOBODYS_ANSWER",
     "OUTCOMES",
@@ -143,6 +156,9 @@ __all__ = [
     "CallOutline",
     "CallQuestion",
     "CallTransferred",
+    "CertificateVersion",
+    "CertificatesReply",
+    "CertificatesRequest",
     "Challenge",
     "Change",
     "ContactBinding",
@@ -151,6 +167,7 @@ __all__ = [
     "Decision",
     "DecisionEnvelope",
     "DialogQuestion",
+    "EdgeCertificate",
     "EdgePlace",
     "FleetEdge",
     "FleetKey",
@@ -162,6 +179,7 @@ __all__ = [
     "Keep",
     "LocateQuestion",
     "LoginsFailed",
+    "MeantInstance",
     "OpenCall",
     "Order",
     "Probe",
@@ -202,6 +220,7 @@ __all__ = [
     "may_be_sip",
     "q_delays",
     "refusal",
+    "short_name",
     "signed_text",
     "stalest",
     "stand_in",

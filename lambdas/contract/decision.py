@@ -21,12 +21,17 @@ class Binding(ContactBinding):
     """Seconds from now."""
     key: str = ""
     """What ``id`` was made from, as in a ContactField; "": not told. Since version 8."""
+    call_id: str = ""
+    """Of the REGISTER that it is by; "": not told. Since version 9."""
 
 
 class Challenge(Wire):
     """Ask for credentials again: the ones given can't be checked."""
 
     kind: Literal["challenge"] = "challenge"
+    algorithms: list[str] = []
+    """Those to ask for, in this order: whoever has shown credentials is right, but not by one of these. None: as the
+    edge thinks best. Since version 9."""
 
 
 class Reject(Wire):
@@ -45,6 +50,8 @@ class Reject(Wire):
     """A URI, with 302; "": no Contact header field. Since version 3."""
     tenant: str = ""
     """Whose request is refused, for the record of a call: he has shown who he is. "": nobody's. Since version 5."""
+    absent: list[str] = []
+    """The accounts that would have been rung if the phones that are meant were there. Since version 9."""
 
 
 class Grant(Wire):
@@ -64,6 +71,9 @@ class Grant(Wire):
     version 8."""
     ha1_sha256_qualified: str = Field(default="", repr=False)
     """HA1 of SHA-256 for these. Since version 8."""
+    digest: Literal["", "md5", "sha256", "both"] = ""
+    """Which algorithms its phones are asked to answer by: these only, or both, SHA-256 first (RFC 8760); "": as the
+    edge thinks best. With "sha256" answers by MD5 are refused. Since version 9."""
 
 
 class Accept(Wire):
@@ -108,6 +118,14 @@ class Target(Wire):
     subscribed: bool = False
     """It has subscribed to its account's message summary (RFC 3842), as the edge says that has its flow: only edges
     tell each other. Since version 8."""
+    instance: str = ""
+    """RFC 5626 §4.1, as in a ContactBinding; "": none. Since version 9."""
+    reg_id: int = 0
+    """RFC 5626 §4.2: of targets of one AOR and instance that have one, one is tried at a time, the one that was
+    registered last first. 0: absent. Since version 9."""
+    registered_at: int = 0
+    """When its phone has registered it, as far as whoever says so knows: Unix time in milliseconds. 0: not told. Since
+    version 9."""
 
 
 Q_STEP = 15.0

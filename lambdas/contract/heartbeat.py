@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from lambdas.contract.binding import ContactBinding
+from lambdas.contract.certificate import CertificateVersion
 from lambdas.contract.provider import ProviderPlace
 from lambdas.contract.report import OpenCall
 from lambdas.contract.wire import Envelope, Wire
@@ -61,6 +62,8 @@ class Heartbeat(Envelope):
     """The version of the list of providers' servers that it has; "": none. Since version 7."""
     listen: list[str] = []
     """Where it listens, like ``udp://203.0.113.11:5060``, for people. Since version 9."""
+    certificates: str | None = None
+    """The version of the list of certificates that it has, "": none; None: it wants none. Since version 9."""
 
 
 class EdgePlace(Wire):
@@ -230,3 +233,7 @@ class HeartbeatReply(Envelope):
     """Where all tenants' providers are; None: the edge has the current version. Since version 7."""
     provider_hosts_version: str = ""
     """Of that list; "": not told. Since version 7."""
+    certificates: list[CertificateVersion] | None = None
+    """The certificates that the edge should have; None: it has the current list, or wants none. Since version 9."""
+    certificates_version: str = ""
+    """Of that list; "": not told. Since version 9."""

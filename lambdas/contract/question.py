@@ -123,7 +123,18 @@ class Tried(Wire):
     """Where to: an AOR, a number, or a SIP URI elsewhere. Since version 8."""
 
 
-class RouteQuestion(Asked, Tried):
+class MeantInstance(Wire):
+    """One phone of whoever is called that alone is meant: its GRUU (RFC 5627) has been. A control plane of before
+    version 9 has all of them rung."""
+
+    instance: str = Field(default="", max_length=64)
+    """The ``short_name`` of its instance, in lower case; "": all are meant. Since version 9."""
+    registration: str = Field(default="", max_length=64)
+    """The ``short_name`` of the Call-ID that it has to be registered by: the GRUU is a temporary one; "": whichever.
+    Since version 9."""
+
+
+class RouteQuestion(Asked, Tried, MeantInstance):
     """A request outside a dialog."""
 
     kind: Literal["route"] = "route"
@@ -154,6 +165,9 @@ class LocateQuestion(Asked):
     kind: Literal["locate"] = "locate"
     binding: str
     """Its id."""
+    failed: Annotated[list[WireFlow], Field(max_length=10)] = []
+    """Flows to the phone that are dead, as the edge has tried: another flow of its instance will do. Since
+    version 9."""
 
 
 class IncomingQuestion(Asked, Tried):
@@ -198,7 +212,7 @@ class AccessQuestion(Asked):
     """The provider's in that call: ``way`` is sealed for it. Since version 7."""
 
 
-class TransferQuestion(Asked, Tried):
+class TransferQuestion(Asked, Tried, MeantInstance):
     """One of our accounts has sent REFER (RFC 3515) in a call across a border: may it call whom it has named there, and
     where is that? It is the account's own call, at its expense. Since version 8."""
 

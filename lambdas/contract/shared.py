@@ -51,6 +51,13 @@ def binding_id(aor: str, key: str) -> str:
     return base64.urlsafe_b64encode(digest[:8]).rstrip(b"=").decode()
 
 
+def short_name(text: str) -> str:
+    """What stands for an instance (RFC 5626 §4.1, in lower case) or a Call-ID where it needn't be read: 11 characters,
+    8 octets in base64url."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+    return base64.urlsafe_b64encode(digest[:8]).rstrip(b"=").decode()
+
+
 def consent_text(address: str, epoch: int, to: str, boot: str) -> bytes:
     """What a holder signs to hand ``address`` over to edge ``to``, in this life (``boot``) of it."""
     return "\n".join(("sipwizard handover 1", address, str(epoch), to, boot)).encode()

@@ -54,6 +54,8 @@ def refuse(
         return Challenge()
     if not verify(credentials, method, account) or account is None:
         return WRONG
+    if account.digest == "sha256" and credentials.algorithm != "SHA-256":
+        return Challenge(algorithms=["SHA-256"])
     barred = None if emergency else bar(account)
     if barred is not None:
         return barred

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lambdas.contract import Decision, LocateQuestion, Reject, Route, Target, q_delays
+from lambdas.contract import Decision, LocateQuestion, MeantInstance, Reject, Route, Target, q_delays, short_name
 from lambdas.decisions.provider import StoredProvider
 from lambdas.decisions.values import StoredAccount, StoredBinding, present
 
@@ -22,14 +22,36 @@ def decide(
         return Reject(status=486, reason="Busy Here: do not disturb")
     targets = targets_of(bindings, now) if called.enabled else []
     if not targets:
-        return Reject(status=480, reason="Temporarily Unavailable: not registered")
+        return Reject(status=480, reason="Temporarily Unavailable: not registered", absent=[called.aor])
     return Route(targets=targets, tenant=account.tenant)
 
 
+def to_instance(
+    account: StoredAccount,
+    called: StoredAccount | None,
+    bindings: tuple[StoredBinding, ...],
+    meant: MeantInstance,
+    now: float,
+    calls: bool,
+) -> Decision:
+    """As ``decide``, to the instance that is ``meant``. A temporary GRUU ends with its registration."""
+    there = present(bindings, now)
+    found = [item for item in there if item.instance and short_name(item.instance.lower()) == meant.instance]
+    if meant.registration:
+        found = [item for item in found if short_name(item.call_id) == meant.registration]
+    decision = decide(account, called, tuple(found), now, calls)
+    if meant.registration and isinstance(decision, Reject) and decision.status == 480:
+        return decision.model_copy(update={"status": 404, "reason": "Not Found: this GRUU is not valid any more"})
+    return decision
+
+
 def locate(question: LocateQuestion, bindings: tuple[StoredBinding, ...], now: float) -> Decision:
-    """Where a binding is now (RFC 5626 §5.3: 430 if nowhere)."""
-    targets = targets_of(bindings, now)
-    return Route(targets=targets[:1]) if targets else Reject(status=430)
+    """Where a binding is now, or its instance by another flow, of ``bindings``: 430 if nowhere (RFC 5626 §5.3)."""
+    there = [item for item in present(bindings, now) if item.flow not in question.failed]
+    mine = [item for item in there if item.id == question.binding]
+    names = {item.instance for item in bindings if item.id == question.binding and item.reg_id}
+    others = [item for item in reversed(there) if item.reg_id and item.instance in names]
+    return Route(targets=[_target(item) for item in (mine or others)[:1]]) if mine or others else Reject(status=430)
 
 
 def incoming(provider: StoredProvider | None, bindings: dict[str, tuple[StoredBinding, ...]], now: float) -> Decision:
@@ -39,7 +61,7 @@ def incoming(provider: StoredProvider | None, bindings: dict[str, tuple[StoredBi
         return Reject(status=404, reason="Not Found")
     targets = [target for items in bindings.values() for target in targets_of(items, now)]
     if not targets:
-        return Reject(status=480, reason="Temporarily Unavailable: not registered")
+        return Reject(status=480, reason="Temporarily Unavailable: not registered", absent=list(bindings))
     return Route(targets=targets, tenant=provider.tenant, transfers=provider.transfers)
 
 
@@ -53,15 +75,19 @@ def targets_of(bindings: tuple[StoredBinding, ...], now: float) -> list[Target]:
     §16.6)."""
     found = present(bindings, now)
     after = q_delays(item.q for item in found)
-    return [
-        Target(
-            uri=item.contact,
-            flow=item.flow,
-            binding=item.id,
-            q=item.q,
-            aor=item.aor,
-            after=after[item.q],
-            path=item.path,
-        )
-        for item in sorted(found, key=lambda item: -item.q)
-    ]
+    return [_target(item, after[item.q]) for item in sorted(found, key=lambda item: -item.q)]
+
+
+def _target(item: StoredBinding, after: float = 0.0) -> Target:
+    return Target(
+        uri=item.contact,
+        flow=item.flow,
+        binding=item.id,
+        q=item.q,
+        aor=item.aor,
+        after=after,
+        path=item.path,
+        instance=item.instance,
+        reg_id=item.reg_id,
+        registered_at=item.registered_at,
+    )

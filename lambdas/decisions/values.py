@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from lambdas.contract import (
     Binding,
@@ -20,6 +21,8 @@ from lambdas.contract import (
 )
 from lambdas.decisions.limits import NONE, CallLimits
 
+DigestSetting = Literal["", "md5", "sha256", "both"]
+
 
 @dataclass(frozen=True, slots=True)
 class StoredAccount:
@@ -27,7 +30,7 @@ class StoredAccount:
     hexadecimal (RFC 7616 §3.4.2), the ``qualified`` ones for phones that give ``aor`` as their user name ("" for
     passwords that were set before there were any); the password itself is kept nowhere. ``version`` is the time of its
     last change in milliseconds, ``created`` that of its making in seconds. One that is ``suspended`` (why) isn't
-    ``enabled`` either."""
+    ``enabled`` either; ``digest`` is as in a Grant."""
 
     aor: str
     tenant: str
@@ -43,6 +46,7 @@ class StoredAccount:
     ha1_md5_qualified: str = field(default="", repr=False)
     ha1_sha256_qualified: str = field(default="", repr=False)
     created: int = 0
+    digest: DigestSetting = ""
 
     @property
     def grant(self) -> Grant:
@@ -53,6 +57,7 @@ class StoredAccount:
             ha1_sha256=self.ha1_sha256,
             ha1_md5_qualified=self.ha1_md5_qualified,
             ha1_sha256_qualified=self.ha1_sha256_qualified,
+            digest=self.digest,
         )
 
 

@@ -38,6 +38,13 @@ What led to it: scripts/sipwizard events --kind abuse (GET /v1/events).
 _LIFT_ACCOUNT = """To lift it: scripts/sipwizard account lift {account}
 If somebody was guessing its password, choose another one first."""
 _LIFT_TENANT = "To have it lifted ask whoever runs the service."
+_ENDING = """These certificates end soon and haven't been renewed yet:
+
+{lines}
+
+It goes on being tried; nothing is told again of these. Phones that use TLS won't come back once one has ended.
+See scripts/sipwizard certificates (GET /v1/certificates), and docs/operate.md for what to do.
+"""
 
 
 class Undeliverable(Exception):
@@ -108,15 +115,28 @@ class Delivery:
         mail = self._lookups.mail
         if not mail.available:
             return
-        account, reason = notice.data["account"], notice.data["suspended"]
-        who, lifted = account or f"tenant {notice.tenant}", _LIFT_TENANT
-        if account:
-            lifted = _LIFT_ACCOUNT.format(account=account)
-        text = _SUSPENDED.format(who=who, reason=reason, since=_moment(notice.at), lifted=lifted)
+        subject, text = _ending(notice) if notice.kind == "certificates.ending" else _suspended(notice)
         try:
-            mail.send(notice.to, f"{who} is suspended", text)
+            mail.send(notice.to, subject, text)
         except MailError as error:
             raise Undeliverable("the mail couldn't be sent") from error
+
+
+def _suspended(notice: Notice) -> tuple[str, str]:
+    """The mail's subject and text."""
+    account, reason = notice.data["account"], notice.data["suspended"]
+    who, lifted = account or f"tenant {notice.tenant}", _LIFT_TENANT
+    if account:
+        lifted = _LIFT_ACCOUNT.format(account=account)
+    return f"{who} is suspended", _SUSPENDED.format(who=who, reason=reason, since=_moment(notice.at), lifted=lifted)
+
+
+def _ending(notice: Notice) -> tuple[str, str]:
+    """Likewise."""
+    ending = notice.data["certificates"]
+    lines = "\n".join(f"    {one['name']} ends {_moment(one['not_after'])}: {one['why']}" for one in ending)
+    first, more = ending[0]["name"], len(ending) - 1
+    return f"Certificate of {first}{f' and {more} more' if more else ''} ends soon", _ENDING.format(lines=lines)
 
 
 def check(url: str, outside: Outside) -> str:

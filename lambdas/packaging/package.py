@@ -18,18 +18,26 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent.parent
 _PLATFORMS = {"x86_64": "x86_64", "arm64": "aarch64"}
 _GLIBC = (26, 17) if sys.version_info < (3, 12) else (34, 28, 17)  # of Amazon Linux 2 and 2023, and before
-_SERVICES = {"dynamodb", "ec2", "kms", "s3", "sesv2", "sqs", "sts"}
+_SERVICES = {"dynamodb", "ec2", "kms", "route53", "s3", "sesv2", "sqs", "sts"}
 _ENDPOINTS = (_SERVICES - {"sesv2"}) | {"email"}  # as endpoints.json calls them
 _GEOGRAPHY = ("geodata", "carrierdata", "tzdata")
 # What no function imports, and what one doesn't; it would only be carried about.
 _USELESS = ("*.dist-info", "*.pxd", "*.pyi", "*.pyx", "bin", "botocore/data/*/*/examples-*", "cffi", "pycparser")
+# What speaks to certificate authorities.
+_ACME = ("OpenSSL", "acme", "certifi", "charset_normalizer", "josepy", "pyrfc3339", "requests", "botocore/data/route53")
 _UNUSED = {
+    "CertificatesFunction": (
+        *("aiohttp", "boto3", "fastapi", "mangum", "phonenumbers", "pygal", "starlark", "starlette", "yaml"),
+        *("s3transfer", "botocore/data/ec2", "botocore/data/s3", "botocore/data/sesv2"),
+    ),
     "DecisionsFunction": (
+        *_ACME,
         *("boto3", "fastapi", "importlib_metadata", "opentelemetry", "pydantic/v1", "pygal"),
         *("s3transfer", "yaml", "zipp", "botocore/data/s3", "botocore/data/sesv2"),
     ),
-    "HooksFunction": ("fastapi", "mangum", "phonenumbers", "pygal", "starlark", "starlette", "yaml"),
-    "StatusFunction": ("aiohttp", "fastapi", "mangum", "phonenumbers", "starlark", "starlette", "yaml"),
+    "HooksFunction": (*_ACME, "fastapi", "mangum", "phonenumbers", "pygal", "starlark", "starlette", "yaml"),
+    "ProvisioningFunction": _ACME,
+    "StatusFunction": (*_ACME, "aiohttp", "fastapi", "mangum", "phonenumbers", "starlark", "starlette", "yaml"),
 }
 _SOURCES = ("anyio", "lambdas")  # are kept: anyio reads its own, and imports less by it
 _OURS = shutil.ignore_patterns("__pycache__", "cli", "packaging", "Makefile", "requirements.*")

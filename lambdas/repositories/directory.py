@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pynamodb.exceptions import DeleteError, PutError, UpdateError
 from pynamodb.expressions.condition import Condition
@@ -22,7 +22,7 @@ from lambdas.decisions.abuse import Rules
 from lambdas.decisions.digest import hashes
 from lambdas.decisions.limits import CallLimits, NumberRate
 from lambdas.decisions.provider import StoredRoute, TenantSettings
-from lambdas.decisions.values import StoredAccount
+from lambdas.decisions.values import DigestSetting, StoredAccount
 from lambdas.repositories.feed import Feed, FeedConflict
 from lambdas.repositories.items import account_item, item_key
 from lambdas.repositories.models import (
@@ -339,6 +339,7 @@ def _account(item: AccountItem) -> StoredAccount:
         caller_id=item.caller_id,
         plan=item.plan,
         do_not_disturb=item.do_not_disturb,
+        digest=cast(DigestSetting, item.digest),
         suspended=item.suspended,
         limits=limits_of(item.limits),
         ha1_md5_qualified=item.ha1_md5_qualified or "",

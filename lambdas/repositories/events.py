@@ -13,13 +13,14 @@ from lambdas.repositories.call_models import EventItem
 KEEP = 30 * 86_400
 _LONGEST = 12_000  # characters
 
-EventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider"]
+EventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider", "certificate"]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """``kind`` says what ``about`` is: of "plan" the dial plan's name, of "audit" the API key, of
-    "abuse" who is suspended or banned, of "emergency" who has called for help. ``at`` is Unix time."""
+    """``kind`` says what ``about`` is: of "plan" the dial plan's name, of "audit" the API key, of "abuse" who is
+    suspended or banned, of "emergency" who has called for help, of "certificate" whose name it is for. ``at`` is Unix
+    time."""
 
     kind: EventKind
     at: float

@@ -122,6 +122,7 @@ class AccountItem(DirectoryItem, discriminator="account"):
     caller_id = UnicodeAttribute(default="")
     plan = UnicodeAttribute(default="")
     do_not_disturb = BooleanAttribute(default=False)
+    digest = UnicodeAttribute(default="")
     limits = JSONAttribute(default=dict)
     suspended = UnicodeAttribute(default="")
     made_by = UnicodeAttribute(null=True)
@@ -386,6 +387,53 @@ class HookItem(DirectoryItem, discriminator="hook"):
     url = UnicodeAttribute()
     events = ListAttribute[str]()
     secret = UnicodeAttribute()
+
+
+class CertificateItem(DirectoryItem, discriminator="certificate"):
+    """What is known of a name's certificate, as a Certified has it; without the certificate, since all of these are
+    read often."""
+
+    name = UnicodeAttribute()
+    tenant = UnicodeAttribute(default="")
+    version = UnicodeAttribute(default="")
+    not_before = NumberAttribute(default=0)
+    not_after = NumberAttribute(default=0)
+    error = UnicodeAttribute(default="")
+    attempts = NumberAttribute(default=0)
+    next_at = NumberAttribute(default=0)
+    order = UnicodeAttribute(default="")
+    ordered_at = NumberAttribute(default=0)
+    record = ListAttribute[str](default=list)
+    ours = BooleanAttribute(default=False)
+    warned = UnicodeAttribute(default="")
+
+
+class CertificateKeyItem(DirectoryItem, discriminator="certificate-key"):
+    """A name's certificate with those that lead to its root (PEM), and its private key; ``next_key`` is that of the
+    order under way. The Vault seals both."""
+
+    version = UnicodeAttribute(default="")
+    chain = UnicodeAttribute(default="")
+    key = UnicodeAttribute(default="")
+    next_key = UnicodeAttribute(default="")
+
+
+class RenewalItem(DirectoryItem, discriminator="renewal"):
+    """Somebody wants a name's certificate to be renewed now."""
+
+    name = UnicodeAttribute()
+    ttl = NumberAttribute()
+
+
+class AcmeItem(DirectoryItem, discriminator="acme"):
+    """Our account at a certificate authority: its private ``key``, sealed by the Vault, and its URL; and how the
+    authority has answered lately, an Authority."""
+
+    key = UnicodeAttribute()
+    account = UnicodeAttribute(default="")
+    failures = NumberAttribute(default=0)
+    paused_until = NumberAttribute(default=0)
+    error = UnicodeAttribute(default="")
 
 
 class SecretItem(DirectoryItem, discriminator="secret"):

@@ -9,6 +9,7 @@ from lambdas.repositories.accounts import Accounts
 from lambdas.repositories.assignments import Assignments
 from lambdas.repositories.bindings import Bindings
 from lambdas.repositories.calls import Calls
+from lambdas.repositories.certificates import CertificateTable
 from lambdas.repositories.counts import Counts
 from lambdas.repositories.directory import Directory
 from lambdas.repositories.events import Events
@@ -20,6 +21,7 @@ from lambdas.repositories.plans import Plans
 from lambdas.repositories.probes import Probes
 from lambdas.repositories.providers import Providers
 from lambdas.repositories.rations import Rations
+from lambdas.repositories.renewal_turns import RenewalTurns
 from lambdas.repositories.slow_turns import SlowTurns
 from lambdas.repositories.store import Store
 from lambdas.repositories.summaries import Summaries
@@ -36,6 +38,7 @@ class Tables:
     assignments: Assignments
     bindings: Bindings
     calls: Calls
+    certificates: CertificateTable
     counts: Counts
     directory: Directory
     events: Events
@@ -47,6 +50,7 @@ class Tables:
     probes: Probes
     providers: Providers
     rations: Rations
+    renewal_turns: RenewalTurns
     slow_turns: SlowTurns
     store: Store
     summaries: Summaries
@@ -62,6 +66,7 @@ class Tables:
             assignments=Assignments(leases),
             bindings=Bindings(),
             calls=Calls(usage),
+            certificates=CertificateTable(directory, vault),
             counts=counts,
             directory=directory,
             events=Events(),
@@ -73,6 +78,7 @@ class Tables:
             probes=Probes(),
             providers=Providers(directory, vault),
             rations=Rations(directory),
+            renewal_turns=RenewalTurns(leases),
             slow_turns=SlowTurns(),
             store=Store(directory, counts),
             summaries=Summaries(directory),

@@ -1,4 +1,5 @@
-"""Providers' passwords and webhooks' keys at rest: sealed by a KMS key, or by a key in a file where there is no KMS.
+"""Secrets at rest (providers' passwords, the keys of webhooks and certificates): sealed by a KMS key, or by a key in a
+file where there is no KMS.
 
 What is sealed can be opened for the same owner only, and as the same kind of secret: one tenant's ciphertext is of no
 use as another's, and who may open those of webhooks can't open passwords. Those of before (``kms:``, ``file:``) don't
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _NONCE = 12
 
-SecretKind = Literal["provider", "hook"]
+SecretKind = Literal["provider", "hook", "certificate", "acme"]
 
 
 class Unsealed(Exception):

@@ -11,7 +11,8 @@ class Environment:
     """``public_url`` is the API's, where a stranger could choose the request's Host; ``sign_up``: anybody may have an
     account made; ``probe_seconds`` is how often edges try each other out (0: never); ``edge_roles`` is JSON, the
     instances that may become edges; ``control_urls`` are told to new edges, ``other_control`` those of other
-    Regions; ``origin_secrets`` are what a distribution in front of the API shows that it is that, any of them."""
+    Regions; ``acme_directory`` is where certificates are had from, ``certificate_zone`` what tenants' DNS leads to for
+    that; ``origin_secrets`` are what a distribution in front of the API shows that it is that, any of them."""
 
     public_url: str = ""
     sign_up: bool = False
@@ -21,6 +22,8 @@ class Environment:
     other_control: tuple[str, ...] = ()
     api_rate: int = 6000
     refused_rate: int = 600
+    acme_directory: str = ""
+    certificate_zone: str = ""
     origin_secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
@@ -35,5 +38,7 @@ class Environment:
             other_control=tuple(given.get("OTHER_CONTROL", "").split()),
             api_rate=int(given.get("API_RATE", "6000")),
             refused_rate=int(given.get("REFUSED_RATE", "600")),
+            acme_directory=given.get("ACME_DIRECTORY", ""),
+            certificate_zone=given.get("ACME_ZONE", "").lower().strip("."),
             origin_secrets=tuple(one.strip() for one in given.get("ORIGIN_SECRET", "").split(",") if one.strip()),
         )

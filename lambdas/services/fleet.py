@@ -46,6 +46,13 @@ class FleetReader:
         """The version of the contract that every edge can read: nothing else is made."""
         return spoken(self.leases(), self._clock())
 
+    def lives(self, edge: str, boot: str) -> bool:
+        """Whether that process of an edge has sent heartbeats lately."""
+        leases, present = self._living.get()
+        if any((lease.holder, lease.boot) == (edge, boot) for lease in leases):
+            return True
+        return any((presence.edge, presence.boot) == (edge, boot) for presence in present)
+
     def addresses(self) -> list[str]:
         """Every edge address."""
         return sorted({address for item in self._registered.get() for address in item.addresses})

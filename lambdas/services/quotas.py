@@ -14,14 +14,15 @@ _CONFIRMATIONS = 20  # tries of a token a minute, of one source
 _GOOD_KEYS = 1000
 _PINGS = 20  # a minute, of one tenant
 _PASSWORDS_A_MINUTE = 30  # of providers, for one edge: those that are challenged within calls made elsewhere
+_CERTIFICATES_A_MINUTE = 30  # requests for certificates' keys, of one edge
 _LOGS_A_MINUTE = 60  # entries in the log of a tenant's plans
 
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
     """``requests`` go by API key, ``refused`` ones, ``keyless``, ``failures`` and ``confirmations`` by source,
-    ``notes`` by account, ``pings``, ``logs`` and ``puts`` by tenant, and ``passwords`` by edge. ``good_keys`` have been
-    good before."""
+    ``notes`` by account, ``pings``, ``logs`` and ``puts`` by tenant, ``passwords`` and ``certificates`` by edge.
+    ``good_keys`` have been good before."""
 
     requests: Quota
     refused: Quota
@@ -34,6 +35,7 @@ class Quotas:
     logs: Quota
     puts: Quota
     passwords: Quota
+    certificates: Quota
 
     @classmethod
     def of(cls, environment: Environment) -> Quotas:
@@ -49,4 +51,5 @@ class Quotas:
             logs=Quota(_LOGS_A_MINUTE),
             puts=Quota(PUTS_A_MINUTE),
             passwords=Quota(_PASSWORDS_A_MINUTE),
+            certificates=Quota(_CERTIFICATES_A_MINUTE),
         )

@@ -13,6 +13,7 @@ from lambdas.repositories.addresses import Addresses
 from lambdas.repositories.tables import Tables
 from lambdas.repositories.transactions import Turns
 from lambdas.sandbox.client import Sandbox
+from lambdas.services.certificates import CertificateReader
 from lambdas.services.directory_cache import DirectoryCache
 from lambdas.services.environment import Environment
 from lambdas.services.fleet import FleetReader
@@ -29,6 +30,7 @@ class Services:
     expiries: Expiries
     environment: Environment
     tables: Tables
+    certificates: CertificateReader
     cache: DirectoryCache
     fleet: FleetReader
     spared: SparedNetworks
@@ -45,13 +47,15 @@ class Services:
         """Over the tables that the environment names."""
         clock, environment, tables = time.time, Environment.read(), Tables.open()
         directory, leases = tables.directory, tables.leases
+        fleet = FleetReader(directory, leases, tables.assignments, clock)
         return cls(
             clock=clock,
             expiries=Expiries(),
             environment=environment,
             tables=tables,
+            certificates=CertificateReader(tables.certificates, environment.acme_directory, fleet.places),
             cache=DirectoryCache(directory, tables.providers, clock),
-            fleet=FleetReader(directory, leases, tables.assignments, clock),
+            fleet=fleet,
             spared=SparedNetworks(tables.providers),
             keys=Keys(lambda: directory.fleet_secret(leases.once), directory.keep_fleet_secret),
             quotas=Quotas.of(environment),

@@ -56,9 +56,9 @@ def test_the_daily_jobs(cli, tenant, tmp_path):
     made = json.loads(cli("--json", "account", "add", f"alice@{domain}", "--display-name", "Alice"))
     assert (made["aor"], len(made["password"]) >= 16) == (f"alice@{domain}", True)
     assert f"alice@{domain}" in cli("account", "list")
-    cli("account", "set", f"alice@{domain}", "--no-enabled", "--do-not-disturb")
+    cli("account", "set", f"alice@{domain}", "--no-enabled", "--do-not-disturb", "--digest", "both")
     shown = json.loads(cli("--json", "account", "show", f"alice@{domain}"))
-    assert (shown["enabled"], shown["do_not_disturb"], shown["phones"]) == (False, True, [])
+    assert (shown["enabled"], shown["do_not_disturb"], shown["digest"], shown["phones"]) == (False, True, "both", [])
     (tmp_path / "night.yaml").write_text(
         "rules:\n  - {name: closed, reject: {status: 480}}\nexamples:\n"
         "  - {caller: +44, called: x, at: 2026-03-02T12:00:00Z, status: 480}\n"

@@ -6,11 +6,12 @@ import secrets
 
 import pytest
 
+from tests.integration.test_cli import cli
 from tests.integration.test_provisioning import ask, tenant
 
 pytestmark = pytest.mark.integration
 
-__all__ = ["tenant"]  # the fixture
+__all__ = ["cli", "tenant"]  # fixtures
 
 KEY = "A" * 43 + "="
 
@@ -128,3 +129,37 @@ def test_an_edge_says_where_it_listens(fleet):
     assert found
     for edge in found.values():
         assert f"udp://{edge['holds'][0]}:5060" in edge["listen"]
+
+
+def test_the_command_line_says_and_shows_the_sides_of_an_address(fleet, cli, made):
+    name, (mine,) = made()
+    ipv6, host = sides()
+    admin = {"SIPWIZARD_KEY": fleet.client.key}
+    cli("edge", "place", name, mine, "--address6", ipv6, "--name", host, **admin)
+    (shown,) = [line for line in cli("edge", "list", **admin).splitlines() if line.startswith(name)]
+    assert f"{mine}: {ipv6} {host}" in shown
+    assert "edge place" not in cli("edge", "place", name, mine, "--address6", "fe80::1", fails=True, **admin)
+    cli("edge", "place", name, mine, **admin)
+    assert fleet.client.api("GET", f"/v1/edges/{name}")["places"] == []
+    other, address = f"edge-{secrets.token_hex(4)}", f"198.18.{secrets.randbelow(256)}.9"
+    cli("edge", "add", other, KEY, "--address", address, "--name", host, **admin)
+    assert fleet.client.api("GET", f"/v1/edges/{other}")["places"] == [
+        {"address": address, "address6": "", "name": host}
+    ]
+    cli("edge", "remove", other, **admin)
+
+
+def test_no_tenant_has_an_edges_name_as_its_domain(fleet, tenant, made):
+    """Whoever writes an edge's name means the default domain (and the edge's certificate is for it)."""
+    owner, key, domain = tenant
+    name, (mine,) = made()
+    _, host = sides()
+    fleet.client.api("PATCH", f"/v1/edges/{name}", {"places": [{"address": mine, "name": host}]})
+
+    def ask_for(who: str) -> int:
+        return ask(fleet, who, "POST", "/v1/domains", {"tenant": owner, "name": host})[0]
+
+    assert ask_for(key) == 409
+    assert ask(fleet, key, "PATCH", f"/v1/domains/{domain}", {"aliases": [host]})[0] == 409
+    assert ask_for(fleet.client.key) == 201
+    fleet.client.api("DELETE", f"/v1/domains/{host}")

@@ -72,6 +72,19 @@ def test_account_from_birth_to_death(fleet, tenant):
     assert ask(fleet, key, "DELETE", path)[0] == 404
 
 
+def test_an_account_says_by_which_algorithms_its_phones_answer(fleet, tenant):
+    _, key, domain = tenant
+    made = ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})[1]
+    assert made["digest"] == "auto"
+    path = f"/v1/accounts/eve@{domain}"
+    assert ask(fleet, key, "PATCH", path, {"digest": "SHA-1"})[0] == 422
+    assert ask(fleet, key, "PATCH", path, {"digest": "sha256"})[1]["digest"] == "sha256"
+    for digest in ("both", "md5", "auto"):
+        assert ask(fleet, key, "PATCH", path, {"digest": digest})[1]["digest"] == digest
+    other = {"username": "ivy", "domain": domain, "digest": "both"}
+    assert ask(fleet, key, "POST", "/v1/accounts", other)[1]["digest"] == "both"
+
+
 def test_the_accounts_of_edges_are_nobodys_to_make(fleet, tenant):
     _, key, domain = tenant
     status, problem = ask(fleet, key, "POST", "/v1/accounts", {"username": "Probe-edge-a", "domain": domain})

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from edge.sip.flow import Flow
+from edge.transport import sockets
 from edge.transport.sockets import Listener
 from edge.transport.streams import PROBE_AFTER, PROBE_EVERY, PROBES, StreamLimits
-from tests.security.test_streams import OPTIONS, PING, PONG, Connect, User, serving, until
+from tests.security.test_streams import CERTIFICATE, OPTIONS, PING, PONG, PORTS, Connect, Peer, User, serving, until
+from tests.security.test_web_streams import WebPeer
+from tests.support.certificates import trusting
+from tests.support.socket_phone import WebSocketClient
 
 pytestmark = pytest.mark.integration
 
@@ -188,6 +193,54 @@ def test_streams_are_ended_so_that_the_other_side_hears_of_it():
         assert (await connect(9)).open  # new ones are taken as before
 
     ending(StreamLimits(), work)
+
+
+def test_many_streams_end_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(sockets, "_ENDED_AT_ONCE", 2)
+
+    async def work(user: User, connect: Connect, half: MakeHalf) -> None:
+        peers = [await connect(9) for _ in range(6)]
+        ending = asyncio.ensure_future(user.sockets.finish(user.base))
+        gone = []
+        while len(gone) < 6:
+            await until(lambda: sum(not peer.open for peer in peers) > len(gone))
+            gone += [asyncio.get_running_loop().time()] * (sum(not peer.open for peer in peers) - len(gone))
+        assert gone[-1] - gone[0] > 0.08
+        await ending
+
+    ending(StreamLimits(), work)
+
+
+# Whatever the transport
+
+
+@pytest.mark.parametrize("kind", PORTS)
+def test_a_registered_phones_stream_stays_and_its_end_is_told_at_once(kind):
+    """Silent for longer than anybody else may be; then its machine is gone, without a word of TLS or WebSocket."""
+
+    async def work(user: User, connect: Connect, half: MakeHalf) -> None:
+        user.sources.add("127.0.0.1")
+        user.registered.add("127.0.0.1")
+        tls = {"ssl": trusting(CERTIFICATE), "server_hostname": "edge-a.example.net"} if kind in ("tls", "wss") else {}
+        client = WebSocketClient() if kind in ("ws", "wss") else None
+        peer = WebPeer(client) if client else Peer()
+        await asyncio.get_running_loop().create_connection(lambda: peer, user.base, PORTS[kind], **tls)
+        await until(lambda: client is None or client.ready)
+        peer.write(client.wrap(OPTIONS) if client else OPTIONS)
+        await until(lambda: user.flows)
+        await asyncio.sleep(0.7)
+        assert peer.open
+        assert user.sockets.send(user.flows[0], OK)
+        await until(lambda: b"200 OK" in peer.received or (client and peer.messages))
+        user.ended.clear()
+        sock = peer.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.transport.abort()
+        assert await until(lambda: user.ended) < 0.2
+        assert user.ended[0] == user.flows[0]
+        assert user.sizes() == (0, 0)
+
+    ending(StreamLimits(idle=0.3, ping=0.1), work)
 
 
 def test_what_is_under_way_is_known_in_both_directions():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import ExitStack
 
 import pytest
@@ -51,3 +52,16 @@ def test_browsers_have_no_address(fleet, certificate):
         alice.send(b"\r\n\r\n")
         assert alice._framer.feed(alice.socket.recv(99)) == [b"\r\n"]
         assert alice.register(0) == 200
+
+
+def test_a_tls_session_is_taken_up_at_the_other_edge(fleet, certificate):
+    """As after a takeover: the phone goes on with the same name, at another machine."""
+    context = trusting(certificate)
+    session = None
+    for edge in fleet.edges:
+        made = socket.create_connection((edge.host.address, SIPS), timeout=5)
+        with context.wrap_socket(made, server_hostname=f"edge-a.{DOMAIN}", session=session) as connection:
+            assert connection.session_reused is (session is not None)
+            connection.sendall(b"\r\n\r\n")
+            assert connection.recv(9) == b"\r\n"  # tickets come before
+            session = connection.session

@@ -138,6 +138,8 @@ def test_connections_of_before_a_start_have_ended(world):
     world.restart("edge-a")
     world.run(0.1)
     assert refused_at_once(world, alice, call(alice)).status == 480
+    # A whole office that comes back at once is no crowd of strangers.
+    assert world.nodes["edge-a"].core.stack.sources.proven(bob.public[0], world.now)
     bob.connect()
     assert bob.register() == 200
     call(alice)

@@ -313,3 +313,17 @@ def test_what_is_no_summary_goes_as_it_came(world, bob, voicemail):
     got = heard(world, bob)
     assert (got.body, state(got)) == (odd, None)
     assert world.control.summaries == {}
+
+
+def test_a_phone_with_two_flows_is_told_by_the_one_that_it_subscribed_by(world, voicemail):
+    flows = []
+    for number, edge in ((1, "edge-a"), (2, "edge-b")):
+        flow = world.phone("bob", edge, "TCP")
+        flow.agent.instance, flow.agent.reg_id = "urn:uuid:1", number
+        assert flow.register() == 200
+        flows.append(flow)
+    subscribe(flows[0])
+    heard(world, flows[0])
+    assert tell(world, voicemail).status == 200
+    assert heard(world, flows[0]).body == TWO
+    assert not flows[1].agent.requests("NOTIFY")

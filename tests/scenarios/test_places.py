@@ -96,3 +96,40 @@ def test_a_token_of_an_ipv6_flow_is_short(connection):
     token = keys.seal(flow, "__________8", "a@b", call, ("f", "t"))
     assert len(token) == 79 <= MAX_TOKEN
     assert keys.open(token, "a@b", A, 5061, "f", "t").flow == flow
+
+
+def test_sides_are_not_written_before_every_edge_finds_them(world):
+    world.spoken = 8
+    for node in world.nodes.values():
+        world.inform(node)
+    alice, bob = world.phone("alice", ipv6=True), world.phone("bob", "edge-b")
+    assert alice.register() == bob.register() == 200
+    dialog, other = answered_call(world, alice, bob)
+    assert {host for host, _, _ in places(bob.agent.requests("INVITE")[0])} == {A, B}
+    hang_up(world, alice, dialog, bob)
+    # Those written before the last upgrade, and while an older edge is back, are found all the same.
+    world.spoken = 9
+    for node in world.nodes.values():
+        world.inform(node)
+    dialog, other = answered_call(world, alice, bob)
+    assert {host for host, _, _ in places(bob.agent.requests("INVITE")[0])} == {f"[{A6}]", B}
+    world.spoken = 8
+    for node in world.nodes.values():
+        world.inform(node)
+    alice.agent.received.clear()
+    hang_up(world, bob, other, alice)
+
+
+@pytest.mark.parametrize("written", ["2001:db8:1:1::2", "2001:0DB8:1:1:0:0:0:2"])
+def test_an_ipv6_phone_that_names_its_address_is_answered_at_its_port(world, written):
+    """Without rport a response goes to the port of Via (§18.2.2), however the address is written there."""
+    alice = world.phone("alice", ipv6=True)
+    assert alice.public[0] == "2001:db8:1:1::2"
+    request = alice.agent.request("OPTIONS", "sip:example.com")
+    via = f"Via: SIP/2.0/UDP [{written}]:5066;branch=z9hG4bKone"
+    request.headers = [("via", via) if key == "via" else (key, line) for key, line in request.headers]
+    alice.send(request.to_bytes())
+    world.run(1)
+    (answer,) = [action for action in world.nodes["edge-a"].sent if b"z9hG4bKone" in action.data]
+    assert (answer.flow.host, answer.flow.remote_port) == (alice.public[0], 5066)
+    assert b"received" not in answer.data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from edge.proxy.core import Core
@@ -10,6 +12,7 @@ from edge.proxy.stack.questions import MAX_QUESTIONS
 from edge.sip.flow import Flow
 from edge.sip.message import Response
 from edge.sip.parser import parse
+from lambdas.contract import LocateQuestion
 from tests.support.world import DOMAIN, CountedIds, World
 
 FLOW = Flow("203.0.113.11", 5060, "udp", "198.51.100.7", 4321)
@@ -166,12 +169,16 @@ def test_before_the_first_heartbeat_everything_gets_503():
     assert 5 <= int(response.get("retry-after")) <= 20
 
 
+def about(address, ask):
+    return LocateQuestion(request=ask, address=address, epoch=1, binding="")
+
+
 def test_overload_is_answered_at_once(world):
     world.decision_time = 4.0
     node = world.nodes["edge-a"]
     questions = node.core.stack.questions
     for _ in range(MAX_QUESTIONS):
-        questions.locate("", node.address, 1, lambda decision, now: None, world.now)
+        questions.ask(partial(about, node.address), lambda decision, now: None, world.now)
     node.core.take_actions()
     alice = world.phone("alice")
     begun = world.now

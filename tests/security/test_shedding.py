@@ -147,3 +147,20 @@ def test_a_providers_calls_come_in_though_one_of_its_customers_has_guessed(world
     headers = [f"Contact: {provider.agent.contact}"]
     inbound.message(line, provider.agent.request("INVITE", f"sip:contactvoip@{EDGE}", headers=headers).to_bytes())
     world.wait(lambda: bob.agent.requests("INVITE"))
+
+
+def test_keep_alives_of_strangers_take_of_their_answers_and_banned_networks_get_none(world):
+    alice = world.phone("alice")
+    assert alice.register() == 200
+    node = world.nodes["edge-a"]
+    bans = Bans()
+    stack, trace = node.core.stack, SimpleNamespace(wanted=False)
+    inbound = Inbound(node.handle, stack, bans, trace, Waiting(), lambda flow: False)
+    assert [inbound.may_answer(flow(1)) for _ in range(12)].count(True) == 10
+    assert stack.counters["slowed"] == 2
+    stack.sources.prove(flow(1).host, 1e9)
+    assert all(inbound.may_answer(flow(1)) for _ in range(12))
+    bans.replace([flow(1).host, alice.public[0]])
+    assert not inbound.may_answer(flow(1))
+    assert inbound.may_answer(Flow(EDGE, 5060, "udp", *alice.public))  # was here before
+    assert stack.counters["banned"] == 1

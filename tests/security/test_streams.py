@@ -48,11 +48,14 @@ class User:
         if self.echo:
             self.sockets.send(flow, self.echo)
 
-    def closed(self, flow: Flow) -> None:
+    def closed(self, flow: Flow, why: str = "") -> None:
         self.ended.append(flow)
 
     def proven(self, flow: Flow) -> bool:
         return flow.host in self.sources
+
+    def may_answer(self, flow: Flow) -> bool:
+        return flow.host not in self.registered
 
     def kept(self, flow: Flow) -> bool:
         return flow.host in self.registered

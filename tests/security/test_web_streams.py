@@ -10,6 +10,7 @@ import pytest
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import CloseCode, Frame, Opcode
 
+from edge.transport.sockets import Listener
 from edge.transport.streams import StreamLimits
 from edge.transport.websocket import MAX_FRAGMENTS, MAX_IDLE_FRAMES, MAX_REQUEST
 from tests.security.test_streams import (
@@ -484,5 +485,38 @@ def test_tls_ends_with_a_word():
         await asyncio.wait_for(user.sockets.finish(user.base), 1)
         await asyncio.wait_for(peer.lost, 1)
         assert heard  # close_notify, and not a mere FIN
+
+    serving(StreamLimits(), work)
+
+
+# Keep-alives by UDP
+
+
+def test_a_stun_keep_alive_is_answered_and_nobody_hears_of_it():
+    request = bytes.fromhex("000100002112a442") + b"x" * 12
+
+    async def work(user: User, connect: Connect) -> None:
+        await user.sockets.open([Listener("udp", user.base, 5060, user.base)])
+        loop = asyncio.get_running_loop()
+        got: list[bytes] = []
+
+        class Phone(asyncio.DatagramProtocol):
+            def datagram_received(self, data: bytes, _: object) -> None:
+                got.append(data)
+
+        phone, _ = await loop.create_datagram_endpoint(
+            Phone, local_addr=(host(user, 9), 0), remote_addr=(user.base, 5060)
+        )
+        phone.sendto(request)
+        await until(lambda: got)
+        assert got[0][:4] == bytes.fromhex("0101000c")
+        assert int.from_bytes(got[0][26:28]) ^ 0x2112 == phone.get_extra_info("sockname")[1]
+        user.registered.add(host(user, 9))  # here: who may not be answered
+        for data in (request, b"\0\1nonsense", OPTIONS):
+            phone.sendto(data)
+        await until(lambda: len(user.got) == 2)
+        assert user.got == [b"\0\1nonsense", OPTIONS]
+        assert len(got) == 1
+        phone.close()
 
     serving(StreamLimits(), work)

@@ -53,6 +53,7 @@ class Agent:
     answers_options: bool = True
     algorithm: str = "MD5"
     instance: str = ""
+    reg_id: int = 1
     register_cseq: int = 0
     nonce_count: int = 0
     fixed_call_id: str = ""  # of all its calls, instead of one for each
@@ -131,7 +132,8 @@ class Agent:
         return request
 
     def _outbound(self) -> str:
-        return f';+sip.instance="<{self.instance}>";reg-id=1' if self.instance else ""
+        flow = f";reg-id={self.reg_id}" if self.reg_id else ""
+        return f';+sip.instance="<{self.instance}>"{flow}' if self.instance else ""
 
     def authorize(self, request: Request, challenge: Response) -> Request:
         """``request`` again, with credentials for the challenge that fits our algorithm, a new branch and CSeq."""

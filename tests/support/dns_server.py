@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 
@@ -13,8 +14,8 @@ _LONGEST_CHAIN = 20  # aliases
 
 
 class DnsServer:
-    """``records`` maps (name, type) to texts, as in a zone file; changes count at once. ``silent``: nothing is
-    answered."""
+    """``records`` maps (name, type) to texts, as in a zone file; changes count at once. Aliases (CNAME) are followed, as
+    resolvers do. ``silent``: nothing is answered."""
 
     def __init__(self, host: str) -> None:
         self.records: dict[tuple[str, str], list[str]] = {}
@@ -43,15 +44,20 @@ class DnsServer:
             self.asked.append((name, kind))
             if self.silent:
                 continue
-            for _ in range(_LONGEST_CHAIN):
-                aliases = self.records.get((name, "CNAME"))
-                if not aliases:
-                    break
-                answer.answer.append(dns.rrset.from_text_list(name + ".", self.ttl, "IN", "CNAME", aliases))
-                name = aliases[0].removesuffix(".")
-            texts = self.records.get((name, kind))
-            if texts:
-                answer.answer.append(dns.rrset.from_text_list(name + ".", self.ttl, "IN", kind, texts))
-            elif not any(known == name for known, _ in self.records):
+            links = itertools.repeat(None, _LONGEST_CHAIN)
+            while kind != "CNAME" and (target := self.found(name, "CNAME")) and next(links, self) is None:
+                answer.answer.append(dns.rrset.from_text_list(f"{name}.", self.ttl, "IN", "CNAME", target))
+                name = target[0].rstrip(".")
+            if texts := self.found(name, kind):
+                answer.answer.append(dns.rrset.from_text_list(f"{name}.", self.ttl, "IN", kind, texts))
+            elif not self.known(name):
                 answer.set_rcode(dns.rcode.NXDOMAIN)
             self._socket.sendto(answer.to_wire(), sender)
+
+    def found(self, name: str, kind: str) -> list[str]:
+        """The texts of one kind of record."""
+        return self.records.get((name, kind), [])
+
+    def known(self, name: str) -> bool:
+        """Whether there is a record of any kind."""
+        return any(known == name for known, _ in self.records)

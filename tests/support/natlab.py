@@ -18,13 +18,17 @@ import secrets
 import shutil
 import subprocess
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Self
 
 from scripts.fleet import DevelopmentFleet
 from scripts.fleet_parts import DevelopmentEdge, Host
+from scripts.processes import Processes
 
 WAN, LAN = "203.0.113", "10.77.0"
+WAN6, LAN6, _TAYGA6 = "2001:db8", "2001:db8:64", "2001:db8:65"
+_PREFIX64, _POOL = "2001:db8:46", "192.168.255"  # the well-known prefix is for public addresses only
 _OUTSIDE = {"nat": 10, "edge-a": 11, "edge-b": 12, "caller": 20, "control": 30}
 _INSIDE = {"phone": 2, "phone2": 3}
 
@@ -48,7 +52,7 @@ def why_not() -> str:
     """Why no laboratory can be built here; "" if one can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    for program in ("ip", "nft", "conntrack"):
+    for program in ("ip", "nft", "conntrack", "tayga"):
         if shutil.which(program) is None:
             return f"{program} isn't installed"
     name = f"sw{secrets.token_hex(3)}"
@@ -64,6 +68,11 @@ def _run(*command: str, text: str | None = None) -> str:
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def ipv6_of(host: Host) -> str:
+    """The IPv6 address that a host outside has beside its own."""
+    return f"{WAN6}::{host.address.rpartition('.')[2]}"
 
 
 @dataclass
@@ -142,6 +151,11 @@ class NatLab:
         _run("ip", "-n", self.ns(name), "link", "set", device, "up")
         _run("ip", "-n", self.ns(switch), "link", "set", port, "master", bridge, "up")
 
+    def add_ipv6(self) -> None:
+        """Each host outside gets an IPv6 address besides; who is behind the NAT gets none."""
+        for name in _OUTSIDE:
+            _run("ip", "-n", self.ns(name), "addr", "add", f"{ipv6_of(self.host(name))}/64", "dev", "wan", "nodad")
+
     def run(self, name: str, *command: str, text: str | None = None) -> str:
         """Run a command inside; its output."""
         return _run("ip", "netns", "exec", self.ns(name), *command, text=text)
@@ -176,3 +190,48 @@ class NatLab:
         """A fleet in this laboratory, not yet started."""
         edges = [DevelopmentEdge(name, self.host(name)) for name in ("edge-a", "edge-b")]
         return DevelopmentFleet(directory, self.host("control"), edges)
+
+
+_TAYGA = """
+tun-device nat64
+ipv4-addr {pool}.1
+ipv6-addr {own}::1
+prefix {prefix}::/96
+dynamic-pool {pool}.0/24
+data-dir {directory}
+"""
+
+
+class Nat64:
+    """A NAT64 (RFC 6146) on the laboratory's NAT: ``phone``, one of those behind it, has IPv6 only, and reaches IPv4
+    hosts by addresses that have theirs in them (RFC 6052). Tayga translates without state, the NAT masquerades that."""
+
+    def __init__(self, lab: NatLab, directory: Path) -> None:
+        self._lab = lab
+        self._directory = directory
+        self._processes = Processes(directory)
+        self.phone = Host(f"{LAN6}::3", lab.ns("phone2"))
+
+    def mapped(self, address: str) -> str:
+        """An IPv4 address as the phone reaches it."""
+        return str(IPv6Address(int(IPv6Address(f"{_PREFIX64}::")) | int(IPv4Address(address))))
+
+    def __enter__(self) -> Self:
+        lab, box = self._lab, self._lab.ns("nat")
+        lab.run("phone2", "ip", "addr", "flush", "dev", "eth0", "scope", "global")
+        lab.run("phone2", "ip", "addr", "add", f"{self.phone.address}/64", "dev", "eth0", "nodad")
+        _run("ip", "-n", box, "addr", "add", f"{LAN6}::1/64", "dev", "lan", "nodad")
+        lab.run("phone2", "ip", "-6", "route", "replace", "default", "via", f"{LAN6}::1")
+        config = self._directory / "tayga.conf"
+        config.write_text(_TAYGA.format(pool=_POOL, own=_TAYGA6, prefix=_PREFIX64, directory=self._directory))
+        lab.run("nat", "tayga", "--config", str(config), "--mktun")
+        _run("ip", "-n", box, "link", "set", "nat64", "up")
+        _run("ip", "-n", box, "route", "add", f"{_POOL}.0/24", "dev", "nat64")
+        _run("ip", "-n", box, "route", "add", f"{_PREFIX64}::/96", "dev", "nat64")
+        lab.run("nat", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+        lab.run("nat", "nft", "insert", "rule", "ip", "natlab", "forwarding", "iifname", "nat64", "accept")
+        self._processes.start("tayga", ["tayga", "--config", str(config), "--nodetach"], {}, box)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._processes.stop_all()

@@ -2,8 +2,8 @@
 the policies that ``template.yaml`` gives the function that would have answered it. MiniStack enforces none.
 
 What isn't allowed is refused as AWS refuses it (AccessDeniedException) and written to the log. Conditions are known for
-DynamoDB (leading keys and attributes) and KMS (the kind of secret) only. Of other services the action is checked, not
-the resource.
+DynamoDB (leading keys and attributes), KMS (the kind of secret) and Route 53 (records) only. Of other services the
+action is checked, not the resource.
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ _SYNTAX |= {"if_not_exists", "list_append"}
 @dataclass(frozen=True)
 class Access:
     """What one operation does to one item or index: ``keys`` are the partition keys it names, ``kinds`` the kind of
-    secret."""
+    secret; ``records`` the names, types and actions of changes of records."""
 
     action: str
     table: str = ""
     keys: frozenset[str] = frozenset()
     attributes: frozenset[str] = frozenset()
     kinds: frozenset[str] = frozenset()
+    records: tuple[frozenset[str], frozenset[str], frozenset[str]] = (frozenset(), frozenset(), frozenset())
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ class Statement:
             "dynamodb:LeadingKeys": access.keys,
             "dynamodb:Attributes": access.attributes,
             "kms:EncryptionContext:kind": access.kinds,
+            "route53:ChangeResourceRecordSetsNormalizedRecordNames": access.records[0],
+            "route53:ChangeResourceRecordSetsRecordTypes": access.records[1],
+            "route53:ChangeResourceRecordSetsActions": access.records[2],
         }
         return all(_fulfilled(operator, values.get(name), patterns) for operator, name, patterns in self.conditions)
 
@@ -159,7 +163,14 @@ def accesses(service: str, operation: str, request: dict[str, Any]) -> Iterator[
     if service != "dynamodb":
         action = f"{service.removesuffix('v2')}:{operation}"
         kind = request.get("EncryptionContext", {}).get("kind")
-        yield Access(_SAME.get(action, action), kinds=frozenset([kind] if kind else []))
+        changes = request.get("ChangeBatch", {}).get("Changes", [])
+        sets = [change["ResourceRecordSet"] for change in changes]
+        records = (
+            frozenset(one["Name"].lower().rstrip(".") for one in sets),
+            frozenset(one["Type"] for one in sets),
+            frozenset(change["Action"] for change in changes),
+        )
+        yield Access(_SAME.get(action, action), kinds=frozenset([kind] if kind else []), records=records)
     elif operation in ("TransactWriteItems", "TransactGetItems"):
         for part in request["TransactItems"]:
             for kind, one in part.items():
@@ -177,8 +188,8 @@ def accesses(service: str, operation: str, request: dict[str, Any]) -> Iterator[
         yield _one(operation, request)
 
 
-# Who asks: the thread that delivers to webhooks, unless a request says otherwise.
-_function: ContextVar[str] = ContextVar("function", default="HooksFunction")
+# Who asks, where a request says it.
+_function: ContextVar[str] = ContextVar("function")
 
 
 def _answering(path: str) -> str:
@@ -198,16 +209,17 @@ class _Held:
         await self._app(scope, receive, send)
 
 
-def hold() -> None:
-    """From now on botocore refuses in this process what the policies don't allow."""
+def hold(function: str = "HooksFunction") -> None:
+    """From now on botocore refuses in this process what the policies don't allow; ``function`` is whatever isn't a
+    request's: the thread that delivers to webhooks, for one."""
     allowed = policies()
     call = BaseClient._make_api_call
 
     def checked(client: Any, operation: str, request: dict[str, Any]) -> Any:
-        function = _function.get()
+        asking = _function.get(function)
         for access in accesses(client.meta.service_model.service_name, operation, request):
-            if not permits(allowed[function], access):
-                text = f"{function} {REFUSED} {access}"
+            if not permits(allowed[asking], access):
+                text = f"{asking} {REFUSED} {access}"
                 print(text, file=sys.stderr, flush=True)
                 raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": text}}, operation)
         return call(client, operation, request)

@@ -20,6 +20,7 @@ from websockets.uri import parse_uri
 from edge.sip.framing import StreamFramer
 from edge.sip.message import Message, Request, Response
 from edge.sip.transaction.client import make_ack
+from edge.sip.uri import host_in_uri
 from scripts.fleet_parts import Host, PhoneAccount
 from scripts.processes import in_namespace
 from tests.support.agent import Agent, Dialog
@@ -86,7 +87,7 @@ class SocketPhone:
         if tls is not None:
             context, name = tls
             self.socket = context.wrap_socket(self.socket, server_hostname=name)
-        shown = local[0]
+        shown = host_in_uri(local[0])
         if isinstance(self._framer, WebSocketClient):
             shown = f"{secrets.token_hex(6)}.invalid"  # a browser doesn't know its address
             self.socket.sendall(self._framer.ask())
@@ -96,7 +97,7 @@ class SocketPhone:
 
     def _open(self, transport: str, address: str, port: int) -> socket.socket:
         kind = socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM
-        made = socket.socket(socket.AF_INET, kind)
+        made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
         made.bind((address, port))
         if kind == socket.SOCK_STREAM:
             made.settimeout(5)

@@ -19,6 +19,7 @@ from edge.proxy.stack.events import (
     CountCalls,
     Counted,
     Decided,
+    EndStream,
     Entrust,
     Entrusted,
     Fed,
@@ -80,9 +81,12 @@ class Node:
         self.address = address
         ids = CountedIds(f"{edge}{boot}")
         self.epoch = 1
-        self.core = Core(edge, boot, ids, digest_algorithms=ALGORITHMS, no_nat_networks=world.no_nat_networks)
+        self.core = Core(
+            edge, boot, ids, digest_algorithms=world.digest_algorithms, no_nat_networks=world.no_nat_networks
+        )
         self.alive = True
         self.sent: list[Send] = []
+        self.ended: list[tuple[Flow, int]] = []  # streams that were to end, and after how many seconds
         self.journal: list[Report] = []
         self.disk = True  # whether the journal can be written
         self.fed = 0
@@ -162,6 +166,8 @@ class Node:
                 for node in world.nodes.values():
                     if node is not self:
                         world.after(LATENCY, partial(node.handle, ClosedThere(flow, aors)))
+            case EndStream(flow, after):
+                self.ended.append((flow, after))
             case Entrust(to, _, keys):
                 world.after(LATENCY, lambda: world.nodes[to].handle(Entrusted(self.edge, keys)))
             case Ask(ask, question, _):
@@ -292,11 +298,13 @@ class World:
         edges: int = 2,
         beating: bool = False,
         no_nat_networks: Sequence[str] = (),
+        digest_algorithms: Sequence[str] = ALGORITHMS,
         sides: dict[str, tuple[str, str]] | None = None,
     ) -> None:
         """``sides``: as for Places."""
         self.sides = sides or {}
         self.no_nat_networks = no_nat_networks
+        self.digest_algorithms = digest_algorithms
         self.now = 1000.0
         self.serial = itertools.count(1)
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
@@ -327,7 +335,7 @@ class World:
         return Fleet(
             epochs={node.address: node.epoch},
             elsewhere={other.address: other.epoch for other in self.nodes.values() if other is not node},
-            places=Places((other.address for other in self.nodes.values()), self.sides),
+            places=Places((other.address for other in self.nodes.values()), self.sides, self.spoken >= 9),
             domains=DOMAINS,
             default_domain=DOMAIN,
             nonce_keys=NONCE_KEYS,

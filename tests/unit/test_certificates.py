@@ -118,6 +118,7 @@ def test_a_session_is_taken_up_at_another_edge_and_on_another_day(version):
         assert taken_up.session_reused
         if version is ssl.TLSVersion.TLSv1_3:  # Python's client doesn't show the new ticket that TLS 1.2 brings
             assert handshake(stranger.context, client, name, taken_up.session).session_reused
+            assert handshake(one.context, client, name, begun).session.id != begun.id  # a ticket is used once
         assert not handshake(stranger.context, client, name, begun).session_reused
         tickets.replace({}, 0)
         assert not handshake(one.context, client, name, begun).session_reused

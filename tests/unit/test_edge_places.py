@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
-from edge.config import Config
+from edge.config import Config, load
 from edge.control import drivers
 from edge.control.holdings import Gained, Holdings, Lost, Place
+from edge.runtime import enrol
 from edge.runtime.addresses import AddressMover
+from edge.runtime.instance import Interface, _device
+from edge.runtime.own_place import OwnPlace
+from edge.transport.resolver import _hostport
 from lambdas.contract import EdgePlace, FleetEdge, HeartbeatReply, HeldAddress
 
 A, B = "203.0.113.11", "203.0.113.12"
@@ -178,8 +183,28 @@ def test_a_name_is_as_names_are_compared():
 
 
 @pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("192.0.2.53", ("192.0.2.53", 53)),
+        ("192.0.2.53:5353", ("192.0.2.53", 5353)),
+        ("2001:db8::53", ("2001:db8::53", 53)),
+        ("[2001:db8::53]:5353", ("2001:db8::53", 5353)),
+    ],
+)
+def test_nameservers_and_metrics_may_be_at_ipv6(text, where):
+    assert config(nameservers=[text]).nameservers == [text]
+    assert _hostport(text) == where
+    assert config(metrics="[::1]:9090").metrics == "[::1]:9090"
+
+
+@pytest.mark.parametrize(
     ("values", "why"),
     [
+        ({"nameservers": ["[2001:db8::53]:0"]}, "is not like"),
+        ({"nameservers": ["dns.example.net"]}, "nameservers"),
+        ({"metrics": "::1:9090"}, "metrics"),
+        ({"metrics": "[::1]"}, "metrics"),
+        ({"mesh": "[2001:db8::1]:5070"}, "mesh"),
         ({"address6": "203.0.113.1"}, "address6"),
         ({"address6": A6, "listen": [f"udp://{A}:5060"]}, "nothing listens at address6"),
         ({"address6": "", "listen": [f"udp://[{A6}]:5060"]}, "an edge address is an IPv4 address"),
@@ -192,3 +217,75 @@ def test_a_name_is_as_names_are_compared():
 def test_what_cannot_be_listened_on_is_named(values, why):
     with pytest.raises(ValueError, match=why):
         config(**values)
+
+
+@pytest.mark.parametrize(
+    ("address6", "listens"),
+    [
+        ("::1", ["udp://127.0.0.1:5060", "tcp://127.0.0.1:5060", "udp://[::1]:5060", "tcp://[::1]:5060"]),
+        ("2001:db8::77", ["udp://127.0.0.1:5060", "tcp://127.0.0.1:5060"]),  # this machine hasn't got it yet
+    ],
+)
+def test_who_enrols_listens_at_the_sides_that_it_has(address6, listens, tmp_path, monkeypatch):
+    place = {"address": "127.0.0.1", "address6": address6, "name": "edge-a.example.net"}
+    answer = {
+        "id": "edge-a",
+        "addresses": ["127.0.0.1", B],
+        "places": [{"address": B, "address6": B6, "name": "b.example.net"}, place],
+        "control": ["http://203.0.113.30:8080"],
+        "control_auth": "none",
+    }
+    monkeypatch.setattr(enrol, "_post", lambda *_: answer)
+    assert enrol.enrol("http://203.0.113.30:8081", "token", tmp_path / "edge.toml") == "edge-a"
+    made = load(tmp_path / "edge.toml")
+    assert (made.listen, made.name) == (listens, "edge-a.example.net")
+    assert made.address6 == (address6 if len(listens) == 4 else "")
+
+
+@pytest.mark.parametrize(
+    ("values", "place", "why"),
+    [
+        ({}, {"address6": A6, "name": "edge-a.example.net"}, ""),
+        ({"address6": "", "name": "", "listen": [f"udp://{A}:5060"]}, {}, ""),
+        ({}, {"name": "edge-a.example.net"}, "its IPv6 side is none, and not 2001:db8::11"),
+        ({}, {"address6": A6}, "its name is none, and not edge-a.example.net"),
+        ({}, {"address6": A6, "name": "edge-b.example.net"}, "its name is edge-b.example.net"),
+        (
+            {"address6": "", "listen": [f"udp://{A}:5060"]},
+            {"address6": A6},
+            "2001:db8::11 is its IPv6 side, and nothing",
+        ),
+        ({"address6": "", "name": ""}, {}, "it has no IPv6 side, though listen has one"),
+    ],
+)
+def test_an_edge_warns_once_of_what_the_control_plane_knows_otherwise(values, place, why, caplog):
+    compared = OwnPlace(config(**values))
+    others = [EdgePlace(address=B, address6=B6, name="b.example.net")]
+    for _ in range(2):
+        compared.compare(reply(A, places=[*others, EdgePlace(address=A, **place)] if place else others))
+    assert [why in record.getMessage() for record in caplog.records] == ([True] if why else [])
+
+
+def test_an_instance_that_enrols_adds_the_side_that_ec2_moves_to_it(tmp_path, monkeypatch):
+    place = {"address": A, "address6": A6, "name": ""}
+    answer = {"id": "a", "addresses": [A], "places": [place], "control": ["https://x.test"], "control_auth": "aws_iam"}
+    here = Interface("eni-0123456789abcdef0", ("10.0.0.11", "10.0.0.21"), "ens5")
+    monkeypatch.setattr(enrol, "_post", lambda *_: answer)
+    monkeypatch.setattr(enrol, "interface", lambda: here)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    enrol.enrol_instance("https://x.test", tmp_path / "edge.toml")
+    made = load(tmp_path / "edge.toml")
+    assert (made.takeover, made.takeover_device, made.address6) == ("ec2", "ens5", A6)
+    hosts = ("10.0.0.11", f"[{A6}]")
+    assert made.listen == [f"{kind}://{host}:5060" for host in hosts for kind in ("udp", "tcp")]
+
+
+def test_what_the_machine_calls_an_interface_is_found_by_its_address():
+    (name, mac), *_ = [
+        (path.parent.name, path.read_text().strip())
+        for path in Path("/sys/class/net").glob("*/address")
+        if path.parent.name != "lo"
+    ] or [("lo", "00:00:00:00:00:00")]
+    assert _device(mac.upper()) == name
+    assert _device("06:00:00:00:00:0f") == ""

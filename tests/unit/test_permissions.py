@@ -53,6 +53,15 @@ def update(pk, attribute):
         ("ProvisioningFunction", "PutItem", item(LEASES, "EDGE#edge-a"), False),
         ("ProvisioningFunction", "DeleteItem", item(LEASES, "ADDRESS#203.0.113.11"), False),
         ("ProvisioningFunction", "DeleteItem", item(LEASES, "ONCE#fleet secret"), False),
+        ("ProvisioningFunction", "PutItem", item(DIRECTORY, "RENEWAL#pbx.voip.test"), True),
+        ("ProvisioningFunction", "PutItem", item(DIRECTORY, "CERTIFICATE#pbx.voip.test"), False),
+        ("ProvisioningFunction", "UpdateItem", item(DIRECTORY, "CERTIFICATE-KEY#pbx.voip.test"), False),
+        ("DecisionsFunction", "PutItem", item(DIRECTORY, "CERTIFICATE#pbx.voip.test"), False),
+        ("CertificatesFunction", "PutItem", item(DIRECTORY, "CERTIFICATE-KEY#pbx.voip.test"), True),
+        ("CertificatesFunction", "GetItem", item(DIRECTORY, "AOR#a@b"), False),
+        ("CertificatesFunction", "PutItem", item(DIRECTORY, "FLEET#secret"), False),
+        ("CertificatesFunction", "PutItem", item(LEASES, "WORK#certificates"), True),
+        ("CertificatesFunction", "PutItem", item(LEASES, "ADDRESS#203.0.113.11"), False),
     ],
 )
 def test_one_item(function, operation, request_, expected):
@@ -93,9 +102,14 @@ def test_webhooks_keys_and_providers_passwords_are_opened_by_different_functions
     assert not opens("HooksFunction", kind="provider")
     assert opens("DecisionsFunction", kind="provider")
     assert not opens("DecisionsFunction", kind="hook")
+    assert opens("DecisionsFunction", kind="certificate")
+    assert not opens("DecisionsFunction", kind="acme")
+    assert opens("CertificatesFunction", kind="acme")
+    assert not opens("CertificatesFunction", kind="provider")
+    assert not opens("CertificatesFunction")
 
 
-@pytest.mark.parametrize("function", ["DecisionsFunction", "HooksFunction", "StatusFunction", "ProvisioningFunction"])
+@pytest.mark.parametrize("function", sorted(POLICIES))
 def test_a_request_that_names_no_key_is_not_taken_for_one_with_good_keys(function):
     """IAM finds that all of no values match (IAM, multivalued context keys)."""
     for statement in POLICIES[function]:
@@ -103,3 +117,24 @@ def test_a_request_that_names_no_key_is_not_taken_for_one_with_good_keys(functio
             for action in statement.actions:
                 for table in statement.tables:
                     assert not statement.holds(Access(action, table))
+
+
+@pytest.mark.parametrize(
+    ("action", "name", "kind", "expected"),
+    [
+        ("UPSERT", "_acme-challenge.pbx.voip.test.", "TXT", True),
+        ("DELETE", "_ACME-challenge.pbx.voip.test", "TXT", True),
+        ("CREATE", "_acme-challenge.pbx.voip.test", "TXT", False),
+        ("UPSERT", "_acme-challenge.pbx.voip.test", "CNAME", False),
+        ("UPSERT", "pbx.voip.test", "TXT", False),
+        ("UPSERT", "x._acme-challenge.pbx.voip.test", "TXT", False),
+    ],
+)
+def test_of_zones_only_what_answers_challenges_is_changed(action, name, kind, expected):
+    change = {"Action": action, "ResourceRecordSet": {"Name": name, "Type": kind}}
+    asked = {"HostedZoneId": "Z1", "ChangeBatch": {"Changes": [change]}}
+    assert allowed("CertificatesFunction", "ChangeResourceRecordSets", asked, "route53") is expected
+    other = {"Action": action, "ResourceRecordSet": {"Name": "www.voip.test", "Type": kind}}
+    asked["ChangeBatch"]["Changes"].append(other)
+    assert not allowed("CertificatesFunction", "ChangeResourceRecordSets", asked, "route53")
+    assert not allowed("ProvisioningFunction", "ChangeResourceRecordSets", asked, "route53")

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from lambdas.api import status_page
+from lambdas.decisions.certificates import Certified
 from lambdas.decisions.status import Bucket, Incident, Point, buckets, incidents, uptime
 
 A, B = "203.0.113.11", "203.0.113.12"
@@ -179,3 +180,17 @@ def test_a_page_of_nothing():
     text = status_page.render(status_page.refresh(Kept([]), NOW))
     assert "Nothing has been measured yet" in text
     assert "None in the last 90 days" in text
+
+
+def test_certificates_that_end_soon_are_a_line_without_the_names_of_tenants_domains():
+    def certificate(name, tenant, days):
+        return Certified(name, tenant, "1", NOW - 80 * 86_400, NOW + days * 86_400)
+
+    found = [certificate("edge-a.voip.test", "", 13.9), certificate("edge-b.voip.test", "", 14.1)]
+    found += [certificate("pbx.example.com", "t1", 3), certificate("gone.example.com", "t2", -1)]
+    state = status_page.refresh(Kept([]), NOW, found)
+    assert state["ending"] == {"edges": {"edge-a.voip.test": int(NOW + 13.9 * 86_400)}, "domains": 2}
+    text = status_page.render(state)
+    assert re.search(r"Certificates end soon: edge-a.voip.test \(20[0-9: -]+ UTC\), 2 of domains\.", text)
+    assert "example.com" not in text
+    assert "Certificates end" not in status_page.render(status_page.refresh(Kept([]), NOW, found[1:2]))

@@ -22,6 +22,11 @@ ENROLMENT = {
     "EnrolInstances": [{"Sub": "EDGE#${AWS::Region}-?"}, {"Sub": "AOR#probe-${AWS::Region}-?@*"}],
     "WhileTheirDomainIsThere": ["DOMAIN#*"],
 }
+ZONES = [
+    ("route53:ListHostedZonesByName", ["*"]),
+    ("route53:ChangeResourceRecordSets", [{"Sub": "arn:${AWS::Partition}:route53:::hostedzone/*"}]),
+    ("route53:GetChange", [{"Sub": "arn:${AWS::Partition}:route53:::change/*"}]),
+]
 
 
 def replicas(table):
@@ -66,13 +71,23 @@ def test_functions_may_do_only_what_they_need():
                 )
                 assert not any("*" in action for action in actions)
                 if statement["Sid"] == "FindAddresses":
-                    assert (actions, resources) == (["ec2:DescribeAddresses"], ["*"])
-                elif statement["Sid"] == "MoveOurAddresses":
-                    assert actions == ["ec2:AssociateAddress"]
+                    assert actions == ["ec2:DescribeAddresses", "ec2:DescribeNetworkInterfaces"]
+                    assert resources == ["*"]
+                elif statement["Sid"] in ("MoveOurAddresses", "MoveOurIpv6Addresses"):
+                    ipv6 = ["ec2:AssignIpv6Addresses", "ec2:UnassignIpv6Addresses"]
+                    assert actions == (ipv6 if "Ipv6" in statement["Sid"] else ["ec2:AssociateAddress"])
                     assert statement["Condition"]["StringEquals"] == {
                         "aws:ResourceTag/sipwizard": {"Ref": "TablePrefix"}
                     }
-                elif statement["Sid"] in ("OpenPasswordsOfProviders", "SealPasswordsOfProviders", "OpenTheirSecrets"):
+                elif statement["Sid"] == "SealKeysOfCertificates":
+                    assert name == "CertificatesFunction"
+                    assert actions == ["kms:Encrypt", "kms:Decrypt"]
+                    kinds = {"kms:EncryptionContext:kind": ["certificate", "acme"]}
+                    assert statement["Condition"] == {"StringEquals": kinds}
+                elif actions[0].startswith("route53:"):
+                    assert name == "CertificatesFunction"
+                    assert (actions[0], resources) in ZONES
+                elif statement["Sid"] in ("OpenWhatEdgesNeed", "SealPasswordsOfProviders", "OpenTheirSecrets"):
                     assert actions == ["kms:Encrypt" if name == "ProvisioningFunction" else "kms:Decrypt"]
                     assert resources == [{"If": ["MakesKey", {"GetAtt": "SecretsKeyMade.Arn"}, {"Ref": "SecretsKey"}]}]
                 elif statement["Sid"] == "WriteThePage":
@@ -251,7 +266,7 @@ def test_no_permission_is_had_by_naming_no_key():
                     assert conditions["Null"] == dict.fromkeys(sorted(keys, reverse=True), "false"), (
                         f"{name}: {statement['Sid']}"
                     )
-    assert found == 17
+    assert found == 24
 
 
 def test_whoever_writes_to_the_status_page_does_so_by_tls():
@@ -272,10 +287,11 @@ def test_alarms_and_the_budget_tell_somebody_or_are_not_made():
     alarms = {name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::CloudWatch::Alarm"}
     assert alarms == {
         *("ManyDecisions", "FailingDecisions", "ThrottledDecisions"),
-        *("FailingProvisioning", "ThrottledProvisioning", "DeadLetters"),
+        *("FailingProvisioning", "ThrottledProvisioning", "FailingCertificates", "DeadLetters"),
     }
     for name in alarms:
-        assert RESOURCES[name]["Condition"] == "Alarms"
+        certifying = name == "FailingCertificates"
+        assert RESOURCES[name]["Condition"] == ("AlarmsOfCertificates" if certifying else "Alarms")
         assert RESOURCES[name]["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopic"}]
     assert RESOURCES["Budget"]["Condition"] == "Budgets"
     for told in RESOURCES["Budget"]["Properties"]["NotificationsWithSubscribers"]:

@@ -8,7 +8,10 @@ from edge.providers.agent import Agent
 from edge.providers.leg import invite_at_phone, provider_uri, request_in, request_out
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.breadth import breadth_of, set_breadth
-from edge.proxy.forwarding.record_route import DialogTarget
+from edge.proxy.forwarding.browsers import without_tel
+from edge.proxy.forwarding.gruu_contacts import find_contact, is_gruu, with_registered_contact
+from edge.proxy.forwarding.other_flows import OtherFlows
+from edge.proxy.forwarding.record_route import DialogTarget, call_of
 from edge.proxy.forwarding.redialling import redialled
 from edge.proxy.forwarding.withholding import phone_request, withholds
 from edge.proxy.stack.flow_token import Destination
@@ -17,13 +20,13 @@ from edge.sip.flow import Flow
 from edge.sip.incoming import Incoming
 from edge.sip.message import Request
 from edge.sip.strict_routing import obey
-from lambdas.contract import Decision, Route
+from lambdas.contract import Target
 
 _WAIT = 5.0  # seconds in which a failure may be reported
 
 
 class Ack:
-    """Sent on the flow of its token, or once more on the binding's present flow if that is dead. Making it raises Fault
+    """Sent on the flow of its token, or once more on another one of its phone if that is dead. Making it raises Fault
     where it may not be sent on at all. ``timers`` is read by the TimerHeap."""
 
     def __init__(self, stack: Stack, agent: Agent, incoming: Incoming, destination: DialogTarget) -> None:
@@ -31,20 +34,36 @@ class Ack:
         self._agent = agent
         self._incoming = incoming
         self._destination = destination
-        self._binding = "" if isinstance(destination, LegToProvider) else destination.binding
+        binding = self._binding = "" if isinstance(destination, LegToProvider) else destination.binding
+        self._other_flows = (
+            OtherFlows(stack, binding, call_of(destination).tenant, incoming.flow.address) if binding else None
+        )
         self._breadth = breadth_of(incoming)
-        self.flow = stack.bindings.present_flow(self._binding) or destination.flow
+        self.flow = stack.bindings.present_flow(binding) or destination.flow
         self.key: tuple[str, ...] = ()
         self._sent: Request
         self.timers: dict[str, int] = {}
 
     def send(self, now: float) -> None:
+        uri = self._incoming.request.uri
+        destination = self._destination
+        if isinstance(destination, Destination) and is_gruu(uri, self._stack.fleet):
+            find_contact(self._stack, uri, destination.binding, destination.call.tenant, self._reach, now)
+        else:
+            self._send_to(uri, now)
+
+    def _reach(self, contact: str, now: float) -> None:
+        self._send_to(contact or self._incoming.request.uri, now)
+
+    def _send_to(self, uri: str, now: float) -> None:
+        """``uri`` is the phone's own Contact, where its peer has got that, or its GRUU."""
         stack = self._stack
         if self._incoming.secure and not (self.flow.secure or self.flow.internal):
             stack.counters["stray_acks"] += 1  # it doesn't leave TLS
             return
         branch = stack.transactions.branch(self._incoming.mark)
-        request = self._request(branch)
+        request = self._request(uri, branch)
+        without_tel(request, self.flow, stack, self._binding)
         set_breadth(request, self._breadth)
         obey(request)
         data = request.to_bytes()
@@ -54,17 +73,20 @@ class Ack:
         stack.timers.start(self, "forget", now + _WAIT)
         stack.transmit(self.flow, data, " ".join(self.key))
 
-    def _request(self, branch: str) -> Request:
+    def _request(self, contact: str, branch: str) -> Request:
         incoming, destination = self._incoming, self._destination
         fleet = self._stack.fleet
         if isinstance(destination, Destination):
             withheld = withholds(incoming, destination.call)
-            return phone_request(incoming, incoming.request.uri, self.flow, branch, [], fleet, withheld)[0]
+            if withheld:
+                incoming = with_registered_contact(self._stack, incoming)
+            return phone_request(incoming, contact, self.flow, branch, [], fleet, withheld)[0]
         if isinstance(destination, LegToPhone):
             way = LegToProvider(destination.provider, incoming.flow, 0, "", 0, False)
             phone = replace(destination, flow=self.flow)
             cseq = invite_at_phone(incoming.cseq, phone, self._stack.renumbered.find(incoming, incoming.cseq))
             return request_in(incoming, way, phone, phone.contact, branch, fleet.tokens, fleet.places, cseq)
+        incoming = with_registered_contact(self._stack, incoming)
         uri = destination.contact or provider_uri(incoming.uri.user, incoming.call_id, fleet.tokens)
         routes = [("route", f"Route: {route}") for route in destination.routes]
         phone = LegToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)
@@ -73,20 +95,17 @@ class Ack:
     def fail(self, now: float, why: str = "") -> None:
         """The flow is dead."""
         self._forget()
-        if isinstance(self._destination, LegToProvider):
+        if self._other_flows is not None:
+            self._other_flows.find(self.flow, self._found, now)
+        elif isinstance(self._destination, LegToProvider):
             flow = redialled(self.flow, self._sent, self._agent.server(self._destination.provider))
             if flow is not None:
                 self.flow, self._destination = flow, replace(self._destination, flow=flow)
                 self.send(now)
-        elif self._binding:
-            binding, self._binding = self._binding, ""
-            address = self._incoming.flow.address
-            epoch = self._stack.fleet.epoch(address)
-            self._stack.questions.locate(binding, address, epoch, self._located, now)
 
-    def _located(self, decision: Decision | None, now: float) -> None:
-        if isinstance(decision, Route) and decision.targets:
-            self.flow = Flow(*decision.targets[0].flow)
+    def _found(self, target: Target | None, now: float) -> None:
+        if target is not None:
+            self.flow = Flow(*target.flow)
             self.send(now)
 
     def on_timer(self, name: str, now: float) -> None:

@@ -7,10 +7,13 @@ from typing import Protocol
 
 from edge.providers.leg import make_in_dialog
 from edge.proxy.forwarding.breadth import set_breadth
+from edge.proxy.forwarding.browsers import in_browser, without_tel
 from edge.proxy.forwarding.dialog_tokens import DialogTokens
 from edge.proxy.forwarding.diversion import divert
 from edge.proxy.forwarding.early_media import unreliable
+from edge.proxy.forwarding.gruu_contacts import find_contact, is_gruu, with_registered_contact
 from edge.proxy.forwarding.messages import backward_response
+from edge.proxy.forwarding.target_set import of_same_instance
 from edge.proxy.forwarding.withholding import Veiled, phone_request, phone_response, withholds
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
@@ -20,7 +23,7 @@ from edge.sip.headers import NameAddr
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, header_of, make_response
 from edge.sip.strict_routing import obey
-from edge.sip.timers import TIMER_C
+from edge.sip.timers import T1, TIMER_C
 from edge.sip.transaction import ClientTransaction, InviteClient, NonInviteClient, TransactionState
 from edge.sip.transaction.client import make_cancel
 from edge.sip.uri import Uri, request_uri
@@ -29,6 +32,7 @@ from lambdas.contract import Stage, Target
 _DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
 _MAX_DATAGRAM = 65_507  # octets that a UDP packet has room for over IPv4
 _SIPS_NOT_ALLOWED: Header = ("warning", 'Warning: 380 sipwizard "SIPS Not Allowed"')  # RFC 5630 §7.2
+_FIRST_WORD = 8 * T1  # for a phone's, where silence means that its flow is dead
 _CANCEL_WAIT = 32.0  # §9.1: a branch that answers neither the CANCEL nor the INVITE is over after 64*T1
 
 
@@ -83,10 +87,11 @@ class BranchContext(Protocol):
 
 
 class Branch:
-    """``response`` is its final one; ``proceeding`` tells that a provisional one came (§17.1.1.2); ``delayed`` that its
-    time hasn't come; ``breadth`` is its share of the request's Max-Breadth, 0 until it has one; ``stage`` is the one
-    that it belongs to; ``wanted`` is whom it is for, though the way there may be another; ``followed`` tells that the
-    call went where its response redirects to. ``timers`` is read by the TimerHeap."""
+    """``response`` is its final one; ``proceeding`` tells that a provisional one came (§17.1.1.2), ``rung`` one that
+    says more than 100; ``delayed`` that its time hasn't come; ``breadth`` is its share of the request's Max-Breadth, 0
+    until it has one; ``stage`` is the one that it belongs to; ``wanted`` is whom it is for, though the way there may be
+    another; ``followed`` tells that the call went where its response redirects to. ``timers`` is read by the
+    TimerHeap."""
 
     salted = False
     """Whether the ways to its ends carry the edge's own name for the call."""
@@ -102,6 +107,7 @@ class Branch:
         self.delayed = False
         self.breadth = 0
         self.proceeding = False
+        self.rung = False
         self.cancelled = False
         self.stage = context.stage
         self.timers: dict[str, int] = {}
@@ -111,6 +117,7 @@ class Branch:
         self._tokens: DialogTokens | None = None
         self._made = False
         self._withheld = False
+        self._renamed = False
         self._veiled: Veiled | None = None
 
     @property
@@ -128,6 +135,11 @@ class Branch:
     def status(self) -> int:
         """Of its final response; 0 before that."""
         return self.response.status if self.response is not None else 0
+
+    @property
+    def flow_failed(self) -> bool:
+        """Whether its final response says that the phone wasn't reached by this flow (RFC 5626 §7)."""
+        return self.status == 430 or (self.status == 408 and not self.rung)
 
     # Trying it
 
@@ -153,7 +165,25 @@ class Branch:
             self.stack.timers.start(self, "timer C", now + TIMER_C)
 
     def _try(self, now: float) -> None:
-        flow = self._present_flow()
+        target = self.target
+        if is_gruu(target.uri, self.stack.fleet):
+            tenant = self.context.references()[0].tenant
+            find_contact(self.stack, target.uri, target.binding, tenant, self._reach, now)
+        else:
+            self._send_to(self._present_flow(), now)
+
+    def _reach(self, contact: str, now: float) -> None:
+        """``contact`` is the phone's own, which may know no other; "" if nobody knows it."""
+        if self.response is not None or self.context.over:
+            return
+        if self.context.cancelled:
+            self.fail(487, now)
+            return
+        if contact:
+            self.target = self.target.model_copy(update={"uri": contact})
+        self._send_to(self._present_flow(), now)
+
+    def _send_to(self, flow: Flow, now: float) -> None:
         self._send(*self._request(flow), flow, now)
 
     def _present_flow(self) -> Flow:
@@ -176,6 +206,8 @@ class Branch:
             self._tokens = DialogTokens(stack, incoming, flow, self.target.binding, context, self._withheld)
             routes += self._tokens.routes()
         uri, branch = self._request_uri(), stack.transactions.branch(incoming.mark)
+        if self._withheld:
+            incoming = with_registered_contact(stack, incoming)
         request, self._veiled = phone_request(incoming, uri, flow, branch, routes, stack.fleet, self._withheld)
         return request, branch
 
@@ -190,6 +222,7 @@ class Branch:
 
     def _send(self, request: Request, branch: str, flow: Flow, now: float) -> None:
         """§16.6 step 10."""
+        self._renamed = without_tel(request, flow, self.stack, self.target.binding) or self._withheld
         self._begin(self._completed(request), branch, flow, now)
 
     def _completed(self, request: Request) -> Request:
@@ -216,7 +249,17 @@ class Branch:
             self.fail(513, now)  # it has grown on its way, and a flow can't be changed for another transport
             return
         self.transaction = transaction
+        if request.method == "INVITE" and self._owes_a_word(flow):
+            self.stack.timers.start(self, "first word", now + _FIRST_WORD)
         self.stack.transactions.begin(transaction, now)
+
+    def _owes_a_word(self, flow: Flow) -> bool:
+        """Whether whoever says nothing to an INVITE isn't there: browsers answer 100 at once, and a connection of
+        theirs may be lost without a sign; a phone with several flows is reached by another one."""
+        target = self.target
+        if self.context.incoming.to_tag or target.provider is not None:
+            return False
+        return in_browser(flow) or any(of_same_instance(target, one) for one in target.instead)
 
     def _client(self, request: Request, branch: str, flow: Flow, now: float) -> ClientTransaction:
         if request.method == "INVITE":
@@ -227,8 +270,10 @@ class Branch:
 
     def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         """§16.7 steps 1 and 2."""
+        self.timers.pop("first word", None)
         if response.status < 200:
             self.proceeding = True
+            self.rung = self.rung or response.status > 100
             if response.status > 100 and self.response is None and not self.cancelled:
                 self._start_timer_c(now)
             self.context.provisional(self, response, now)
@@ -248,6 +293,10 @@ class Branch:
         """Its delay is over; Timer C (§16.8), or nobody honours its CANCEL."""
         if name == "delay":
             self.begin(now)
+        elif name == "first word":
+            if self.transaction is not None:
+                self.transaction.timers.pop("timer_a", None)  # not sent again
+            self.context.lost(self, now)
         elif (
             name == "timer C" and self.transaction is not None and self.transaction.state is TransactionState.PROCEEDING
         ):
@@ -285,8 +334,14 @@ class Branch:
         """``response`` as the request's sender gets it."""
         if self._made:
             return response
-        fleet = self.stack.fleet
-        answer = phone_response(backward_response(response), self.context.incoming, self._veiled, self._withheld, fleet)
+        answer = phone_response(
+            backward_response(response),
+            self.context.incoming,
+            self._veiled,
+            self._renamed,
+            self.stack.fleet,
+            self.target.uri if self._veiled is None else self._veiled.contact,
+        )
         if self._tokens is not None and 100 < response.status < 300:
             self._tokens.bind(answer)
         return answer

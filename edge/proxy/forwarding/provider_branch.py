@@ -26,6 +26,7 @@ from edge.providers.leg_token import UNNUMBERED, LegToPhone, LegToProvider
 from edge.providers.redirection import FOLLOWED, MOST, left_to_the_caller, redirections
 from edge.providers.register import LONGEST_UDP, clean
 from edge.proxy.forwarding.branch import Branch, BranchContext
+from edge.proxy.forwarding.gruu_contacts import with_contact, with_registered_contact
 from edge.proxy.forwarding.messages import drop_commands
 from edge.proxy.forwarding.record_route import DialogTarget
 from edge.proxy.forwarding.redialling import redialled
@@ -182,7 +183,7 @@ class ProviderBranch(Branch):
         )
 
     def _made_for(self, way: LegToProvider, branch: str, added: list[Header]) -> Request:
-        incoming, phone = self.context.incoming, self._phone_side(way)
+        incoming, phone = with_registered_contact(self.stack, self.context.incoming), self._phone_side(way)
         uri, places = self._uri(way), self.stack.fleet.places
         request = request_out(incoming, way, phone, uri, branch, self._attempt, list(added), self._keys, places)
         leg = self.target.provider
@@ -466,7 +467,7 @@ class PhoneBranch(Branch):
         self._phone = phone
         self._number = context.incoming.cseq
 
-    def _try(self, now: float) -> None:
+    def _send_to(self, flow: Flow, now: float) -> None:
         """In a dialog the phone gets it under a number of ours."""
         phone, incoming = self._phone, self.context.incoming
         if phone is not None and incoming.to_tag and phone.theirs != UNNUMBERED:
@@ -474,7 +475,7 @@ class PhoneBranch(Branch):
             if incoming.request.method == "INVITE":
                 self._phone = replace(phone, answered=(incoming.cseq, self._number))
                 self.stack.renumbered.note(incoming, self._number)
-        super()._try(now)
+        super()._send_to(flow, now)
 
     def _request(self, flow: Flow) -> tuple[Request, str]:
         context, way, target = self.context, self._way, self.target
@@ -510,7 +511,8 @@ class PhoneBranch(Branch):
             return super().answer(response)
         incoming = self.context.incoming
         fleet = self.stack.fleet
-        return response_out(response, incoming, self._phone, incoming.flow, fleet.tokens, fleet.places)
+        said = with_contact(response, self.target.uri, fleet)
+        return response_out(said, incoming, self._phone, incoming.flow, fleet.tokens, fleet.places)
 
 
 class BranchMaker:

@@ -30,11 +30,12 @@ from edge.proxy.forwarding.breadth import breadth_of
 from edge.proxy.forwarding.call_record import CallRecord, Parties, report_end
 from edge.proxy.forwarding.deflection import FOLLOWED, Deflection, redirected_to
 from edge.proxy.forwarding.early_media import ringing
+from edge.proxy.forwarding.other_flows import OtherFlows
 from edge.proxy.forwarding.provider_branch import BranchMaker
 from edge.proxy.forwarding.record_route import DialogTarget, call_of, dialog_of
-from edge.proxy.forwarding.target_set import TargetSet, instead
+from edge.proxy.forwarding.target_set import TargetSet, by_instance, instead
 from edge.proxy.stack.answers import Upstream, refuse, reject, respond, unavailable
-from edge.proxy.stack.flow_token import CallReference, Destination
+from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from edge.sip.headers import tag_of
@@ -166,7 +167,7 @@ class ResponseContext:
         self._branches: list[Branch] = []
         self._breadth = breadth_of(incoming)
         self._stage_from = 0  # the first of the present stage's branches
-        self._located = False  # whether the binding's present flow has been asked for
+        self._other_flows: OtherFlows | None = None  # inside a dialog, once the flow of its token is dead
         if from_provider is None and parties.provider:
             from_provider = LegToProvider(parties.provider, incoming.flow, 0, "", 0, False)
         self._from_provider = from_provider
@@ -248,7 +249,8 @@ class ResponseContext:
             case Challenge():
                 self._move("refuse")
                 stack, realm = self._stack, self.caller.rpartition("@")[2]
-                fault = stack.authenticator.fault(self.incoming, realm, stack.fleet, now)
+                algorithms = decision.algorithms
+                fault = stack.authenticator.fault(self.incoming, realm, stack.fleet, now, algorithms=algorithms)
                 refuse(self._upstream, self.incoming.request, fault, now)
             case None:
                 self._unavailable(now)
@@ -284,7 +286,7 @@ class ResponseContext:
         if self._state is ContextState.GIVEN_UP or not self._targets.next():
             return False
         self._stage_from = len(self._branches)
-        self._try(self.stage.targets, now)
+        self._try(by_instance(self.stage.targets), now)
         if self.stage.timeout and self.invite:
             self._stack.timers.start(self, "stage", now + self.stage.timeout)
         return True
@@ -307,12 +309,14 @@ class ResponseContext:
         """Send the request on by what its token says."""
         destination = self._destination
         assert destination is not None
-        uri, binding = self.incoming.request.uri, ""
-        if isinstance(destination, Destination):
-            binding = destination.binding
-        elif isinstance(destination, LegToPhone):
-            binding, uri = destination.binding, destination.contact
-        self._try([Target(uri=uri, flow=destination.flow.wire, binding=binding)], now)
+        binding = "" if isinstance(destination, LegToProvider) else destination.binding
+        self._try([Target(uri=self._remote_target, flow=destination.flow.wire, binding=binding)], now)
+
+    @property
+    def _remote_target(self) -> str:
+        """The URI that the dialog has for whoever gets the request (§12.1)."""
+        destination = self._destination
+        return destination.contact if isinstance(destination, LegToPhone) else self.incoming.request.uri
 
     def _try(self, targets: list[Target], now: float) -> None:
         """§16.6, on all targets at once, or each after its delay; those that the request's breadth has no room for wait
@@ -427,38 +431,40 @@ class ResponseContext:
 
     def _branch_over(self, branch: Branch, now: float) -> None:
         """It has failed: somebody may be tried instead."""
-        other = instead(branch.target, branch.status) if self._state is ContextState.TRYING else None
+        other = None
+        if self._state is ContextState.TRYING:
+            other = instead(branch.target, branch.status, branch.flow_failed)
         if other is not None:
             self._try([other], now)
         else:
             self._maybe_answer(now)
 
     def lost(self, branch: Branch, now: float) -> None:
-        """§16.9. Inside a dialog the binding may have another flow by now: ask once."""
-        binding = branch.target.binding if self._destination is not None else ""
-        if not binding or self._located or self.cancelled:
-            branch.fail(480 if self._destination is None else 430, now)
+        """§16.9. Outside dialogs somebody else may be tried instead; inside one its phone may have another flow."""
+        if self._destination is None:
+            branch.fail(430 if branch.target.instead else 480, now)
             return
-        self._located = True
+        binding = branch.target.binding
+        if not binding or self.cancelled:
+            branch.fail(430, now)
+            return
+        if self._other_flows is None:
+            self._other_flows = OtherFlows(self._stack, binding, self._call.tenant, self.incoming.flow.address)
         self._branches.remove(branch)
         branch.withdraw()
-        address = self.incoming.flow.address
 
-        def located(decision: Decision | None, at: float) -> None:
-            self._on_located(branch.target, decision, at)
+        def found(target: Target | None, at: float) -> None:
+            if self.over:
+                return
+            if target is not None:
+                # Only the flow is new: the remote target stays the one that the dialog has.
+                self._try([target.model_copy(update={"uri": self._remote_target})], at)
+            elif self._other_flows is not None and self._other_flows.unknown:
+                self._unavailable(at)
+            else:
+                self._refuse(430, at)
 
-        self._stack.questions.locate(binding, address, self._stack.fleet.epoch(address), located, now)
-
-    def _on_located(self, target: Target, decision: Decision | None, now: float) -> None:
-        if self.over:
-            return
-        if isinstance(decision, Route) and decision.targets:
-            # Only the flow is new: the remote target stays the one that the dialog has.
-            self._try([decision.targets[0].model_copy(update={"uri": target.uri})], now)
-        elif decision is None:
-            self._unavailable(now)
-        else:
-            self._refuse(430, now)
+        self._other_flows.find(branch.flow, found, now)
 
     def _maybe_answer(self, now: float) -> None:
         """§16.7 step 6: once all branches are final, the next targets are tried, or the best response goes back."""
@@ -504,6 +510,8 @@ class ResponseContext:
             self._refuse(487, now, self.why)
         elif best.status == 408 and not self.invite:
             self._refuse(480, now)
+        elif best.status == 430 and self._destination is None:
+            self._refuse(480, now)  # proxies say that to each other, and nobody to a caller (RFC 5626 §11.5)
         else:
             answer = best_response(best, self._branches)
             self._note_refusal(answer.status, now, answer.get("reason") or "")

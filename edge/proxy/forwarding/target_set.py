@@ -6,6 +6,9 @@ only (``when``), or belong to another (``part_of``: left out where that wasn't r
 ends: with a response (``end``), or by asking once more (``again``) with the outcomes of all stages so far. Where it
 says neither, the best response goes back. A new decision goes on where the last one ended: outcomes stay known.
 
+A phone that does outbound (RFC 5626) has a flow for each of its reg-ids, and so a target for each of them. They are
+one phone: one of its flows is tried at a time, and another one only where that one leads nowhere.
+
 Nothing here knows transactions: the response context says what came of a stage, and asks for the next.
 """
 
@@ -77,8 +80,36 @@ class TargetSet:
         return False
 
 
-def instead(target: Target, status: int) -> Target | None:
-    """Whom to try now that ``target`` has failed with ``status``, as a part of the same stage; None if nobody."""
-    if not target.instead or status not in NOBODYS_ANSWER:
+def by_instance(targets: list[Target]) -> list[Target]:
+    """``targets``, of which each instance has one (RFC 5626 §7): the flow that was registered last, and the others
+    instead of it."""
+    if not any(target.reg_id for target in targets):
+        return targets
+    flows: dict[object, list[Target]] = {}
+    for index, target in enumerate(targets):
+        flows.setdefault((target.aor, target.instance) if target.reg_id else index, []).append(target)
+    return [_in_turn(group) if len(group) > 1 else group[0] for group in flows.values()]
+
+
+def _in_turn(flows: list[Target]) -> Target:
+    """One target of an instance's. Whoever is rung twice at once, is rung once."""
+    turns = {target.binding: target for target in sorted(flows, key=lambda one: (-one.after, one.registered_at))}
+    first, *others = reversed(turns.values())
+    rest = [one for target in (first, *others) for one in target.instead]
+    return first.model_copy(update={"instead": [*(one.model_copy(update={"instead": []}) for one in others), *rest]})
+
+
+def of_same_instance(one: Target, other: Target) -> bool:
+    """Whether they are two flows to one phone."""
+    return bool(one.reg_id and other.reg_id and one.instance) and (one.aor, one.instance) == (other.aor, other.instance)
+
+
+def instead(target: Target, status: int, flow_failed: bool) -> Target | None:
+    """Whom to try now that ``target`` has failed with ``status``, as a part of the same stage; None if nobody. Another
+    flow to the same phone is tried only if its flow has failed: else the phone has said what it has to say."""
+    left = target.instead
+    if not flow_failed:
+        left = [one for one in left if not of_same_instance(one, target)]
+    if not left or status not in NOBODYS_ANSWER:
         return None
-    return target.instead[0].model_copy(update={"instead": target.instead[1:]})
+    return left[0].model_copy(update={"instead": left[1:]})

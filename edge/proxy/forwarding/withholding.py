@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from edge.proxy.forwarding.gruu_contacts import with_contact
 from edge.proxy.forwarding.messages import CLAIMS, forward_request
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import CallReference, TokenKeys
@@ -71,21 +72,23 @@ def phone_request(
 
 
 def phone_response(
-    answer: Response, incoming: Incoming, veiled: Veiled | None, withheld: bool, fleet: Fleet
+    answer: Response, incoming: Incoming, veiled: Veiled | None, renamed: bool, fleet: Fleet, uri: str
 ) -> Response:
     """A phone's ``answer`` as its peer gets it: what a phone says of itself nobody vouches for (RFC 3325 §5), and who
-    isn't to be shown isn't."""
+    isn't to be shown isn't. ``renamed``: the phone has got another From or To than its peer has sent; ``uri`` is its
+    own Contact."""
     said = [header for header in answer.headers if header[0] in _SAID]
     hides = bool(said) and privacy.hides(privacy.first_lines(said))
     if said:
         answer.headers = [header for header in answer.headers if header[0] not in CLAIMS]
-    if veiled is not None or withheld:
+    if veiled is not None or renamed:
         answer.headers = _addressed(answer.headers, incoming)
     if veiled is not None or hides:
         own = veiled.known_as if veiled is not None else incoming.to.uri
         answer.headers = privacy.unnamed(answer.headers)
         if answer.status < 300:  # the Contact of a redirection leads elsewhere
-            answer.headers = _veil(answer.headers, own, incoming.flow, incoming, fleet)
+            headers = with_contact(answer, uri, fleet).headers
+            answer.headers = _veil(headers, own, incoming.flow, incoming, fleet)
     return answer
 
 

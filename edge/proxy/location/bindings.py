@@ -60,6 +60,11 @@ class HeldBinding:
         """By this process."""
         return self.heard_at > _NEVER
 
+    @property
+    def taken(self) -> bool:
+        """Whether this process has had a REGISTER of it."""
+        return self.taken_at > _NEVER
+
 
 class HeldBindings:
     """All of them, by binding id and by flow. Keeps the Keepalive in step: a UDP flow is pinged while it has a
@@ -145,6 +150,19 @@ class HeldBindings:
     def of(self, aor: str) -> list[tuple[str, HeldBinding]]:
         """The bindings of an AOR here: (id, binding)."""
         return [(binding, self._by_id[binding]) for binding in self._by_aor.get(aor, ())]
+
+    def of_instance(self, binding: str) -> list[tuple[str, HeldBinding]]:
+        """A binding here, or one whose connection has ended here, and the other flows of its instance."""
+        mine = self._by_id.get(binding) or self.closed.get(binding)
+        if mine is None:
+            return []
+        instance = mine.params.instance if mine.params.reg_id else ""
+        others = [
+            (other, held)
+            for other, held in self.of(mine.aor)
+            if other != binding and instance and held.params.reg_id and held.params.instance == instance
+        ]
+        return [(binding, mine), *others]
 
     def with_contact(self, uri: str, tenant: str) -> list[tuple[str, HeldBinding]]:
         """The bindings of ``tenant``'s accounts whose Contact is ``uri``, or, failing that, may be meant by it."""

@@ -21,6 +21,7 @@ from lambdas.contract import WireFlow
 AWAY = 30.0
 """Seconds within which a phone may be back before it is reported as gone."""
 _MOVING = 4.0  # seconds in which phones are back whose address moves
+_RETURN = 6.0  # seconds: JsSIP connects again after 2, SIP.js registers again after 3.3 to 5.1
 _REMEMBERED = 120.0  # seconds: until every Region has heard of it
 _MOST = 20_000  # flows; as many as an edge has streams
 _MOST_NAMED = 50  # flows in one question
@@ -45,6 +46,10 @@ class ClosedBindings(Generic[Held]):
         """Whether ``binding`` was on ``flow``, which has ended."""
         known = self._by_id.get(binding)
         return known is not None and known[0].flow == flow
+
+    def get(self, binding: str) -> Held | None:
+        known = self._by_id.get(binding)
+        return known[0] if known is not None else None
 
     def put(self, binding: str, held: Held, now: float) -> None:
         """Its phone has until AWAY from now to come back; no longer if it is known."""
@@ -115,6 +120,12 @@ class ClosedFlows:
     def expect_back(self, now: float) -> None:
         """Phones are made to come to another edge."""
         self.back_by = now + _MOVING
+
+    def back_in_browser(self, aors: Iterable[str]) -> float:
+        """By when phones of ``aors`` are back whose WebSocket has ended: browsers make another one by themselves. 0 if
+        there are none."""
+        flows = (flow for aor in aors for flow in self._of.get(aor, {}) if flow.transport in ("ws", "wss"))
+        return max((self._ended[flow][0] - _REMEMBERED + _RETURN for flow in flows), default=0.0)
 
     def named(self, aors: Iterable[str], now: float) -> list[WireFlow]:
         """For a question about ``aors``: theirs first, and of the others, whom a plan may lead to, the latest."""

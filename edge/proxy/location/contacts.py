@@ -7,8 +7,8 @@ from urllib.parse import unquote
 from edge.sip.errors import ParseError
 from edge.sip.uri import DEFAULT_PORT, Uri
 
-_DECIDING = ("transport", "user", "ttl", "method", "maddr")
-"""Parameters that have to be in both URIs or in none (RFC 3261 §19.1.4)."""
+_DECIDING = ("transport", "user", "ttl", "method", "maddr", "gr")
+"""Parameters that have to be in both URIs or in none (RFC 3261 §19.1.4, RFC 5627 §4.5)."""
 
 
 def place_of(contact: str) -> str:

@@ -29,7 +29,7 @@ _UNDER_WAY = 10.0  # seconds in which a grant may come that was decided before a
 class HeldGrant:
     """``version`` is the account's, in milliseconds; ``used_at`` is in the core's time."""
 
-    __slots__ = ("md5", "md5_qualified", "sha256", "sha256_qualified", "tenant", "used_at", "version")
+    __slots__ = ("digest", "md5", "md5_qualified", "sha256", "sha256_qualified", "tenant", "used_at", "version")
 
     def __init__(self, grant: Grant, now: float) -> None:
         self.tenant = grant.tenant
@@ -38,17 +38,24 @@ class HeldGrant:
         self.sha256 = bytes.fromhex(grant.ha1_sha256)
         self.md5_qualified = bytes.fromhex(grant.ha1_md5_qualified)
         self.sha256_qualified = bytes.fromhex(grant.ha1_sha256_qualified)
+        self.digest = grant.digest
         self.used_at = now
 
     def verifies(self, credentials: Credentials, method: str) -> bool:
         """Whether the credentials, whose nonce has been checked, are the account's."""
         if credentials.algorithm not in HASHES or credentials.qop not in ("", "auth"):
             return False
+        if not self.takes(credentials.algorithm):
+            return False
         if credentials.qualified:
             ha1 = self.md5_qualified if credentials.algorithm == "MD5" else self.sha256_qualified
         else:
             ha1 = self.md5 if credentials.algorithm == "MD5" else self.sha256
         return bool(ha1) and answers(credentials, method, ha1.hex())
+
+    def takes(self, algorithm: str) -> bool:
+        """Whether the account's phones may answer by it."""
+        return self.digest != "sha256" or algorithm == "SHA-256"
 
     def as_grant(self) -> Grant:
         return Grant(
@@ -58,6 +65,7 @@ class HeldGrant:
             ha1_sha256=self.sha256.hex(),
             ha1_md5_qualified=self.md5_qualified.hex(),
             ha1_sha256_qualified=self.sha256_qualified.hex(),
+            digest=self.digest,
         )
 
 

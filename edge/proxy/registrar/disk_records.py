@@ -58,7 +58,8 @@ class DiskRecords:
                     tenant=kept.tenant, params=kept.params, path=kept.path, key=kept.key,
                 )  # fmt: skip
                 binding = binding_id(aor, kept.key or former_key(kept.contact, kept.params))
-                if kept.flow.reliable:
-                    stack.bindings.close(binding, held, now)  # its connection was the last process's
+                if kept.flow.reliable:  # its connection was the last process's; it comes back, maybe with all others
+                    stack.sources.prove(kept.flow.host, now)
+                    stack.bindings.close(binding, held, now)
                 else:
                     stack.bindings.put(binding, held, now, fresh=False)

@@ -43,7 +43,8 @@ class AskedContact:
 @dataclass(frozen=True, slots=True)
 class RegisterRequest:
     """A REGISTER, read. ``star`` stands for ``Contact: *``; ``expires`` is the Expires header field; ``path`` has the
-    Path values (RFC 3327); ``outbound`` tells that the phone knows outbound and made use of it (RFC 5626 §6)."""
+    Path values (RFC 3327); ``outbound`` tells that the phone knows outbound and made use of it (RFC 5626 §6), ``gruu``
+    that it knows GRUUs (RFC 5627)."""
 
     incoming: Incoming
     realm: str
@@ -53,6 +54,7 @@ class RegisterRequest:
     expires: int | None
     path: tuple[str, ...]
     outbound: bool
+    gruu: bool
 
     def name(self, contact: AskedContact, bindings: HeldBindings) -> str:
         """The id of one of its Contacts' bindings: another than its own where it is held by that, since an edge of
@@ -127,7 +129,8 @@ def read(incoming: Incoming, realm: str, fleet: Fleet, times: GrantedTimes) -> R
     by_flow = any(field.reg_id for field in added)
     if by_flow and len(added) > 1:
         raise Fault(400, "Bad Request: a Contact with a reg-id is registered alone")  # RFC 5626 §6
-    outbound = by_flow and _supports_outbound(incoming)
+    supported = _supported(incoming)
+    outbound = by_flow and "outbound" in supported
     contacts: dict[str, AskedContact] = {}
     for field in fields:
         seconds, binding = wanted(field, expires), binding_id(aor, field.key)
@@ -136,7 +139,9 @@ def read(incoming: Incoming, realm: str, fleet: Fleet, times: GrantedTimes) -> R
         params = contact_params(field.q, field.instance, field.reg_id)
         granted = times.granted(seconds, flow, binding, outbound)
         contacts[binding] = AskedContact(field, binding, params, seconds, granted)
-    return RegisterRequest(incoming, realm, aor, list(contacts.values()), star, expires, path, outbound)
+    return RegisterRequest(
+        incoming, realm, aor, list(contacts.values()), star, expires, path, outbound, "gruu" in supported
+    )
 
 
 def _seconds(text: str | None) -> int | None:
@@ -147,9 +152,11 @@ def _seconds(text: str | None) -> int | None:
     return _LONGEST if seconds is None else seconds
 
 
-def _supports_outbound(incoming: Incoming) -> bool:
-    tags = (tag.strip().lower() for line in incoming.request.values("supported") for tag in line.split(","))
-    return "outbound" in tags
+def _supported(incoming: Incoming) -> frozenset[str]:
+    """The option tags of Supported."""
+    if "supported" not in incoming.first:
+        return frozenset()
+    return frozenset(tag.strip().lower() for line in incoming.request.values("supported") for tag in line.split(","))
 
 
 # Path
@@ -206,7 +213,7 @@ def _contact(value: str, incoming: Incoming, path: tuple[str, ...], former: bool
         _thousandths(said.get("q", "")), instance, number_of(said.get("reg-id", ""), _HIGHEST_REG_ID) or 0
     )
     if params.reg_id and not _outbound_passes(incoming, path):
-        if _supports_outbound(incoming):
+        if "outbound" in _supported(incoming):
             raise Fault(439, "First Hop Lacks Outbound Support")
         params = contact_params(params.q, instance, 0)
     return ContactField(

@@ -3,12 +3,13 @@ can be had, from the grant again."""
 
 from __future__ import annotations
 
-from edge.proxy.location.bindings import HeldBinding, contact_params
+from edge.proxy.location.bindings import ContactParams, HeldBinding, contact_params
 from edge.proxy.location.grants import HeldGrant
 from edge.proxy.registrar.expiries import DURABLE, FLOW_TIMER, GRACE, SHORT, GrantedTimes
 from edge.proxy.registrar.register_request import AskedContact, RegisterRequest, read, realm_of
 from edge.proxy.registrar.undecided import Undecided
 from edge.proxy.stack.answers import date, refuse, reject, respond, unavailable
+from edge.proxy.stack.gruu import public_gruu, temporary_gruu
 from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
 from edge.sip.incoming import Incoming
@@ -52,7 +53,8 @@ class Registrar:
                 case Reject():
                     reject(server, incoming.request, decision, at)
                 case Challenge():
-                    fault = stack.authenticator.fault(incoming, asked.realm, stack.fleet, at)
+                    algorithms = decision.algorithms
+                    fault = stack.authenticator.fault(incoming, asked.realm, stack.fleet, at, algorithms=algorithms)
                     refuse(server, incoming.request, fault, at)
                 case None:
                     self._register_undecided(asked, grant, presented.nonce_made, server, at)
@@ -92,19 +94,46 @@ class Registrar:
 
     def _answer(self, asked: RegisterRequest, server: ServerTransaction, now: float) -> None:
         here = [held for _, held in self._stack.bindings.of(asked.aor)]
-        headers = [_contact(held.contact, max(0.0, held.granted_until - now), *held.params) for held in here]
-        headers += [
-            _contact(binding.contact, until - now, binding.q, binding.instance, binding.reg_id)
-            for binding, until in self._elsewhere.get(asked.aor, ())
-            if until > now
+        headers = [
+            _contact(
+                held.contact,
+                max(0.0, held.granted_until - now),
+                held.params,
+                self._gruus(asked, held.params.instance, held.call_id, now),
+            )
+            for held in here
         ]
+        for binding, until in self._elsewhere.get(asked.aor, ()):
+            if until > now:
+                params = contact_params(binding.q, binding.instance, binding.reg_id)
+                gruus = self._gruus(asked, binding.instance, binding.call_id, now)
+                headers.append(_contact(binding.contact, until - now, params, gruus))
         headers += [("path", f"Path: {value}") for value in asked.path]  # RFC 3327 §5.3
         if asked.outbound:  # RFC 5626 §6
             headers.append(("require", "Require: outbound"))
             if asked.incoming.flow.reliable:
                 headers.append(("flow-timer", f"Flow-Timer: {FLOW_TIMER}"))
+                if not asked.path:
+                    headers.append(self._service_route(asked.incoming.flow))
         headers.append(date(self._stack.wall(now)))  # §10.3 step 8
         respond(server, asked.incoming.request, 200, now, headers)
+
+    def _service_route(self, flow: Flow) -> Header:
+        """The way that a phone's requests take by the connection that it is registered on (RFC 3608). Only phones that
+        look after their connection get one: others would go on asking an edge that is gone."""
+        return ("service-route", f"Service-Route: <sip:{self._stack.fleet.sent_by(flow)}{flow.uri_transport};lr>")
+
+    def _gruus(self, asked: RegisterRequest, instance: str, call_id: str, now: float) -> str:
+        """The parameters that name a Contact's GRUUs, to a phone that knows them (RFC 5627 §5.1)."""
+        stack = self._stack
+        if not (asked.gruu and instance and stack.fleet.knows_gruus):
+            return ""
+        scheme = asked.incoming.to_uri().scheme
+        found = f';pub-gruu="{public_gruu(scheme, asked.aor, instance)}"'
+        if call_id:
+            temporary = temporary_gruu(scheme, asked.aor, instance, call_id, stack.fleet.tokens, stack.wall(now))
+            found += f';temp-gruu="{temporary}"'
+        return found
 
     # From a grant
 
@@ -190,13 +219,14 @@ class Registrar:
         return held
 
 
-def _contact(contact: str, expires: float, q: int, instance: str, reg_id: int) -> Header:
+def _contact(contact: str, expires: float, params: ContactParams, gruus: str) -> Header:
     """A Contact of the 200 (§10.3 step 8)."""
     line = f"Contact: <{contact}>;expires={round(expires)}"
-    if q != 1000:
-        line += f";q={q / 1000:g}"
-    if instance:
-        line += f';+sip.instance="<{instance}>"'
-    if reg_id:
-        line += f";reg-id={reg_id}"
+    if params.q != 1000:
+        line += f";q={params.q / 1000:g}"
+    if params.instance:
+        instance = params.instance.replace("\\", "\\\\").replace('"', '\\"')
+        line += f';+sip.instance="<{instance}>"{gruus}'
+    if params.reg_id:
+        line += f";reg-id={params.reg_id}"
     return ("contact", line)

@@ -35,6 +35,7 @@ class Updates:
                     tuple(change.path), change.key,
                 )  # fmt: skip
                 if flow.reliable and flow not in streams:
+                    self._stack.sources.prove(flow.host, now)  # as it had there: it comes back, maybe with all others
                     bindings.close(change.id, new, now)
                     self._stack.flow_closed(flow, (change.aor,), now)
                     continue

@@ -12,6 +12,7 @@ from edge.proxy.forwarding.response_context import ResponseContext
 from edge.proxy.routing.callers import CallOrigin
 from edge.proxy.routing.kept_routes import KeptRoutes, all_targets, allowed_in_the_dark, aors, with_phones
 from edge.proxy.stack.call_counts import ScopeUse, broken
+from edge.proxy.stack.phones_here import phones_here
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from edge.proxy.subscriptions.subscriptions import Subscriptions
@@ -20,6 +21,7 @@ from lambdas.contract import Decision, Reject, Route, Target
 
 _MOST_OUTCOMES = 500  # of stages in one call; no plan has so many, but one that is asked again for ever
 _NOT_THERE = 480
+_LOOK = 0.5  # seconds between looks for phones that should be back
 _ENDLESS = Reject(status=500, reason="Server Internal Error: the dial plan has no end")
 
 
@@ -37,6 +39,8 @@ class Asking:
         """``summary``: what the request says of messages that wait, for those who have subscribed."""
         self.timers: dict[str, int] = {}
         self._later: Callable[[float], None] | None = None
+        self._awaited: list[str] = []
+        self._until = 0.0
         self._stack = stack
         self._kept = kept
         self._caller = caller
@@ -51,12 +55,10 @@ class Asking:
             return
 
         def decided(decision: Decision | None, at: float) -> None:
-            if self._waits_for_phones(decision, at):
-                context.trying(at)
-                self._later = once_more
-                self._stack.timers.start(self, "later", self._stack.closed_flows.back_by)
-            elif decision is None and not again:
-                self._undecided(context, at)
+            if decision is None and not again:
+                self._undecided(context, once_more, at)
+            elif self._waits_for_phones(decision, at):
+                self._wait(context, once_more, at)
             elif isinstance(decision, Reject) and decision.tenant and self._caller.contact and not again:
                 self._call_contact(context, decision, at)
             else:
@@ -152,20 +154,46 @@ class Asking:
 
     def _waits_for_phones(self, decision: Decision | None, now: float) -> bool:
         """Whether nobody is there because phones are just made to come to another edge, perhaps since the question was
-        put. That is waited for once."""
+        put, or are in browsers that have lost their connections. That is waited for once."""
         closed = self._stack.closed_flows
-        if self._later is not None or now >= closed.back_by:
+        if self._later is not None or not self._is_nobody_there(decision):
             return False
+        self._awaited = self._missing(decision)
+        self._until = max(closed.back_by, closed.back_in_browser(self._awaited))
+        return now < self._until
+
+    def _is_nobody_there(self, decision: Decision | None) -> bool:
+        closed = self._stack.closed_flows
         if isinstance(decision, Route):
-            return bool(decision.targets) and all(closed.has(Flow(*target.flow)) for target in decision.targets)
-        return isinstance(decision, Reject) and decision.status == _NOT_THERE
+            called = bool(decision.targets or decision.absent)
+            return called and all(closed.has(Flow(*target.flow)) for target in decision.targets)
+        if isinstance(decision, Reject):
+            return bool(decision.absent) or decision.status == _NOT_THERE
+        return decision is None
+
+    def _missing(self, decision: Decision | None) -> list[str]:
+        """The accounts that would be rung; a control plane of before doesn't say whose, where there are none."""
+        named: list[str] = []
+        if isinstance(decision, Route):
+            named = [target.aor for target in (*decision.targets, *decision.absent)]
+        elif isinstance(decision, Reject):
+            named = decision.absent
+        return named or [self._caller.parties.called]
+
+    def _wait(self, context: ResponseContext, then: Callable[[float], None], now: float) -> None:
+        context.trying(now)
+        self._later = then
+        self._stack.timers.start(self, "later", min(self._until, now + _LOOK))
 
     def on_timer(self, name: str, now: float) -> None:
-        """Phones whose address was moving are back: ask once more."""
+        """Ask once more if a phone is back at this edge, or all that were lost should be back by now."""
         assert self._later is not None
-        self._later(now)
+        if now < self._until and not any(self._stack.bindings.of(aor) for aor in self._awaited):
+            self._stack.timers.start(self, "later", min(self._until, now + _LOOK))
+        else:
+            self._later(now)
 
-    def _undecided(self, context: ResponseContext, now: float) -> None:
+    def _undecided(self, context: ResponseContext, once_more: Callable[[float], None], now: float) -> None:
         """Do as was decided before, with the phones that there are now."""
         stack, caller = self._stack, self._caller
         owner = caller.known_owner(now)
@@ -181,7 +209,10 @@ class Asking:
             return
 
         def follow(decision: Decision | None, at: float) -> None:
-            self._follow(context, decision, at)
+            if decision is None and self._waits_for_phones(decision, at):
+                self._wait(context, once_more, at)
+            else:
+                self._follow(context, decision, at)
 
         UndecidedCall(stack, allowed_in_the_dark(route), context, caller.payers(owner), follow).begin(now)
 
@@ -223,7 +254,7 @@ class UndecidedCall:
         ready = with_phones(self._route, self._phones)
         usable = any(all_targets(ready)) or any(stage.end is not None for stage in (ready, *ready.stages))
         if not usable:
-            self._context.on_decision(None, now)  # who isn't registered can't be known
+            self._follow(None, now)  # who isn't registered can't be known
             return
         stack = self._stack
         payers = [one.scope for one in ready.limits] or self._payers
@@ -252,16 +283,3 @@ class UndecidedCall:
     def _begin(self, route: Route, now: float) -> None:
         self._stack.counters["undecided_calls"] += 1
         self._follow(route, now)
-
-
-def phones_here(stack: Stack, whom: str, tenant: str) -> list[Target]:
-    """Where an AOR of ``tenant``, or the phone with a Contact URI, is registered at this edge."""
-    bindings = stack.bindings
-    found = bindings.with_contact(whom, tenant) if whom.startswith(("sip:", "sips:")) else bindings.of(whom)
-    return [
-        Target(
-            uri=held.contact, flow=held.flow.wire, binding=binding, q=held.params.q, aor=held.aor, path=list(held.path)
-        )
-        for binding, held in found
-        if held.tenant == tenant
-    ]

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.stack.authentication import Presented
+from edge.proxy.stack.gruu import Gruu
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.sources import Slowed
 from edge.proxy.stack.stack import Stack
@@ -24,6 +25,11 @@ from lambdas.contract import (
     Target,
     stand_in,
 )
+
+
+def meant(gruu: Gruu | None) -> dict[str, str]:
+    """The fields of a MeantInstance."""
+    return {} if gruu is None else {"instance": gruu.instance, "registration": gruu.registration}
 
 
 class CallOrigin(Protocol):
@@ -58,12 +64,20 @@ class AccountCaller:
     """An account of ours, by its credentials."""
 
     def __init__(
-        self, stack: Stack, incoming: Incoming, parties: Parties, presented: Presented, withheld: bool, contact: str
+        self,
+        stack: Stack,
+        incoming: Incoming,
+        parties: Parties,
+        presented: Presented,
+        withheld: bool,
+        contact: str,
+        gruu: Gruu | None,
     ) -> None:
-        """``withheld``: those who are called mustn't know it."""
+        """``withheld``: those who are called mustn't know it. ``gruu`` is what was called, if that is one."""
         self.parties = parties
         self.contact = contact
-        self.called = parties.called
+        self.called = parties.called if gruu is None else gruu.uri
+        self._gruu = gruu
         self.known = presented.grant is not None
         self._stack = stack
         self._incoming = incoming
@@ -82,6 +96,7 @@ class AccountCaller:
             binding=binding,
             credentials=self._presented.credentials,
             withheld=self._withheld,
+            **meant(self._gruu),
         )
 
     def owner(self, tenant: str) -> str:

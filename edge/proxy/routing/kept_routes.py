@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from edge.proxy.stack.records import KeptRoute, RouteKey
 from lambdas.contract import Route, Stage, Target, q_delays
 
+_WHERE = ("uri", "flow", "binding", "q", "aor", "path", "instance", "reg_id", "registered_at")
+"""What of a target is the phone's."""
 _MOST, _MOST_OF_ONE = 10_000, 1_000  # in all, and of one owner: nobody drives out what others rely on
 
 
@@ -155,6 +157,6 @@ def _fresh(stage: Stage, phones: dict[str, list[Target]]) -> dict[str, list[Targ
             found = phones.get(target.aor, [])
             after = q_delays(phone.q for phone in found)
             for phone in found:
-                way = {name: getattr(phone, name) for name in ("uri", "flow", "binding", "q", "aor", "path")}
+                way = {name: getattr(phone, name) for name in _WHERE}
                 targets.append(target.model_copy(update={**way, "after": target.after + after[phone.q]}))
     return {"targets": targets, "absent": []}

@@ -16,6 +16,7 @@ from edge.proxy.routing.callers import AccountCaller, CallOrigin, ProviderCaller
 from edge.proxy.routing.kept_routes import KeptRoutes
 from edge.proxy.stack.abilities import ABILITIES, check_events, not_allowed
 from edge.proxy.stack.answers import refuse, unavailable
+from edge.proxy.stack.gruu import gruu_of
 from edge.proxy.stack.sources import Slowed
 from edge.proxy.stack.stack import Stack
 from edge.proxy.stack.validation import check_hops, check_text
@@ -124,6 +125,7 @@ class Router:
             raise Fault(404)
         check_text(incoming, sender, uri)
         presented = stack.authenticator.credentials(incoming, realm, fleet, now)
+        gruu = gruu_of(uri, incoming.request.uri, fleet)
         check_privacy(incoming)
         drop_private(incoming.request, fleet)
         own = claimed(sender, fleet)
@@ -131,8 +133,9 @@ class Router:
         if not own and not withheld:
             incoming.request.headers.append(asserted(presented.account))
         host = "" if contact and fleet.address_at(uri.host) else fleet.canonical(uri.host)
-        parties = Parties(own or presented.account, called=f"{name_of(uri)}@{host or uri.host or realm}")
-        self._call(AccountCaller(stack, incoming, parties, presented, withheld, contact), incoming, now)
+        called = f"{name_of(uri)}@{host or uri.host or realm}" if gruu is None else gruu.aor
+        parties = Parties(own or presented.account, called=called)
+        self._call(AccountCaller(stack, incoming, parties, presented, withheld, contact, gruu), incoming, now)
 
     def _route_provider(
         self, provider: str, incoming: Incoming, now: float, number: str = "", places: Sequence[str] = ()

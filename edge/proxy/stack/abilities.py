@@ -15,7 +15,7 @@ _KNOWN = frozenset((*_METHODS, "PUBLISH"))
 _STATE = frozenset(("SUBSCRIBE", "PUBLISH"))
 _EVENTS: Header = ("allow-events", "Allow-Events: refer, message-summary")  # the first passes, after a REFER
 
-EXTENSIONS = frozenset(("path", "outbound"))
+EXTENSIONS = frozenset(("path", "outbound", "gruu"))
 """Option tags that a Require to us may name."""
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from edge.proxy.location.bindings import HeldBindings
 from edge.proxy.location.grants import Grants, HeldGrant
+from edge.proxy.stack.algorithms import Algorithms, permitted
 from edge.proxy.stack.answers import retry_after
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.own_places import OwnPlaces
 from edge.proxy.stack.questions import OVERLOADED
 from edge.proxy.stack.sources import REFUSED, Slowed, Sources
-from edge.sip.digest import NONCE_LIFE, SpentNonces, challenge, make_nonce, nonce_age
+from edge.sip.digest import ALGORITHMS, NONCE_LIFE, SpentNonces, challenge, make_nonce, nonce_age
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import parse_digest
@@ -21,7 +22,7 @@ from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Header
 from edge.sip.uri import Uri
-from lambdas.contract import HASHES, Accept, Credentials, Decision, Proceed, Reject, Route
+from lambdas.contract import HASHES, Accept, Challenge, Credentials, Decision, Proceed, Reject, Route
 
 _RESPONSE = {name: 2 * hasher(b"").digest_size for name, hasher in HASHES.items()}  # hexadecimal digits
 
@@ -51,9 +52,11 @@ class Authenticator:
         counters: Counter[str],
         own: OwnPlaces,
     ) -> None:
-        """``algorithms``: which to ask for, one challenge each, in this order."""
+        """``algorithms``: which to ask for, one challenge each, in this order, where nobody knows better."""
         self._ids = ids
         self._algorithms = algorithms
+        self._acceptable = frozenset(permitted(ALGORITHMS, algorithms))
+        self._asked = Algorithms(algorithms)
         self._bindings = bindings
         self._grants = grants
         self._sources = sources
@@ -77,7 +80,7 @@ class Authenticator:
             if params is None or params.get("realm") != realm:
                 continue
             credentials = self._read(params, realm)
-            if not self._offered(credentials):
+            if not self._offered(credentials, f"{credentials.username}@{realm}"):
                 self._counters["unusable_credentials"] += 1
                 break
             return self._check(incoming, credentials, fleet, now)
@@ -103,12 +106,14 @@ class Authenticator:
         except KeyError as error:
             raise Fault(400, f"Bad Request: credentials without {error.args[0]}") from error
 
-    def _offered(self, credentials: Credentials) -> bool:
+    def _offered(self, credentials: Credentials, account: str) -> bool:
         """Whether they could answer a challenge of ours at all (RFC 7616 §3.4). Without qop they are RFC 2069's."""
+        algorithm, grant = credentials.algorithm, self._grants.known(account)
         return (
-            credentials.algorithm in self._algorithms
+            algorithm in self._acceptable
             and credentials.qop in ("auth", "")
-            and len(credentials.response) == _RESPONSE[credentials.algorithm]
+            and len(credentials.response) == _RESPONSE[algorithm]
+            and (grant is None or grant.takes(algorithm))
         )
 
     def _check(self, incoming: Incoming, credentials: Credentials, fleet: Fleet, now: float) -> Presented:
@@ -154,7 +159,8 @@ class Authenticator:
             return False
         host, account = flow.host, presented.account
         sources = self._sources
-        if isinstance(decision, Accept | Route | Proceed) or (isinstance(decision, Reject) and decision.tenant):
+        known = isinstance(decision, Accept | Route | Proceed) or (isinstance(decision, Reject) and decision.tenant)
+        if known or (isinstance(decision, Challenge) and decision.algorithms):
             sources.succeeded(host, account, now)
             sources.give_back(host)
         elif decision == OVERLOADED:
@@ -168,8 +174,22 @@ class Authenticator:
             sources.failed(host, account, 403, now)
         return False
 
-    def fault(self, incoming: Incoming, realm: str, fleet: Fleet, now: float, stale: bool = False) -> Fault:
-        """401 for a REGISTER, which is for us; 407 for what we forward."""
+    def fault(
+        self,
+        incoming: Incoming,
+        realm: str,
+        fleet: Fleet,
+        now: float,
+        stale: bool = False,
+        algorithms: Sequence[str] = (),
+    ) -> Fault:
+        """401 for a REGISTER, which is for us; 407 for what we forward. ``algorithms`` as the control plane wants
+        them."""
+        if algorithms:
+            algorithms = permitted(algorithms, self._algorithms)
+        else:
+            setting = self._setting(incoming, realm)
+            algorithms = self._asked.asked_for(setting, incoming.first.get("user-agent", ""))
         nonce = make_nonce(
             fleet.nonce_key,
             fleet.nonce_keys[fleet.nonce_key],
@@ -182,9 +202,19 @@ class Authenticator:
         else:
             status, name = 407, "Proxy-Authenticate"
         headers: list[Header] = [
-            (name.lower(), f"{name}: {value}") for value in challenge(realm, nonce, stale, self._algorithms)
+            (name.lower(), f"{name}: {value}") for value in challenge(realm, nonce, stale, algorithms)
         ]
         return Fault(status, "", tuple(headers))
+
+    def _setting(self, incoming: Incoming, realm: str) -> str:
+        """Of the account that a request says it is from, or whose phone has sent it, as far as it is known here."""
+        sender = incoming.to_uri() if incoming.request.method == "REGISTER" else incoming.from_uri()
+        grant = self._grants.known(f"{sender.user}@{realm}")
+        if grant is None:
+            binding = self._bindings.first_on(incoming.flow)
+            held = self._bindings.get(binding) if binding else None
+            grant = self._grants.known(held.aor) if held is not None and held.aor.endswith(f"@{realm}") else None
+        return grant.digest if grant is not None else ""
 
 
 def _nonce_count(credentials: Credentials) -> int:

@@ -234,6 +234,13 @@ class Send(NamedTuple):
     until: float = 0.0
 
 
+class EndStream(NamedTuple):
+    """End the connection of ``flow`` ``after`` so many seconds; FlowClosed follows."""
+
+    flow: Flow
+    after: int
+
+
 class Resolve(NamedTuple):
     """Find a provider's server (RFC 3263 §4); ``Resolved`` with this ``ref`` must follow within 5 s. Without ``ipv6``
     there is no way to IPv6 addresses."""
@@ -322,6 +329,7 @@ class WriteReport(NamedTuple):
 
 Action = (
     Send
+    | EndStream
     | Resolve
     | Trust
     | Relay

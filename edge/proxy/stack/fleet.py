@@ -60,6 +60,11 @@ class Fleet:
         return self.spoken >= 8
 
     @property
+    def knows_gruus(self) -> bool:
+        """Whether every edge knows where GRUUs lead."""
+        return self.spoken >= 9
+
+    @property
     def reads_joined(self) -> bool:
         """Whether every edge can read ways of calls that were transferred."""
         return self.spoken >= 8

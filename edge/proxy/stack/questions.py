@@ -14,7 +14,7 @@ from edge.proxy.stack.events import Action, Ask, CountCalls, Find, Resolve, Trus
 from edge.sip.flow import ServerAddress
 from edge.sip.ids import Ids
 from edge.sip.server_names import digest_of
-from lambdas.contract import Decision, LocateQuestion, Question, Reject, Report, Server, Target
+from lambdas.contract import Decision, Question, Reject, Report, Server, Target
 
 MAX_QUESTIONS = 2000
 """Questions under way at once; past that requests are answered 503 at once instead of all being answered late."""
@@ -100,14 +100,6 @@ class Questions:
 
         return decided
 
-    def locate(self, binding: str, address: str, epoch: int, then: OnDecision, now: float) -> None:
-        """Where is ``binding`` now? ``address`` and its ``epoch`` say who asks."""
-        self.ask(
-            lambda ask: LocateQuestion(request=ask, address=address, epoch=epoch, binding=binding),
-            then,
-            now,
-        )
-
     def decided(self, ask: str, decision: Decision | None, now: float) -> None:
         then = self._asking.take(ask)
         if then is not None:
@@ -125,7 +117,7 @@ class Questions:
     # To others
 
     def find(self, aor: str, tenant: str, then: OnFound) -> None:
-        """Ask the other edges where ``aor`` is, an AOR or a Contact URI."""
+        """Ask the other edges where ``aor`` is: an AOR, a Contact URI, or a binding's id."""
         self._actions.append(Find(self._finding.put(then), aor, tenant))
 
     def found(self, ask: str, targets: list[Target], now: float) -> None:

@@ -14,7 +14,7 @@ from edge.proxy.stack.answered_calls import AnsweredCalls
 from edge.proxy.stack.answers import spread_retry_after
 from edge.proxy.stack.authentication import Authenticator, Presented
 from edge.proxy.stack.call_counts import CallCounts
-from edge.proxy.stack.events import Action, Send, TellClosed
+from edge.proxy.stack.events import Action, EndStream, Send, TellClosed
 from edge.proxy.stack.fleet import NOTHING_KNOWN, Fleet
 from edge.proxy.stack.handover import Handover
 from edge.proxy.stack.outside import HeardOutside
@@ -25,6 +25,7 @@ from edge.proxy.stack.renumbered import RenumberedInvites
 from edge.proxy.stack.sources import Sources
 from edge.proxy.stack.stateless import Stateless
 from edge.proxy.stack.trunk_numbers import TrunkNumbers
+from edge.proxy.stack.web_phones import seconds_to_end
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
@@ -147,7 +148,12 @@ class Stack:
     # For transactions
 
     def transmit(self, flow: Flow, data: bytes, ref: str, until: float = 0.0) -> None:
-        self.actions.append(Send(flow, data, ref, until))
+        seconds = seconds_to_end(flow, data)
+        if seconds:
+            self.counters["put_off"] += 1
+            self.actions.append(EndStream(flow, seconds))
+        else:
+            self.actions.append(Send(flow, data, ref, until))
 
     def terminated(self, transaction: ClientTransaction | ServerTransaction) -> None:
         if isinstance(transaction, ServerTransaction):

@@ -14,7 +14,7 @@ from edge.sip.incoming import Fault, Incoming
 from edge.sip.message import Request
 from edge.sip.numbers import number_of
 from edge.sip.transaction import BRANCH_COOKIE
-from edge.sip.uri import DEFAULT_PORT, Uri, host_in_uri
+from edge.sip.uri import DEFAULT_PORT, Uri, as_written, host_in_uri
 
 MAX_FORWARDS = 70
 _HIGHEST_HOPS = 255  # §20.22
@@ -41,7 +41,7 @@ def top_via(request: Request) -> tuple[Via, str, str]:
 def note_source(request: Request, via: Via, text: str, rest: str, flow: Flow) -> None:
     """Write into the top Via where the request came from: ``received`` (§18.2.1) and ``rport`` (RFC 3581 §4)."""
     asked = via.params.get("rport") == ""
-    if not asked and via.host == host_in_uri(flow.host) and "received" not in via.params:
+    if not asked and _names(via, flow) and "received" not in via.params:
         return
     if "received" in via.params:
         text = ";".join(part for part in text.split(";") if not part.strip().lower().startswith("received="))
@@ -57,6 +57,12 @@ def note_source(request: Request, via: Via, text: str, rest: str, flow: Flow) ->
             return
 
 
+def _names(via: Via, flow: Flow) -> bool:
+    """Whether a Via has the address that its packets come from."""
+    host = host_in_uri(flow.host)
+    return via.host == host or (via.host.startswith("[") and as_written(via.host) == host)
+
+
 def reached_by(source: Flow, via: Via) -> Flow:
     """How the sender of a request that came by ``source`` is reached (§18.2.2): over UDP at the port that its Via has,
     which needn't be the one that it sends from, unless it asks for that (RFC 3581).
@@ -64,7 +70,7 @@ def reached_by(source: Flow, via: Via) -> Flow:
     Two departures. Whoever names another address than his packets have is behind a NAT, which lets nothing in at the
     port that he names: he is answered where he sends from. And ``maddr`` is no address to send to: anybody could have
     a third party flooded."""
-    if source.transport != "udp" or "rport" in via.params or via.host != host_in_uri(source.host):
+    if source.transport != "udp" or "rport" in via.params or not _names(via, source):
         return source
     reached = source._replace(remote_port=via.port or DEFAULT_PORT)
     return source if reached.internal else reached  # nobody passes for ourselves by naming our port

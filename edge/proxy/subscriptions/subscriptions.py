@@ -19,6 +19,7 @@ from edge.proxy.location.grants import HeldGrant
 from edge.proxy.stack.answers import refuse, reject, respond, spread_retry_after, unavailable
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.events import TellSummary
+from edge.proxy.stack.gruu import gruu_in_contact
 from edge.proxy.stack.stack import Stack
 from edge.proxy.stack.validation import check_required, check_text
 from edge.proxy.subscriptions.summary import EVENT, NO_MESSAGES
@@ -30,7 +31,7 @@ from edge.sip.message import Header
 from edge.sip.numbers import number_of
 from edge.sip.telephone import name_of
 from edge.sip.transaction import ServerTransaction
-from edge.sip.uri import Uri
+from edge.sip.uri import Uri, request_uri
 from lambdas.contract import Challenge, Decision, Question, Reject, Route, RouteQuestion, Target
 
 _SHORTEST, _LONGEST = 60, 600  # seconds
@@ -82,8 +83,7 @@ class Subscriptions:
                 stack.actions.append(TellSummary(aor, route.tenant, summary))
                 answers.append(aor)
                 if len(answers) == len(aors):
-                    left = [target for target in route.targets if target.binding not in told]
-                    then(route.model_copy(update={"targets": left}), at)
+                    then(route.model_copy(update={"targets": _without(route.targets, told)}), at)
 
             told.update(self.show(aor, route.tenant, summary, now))
             stack.questions.find(aor, route.tenant, found)
@@ -156,7 +156,9 @@ class Subscriptions:
                     reject(server, request, decision, at)
                 case Challenge():
                     realm = presented.credentials.realm
-                    refuse(server, request, stack.authenticator.fault(incoming, realm, stack.fleet, at), at)
+                    algorithms = decision.algorithms
+                    fault = stack.authenticator.fault(incoming, realm, stack.fleet, at, algorithms=algorithms)
+                    refuse(server, request, fault, at)
                 case None if grant is not None and stack.informed_lately(at) and stack.grants.holds(aor, grant):
                     self._accept(asked, server, aor, binding, known.summary if known else None, at)
                 case _:
@@ -200,13 +202,20 @@ class Subscriptions:
             if moved is not None:
                 subscription.take_over(moved)
         subscription.heard = incoming.cseq
-        subscription.renew(asked.target, asked.event, asked.routes, asked.seconds, now)
+        subscription.renew(self._target(asked, binding), asked.event, asked.routes, asked.seconds, now)
         if asked.seconds:
             subscription.show(summary, now)
         else:
             subscription.summary = summary
             subscription.end("timeout", now)
         return subscription
+
+    def _target(self, asked: SubscribeRequest, binding: str) -> str:
+        """Where NOTIFYs go: the phone's registered Contact, if it has its GRUU there, which it needn't know itself."""
+        held = self._stack.bindings.get(binding)
+        line = asked.incoming.first.get("contact")
+        gruu = gruu_in_contact(line, self._stack.fleet) if line is not None else None
+        return asked.target if gruu is None or held is None else request_uri(held.contact)
 
     def _make(self, incoming: Incoming, tag: str, aor: str, binding: str, now: float) -> SummarySubscription:
         """The phone's only one: what it had before it started anew ends."""
@@ -230,6 +239,14 @@ class Subscriptions:
         key = subscription.aor, call_id, tag_of(local)
         if self._by_dialog.get(key) is subscription:
             del self._by_dialog[key]
+
+
+def _without(targets: list[Target], told: set[str]) -> list[Target]:
+    """Those of phones that none of the bindings in ``told`` are of: a phone may have several (RFC 5626)."""
+    instances = {(one.aor, one.instance) for one in targets if one.reg_id and one.binding in told}
+    return [
+        one for one in targets if one.binding not in told and not (one.reg_id and (one.aor, one.instance) in instances)
+    ]
 
 
 def _read(incoming: Incoming) -> SubscribeRequest:

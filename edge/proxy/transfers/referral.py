@@ -6,6 +6,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from edge.proxy.stack.fleet import Fleet
+from edge.proxy.stack.gruu import Gruu, gruu_of
 from edge.proxy.stack.validation import check_text
 from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr
@@ -18,7 +19,7 @@ class Referral(NamedTuple):
     """``uri`` is whom to call (by TLS all the way if it is sips:), ``called`` their AOR, ``contact`` the URI again
     if that is at no domain of ours and so perhaps a phone's own, else ""; ``replaces`` is a value of Replaces
     (RFC 3891), "" for a call of its own; ``subscribes``: the sender is to be told what becomes of it (RFC 4488); ``by``
-    is a value of Referred-By (RFC 3892), "" if it gave none."""
+    is a value of Referred-By (RFC 3892), "" if it gave none; ``gruu`` is what ``uri`` was, if that was one of ours."""
 
     uri: str
     called: str
@@ -26,6 +27,7 @@ class Referral(NamedTuple):
     replaces: str
     subscribes: bool
     by: str
+    gruu: Gruu | None = None
 
     @property
     def secure(self) -> bool:
@@ -47,7 +49,8 @@ class Referral(NamedTuple):
         if (uri.param("method") or "INVITE").upper() != "INVITE":
             raise Fault(403, "Forbidden: only calls can be transferred")
         check_text(incoming, uri)
-        name = name_of(uri)
+        gruu = gruu_of(uri, text.partition("?")[0], fleet)
+        name = name_of(uri) if gruu is None else gruu.aor.rpartition("@")[0]
         host = (fleet.canonical(uri.host) or uri.host) if uri.host else fleet.default_domain
         port = f":{uri.port}" if uri.port and host == uri.host else ""
         return cls(
@@ -57,6 +60,7 @@ class Referral(NamedTuple):
             replaces=_replaces(uri),
             subscribes=(request.get("refer-sub") or "").partition(";")[0].strip().lower() != "false",
             by=request.get("referred-by") or "",
+            gruu=gruu,
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edge.proxy.forwarding.call_record import Parties
+from edge.proxy.routing.callers import meant
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
@@ -25,7 +26,7 @@ class Transferor:
         """``aor`` is the account, as far as it is known here; ``presented`` what it has shown, None where its flow says
         who it is. ``caller`` is who is put through."""
         self.parties = Parties(caller, called=referral.called, provider=call.way.provider, transferred_by=aor)
-        self.called = referral.called
+        self.called = referral.called if referral.gruu is None else referral.gruu.uri
         self.contact = referral.contact
         self.known = True
         self._stack = stack
@@ -48,13 +49,14 @@ class Transferor:
         return TransferQuestion(
             **{**common, "flow": refer.flow.wire},
             caller=self.parties.caller,
-            called=phone.aor if phone is not None else self.called,
+            called=phone.aor if phone is not None else self.parties.called,
             replaces=bool(self._referral.replaces),
             credentials=presented.credentials if presented is not None else None,
             call=self._call.name,
             way=self._call.way.sealed,
             way_call_id=refer.call_id,
             way_tag=refer.to_tag,
+            **meant(self._referral.gruu),
         )
 
     def owner(self, tenant: str) -> str:
@@ -66,7 +68,8 @@ class Transferor:
 
     def otherwise(self, owner: str) -> Route | None:
         """Known accounts call each other all the same."""
-        return Route(targets=[stand_in(self.contact or self.called)], tenant=owner)
+        gruu = self._referral.gruu
+        return Route(targets=[stand_in(gruu.uri if gruu is not None else self.contact or self.called)], tenant=owner)
 
     def payers(self, owner: str) -> list[str]:
         return [self.parties.transferred_by, owner]

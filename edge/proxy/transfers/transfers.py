@@ -146,8 +146,9 @@ class Transfers:
                 case Reject():
                     reject(server, request, decision, at)
                 case Challenge():
-                    realm = stack.fleet.default_domain
-                    refuse(server, request, stack.authenticator.fault(incoming, realm, stack.fleet, at), at)
+                    realm, algorithms = stack.fleet.default_domain, decision.algorithms
+                    fault = stack.authenticator.fault(incoming, realm, stack.fleet, at, algorithms=algorithms)
+                    refuse(server, request, fault, at)
                 case _:
                     unavailable(server, request, stack.counters, at)
 

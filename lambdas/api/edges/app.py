@@ -6,10 +6,10 @@ from __future__ import annotations
 from starlette.applications import Starlette
 
 from lambdas.api import problems
-from lambdas.api.edges import decisions, enrolment, heartbeats, registrations, reports
+from lambdas.api.edges import certificates, decisions, enrolment, heartbeats, registrations, reports
 from lambdas.services.services import Services
 
-ROUTES = (decisions.ROUTE, enrolment.ROUTE, heartbeats.ROUTE, registrations.ROUTE, reports.ROUTE)
+ROUTES = (certificates.ROUTE, decisions.ROUTE, enrolment.ROUTE, heartbeats.ROUTE, registrations.ROUTE, reports.ROUTE)
 
 
 def decision_app(services: Services) -> Starlette:

@@ -27,6 +27,7 @@ from lambdas.decisions import lease as rules
 from lambdas.decisions.lease import LEASE_SECONDS, Lease, Refused
 from lambdas.repositories.leases import Presence
 from lambdas.repositories.models import Common, EdgeItem
+from lambdas.services.certificates import CertificateVersions
 from lambdas.services.services import Services
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
     bans_version = hashlib.sha256(" ".join(bans).encode()).hexdigest()[:16]
     places = services.cache.provider_places()
     hosts = places.hosts if beat.version >= _READS_IPV6 else [_without_ipv6(place) for place in places.hosts]
+    certificates = services.certificates.versions(edge) if beat.certificates is not None else CertificateVersions()
     leases, present = services.fleet.now(edge.id, beat.addresses)
     try:
         adopt(edge, beat, leases, services, now)
@@ -85,6 +87,8 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
         provider_hosts_version=places.version,
         spoken=rules.spoken(leases, now),
         unheld={lease.address: lease.epoch for lease in leases if lease.expires_at <= now},
+        certificates=None if beat.certificates in (None, certificates.version) else certificates.all,
+        certificates_version=certificates.version,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
@@ -55,6 +55,19 @@ Password = Annotated[
 ]
 
 
+Digest = Annotated[
+    Literal["auto", "md5", "sha256", "both"],
+    Field(
+        description="Which algorithms its phones are asked to answer by: `auto` leaves it to the edges, which go by "
+        "the phone; `both` asks for SHA-256 first; with `sha256` answers by MD5 are refused."
+    ),
+]
+
+
+def _stored(digest: Digest) -> str:
+    return "" if digest == "auto" else digest
+
+
 class NewAccount(Input):
     username: Username
     domain: Annotated[DomainName, Field(description="A domain of the tenant, by its canonical name.")]
@@ -65,6 +78,7 @@ class NewAccount(Input):
     enabled: Flag = True
     plan: Annotated[str, Field(max_length=32, description="The dial plan of calls to it; empty for none.")] = ""
     do_not_disturb: Flag = False
+    digest: Digest = "auto"
 
     @field_validator("password")
     @classmethod
@@ -83,6 +97,7 @@ class AccountChange(Input):
         None
     )
     do_not_disturb: Annotated[Flag | None, Field(description="Calls to it are busy, unless its plan says else.")] = None
+    digest: Digest | None = None
     limits: Annotated[bounds.Limits | None, Field(description="Its own; the tenant's `account_limits` otherwise.")] = (
         None
     )
@@ -102,6 +117,7 @@ class Account(BaseModel):
     caller_id: str
     plan: str
     do_not_disturb: bool
+    digest: Digest
     limits: bounds.Limits
     suspended: Annotated[str, Field(description="Why it may do nothing; empty if it may.")]
 
@@ -132,6 +148,7 @@ def shown(item: AccountItem) -> Account:
         caller_id=item.caller_id,
         plan=item.plan,
         do_not_disturb=item.do_not_disturb,
+        digest=cast(Digest, item.digest or "auto"),
         limits=bounds.shown(item.limits),
         suspended=item.suspended,
     )
@@ -146,6 +163,7 @@ def new_account_item(body: NewAccount, tenant: str, password: str) -> AccountIte
     item = account_item(aor, tenant, hashes(aor, password), body.display_name)
     item.caller_id, item.plan = body.caller_id, body.plan
     item.enabled, item.do_not_disturb = body.enabled, body.do_not_disturb
+    item.digest = _stored(body.digest)
     return item
 
 
@@ -211,6 +229,8 @@ def change_account(aor: str, body: AccountChange, services: ServicesDep, who: Ca
         changes["limits"] = bounds.merged(item.limits, body.limits)
         item.guarded = True  # of two changes at once one mustn't undo the other
     check_plan(item.tenant, body.plan, services)
+    if body.digest is not None:
+        changes["digest"] = _stored(body.digest)
     if changes:
         _update(services, item, changes)
     return shown(item)
@@ -324,7 +344,7 @@ def _shown_binding(binding: StoredBinding, now: float) -> AccountBinding:
         contact=binding.contact,
         edge_address=binding.address,
         transport=transport,
-        source=f"{host}:{port}",
+        source=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         expires=max(0, round(binding.expires_at - now)),
         user_agent=binding.user_agent,
     )

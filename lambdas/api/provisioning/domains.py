@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -13,6 +15,7 @@ from pydantic import BaseModel, Field
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.edges import probes
 from lambdas.api.problems import Problem, responses
+from lambdas.api.provisioning.certificates import ShownCertificate, shown_certificate
 from lambdas.api.provisioning.common import (
     DomainName,
     Flag,
@@ -25,6 +28,7 @@ from lambdas.api.provisioning.common import (
     slow_turn,
 )
 from lambdas.api.security import Caller, CallerDep, ServicesDep
+from lambdas.decisions.certificates import Certified
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.filters import alike
 from lambdas.repositories.items import domain_item
@@ -60,10 +64,25 @@ class Domain(BaseModel):
     tenant: str
     aliases: list[str]
     default: bool
+    certificates: Annotated[
+        list[ShownCertificate] | None,
+        Field(description="Its own and its aliases', which TLS phones are shown; null where the service gets none."),
+    ]
 
 
-def _shown(item: DomainItem) -> Domain:
-    return Domain(name=item.name, tenant=item.tenant, aliases=list(item.aliases), default=item.default)
+def _shown(item: DomainItem, services: Services) -> Domain:
+    certificates = None
+    if services.certificates.available:
+        known, names = services.certificates.all(), [item.name, *item.aliases]
+        states = [known.get(name, Certified(name, item.tenant)) for name in names]
+        certificates = [shown_certificate(replace(one, tenant=item.tenant), services) for one in states]
+    return Domain(
+        name=item.name,
+        tenant=item.tenant,
+        aliases=list(item.aliases),
+        default=item.default,
+        certificates=certificates,
+    )
 
 
 def _aliases(name: str, aliases: list[str]) -> list[str]:
@@ -90,7 +109,7 @@ def create_domain(body: NewDomain, services: ServicesDep, who: CallerDep) -> Dom
     if item.default:
         for edge in services.tables.directory.all("edges"):
             probes.prepare(edge.id, services)
-    return _shown(item)
+    return _shown(item, services)
 
 
 @router.get("", responses=responses(400, 401, 404))
@@ -102,13 +121,14 @@ def list_domains(
 ) -> ListPage[Domain]:
     """The tenant's domains, by name; with an administration key, all."""
     owner = None if who.admin and tenant is None else chosen_tenant(tenant, who, services)
-    return listing.page(services, DomainItem, "domains", _shown, alike(DomainItem, tenant=owner))
+    shown = partial(_shown, services=services)
+    return listing.page(services, DomainItem, "domains", shown, alike(DomainItem, tenant=owner))
 
 
 @router.get("/{name}", responses=responses(401, 404))
 def read_domain(name: str, services: ServicesDep, who: CallerDep) -> Domain:
     """One domain by its canonical name."""
-    return _shown(_domain(name, services, who))
+    return _shown(_domain(name, services, who), services)
 
 
 @router.patch("/{name}", responses=responses(401, 403, 404, 409, 422))
@@ -121,7 +141,7 @@ def change_domain(name: str, body: DomainChange, services: ServicesDep, who: Cal
     except Taken as error:
         detail = "One of the aliases is in use as a domain or alias already, or the list has changed meanwhile."
         raise Problem(409, detail) from error
-    return _shown(item)
+    return _shown(item, services)
 
 
 @router.delete("/{name}", status_code=204, responses=responses(401, 404, 409))
@@ -149,8 +169,14 @@ def delete_domain(name: str, services: ServicesDep, who: CallerDep) -> None:
 
 
 def _prove(names: list[str], tenant: str, services: Services, who: Caller) -> None:
-    """A tenant has to show that domains are its own; whoever runs the service needn't. Raises Problem."""
-    if who.admin or not services.lookups.proof.required:
+    """A tenant has to show that domains are its own, and none is an edge; whoever runs the service needn't. Raises
+    Problem."""
+    if who.admin:
+        return
+    ours = {place.name for place in services.fleet.places()}.intersection(names)
+    if ours:
+        raise Problem(409, f"{min(ours)} is the name of an edge.")
+    if not services.lookups.proof.required:
         return
     secret = services.keys.derived("domains")
     digests = [hmac.new(secret, f"{tenant} {name}".encode(), hashlib.sha256).hexdigest()[:32] for name in names]

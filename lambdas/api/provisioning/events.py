@@ -14,7 +14,7 @@ from lambdas.api.security import CallerDep, ServicesDep
 
 router = APIRouter(prefix="/events", tags=["events"], route_class=AuditedRoute)
 
-ShownEventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider"]
+ShownEventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider", "certificate"]
 
 
 class Event(BaseModel):
@@ -23,11 +23,14 @@ class Event(BaseModel):
         Field(
             description="`plan`: what a dial plan has logged, or why it failed; `audit`: what was changed; "
             "`abuse`: who was suspended or banned, and why; `hook`: what a webhook hasn't taken; "
-            "`emergency`: who has called for help; `provider`: a call for a number that no account has."
+            "`emergency`: who has called for help; `provider`: a call for a number that no account has; "
+            "`certificate`: which couldn't be had, or ends soon."
         ),
     ]
     at: Annotated[float, Field(description="Unix time in seconds.")]
-    about: Annotated[str, Field(description="A plan and its version, an API key, who is suspended, or has called.")]
+    about: Annotated[
+        str, Field(description="A plan and its version, an API key, who is suspended, or has called, a name.")
+    ]
     call_id: Annotated[str, Field(description="The SIP Call-ID.")]
     text: str
 

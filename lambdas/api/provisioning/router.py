@@ -11,6 +11,7 @@ from lambdas.api.provisioning import (
     bans,
     bulk,
     calls,
+    certificates,
     domains,
     edges,
     events,
@@ -26,8 +27,8 @@ from lambdas.api.provisioning import (
 
 router = APIRouter(prefix="/v1", responses=responses(400, 401, 413, 415, 422, 429, 503))
 for module in (
-    tenants, members, domains, bulk, accounts, providers, plans, store, edges, bans, attempts, keys, calls, events,
-    hooks, signup,
+    tenants, members, domains, certificates, bulk, accounts, providers, plans, store, edges, bans, attempts, keys,
+    calls, events, hooks, signup,
 ):  # fmt: skip
     router.include_router(module.router)
 router.include_router(members.login)

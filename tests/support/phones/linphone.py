@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from scripts.processes import StartError
 from tests.support.phones.phone import PATIENCE, SIP_PORT, Phone
 
-_SETTINGS = """
+SETTINGS = """
 [sip]
 sip_port={udp}
 sip_tcp_port={tcp}
@@ -59,7 +59,7 @@ class Linphone(Phone):
     def configure(self) -> None:
         (self.directory / ".local" / "share" / "linphone").mkdir(parents=True, exist_ok=True)  # it makes none itself
         udp, tcp = (SIP_PORT, 0) if self.transport == "udp" else (0, SIP_PORT)
-        settings = _SETTINGS.format(
+        settings = SETTINGS.format(
             udp=udp,
             tcp=tcp,
             user=self.account.username,

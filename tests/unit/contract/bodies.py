@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 ROOTS = (
     "QuestionEnvelope", "DecisionEnvelope", "Heartbeat", "HeartbeatReply", "ReportEnvelope", "ReportReceipt",
-    "ProvidersRequest", "ProvidersReply",
+    "ProvidersRequest", "ProvidersReply", "CertificatesRequest", "CertificatesReply",
 )  # fmt: skip
 """What is sent as a whole."""
 LAST = {1: "35f8220", 2: "6fe7195", 3: "837aae0", 4: "390bc6f", 5: "45b0be2", 6: "881e754"}

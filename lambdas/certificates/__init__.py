@@ -1,0 +1,1 @@
+"""Getting certificates from an authority and renewing them; imported where that is done, and nowhere else."""
