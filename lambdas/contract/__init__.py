@@ -26,8 +26,8 @@
    (``Heartbeat.listen``), keys of TLS sessions (``FleetKey.ticket``), certificates that the control plane gets
    (``CertificatesRequest``, ``HeartbeatReply.certificates``); flows of one instance (``Target.instance``,
    ``LocateQuestion.failed``), GRUUs (``MeantInstance``), who is to come back (``Reject.absent``), an account's
-   algorithms (``Grant.digest``, ``Challenge.algorithms``); providers by TLS, with a CA of their own, and by what DNS says
-   (``Server.ca``, ``Server.by_dns``, ``Access.server``).
+   algorithms (``Grant.digest``, ``Challenge.algorithms``); providers by TLS, with a CA of their own, and by what DNS
+   says (``Server.ca``, ``Server.by_dns``, ``Access.server``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.

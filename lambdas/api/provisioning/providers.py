@@ -154,12 +154,12 @@ _Transport = Annotated[
 ]
 _Ca = Annotated[
     str,
-    AfterValidator(_ca),
     Field(
         max_length=8192,
         description="With TLS: whom the server's certificate has to be signed by (PEM, up to four of them), or the "
         "certificate itself; empty: a CA that the edges trust.",
     ),
+    AfterValidator(_ca),
 ]
 _Realm = Annotated[str, Field(max_length=255, pattern=_PRINTABLE, description="Answer only challenges of this realm.")]
 _Display = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\"\\\x7f]*$")]
