@@ -59,6 +59,7 @@ from edge.runtime.waiting import Waiting
 from edge.transport import session_tickets
 from edge.transport.certificates import Certificates
 from edge.transport.resolver import Resolver
+from edge.transport.server_trust import ServerTrust
 from edge.transport.session_tickets import SessionTickets
 from edge.transport.sockets import ListenError, Sockets
 from lambdas.contract import Target
@@ -119,6 +120,7 @@ async def _start(
     loop = Loop(core, journal)
     notes = Notes(counters)
     inbound = Inbound(loop.post, core.stack, bans, trace, waiting, core.keeps)
+    server_trust = _server_trust(config)
     certificates = Certificates(tickets.use_in) if tickets is not None else Certificates()
     watch = CertificateWatch(config.certificates, certificates, counters)
     fetched = FetchedCertificates(control, boot, store, certificates, lambda: _names(config, kept, follower), counters)
@@ -129,6 +131,7 @@ async def _start(
         movable=config.takeover != "none",
         certificates=certificates,
         welcome=origins.welcome,
+        server_trust=server_trust,
     )
     holdings = Holdings(config.address, config.home_host, config.takeover, config.spares)
     mesh = Mesh(config.id, boot, identity.key, identity.certificate, notes.note, config.mesh_networks)
@@ -166,7 +169,19 @@ async def _start(
     phones = PeerSearch[list[Target]](lambda ref, found: loop.post(Found(ref, [one for each in found for one in each])))
     uses = PeerSearch[list[ScopeUse]](lambda ref, found: loop.post(Counted(ref, found)))
     outbound = Outbound(
-        core, loop.post, addresses, follower, sockets, mesh, control, resolver, journal, phones, uses, trace
+        core,
+        loop.post,
+        addresses,
+        follower,
+        sockets,
+        mesh,
+        control,
+        resolver,
+        server_trust,
+        journal,
+        phones,
+        uses,
+        trace,
     )
     draining = Draining(
         identity, core, loop.post, follower, holdings, addresses, sockets, mesh, inbound, outbound, waiting, journal
@@ -177,6 +192,7 @@ async def _start(
         inbound,
         outbound,
         sockets,
+        server_trust,
         holdings,
         addresses,
         phones,
@@ -219,6 +235,13 @@ async def _start(
         probing.run(),
         source.run(),
     ]
+
+
+def _server_trust(config: Config) -> ServerTrust:
+    try:
+        return ServerTrust(config.provider_ca)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"provider_ca: {config.provider_ca} can't be used: {error.strerror or error}") from error
 
 
 async def _open_mesh(mesh: Mesh, where: str, receiver: MeshReceiver) -> None:

@@ -149,6 +149,8 @@ class Config(BaseModel):
     spare_listen: list[Annotated[str, AfterValidator(_listen)]] = []
     # Providers may be in these networks, though they are not public; nameservers instead of the system's.
     provider_networks: list[Annotated[str, AfterValidator(_network)]] = []
+    # Certificates (PEM) that providers' may be signed by, beside the CAs that the system trusts.
+    provider_ca: Path | None = None
     nameservers: list[Annotated[str, AfterValidator(_nameserver)]] = []
     mesh_public: Annotated[str, AfterValidator(_hostport)] | None = None
     # Peers behind an address translation may come from here, besides where the mesh reaches them.
@@ -260,6 +262,7 @@ def _beside(config: Config, directory: Path) -> dict[str, Any]:
     return {
         "key_file": directory / config.key_file,
         "state_dir": config.state_dir and directory / config.state_dir,
+        "provider_ca": config.provider_ca and directory / config.provider_ca,
         "certificates": [
             CertificateFiles(chain=directory / files.chain, key=directory / files.key) for files in config.certificates
         ],

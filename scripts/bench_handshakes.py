@@ -50,7 +50,7 @@ class _Everybody:
     def message(self, flow: Flow, data: bytes) -> None:
         self.sockets.send(flow, _ANSWER)
 
-    def closed(self, flow: Flow) -> None: ...
+    def closed(self, flow: Flow, why: str = "") -> None: ...
 
     def kept(self, flow: Flow) -> bool:
         return True

@@ -150,6 +150,13 @@ class PhoneAwake:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustCa:
+    """Servers' certificates may be signed by ``ca`` (PEM), where a flow's server says so: of a SendOn that follows."""
+
+    ca: str
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """I hold ``address`` in ``epoch``, and its packets come to me."""
 
@@ -203,6 +210,7 @@ Frame = (
     | EndOfStreams
     | SummaryChanged
     | PhoneAwake
+    | TrustCa
 )
 
 
@@ -366,6 +374,7 @@ _CODECS: dict[int, _Codec] = {
         lambda data: SummaryChanged(*_read_texts(data, 3)),
     ),
     20: _Codec(PhoneAwake, lambda f: f.data, PhoneAwake),
+    21: _Codec(TrustCa, lambda f: _text(f.ca), lambda data: TrustCa(*_read_texts(data, 1))),
 }
 """A kind's number is never given to another."""
 _KINDS = {codec.frame: kind for kind, codec in _CODECS.items()}

@@ -34,6 +34,7 @@ from edge.mesh.frames import (
     StreamClosed,
     SummaryChanged,
     TransactionKeys,
+    TrustCa,
     UseCounted,
 )
 from edge.mesh.gate import Gate, Note
@@ -61,6 +62,9 @@ class MeshUser(Protocol):
 
     def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
         """Send on a flow held here; False if it can't be."""
+
+    def trust_for_peer(self, ca: str) -> None:
+        """What it sends next may be for a server whose certificate is signed by ``ca`` (PEM)."""
 
     def message_from_peer(self, flow: Flow, data: bytes) -> None: ...
 
@@ -216,13 +220,15 @@ class Mesh:
         if task is not None:
             task.cancel()
 
-    def send(self, flow: Flow, data: bytes, ref: str) -> bool:
+    def send(self, flow: Flow, data: bytes, ref: str, ca: str = "") -> bool:
         """Have the edge that holds ``flow``'s address send ``data``; False if there is no link to it. A failure
-        there comes back as ``not_sent``."""
+        there comes back as ``not_sent``. ``ca`` is what ``flow.server`` names, if that is known."""
         holder = self._holders.get(flow.address)
         link = self._links.get(holder[0]) if holder else None
         if holder is None or link is None or not link.up:
             return False
+        if ca:
+            link.send(TrustCa(ca))
         link.send(SendOn(flow, holder[1], ref, data))
         return True
 
@@ -350,33 +356,36 @@ class Mesh:
         elif isinstance(frame, SendOn):
             if not self._user.send_for_peer(frame.flow, frame.epoch, frame.data) and frame.ref:
                 link.send(NotSent(frame.ref))
-        elif isinstance(frame, ReceivedFor):
-            self._user.message_from_peer(frame.flow, frame.data)
         elif isinstance(frame, FindPhones):
             link.send(PhonesFound(frame.ref, self._user.find_for_peer(frame.aor, frame.tenant)))
         elif isinstance(frame, CountUse):
             link.send(UseCounted(frame.ref, self._user.count_for_peer(frame.scopes)))
-        elif isinstance(frame, Announce):
-            self._note_holder(link.peer, frame.address, frame.epoch)
-            self._user.announced(link.peer, frame.address, frame.epoch)
         elif isinstance(frame, Offer):
             why = self._user.offered(link.peer, frame.address, frame.epoch, frame.consent)
             if why:
                 link.send(Decline(frame.address, why))
-        elif isinstance(frame, TransactionKeys):
-            self._user.keys_of_peer(link.peer, frame.keys)
         else:
-            self._news(frame)
+            self._hear(link.peer, frame)
 
-    def _news(self, frame: Frame) -> None:
-        """What a peer tells all others."""
-        if isinstance(frame, CallOver):
-            self._user.over_at_peer(frame.call)
+    def _hear(self, peer: str, frame: Frame) -> None:
+        """What isn't answered."""
+        user = self._user
+        if isinstance(frame, ReceivedFor):
+            user.message_from_peer(frame.flow, frame.data)
+        elif isinstance(frame, TrustCa):
+            user.trust_for_peer(frame.ca)
+        elif isinstance(frame, CallOver):
+            user.over_at_peer(frame.call)
         elif isinstance(frame, SummaryChanged):
-            self._user.summary_at_peer(frame.aor, frame.tenant, frame.summary)
+            user.summary_at_peer(frame.aor, frame.tenant, frame.summary)
         elif isinstance(frame, PhoneAwake):
-            self._user.awake_at_peer(frame.data)
+            user.awake_at_peer(frame.data)
         elif isinstance(frame, StreamClosed):
-            self._user.closed_at_peer(frame.flow, frame.aors)
+            user.closed_at_peer(frame.flow, frame.aors)
         elif isinstance(frame, EndOfStreams):
-            self._user.streams_end_at_peer(frame.address)
+            user.streams_end_at_peer(frame.address)
+        elif isinstance(frame, Announce):
+            self._note_holder(peer, frame.address, frame.epoch)
+            user.announced(peer, frame.address, frame.epoch)
+        elif isinstance(frame, TransactionKeys):
+            user.keys_of_peer(peer, frame.keys)

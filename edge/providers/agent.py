@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from edge.providers.host import AccountKept, ProviderHost, Realm
 from edge.providers.registrant import Registrant, without_password
 from edge.providers.silence import Silence
 from edge.sip.flow import Flow
-from lambdas.contract import ProviderAccount, called_number
+from lambdas.contract import ProviderAccount, Server, called_number
 
 _KEEPALIVE = 25.0  # seconds between keep-alives to a provider (RFC 5626 §4.4.1): most NATs forget UDP after 30
 _SPREAD = 100.0  # REGISTERs that begin in a second, at most
@@ -21,6 +22,7 @@ _AT_ONCE = 5  # of them that don't wait for each other
 _MOST_WAITING = 1000  # calls
 _PATIENCE = 3.0  # seconds that a call waits for the accounts of an address that has just come here
 _LOOK_AGAIN = 0.1
+_MOST_ELSEWHERE = 1000  # accounts
 _PING = b"\r\n\r\n"
 
 
@@ -47,6 +49,7 @@ class Agent:
         self._silence = Silence()
         self._changed: set[str] = set()
         self._remembered: dict[str, AccountKept] = {}
+        self._elsewhere: OrderedDict[str, Server] = OrderedDict()
         self._arriving: frozenset[str] = frozenset()
         self.timers: dict[str, int] = {}
 
@@ -153,6 +156,18 @@ class Agent:
         """What answers a provider's challenges, if its account is here."""
         registrant = self._registrants.get(provider)
         return registrant.hashes if registrant is not None else None
+
+    def server(self, provider: str) -> Server | None:
+        """Where its requests go, if that is known here."""
+        registrant = self._registrants.get(provider)
+        return registrant.account.server if registrant is not None else self._elsewhere.get(provider)
+
+    def note_server(self, provider: str, server: Server) -> None:
+        """Of an account that others register, or nobody."""
+        self._elsewhere[provider] = server
+        self._elsewhere.move_to_end(provider)
+        if len(self._elsewhere) > _MOST_ELSEWHERE:
+            self._elsewhere.popitem(last=False)
 
     def port(self, transport: str) -> int:
         """The port of our addresses for a transport."""

@@ -50,8 +50,8 @@ class ProviderHost(Protocol):
 
     def terminated(self, transaction: ClientTransaction) -> None: ...
 
-    def resolve(self, server: Server, then: OnResolved) -> None:
-        """RFC 3263 §4."""
+    def resolve(self, server: Server, address: str, then: OnResolved) -> None:
+        """RFC 3263 §4, for what is to leave from edge address ``address``."""
 
     def journal(self, report: ProviderReport) -> None: ...
 

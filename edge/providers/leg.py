@@ -130,7 +130,8 @@ def request_out(
         elif key == "rack":
             line = _rack(line, number(racked(incoming), way.base, answered)) if racked(incoming) else line
         elif key == "contact":
-            line = f"Contact: <{contact_for(phone, flow, provider_call_id, keys, places, _contact(request))}>"
+            seen = contact_for(phone, flow, provider_call_id, keys, places, _contact(request), incoming.secure)
+            line = f"Contact: <{seen}>"
         elif key == "diversion" and not phone.flow.internal:
             continue  # a phone's own word, which providers might charge somebody else by
         elif key == "privacy" and any(name == key for name, _ in added):
@@ -173,11 +174,11 @@ def response_in(
         if contact:
             routes = way.routes if incoming.to_tag else tuple(reversed(response.split_values("record-route")))
             known = replace(way, contact=contact, routes=routes, attempt=attempt)
-            seen = _seen_contact(known, phone_flow, incoming.call_id, keys, places, tag)
+            seen = _seen_contact(known, phone_flow, incoming.call_id, keys, places, tag, incoming.secure)
             ours.append(("contact", f"Contact: <{seen}>"))
         if not incoming.to_tag and tag and not phone_flow.internal:
             ours += [header for header in response.headers if header[0] == "record-route"]
-            ours.append(route_for(way, phone_flow, incoming.call_id, keys, places, tag))
+            ours.append(route_for(way, phone_flow, incoming.call_id, keys, places, tag, incoming.secure))
             ours += [header for header in incoming.request.headers if header[0] == "record-route"]
     rest = [header for header in response.headers if header[0] not in _ANSWERED and header[0] not in _CHALLENGES]
     if not phone_flow.internal and privacy.hides(privacy.first_lines(rest)):
@@ -185,10 +186,13 @@ def response_in(
     return Response(status, response.reason, [*headers, *ours, *rest], response.body)
 
 
-def route_for(way: LegToProvider, phone_flow: Flow, call_id: str, keys: Sealer, places: Places, tag: str) -> Header:
-    """The Record-Route by which the phone's later requests find the provider, whose tag is ``tag``."""
+def route_for(
+    way: LegToProvider, phone_flow: Flow, call_id: str, keys: Sealer, places: Places, tag: str, secure: bool
+) -> Header:
+    """The Record-Route by which the phone's later requests find the provider, whose tag is ``tag``; ``secure``: by TLS
+    all the way."""
     user = seal_way(way, call_id, keys, tag)
-    return ("record-route", f"Record-Route: <{places.uri(phone_flow, user)};lr>")
+    return ("record-route", f"Record-Route: <{places.uri(phone_flow, user, secure)};lr>")
 
 
 def provider_uri(user: str, call_id: str, keys: Sealer) -> str:
@@ -251,14 +255,15 @@ def request_in(
     tag = phone.dialog.tags[0] if phone.dialog is not None else incoming.from_tag
     headers: list[Header] = [("via", places.via(flow, branch))]
     if not incoming.to_tag and request.method == "INVITE" and not flow.internal:
-        headers.append(route_for(way, flow, call_id, keys, places, tag))
+        headers.append(route_for(way, flow, call_id, keys, places, tag, incoming.secure))
     headers.append(("max-forwards", f"Max-Forwards: {incoming.max_forwards - 1}"))
     for key, line in request.headers:
         if key == "call-id":
             line = f"Call-ID: {call_id}"
         elif key == "contact" and (contact := _contact(request)):
             known = replace(way, contact=contact, routes=tuple(request.split_values("record-route")) or way.routes)
-            line = f"Contact: <{_seen_contact(known, flow, call_id, keys, places, tag)}>"
+            seen = _seen_contact(known, flow, call_id, keys, places, tag, incoming.secure)
+            line = f"Contact: <{seen}>"
         elif key == "cseq":
             line = f"CSeq: {cseq} {request.method}"
         elif key == "rack":
@@ -281,7 +286,7 @@ def response_out(
     """The phone's answer as the provider gets it."""
     headers = _answered(response, incoming)
     if 100 < response.status < 300 and (contact := _contact(response)):
-        seen = contact_for(phone, provider_flow, incoming.call_id, keys, places, contact)
+        seen = contact_for(phone, provider_flow, incoming.call_id, keys, places, contact, incoming.secure)
         headers.append(("contact", f"Contact: <{seen}>"))
     headers += [header for header in incoming.request.headers if header[0] == "record-route"]
     rest = [header for header in response.headers if header[0] in _OUT]
@@ -307,21 +312,30 @@ def _readable(message: Request | Response, headers: list[Header], phone_flow: Fl
         return [header for header in headers if header[0] not in _OF_BODIES], b""
 
 
-def _seen_contact(way: LegToProvider, phone_flow: Flow, call_id: str, keys: Sealer, places: Places, tag: str) -> str:
+def _seen_contact(
+    way: LegToProvider, phone_flow: Flow, call_id: str, keys: Sealer, places: Places, tag: str, secure: bool
+) -> str:
     """The Contact that the phone gets for the provider's. Where the next provider stands in its place, the URI has to
     be enough by itself."""
     if phone_flow.internal:
-        return places.uri(phone_flow, seal_way(way, call_id, keys, tag))
-    return places.uri(phone_flow, seal_contact(way.contact, way.attempt, call_id, keys))
+        return places.uri(phone_flow, seal_way(way, call_id, keys, tag), secure)
+    return places.uri(phone_flow, seal_contact(way.contact, way.attempt, call_id, keys), secure)
 
 
 def contact_for(
-    phone: LegToPhone, provider_flow: Flow, call_id: str, keys: Sealer, places: Places, contact: str = ""
+    phone: LegToPhone,
+    provider_flow: Flow,
+    call_id: str,
+    keys: Sealer,
+    places: Places,
+    contact: str = "",
+    secure: bool = False,
 ) -> str:
-    """The Contact URI that a provider gets for a phone; ``contact`` is the phone's own."""
+    """The Contact URI that a provider gets for a phone; ``contact`` is the phone's own; ``secure``: what is sent to it
+    doesn't leave TLS."""
     if contact:
         phone = replace(phone, contact=contact)
-    return places.uri(provider_flow, seal_way(phone, call_id, keys))
+    return places.uri(provider_flow, seal_way(phone, call_id, keys), secure)
 
 
 def phone_call_id(call_id: str, phone: LegToPhone, keys: Sealer) -> str:

@@ -126,7 +126,7 @@ def seal_way(way: LegToProvider | LegToPhone, call_id: str, keys: Sealer, tag: s
     if isinstance(way, LegToProvider):
         return _seal("r.", _values(way), f"{call_id} {tag}", keys)
     values: list[Any] = [
-        way.provider, list(way.flow), way.binding, way.contact, way.tenant, way.started, int(way.transfers),
+        way.provider, _flow(way.flow), way.binding, way.contact, way.tenant, way.started, int(way.transfers),
         int(way.translated),
     ]  # fmt: skip
     more: list[Any] = [_values(way.back) if way.back is not None else None, way.peer, way.salt, int(way.withheld)]
@@ -141,7 +141,8 @@ def seal_way(way: LegToProvider | LegToPhone, call_id: str, keys: Sealer, tag: s
 
 def _values(way: LegToProvider) -> list[Any]:
     values: list[Any] = [
-        way.provider, list(way.flow), way.base, way.tenant, way.started, int(way.transfers), way.from_value, way.to_uri,
+        way.provider, _flow(way.flow), way.base, way.tenant, way.started, int(way.transfers), way.from_value,
+        way.to_uri,
     ]  # fmt: skip
     kept = [way.contact, list(way.routes), way.attempt]
     sender = [list(way.phone) if way.phone is not None else None, way.binding, way.salt]
@@ -149,6 +150,11 @@ def _values(way: LegToProvider) -> list[Any]:
     if not any(sender) and not numbers:
         sender = []
     return values + kept + sender + numbers if any(kept) or sender else values
+
+
+def _flow(flow: Flow) -> list[Any]:
+    """Edges up to version 8 can't read who the server has to be, and don't do TLS."""
+    return list(flow if flow.server else flow[:6])
 
 
 def _way(values: Any) -> LegToProvider:

@@ -10,19 +10,20 @@ account's credentials and header fields, by the rules for such addresses, and wh
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr, parse_params, values_of
 from edge.sip.message import Header, Response
 from edge.sip.uri import Uri, escaped
-from lambdas.contract import ProviderLeg, Server, Target, may_be_sip
+from lambdas.contract import ProviderLeg, Server, Target, Transport, may_be_sip
 
 MOST = 3
 """Redirections of one call at one provider, of which one may lead elsewhere."""
 FOLLOWED = (300, 301, 302, 305)
 _MOST_CONTACTS = 10
+_TRANSPORTS: dict[str, Transport] = {"udp": "udp", "tcp": "tcp", "tls": "tls"}
 _SEPARATORS = str.maketrans("", "", "+-.() ")
 
 
@@ -43,14 +44,28 @@ def redirections(response: Response, target: Target, hosts: Collection[str]) -> 
     found: list[tuple[float, Redirection]] = []
     for uri, params in _contacts(response)[:_MOST_CONTACTS]:
         own = uri.host in hosts
-        if uri.scheme != "sip" or not (own or leg.redirects) or (uri.port and not may_be_sip(uri.port)):
+        server = redirected_to(uri, leg.server)
+        if server is None or not (own or leg.redirects) or (uri.port and not may_be_sip(uri.port)):
             continue
         if uri.user and _number(uri.user) != _number(called.user):
             continue
-        server = Server(host=uri.host, port=uri.port, transport=_transport(uri))
         found.append((-_q(params), Redirection(_redirected(target, leg, called.user, server, own), own)))
     found.sort(key=lambda one: one[0])
     return [one for _, one in found]
+
+
+def redirected_to(uri: Uri, server: Server) -> Server | None:
+    """Where ``uri`` leads (RFC 3263 §4.1), which ``server`` has named instead of itself; None if that can't be. Whoever
+    is reached by TLS doesn't send us where others can listen."""
+    transport = _TRANSPORTS.get((uri.param("transport") or "").lower())
+    secure = uri.scheme == "sips" or server.transport == "tls"
+    if uri.scheme not in ("sip", "sips") or (secure and transport not in (None, "tcp", "tls")):
+        return None
+    if secure:
+        return Server(host=uri.host, port=uri.port, transport="tls", ca=server.ca)
+    if transport is None:
+        return Server(host=uri.host, port=uri.port, by_dns=True, ca=server.ca)
+    return Server(host=uri.host, port=uri.port, transport=transport, ca=server.ca)
 
 
 def left_to_the_caller(response: Response, hosts: Collection[str], domain: str) -> list[Header]:
@@ -88,17 +103,13 @@ def _redirected(target: Target, leg: ProviderLeg, user: str, server: Server, own
     """``target`` at another server. What is judged is what leaves: the user stays."""
     transport = "" if server.transport == "udp" else f";transport={server.transport}"
     port = f":{server.port}" if server.port else ""
-    changes = {"server": server, "routes": []}
+    changes = {"server": server if own else server.model_copy(update={"ca": ""}), "routes": []}
     if not own:
         private = [line for line in leg.headers if line.lower().startswith("privacy:")]
         changes |= {"id": "", "secret": None, "headers": private, "transfers": False}
         changes |= {"registered": False, "redirects": False}
     changed = leg.model_copy(update=changes)
     return target.model_copy(update={"uri": f"sip:{escaped(user)}@{server.host}{port}{transport}", "provider": changed})
-
-
-def _transport(uri: Uri) -> Literal["udp", "tcp"]:
-    return "tcp" if (uri.param("transport") or "").lower() == "tcp" else "udp"
 
 
 def _number(user: str) -> str:

@@ -15,6 +15,8 @@ from lambdas.contract import ProviderAccount
 
 LONGEST_EXPIRES = 86_400
 """Seconds of one registration, whatever a provider would like."""
+LONGEST_UDP = 1300
+"""Octets (RFC 3261 §18.1.1) of a request to where RFC 3263 leads, if there isn't a flow yet."""
 MOST_ROUTES = 8  # of a Service-Route
 _LONGEST_TEXT = 300
 _LONGEST_RETRY_AFTER = 3600.0

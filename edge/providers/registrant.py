@@ -14,8 +14,10 @@ from typing import Literal
 
 from edge.providers.credentials import Authorizer, Hashes
 from edge.providers.host import ProviderHost, Realm
+from edge.providers.redirection import redirected_to
 from edge.providers.register import (
     LONGEST_EXPIRES,
+    LONGEST_UDP,
     MOST_ROUTES,
     clean,
     contact_of,
@@ -28,7 +30,8 @@ from edge.providers.silence import BASE, LONGEST, Silence
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow, ServerAddress
 from edge.sip.headers import NameAddr, values_of
-from edge.sip.message import Response
+from edge.sip.message import Request, Response
+from edge.sip.server_names import server_name
 from edge.sip.transaction import NonInviteClient
 from edge.sip.transaction.client import ClientTransaction
 from edge.sip.uri import Uri
@@ -40,7 +43,6 @@ REFUSED, LONGEST_REFUSED = 600.0, 21_600.0
 longest."""
 _REFUSALS = frozenset((403, 404, 405, 410, 501, 603, 604, 606))
 """Statuses that say no to the account, where others say that it doesn't work just now."""
-_LONGEST_UDP = 1300  # octets (RFC 3261 §18.1.1), while the provider hasn't registered anything
 _MOST_ANSWERS = 6  # challenges, 423 and 3xx in a row
 _LONGEST_LOSS = 300.0  # seconds before a lost connection is made again, if that happens all the time
 _WAIT = 1.0  # seconds until the lease is looked at again
@@ -179,7 +181,7 @@ class Registrant:
             self._arm(max(now + _WAIT, since if since < now + 60 else 0.0))
             if not self.sources:
                 # The registration of before is good for calls in.
-                self._host.resolve(self.account.server, self._note_sources)
+                self._host.resolve(self.account.server, self.address, self._note_sources)
             return
         at = now if paced else self._pace(now)
         if at > now:
@@ -207,7 +209,7 @@ class Registrant:
             self._servers = sorted(addresses, key=lambda address: kept and address != here)
             self._send(at)
 
-        self._host.resolve(server, resolved)
+        self._host.resolve(server, self.address, resolved)
 
     def _note_sources(self, addresses: list[ServerAddress], fault: str, now: float) -> None:
         self.sources |= {address[1] for address in addresses}
@@ -222,24 +224,32 @@ class Registrant:
         self._asked = ip
         if not self._silence.may_ask(self.tenant, ip, self._wake, now):
             return
-        self.flow = flow = Flow(self.address, host.port(transport), transport, ip, port, 0)
         self._cseq = max(self._cseq + 1, int(host.wall(now)) - CSEQ_ZERO)
         branch = host.new_branch()
         seconds = 0 if self._leaving else self._expires
         credentials = self._authorizer.headers("REGISTER", self.account.registrar, host.new_token())
-        request = register(
-            self.account, flow, host.places, branch, self._tag, self._cseq, seconds, self._redirected is None,
-            credentials,
-        )  # fmt: skip
-        if not flow.reliable and not self.registered and len(request.to_bytes()) > _LONGEST_UDP:
-            self._failed(
-                0, f"a REGISTER of more than {_LONGEST_UDP} octets doesn't go by UDP: set transport to tcp", 0.0, now
+
+        def made(flow: Flow) -> Request:
+            by_proxy = self._redirected is None
+            return register(
+                self.account, flow, host.places, branch, self._tag, self._cseq, seconds, by_proxy, credentials
             )
-            return
+
+        flow = self._flow_to(transport, ip, port)
+        request = made(flow)
+        if not flow.reliable and not self.registered and len(request.to_bytes()) > LONGEST_UDP:
+            flow = self._flow_to("tcp", ip, port)  # a registration is a flow, but there is none yet
+            request = made(flow)
+        self.flow = flow
         if self._state is RegistrationState.UNBOUND:
             self._state = RegistrationState.BOUND
         self._transaction = NonInviteClient(_DeadlineSender(host), self, request, branch, flow)
         host.begin(self._transaction, now)
+
+    def _flow_to(self, transport: str, ip: str, port: int) -> Flow:
+        server = self._redirected or self.account.server
+        name = server_name(server.host, server.ca) if transport == "tls" else ""
+        return Flow(self.address, self._host.port(transport), transport, ip, port, 0, name)
 
     def _wake(self, now: float, at: float) -> None:
         """Another account has asked the server, which has answered, or hasn't: ours may be tried ``at``."""
@@ -284,7 +294,7 @@ class Registrant:
 
     def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
         if transaction is self._transaction:
-            self._not_heard("no connection", now)
+            self._not_heard(clean(transaction.fault) or "no connection", now)
 
     def _not_heard(self, reason: str, now: float) -> None:
         self._transaction = None
@@ -328,11 +338,11 @@ class Registrant:
             uri = Uri.parse(NameAddr.parse(values_of(response.get("contact") or "")[0]).uri)
         except (ParseError, IndexError):
             return False
-        if uri.scheme != "sip":
+        server = redirected_to(uri, self.account.server)
+        if server is None:
             return False
-        transport: Literal["udp", "tcp"] = "tcp" if uri.param("transport") == "tcp" else "udp"
         self._authorizer.forget()
-        self._redirected = Server(host=uri.host, port=uri.port, transport=transport)
+        self._redirected = server
         self._resolve(self._redirected, now)
         return True
 

@@ -131,8 +131,8 @@ class Core:
             case SendFailed(ref):
                 stack.counters["send_failures"] += 1
                 stack.transactions.send_failed(ref, now)
-            case FlowClosed(flow):
-                self._flow_closed(flow, now)
+            case FlowClosed(flow, why):
+                self._flow_closed(flow, why, now)
             case Entrusted(owner, keys):
                 stack.handover.entrusted(owner, keys, now)
             case Leaving(address, to):
@@ -143,7 +143,7 @@ class Core:
                 self._told(event, now)
         return stack.take_actions()
 
-    def _flow_closed(self, flow: Flow, now: float) -> None:
+    def _flow_closed(self, flow: Flow, why: str, now: float) -> None:
         stack = self.stack
         aors = stack.bindings.drop_flow(flow, now)
         if aors:
@@ -151,7 +151,7 @@ class Core:
         elif not flow.connection:  # one that we had made; a stranger's is nobody's business
             stack.actions.append(TellClosed(flow, ()))
         self.agent.flow_closed(flow, now)
-        stack.transactions.flow_closed(flow, now)
+        stack.transactions.flow_closed(flow, now, why)
 
     def _answered(self, answer: Answered, now: float) -> None:
         questions = self.stack.questions

@@ -49,7 +49,7 @@ def write_account(record: AccountRecord | None) -> bytes:
     bindings = [
         _Binding(
             contact=kept.contact,
-            flow=kept.flow,
+            flow=kept.flow.wire,
             durable=kept.durable,
             call_id=kept.call_id,
             tenant=kept.tenant,

@@ -68,8 +68,8 @@ class Inbound:
         if not self._waiting.keep(flow, data):
             self._post(Received(flow, data))
 
-    def closed(self, flow: Flow) -> None:
-        self._post(FlowClosed(flow))
+    def closed(self, flow: Flow, why: str = "") -> None:
+        self._post(FlowClosed(flow, why))
 
     def proven(self, flow: Flow) -> bool:
         """Whether somebody there has shown who he is."""

@@ -26,6 +26,7 @@ from edge.runtime.outbound import Outbound
 from edge.runtime.peer_search import PeerSearch, read_phones, read_uses, write_phones, write_uses
 from edge.runtime.trace import Trace
 from edge.sip.flow import Flow
+from edge.transport.server_trust import ServerTrust
 from edge.transport.sockets import Sockets
 from lambdas.contract import Target
 
@@ -43,6 +44,7 @@ class MeshReceiver:
         inbound: Inbound,
         outbound: Outbound,
         sockets: Sockets,
+        server_trust: ServerTrust,
         holdings: Holdings,
         addresses: AddressMover,
         phones: PeerSearch[list[Target]],
@@ -56,6 +58,7 @@ class MeshReceiver:
         self._inbound = inbound
         self._outbound = outbound
         self._sockets = sockets
+        self._trust = server_trust
         self._holdings = holdings
         self._addresses = addresses
         self._phones = phones
@@ -78,6 +81,9 @@ class MeshReceiver:
         if self._trace.wanted:
             self._trace.message("out", flow, data)
         return self._sockets.send(flow, data)
+
+    def trust_for_peer(self, ca: str) -> None:
+        self._trust.learn(ca)
 
     def message_from_peer(self, flow: Flow, data: bytes) -> None:
         self._core.stack.counters["received_by_peers"] += 1

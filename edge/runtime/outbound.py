@@ -32,6 +32,7 @@ from edge.proxy.stack.events import (
     TellClosed,
     TellOver,
     TellSummary,
+    Trust,
     WriteReport,
     Written,
 )
@@ -41,6 +42,7 @@ from edge.runtime.peer_search import PeerSearch, write_phones
 from edge.runtime.trace import Trace
 from edge.sip.flow import Flow
 from edge.transport.resolver import Resolver
+from edge.transport.server_trust import ServerTrust
 from edge.transport.sockets import Sockets
 from lambdas.contract import Question, Server, Target
 
@@ -68,6 +70,7 @@ class Outbound:
         mesh: Mesh,
         control: ControlClient,
         resolver: Resolver,
+        server_trust: ServerTrust,
         journal: Journal,
         phones: PeerSearch[list[Target]],
         uses: PeerSearch[list[ScopeUse]],
@@ -81,6 +84,7 @@ class Outbound:
         self._mesh = mesh
         self._control = control
         self._resolver = resolver
+        self._trust = server_trust
         self._journal = journal
         self._phones = phones
         self._uses = uses
@@ -99,8 +103,10 @@ class Outbound:
                 self._sockets.end_later(flow, after)
             case Ask(ask, question, known):
                 self._later(self._ask(ask, question, known))
-            case Resolve(ref, server):
-                self._later(self._resolve(ref, server))
+            case Resolve(ref, server, ipv6):
+                self._later(self._resolve(ref, server, ipv6))
+            case Trust(ca):
+                self._trust.learn(ca)
             case Relay(owner, flow, data):
                 if self._trace.wanted:
                     self._trace.crossing(owner, flow, data)
@@ -141,7 +147,7 @@ class Outbound:
         elif flow.address not in fleet.epochs and flow.address in fleet.addresses:
             if self._trace.wanted:
                 self._trace.crossing("", flow, data)
-            sent = self._mesh.send(flow, data, ref)
+            sent = self._mesh.send(flow, data, ref, self._trust.pem(flow.server))
         else:
             if self._trace.wanted:
                 self._trace.message("out", flow, data)
@@ -167,9 +173,11 @@ class Outbound:
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
-    async def _resolve(self, ref: str, server: Server) -> None:
+    async def _resolve(self, ref: str, server: Server, ipv6: bool) -> None:
         try:
-            addresses, fault = await self._resolver.resolve(server.host, server.port, server.transport)
+            addresses, fault = await self._resolver.resolve(
+                server.host, server.port, server.transport, server.by_dns, ipv6
+            )
         except Exception as error:
             log.exception("resolving %s failed", server.host)
             addresses, fault = [], type(error).__name__

@@ -20,6 +20,9 @@ _AT_ONCE = 4
 _REMEMBERED = 86_400.0  # seconds for which an address that a name had still counts
 
 
+_Key = tuple[str, int, str, bool]
+
+
 class ProviderLocator:
     """``listed`` gives the list of providers' servers, ``located`` gets where they are. Addresses that a name has had
     count on for a day: DNS servers give some of many, and may fail."""
@@ -30,7 +33,7 @@ class ProviderLocator:
         self._resolver = resolver
         self._listed = listed
         self._located = located
-        self._seen: dict[tuple[str, int, str], dict[str, float]] = {}
+        self._seen: dict[_Key, dict[str, float]] = {}
         self._known: list[ProviderPlace] = []
         self._wake = asyncio.Event()
 
@@ -60,7 +63,7 @@ class ProviderLocator:
 
         async def resolve(place: ProviderPlace) -> None:
             async with turns:
-                found, fault = await self._resolver.resolve(place.host, place.port, place.transport)
+                found, fault = await self._resolver.resolve(place.host, place.port, place.transport, place.by_dns)
             if fault:
                 log.info("a provider of %s: %s", ", ".join(place.tenants), fault)
             now = time.monotonic()
@@ -92,5 +95,5 @@ class ProviderLocator:
         return ProviderAddresses(tenants, trusting, trunks, networks)
 
 
-def _key(place: ProviderPlace) -> tuple[str, int, str]:
-    return place.host, place.port, place.transport
+def _key(place: ProviderPlace) -> _Key:
+    return place.host, place.port, place.transport, place.by_dns

@@ -17,7 +17,7 @@ _PARAMETERS = {
     "ws": ";transport=ws",
     "wss": ";transport=ws",
 }
-_IPV6 = 0x80
+_IPV6, _NAMED, _KIND = 0x80, 0x40, 0x3F
 
 
 ServerAddress = tuple[str, str, int]
@@ -25,11 +25,12 @@ ServerAddress = tuple[str, str, int]
 
 
 class Flow(NamedTuple):
-    """``(edge address, its port, transport, remote address, remote port, connection)``.
+    """``(edge address, its port, transport, remote address, remote port, connection, server)``.
 
     ``address`` is the edge address, in or outside this process: an IPv4 address also where ``host`` is an IPv6 one and
     the phone sees the edge address's IPv6 side (Places); ``connection`` tells connections of stream transports apart
-    (32 random bits, 0 for UDP).
+    (32 random bits, 0 for UDP, and for those that we make ourselves). ``server`` is who has to be at the other end of a
+    TLS connection of ours (``sip/server_names``): to two of them two are made.
     """
 
     address: str
@@ -38,10 +39,21 @@ class Flow(NamedTuple):
     host: str
     remote_port: int
     connection: int = 0
+    server: str = ""
+
+    @property
+    def wire(self) -> tuple[str, int, str, str, int, int]:
+        """As the contract with the control plane has it: of phones' flows that is all."""
+        return self[:6]
 
     @property
     def reliable(self) -> bool:
         return self.transport != "udp"
+
+    @property
+    def secure(self) -> bool:
+        """Whether it is encrypted up to the next hop, so that a sips: request may go on it."""
+        return self.transport in ("tls", "wss")
 
     @property
     def framed(self) -> bool:
@@ -65,11 +77,18 @@ class Flow(NamedTuple):
         return _PARAMETERS[self.transport]
 
     def pack_remote(self) -> bytes:
-        """Transport, remote address and connection: what a flow token has to carry (11 octets for IPv4)."""
+        """Transport, remote address, connection and server: what a flow token has to carry (11 octets for IPv4 without
+        a server)."""
         kind = _TRANSPORTS.index(self.transport)
+        if self.server:
+            named = self.server.encode()
+            rest = struct.pack("!H", len(named)) + named
+            kind |= _NAMED
+        else:
+            rest = b""
         if ":" in self.host:
-            return struct.pack("!B16sHI", kind | _IPV6, IPv6Address(self.host).packed, *self[4:])
-        return struct.pack("!B4sHI", kind, bytes(map(int, self.host.split("."))), *self[4:])
+            return struct.pack("!B16sHI", kind | _IPV6, IPv6Address(self.host).packed, *self[4:6]) + rest
+        return struct.pack("!B4sHI", kind, bytes(map(int, self.host.split("."))), *self[4:6]) + rest
 
     @classmethod
     def unpack_remote(cls, data: bytes, address: str, port: int) -> tuple[Flow, bytes]:
@@ -80,7 +99,14 @@ class Flow(NamedTuple):
         else:
             kind, packed, remote_port, connection = struct.unpack_from("!B4sHI", data)
             host, size = ".".join(map(str, packed)), 11
-        return cls(address, port, _TRANSPORTS[kind & 0x7F], host, remote_port, connection), data[size:]
+        server = ""
+        if kind & _NAMED:
+            (length,) = struct.unpack_from("!H", data, size)
+            end = size + 2 + length
+            if len(data) < end:
+                raise ValueError("cut short")
+            server, size = data[size + 2 : end].decode(), end
+        return cls(address, port, _TRANSPORTS[kind & _KIND], host, remote_port, connection, server), data[size:]
 
 
 def source_of(host: str) -> str:

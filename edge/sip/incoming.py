@@ -27,7 +27,7 @@ class Incoming:
     ``source`` how it came, which says more about who sent it (see ``reached_by``). ``key`` is that of its server
     transaction; ``to_tag`` is "" outside a dialog; ``mark`` stands for where it was to go when it came, ``first`` has
     the first line of each header field; ``forwarded`` tells that it has passed other proxies; ``octets`` is how many it
-    came in, 0 for one of our own."""
+    came in, 0 for one of our own; ``secure``: it doesn't leave TLS (RFC 5630 §3)."""
 
     flow: Flow
     source: Flow
@@ -43,6 +43,7 @@ class Incoming:
     first: dict[str, str]
     forwarded: bool
     octets: int = 0
+    secure: bool = False
     _from_tag: str | None = None
     _from_uri: Uri | None = None
 

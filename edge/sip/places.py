@@ -46,9 +46,16 @@ class Places:
         """A Via line of the edge's side (§18.1.1)."""
         return f"Via: SIP/2.0/{flow.transport.upper()} {self.sent_by(flow)};branch={branch}"
 
-    def uri(self, flow: Flow, user: str) -> str:
-        """A URI of ours with this user part, by which whoever is at the other end of ``flow`` reaches its side."""
+    def uri(self, flow: Flow, user: str, secure: bool = False) -> str:
+        """A URI of ours with this user part, by which whoever is at the other end of ``flow`` reaches its side;
+        ``secure``: by TLS all the way (RFC 5630 §3)."""
+        if secure:
+            return f"sips:{user}@{self.sent_by(flow)}{';transport=ws' if flow.transport == 'wss' else ''}"
         return f"sip:{user}@{self.sent_by(flow)}{flow.uri_transport}"
+
+    def has_ipv6(self, address: str) -> bool:
+        """Whether edge address ``address`` has an IPv6 side."""
+        return address in self._ipv6
 
     def outside(self, ip: str) -> bool:
         """Whether an IP address isn't the fleet's own."""

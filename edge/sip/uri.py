@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 from edge.sip.errors import ParseError
 from edge.sip.numbers import number_of
 
-DEFAULT_PORT = 5060  # §19.1.2
+DEFAULT_PORT, DEFAULT_TLS_PORT = 5060, 5061  # §19.1.2
 _HIGHEST_PORT = 65_535
 _CACHE = 4096  # URIs come again: a domain's with every request, a phone's several times in each
 _CACHED_LENGTH = 128  # characters; longer ones are strangers' and would fill the memory

@@ -16,10 +16,12 @@ from typing import Any, cast
 from edge.sip import stun
 from edge.sip.flow import Flow
 from edge.sip.framing import Framer, StreamFramer
+from edge.sip.server_names import host_in
 from edge.sip.uri import host_in_uri
 from edge.transport.accepting import Acceptor
 from edge.transport.certificates import Certificates
-from edge.transport.streams import Note, Stream, StreamLimits, Streams, StreamUser, link_local
+from edge.transport.server_trust import ServerTrust, UnknownCa, reason_of
+from edge.transport.streams import TLS_SHUTDOWN, Note, Stream, StreamLimits, Streams, StreamUser, link_local
 from edge.transport.websocket import WebSocketFramer, Welcome
 
 log = logging.getLogger(__name__)
@@ -74,16 +76,19 @@ class Sockets:
         limits: StreamLimits | None = None,
         certificates: Certificates | None = None,
         welcome: Welcome = lambda _: False,
+        server_trust: ServerTrust | None = None,
     ) -> None:
         """``movable``: addresses come and go, so they may not be on this machine yet, and on one machine two edges may
         bind one for the moment of a handover (the one that bound it last gets the packets). ``certificates`` are for
-        TLS and WSS, ``welcome`` says which Origins may have WebSockets."""
+        TLS and WSS, ``welcome`` says which Origins may have WebSockets, ``server_trust`` whom our own TLS connections
+        may lead to."""
         self._receiver = receiver
         self._movable = movable
         self._udp: dict[_Key, tuple[asyncio.DatagramTransport, socket.socket]] = {}
         self._streams = Streams(receiver, note, limits or StreamLimits())
         self._certificates = certificates or Certificates()
         self._welcome = welcome
+        self._server_trust = server_trust or ServerTrust()
         self._acceptors: dict[_Key, Acceptor] = {}
         self._note = note
         self._hosts: dict[tuple[str, bool], str] = {}
@@ -271,7 +276,7 @@ class Sockets:
             waiting.append((data, until))
             return True
         host = self._hosts.get((flow.address, ":" in flow.host))
-        if host is None or not self.listens(flow.address):
+        if host is None or not self.listens(flow.address) or (flow.transport != "tcp" and not flow.server):
             return False
         self._dialling[flow] = [(data, until)]
         task = asyncio.get_running_loop().create_task(self._connect(flow, host))
@@ -288,12 +293,13 @@ class Sockets:
                 loop = asyncio.get_running_loop()
                 await loop.sock_connect(sock, (flow.host, flow.remote_port))
                 stream = Stream(self._streams, flow, StreamFramer(), dialled=True)
-                await loop.create_connection(lambda: stream, sock=sock)
-        except (OSError, TimeoutError) as error:
+                await loop.create_connection(lambda: stream, sock=sock, **self._checked(flow))
+        except (OSError, TimeoutError, UnknownCa) as error:
             sock.close()
             del self._dialling[flow]
-            log.info("no connection to %s: %s", flow.remote, error or "no answer")
-            self._receiver.closed(flow)
+            why = reason_of(error, flow.server)
+            log.info("no connection to %s: %s", flow.remote, why)
+            self._receiver.closed(flow, why)
             return
         waiting = self._dialling.pop(flow)
         made = self._streams.get(flow)
@@ -301,11 +307,18 @@ class Sockets:
             if made is not None:
                 made.abort()
             else:
-                self._receiver.closed(flow)
+                self._receiver.closed(flow, stream.fault)
             return
         for data, until in waiting:
             if not until or time.monotonic() < until:
                 self.send(flow, data)
+
+    def _checked(self, flow: Flow) -> dict[str, Any]:
+        """How to make a connection that leads to ``flow.server``. Raises UnknownCa."""
+        if not flow.server:
+            return {}
+        context = self._server_trust.context(flow.server)
+        return {"ssl": context, "server_hostname": host_in(flow.server), "ssl_shutdown_timeout": TLS_SHUTDOWN}
 
     def close(self) -> None:
         for task in self._dials:

@@ -43,6 +43,7 @@ from edge.sip.flow import Flow, source_of
 from edge.sip.framing import Framer
 from edge.sip.parser import MAX_MESSAGE
 from edge.transport.handshakes import Handshakes
+from edge.transport.server_trust import fault_of
 
 PROBE_AFTER, PROBE_EVERY, PROBES = 45, 10, 3
 """Seconds of silence before the first of the kernel's keep-alives, seconds between those without an answer, and how
@@ -95,8 +96,9 @@ class StreamUser(Protocol):
 
     def message(self, flow: Flow, data: bytes) -> None: ...
 
-    def closed(self, flow: Flow) -> None:
-        """Nobody is reached on ``flow`` any more. Told again if it gets something after that."""
+    def closed(self, flow: Flow, why: str = "") -> None:
+        """Nobody is reached on ``flow`` any more; ``why`` of one that couldn't be made. Told again if it gets something
+        after that."""
 
     def kept(self, flow: Flow) -> bool:
         """Whether somebody is registered by this flow."""
@@ -225,6 +227,7 @@ class Stream(asyncio.Protocol):
         self._finished: asyncio.Future[None] | None = None
         self.flow = flow
         self.source = source_of(flow.host)
+        self.fault = ""  # why it leads to nobody whom it was made to reach
         self.proven = self._dialled = dialled
 
     def accept(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
@@ -277,6 +280,11 @@ class Stream(asyncio.Protocol):
         keep_alive(transport.get_extra_info("socket"))
         self._streams.handshakes.over(self)
         if self._dialled:
+            if self.flow.server:
+                self.fault = fault_of(transport.get_extra_info("peercert") or {}, self.flow.server)
+            if self.fault:
+                transport.abort()  # before anything is sent
+                return
             self._streams.made(self)
             self._watch()
         self._open = self._framer.ready
@@ -468,7 +476,7 @@ class Stream(asyncio.Protocol):
             self._timer.cancel()
         self._streams.forget(self)
         if self._streams.get(self.flow) is None:  # else it has been made anew
-            self._streams.user.closed(self.flow)
+            self._streams.user.closed(self.flow, self.fault)
         self._gone()
 
     def _gone(self) -> None:

@@ -17,7 +17,7 @@ def access(question: AccessQuestion, facts: Facts) -> Decision:
         return Reject(status=404, reason="Not Found")
     holds = provider.registers and facts.assigned(provider.id) == question.address
     if holds or _in_a_call(question, facts):
-        return Access(secret=provider.secret)
+        return Access(secret=provider.secret, server=provider.server)
     reason = "Forbidden: the password of a provider is for who registers it, and for calls through it"
     return Reject(status=403, reason=reason, tenant=provider.tenant)
 

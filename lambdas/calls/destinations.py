@@ -127,7 +127,8 @@ class Destinations:
             self._note(by.plan, f"{uri} is left out: {refusal}")
             return LegTargets([], BY_CALLER)
         caller = outbound.named_outside(request.payer.aor, request.caller, request.settings.country)
-        return LegTargets([outbound.directly(uri, caller, request.question.address, number)], BY_CALLER)
+        tls = self._facts.spoken() >= 9
+        return LegTargets([outbound.directly(uri, caller, request.question.address, number, tls)], BY_CALLER)
 
     def _refusal(self, host: str, port: int) -> str:
         """Why a call may not be sent to ``host``; "" if it may."""

@@ -100,6 +100,10 @@ class Facts(Protocol):
         """Where all tenants' providers are."""
         ...
 
+    def spoken(self) -> int:
+        """The version of the contract that every edge can read."""
+        ...
+
     def way_of_call(self, way: str, call_id: str, tag: str) -> CallWay | None:
         """Where the user part ``way`` leads in a call; None if no edge has sealed it for this call."""
         ...

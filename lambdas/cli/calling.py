@@ -19,6 +19,9 @@ providers, plans, hooks = (
 
 _Events = Annotated[list[str] | None, typer.Option(help="Like call.ended or registration.changed.")]
 _Number = Annotated[list[str] | None, typer.Option("--number", help="What its calls may name: +442079460000.")]
+_Ca = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="By whom its certificate has to be signed (PEM).")
+]
 _Incoming = Annotated[list[str] | None, typer.Option(help="An account that its calls ring.")]
 
 
@@ -43,7 +46,8 @@ def add_provider(
     incoming: _Incoming = None,
     number: _Number = None,
     caller_id: str = "",
-    transport: str = "udp",
+    transport: Annotated[str, typer.Option(help="udp, tcp, tls, or auto: as DNS says.")] = "udp",
+    ca: _Ca = None,
     registers: Annotated[bool, typer.Option(help="Or the provider knows calls by our address.")] = True,
 ) -> None:
     """Add an account with a VoIP provider; it is registered within seconds."""
@@ -55,6 +59,7 @@ def add_provider(
         password=password,
         caller_id=caller_id,
         transport=transport,
+        ca=ca.read_text() if ca is not None else "",
         incoming=incoming or [],
         numbers=number or [],
         registers=registers,
@@ -76,10 +81,13 @@ def set_provider(
     incoming: _Incoming = None,
     number: _Number = None,
     caller_id: str | None = None,
+    transport: Annotated[str | None, typer.Option(help="udp, tcp, tls, or auto: as DNS says.")] = None,
+    ca: _Ca = None,
     plan: Annotated[str | None, typer.Option(help="The dial plan of its calls; empty for none.")] = None,
 ) -> None:
     """Change what is given."""
-    body = given(host=host, password=password, enabled=enabled, caller_id=caller_id)
+    body = given(host=host, password=password, enabled=enabled, caller_id=caller_id, transport=transport)
+    body |= given(ca=ca.read_text() if ca is not None else None)
     body |= given(incoming=listed(incoming), numbers=listed(number))
     state.output.one(state.call("PATCH", path_of("providers", name), something(body | given(plan=plan))))
 

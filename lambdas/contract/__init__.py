@@ -27,7 +27,8 @@
    (``CertificatesRequest``, ``HeartbeatReply.certificates``); flows of one instance (``Target.instance``,
    ``LocateQuestion.failed``), GRUUs (``MeantInstance``), who is to come back (``Reject.absent``), an account's
    algorithms (``Grant.digest``, ``Challenge.algorithms``); phones that are woken (``Push``, ``PushQuestion``,
-   ``Target.sleeps``).
+   ``Target.sleeps``); providers by TLS, with a CA of their own, and by what DNS says (``Server.ca``, ``Server.by_dns``,
+   ``Access.server``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -82,6 +83,7 @@ from lambdas.contract.provider import (
     ProvidersRequest,
     Secret,
     Server,
+    Transport,
 )
 from lambdas.contract.question import (
     AccessQuestion,
@@ -211,6 +213,7 @@ __all__ = [
     "Take",
     "Target",
     "TransferQuestion",
+    "Transport",
     "TriedLeg",
     "Wire",
     "WireFlow",

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lambdas.contract.binding import ContactBinding, Push
-from lambdas.contract.provider import ProviderLeg, Secret
+from lambdas.contract.provider import ProviderLeg, Secret, Server
 from lambdas.contract.wire import Envelope, Wire, WireFlow
 
 
@@ -255,6 +255,8 @@ class Access(Wire):
     kind: Literal["access"] = "access"
     secret: Secret
     """The provider account's."""
+    server: Server | None = None
+    """Where it is. Since version 9."""
 
 
 Decision = Challenge | Reject | Accept | Route | Access | Proceed

@@ -9,16 +9,23 @@ from pydantic import Field
 
 from lambdas.contract.wire import Envelope, Wire
 
+Transport = Literal["udp", "tcp", "tls"]
+"""``tls`` since version 9."""
+
 
 class Server(Wire):
     """Where a provider takes requests. With an outbound proxy this is the proxy. Since version 3."""
 
     host: str
-    """A name or an address."""
+    """A name or an address, one of IPv6 in brackets. By TLS its certificate has to be for that (RFC 5922 §7.2)."""
     port: int = 0
     """0: what RFC 3263 §4.2 finds."""
-    transport: Literal["udp", "tcp"] = "udp"
+    transport: Transport = "udp"
     """What requests go by."""
+    by_dns: bool = False
+    """They go by another transport where DNS says so (RFC 3263 §4.1). Since version 9."""
+    ca: str = ""
+    """What the certificate has to be signed by (PEM); "": whatever the edge trusts. Since version 9."""
     route: str = ""
     """The outbound proxy's URI for a Route header field; "" without one."""
 
@@ -109,8 +116,10 @@ class ProviderPlace(Wire):
     """A name or an address, in lower case."""
     port: int = 0
     """0: what RFC 3263 §4.2 finds."""
-    transport: Literal["udp", "tcp"] = "udp"
+    transport: Transport = "udp"
     """What requests go by."""
+    by_dns: bool = False
+    """They go by another transport where DNS says so. Since version 9."""
     tenants: list[str]
     """Whose accounts are there."""
     trusting: list[str] = []

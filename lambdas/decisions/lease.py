@@ -6,7 +6,10 @@ holders never both send from an address.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+
+from lambdas.contract import VERSION
 
 LEASE_SECONDS = 10.0
 SKEW = 2.0
@@ -46,6 +49,11 @@ class Lease:
     def surely_spoken(self, now: float) -> int:
         """What whoever holds the address can read."""
         return _BEFORE if now < self.older_until else self.spoken
+
+
+def spoken(leases: Iterable[Lease], now: float) -> int:
+    """What whoever holds an edge address can read."""
+    return min((lease.surely_spoken(now) for lease in leases if lease.expires_at > now), default=VERSION)
 
 
 @dataclass(frozen=True, slots=True)

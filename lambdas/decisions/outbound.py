@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from lambdas.contract import ProviderLeg, Reject, Route, Server, Target, withheld
+from lambdas.contract import ProviderLeg, Reject, Route, Server, Target, Transport, withheld
 from lambdas.decisions.barring import dark
 from lambdas.decisions.limits import rate_of
 from lambdas.decisions.numbers import Number, read, write
@@ -14,6 +14,8 @@ from lambdas.decisions.provider import TenantSettings, Way
 from lambdas.decisions.uris import sip_uri
 from lambdas.decisions.values import StoredAccount
 
+_PORTS: dict[Transport, int] = {"udp": 5060, "tcp": 5060, "tls": 5061}
+"""Of edges, by default."""
 _MOST_WAYS = 4  # providers that one call tries
 
 
@@ -98,11 +100,13 @@ def named_outside(aor: str, caller: str, country: str) -> str:
     return f"sip:{known or 'anonymous@anonymous.invalid'}"
 
 
-def directly(uri: str, caller: str, address: str, number: Choice | None = None) -> Target:
+def directly(uri: str, caller: str, address: str, number: Choice | None = None, tls: bool = True) -> Target:
     """To a SIP address elsewhere, from edge address ``address``, as ``caller`` (a URI); ``number`` is the one that the
-    address may stand for, which limits and rates go by. Raises ValueError if it can't be read."""
-    user, host, port, transport = sip_uri(uri)
-    server = Server(host=host, port=port, transport="tcp" if transport == "tcp" else "udp")
+    address may stand for, which limits and rates go by; ``tls``: edges can do that. Raises ValueError if it can't be
+    read."""
+    user, host, port, said = sip_uri(uri)
+    transport: Transport = "tls" if said == "tls" and tls else "tcp" if said == "tcp" else "udp"
+    server = Server(host=host, port=port, transport=transport, by_dns=not said)
     leg = ProviderLeg(
         id="",
         server=server,
@@ -113,15 +117,14 @@ def directly(uri: str, caller: str, address: str, number: Choice | None = None) 
         rate=number.rate if number is not None else 0.0,
         registered=False,
     )
-    return Target(uri=uri, flow=(address, 5060, server.transport, "", 0, 0), binding="", provider=leg)
+    return Target(uri=uri, flow=(address, _PORTS[transport], transport, "", 0, 0), binding="", provider=leg)
 
 
 def _target(way: Way, choice: Choice, account: StoredAccount, asking: str, outside: bool) -> Target:
     provider, number = way.provider, choice.number
     written = write(number, provider.number_format)
     port = f":{provider.port}" if provider.port and not provider.outbound_proxy else ""
-    transport = "" if provider.transport == "udp" else f";transport={provider.transport}"
-    uri = f"sip:{written}@{provider.host}{port}{transport}"
+    uri = f"sip:{written}@{provider.host}{port}{provider.uri_transport}"
     caller = account.caller_id or provider.caller_id
     user = provider.from_user or provider.username
     headers = list(provider.headers)
@@ -156,7 +159,7 @@ def _target(way: Way, choice: Choice, account: StoredAccount, asking: str, outsi
     )
     return Target(
         uri=uri,
-        flow=(way.address, way.ports.get(provider.transport, 5060), provider.transport, "", 0, 0),
+        flow=(way.address, way.ports.get(provider.transport, _PORTS[provider.transport]), provider.transport, "", 0, 0),
         binding="",
         provider=withheld(leg) if number.hidden else leg,
     )

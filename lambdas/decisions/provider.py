@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lambdas.contract import ProviderAccount, Secret, Server
+from lambdas.contract import ProviderAccount, Secret, Server, Transport
 from lambdas.decisions.abuse import DEFAULT, Rules
 from lambdas.decisions.limits import NONE, CallLimits, NumberRate
 from lambdas.decisions.provider_places import AccountPlace
@@ -20,17 +20,18 @@ def places_of(
     tenant: str,
     host: str,
     port: int,
-    transport: Literal["udp", "tcp"],
+    transport: Transport,
     proxy: str,
     registers: bool,
     sources: Iterable[str] = (),
+    by_dns: bool = False,
 ) -> set[AccountPlace]:
     """Where an account with these is known: at its server, and at the outbound proxy if there is one. One that doesn't
     register takes calls from ``sources`` too, whatever edge they come to."""
     servers = [(host, port)] + ([hostport(proxy)] if proxy else [])
     networks = ["", *([] if registers else sources)]
     return {
-        AccountPlace(tenant, host_name(name), number, transport, trusting=not registers, network=network)
+        AccountPlace(tenant, host_name(name), number, transport, trusting=not registers, network=network, by_dns=by_dns)
         for network in networks
         for name, number in (servers[:1] if network else servers)
     }
@@ -49,7 +50,9 @@ class StoredProvider:
     contact_user: str = ""
     call_id: str = ""
     port: int = 0
-    transport: Literal["udp", "tcp"] = "udp"
+    transport: Transport = "udp"
+    by_dns: bool = False
+    ca: str = ""
     outbound_proxy: str = ""
     auth_user: str = ""
     realm: str = ""
@@ -79,16 +82,29 @@ class StoredProvider:
     def server(self) -> Server:
         """Where requests go first: the outbound proxy if there is one (RFC 3261 §8.1.2)."""
         if not self.outbound_proxy:
-            return Server(host=self.host, port=self.port, transport=self.transport)
-        host, port = hostport(self.outbound_proxy)
-        transport = "" if self.transport == "udp" else f";transport={self.transport}"
-        route = f"<sip:{self.outbound_proxy}{transport};lr>"
-        return Server(host=host, port=port, transport=self.transport, route=route)
+            host, port, route = self.host, self.port, ""
+        else:
+            host, port = hostport(self.outbound_proxy)
+            route = f"<sip:{self.outbound_proxy}{self.uri_transport};lr>"
+        return Server(host=host, port=port, transport=self.transport, by_dns=self.by_dns, ca=self.ca, route=route)
+
+    @property
+    def uri_transport(self) -> str:
+        """The transport parameter of the provider's URIs, "" where it is the default, or DNS says it (RFC 3261
+        §19.1.2)."""
+        return "" if self.transport == "udp" else f";transport={self.transport}"
 
     @property
     def places(self) -> set[AccountPlace]:
         return places_of(
-            self.tenant, self.host, self.port, self.transport, self.outbound_proxy, self.registers, self.sources
+            self.tenant,
+            self.host,
+            self.port,
+            self.transport,
+            self.outbound_proxy,
+            self.registers,
+            self.sources,
+            self.by_dns,
         )
 
     @property
@@ -98,13 +114,12 @@ class StoredProvider:
     @property
     def account(self) -> ProviderAccount:
         port = f":{self.port}" if self.port and not self.outbound_proxy else ""
-        transport = "" if self.transport == "udp" else f";transport={self.transport}"
         return ProviderAccount(
             id=self.id,
             version=self.version,
             enabled=self.enabled and self.registers,
             server=self.server,
-            registrar=f"sip:{self.host}{port}{transport}",
+            registrar=f"sip:{self.host}{port}{self.uri_transport}",
             aor=f"sip:{self.username}@{self.domain}",
             secret=self.secret,
             contact_user=self.contact_user,

@@ -7,9 +7,8 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import Literal
 
-from lambdas.contract import ProviderPlace
+from lambdas.contract import ProviderPlace, Transport
 from lambdas.decisions.uris import host_name
 
 WIDEST = {4: 16, 6: 32}
@@ -30,9 +29,10 @@ class AccountPlace:
     tenant: str
     host: str
     port: int
-    transport: Literal["udp", "tcp"]
+    transport: Transport
     trusting: bool
     network: str = ""
+    by_dns: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,14 @@ class ProviderPlaces:
         """Of tenants that aren't ``established`` only trusting places count: anybody may say that an account of his is
         at any host, and would take it away from all others. None: all are."""
         noted = frozenset(places)
-        found: dict[tuple[str, int, Literal["udp", "tcp"]], tuple[set[str], set[str]]] = {}
+        found: dict[tuple[str, int, Transport, bool], tuple[set[str], set[str]]] = {}
         networks: dict[str, set[str]] = {}
         for place in noted:
             if not place.trusting and established is not None and place.tenant not in established:
                 continue
-            tenants, trusting = found.setdefault((place.host, place.port, place.transport), (set(), set()))
+            tenants, trusting = found.setdefault(
+                (place.host, place.port, place.transport, place.by_dns), (set(), set())
+            )
             tenants.add(place.tenant)
             if place.trusting:
                 trusting.add(place.tenant)
@@ -65,11 +67,12 @@ class ProviderPlaces:
                 host=host,
                 port=port,
                 transport=transport,
+                by_dns=by_dns,
                 tenants=sorted(tenants),
                 trusting=sorted(trusting),
                 networks=sorted(networks.get(host, ())) if trusting else [],
             )
-            for (host, port, transport), (tenants, trusting) in sorted(found.items())
+            for (host, port, transport, by_dns), (tenants, trusting) in sorted(found.items())
         )
         text = json.dumps([one.model_dump() for one in hosts])
         by_name: dict[str, tuple[frozenset[str], frozenset[str]]] = {}

@@ -130,7 +130,8 @@ def place_name(place: AccountPlace) -> str:
     """There is one item for all accounts of its kind that a tenant has at a server."""
     kind = "trunk" if place.trusting else "account"
     network = f"/{place.network}" if place.network else ""
-    return f"{place.tenant}/{place.transport}:{place.host}:{place.port}/{kind}{network}"
+    transport = "dns" if place.by_dns else place.transport
+    return f"{place.tenant}/{transport}:{place.host}:{place.port}/{kind}{network}"
 
 
 def number_name(host: str, spelling: str) -> str:
@@ -147,6 +148,7 @@ def place_item(place: AccountPlace) -> ProviderPlaceItem:
         host=place.host,
         port=place.port,
         transport=place.transport,
+        by_dns=place.by_dns,
         trusting=place.trusting,
         network=place.network,
         listing="provider-places",

@@ -156,6 +156,8 @@ class ProviderItem(DirectoryItem, discriminator="provider"):
     host = UnicodeAttribute()
     port = NumberAttribute(default=0)
     transport = UnicodeAttribute(default="udp")
+    by_dns = BooleanAttribute(default=False)
+    ca = UnicodeAttribute(default="")
     outbound_proxy = UnicodeAttribute(default="")
     username = UnicodeAttribute()
     auth_user = UnicodeAttribute(default="")
@@ -191,6 +193,7 @@ class ProviderPlaceItem(DirectoryItem, discriminator="provider-place"):
     host = UnicodeAttribute()
     port = NumberAttribute(default=0)
     transport = UnicodeAttribute(default="udp")
+    by_dns = BooleanAttribute(default=False)
     trusting = BooleanAttribute(default=False)
     network = UnicodeAttribute(default="")
 

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from pynamodb.transactions import TransactWrite
 
-from lambdas.contract import Change, ProviderReport
+from lambdas.contract import Change, ProviderReport, Transport
 from lambdas.decisions.provider import CallerIdIn, NumberFormat, StoredProvider, places_of
 from lambdas.decisions.provider_places import AccountPlace, ProviderPlaces
 from lambdas.repositories.directory import Directory, Missing, Taken, as_read
@@ -157,9 +157,10 @@ class Providers:
                 item.tenant,
                 item.host,
                 int(item.port),
-                cast(Literal["udp", "tcp"], item.transport),
+                cast(Transport, item.transport),
                 item.trusting,
                 item.network,
+                item.by_dns,
             )
             for item in self._directory.all("provider-places")
         )
@@ -222,7 +223,7 @@ class Providers:
     def servers(self) -> dict[str, str]:
         """The addresses that providers' servers were found at, by the provider's id."""
         states = self._directory.all(_STATES)
-        return {one.sk.partition("#")[2]: one.server.partition(":")[2].rpartition(":")[0].strip("[]") for one in states}
+        return {one.sk.partition("#")[2]: _host_of(one.server) for one in states}
 
     def state(self, provider: str, call_id: str) -> ProviderState | None:
         """How the account of that ``call_id`` stands."""
@@ -248,7 +249,9 @@ class Providers:
             tenant=item.tenant,
             host=item.host,
             port=int(item.port),
-            transport=cast(Literal["udp", "tcp"], item.transport),
+            transport=cast(Transport, item.transport),
+            by_dns=item.by_dns,
+            ca=item.ca,
             outbound_proxy=item.outbound_proxy,
             username=item.username,
             auth_user=item.auth_user,
@@ -278,9 +281,14 @@ class Providers:
 
 def _places(item: ProviderItem, changes: Mapping[str, Any] = MappingProxyType({})) -> set[AccountPlace]:
     """Where an account is, or will be with ``changes``."""
-    names = ("host", "port", "transport", "outbound_proxy", "registers", "sources")
-    host, port, transport, proxy, registers, sources = (changes.get(name, getattr(item, name)) for name in names)
-    return places_of(item.tenant, host, int(port), transport, proxy, registers, sources)
+    names = ("host", "port", "transport", "outbound_proxy", "registers", "sources", "by_dns")
+    host, port, *others = (changes.get(name, getattr(item, name)) for name in names)
+    return places_of(item.tenant, host, int(port), *others)
+
+
+def _host_of(server: str) -> str:
+    """The IP address in ``transport:host:port``, as reports have it."""
+    return server.partition(":")[2].rpartition(":")[0].strip("[]")
 
 
 def _login(username: str, host: str, proxy: str) -> str:

@@ -71,6 +71,9 @@ class StoredFacts:
     def provider_places(self) -> ProviderPlaces:
         return self._services.cache.provider_places()
 
+    def spoken(self) -> int:
+        return self._services.fleet.spoken()
+
     def way_of_call(self, way: str, call_id: str, tag: str) -> CallWay | None:
         return self._services.keys.way_of_call(way, call_id, tag, self.clock())
 

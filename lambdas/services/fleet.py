@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from lambdas.contract import EdgePlace
-from lambdas.decisions.lease import Lease
+from lambdas.decisions.lease import Lease, spoken
 from lambdas.repositories.assignments import Assignments
 from lambdas.repositories.directory import Directory
 from lambdas.repositories.leases import Leases, Presence
@@ -41,6 +41,10 @@ class FleetReader:
     def leases(self, fresh: bool = False) -> list[Lease]:
         """Those that haven't run out."""
         return self._living.get(fresh)[0]
+
+    def spoken(self) -> int:
+        """The version of the contract that every edge can read: nothing else is made."""
+        return spoken(self.leases(), self._clock())
 
     def lives(self, edge: str, boot: str) -> bool:
         """Whether that process of an edge has sent heartbeats lately."""

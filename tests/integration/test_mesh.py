@@ -24,6 +24,7 @@ from edge.mesh.frames import (
     SendOn,
     SummaryChanged,
     TransactionKeys,
+    TrustCa,
     encode,
 )
 from edge.mesh.link import ClientLink, client_configuration, signed_proof
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.integration
 
 KEYS = [("z9hG4bK1", "203.0.113.7:5060", "INVITE"), ("\udcff", "", "BYE")]
 FLOW = Flow("203.0.113.12", 5060, "udp", "198.51.100.1", 5060)
+SERVER = "sip.voip.test/0123456789abcdef"
 
 
 def test_requests_and_responses_cross_in_one_hop():
@@ -47,6 +49,18 @@ def test_requests_and_responses_cross_in_one_hop():
         two.user.holds = False
         assert one.mesh.send(FLOW, b"y", "ref 2")
         await until(lambda: one.user.failed == ["ref 2"])
+
+    pair(work)
+
+
+def test_who_sends_for_us_hears_first_which_ca_the_server_has():
+    async def work(one: Member, two: Member) -> None:
+        flow = FLOW._replace(transport="tls", server=SERVER)
+        for ca in ("PEM", ""):
+            assert one.mesh.send(flow, b"REGISTER", "", ca)
+        await until(lambda: len(two.user.asked) == 2)
+        assert [asked[0] for asked in two.user.asked] == [flow, flow]
+        assert two.user.cas == ["PEM"]
 
     pair(work)
 
@@ -220,6 +234,9 @@ def test_frames_round_trip_at_any_split():
         LinkWelcome(),
         SendOn(FLOW, 2**40, "ref x", b"\x00\xff"),
         SendOn(FLOW._replace(host="2001:db8::1", transport="tls", connection=2**32 - 1), 1, "", b""),
+        SendOn(FLOW._replace(transport="tls", server=SERVER), 1, "ref", b"REGISTER"),
+        ReceivedFor(FLOW._replace(host="2001:db8::1", transport="tls", server="x" * 255), b"SIP"),
+        TrustCa("-----BEGIN CERTIFICATE-----\n"),
         ReceivedFor(FLOW, b"SIP"),
         TransactionKeys("203.0.113.11", KEYS),
         SummaryChanged("bob@example.com", "t1", "Messages-Waiting: yes\r\n"),

@@ -12,6 +12,7 @@ import pytest
 from edge.sip.headers import NameAddr
 from scripts.fleet_parts import DOMAIN, SIP, Host, PhoneAccount
 from scripts.processes import Processes, wait_for
+from tests.support.certificates import self_signed
 from tests.support.dns_server import DnsServer
 from tests.support.fleets import fresh_base, loopback_fleet
 from tests.support.kamailio import Kamailio
@@ -174,6 +175,54 @@ def test_a_trunks_calls_come_in_by_number_at_an_edge_of_its_choice(made, tmp_pat
         assert [leg["to"] for record in records for leg in record["legs"]] == [f"bob@{DOMAIN}"]
     finally:
         provider.stop()
+
+
+def test_a_provider_by_tls_is_who_its_certificate_says(tmp_path):
+    """Its account's own CA counts, for the account's domain. Calls go on though their edge has been started anew."""
+    one, certificate, wrong = Set(tmp_path), self_signed(NAME), self_signed("other.voip.test")
+    chain, key = self_signed("edge.test").write(tmp_path / "edges", "certificate")
+    for edge in one.fleet.edges:
+        edge.settings["listen"] = [f"{kind}://{edge.sip}" for kind in ("udp", "tcp")] + [f"tls://{edge.address}:5061"]
+        edge.settings["certificates"] = [{"chain": str(chain), "key": str(key)}]
+    one.dns.records = {(f"_sips._tcp.{NAME}", "SRV"): ["1 1 5061 node1.voip.test."]}
+    one.dns.records["node1.voip.test", "A"] = [one.place.address]
+    provider = Kamailio(tmp_path, one.place, NAME, phone=one.other.address, certificate=wrong)
+    try:
+        one.fleet.start()
+        shown = one.add(transport="tls", ca=wrong.chain)
+        assert (shown["transport"], shown["ca"]) == ("tls", wrong.chain)
+        why = wait_for("the wrong certificate to be noticed", lambda: one.state()["reason"], 15)
+        assert why == f"the certificate is for other.voip.test, not for {NAME}"
+        provider.stop()
+        provider = Kamailio(tmp_path, one.place, NAME, phone=one.other.address, certificate=certificate)
+        one.fleet.client.api("PATCH", f"/v1/providers/voip?tenant={one.tenant}", {"ca": certificate.chain})
+        state = one.registered()
+        assert state["server"] == f"tls:{one.place.address}:5061"
+        assert ":5061;transport=tls>" in provider.registrations("4420")[-1].contact
+        one.fleet.client.api(
+            "PATCH", f"/v1/tenants/{one.tenant}", {"country": "GB", "outbound_routes": [{"providers": ["voip"]}]}
+        )
+        subscriber = PhoneAccount("442079460001@sip.voip.test", "442079460001", "secret")
+        far = SocketPhone(subscriber, NAME, one.other, (one.place.address, SIP))
+        with far, one.phone("alice", 0) as alice, one.phone("bob", 1) as bob:
+            assert far.register() == alice.register() == bob.register() == 200
+            out, theirs = call(alice, far, f"sip:02079460001@{DOMAIN}")
+            assert any("via=SIP/2.0/TLS" in line for line in provider.calls())
+            in_dialog(far, theirs, "INVITE", alice)
+            in_dialog(alice, out, "BYE", far)
+            mine, theirs = call(far, bob, f"sip:4420@{NAME}")
+            holder = next(edge for edge in one.fleet.edges if edge.id == one.state()["edge"])
+            before = len(provider.registrations("4420"))
+            one.fleet.processes.stop(holder.id)
+            one.fleet.start_edge(holder)
+            one.fleet.wait_ready(holder)
+            wait_for("it to be registered again", lambda: provider.registrations("4420")[before:], 15)
+            in_dialog(bob, theirs, "INVITE", far)
+            in_dialog(far, mine, "BYE", bob)
+    finally:
+        provider.stop()
+        one.fleet.stop()
+        one.dns.close()
 
 
 def test_after_a_kill_the_survivor_registers_and_a_sleeper_never_does(made, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 
 from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS
 from tests.integration.test_provisioning import ask, tenant
+from tests.support.certificates import self_signed
 
 pytestmark = pytest.mark.integration
 
@@ -53,13 +54,34 @@ def test_a_provider_from_birth_to_death(fleet, tenant):
     assert ask(fleet, fleet.client.key, "DELETE", f"/v1/providers/voip1?tenant={owner}")[0] == 204
 
 
+def test_a_provider_by_tls_or_as_dns_says(fleet, tenant):
+    _, key, _ = tenant
+    chain = self_signed("sip.example.net").chain
+    asked = {
+        "transport": "tls",
+        "ca": f"my CA\n{chain}trust it",
+        "host": "2001:DB8:0::1",
+        "sources": ["2001:db8:1::/48"],
+    }
+    status, made = ask(fleet, key, "POST", "/v1/providers", {**VOIP, **asked})
+    assert (status, made["transport"], made["ca"]) == (201, "tls", chain)
+    assert (made["host"], made["sources"]) == ("[2001:db8::1]", ["2001:db8:1::/48"])
+    for change in ({"transport": "auto"}, {"ca": ""}, {"outbound_proxy": "[2001:db8::2]:5081"}, {"transport": "tcp"}):
+        status, changed = ask(fleet, key, "PATCH", "/v1/providers/voip1", change)
+        assert (status, {name: changed[name] for name in change}) == (200, change)
+    assert ask(fleet, key, "GET", "/v1/providers/voip1")[1]["transport"] == "tcp"
+
+
 @pytest.mark.parametrize(
     ("change", "status", "says"),
     [
         ({"host": "sip..net"}, 422, "host name"),
-        ({"host": "2001:db8::1"}, 422, "host name"),
+        ({"host": "2001:db8::1::"}, 422, "host name"),
+        ({"host": "[2001:db8::1%eth0]"}, 422, "host name"),
         ({"port": 70000}, 422, "65535"),
-        ({"transport": "tls"}, 422, "'udp' or 'tcp'"),
+        ({"transport": "wss"}, 422, "'tls' or 'auto'"),
+        ({"ca": "trust me"}, 422, "PEM"),
+        ({"ca": "x" * 9000}, 422, "8192"),
         ({"outbound_proxy": "proxy:sip"}, 422, "sip.example.net:5060"),
         ({"name": "Voip One"}, 422, "pattern"),
         ({"username": "a b"}, 422, "pattern"),
@@ -69,6 +91,7 @@ def test_a_provider_from_birth_to_death(fleet, tenant):
         ({"headers": ["no colon"]}, 422, "X-Account"),
         ({"headers": ["X-A: b\r\nVia: c"]}, 422, "pattern"),
         ({"sources": ["10.0.0.0/40"]}, 422, "10.0.0.0/40"),
+        ({"sources": ["2001:db8::/129"]}, 422, "2001:db8::/129"),
         ({"incoming": ["nobody@example.org"]}, 404, "nobody@example.org"),
         ({"caller_id": "020 7946"}, 422, "+442079460000"),
         ({"expires": 5}, 422, "60"),

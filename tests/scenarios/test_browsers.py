@@ -126,7 +126,7 @@ def test_a_new_connection_takes_the_place_of_the_old_one(world, alice, jssip, no
     response = page.register()
     assert listed(response) == [page.contact]
     assert [item.flow for item in world.control.items.values() if item.aor == WEB and not item.removed] == [
-        page.phone.connection
+        page.phone.connection.wire
     ]
     assert old != page.phone.connection
     call(alice)

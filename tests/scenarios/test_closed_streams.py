@@ -291,7 +291,7 @@ def test_a_question_names_few_of_many():
     assert not closed.note(flows[0], (), 101.0)
     named = closed.named((f"u3@{DOMAIN}", "nobody"), 101.0)
     assert len(named) == 50
-    assert named[:2] == [flows[2], flows[-1]]
+    assert named[:2] == [flows[2].wire, flows[-1].wire]
     assert closed.named((), 1000.0) == []
 
 

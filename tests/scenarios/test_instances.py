@@ -267,9 +267,9 @@ def test_a_flow_that_failed_is_not_named_again(world, alice):
     item = next(item for item in world.control.items.values() if item.reg_id == 2)
     question = LocateQuestion(request="q", address="203.0.113.11", epoch=1, binding=item.id, failed=[item.flow])
     assert [target.reg_id for target in world.control.decide(question).targets] == [1]
-    question = question.model_copy(update={"failed": [item.flow, first.connection]})
+    question = question.model_copy(update={"failed": [item.flow, first.connection.wire]})
     assert world.control.decide(question) == Reject(status=430)
-    assert second.connection == item.flow
+    assert second.connection.wire == item.flow
 
 
 # Whose turn it is

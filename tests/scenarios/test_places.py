@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from edge.proxy.stack.flow_token import MAX_TOKEN, CallReference, TokenKeys
@@ -133,3 +135,12 @@ def test_an_ipv6_phone_that_names_its_address_is_answered_at_its_port(world, wri
     (answer,) = [action for action in world.nodes["edge-a"].sent if b"z9hG4bKone" in action.data]
     assert (answer.flow.host, answer.flow.remote_port) == (alice.public[0], 5066)
     assert b"received" not in answer.data
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20])
+def test_a_flow_that_names_its_server_is_read_whole_or_not(cut):
+    flow = Flow(A, 5061, "tls", "198.51.100.1", 5061, 0, "sip.voip.test/0123456789abcdef")
+    packed = flow.pack_remote()
+    assert Flow.unpack_remote(packed + b"rest", A, 5061) == (flow, b"rest")
+    with pytest.raises((ValueError, struct.error)):
+        Flow.unpack_remote(packed[:-cut], A, 5061)

@@ -425,7 +425,7 @@ def test_a_password_is_not_for_those_elsewhere(world, provider, alice):
         "<sip:+449098790000@sip.voip.test>",  # premium, and nobody has judged it
         "<sip:+449098790000@198.51.100.9>",
         "<sip:+4490%0D%0AX%3A%201@sip.voip.test>",
-        "<sips:+442079460000@198.51.100.9>",
+        "<sips:+442079460000@198.51.100.9;transport=udp>",
         "<tel:+442079460000>",
         "<sip:+442079460000@198.51.100.9:22>",
         "<sip:+442079460000@203.0.113.12>",  # ourselves

@@ -112,7 +112,7 @@ def test_a_trunks_networks_are_of_either_kind():
     told: list[ProviderAddresses] = []
 
     class Names(Resolver):
-        async def resolve(self, host, port, transport):
+        async def resolve(self, host, port, transport, by_dns):
             return [("udp", "2001:db8:9::1", 5060)], ""
 
     locator = ProviderLocator(Names(["192.0.2.53"]), lambda: places, lambda event: told.append(event.addresses))

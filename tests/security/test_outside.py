@@ -278,7 +278,7 @@ def test_names_of_providers_are_resolved_and_remembered():
     told: list[ProvidersLocated] = []
 
     class Names(Resolver):
-        async def resolve(self, host, port, transport):
+        async def resolve(self, host, port, transport, by_dns):
             return found.get(host, []), "" if host in found else "no answer"
 
     async def run():
@@ -356,14 +356,16 @@ def test_accounts_made_and_removed_in_turn_gain_nothing(world):
     assert len(registers_to(world, provider.place[0])) <= 24
 
 
-def test_a_register_that_is_too_long_for_udp_is_not_sent(world):
+def test_a_register_that_is_too_long_for_udp_goes_by_tcp(world):
     provider = ProviderDouble(world)
     node = world.nodes["edge-a"]
     long = account(headers=tuple(f"X-P{n}: {'p' * 280}" for n in range(5)))
     node.handle(ProvidersAssigned(node.address, [long.account], [], True))
     world.run(5)
-    assert not provider.registers
-    assert "set transport to tcp" in world.control.reports[-1].reason
+    sent = registers_to(world, provider.place[0])
+    assert {one.flow.transport for one in sent} == {"tcp"}
+    assert all(b"Via: SIP/2.0/TCP" in one.data and b";transport=tcp>;expires" in one.data for one in sent)
+    assert world.control.reports[-1].server == "tcp:198.51.100.1:5060"
 
 
 # What comes in by a provider

@@ -48,7 +48,7 @@ class User:
         if self.echo:
             self.sockets.send(flow, self.echo)
 
-    def closed(self, flow: Flow) -> None:
+    def closed(self, flow: Flow, why: str = "") -> None:
         self.ended.append(flow)
 
     def proven(self, flow: Flow) -> bool:

@@ -57,6 +57,7 @@ class Agent:
     register_cseq: int = 0
     nonce_count: int = 0
     fixed_call_id: str = ""  # of all its calls, instead of one for each
+    scheme: str = "sip"  # of its Contact
 
     def __post_init__(self) -> None:
         self.call_id = unique(f"reg-{self.username}-")
@@ -70,7 +71,7 @@ class Agent:
     def contact(self) -> str:
         transport = "ws" if self.transport == "WSS" else self.transport.lower()
         suffix = "" if transport == "udp" else f";transport={transport}"
-        return f"<sip:{self.username}@{self.host}:{self.port}{suffix}>"
+        return f"<{self.scheme}:{self.username}@{self.host}:{self.port}{suffix}>"
 
     def take(self, data: bytes) -> Message:
         """Something came in. Keep-alive OPTIONS are answered, and not kept."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,6 +26,12 @@ class Pair:
 
     chain: str
     key: str
+
+    @contextmanager
+    def as_files(self) -> Iterator[tuple[Path, Path]]:
+        """For who reads files only."""
+        with TemporaryDirectory() as directory:
+            yield self.write(Path(directory), "pair")
 
     def write(self, directory: Path, name: str) -> tuple[Path, Path]:
         """The two files."""

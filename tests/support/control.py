@@ -11,6 +11,7 @@ from dataclasses import replace
 from lambdas.calls.decide import decide
 from lambdas.calls.facts import AnsweredCall, CallWay, Domains
 from lambdas.contract import (
+    VERSION,
     BindingChange,
     BindingReport,
     CallAnswered,
@@ -159,6 +160,9 @@ class MemoryFacts:
 
     def unknown_number(self, question: IncomingQuestion) -> None:
         self._control.unknown.append(question.number)
+
+    def spoken(self) -> int:
+        return VERSION
 
     def provider_places(self) -> ProviderPlaces:
         return self._control.places

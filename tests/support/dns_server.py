@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 
@@ -9,14 +10,18 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
+_LONGEST_CHAIN = 20  # aliases
+
 
 class DnsServer:
     """``records`` maps (name, type) to texts, as in a zone file; changes count at once. Aliases (CNAME) are followed, as
-    resolvers do."""
+    resolvers do. ``silent``: nothing is answered."""
 
     def __init__(self, host: str) -> None:
         self.records: dict[tuple[str, str], list[str]] = {}
         self.ttl = 1
+        self.silent = False
+        self.asked: list[tuple[str, str]] = []
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((host, 0))
         self.address = f"{host}:{self._socket.getsockname()[1]}"
@@ -36,7 +41,11 @@ class DnsServer:
             answer = dns.message.make_response(query)
             question = query.question[0]
             name, kind = question.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(question.rdtype)
-            while kind != "CNAME" and (target := self.found(name, "CNAME")):
+            self.asked.append((name, kind))
+            if self.silent:
+                continue
+            links = itertools.repeat(None, _LONGEST_CHAIN)
+            while kind != "CNAME" and (target := self.found(name, "CNAME")) and next(links, self) is None:
                 answer.answer.append(dns.rrset.from_text_list(f"{name}.", self.ttl, "IN", "CNAME", target))
                 name = target[0].rstrip(".")
             if texts := self.found(name, kind):

@@ -35,12 +35,16 @@ class User:
         self.keys: list[tuple[str, bytes]] = []
         self.closed: list[tuple[Flow, tuple[str, ...]]] = []
         self.ending: list[str] = []
+        self.cas: list[str] = []
         self.summary: tuple[str, str, str] | None = None
         self.changes = 0
 
     def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
         self.asked.append((flow, epoch, data))
         return self.holds
+
+    def trust_for_peer(self, ca: str) -> None:
+        self.cas.append(ca)
 
     def message_from_peer(self, flow: Flow, data: bytes) -> None:
         self.responses.append(data)

@@ -12,7 +12,7 @@ from edge.sip.message import Request, Response, make_response
 from edge.sip.parser import parse
 from lambdas.decisions.provider import StoredProvider, Way
 from tests.support.agent import Agent, unique
-from tests.support.world import LATENCY, World
+from tests.support.world import LATENCY, Node, World
 
 Answer = Callable[[Request], Response]
 
@@ -116,8 +116,13 @@ class ProviderDouble:
 
     def send(self, data: bytes, edge: str = "edge-a") -> None:
         node = self.world.nodes[edge]
-        flow = Flow(node.address, 5060, self.transport, *self.place)
+        flow = self.flow_to(node) or Flow(node.address, 5060, self.transport, *self.place)
         self.world.after(LATENCY, lambda: node.handle(Received(flow, data)))
+
+    def flow_to(self, node: Node) -> Flow | None:
+        """That of the connection which the edge has made here last."""
+        made = (one.flow for one in reversed(node.sent) if (one.flow.host, one.flow.remote_port) == self.place)
+        return next((flow for flow in made if flow.transport == "tls"), None)
 
     def answer(self, response: Response) -> None:
         self.send(response.to_bytes(), self._edge_of(response.get("via") or ""))
@@ -135,5 +140,7 @@ def assign(world: World, provider: StoredProvider, edge: str = "edge-a") -> None
     """Have ``edge`` register it, and calls go out through it."""
     node = world.nodes[edge]
     name = provider.id.rpartition("/")[2]
-    world.control.ways[name] = Way(provider, node.address, {"udp": 5060, "tcp": 5060}, registered=provider.registers)
+    world.control.ways[name] = Way(
+        provider, node.address, {"udp": 5060, "tcp": 5060, "tls": 5061}, registered=provider.registers
+    )
     node.handle(ProvidersAssigned(node.address, [provider.account], [], True))

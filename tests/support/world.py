@@ -48,9 +48,9 @@ from edge.proxy.stack.events import (
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import TokenKeys
 from edge.sip.digest import ALGORITHMS
-from edge.sip.flow import Flow
+from edge.sip.flow import Flow, ServerAddress
 from edge.sip.places import Places
-from lambdas.contract import VERSION, Report
+from lambdas.contract import VERSION, Report, Server
 from tests.support.agent import Agent
 from tests.support.control import DOMAIN, DOMAINS, Control
 
@@ -122,8 +122,8 @@ class Node:
                     sent = world.over_mesh(flow, data)
                 if not sent and ref:
                     world.after(0, lambda: self.handle(SendFailed(ref)))
-            case Resolve(ref, server):
-                addresses = world.servers.get(server.host, [])
+            case Resolve(ref, server, ipv6):
+                addresses = world.found(server, ipv6)
                 fault = "" if addresses else f"{server.host} can't be resolved"
                 world.after(LATENCY, lambda: self.handle(Resolved(ref, addresses, fault)))
             case Relay(owner, flow, data):
@@ -325,7 +325,7 @@ class World:
         self.nodes: dict[str, Node] = {}
         self.phones: dict[tuple[str, int], Phone] = {}
         self.dropped = 0
-        self.servers: dict[str, list[tuple[str, str, int]]] = {}
+        self.servers: dict[str, list[ServerAddress]] = {}
         self.exclusive: dict[str, tuple[float, float]] = {}
         for index in range(edges):
             edge = f"edge-{chr(ord('a') + index)}"
@@ -423,6 +423,12 @@ class World:
             work()
 
     # The network
+
+    def found(self, server: Server, ipv6: bool) -> list[ServerAddress]:
+        """What RFC 3263 gives."""
+        known = self.servers.get(server.host, [])
+        by_tls = [one for one in known if (one[0] == "tls") == (server.transport == "tls") or server.by_dns]
+        return [one for one in by_tls if ipv6 or ":" not in one[1]]
 
     def deliver(self, flow: Flow, data: bytes) -> None:
         """A UDP packet from an edge address to a phone's public one, through its NAT."""

@@ -10,6 +10,7 @@ from edge.proxy.core import Core
 from edge.proxy.stack.events import FleetChanged, Send, SendFailed
 from edge.runtime.outbound import Outbound
 from edge.sip.flow import Flow
+from edge.transport.server_trust import ServerTrust
 from tests.support.world import CountedIds, World
 
 HERE, COMING = "203.0.113.11", "203.0.113.12"
@@ -28,7 +29,7 @@ class Sockets:
 class Mesh:
     """No link to anybody."""
 
-    def send(self, flow, data, ref):
+    def send(self, flow, data, ref, ca=""):
         return False
 
 
@@ -52,10 +53,10 @@ def moving(work, turns=1):
         world = World()
         fleet = replace(world.fleet(world.nodes["edge-a"]), arriving=frozenset((COMING,)))
         core.handle(FleetChanged(fleet), 0.0)
-        sockets, follower, posted = Sockets(), Follower(), []
+        sockets, follower, posted, trust = Sockets(), Follower(), [], ServerTrust()
         addresses = SimpleNamespace(over=lambda address: False)
         outbound = Outbound(
-            core, posted.append, addresses, follower, sockets, Mesh(), None, None, None, None, None,
+            core, posted.append, addresses, follower, sockets, Mesh(), None, None, trust, None, None, None,
             SimpleNamespace(wanted=False),
         )  # fmt: skip
         outbound.carry_out(Send(FLOW, b"one", "ref one"))

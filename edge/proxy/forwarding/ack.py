@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edge.providers.agent import Agent
 from edge.providers.leg import invite_at_phone, provider_uri, request_in, request_out
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding.breadth import breadth_of, set_breadth
@@ -11,6 +12,7 @@ from edge.proxy.forwarding.browsers import without_tel
 from edge.proxy.forwarding.gruu_contacts import find_contact, is_gruu, with_registered_contact
 from edge.proxy.forwarding.other_flows import OtherFlows
 from edge.proxy.forwarding.record_route import DialogTarget, call_of
+from edge.proxy.forwarding.redialling import redialled
 from edge.proxy.forwarding.withholding import phone_request, withholds
 from edge.proxy.stack.flow_token import Destination
 from edge.proxy.stack.stack import Stack
@@ -27,8 +29,9 @@ class Ack:
     """Sent on the flow of its token, or once more on another one of its phone if that is dead. Making it raises Fault
     where it may not be sent on at all. ``timers`` is read by the TimerHeap."""
 
-    def __init__(self, stack: Stack, incoming: Incoming, destination: DialogTarget) -> None:
+    def __init__(self, stack: Stack, agent: Agent, incoming: Incoming, destination: DialogTarget) -> None:
         self._stack = stack
+        self._agent = agent
         self._incoming = incoming
         self._destination = destination
         binding = self._binding = "" if isinstance(destination, LegToProvider) else destination.binding
@@ -38,6 +41,7 @@ class Ack:
         self._breadth = breadth_of(incoming)
         self.flow = stack.bindings.present_flow(binding) or destination.flow
         self.key: tuple[str, ...] = ()
+        self._sent: Request
         self.timers: dict[str, int] = {}
 
     def send(self, now: float) -> None:
@@ -54,12 +58,16 @@ class Ack:
     def _send_to(self, uri: str, now: float) -> None:
         """``uri`` is the phone's own Contact, where its peer has got that, or its GRUU."""
         stack = self._stack
+        if self._incoming.secure and not (self.flow.secure or self.flow.internal):
+            stack.counters["stray_acks"] += 1  # it doesn't leave TLS
+            return
         branch = stack.transactions.branch(self._incoming.mark)
         request = self._request(uri, branch)
         without_tel(request, self.flow, stack, self._binding)
         set_breadth(request, self._breadth)
         obey(request)
         data = request.to_bytes()
+        self._sent = request
         self.key = (branch, "ACK")
         stack.transactions.watch(self)
         stack.timers.start(self, "forget", now + _WAIT)
@@ -84,11 +92,16 @@ class Ack:
         phone = LegToPhone(destination.provider, incoming.flow, "", "", "", 0, False, destination.translated)
         return request_out(incoming, destination, phone, uri, branch, 0, routes, fleet.tokens, fleet.places)
 
-    def fail(self, now: float) -> None:
+    def fail(self, now: float, why: str = "") -> None:
         """The flow is dead."""
         self._forget()
         if self._other_flows is not None:
             self._other_flows.find(self.flow, self._found, now)
+        elif isinstance(self._destination, LegToProvider):
+            flow = redialled(self.flow, self._sent, self._agent.server(self._destination.provider))
+            if flow is not None:
+                self.flow, self._destination = flow, replace(self._destination, flow=flow)
+                self.send(now)
 
     def _found(self, target: Target | None, now: float) -> None:
         if target is not None:

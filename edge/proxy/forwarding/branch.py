@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from edge.providers.leg import make_in_dialog
@@ -31,6 +32,7 @@ from lambdas.contract import Stage, Target
 
 _DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
 _MAX_DATAGRAM = 65_507  # octets that a UDP packet has room for over IPv4
+_SIPS_NOT_ALLOWED: Header = ("warning", 'Warning: 380 sipwizard "SIPS Not Allowed"')  # RFC 5630 §7.2
 _FIRST_WORD = 8 * T1  # for a phone's, where silence means that its flow is dead
 _CANCEL_WAIT = 32.0  # §9.1: a branch that answers neither the CANCEL nor the INVITE is over after 64*T1
 
@@ -215,11 +217,20 @@ class Branch:
         if not incoming.to_tag and incoming.request.method in _DIALOG_METHODS:
             self._tokens = DialogTokens(stack, incoming, flow, self.target.binding, context, self._withheld)
             routes += self._tokens.routes()
-        uri, branch = request_uri(self.target.uri), stack.transactions.branch(incoming.mark)
+        uri, branch = self._request_uri(), stack.transactions.branch(incoming.mark)
         if self._withheld:
             incoming = with_registered_contact(stack, incoming)
         request, self._veiled = phone_request(incoming, uri, flow, branch, routes, stack.fleet, self._withheld)
         return request, branch
+
+    def _request_uri(self) -> str:
+        """A phone with a sips: Contact has a sip: one as well (RFC 5630 §5.4): a call that isn't secure all the way
+        doesn't say that it is."""
+        uri = request_uri(self.target.uri)
+        incoming = self.context.incoming
+        if uri[:5].lower() == "sips:" and not (incoming.secure or incoming.to_tag):
+            return f"sip:{uri[5:]}"
+        return uri
 
     def _send(self, request: Request, branch: str, flow: Flow, now: float) -> None:
         """§16.6 step 10."""
@@ -242,6 +253,9 @@ class Branch:
         return request
 
     def _begin(self, request: Request, branch: str, flow: Flow, now: float) -> None:
+        if self.context.incoming.secure and not (flow.secure or flow.internal):
+            self.refuse_in_the_clear(now)
+            return
         transaction = self._client(request, branch, flow, now)
         if not flow.reliable and len(transaction.data) > _MAX_DATAGRAM:
             self.fail(513, now)  # it has grown on its way, and a flow can't be changed for another transport
@@ -309,7 +323,7 @@ class Branch:
     def _rings(self) -> bool:
         return self.transaction is not None and self.transaction.state is TransactionState.PROCEEDING
 
-    def fail(self, status: int, now: float, reason: str = "") -> None:
+    def fail(self, status: int, now: float, reason: str = "", headers: Sequence[Header] = ()) -> None:
         """It ends without a response of its own; one is made for it."""
         if self.response is None:
             self.delayed = False
@@ -317,15 +331,20 @@ class Branch:
             self.timers.pop("timer C", None)
             if self.waking is not None:
                 self.waking.over()
-            self._make(status, now, reason)
+            self._make(status, now, reason, headers)
+
+    def refuse_in_the_clear(self, now: float) -> None:
+        """What came as sips: can't go there by TLS (RFC 5630 §5.3)."""
+        self.fail(480, now, "Temporarily Unavailable: there is no way by TLS", (_SIPS_NOT_ALLOWED,))
 
     def time_out(self, now: float) -> None:
         """What it has answered to our CANCEL says only that it didn't answer in time."""
         self._make(408, now, "")
 
-    def _make(self, status: int, now: float, reason: str) -> None:
+    def _make(self, status: int, now: float, reason: str, headers: Sequence[Header] = ()) -> None:
         self._made = True
-        self.response = make_response(self.context.incoming.request, status, reason, to_tag=self.context.to_tag)
+        request, to_tag = self.context.incoming.request, self.context.to_tag
+        self.response = make_response(request, status, reason, to_tag, headers)
         self.context.failed(self, now)
 
     def answer(self, response: Response) -> Response:

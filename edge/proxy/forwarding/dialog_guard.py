@@ -171,7 +171,7 @@ class _Inquiry:
             provider=self._doubt.provider,
             call_id=self._doubt.call_id,
             called=self._called_binding,
-            flow=flow,
+            flow=flow.wire,
         )
 
     def _decided(self, decision: Decision | None, now: float) -> None:

@@ -43,6 +43,7 @@ class DialogTokens:
             back = back._replace(to_caller=True, subscription=subscription)
         self._fleet = stack.fleet
         self._call_id = incoming.call_id
+        self._secure = incoming.secure
         self._ends = ((flow, binding, there), (incoming.flow, caller, back))
         self._tags = (incoming.from_tag,) if stack.fleet.reads_tags else ()
         self._sealed = self._seal(self._tags)
@@ -54,7 +55,7 @@ class DialogTokens:
     def routes(self) -> list[Header]:
         """For the called side."""
         ends = zip(self._ends, self._sealed, strict=True)
-        return [record_route(flow, token, self._fleet) for (flow, _, _), token in ends]
+        return [record_route(flow, token, self._fleet, self._secure) for (flow, _, _), token in ends]
 
     def bind(self, answer: Response) -> None:
         """Put the caller's copies into a response that has a To tag."""

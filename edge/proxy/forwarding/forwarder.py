@@ -26,6 +26,7 @@ class Forwarder:
     def __init__(self, stack: Stack, agent: Agent, spirals: Spirals, guard: DialogGuard) -> None:
         self._stack = stack
         self._branches = BranchMaker(stack, agent, spirals)
+        self._agent = agent
         self._guard = guard
 
     def call(
@@ -97,4 +98,4 @@ class Forwarder:
     def ack(self, incoming: Incoming, destination: DialogTarget, now: float) -> None:
         """Send the ACK of a 2xx on: no transaction, no answer (§16.6 end, §17). Raises Fault."""
         drop_private(incoming.request, self._stack.fleet)
-        Ack(self._stack, incoming, destination).send(now)
+        Ack(self._stack, self._agent, incoming, destination).send(now)

@@ -64,7 +64,7 @@ class OtherFlows:
                 address=address,
                 epoch=self._stack.fleet.epoch(address),
                 binding=self._binding,
-                failed=list(self._failed),
+                failed=[flow.wire for flow in self._failed],
             )
 
         self._stack.questions.ask(question, located, now)

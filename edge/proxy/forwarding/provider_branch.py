@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from edge.providers.agent import Agent
 from edge.providers.credentials import Authorizer, Hashes
@@ -22,10 +24,12 @@ from edge.providers.leg import (
 )
 from edge.providers.leg_token import UNNUMBERED, LegToPhone, LegToProvider
 from edge.providers.redirection import FOLLOWED, MOST, left_to_the_caller, redirections
+from edge.providers.register import LONGEST_UDP, clean
 from edge.proxy.forwarding.branch import Branch, BranchContext
 from edge.proxy.forwarding.gruu_contacts import with_contact, with_registered_contact
 from edge.proxy.forwarding.messages import drop_commands
 from edge.proxy.forwarding.record_route import DialogTarget
+from edge.proxy.forwarding.redialling import redialled
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.forwarding.waking import Waking
 from edge.proxy.forwarding.withholding import withholds
@@ -35,17 +39,17 @@ from edge.sip import privacy
 from edge.sip.flow import Flow, ServerAddress
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, header_of
+from edge.sip.server_names import ca_in, server_name
 from edge.sip.session_bodies import UnreadableBody
 from edge.sip.strict_routing import next_hop
 from edge.sip.timers import T1
 from edge.sip.transaction import ClientTransaction, InviteClient
-from edge.sip.uri import Uri, request_uri
+from edge.sip.uri import Uri, host_in_uri, request_uri
 from lambdas.contract import Access, AccessQuestion, Decision, ProviderLeg, Target, may_be_sip, withheld
 
 _PATIENCE = 8 * T1  # for a first word from a server, where there is another one to try
 _WORTH_WAKING = frozenset(("INVITE", "MESSAGE", "NOTIFY", "REFER", "SUBSCRIBE"))
 _HOPELESS, _REFUSED, _UNREADABLE, _NO_DIALOG = 500, 403, 415, 481
-_LONGEST_UDP = 1300  # octets (RFC 3261 §18.1.1), to a host that RFC 3263 has found
 
 
 class ProviderBranch(Branch):
@@ -75,7 +79,7 @@ class ProviderBranch(Branch):
     def _try(self, now: float) -> None:
         leg = self.target.provider
         if leg is None:
-            self._try_server(now)
+            self._try_way(now)
             return
         if "replaces" in self.context.incoming.first:
             self.fail(_NO_DIALOG, now)  # whatever call it means, the provider knows that by other names (RFC 3891 §3)
@@ -88,8 +92,13 @@ class ProviderBranch(Branch):
                 self.fail(487, at)
                 return
             self._servers = self._permitted(addresses, at)
+            if self._servers and self.context.incoming.secure:
+                self._servers = [server for server in self._servers if server[0] == "tls"]
+                if not self._servers:
+                    self.refuse_in_the_clear(at)
+                    return
             if not self._is_outside:
-                self._hosts |= {ip for _, ip, _ in self._servers}
+                self._hosts |= {host_in_uri(ip) for _, ip, _ in self._servers}
             if self._servers:
                 self._try_server(at)
                 return
@@ -98,7 +107,21 @@ class ProviderBranch(Branch):
                 fault = "calls of this tenant may not go there"
             self.fail(_HOPELESS, at, f"Server Internal Error: {leg.server.host}: {fault}")
 
-        self.stack.questions.resolve(leg.server, resolved)
+        self.stack.questions.resolve(leg.server, self.stack.fleet.has_ipv6(self.target.flow[0]), resolved)
+
+    def _try_way(self, now: float) -> None:
+        """In a dialog. An edge that has just been started may not know the account's own CA, which its server's
+        certificate has to be signed by."""
+        assert self._way is not None
+        if not self._way.provider or self.stack.questions.trusts(ca_in(self._way.flow.server)):
+            self._try_server(now)
+            return
+
+        def answered(_: Access | None, at: float) -> None:
+            if self.response is None:
+                self._try_server(at)  # the holder of the address may know it
+
+        self._ask(answered, now)
 
     def _permitted(self, addresses: list[ServerAddress], now: float) -> list[ServerAddress]:
         """Those that the call may go to: none where another tenant is trusted. Outside, one that nothing has been
@@ -126,7 +149,7 @@ class ProviderBranch(Branch):
         except UnreadableBody as error:
             self.fail(_UNREADABLE, now, f"Unsupported Media Type: the body can't be read: {error}")
             return
-        if leg is not None and not leg.registered and not way.flow.reliable and len(request.to_bytes()) > _LONGEST_UDP:
+        if leg is not None and not leg.registered and not way.flow.reliable and len(request.to_bytes()) > LONGEST_UDP:
             # Where a registration has opened the way, it is a flow; this one is any host's, which may not have asked.
             _, ip, port = self._servers[0]
             way = self._new_way(leg, ("tcp", ip, port))
@@ -142,11 +165,12 @@ class ProviderBranch(Branch):
         """To where a new call goes."""
         transport, ip, port = server
         address, local, usual, *_ = self.target.flow
-        if transport != usual:
+        if transport != usual or not leg.registered:
             local = self._agent.port(transport)
+        name = server_name(leg.server.host, leg.server.ca) if transport == "tls" else ""
         return LegToProvider(
             leg.id,
-            Flow(address, local, transport, ip, port, 0),
+            Flow(address, local, transport, ip, port, 0, name),
             # Of a call that comes back from a challenge the numbers go on.
             self.context.incoming.cseq - 1,
             self.context.references()[0].tenant,
@@ -300,8 +324,31 @@ class ProviderBranch(Branch):
             self._failed_server(408, now)
 
     def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
-        if transaction is self.transaction:
-            self._failed_server(_HOPELESS, now)
+        if transaction is self.transaction and not self._redial(transaction, now):
+            why = clean(transaction.fault)
+            self._failed_server(_HOPELESS, now, f"Server Internal Error: {why}" if why else "")
+
+    def _redial(self, transaction: ClientTransaction, now: float) -> bool:
+        """In a dialog: whether it is tried on a connection of ours instead of the provider's."""
+        way = self._way
+        if way is None or not way.flow.connection or self.target.provider is not None or self.proceeding:
+            return False
+
+        def known(_: Access | None, at: float) -> None:
+            flow = redialled(way.flow, transaction.request, self._agent.server(way.provider))
+            if self.response is not None:
+                return
+            if flow is None or self.context.cancelled:
+                self.fail(_HOPELESS, at)
+                return
+            self._way = replace(way, flow=flow)
+            self._try_way(at)
+
+        if way.flow.transport != "tls" or self._agent.server(way.provider) is not None:
+            known(None, now)
+        else:
+            self._ask(known, now)
+        return True
 
     def on_timer(self, name: str, now: float) -> None:
         if name != "patience":
@@ -309,12 +356,12 @@ class ProviderBranch(Branch):
         elif self.response is None and not self.proceeding and not self.context.cancelled:
             self._failed_server(408, now)  # not a word from this server, and there are others
 
-    def _failed_server(self, status: int, now: float) -> None:
+    def _failed_server(self, status: int, now: float, reason: str = "") -> None:
         self.timers.pop("patience", None)
         if len(self._servers) > 1 and not self.context.cancelled:
             self._next(now)
         else:
-            self.fail(status, now)
+            self.fail(status, now, reason)
 
     def _next(self, now: float) -> None:
         if self.transaction is not None:
@@ -332,7 +379,7 @@ class ProviderBranch(Branch):
                 return
             hashes = self._agent.hashes(self._provider)
             if hashes is None:
-                self._ask(response, now)
+                self._ask(partial(self._accessed, response), now)
                 return
             self._authorizer = Authorizer(hashes)
         if self._attempt + 1 < ATTEMPTS and self._authorizer.challenged(response):
@@ -346,13 +393,22 @@ class ProviderBranch(Branch):
         assert self._way is not None
         return self._way.provider
 
-    def _ask(self, response: Response, now: float) -> None:
+    def _accessed(self, response: Response, access: Access | None, now: float) -> None:
+        if access is None:
+            self.fail(503, now)
+        elif self.response is None:
+            self._authorizer = Authorizer(Hashes(access.secret))
+            self._challenged(response, now)
+
+    def _ask(self, then: Callable[[Access | None, float], None], now: float) -> None:
+        """For what a call through the account needs, with the way of this one as proof."""
+
         def decided(decision: Decision | None, at: float) -> None:
-            if not isinstance(decision, Access):
-                self.fail(503, at)
-            elif self.response is None:
-                self._authorizer = Authorizer(Hashes(decision.secret))
-                self._challenged(response, at)
+            access = decision if isinstance(decision, Access) else None
+            if access is not None and access.server is not None:
+                self._agent.note_server(self._provider, access.server)
+                self.stack.questions.trust(access.server.ca)
+            then(access, at)
 
         incoming = self.context.incoming
         address, epoch = self.stack.fleet.asking(incoming.flow.address)
@@ -425,7 +481,7 @@ class PhoneBranch(Branch):
 
     def _request(self, flow: Flow) -> tuple[Request, str]:
         context, way, target = self.context, self._way, self.target
-        uri = request_uri(target.uri)
+        uri = self._request_uri()
         if self._phone is not None:
             phone = replace(self._phone, flow=flow)
         else:
@@ -498,7 +554,9 @@ class BranchMaker:
         if from_provider is not None:
             around = target
             if target.provider is not None:
-                around = self._spirals.around(target, flow, stack.fleet.places, context.outcome, context.origin)
+                around = self._spirals.around(
+                    target, context.incoming, stack.fleet.places, context.outcome, context.origin
+                )
             back = context.references()[1]
             way = replace(from_provider, tenant=back.tenant, started=back.started, salt=back.salt)
             if way.theirs == UNNUMBERED and stack.fleet.reads_joined:

@@ -11,6 +11,7 @@ from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import BadToken, CallReference, Destination
 from edge.proxy.stack.own_places import OwnPlaces
+from edge.proxy.stack.validation import check_secure
 from edge.sip.errors import ParseError
 from edge.sip.flow import Flow
 from edge.sip.headers import NameAddr, split_list, value_of
@@ -74,9 +75,9 @@ class DialogRoute(NamedTuple):
 _IN_CALLS = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY")
 
 
-def record_route(flow: Flow, token: str, fleet: Fleet) -> Header:
+def record_route(flow: Flow, token: str, fleet: Fleet, secure: bool) -> Header:
     """The URI by which the user agent at the other end of ``flow`` reaches us, and by which others reach it."""
-    return ("record-route", f"Record-Route: <{fleet.uri(flow, token)};lr>")
+    return ("record-route", f"Record-Route: <{fleet.uri(flow, token, secure)};lr>")
 
 
 def call_of(target: DialogTarget | None) -> CallReference:
@@ -179,6 +180,9 @@ def take_routes(incoming: Incoming, fleet: Fleet, own: OwnPlaces) -> list[Dialog
             ours += 1
             if token:
                 found.append(_open(uri, incoming, fleet))
+                if uri.scheme == "sips":
+                    check_secure(incoming.flow)
+                    incoming.secure = True
         if ours < len(values):
             if ours:
                 headers[index] = ("route", f"Route: {', '.join(values[ours:])}")

@@ -326,7 +326,7 @@ class ResponseContext:
         destination = self._destination
         assert destination is not None
         binding = "" if isinstance(destination, LegToProvider) else destination.binding
-        self._try([Target(uri=self._remote_target, flow=destination.flow, binding=binding)], now)
+        self._try([Target(uri=self._remote_target, flow=destination.flow.wire, binding=binding)], now)
 
     @property
     def _remote_target(self) -> str:

@@ -22,14 +22,15 @@ class Spirals:
         self._ids = ids
         self._targets: OrderedDict[str, tuple[Target, int, CallReference]] = OrderedDict()
 
-    def around(self, target: Target, flow: Flow, places: Places, outcome: int, call: CallReference) -> Target:
-        """A stand-in for ``target`` that leads back here; ``flow`` is where ``call`` came from."""
+    def around(self, target: Target, incoming: Incoming, places: Places, outcome: int, call: CallReference) -> Target:
+        """A stand-in for ``target`` that leads back here; ``incoming`` is the request of ``call``."""
+        flow = incoming.flow
         name = self._ids.token()
         self._targets[name] = (target.model_copy(update={"instead": [], "after": 0.0}), outcome, call)
         if len(self._targets) > _MOST:
             self._targets.popitem(last=False)
         around = Flow(flow.address, flow.port, "udp", flow.address, flow.port)
-        here = {"uri": places.uri(around, name), "flow": around, "provider": None}
+        here = {"uri": places.uri(around, name, incoming.secure), "flow": around.wire, "provider": None}
         return target.model_copy(update={**here, "diverted": "", "headers": []})
 
     def take(self, incoming: Incoming) -> tuple[Target, int, CallReference] | None:

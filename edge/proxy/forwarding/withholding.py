@@ -67,7 +67,7 @@ def phone_request(
         made.headers = [_to(header, veiled.known_as, incoming.to_tag) for header in made.headers]
     if withheld:
         own = _uri_of(value_of(incoming.first["from"]))
-        made.headers = _veil(privacy.withhold(made.headers), own, flow, incoming.call_id, fleet)
+        made.headers = _veil(privacy.withhold(made.headers), own, flow, incoming, fleet)
     return made, veiled
 
 
@@ -88,19 +88,20 @@ def phone_response(
         answer.headers = privacy.unnamed(answer.headers)
         if answer.status < 300:  # the Contact of a redirection leads elsewhere
             headers = with_contact(answer, uri, fleet).headers
-            answer.headers = _veil(headers, own, incoming.flow, incoming.call_id, fleet)
+            answer.headers = _veil(headers, own, incoming.flow, incoming, fleet)
     return answer
 
 
-def _veil(headers: list[Header], own: str, flow: Flow, call_id: str, fleet: Fleet) -> list[Header]:
-    """With a Contact of ours for the phone's, which knows itself as ``own``; ``flow`` leads to who gets it."""
+def _veil(headers: list[Header], own: str, flow: Flow, incoming: Incoming, fleet: Fleet) -> list[Header]:
+    """With a Contact of ours for the phone's, which knows itself as ``own``; ``flow`` leads to who gets it, and
+    ``incoming`` is the request that it is about."""
     found: list[Header] = []
     for key, line in headers:
         contact = _uri_of(value_of(line)) if key == "contact" else ""
         if contact and contact != "*":
             plain = json.dumps([contact, own], separators=(",", ":")).encode("utf-8", "surrogateescape")
-            user = _KIND + base64url.encode(fleet.tokens.seal_data(plain, way_sealed_for(_KIND, call_id)))
-            line = f"Contact: <{fleet.uri(flow, user)}>"
+            user = _KIND + base64url.encode(fleet.tokens.seal_data(plain, way_sealed_for(_KIND, incoming.call_id)))
+            line = f"Contact: <{fleet.uri(flow, user, incoming.secure)}>"
         found.append((key, line))
     return found
 

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from edge.sip.flow import Flow
+from lambdas.contract import WireFlow
 
 AWAY = 30.0
 """Seconds within which a phone may be back before it is reported as gone."""
@@ -126,7 +127,7 @@ class ClosedFlows:
         flows = (flow for aor in aors for flow in self._of.get(aor, {}) if flow.transport in ("ws", "wss"))
         return max((self._ended[flow][0] - _REMEMBERED + _RETURN for flow in flows), default=0.0)
 
-    def named(self, aors: Iterable[str], now: float) -> list[Flow]:
+    def named(self, aors: Iterable[str], now: float) -> list[WireFlow]:
         """For a question about ``aors``: theirs first, and of the others, whom a plan may lead to, the latest."""
         self._forget(now)
         flows = {flow: None for aor in aors for flow in reversed(self._of.get(aor, {}))}
@@ -134,7 +135,7 @@ class ClosedFlows:
             if len(flows) >= _MOST_NAMED:
                 break
             flows[flow] = None
-        return list(flows)[:_MOST_NAMED]
+        return [flow.wire for flow in list(flows)[:_MOST_NAMED]]
 
     def __len__(self) -> int:
         return len(self._ended)

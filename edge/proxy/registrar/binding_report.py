@@ -13,7 +13,7 @@ def report(held: HeldBinding, at: float, expires: int) -> BindingReport:
         aor=held.aor,
         key=held.key or former_key(held.contact, held.params),
         contact=held.contact,
-        flow=held.flow,
+        flow=held.flow.wire,
         call_id=held.call_id,
         cseq=held.cseq,
         at=at,

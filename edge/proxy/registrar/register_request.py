@@ -12,7 +12,7 @@ from edge.proxy.registrar.push_params import push_of, same_phone
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.own_places import OwnPlaces
-from edge.proxy.stack.validation import SECURE, check_required, check_text
+from edge.proxy.stack.validation import check_required, check_text
 from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr, parse_params, storable
 from edge.sip.incoming import Fault, Incoming
@@ -96,7 +96,7 @@ class RegisterRequest:
             expires=self.expires,
             call_id=incoming.call_id,
             cseq=incoming.cseq,
-            flow=incoming.flow,
+            flow=incoming.flow.wire,
             user_agent=storable(incoming.value("user-agent") or "")[:128],
             grants=True,
             path=list(self.path),
@@ -111,7 +111,7 @@ def realm_of(incoming: Incoming, fleet: Fleet, own: OwnPlaces) -> str:
     to = incoming.to_uri()
     if to.scheme not in ("sip", "sips"):
         raise Fault(400, "Bad Request: To has no SIP URI")  # §10.2
-    if to.scheme == "sips" and incoming.flow.transport not in SECURE:
+    if to.scheme == "sips" and not incoming.flow.secure:
         raise Fault(403, _BY_TLS_ONLY)
     realm = fleet.canonical(to.host)
     if realm is None or not (fleet.canonical(incoming.uri.host) or own.has(incoming.uri, incoming.flow, fleet)):
@@ -219,7 +219,7 @@ def _contact(value: str, incoming: Incoming, path: tuple[str, ...], fleet: Fleet
     uri = Uri.parse(address.uri)
     if uri.scheme not in ("sip", "sips"):
         raise Fault(400, "Bad Request: only SIP Contacts can be registered here")
-    if uri.scheme == "sips" and flow.transport not in SECURE:
+    if uri.scheme == "sips" and not flow.secure:
         raise Fault(403, _BY_TLS_ONLY)
     said = parse_params(address.params) if address.params else {}
     instance = said.get("+sip.instance", "").strip("<>")

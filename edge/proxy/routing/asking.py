@@ -103,7 +103,7 @@ class Asking:
             "epoch": stack.fleet.epoch(incoming.flow.address),
             "method": incoming.request.method,
             "call_id": incoming.call_id,
-            "flow": incoming.flow,
+            "flow": incoming.flow.wire,
             "diversions": diversions(incoming) + context.redirections,
             "attempt": context.attempt,
             **fields,

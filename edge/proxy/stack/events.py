@@ -47,9 +47,10 @@ class SendFailed(NamedTuple):
 
 
 class FlowClosed(NamedTuple):
-    """The connection has ended, or nobody sends on it any more."""
+    """The connection has ended, or nobody sends on it any more; ``why`` of one that couldn't be made."""
 
     flow: Flow
+    why: str = ""
 
 
 class HeldThere(NamedTuple):
@@ -246,10 +247,18 @@ class EndStream(NamedTuple):
 
 
 class Resolve(NamedTuple):
-    """Find a provider's server (RFC 3263 §4); ``Resolved`` with this ``ref`` must follow within 5 s."""
+    """Find a provider's server (RFC 3263 §4); ``Resolved`` with this ``ref`` must follow within 5 s. Without ``ipv6``
+    there is no way to IPv6 addresses."""
 
     ref: str
     server: Server
+    ipv6: bool = False
+
+
+class Trust(NamedTuple):
+    """Certificates of servers may be signed by ``ca`` (PEM), where a flow's ``server`` says so."""
+
+    ca: str
 
 
 class Relay(NamedTuple):
@@ -334,6 +343,7 @@ Action = (
     Send
     | EndStream
     | Resolve
+    | Trust
     | Relay
     | Ask
     | Find

@@ -75,6 +75,10 @@ class Fleet:
         """Whether every edge can read ways of calls that were transferred."""
         return self.spoken >= 8
 
+    def has_ipv6(self, address: str) -> bool:
+        """Whether edge address ``address`` has an IPv6 side."""
+        return self.places.has_ipv6(address)
+
     def outside(self, addresses: list[ServerAddress]) -> list[ServerAddress]:
         """Those of ``addresses`` that aren't the fleet's own."""
         return [address for address in addresses if self.places.outside(address[1])]
@@ -96,9 +100,9 @@ class Fleet:
         """A Via line of the edge's side of ``flow``."""
         return self.places.via(flow, branch)
 
-    def uri(self, flow: Flow, user: str) -> str:
-        """A URI of ours with this user part, at the edge's side of ``flow``."""
-        return self.places.uri(flow, user)
+    def uri(self, flow: Flow, user: str, secure: bool = False) -> str:
+        """A URI of ours with this user part, at the edge's side of ``flow``; ``secure``: by TLS all the way."""
+        return self.places.uri(flow, user, secure)
 
     def canonical(self, host: str) -> str | None:
         """The canonical name of the domain that ``host`` stands for; None if it isn't ours. The default domain

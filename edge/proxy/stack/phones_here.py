@@ -39,7 +39,7 @@ def targets(stack: Stack, found: Iterable[tuple[str, HeldBinding]]) -> list[Targ
     return [
         Target(
             uri=held.contact,
-            flow=held.flow,
+            flow=held.flow.wire,
             binding=binding,
             q=held.params.q,
             aor=held.aor,

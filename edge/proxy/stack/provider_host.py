@@ -9,7 +9,7 @@ from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
 from edge.sip.places import Places
 from edge.sip.transaction import ClientTransaction
-from edge.sip.uri import DEFAULT_PORT
+from edge.sip.uri import DEFAULT_PORT, DEFAULT_TLS_PORT
 from lambdas.contract import ProviderReport, Server
 
 _NOBODYS_TIME = (float("inf"), float("-inf"))
@@ -42,8 +42,8 @@ class StackHost:
     def terminated(self, transaction: ClientTransaction) -> None:
         self._stack.terminated(transaction)
 
-    def resolve(self, server: Server, then: OnResolved) -> None:
-        self._stack.questions.resolve(server, then)
+    def resolve(self, server: Server, address: str, then: OnResolved) -> None:
+        self._stack.questions.resolve(server, self._stack.fleet.has_ipv6(address), then)
 
     def journal(self, report: ProviderReport) -> None:
         self._stack.questions.journal(report)
@@ -55,4 +55,4 @@ class StackHost:
         return self._stack.fleet.exclusive.get(address, _NOBODYS_TIME)
 
     def port(self, transport: str) -> int:
-        return self._ports.get(transport, DEFAULT_PORT)
+        return self._ports.get(transport, DEFAULT_TLS_PORT if transport == "tls" else DEFAULT_PORT)

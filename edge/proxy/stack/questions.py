@@ -10,15 +10,17 @@ from edge.providers.host import OnResolved
 from edge.proxy.location.closed import ClosedFlows
 from edge.proxy.stack.answers import RETRY_AFTER
 from edge.proxy.stack.call_counts import ScopeUse
-from edge.proxy.stack.events import Action, Ask, CountCalls, Find, Resolve, WriteReport
+from edge.proxy.stack.events import Action, Ask, CountCalls, Find, Resolve, Trust, WriteReport
 from edge.sip.flow import ServerAddress
 from edge.sip.ids import Ids
+from edge.sip.server_names import digest_of
 from lambdas.contract import Decision, Question, Reject, Report, Server, Target
 
 MAX_QUESTIONS = 2000
 """Questions under way at once; past that requests are answered 503 at once instead of all being answered late."""
 MAX_STRANGERS = 500
 """Of those the ones about whom nothing is known, so that they leave room for the others."""
+_MOST_TRUSTED = 1000  # CAs
 OVERLOADED = Reject(status=503, retry_after=RETRY_AFTER)
 """Too much is asked at once. That isn't the control plane's silence, and nothing is done without a decision."""
 
@@ -63,6 +65,7 @@ class Questions:
         self._counting: Pending[OnCounted] = Pending(ids)
         self._writing: Pending[OnWritten] = Pending(ids)
         self._resolving: Pending[OnResolved] = Pending(ids)
+        self._trusted: set[str] = set()
 
     def __len__(self) -> int:
         """How many the control plane has still to answer."""
@@ -131,9 +134,22 @@ class Questions:
         if then is not None:
             then(uses, now)
 
-    def resolve(self, server: Server, then: OnResolved) -> None:
-        """Find a provider's server (RFC 3263 §4)."""
-        self._actions.append(Resolve(self._resolving.put(then), server))
+    def resolve(self, server: Server, ipv6: bool, then: OnResolved) -> None:
+        """Find a provider's server (RFC 3263 §4); ``ipv6``: what is sent there may go to an IPv6 address."""
+        self.trust(server.ca)
+        self._actions.append(Resolve(self._resolving.put(then), server, ipv6))
+
+    def trust(self, ca: str) -> None:
+        """That servers' certificates may be signed by ``ca`` (PEM), where a flow's ``server`` says so; "": nothing."""
+        if ca:
+            if len(self._trusted) >= _MOST_TRUSTED:
+                self._trusted.clear()
+            self._trusted.add(digest_of(ca))
+            self._actions.append(Trust(ca))
+
+    def trusts(self, digest: str) -> bool:
+        """Whether the CA of that digest is known here; "" is nobody's own."""
+        return not digest or digest in self._trusted
 
     def resolved(self, ref: str, addresses: list[ServerAddress], fault: str, now: float) -> None:
         then = self._resolving.take(ref)

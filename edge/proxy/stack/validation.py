@@ -107,8 +107,10 @@ def examine(
         raise Fault(400, "Bad Request: CSeq names another method")
     if not call_id:
         raise Fault(400, "Bad Request: empty call-id")
-    if uri.scheme not in ("sip", "sips", "tel") or (uri.scheme == "sips" and flow.transport not in SECURE):
-        raise Fault(416)  # sips: is a promise that nobody could keep any more (§26.2.2, RFC 5630 §3.1.3)
+    if uri.scheme not in ("sip", "sips", "tel"):
+        raise Fault(416)
+    if uri.scheme == "sips":
+        check_secure(flow)
     if uri.headers:
         raise Fault(400, "Bad Request: a Request-URI has no header fields")  # §19.1.1
     max_forwards = _max_forwards(first.get("max-forwards"))
@@ -119,12 +121,18 @@ def examine(
     mark = _mark(request, "route" in first)
     source = flow if source is None else source
     return Incoming(
-        flow, source, request, key, uri, call_id, cseq, to, to_tag, max_forwards, mark, first, forwarded, octets
-    )
+        flow, source, request, key, uri, call_id, cseq, to, to_tag, max_forwards, mark, first, forwarded, octets,
+        uri.scheme == "sips",
+    )  # fmt: skip
 
 
-SECURE = ("tls", "wss")
-"""Transports over which a sips: URI may come."""
+def check_secure(flow: Flow) -> None:
+    """``sips:`` is a promise that nobody could keep any more where it comes in the clear (§26.2.2, RFC 5630 §3.1.3).
+    Raises Fault."""
+    if not (flow.secure or flow.internal):
+        raise Fault(416)
+
+
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards"))
 _UNREFUSED = frozenset(("ACK", "CANCEL"))  # §8.2.2.3: an extension is nothing to refuse these for
 _ASKED_WITH = frozenset(("call-id", "authorization", "proxy-authorization"))

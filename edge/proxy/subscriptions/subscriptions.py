@@ -174,7 +174,7 @@ class Subscriptions:
                 called=aor,
                 credentials=presented.credentials,
                 call_id=incoming.call_id,
-                flow=incoming.flow,
+                flow=incoming.flow.wire,
             )
 
         stack.ask_about(presented, incoming, make, decided, now)
@@ -192,7 +192,7 @@ class Subscriptions:
         incoming = asked.incoming
         request, flow = incoming.request, incoming.flow
         headers: list[Header] = [header for header in request.headers if header[0] == "record-route"]
-        headers.append(("contact", f"Contact: <{self._stack.fleet.uri(flow, OWN_CONTACT)}>"))
+        headers.append(("contact", f"Contact: <{self._stack.fleet.uri(flow, OWN_CONTACT, incoming.secure)}>"))
         headers.append(("expires", f"Expires: {asked.seconds}"))
         respond(server, request, 200, now, headers)
         subscription = self._by_dialog.get((aor, incoming.call_id, incoming.to_tag))

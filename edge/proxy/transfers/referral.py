@@ -16,10 +16,10 @@ from edge.sip.uri import Uri, escaped
 
 
 class Referral(NamedTuple):
-    """``uri`` is whom to call, ``called`` their AOR, ``contact`` the URI again if that is at no domain of ours and so
-    perhaps a phone's own, else ""; ``replaces`` is a value of Replaces (RFC 3891), "" for a call of its own;
-    ``subscribes``: the sender is to be told what becomes of it (RFC 4488); ``by`` is a value of Referred-By (RFC 3892),
-    "" if it gave none; ``gruu`` is what ``uri`` was, if that was one of ours."""
+    """``uri`` is whom to call (by TLS all the way if it is sips:), ``called`` their AOR, ``contact`` the URI again
+    if that is at no domain of ours and so perhaps a phone's own, else ""; ``replaces`` is a value of Replaces
+    (RFC 3891), "" for a call of its own; ``subscribes``: the sender is to be told what becomes of it (RFC 4488); ``by``
+    is a value of Referred-By (RFC 3892), "" if it gave none; ``gruu`` is what ``uri`` was, if that was one of ours."""
 
     uri: str
     called: str
@@ -28,6 +28,11 @@ class Referral(NamedTuple):
     subscribes: bool
     by: str
     gruu: Gruu | None = None
+
+    @property
+    def secure(self) -> bool:
+        """Whether the call is to go by TLS all the way."""
+        return self.uri.startswith("sips:")
 
     @classmethod
     def of(cls, incoming: Incoming, fleet: Fleet) -> Referral:
@@ -39,7 +44,7 @@ class Referral(NamedTuple):
             uri = Uri.parse(text)
         except ParseError as error:
             raise Fault(400, f"Bad Request: {error}") from error
-        if uri.scheme not in ("sip", "tel") or not uri.user:
+        if uri.scheme not in ("sip", "sips", "tel") or not uri.user:
             raise Fault(400, "Bad Request: one Refer-To is needed, with somebody who can be called")
         if (uri.param("method") or "INVITE").upper() != "INVITE":
             raise Fault(403, "Forbidden: only calls can be transferred")
@@ -49,7 +54,7 @@ class Referral(NamedTuple):
         host = (fleet.canonical(uri.host) or uri.host) if uri.host else fleet.default_domain
         port = f":{uri.port}" if uri.port and host == uri.host else ""
         return cls(
-            uri=f"sip:{escaped(name)}@{host}{port}",
+            uri=f"{'sips' if uri.scheme == 'sips' else 'sip'}:{escaped(name)}@{host}{port}",
             called=f"{name}@{host}",
             contact="" if not uri.host or fleet.canonical(uri.host) is not None else text.partition("?")[0],
             replaces=_replaces(uri),

@@ -47,7 +47,7 @@ class Transferor:
     def question(self, common: dict[str, Any], phone: Target | None) -> TransferQuestion:
         refer, presented = self._call.incoming, self._presented
         return TransferQuestion(
-            **{**common, "flow": refer.flow},
+            **{**common, "flow": refer.flow.wire},
             caller=self.parties.caller,
             called=phone.aor if phone is not None else self.parties.called,
             replaces=bool(self._referral.replaces),

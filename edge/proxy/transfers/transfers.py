@@ -16,6 +16,7 @@ from edge.proxy.stack.answers import refuse, reject, respond, unavailable
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.flow_token import Destination
 from edge.proxy.stack.stack import Stack
+from edge.proxy.stack.validation import check_secure
 from edge.proxy.transfers.border_call import BorderCall
 from edge.proxy.transfers.referral import Referral
 from edge.proxy.transfers.transfer import Transfer
@@ -115,6 +116,8 @@ class Transfers:
         stack = self._stack
         doubt = self._guard.doubt(incoming, route, now)
         referral = Referral.of(incoming, stack.fleet)
+        if referral.secure:
+            check_secure(way.flow)
         call = BorderCall.of(incoming, way, dialog_of(incoming, way, stack.fleet)[1], stack.fleet.tokens)
         held = stack.bindings.get(way.binding)
         presented = doubt.presented if doubt is not None else None
@@ -174,7 +177,8 @@ class Transfers:
         transferor = Transferor(stack, call, referral, aor, presented, _named_in(call.at_phone.local))
 
         remote = call.way.flow
-        flow = Flow(refer.flow.address, self._agent.port("udp"), "udp", remote.host, remote.remote_port)
+        transport = "tls" if remote.secure else "udp"
+        flow = Flow(refer.flow.address, self._agent.port(transport), transport, remote.host, remote.remote_port)
         transfer = Transfer(stack, self._forwarder, call, referral, flow, self)
         headers: list[Header] = [("contact", f"Contact: <{refer.request.uri}>")]
         if not referral.subscribes:

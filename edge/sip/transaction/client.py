@@ -23,10 +23,11 @@ class ResponseTarget(Protocol):
 
 
 class ClientTransaction(Machine):
-    """``branch`` is that of the request's top Via; the key is (branch, method), §17.1.3."""
+    """``branch`` is that of the request's top Via; the key is (branch, method), §17.1.3. ``fault`` says why its flow is
+    dead, as far as anybody knows."""
 
     first: ClassVar[TransactionState]
-    __slots__ = ("_interval", "branch", "data", "request", "target")
+    __slots__ = ("_interval", "branch", "data", "fault", "request", "target")
 
     def __init__(
         self, user: TransactionUser, target: ResponseTarget, request: Request, branch: str, flow: Flow
@@ -37,6 +38,7 @@ class ClientTransaction(Machine):
         self.branch = branch
         self.data = request.to_bytes()
         self._interval = T1
+        self.fault = ""
 
     def begin(self, now: float) -> None:
         """Send the request and start the first timers."""
@@ -52,8 +54,9 @@ class ClientTransaction(Machine):
         status = response.status
         self.fire("1xx" if status < 200 else "2xx" if status < 300 else "final", now, response)
 
-    def fail(self, now: float) -> None:
+    def fail(self, now: float, why: str = "") -> None:
         """Its flow is dead, or what it sent is lost."""
+        self.fault = why
         self.fire("error", now)
 
     def send(self) -> None:

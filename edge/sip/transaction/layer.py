@@ -27,7 +27,7 @@ class Outgoing(Protocol):
     key: TransactionKey
     flow: Flow
 
-    def fail(self, now: float) -> None:
+    def fail(self, now: float, why: str = "") -> None:
         """Its flow is dead, or what it sent is lost."""
 
 
@@ -92,10 +92,10 @@ class TransactionLayer:
         if outgoing is not None:
             outgoing.fail(now)
 
-    def flow_closed(self, flow: Flow, now: float) -> None:
-        """A connection has ended, wherever it was: nothing comes back on it (§18.4)."""
+    def flow_closed(self, flow: Flow, now: float, why: str = "") -> None:
+        """A connection has ended, or couldn't be made (``why``), wherever it was: nothing comes back on it (§18.4)."""
         for outgoing in list(self._on_streams.get(flow, {}).values()):
-            outgoing.fail(now)
+            outgoing.fail(now, why)
 
     def streams_lost(self, addresses: Collection[str], now: float) -> None:
         """Whoever held these addresses has taken the connections along."""

@@ -85,7 +85,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
         probe=probes.of(edge.id, services),
         provider_hosts=None if beat.provider_hosts == places.version else list(hosts),
         provider_hosts_version=places.version,
-        spoken=min((lease.surely_spoken(now) for lease in leases if lease.expires_at > now), default=VERSION),
+        spoken=rules.spoken(leases, now),
         unheld={lease.address: lease.epoch for lease in leases if lease.expires_at <= now},
         certificates=None if beat.certificates in (None, certificates.version) else certificates.all,
         certificates_version=certificates.version,

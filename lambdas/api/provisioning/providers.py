@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import phonenumbers
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
@@ -44,6 +46,8 @@ from lambdas.services.services import Services
 router = APIRouter(prefix="/providers", tags=["providers"], route_class=AuditedRoute)
 
 _RACES = 8
+_MOST_CAS = 4
+_TLS_SINCE = 9  # the contract's version
 _PLACE = frozenset(("registers", "host", "port", "transport", "outbound_proxy"))
 """What says where a provider is, and that it isn't registered with."""
 _CALLS_IN = frozenset(("sources", "numbers"))
@@ -62,8 +66,9 @@ _RESERVED = frozenset(
 def _host(text: str) -> str:
     name = text.strip().lower().rstrip(".")
     try:
-        if ipaddress.ip_address(name).version == 4:
-            return name
+        address = ipaddress.ip_address(name[1:-1] if name.startswith("[") and name.endswith("]") else name)
+        if "%" not in name:
+            return str(address) if address.version == 4 else f"[{address}]"
     except ValueError:
         labels = name.split(".")
         if len(name) <= 253 and all(
@@ -71,7 +76,7 @@ def _host(text: str) -> str:
             for label in labels
         ):
             return name
-    raise ValueError("not a host name or an IPv4 address, like sip.example.net")
+    raise ValueError("not a host name or an IP address, like sip.example.net, 198.51.100.1 or [2001:db8::1]")
 
 
 def _proxy(text: str) -> str:
@@ -95,7 +100,20 @@ def _network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text.strip(), strict=False))
     except ValueError as error:
-        raise ValueError(f"{text!r} is not a network like 198.51.100.0/24") from error
+        raise ValueError(f"{text!r} is not a network like 198.51.100.0/24 or 2001:db8:1::/48") from error
+
+
+def _ca(text: str) -> str:
+    """The certificates alone, without what stands around them."""
+    if not text.strip():
+        return ""
+    try:
+        found = x509.load_pem_x509_certificates(text.encode())
+    except ValueError as error:
+        raise ValueError("not certificates in PEM, like -----BEGIN CERTIFICATE-----…") from error
+    if len(found) > _MOST_CAS:
+        raise ValueError(f"more than {_MOST_CAS} certificates")
+    return "".join(one.public_bytes(Encoding.PEM).decode() for one in found)
 
 
 def _number(text: str) -> str:
@@ -129,7 +147,20 @@ _User = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x2
 _OptionalUser = Annotated[str, Field(max_length=128, pattern=r"^[^\x00-\x20<>@\"\x7f-￿]*$")]
 _Password = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 _Proxy = Annotated[str, AfterValidator(_proxy), Field(max_length=262)]
-_Port = Annotated[int, Field(ge=0, le=65535, description="0: as DNS says (SRV), else 5060.")]
+_Port = Annotated[int, Field(ge=0, le=65535, description="0: as DNS says (SRV), else 5060, with TLS 5061.")]
+_Transport = Annotated[
+    Literal["udp", "tcp", "tls", "auto"],
+    Field(description="auto: as DNS says (NAPTR, else the SRV records that there are), else UDP."),
+]
+_Ca = Annotated[
+    str,
+    Field(
+        max_length=8192,
+        description="With TLS: whom the server's certificate has to be signed by (PEM, up to four of them), or the "
+        "certificate itself; empty: a CA that the edges trust.",
+    ),
+    AfterValidator(_ca),
+]
 _Realm = Annotated[str, Field(max_length=255, pattern=_PRINTABLE, description="Answer only challenges of this realm.")]
 _Display = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\"\\\x7f]*$")]
 _Expires = Annotated[int, Field(ge=60, le=86400, description="Seconds to ask for.")]
@@ -156,7 +187,8 @@ class NewProvider(Input):
     name: ProviderName
     host: _Host
     port: _Port = 0
-    transport: Literal["udp", "tcp"] = "udp"
+    transport: _Transport = "udp"
+    ca: _Ca = ""
     outbound_proxy: _Proxy = ""
     username: _User
     auth_user: _OptionalUser = ""
@@ -190,7 +222,8 @@ class NewProvider(Input):
 class ProviderChange(Input):
     host: _Host | None = None
     port: _Port | None = None
-    transport: Literal["udp", "tcp"] | None = None
+    transport: _Transport | None = None
+    ca: _Ca | None = None
     outbound_proxy: _Proxy | None = None
     username: _User | None = None
     auth_user: _OptionalUser | None = None
@@ -240,6 +273,7 @@ class Provider(BaseModel):
     host: str
     port: int
     transport: str
+    ca: str
     outbound_proxy: str
     username: str
     auth_user: str
@@ -267,7 +301,8 @@ class Provider(BaseModel):
 def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) -> Provider:
     """Add an account; the service registers it within seconds."""
     tenant = chosen_tenant(body.tenant, who, services)
-    values = body.model_dump(exclude={"tenant", "password"})
+    values = _with_transport(body.model_dump(exclude={"tenant", "password"}))
+    _check_edges(values, services)
     _check_trunk(values, values, who)
     _check_calls_in(values, values["registers"], tenant, services, who)
     _check_accounts(tenant, values, services)
@@ -330,7 +365,8 @@ def change_provider(
 ) -> Provider:
     """Change what is given; it acts within 10 s. A disabled account is unregistered."""
     item = _provider(name, tenant, services, who)
-    changes = body.model_dump(exclude_none=True)
+    changes = _with_transport(body.model_dump(exclude_none=True))
+    _check_edges(changes, services)
     _check_trunk({"registers": item.registers, **changes}, changes, who)
     _check_calls_in(changes, changes.get("registers", item.registers), item.tenant, services, who)
     changes |= _spelt({"numbers": list(item.numbers), **changes}, item.tenant, services) if changes else {}
@@ -400,6 +436,26 @@ def _address(item: ProviderItem, services: Services) -> str:
     return assigned.address if assigned is not None else ""
 
 
+def _with_transport(values: dict[str, Any]) -> dict[str, Any]:
+    """As it is kept: auto is UDP, unless DNS says otherwise."""
+    transport = values.get("transport")
+    if transport is None:
+        return values
+    return {**values, "transport": "udp" if transport == "auto" else transport, "by_dns": transport == "auto"}
+
+
+def _check_edges(values: dict[str, Any], services: Services) -> None:
+    """What edges of before can't do waits for them."""
+    places = [values.get("host") or "", values.get("outbound_proxy") or ""]
+    ipv6 = any("[" in place for place in places) or any(":" in one for one in values.get("sources") or ())
+    if (ipv6 or values.get("transport") == "tls") and services.fleet.spoken() < _TLS_SINCE:
+        raise Problem(
+            409,
+            "TLS and IPv6 to providers need edges that can do them, and some are of an older version, or were ten "
+            "minutes ago; try again once all are upgraded.",
+        )
+
+
 def _check_trunk(wanted: dict[str, Any], changed: dict[str, Any], who: Caller) -> None:
     """A provider that knows us by our address can't tell our tenants apart: whoever runs the service answers for it."""
     if not wanted["registers"] and not who.admin and not _PLACE.isdisjoint(changed):
@@ -466,6 +522,8 @@ def _shown(item: ProviderItem, services: Services) -> Provider:
     for name in ("headers", "sources", "numbers", "incoming", "message_waiting"):
         values[name] = list(values[name])
     state = _registration(item, services) if item.registers else None
+    if item.by_dns:
+        values["transport"] = "auto"
     return Provider(**values, port=int(item.port), expires=int(item.expires), registration=state)
 
 
