@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import select
 import socket
 import struct
 import time
 import wave
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from scripts.fleet_parts import Host, PhoneAccount
 from scripts.processes import Processes, StartError, in_namespace, wait_for
@@ -20,7 +22,8 @@ _MODULES = ("/usr/lib/baresip/modules", "/usr/lib/x86_64-linux-gnu/baresip/modul
 
 
 class Baresip:
-    """A phone of ``account``, registered at ``proxy``. ``interface`` is the one to use; baresip refuses loopback."""
+    """A phone of ``account``, registered at ``proxy`` (``host:port``). ``interface`` is the one to use; baresip refuses
+    loopback."""
 
     def __init__(
         self,
@@ -33,35 +36,53 @@ class Baresip:
         sip_port: int,
         control_port: int,
         transport: str = "udp",
+        authority: Path | None = None,
+        web: bool = False,
+        outbound: bool = False,
     ) -> None:
+        """``authority`` is a PEM file of what it trusts. ``web``: it calls as browsers do, by DTLS-SRTP and ICE.
+        ``outbound``: RFC 5626."""
         self.name = account.username
         self._directory = directory / f"baresip-{account.username}"
         self._directory.mkdir(parents=True, exist_ok=True)
         self._host = host
-        self._control = ("127.0.0.1" if interface is None else host.address, control_port)
+        self._family = "-6" if ":" in host.address else "-4"
+        loopback = interface is None or self._family == "-6"
+        self._control = ("127.0.0.1" if loopback else host.address, control_port)
         self._processes = Processes(self._directory)
         self._buffer = b""
         self._events: list[dict[str, Any]] = []
         self._socket: socket.socket | None = None
-        self._configure(account, domain, proxy, interface, sip_port, transport)
+        ways = {"mediaenc": "dtls_srtp", "medianat": "ice"} if web else {}
+        self._write_account(account, domain, proxy, transport, ways | ({"sipnat": "outbound"} if outbound else {}))
+        listen = f"[{host.address}]:{sip_port}" if self._family == "-6" else f"{host.address}:{sip_port}"
+        self._write_configuration(
+            [
+                f"sip_listen {listen}",
+                f"net_interface {interface}" if interface else "",
+                f"sip_cafile {authority}" if authority else "",
+                *(["rtcp_mux yes", "module dtls_srtp.so", "module ice.so"] if web else []),
+            ]
+        )
 
-    def _configure(
-        self, account: PhoneAccount, domain: str, proxy: str, interface: str | None, sip_port: int, transport: str
+    def _write_account(
+        self, account: PhoneAccount, domain: str, proxy: str, transport: str, ways: Mapping[str, str]
     ) -> None:
+        parameters = "".join(f"{name}={value};" for name, value in ways.items())
+        (self._directory / "accounts").write_text(
+            f"<sip:{account.username}@{domain};transport={transport}>;auth_user={account.username};"
+            f'auth_pass={account.password};outbound="sip:{proxy};transport={transport}";regint=600;'
+            f"{parameters}answermode=manual;audio_codecs=PCMA,PCMU\n"
+        )
+
+    def _write_configuration(self, own: Sequence[str]) -> None:
         here = self._directory
         modules = next((path for path in _MODULES if Path(path).is_dir()), None)
         if modules is None:
             raise StartError("baresip's modules weren't found; on Debian: apt-get install baresip")
         _tone(here / "tone.wav")
         (here / "contacts").write_text("")
-        (here / "accounts").write_text(
-            f"<sip:{account.username}@{domain};transport={transport}>;auth_user={account.username};"
-            f'auth_pass={account.password};outbound="sip:{proxy};transport={transport}";regint=600;'
-            f"answermode=manual;audio_codecs=PCMA,PCMU\n"
-        )
         lines = [
-            f"sip_listen {self._host.address}:{sip_port}",
-            f"net_interface {interface}" if interface else "",
             "poll_method epoll",
             "call_local_timeout 120",
             f"audio_source aufile,{here}/tone.wav",
@@ -75,12 +96,23 @@ class Baresip:
             "module_tmp account.so",
             "module_app menu.so",
             "module_app ctrl_tcp.so",
+            "module_app rtcpsummary.so",
+            *own,
         ]
         (here / "config").write_text("\n".join(line for line in lines if line) + "\n")
 
-    def start(self) -> Baresip:
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> Self:
         """Raises StartError with what it said."""
-        self._processes.start("phone", ["baresip", "-f", str(self._directory), "-v"], {}, self._host.namespace)
+        self._processes.start(
+            "phone", ["baresip", self._family, "-f", str(self._directory), "-v"], {}, self._host.namespace
+        )
         self._socket = self._processes.wait_until("phone", self._connect, 10)
         return self
 
@@ -128,6 +160,12 @@ class Baresip:
                     return True
         return False
 
+    def heard(self) -> int:
+        """RTP packets that came in the call that has ended last."""
+        log = (self._directory / "phone.log").read_text(errors="replace")
+        found = re.findall(r"\bPR=(\d+)", log)
+        return int(found[-1]) if found else 0
+
     def _read(self, seconds: float = 0.02) -> None:
         assert self._socket is not None
         if not select.select([self._socket], [], [], seconds)[0]:
@@ -141,10 +179,11 @@ class Baresip:
             self._buffer = rest[int(size) + 1 :]
 
 
-def _tone(path: Path, seconds: int = 20, rate: int = 8000) -> None:
+def _tone(path: Path, seconds: int = 120, rate: int = 8000) -> None:
+    """Eleven waves of 440 Hz are 200 samples long. A call ends with it."""
+    waves = b"".join(struct.pack("<h", int(12000 * math.sin(2 * math.pi * 440 * n / rate))) for n in range(200))
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(rate)
-        samples = (int(12000 * math.sin(2 * math.pi * 440 * n / rate)) for n in range(rate * seconds))
-        file.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
+        file.writeframes(waves * (seconds * rate // 200))

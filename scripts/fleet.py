@@ -17,6 +17,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from scripts.authority import DevelopmentAuthority
 from scripts.fleet_client import FleetClient, answers
 from scripts.fleet_parts import (
     CONTROL,
@@ -28,7 +29,9 @@ from scripts.fleet_parts import (
     PREFIX,
     ROOT,
     SIP,
+    SIPS,
     USERS,
+    WSS,
     DevelopmentEdge,
     Host,
     PhoneAccount,
@@ -57,8 +60,10 @@ class DevelopmentFleet:
         control_endpoint: str = "",
         environment: Mapping[str, str] | None = None,
         control_module: str = "lambdas",
+        ca: DevelopmentAuthority | None = None,
     ) -> None:
-        """``control_module`` serves the control plane, by ``python -m``."""
+        """``control_module`` serves the control plane, by ``python -m``. ``ca`` issues the edges' certificates, instead
+        of one of the fleet's own."""
         self.directory = directory
         self.control = control
         self.edges = list(edges)
@@ -72,6 +77,7 @@ class DevelopmentFleet:
         self.processes = Processes(directory)
         self._say = say
         self._control_module = control_module
+        self.ca = ca or DevelopmentAuthority(directory / "ca")
         credentials = DEVELOPMENT_CREDENTIALS if self._own_dynamodb else {}
         self._environment = {
             **credentials,
@@ -93,7 +99,8 @@ class DevelopmentFleet:
             self.start_edge(edge)
         for edge in self.edges:
             self.wait_ready(edge)
-            self._say(f"edge {edge.id} ready at {edge.sip} (UDP and TCP)")
+            listeners = ", ".join(f"{name} {at}" for name, at in edge.listeners.items())
+            self._say(f"edge {edge.id} ready: {listeners or edge.address}")
 
     def stop(self) -> None:
         self.processes.stop_all()
@@ -104,10 +111,13 @@ class DevelopmentFleet:
         if self._own_dynamodb:
             wanted.append(("tcp", self.control, MINISTACK))
         for edge in self.edges:
-            wanted += [("udp", edge.host, SIP), ("tcp", edge.host, SIP)]
             wanted += [("udp", edge.host, MESH), ("tcp", edge.host, METRICS)]
+            for name, at in edge.listeners.items():
+                address, _, number = at.rpartition(":")
+                host = Host(address.strip("[]"), edge.host.namespace)
+                wanted.append(("udp" if name.startswith("udp") else "tcp", host, int(number)))
         for kind, host, port in wanted:
-            in_namespace(host.namespace, partial(_check_port, kind, host.address, port))
+            in_namespace(host.namespace, partial(check_port, kind, host.address, port))
 
     def _start_ministack(self) -> None:
         self.start_ministack("ministack", self.control)
@@ -211,15 +221,23 @@ class DevelopmentFleet:
         settings: dict[str, Any] = {
             "id": edge.id,
             "address": edge.address,
-            "listen": [f"udp://{edge.sip}", f"tcp://{edge.sip}"],
+            "listen": [f"{name.rstrip('6')}://{at}" for name, at in edge.listeners.items()],
             "mesh": f"{edge.host.address}:{MESH}",
             "metrics": edge.metrics,
             "control": [self.api_url],
             "key_file": f"{edge.id}.key",
+            **self._certificate_settings(edge),
             **edge.settings,
         }
         path.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in settings.items()))
         return path
+
+    def _certificate_settings(self, edge: DevelopmentEdge) -> dict[str, Any]:
+        if not edge.listeners:
+            return {}
+        addresses = [at for at in (edge.address, edge.address6) if at]
+        chain, key = self.ca.issue([edge.name, DOMAIN, *addresses], self.directory)
+        return {"certificates": [{"chain": chain.name, "key": key.name}]}
 
     def start_edge(self, edge: DevelopmentEdge) -> None:
         """Start an edge, registering it first if it is new."""
@@ -278,15 +296,18 @@ def _toml(value: Any) -> str:
     return json.dumps(value)
 
 
-def _check_port(kind: str, address: str, port: int) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as probe:
+def check_port(kind: str, address: str, port: int) -> None:
+    """Raises PortInUse."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as probe:
         if kind == "tcp":
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError as error:
+            at = f"[{address}]" if ":" in address else address
             raise PortInUse(
-                f"{kind}://{address}:{port} can't be used ({error.strerror}); is another fleet or SIP server running? "
+                f"{kind}://{at}:{port} can't be used ({error.strerror}); is another fleet or SIP server running? "
                 f"'ss -lnp' shows which"
             ) from error
 
@@ -300,12 +321,29 @@ def loopback_fleet(
     control_endpoint: str = "",
     environment: Mapping[str, str] | None = None,
     control_module: str = "lambdas",
+    ca: DevelopmentAuthority | None = None,
+    origins: Sequence[str] = (),
+    ipv6: bool = False,
 ) -> DevelopmentFleet:
-    """A fleet on loopback: edge-a at ``base``, edge-b at the next address, and so on."""
+    """A fleet on loopback: edge-a at ``base``, edge-b at the next address, and so on. ``ipv6``: edge-a has IPv6's only
+    loopback address too, if nobody else does. Pages of ``origins`` may have WebSockets."""
     prefix, _, last = base.rpartition(".")
     places = [Host(f"{prefix}.{int(last) + index}") for index in range(edges)]
-    settings = {"provider_networks": ["127.0.0.0/8"]}
+    settings = {"provider_networks": ["127.0.0.0/8"], "origins": list(origins)}
     made = [
         DevelopmentEdge(f"edge-{chr(ord('a') + index)}", place, dict(settings)) for index, place in enumerate(places)
     ]
-    return DevelopmentFleet(directory, Host(base), made, endpoint, say, control_endpoint, environment, control_module)
+    if ipv6 and _loopback6_is_free():
+        made[0].settings["address6"] = "::1"
+    return DevelopmentFleet(
+        directory, Host(base), made, endpoint, say, control_endpoint, environment, control_module, ca
+    )
+
+
+def _loopback6_is_free() -> bool:
+    try:
+        for kind, port in (("udp", SIP), ("tcp", SIP), ("tcp", SIPS), ("tcp", WSS)):
+            check_port(kind, "::1", port)
+    except (OSError, PortInUse):  # without IPv6 there is no such socket at all
+        return False
+    return True

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 PREFIX = "sipwizard"
 DOMAIN = "sipwizard.test"
 USERS = ("alice", "bob", "carol", "dave")
-SIP, MESH, METRICS, CONTROL, MINISTACK = 5060, 5070, 9090, 8080, 4566
+SIP, SIPS, WSS, MESH, METRICS, CONTROL, MINISTACK = 5060, 5061, 5062, 5070, 9090, 8080, 4566
+WEB_PHONE = 8082  # where scripts/up serves a page with one
 
 _REGION, _DEVELOPMENT = "us-east-1", "development"  # MiniStack takes any credentials
 DEVELOPMENT_CREDENTIALS = {
@@ -66,8 +67,30 @@ class DevelopmentEdge:
         return [{"address": self.address, **sides}] if sides else []
 
     @property
+    def address6(self) -> str:
+        """Its IPv6 side, "" for none."""
+        return str(self.settings.get("address6", ""))
+
+    @property
+    def name(self) -> str:
+        """What its certificate calls it, beside its addresses."""
+        return str(self.settings.get("name", f"{self.id}.{DOMAIN}"))
+
+    @property
     def sip(self) -> str:
         return f"{self.address}:{SIP}"
+
+    @property
+    def listeners(self) -> dict[str, str]:
+        """``host:port`` by ``udp``, ``tcp``, ``tls``, ``wss``, and with a ``6`` those by IPv6; none where its settings
+        say themselves how it listens."""
+        if "listen" in self.settings:
+            return {}
+        ports = {"udp": SIP, "tcp": SIP, "tls": SIPS, "wss": WSS}
+        found = {name: f"{self.address}:{port}" for name, port in ports.items()}
+        if self.address6:
+            found |= {f"{name}6": f"[{self.address6}]:{port}" for name, port in ports.items()}
+        return found
 
     @property
     def metrics(self) -> str:

@@ -78,8 +78,9 @@ class Processes:
         environment: Mapping[str, str],
         namespace: str | None = None,
         stdin: int = subprocess.DEVNULL,
+        files: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
-        """Start ``command``; its output goes to ``NAME.log``."""
+        """Start ``command``; its output goes to ``NAME.log``. It has the descriptors ``files`` too."""
         prefix = ["ip", "netns", "exec", namespace] if namespace else []
         with (self._directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -88,6 +89,7 @@ class Processes:
                 stdin=stdin,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                pass_fds=files,
                 start_new_session=True,  # Ctrl-C is for us; we end the children in order
                 preexec_fn=_die_with_parent,
             )

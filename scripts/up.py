@@ -14,9 +14,13 @@ from typing import Annotated, Any
 
 import typer
 
-from scripts.fleet import DevelopmentFleet, loopback_fleet
-from scripts.fleet_parts import DOMAIN, ROOT
+from scripts.authority import DevelopmentAuthority
+from scripts.fleet import DevelopmentFleet, check_port, loopback_fleet
+from scripts.fleet_parts import DOMAIN, ROOT, WEB_PHONE, Host
 from scripts.processes import StartError
+from scripts.web_pages import PageServer
+
+_LISTENERS = ("udp", "tcp", "tls", "wss", "udp6", "tcp6", "tls6", "wss6")
 
 
 def up(
@@ -42,18 +46,32 @@ def up(
             raise StartError("stopped while starting")
         print(f"[{time.monotonic() - begun:5.1f} s] {text}", flush=True)
 
-    fleet = loopback_fleet(local / "fleet", address, edges, endpoint, say, environment={"PROBE_SECONDS": "30"})
+    web_phone = f"http://{address}:{WEB_PHONE}"
+    fleet = loopback_fleet(
+        local / "fleet",
+        address,
+        edges,
+        endpoint,
+        say,
+        environment={"PROBE_SECONDS": "30"},
+        ca=DevelopmentAuthority(local),
+        origins=[web_phone],
+        ipv6=True,
+    )
     path = local / "up.json"
     code = 0
     mine = False
+    pages: PageServer | None = None
     try:
         fleet.check_ports()  # before anything of a fleet that runs here is touched
+        check_port("tcp", address, WEB_PHONE)
         mine = True
+        pages = PageServer(local / "web_phone", Host(address), WEB_PHONE)
         shutil.rmtree(local / "fleet", ignore_errors=True)
         fleet.directory.mkdir(parents=True)
         fleet.start()
         path.touch(mode=0o600)
-        path.write_text(json.dumps(_description(fleet), indent=1) + "\n")
+        path.write_text(json.dumps(_description(fleet, web_phone), indent=1) + "\n")
         _explain(fleet)
         ended = None
         while not stop.wait(0.5) and ended is None:
@@ -67,20 +85,24 @@ def up(
     finally:
         if mine:
             path.unlink(missing_ok=True)
+        if pages is not None:
+            pages.close()
         fleet.stop()
     print("Stopped.")
     raise typer.Exit(code)
 
 
-def _description(fleet: DevelopmentFleet) -> dict[str, Any]:
+def _description(fleet: DevelopmentFleet, web_phone: str) -> dict[str, Any]:
     """What ``.local/up.json`` holds."""
     return {
         "api": fleet.api_url,
         "key": fleet.client.key,
         "domain": DOMAIN,
         "tenant": fleet.tenant,
+        "ca": str(fleet.ca.path),
+        "web_phone": f"{web_phone}/",
         "edges": [
-            {"id": edge.id, "udp": edge.sip, "tcp": edge.sip, "tls": None, "wss": None, "metrics": edge.metrics}
+            {"id": edge.id, **dict.fromkeys(_LISTENERS), **edge.listeners, "metrics": edge.metrics}
             for edge in fleet.edges
         ],
         "accounts": [vars(account) for account in fleet.accounts.values()],
@@ -94,9 +116,13 @@ def _explain(fleet: DevelopmentFleet) -> None:
         print(f"  user      {account.username}    password  {account.password}")
     proxies = ", ".join(edge.sip for edge in fleet.edges)
     print(f"  address   {proxies}   (as outbound proxy, UDP or TCP; or as the domain itself)")
+    secure = ", ".join(edge.listeners["tls"] for edge in fleet.edges)
+    print(f"  by TLS    {secure}   (certificates are issued by {fleet.ca.path})")
     print(f"  status    {fleet.api_url}/status")
     print(
-        "Watch two phones do it with scripts/demo; everything else is in .local/up.json. Ctrl-C stops it.", flush=True
+        "Watch two phones do it with scripts/demo, or a browser with scripts/demo --browser; everything else is in "
+        ".local/up.json. Ctrl-C stops it.",
+        flush=True,
     )
 
 

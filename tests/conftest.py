@@ -15,8 +15,8 @@ settings.load_profile("unhurried")
 os.environ.pop("COLUMNS", None)
 
 _LONG = (  # first, so that nobody waits for them in the end
-    "natlab/test_takeover", "natlab/test_nat", "phones/", "integration/test_api_document", "integration/test_control",
-    "compiled/", "deploy/", "natlab/", "integration/test_providers", "integration/test_regions",
+    "natlab/test_takeover", "natlab/test_nat", "phones/test_linphone", "phones/", "browsers/",
+    "integration/test_api_document", "integration/test_control", "compiled/", "deploy/", "natlab/", "integration/test_providers", "integration/test_regions",
     "integration/test_enrol", "integration/test_limits", "integration/",
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 
 from scripts.fleet_parts import CONTROL, DOMAIN, SIP
 from tests.support.fleets import fresh_base
+from tests.support.pace import slowness
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +32,7 @@ def start(address, local, *more):
 
 
 def wait_for_file(path, process, seconds=30):
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * slowness()
     while not (path.exists() and path.read_text()):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
@@ -50,6 +52,15 @@ def children(pid):
     return found
 
 
+def check_certificate(authority, edge, at):
+    """For the edge's address, and its name."""
+    address, _, port = at.rpartition(":")
+    context = ssl.create_default_context(cafile=authority)
+    for name in (address.strip("[]"), f"{edge}.{DOMAIN}"):
+        with socket.create_connection((address.strip("[]"), int(port)), 10) as stream:
+            context.wrap_socket(stream, server_hostname=name).close()
+
+
 def test_up_says_how_and_leaves_nothing_behind(tmp_path):
     base = fresh_base()
     process = start(base, tmp_path, "--edges", "3")
@@ -58,8 +69,15 @@ def test_up_says_how_and_leaves_nothing_behind(tmp_path):
     assert described["domain"] == DOMAIN
     assert described["key"].startswith("sw_")
     assert [edge["id"] for edge in described["edges"]] == ["edge-a", "edge-b", "edge-c"]
-    assert set(described["edges"][0]) == {"id", "udp", "tcp", "tls", "wss", "metrics"}
+    listeners = {"udp", "tcp", "tls", "wss", "udp6", "tcp6", "tls6", "wss6"}
+    assert set(described["edges"][0]) == {"id", "metrics"} | listeners
     assert described["edges"][0]["udp"] == f"{base}:{SIP}"
+    assert described["edges"][1]["udp6"] is None
+    for edge in described["edges"]:
+        for name in listeners:
+            if edge[name] and name.startswith(("tls", "wss")):
+                check_certificate(described["ca"], edge["id"], edge[name])
+    assert (tmp_path / "ca.key").stat().st_mode & 0o077 == 0
     assert {"alice", "bob"} <= {account["username"] for account in described["accounts"]}
     assert (tmp_path / "up.json").stat().st_mode & 0o077 == 0, "it holds passwords"
     started = children(process.pid)

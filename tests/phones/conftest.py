@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from scripts.fleet import DevelopmentFleet
-from scripts.fleet_parts import DOMAIN, SIP
+from scripts.fleet_parts import DOMAIN, SIP, Host
 from tests.natlab.conftest import laboratory
 from tests.phones.peer import Peer
-from tests.support.natlab import NatLab
+from tests.support.natlab import NatLab, ipv6_of
 from tests.support.phones.phone import Phone
 
 PLACES = {"udp": ("bob", "phone"), "tcp": ("dave", "phone2")}
@@ -74,7 +74,10 @@ def phone(request: pytest.FixtureRequest, phones: dict[str, Phone]) -> Phone:
 
 
 def _peer(lab: NatLab, fleet: DevelopmentFleet, user: str) -> Iterator[Peer]:
-    with Peer(fleet.accounts[user], DOMAIN, lab.host("caller"), (lab.host("edge-b").address, SIP)) as made:
+    """By IPv6 where the fleet has it."""
+    edge = fleet.edges[1]
+    host = Host(ipv6_of(lab.host("caller")), lab.ns("caller")) if edge.address6 else lab.host("caller")
+    with Peer(fleet.accounts[user], DOMAIN, host, (edge.address6 or edge.address, SIP)) as made:
         assert made.register() == 200
         made.agent.received.clear()
         yield made

@@ -12,7 +12,7 @@ from tests.support.socket_phone import PATIENCE, SocketPhone
 
 _MIRRORED = {"sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"}
 _SDP = (
-    "v=0\r\no=- {version} {version} IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
+    "v=0\r\no=- {version} {version} IN {family} {host}\r\ns=-\r\nc=IN {family} {host}\r\nt=0 0\r\n"
     "m=audio 20000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na={direction}\r\n"
 )
 
@@ -32,7 +32,9 @@ class Peer(SocketPhone):
 
     def sdp(self, way: str = "sendrecv") -> bytes:
         self.serial += 1
-        return _SDP.format(version=self.serial, host=self.agent.host, direction=way).encode()
+        host = self.agent.host.strip("[]")
+        family = "IP6" if ":" in host else "IP4"
+        return _SDP.format(version=self.serial, family=family, host=host, direction=way).encode()
 
     def accept(self, request: Request) -> Response:
         """200, with a session description that answers the one in ``request``."""

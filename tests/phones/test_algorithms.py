@@ -39,7 +39,7 @@ def linphone(registrar, tmp_path):
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{PROGRAM} isn't installed")
     (tmp_path / ".local" / "share" / "linphone").mkdir(parents=True)
     settings = SETTINGS.format(
-        udp=-1, tcp=0, user="alice", password=PASSWORD, domain=DOMAIN, transport="udp", expires=600,
+        udp=-1, tcp=0, tls=0, ipv6=0, authority="", user="alice", password=PASSWORD, domain=DOMAIN, transport="udp", expires=600,
         proxy=f"127.0.0.1:{registrar.getsockname()[1]}",
     )  # fmt: skip
     (tmp_path / "linphonerc").write_text(settings)

@@ -17,6 +17,7 @@ import re
 import secrets
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -31,6 +32,7 @@ WAN6, LAN6, _TAYGA6 = "2001:db8", "2001:db8:64", "2001:db8:65"
 _PREFIX64, _POOL = "2001:db8:46", "192.168.255"  # the well-known prefix is for public addresses only
 _OUTSIDE = {"nat": 10, "edge-a": 11, "edge-b": 12, "caller": 20, "control": 30}
 _INSIDE = {"phone": 2, "phone2": 3}
+_NAMES = Path("/etc/netns")  # what ip-netns(8) puts over /etc
 
 _RULES = """
 table ip natlab {{
@@ -100,6 +102,7 @@ class NatLab:
     def __exit__(self, *_: object) -> None:
         for name in ("switch", *_INSIDE, *_OUTSIDE):
             subprocess.run(["ip", "netns", "delete", self.ns(name)], capture_output=True, check=False)
+            shutil.rmtree(_NAMES / self.ns(name), ignore_errors=True)
 
     def _build(self) -> None:
         for name in ("switch", *_OUTSIDE, *_INSIDE):
@@ -185,6 +188,15 @@ class NatLab:
             if f"src={self.host(inside).address} dst={self.host(edge).address}" in line:
                 return int(re.findall(r"dport=(\d+)", line)[1])
         raise LookupError(f"the NAT has no mapping from {inside} to {edge}: {self.mappings()}")
+
+    def name(self, addresses: Mapping[str, str]) -> None:
+        """Have programs in the laboratory know hosts by name."""
+        lines = "".join(f"{address} {name}\n" for name, address in {"localhost": "127.0.0.1", **addresses}.items())
+        for name in ("switch", *_INSIDE, *_OUTSIDE):
+            directory = _NAMES / self.ns(name)
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / "hosts").write_text(lines)
+            (directory / "resolv.conf").write_text("")
 
     def fleet(self, directory: Path) -> DevelopmentFleet:
         """A fleet in this laboratory, not yet started."""

@@ -13,8 +13,11 @@ SETTINGS = """
 [sip]
 sip_port={udp}
 sip_tcp_port={tcp}
-sip_tls_port=0
-use_ipv6=0
+sip_tls_port={tls}
+use_ipv6={ipv6}
+root_ca={authority}
+verify_server_certs=1
+verify_server_cn=1
 default_proxy=0
 [rtp]
 audio_rtp_port=7078
@@ -49,6 +52,7 @@ class Linphone(Phone):
     program = "linphone-daemon"
     saying = {
         "registered": "State: LinphoneRegistrationOk",
+        "refused": "SSL handshake failed : X509 - Certificate verification failed",
         "rings": _state("IncomingReceived"),
         "ringing": _state("OutgoingRinging"),
         "connected": _state("StreamsRunning"),
@@ -58,10 +62,11 @@ class Linphone(Phone):
 
     def configure(self) -> None:
         (self.directory / ".local" / "share" / "linphone").mkdir(parents=True, exist_ok=True)  # it makes none itself
-        udp, tcp = (SIP_PORT, 0) if self.transport == "udp" else (0, SIP_PORT)
+        ports = {"udp": 0, "tcp": 0, "tls": 0, self.transport: SIP_PORT}
         settings = SETTINGS.format(
-            udp=udp,
-            tcp=tcp,
+            **ports,
+            ipv6=int(":" in self.host.address),
+            authority=self.authority or "",
             user=self.account.username,
             password=self.account.password,
             domain=self.domain,

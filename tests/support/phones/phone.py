@@ -18,14 +18,15 @@ PATIENCE = 20.0  # seconds
 
 
 class Phone:
-    """A phone of ``account`` in ``domain`` at ``host``, with ``proxy`` (host, port) as its outbound proxy."""
+    """A phone of ``account`` in ``domain`` at ``host``, with ``proxy`` (host, port) as its outbound proxy. By TLS it trusts
+    what ``authority`` (a PEM file) has issued, and checks names."""
 
     program = ""  # what has to be installed
     module = ""  # a package that has to be installed, "" for none
     transports = ("udp", "tcp")
     saying: dict[str, str] = {}
     """What it writes when something has come about, as regular expressions by name: ``registered``, ``rings``,
-    ``ringing`` (at the other end), ``connected``, ``ended``."""
+    ``ringing`` (at the other end), ``connected``, ``ended``; ``refused``, where a certificate isn't what it should be."""
 
     def __init__(
         self,
@@ -36,13 +37,15 @@ class Phone:
         proxy: tuple[str, int],
         transport: str = "udp",
         expires: int = 3600,
+        authority: Path | None = None,
     ) -> None:
         self.account = account
         self.domain = domain
         self.host = host
-        self.proxy = f"{proxy[0]}:{proxy[1]}"
+        self.proxy = f"[{proxy[0]}]:{proxy[1]}" if ":" in proxy[0] else f"{proxy[0]}:{proxy[1]}"
         self.transport = transport
         self.expires = expires
+        self.authority = authority
         self.directory = directory / f"{type(self).__name__.lower()}-{account.username}"
         self.directory.mkdir(parents=True, exist_ok=True)
         self._processes = Processes(self.directory)
@@ -57,12 +60,16 @@ class Phone:
         self.stop()
 
     def start(self) -> None:
-        """Begin, with settings of one's own, and be registered."""
+        """Begin, and be registered."""
+        self.begin()
+        self.wait("registered")
+
+    def begin(self) -> None:
+        """With settings of one's own; it registers by itself."""
         self.configure()
         self._process = self._processes.start(
             "phone", self.command(), self.environment(), self.host.namespace, subprocess.PIPE
         )
-        self.wait("registered")
 
     def configure(self) -> None:
         """Write what the program reads."""

@@ -15,6 +15,7 @@ class Pjsua(Phone):
     module = "pjsua2"
     saying = {
         "registered": r"^registered 200 .*",
+        "refused": r"^refused .*identity.*",
         "rings": r"^call INCOMING .*",
         "ringing": r"^call EARLY 180.*",
         "connected": r"^call CONFIRMED .*",
@@ -31,6 +32,7 @@ class Pjsua(Phone):
             "transport": self.transport,
             "port": SIP_PORT,
             "expires": self.expires,
+            "authority": str(self.authority or ""),
         }
         return [self.program, "-u", "-m", "tests.support.phones.pjsua_process", json.dumps(settings)]
 

@@ -9,6 +9,12 @@ import threading
 
 import pjsua2
 
+KINDS = {
+    "udp": pjsua2.PJSIP_TRANSPORT_UDP,
+    "tcp": pjsua2.PJSIP_TRANSPORT_TCP,
+    "tls": pjsua2.PJSIP_TRANSPORT_TLS,
+}
+
 
 class PhoneCall(pjsua2.Call):
     """``calls`` are those under way."""
@@ -30,6 +36,12 @@ class PhoneCall(pjsua2.Call):
         print("transfer", prm.statusCode, prm.reason)
         if prm.statusCode == 200:
             hang_up(self)
+
+
+class PhoneEndpoint(pjsua2.Endpoint):
+    def onTransportState(self, prm):
+        for reason in prm.tlsInfo.verifyMsgs:
+            print("refused", reason)
 
 
 class PhoneAccount(pjsua2.Account):
@@ -65,6 +77,15 @@ def settings_of(wanted):
     return settings
 
 
+def transport_of(wanted):
+    settings = pjsua2.TransportConfig()
+    settings.port = wanted["port"]
+    if wanted["transport"] == "tls":
+        settings.tlsConfig.CaListFile = wanted["authority"]
+        settings.tlsConfig.verifyServer = True
+    return settings
+
+
 def obey(account, order):
     name, _, uri = order.partition(" ")
     calls = PhoneCall.calls
@@ -93,7 +114,7 @@ def main():
     wanted = json.loads(sys.argv[1])
     orders: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=lambda: [orders.put(line.strip()) for line in sys.stdin], daemon=True).start()
-    endpoint = pjsua2.Endpoint()
+    endpoint = PhoneEndpoint()
     endpoint.libCreate()
     settings = pjsua2.EpConfig()
     settings.uaConfig.threadCnt = 0  # all of it happens in this thread
@@ -101,10 +122,7 @@ def main():
     settings.logConfig.level = wanted.get("log", 0)
     settings.logConfig.consoleLevel = wanted.get("log", 0)
     endpoint.libInit(settings)
-    transport = pjsua2.TransportConfig()
-    transport.port = wanted["port"]
-    kind = pjsua2.PJSIP_TRANSPORT_TCP if wanted["transport"] == "tcp" else pjsua2.PJSIP_TRANSPORT_UDP
-    endpoint.transportCreate(kind, transport)
+    endpoint.transportCreate(KINDS[wanted["transport"]], transport_of(wanted))
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
     account = PhoneAccount()
@@ -116,7 +134,8 @@ def main():
         if order:
             obey(account, order)
     endpoint.hangupAllCalls()
-    account.setRegistration(False)
+    if account.getInfo().regIsActive:
+        account.setRegistration(False)
     for _ in range(25):
         endpoint.libHandleEvents(20)
     account.shutdown()

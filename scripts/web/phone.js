@@ -1,0 +1,101 @@
+import JsSIP from "jssip";
+
+const MEDIA = {
+  mediaConstraints: { audio: true, video: false },
+  pcConfig: { iceServers: [] },
+};
+
+/** A phone with one call at a time. `says(event, detail)` is told what comes about: `registered`, `unregistered`, `rings`,
+ *  `ringing` (at the other end), `connected`, `held` and `resumed` (by this end, and the other knows), `ended` (detail:
+ *  why), `failed` to register (detail: why), `disconnected`. */
+export class Phone {
+  #agent;
+  #call = null;
+  #says;
+  #audio;
+
+  /** `server` is an edge's `wss://` URL, `audio` the element that plays what the other end says. */
+  constructor({ uri, password, server }, audio, says) {
+    this.#says = says;
+    this.#audio = audio;
+    this.#agent = new JsSIP.UA({ uri, password, sockets: [new JsSIP.WebSocketInterface(server)] });
+    this.#agent.on("registered", () => says("registered"));
+    this.#agent.on("unregistered", () => says("unregistered"));
+    this.#agent.on("registrationFailed", ({ cause }) => says("failed", cause));
+    this.#agent.on("disconnected", () => says("disconnected"));
+    this.#agent.on("newRTCSession", ({ originator, session }) => this.#begun(originator, session));
+  }
+
+  start() {
+    this.#agent.start();
+  }
+
+  /** Unregister and disconnect. */
+  stop() {
+    this.#agent.stop();
+  }
+
+  call(uri) {
+    this.#agent.call(uri, MEDIA);
+  }
+
+  answer() {
+    this.#call.answer(MEDIA);
+  }
+
+  /** End the call, or give it up. */
+  hangUp() {
+    this.#call.terminate();
+  }
+
+  decline() {
+    this.#call.terminate({ status_code: 486 });
+  }
+
+  hold() {
+    this.#call.hold({}, () => this.#says("held"));
+  }
+
+  resume() {
+    this.#call.unhold({}, () => this.#says("resumed"));
+  }
+
+  /** Register again. */
+  refresh() {
+    this.#agent.register();
+  }
+
+  /** RTP packets that have come in this call. */
+  async heard() {
+    const stats = await this.#call.connection.getStats();
+    return [...stats.values()].find((one) => one.type === "inbound-rtp")?.packetsReceived ?? 0;
+  }
+
+  #begun(originator, session) {
+    if (this.#call) {
+      session.terminate({ status_code: 486 });
+      return;
+    }
+    this.#call = session;
+    const ended = ({ cause }) => {
+      this.#call = null;
+      this.#says("ended", cause);
+    };
+    session.on("ended", ended);
+    session.on("failed", ended);
+    session.on("confirmed", () => this.#says("connected"));
+    if (originator === "remote") {
+      session.on("peerconnection", ({ peerconnection }) => this.#listen(peerconnection));
+      this.#says("rings", session.remote_identity.uri.toString());
+    } else {
+      session.on("progress", () => this.#says("ringing"));
+      this.#listen(session.connection);
+    }
+  }
+
+  #listen(connection) {
+    connection.addEventListener("track", ({ streams }) => {
+      this.#audio.srcObject = streams[0];
+    });
+  }
+}
