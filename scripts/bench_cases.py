@@ -30,6 +30,7 @@ from scripts import (
     bench_providers,
     bench_records,
     bench_refresh,
+    bench_relay,
     bench_versus,
 )
 
@@ -312,6 +313,18 @@ def handshakes(
 ) -> None:
     """TLS handshakes and idle connections at an edge's sockets."""
     bench_handshakes.handshakes(_say, rounds, idle, phones)
+
+
+@app.command()
+def relay(
+    rate: Annotated[int, typer.Option(help="Requests a second; each is two messages.")] = 300,
+    seconds: Annotated[float, typer.Option(help="Of each round.")] = 5.0,
+    rounds: Annotated[int, typer.Option(help="Rounds for each server and transport, in turn.")] = 3,
+    pairs: Annotated[int, typer.Option(help="Calls under way.")] = 20,
+    idle: Annotated[int, typer.Option(help="Idle connections, for their memory.")] = 1000,
+) -> None:
+    """Messages relayed and idle connections, by transport, beside Kamailio's."""
+    bench_relay.relay(_say, rate, seconds, rounds, pairs, idle)
 
 
 @app.command()

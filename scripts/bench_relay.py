@@ -16,9 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Protocol
-
-import typer
+from typing import Any, Protocol
 
 from scripts.bench_fleet import random_base
 from scripts.fleet import DevelopmentFleet, loopback_fleet
@@ -141,13 +139,14 @@ class LoadProcess:
 
 def relay(
     say: Callable[..., None],
-    rate: Annotated[int, typer.Option(help="Requests a second; each is two messages.")] = 300,
-    seconds: Annotated[float, typer.Option(help="Of each round.")] = 5.0,
-    rounds: Annotated[int, typer.Option(help="Rounds for each server and transport, in turn.")] = 3,
-    pairs: Annotated[int, typer.Option(help="Calls under way.")] = 20,
-    idle: Annotated[int, typer.Option(help="Idle connections, for their memory.")] = 500,
+    rate: int,
+    seconds: float,
+    rounds: int,
+    pairs: int,
+    idle: int,
 ) -> None:
-    """CPU for each relayed message and memory of an idle connection, beside Kamailio's."""
+    """``rate`` requests a second, for ``seconds`` in each of ``rounds``, by ``pairs`` of phones in calls; then the memory of
+    ``idle`` connections."""
     with tempfile.TemporaryDirectory() as scratch, servers(Path(scratch)) as both:
         for transport in TRANSPORTS:
             spent: dict[str, list[float]] = {server.name: [] for server in both}
@@ -175,7 +174,7 @@ def _round(server: SipServer, load: LoadProcess, transport: str, rate: int, seco
         raise RuntimeError(f"{server.name}, {transport}: {done} of 'sent' were answered: not comparable")
     time.sleep(seconds)
     idle = (cpu_seconds(server.pids()) - between) * seconds / (time.monotonic() - middle)
-    return (between - before - idle) / (2 * done["sent"]) * 1e6
+    return (between - before - idle) / (2 * int(done["sent"])) * 1e6
 
 
 def _memory(server: SipServer, scratch: Path, transport: str, number: int) -> float:
