@@ -45,7 +45,7 @@ def target_of(binding: str, held: HeldBinding) -> Target:
     """Where its phone is."""
     return Target(
         uri=held.contact,
-        flow=held.flow,
+        flow=held.flow.wire,
         binding=binding,
         q=held.params.q,
         aor=held.aor,
