@@ -145,8 +145,8 @@ def relay(
     pairs: int,
     idle: int,
 ) -> None:
-    """``rate`` requests a second, for ``seconds`` in each of ``rounds``, by ``pairs`` of phones in calls; then the memory of
-    ``idle`` connections."""
+    """``rate`` requests a second, for ``seconds`` in each of ``rounds``, by ``pairs`` of phones in calls; then the
+    memory of ``idle`` connections."""
     with tempfile.TemporaryDirectory() as scratch, servers(Path(scratch)) as both:
         for transport in TRANSPORTS:
             spent: dict[str, list[float]] = {server.name: [] for server in both}
