@@ -249,7 +249,8 @@ class DevelopmentFleet:
             if self.client.request("GET", f"/v1/edges/{edge.id}")[0] == 200:
                 self.client.api("DELETE", f"/v1/edges/{edge.id}")
             body = {"id": edge.id, "public_key": public_key, "addresses": edge.may_hold or [edge.address]}
-            self.client.api("POST", "/v1/edges", {**body, "places": edge.places})
+            places = {"places": edge.places} if edge.places else {}  # control planes of before know none
+            self.client.api("POST", "/v1/edges", {**body, **places})
         self._run(edge.id, ["-m", "edge", "--config", str(path)], edge.environment, edge.host)
 
     def wait_ready(self, edge: DevelopmentEdge) -> None:
