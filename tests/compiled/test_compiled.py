@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.skipif(not os.environ.get("LONG"), reason="it takes five minutes; LONG=1 has it done")
 ROOT = Path(__file__).parent.parent.parent
 COMPILED = ("edge/sip", "edge/proxy")
 SETTINGS = "[mypy]\nstrict = true\nplugins = pydantic.mypy\n"
