@@ -34,6 +34,7 @@ _UNUSED = {
         *_ACME,
         *("boto3", "fastapi", "importlib_metadata", "opentelemetry", "pydantic/v1", "pygal"),
         *("s3transfer", "yaml", "zipp", "botocore/data/s3", "botocore/data/sesv2"),
+        *("lambdas/api/provisioning", "lambdas/certificates", "lambdas/push"),
     ),
     "HooksFunction": (*_ACME, "fastapi", "mangum", "phonenumbers", "pygal", "starlark", "starlette", "yaml"),
     "ProvisioningFunction": _ACME,
@@ -56,9 +57,9 @@ def main() -> None:
     target = Path(directory)
     install(architecture, target, ["requirements.lock", *_MORE.get(function, [])])
     trim(target)
+    shutil.copytree(HERE, target / "lambdas", ignore=_OURS, dirs_exist_ok=True)
     for name in _UNUSED.get(function, ()):
         shutil.rmtree(target / name)
-    shutil.copytree(HERE, target / "lambdas", ignore=_OURS, dirs_exist_ok=True)
     compile_all(target)
 
 

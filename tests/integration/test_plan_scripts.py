@@ -287,7 +287,7 @@ def bobs_plan(fleet, owner):
         ({"number": "1", "providers": ["😀"]}, "providers"),
         ({"uri": "sip:@host"}, "uri"),
         ({"uri": "sip:a@b@c"}, "uri"),
-        ({"uri": "sip:x@[::1]"}, "uri"),
+        ({"uri": "sip:x@[::1"}, "uri"),
     ],
 )
 def test_legs_that_can_ring_nobody_arent_stored(fleet, tenant, leg, field):
