@@ -23,27 +23,30 @@ _ENDPOINTS = (_SERVICES - {"sesv2"}) | {"email"}  # as endpoints.json calls them
 _GEOGRAPHY = ("geodata", "carrierdata", "tzdata")
 # What no function imports, and what one doesn't; it would only be carried about.
 _USELESS = ("*.dist-info", "*.pxd", "*.pyi", "*.pyx", "bin", "botocore/data/*/*/examples-*", "cffi", "pycparser")
-# What speaks to certificate authorities.
-_ACME = ("OpenSSL", "acme", "certifi", "charset_normalizer", "josepy", "pyrfc3339", "requests", "botocore/data/route53")
-_UNUSED = {
+# What speaks to certificate authorities; httpx needs certifi too.
+_ACME = ("OpenSSL", "acme", "charset_normalizer", "josepy", "pyrfc3339", "requests", "botocore/data/route53")
+UNUSED = {
     "CertificatesFunction": (
         *("aiohttp", "boto3", "fastapi", "mangum", "phonenumbers", "pygal", "starlark", "starlette", "yaml"),
         *("s3transfer", "botocore/data/ec2", "botocore/data/s3", "botocore/data/sesv2"),
     ),
     "DecisionsFunction": (
         *_ACME,
-        *("boto3", "fastapi", "importlib_metadata", "opentelemetry", "pydantic/v1", "pygal"),
+        *("boto3", "certifi", "fastapi", "importlib_metadata", "opentelemetry", "pydantic/v1", "pygal"),
         *("s3transfer", "yaml", "zipp", "botocore/data/s3", "botocore/data/sesv2"),
         *("lambdas/api/provisioning", "lambdas/certificates", "lambdas/push"),
     ),
-    "HooksFunction": (*_ACME, "fastapi", "mangum", "phonenumbers", "pygal", "starlark", "starlette", "yaml"),
-    "ProvisioningFunction": _ACME,
+    "HooksFunction": (*_ACME, "certifi", "fastapi", "mangum", "phonenumbers", "pygal", "starlark", "starlette", "yaml"),
+    "ProvisioningFunction": (*_ACME, "certifi"),
     "PushFunction": (
         *_ACME,
         *("boto3", "fastapi", "importlib_metadata", "mangum", "opentelemetry", "phonenumbers", "pygal", "s3transfer"),
         *("starlark", "starlette", "yaml", "zipp", "botocore/data/s3", "botocore/data/sesv2"),
     ),
-    "StatusFunction": (*_ACME, "aiohttp", "fastapi", "mangum", "phonenumbers", "starlark", "starlette", "yaml"),
+    "StatusFunction": (
+        *_ACME,
+        *("aiohttp", "certifi", "fastapi", "mangum", "phonenumbers", "starlark", "starlette", "yaml"),
+    ),
 }
 _SOURCES = ("anyio", "lambdas")  # are kept: anyio reads its own, and imports less by it
 _MORE = {"PushFunction": ["requirements-push.lock"]}  # what no other function carries about
@@ -58,7 +61,7 @@ def main() -> None:
     install(architecture, target, ["requirements.lock", *_MORE.get(function, [])])
     trim(target)
     shutil.copytree(HERE, target / "lambdas", ignore=_OURS, dirs_exist_ok=True)
-    for name in _UNUSED.get(function, ()):
+    for name in UNUSED.get(function, ()):
         shutil.rmtree(target / name)
     compile_all(target)
 
