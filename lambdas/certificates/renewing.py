@@ -92,8 +92,7 @@ class Renewing:
         due = [state for state in states.values() if rules.due(state, now, state.name in wishes)]
         if not due:
             return
-        # Those under way first, then those that people wait for, then what ends first.
-        due.sort(key=lambda one: (not one.order, one.name not in wishes, one.not_after, one.next_at))
+        due.sort(key=lambda one: rules.turn(one, now, one.name in wishes))
         try:
             places = self._places(due[:_LOOKED_AT], wishes)
             if places and now >= self._table.authority(self._settings.directory).paused_until:

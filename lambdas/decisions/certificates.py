@@ -15,6 +15,8 @@ ORDERS_AN_HOUR = 20
 """Orders begun in an hour, for all names: authorities count them (Let's Encrypt takes 100 an hour of an account)."""
 WISHES_AN_HOUR = 3
 """How often somebody may ask for one name's renewal in an hour."""
+TENANT_WISHES_AN_HOUR = 6
+"""How often a tenant may, for all of its names: orders are everybody's."""
 LONGEST_ORDER = 86_400.0
 """Seconds after which an order that isn't through has failed."""
 WARNING = 14 * 86_400.0
@@ -105,6 +107,13 @@ def due(state: Certified, now: float, wished: bool = False) -> bool:
     if wished:
         return True
     return now >= state.next_at and (bool(state.order) or not state.version or now >= renew_at(state))
+
+
+def turn(state: Certified, now: float, wished: bool = False) -> tuple[bool, bool, int, float, float]:
+    """What is done first has the least of these: orders under way, then what is in use and about to end, then the rest,
+    each by how often it has failed: so nobody's names that can't be had, however many, keep others from theirs."""
+    ending = bool(state.version) and now >= renew_at(state)
+    return not state.order, not ending, 0 if wished else state.attempts, state.not_after, state.next_at
 
 
 def ends_soon(state: Certified, now: float) -> bool:

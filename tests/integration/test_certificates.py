@@ -177,7 +177,7 @@ def test_a_name_in_a_zone_of_ours_and_one_that_leads_to_us_get_certificates_and_
 
 
 def test_only_whose_domain_it_is_sees_its_certificate(place, authority):
-    place.domain("mine.voip.test")
+    place.domain("mine.voip.test", "one.example.com", "two.example.com")
     place.renewals.run()
     other = place.api("POST", "/v1/tenants", {"name": "Other"})["id"]
     key = place.api("POST", "/v1/keys", {"tenant": other, "note": "other"})["key"]
@@ -187,6 +187,12 @@ def test_only_whose_domain_it_is_sees_its_certificate(place, authority):
     assert ask(place.fleet, key, "GET", "/v1/certificates")[1]["items"] == []
     assert ask(place.fleet, own, "POST", "/v1/certificates/mine.voip.test/renewal")[0] == 403
     assert ask(place.fleet, own, "GET", "/v1/certificates/mine.voip.test")[1]["state"] == "valid"
+    admin = place.api("POST", "/v1/keys", {"tenant": place.fleet.tenant, "note": "admin", "role": "admin"})["key"]
+    for name in ("one.example.com", "two.example.com"):
+        asked = [ask(place.fleet, admin, "POST", f"/v1/certificates/{name}/renewal")[0] for _ in range(3)]
+        assert asked == [202] * 3
+    status, problem = ask(place.fleet, admin, "POST", "/v1/certificates/mine.voip.test/renewal")
+    assert (status, problem["detail"].startswith("6 certificates")) == (429, True)
     listed = re.compile(r"mine\.voip\.test +valid +20\d\d-")  # which is some seconds old
     wait_for("the command to show it", lambda: listed.search(place.command("certificates")), 15)
     assert "is seen to within five minutes" in place.command("certificates", "renew", "mine.voip.test")

@@ -33,6 +33,26 @@ def test_a_certificate_is_renewed_when_a_third_of_its_life_is_left_and_not_all_o
     assert rules.due(state, NOW, wished=True)
 
 
+def test_nobodys_names_that_cannot_be_had_keep_others_from_theirs():
+    def failing(number, state):
+        for _ in range(number):
+            state = rules.failed(state, "caa: no", NOW)
+        return state
+
+    late = NOW + 80 * DAY
+    under_way = rules.begun(Certified("a.example.com", "t1"), "https://ca/order/1", NOW)
+    ends = certified(name="b.example.com")
+    never = failing(3, certified(days=70, name="c.example.com"))
+    new = Certified("d.example.com", "t1")
+    asked = failing(20, Certified("e.example.com", "t2"))
+    others = [failing(2, Certified(f"x{number}.example.com", "t2")) for number in range(3)]
+    wished = {"e.example.com", "f.example.com"}
+    lasts = certified(days=500, name="f.example.com")
+    wanted = [under_way, ends, never, new, asked, lasts, *others]
+    found = sorted(reversed(wanted), key=lambda one: rules.turn(one, late, one.name in wished))
+    assert [one.name[0] for one in found] == list("abcdefxxx")
+
+
 def test_what_has_failed_is_tried_again_each_time_later_and_never_in_a_loop():
     state, now, waits = rules.begun(Certified(NAME, "t1"), "https://ca/order/1", NOW), NOW, []
     while now < NOW + 7 * DAY:

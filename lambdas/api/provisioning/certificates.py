@@ -11,7 +11,14 @@ from lambdas.api.audit import AuditedRoute
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning.common import ListPage, Paging, PagingDep, chosen_tenant
 from lambdas.api.security import Caller, CallerDep, ServicesDep
-from lambdas.decisions.certificates import WISHES_AN_HOUR, Certified, alias_target, challenge, next_attempt
+from lambdas.decisions.certificates import (
+    TENANT_WISHES_AN_HOUR,
+    WISHES_AN_HOUR,
+    Certified,
+    alias_target,
+    challenge,
+    next_attempt,
+)
 from lambdas.services.services import Services
 
 router = APIRouter(prefix="/certificates", tags=["certificates"], route_class=AuditedRoute)
@@ -88,10 +95,13 @@ def read_certificate(name: str, services: ServicesDep, who: CallerDep) -> ShownC
 @router.post("/{name}/renewal", status_code=202, responses=responses(401, 403, 404, 429))
 def renew_certificate(name: str, services: ServicesDep, who: CallerDep) -> ShownCertificate:
     """Look at its records and get another one within minutes, however long it lasts; what is in use stays so until
-    then. Three times an hour for a name, since authorities take so many orders and no more."""
-    state, now = _certificate(name, services, who), services.clock()
-    if not services.tables.rations.take(f"renewal of {state.name}", WISHES_AN_HOUR, now):
+    then. Three times an hour for a name, and six for a tenant, since authorities take so many orders and no more."""
+    state, now, rations = _certificate(name, services, who), services.clock(), services.tables.rations
+    if not rations.take(f"renewal of {state.name}", WISHES_AN_HOUR, now):
         detail = f"{state.name} has been renewed by hand {WISHES_AN_HOUR} times in this hour; wait for the next."
+        raise Problem(429, detail, {"Retry-After": "3600"})
+    if not (who.admin or rations.take(f"renewals of {state.tenant}", TENANT_WISHES_AN_HOUR, now)):
+        detail = f"{TENANT_WISHES_AN_HOUR} certificates have been renewed by hand in this hour; wait for the next."
         raise Problem(429, detail, {"Retry-After": "3600"})
     services.tables.certificates.wish(state.name, now)
     return shown_certificate(state, services)
