@@ -17,7 +17,9 @@ from edge.control.identity import Identity
 from edge.control.sigv4 import Sigv4
 from edge.runtime.instance import interface
 
-_SIP, _MESH = 5060, 5070
+_PORTS = {"udp": 5060, "tcp": 5060}
+_SECURE_PORTS = {"tls": 5061, "wss": 443}
+_MESH = 5070
 _TIMEOUT = 15.0  # seconds
 _JSON = {"Content-Type": "application/json"}
 
@@ -49,7 +51,7 @@ def enrol_instance(control: str, config: Path) -> str:
     more = {
         "takeover": "ec2",
         "takeover_interface": here.name,
-        "spare_listen": [f"udp://{here.addresses[1]}:{_SIP}", f"tcp://{here.addresses[1]}:{_SIP}"],
+        "spare_listen": _listeners(found, [here.addresses[1]]),
     }
     side = _side(found)
     if side:
@@ -84,6 +86,17 @@ def _local(address6: str) -> str:
     return address6 if address6 and _is_local(address6) else ""
 
 
+def _acme(found: dict[str, Any]) -> bool:
+    """Whether the control plane gets certificates; older ones don't say."""
+    return bool(found.get("certificate") == "acme")
+
+
+def _listeners(found: dict[str, Any], hosts: list[str]) -> list[str]:
+    """By TLS and WSS too, where there are certificates for them without anybody's care."""
+    ports = _PORTS | (_SECURE_PORTS if _acme(found) else {})
+    return [f"{transport}://{host}:{port}" for host in hosts for transport, port in ports.items()]
+
+
 def _write(config: Path, found: dict[str, Any], host: str, host6: str, more: dict[str, Any]) -> str:
     """Write the configuration as TOML, which JSON's strings and lists of strings are; the edge's name."""
     address = found["addresses"][0]
@@ -91,7 +104,7 @@ def _write(config: Path, found: dict[str, Any], host: str, host6: str, more: dic
     values: dict[str, Any] = {
         "id": found["id"],
         "address": address,
-        "listen": [f"{transport}://{one}:{_SIP}" for one in hosts for transport in ("udp", "tcp")],
+        "listen": _listeners(found, hosts),
         "mesh": f"{host}:{_MESH}",
         "control": found["control"],
         "control_auth": found["control_auth"],
@@ -99,6 +112,8 @@ def _write(config: Path, found: dict[str, Any], host: str, host6: str, more: dic
         "metrics": "127.0.0.1:9090",
         **more,
     }
+    if _acme(found):
+        values["certificate"] = "acme"
     if host6:
         values["address6"] = host6
     if _place(found).get("name"):

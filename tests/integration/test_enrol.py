@@ -44,7 +44,7 @@ def test_a_token_is_good_for_one_edge_and_once(fleet, tenant):
     status, made = ask(fleet, "", "POST", "/v1/edges/enrol", body)
     assert (status, made) == (201, {
         "id": name, "addresses": ["203.0.113.6", "203.0.113.5"], "places": [], "control": [fleet.api_url],
-        "control_auth": "none",
+        "control_auth": "none", "certificate": "files",
     })  # fmt: skip
     status, problem = ask(fleet, "", "POST", "/v1/edges/enrol", body)
     assert (status, "used already" in problem["detail"]) == (403, True)

@@ -48,8 +48,8 @@ def test_nobodys_names_that_cannot_be_had_keep_others_from_theirs():
     others = [failing(2, Certified(f"x{number}.example.com", "t2")) for number in range(3)]
     wished = {"e.example.com", "f.example.com"}
     lasts = certified(days=500, name="f.example.com")
-    wanted = [under_way, ends, never, new, asked, lasts, *others]
-    found = sorted(reversed(wanted), key=lambda one: rules.turn(one, late, one.name in wished))
+    wanted = [*others, lasts, asked, new, never, ends, under_way]
+    found = sorted(wanted, key=lambda one: rules.turn(one, late, one.name in wished))
     assert [one.name[0] for one in found] == list("abcdefxxx")
 
 

@@ -266,9 +266,18 @@ def test_an_edge_warns_once_of_what_the_control_plane_knows_otherwise(values, pl
     assert [why in record.getMessage() for record in caplog.records] == ([True] if why else [])
 
 
-def test_an_instance_that_enrols_adds_the_side_that_ec2_moves_to_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("certificate", "ports"),
+    [
+        ({}, {"udp": 5060, "tcp": 5060}),  # of a control plane that doesn't say
+        ({"certificate": "files"}, {"udp": 5060, "tcp": 5060}),
+        ({"certificate": "acme"}, {"udp": 5060, "tcp": 5060, "tls": 5061, "wss": 443}),
+    ],
+)
+def test_an_instance_that_enrols_has_what_the_stack_gives_it(certificate, ports, tmp_path, monkeypatch):
     place = {"address": A, "address6": A6, "name": ""}
     answer = {"id": "a", "addresses": [A], "places": [place], "control": ["https://x.test"], "control_auth": "aws_iam"}
+    answer |= certificate
     here = Interface("eni-0123456789abcdef0", ("10.0.0.11", "10.0.0.21"), "ens5")
     monkeypatch.setattr(enrol, "_post", lambda *_: answer)
     monkeypatch.setattr(enrol, "interface", lambda: here)
@@ -278,7 +287,9 @@ def test_an_instance_that_enrols_adds_the_side_that_ec2_moves_to_it(tmp_path, mo
     made = load(tmp_path / "edge.toml")
     assert (made.takeover, made.takeover_device, made.address6) == ("ec2", "ens5", A6)
     hosts = ("10.0.0.11", f"[{A6}]")
-    assert made.listen == [f"{kind}://{host}:5060" for host in hosts for kind in ("udp", "tcp")]
+    assert made.listen == [f"{kind}://{host}:{port}" for host in hosts for kind, port in ports.items()]
+    assert made.spare_listen == [f"{kind}://10.0.0.21:{port}" for kind, port in ports.items()]
+    assert made.certificate == certificate.get("certificate", "files")
 
 
 def test_what_the_machine_calls_an_interface_is_found_by_its_address():

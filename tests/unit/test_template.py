@@ -126,6 +126,11 @@ def test_what_strangers_can_cost_is_bounded_except_where_an_account_has_nothing_
     assert template["Parameters"]["DecisionsConcurrency"]["Default"] == 0
 
 
+@pytest.mark.parametrize("name", ["DecisionsFunction", "ProvisioningFunction"])
+def test_whoever_enrols_edges_knows_whether_there_are_certificates(name):
+    assert RESOURCES[name]["Properties"]["Environment"]["Variables"]["ACME_DIRECTORY"] == {"Ref": "AcmeDirectory"}
+
+
 class Bucket:
     """S3 with one bucket of two pages, as far as a function asks for it."""
 

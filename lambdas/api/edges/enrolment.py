@@ -52,12 +52,18 @@ class Enrolled(BaseModel):
     places: list[AddressSides]
     control: list[str]
     control_auth: Literal["none", "aws_iam"]
+    certificate: Literal["files", "acme"]
 
 
 class InstanceEnrolment(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     public_key: PublicKey
+
+
+def certificate(services: Services) -> Literal["files", "acme"]:
+    """Where edges have their certificates from."""
+    return "acme" if services.certificates.available else "files"
 
 
 async def _enrol_instance(request: Request) -> Response:
@@ -78,6 +84,7 @@ async def _enrol_instance(request: Request) -> Response:
                 places=await run_in_threadpool(sides_of, addresses, services, True),
                 control=control,
                 control_auth="aws_iam",
+                certificate=certificate(services),
             )
             return Response(enrolled.model_dump_json(), 201, media_type="application/json")
     raise Problem(403, f"No edge is meant for {caller or 'a caller without a role'}; enrol it with a token instead.")

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from lambdas.api import signed_tokens
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.edges import probes
-from lambdas.api.edges.enrolment import Enrolled, PublicKey, become
+from lambdas.api.edges.enrolment import Enrolled, PublicKey, become, certificate
 from lambdas.api.edges.places import (
     AddressSides,
     EdgePlaces,
@@ -139,6 +139,7 @@ def enrol(body: Enrolment, request: Request, services: ServicesDep) -> Enrolled:
         places=sides_of(signed.addresses, services, fresh=True),
         control=control or [str(request.base_url).rstrip("/")],
         control_auth="aws_iam" if control else "none",
+        certificate=certificate(services),
     )
 
 
