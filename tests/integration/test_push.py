@@ -28,6 +28,7 @@ def pem(key):
 
 
 APNS = {"key": pem(ec.generate_private_key(ec.SECP256R1())), "key_id": "KEY1234567", "team_id": TEAM}
+LONG = {**APNS, "key": APNS["key"] + 3300 * "\n"}  # than KMS would seal
 ACCOUNT = {
     "type": "service_account",
     "project_id": "project-1",
@@ -91,7 +92,12 @@ def test_credentials_are_set_and_never_shown(fleet, owner):
     listed = client.api("GET", f"/v1/push?tenant={owner}")
     assert [one["service"] for one in listed["items"]] == ["apns", "fcm", "webpush"]
     assert "PRIVATE" not in json.dumps([listed, made])
-    for wrong in ({**APNS, "key": "x"}, {**APNS, "key": ACCOUNT["private_key"]}, {**APNS, "team_id": "../../secret"}):
+    for wrong in (
+        {**APNS, "key": "x"},
+        {**APNS, "key": ACCOUNT["private_key"]},
+        {**APNS, "team_id": "../../secret"},
+        LONG,
+    ):
         assert client.request("PUT", f"/v1/push/apns?tenant={owner}", wrong)[0] == 422
     key = client.api("POST", "/v1/keys", {"tenant": owner, "role": "admin"})["key"]
     assert client.request("PUT", "/v1/push/apns", APNS, key)[0] == 403

@@ -293,7 +293,7 @@ def test_alarms_and_the_budget_tell_somebody_or_are_not_made():
     alarms = {name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::CloudWatch::Alarm"}
     assert alarms == {
         *("ManyDecisions", "FailingDecisions", "ThrottledDecisions"),
-        *("FailingProvisioning", "ThrottledProvisioning", "FailingCertificates", "DeadLetters"),
+        *("FailingProvisioning", "ThrottledProvisioning", "FailingPushes", "FailingCertificates", "DeadLetters"),
     }
     for name in alarms:
         certifying = name == "FailingCertificates"

@@ -34,12 +34,13 @@ from lambdas.api.security import Caller, CallerDep, OwnerDep, ServicesDep
 from lambdas.decisions.push import ServiceName
 from lambdas.repositories.models import PushServiceItem
 from lambdas.repositories.push_services import PushCredentials, listing
+from lambdas.repositories.vault import Unsealed
 from lambdas.services.services import Services
 
 router = APIRouter(prefix="/push", tags=["push"], route_class=AuditedRoute)
 
 _Name = Annotated[str, Field(pattern=r"^[A-Z0-9]{10}$")]
-_Pem = Annotated[str, Field(min_length=1, max_length=8000)]
+_Pem = Annotated[str, Field(min_length=1, max_length=3300)]  # RSA's of 4,096 bits; KMS seals 4,096 octets
 Shows = Annotated[
     Flag, Field(description="Whether a push says who calls. Those who hide their number are never named.")
 ]
@@ -58,8 +59,8 @@ class ServiceAccount(BaseModel):
     type: Literal["service_account"]
     project_id: Annotated[str, Field(pattern=r"^[a-z0-9.:-]{1,100}$")]
     private_key: Annotated[_Pem, Field(repr=False)]
-    private_key_id: Annotated[str, Field(max_length=200)] = ""
-    client_email: Annotated[str, Field(min_length=3, max_length=300)]
+    private_key_id: Annotated[str, Field(max_length=200, pattern=r"^[\x21-\x7e]*$")] = ""
+    client_email: Annotated[str, Field(min_length=3, max_length=300, pattern=r"^[\x21-\x7e]*$")]
 
 
 class FcmAccount(Input):
@@ -114,7 +115,7 @@ def _shown(item: PushServiceItem) -> Service:
     )
 
 
-@router.put("/apns", responses=responses(400, 401, 403, 404, 409, 422))
+@router.put("/apns", responses=responses(400, 401, 403, 404, 409, 422, 503))
 def set_apns(body: ApnsKey, services: ServicesDep, who: OwnerDep, tenant: TenantQuery = None) -> Service:
     """Wake iPhones, by the team's key for APNs. Needs an owner's key."""
     owner = chosen_tenant(tenant, who, services)
@@ -123,7 +124,7 @@ def set_apns(body: ApnsKey, services: ServicesDep, who: OwnerDep, tenant: Tenant
     return _put(credentials, owner, services)
 
 
-@router.put("/fcm", responses=responses(400, 401, 403, 404, 409, 422))
+@router.put("/fcm", responses=responses(400, 401, 403, 404, 409, 422, 503))
 def set_fcm(body: FcmAccount, services: ServicesDep, who: OwnerDep, tenant: TenantQuery = None) -> Service:
     """Wake Android phones, by a service account of the program's project. Needs an owner's key."""
     owner, account = chosen_tenant(tenant, who, services), body.service_account
@@ -135,7 +136,7 @@ def set_fcm(body: FcmAccount, services: ServicesDep, who: OwnerDep, tenant: Tena
     return _put(credentials, owner, services)
 
 
-@router.put("/webpush", responses=responses(400, 401, 403, 404, 409, 422))
+@router.put("/webpush", responses=responses(400, 401, 403, 404, 409, 422, 503))
 def set_webpush(body: WebPushKey, services: ServicesDep, who: OwnerDep, tenant: TenantQuery = None) -> Service:
     """Wake pages in browsers (Web Push with VAPID). Another key makes all that have subscribed deaf. Needs an owner's
     key."""
@@ -176,7 +177,10 @@ def _put(credentials: PushCredentials, tenant: str, services: Services, kept: st
     """``kept`` is a secret that is sealed already. Raises Problem."""
     if not services.tables.pushes.available:
         raise Problem(409, "This installation has no queue for pushes; whoever runs it has to set PUSH_QUEUE.")
-    return _shown(services.tables.push_services.put(tenant, credentials, kept))
+    try:
+        return _shown(services.tables.push_services.put(tenant, credentials, kept))
+    except Unsealed as error:
+        raise Problem(503, str(error)) from error
 
 
 def _check_rsa(text: str, field: str) -> None:
