@@ -20,7 +20,10 @@ providers, plans, hooks = (
 _Events = Annotated[list[str] | None, typer.Option(help="Like call.ended or registration.changed.")]
 _Number = Annotated[list[str] | None, typer.Option("--number", help="What its calls may name: +442079460000.")]
 _Ca = Annotated[
-    Path | None, typer.Option(exists=True, dir_okay=False, help="By whom its certificate has to be signed (PEM).")
+    Path | None,
+    typer.Option(
+        exists=True, dir_okay=False, help="By whom its certificate has to be signed (PEM; an empty file: as usual)."
+    ),
 ]
 _Incoming = Annotated[list[str] | None, typer.Option(help="An account that its calls ring.")]
 
@@ -59,7 +62,7 @@ def add_provider(
         password=password,
         caller_id=caller_id,
         transport=transport,
-        ca=ca.read_text() if ca is not None else "",
+        ca=_pem(ca) or "",
         incoming=incoming or [],
         numbers=number or [],
         registers=registers,
@@ -87,7 +90,7 @@ def set_provider(
 ) -> None:
     """Change what is given."""
     body = given(host=host, password=password, enabled=enabled, caller_id=caller_id, transport=transport)
-    body |= given(ca=ca.read_text() if ca is not None else None)
+    body |= given(ca=_pem(ca))
     body |= given(incoming=listed(incoming), numbers=listed(number))
     state.output.one(state.call("PATCH", path_of("providers", name), something(body | given(plan=plan))))
 
@@ -213,6 +216,13 @@ def remove_hook(name: str) -> None:
     """Tell it nothing more."""
     state.call("DELETE", path_of("hooks", name))
     state.output.done(f"{name} is gone.")
+
+
+def _pem(file: Path | None) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8") if file is not None else None
+    except UnicodeDecodeError as error:
+        raise ApiError(f"{file} isn't PEM, which begins with -----BEGIN CERTIFICATE-----.") from error
 
 
 def _quoted(text: str) -> str:

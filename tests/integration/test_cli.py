@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.authority import DevelopmentAuthority
 from scripts.fleet_parts import development_client
 from scripts.processes import wait_for
 from tests.integration.test_plan_scripts import phones
@@ -142,7 +143,7 @@ def test_limits_suspensions_and_who_is_banned(cli, fleet, tenant):
     assert network not in cli("ban", "list", **admin)
 
 
-def test_routes_hooks_and_providers(cli, fleet, tenant):
+def test_routes_hooks_and_providers(cli, fleet, tenant, tmp_path):
     provider = ["--password", "x", "--caller-id", "+442079460000"]
     for name in ("one", "two"):
         cli("provider", "add", name, "sip.example.net", "44", *provider)
@@ -156,6 +157,11 @@ def test_routes_hooks_and_providers(cli, fleet, tenant):
     assert "--tenant" in cli("route", "list", fails=True, SIPWIZARD_KEY=fleet.client.key)
     assert not json.loads(cli("provider", "set", "one", "--no-enabled", "--json"))["enabled"]
     assert "Say what to change" in cli("provider", "set", "one", fails=True)
+    ca = DevelopmentAuthority(tmp_path).path
+    shown = json.loads(cli("provider", "set", "one", "--transport", "tls", "--ca", str(ca), "--json"))
+    assert (shown["transport"], shown["ca"]) == ("tls", ca.read_text())
+    (tmp_path / "ca.der").write_bytes(b"\x30\x82\xff")
+    assert "isn't PEM" in cli("provider", "set", "one", "--ca", str(tmp_path / "ca.der"), fails=True)
     made = json.loads(cli("hook", "add", "crm", "https://1.0.0.0/hook", "--event", "call.ended", "--json"))
     assert made["secret"].startswith("whsec_")
     assert "call.ended" in cli("hook", "list")
