@@ -56,12 +56,14 @@ def test_in_and_out_again(fleet, tenant):
     assert made["accounts"][0]["password"] is None
     assert len({one["password"] for one in made["accounts"]}) == 120
     assert ask(fleet, key, "GET", f"/v1/accounts/user119@{domain}")[1]["display_name"] == 'user119, "desk"'
-    ask(fleet, key, "PATCH", f"/v1/accounts/user001@{domain}", {"enabled": False, "display_name": "=cmd()"})
+    change = {"enabled": False, "display_name": "=cmd()", "digest": "sha256"}
+    ask(fleet, key, "PATCH", f"/v1/accounts/user001@{domain}", change)
     status, text = send(fleet, key, "GET", "/v1/accounts:export")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert (status, len(rows), rows[1]["display_name"], rows[1]["enabled"]) == (200, 120, "'=cmd()", "False")
     exported = json.loads(send(fleet, key, "GET", "/v1/accounts:export?format=json")[1])
     assert [one["username"] for one in exported] == names
+    assert [rows[1]["digest"], *(one["digest"] for one in exported[:2])] == ["sha256", "auto", "sha256"]
     pages, cursor = [], ""
     while cursor is not None:  # an answer of Lambda's has its size
         path = f"/v1/accounts:export?format=json&limit=50{cursor and f'&cursor={cursor}'}"
