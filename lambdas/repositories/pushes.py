@@ -70,6 +70,10 @@ class Pushes:
         free = PushItem.at.does_not_exist() | (PushItem.at <= now - PAUSE)
         return conditional(lambda: item.update(last, condition=free))
 
+    def release(self, phone: str) -> None:
+        """What ``phone`` was claimed for hasn't been sent."""
+        PushItem(f"push#{phone}", "last").update([PushItem.at.set(0)])
+
     def take(self, aor: str, most: int, now: float) -> bool:
         """Whether the account has one left of ``most`` in this minute of Unix time."""
         item = PushItem(f"push#{aor}", str(int(now) // 60))

@@ -155,10 +155,12 @@ class StoredFacts:
         push, pushes, now = item.push, self._tables.pushes, self.clock()
         assert push is not None
         kind = "call" if question.why == "call" else "other"  # which wakes some phones less quickly
-        if not pushes.claim(f"{phone_name(item.tenant, push)}#{kind}", now):
+        phone = f"{phone_name(item.tenant, push)}#{kind}"
+        if not pushes.claim(phone, now):
             return True  # one is on its way
         if not (self._services.quotas.pushes.take(item.tenant) and pushes.take(item.aor, MOST_PUSHES, now)):
             self._note_push(item, f"{item.aor} wants to be woken too often; it isn't for the rest of the minute")
+            pushes.release(phone)
             return False
         order = PushOrder(
             item.tenant, item.aor, item.id, push.provider, push.prid, push.param,
@@ -168,6 +170,7 @@ class StoredFacts:
             pushes.send(order)
         except NotQueued:
             log.exception("a push to a phone of %s can't be sent", item.aor)
+            pushes.release(phone)
             return False
         return True
 

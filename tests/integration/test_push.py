@@ -163,6 +163,7 @@ _BOUNDS = """
 from lambdas.repositories.pushes import Pushes
 pushes, now = Pushes(), 1_800_000_000.0
 print([pushes.claim("phone", now + seconds) for seconds in (0, 1, 4.9, 5, 6, 10)])
+print([pushes.claim("another", now), pushes.release("another") or pushes.claim("another", now + 1)])
 print([pushes.take("account", 3, now + seconds) for seconds in (0, 1, 2, 3, 60)])
 """
 
@@ -174,6 +175,7 @@ def test_an_account_and_a_phone_have_bounds(fleet):
     done = subprocess.run(
         [sys.executable, "-c", _BOUNDS], env=environment, capture_output=True, text=True, check=True
     )  # fmt: skip
-    phone, account = map(json.loads, done.stdout.lower().splitlines())
+    phone, released, account = map(json.loads, done.stdout.lower().splitlines())
     assert phone == [True, False, False, True, False, True]
+    assert released == [True, True]
     assert account == [True, True, True, False, True]

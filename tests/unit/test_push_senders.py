@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from lambdas.contract import Push
+from lambdas.contract import Push, PushQuestion
 from lambdas.decisions.push import PushService
 from lambdas.decisions.values import StoredBinding
 from lambdas.lookups.errors import OutsideError
@@ -29,7 +29,9 @@ from lambdas.push.outcome import SENT, Fate
 from lambdas.push.sending import Sending
 from lambdas.push.webpush import WebPush, encrypted
 from lambdas.repositories.push_services import PushCredentials
-from lambdas.repositories.pushes import PushOrder
+from lambdas.repositories.pushes import NotQueued, PushOrder
+from lambdas.services.facts import StoredFacts
+from lambdas.services.rates import Quota
 from tests.support.push_double import PushDouble
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -401,7 +403,39 @@ class Tables(SimpleNamespace):
         return True
 
 
+TOO_OFTEN = "bob@example.com wants to be woken too often; it isn't for the rest of the minute"
 PUSH = Push(provider="apns", prid=TOKEN, param="ABCDE12345.org.example.phone.voip")
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_push_that_was_not_sent_keeps_no_other_back(tables, left):
+    """Who tries again at once isn't told that one is on its way."""
+    claimed, queued, fault = set(), [], [NotQueued("no")]
+
+    def claim(phone, now):
+        free = phone not in claimed
+        claimed.add(phone)
+        return free
+
+    def send(order):
+        if fault:
+            raise fault.pop()
+        queued.append(order)
+
+    pushes = SimpleNamespace(claim=claim, release=claimed.discard, send=send, take=lambda *_: left)
+    quotas = SimpleNamespace(pushes=Quota(100), logs=Quota(100))
+    facts = StoredFacts(
+        SimpleNamespace(
+            tables=SimpleNamespace(pushes=pushes, events=tables.events), quotas=quotas, clock=lambda: 1_800_000_000.0
+        )
+    )
+    (item,) = tables.items
+    question = PushQuestion(
+        request="r", address="203.0.113.11", epoch=1, aor=item.aor, binding=item.id, why="call", call_id="c"
+    )
+    assert [facts.push(item, question) for _ in range(3)] == [False, left, left]
+    assert len(queued) == left
+    assert [text for _, text in tables.told] == ([] if left else 3 * [TOO_OFTEN])
 
 
 @pytest.fixture
