@@ -14,6 +14,8 @@ from lambdas.repositories.tables import Tables
 
 log = logging.getLogger(__name__)
 
+_NAMED = 50  # in one mail: what the queue takes has its size
+
 
 def tell_of_ending(tables: Tables, settings: AcmeSettings, now: float) -> None:
     """The operator, and by an event whoever has the name."""
@@ -23,9 +25,11 @@ def tell_of_ending(tables: Tables, settings: AcmeSettings, now: float) -> None:
         return
     trouble = tables.certificates.authority(settings.directory).error
     whys = {one.name: one.error or trouble or "it is about to be renewed" for one in new}
-    told = [{"name": one.name, "not_after": int(one.not_after), "why": whys[one.name]} for one in new]
+    new.sort(key=lambda one: one.not_after)
+    told = [{"name": one.name, "not_after": int(one.not_after), "why": whys[one.name]} for one in new[:_NAMED]]
+    data = {"certificates": told, "more": len(new) - len(told)}
     name = hashlib.sha256(" ".join(sorted(one.version for one in new)).encode()).hexdigest()[:24]
-    notice = Notice("", "", "certificates.ending", f"msg_{name}", int(now), {"certificates": told}, settings.mail)
+    notice = Notice("", "", "certificates.ending", f"msg_{name}", int(now), data, settings.mail)
     try:
         if settings.mail and tables.hooks.available:
             tables.hooks.tell([notice])

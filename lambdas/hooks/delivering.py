@@ -133,9 +133,10 @@ def _suspended(notice: Notice) -> tuple[str, str]:
 
 def _ending(notice: Notice) -> tuple[str, str]:
     """Likewise."""
-    ending = notice.data["certificates"]
+    ending, unnamed = notice.data["certificates"], notice.data["more"]
     lines = "\n".join(f"    {one['name']} ends {_moment(one['not_after'])}: {one['why']}" for one in ending)
-    first, more = ending[0]["name"], len(ending) - 1
+    lines += f"\n    and {unnamed} more" if unnamed else ""
+    first, more = ending[0]["name"], len(ending) - 1 + unnamed
     return f"Certificate of {first}{f' and {more} more' if more else ''} ends soon", _ENDING.format(lines=lines)
 
 

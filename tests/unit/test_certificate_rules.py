@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
+
 import pytest
 
+from lambdas.certificates.ending import tell_of_ending
+from lambdas.certificates.settings import AcmeSettings
 from lambdas.decisions import certificates as rules
 from lambdas.decisions.certificates import Authority, Certified, ChallengePlace, RenewalTurn
+from lambdas.hooks.delivering import _ending
 
 NOW = 1_800_000_000.0
 DAY, HOUR = 86_400.0, 3600.0
@@ -109,6 +115,25 @@ def test_its_end_is_told_two_weeks_before_or_when_half_the_time_to_renew_it_is_o
     assert rules.ends_soon(state, state.not_after - left * DAY)
     assert rules.renew_at(state) < state.not_after - left * DAY
     assert not rules.ends_soon(Certified(NAME), NOW)
+
+
+def test_a_mail_names_fifty_and_counts_the_rest():
+    saved, told = [], []
+    states = {f"host-{number}.example.com": certified(number + 1, f"host-{number}.example.com") for number in range(60)}
+    tables = SimpleNamespace(
+        certificates=SimpleNamespace(all=lambda: states, authority=lambda _: Authority(), save=saved.append),
+        hooks=SimpleNamespace(available=True, tell=told.extend),
+        events=SimpleNamespace(add=lambda *_: None),
+    )
+    tell_of_ending(tables, AcmeSettings("https://ca.test", "ops@example.com"), NOW + 61 * DAY)
+    assert len(saved) == 60
+    (notice,) = told
+    assert len(json.dumps(notice.data)) < 64 * 1024
+    subject, text = _ending(notice)
+    assert subject == "Certificate of host-0.example.com and 59 more ends soon"
+    assert text.count(" ends ") == 50
+    assert "host-49.example.com" in text
+    assert "\n    and 10 more\n" in text
 
 
 def test_what_phones_see_is_what_is_shown():
