@@ -180,3 +180,21 @@ def test_who_is_put_through_to_a_sips_address_is_rung_by_tls(world, alice, trans
         assert final.status == 202
         assert carol.agent.requests("INVITE")[0].uri.startswith("sips:carol@")
     assert not other.agent.requests("INVITE")
+
+
+@pytest.mark.parametrize("first", ["TLS", "UDP"])
+def test_a_phone_is_called_by_that_one_of_its_flows_that_is_secure(world, alice, first):
+    flows = {}
+    for reg_id, transport in enumerate((first, "TCP"), 1):
+        phone = flows[transport] = world.phone("bob", "edge-b", transport)
+        phone.agent.instance, phone.agent.reg_id = "urn:uuid:00000000-0000-1000-8000-000a95a0e128", reg_id
+        assert phone.register() == 200
+        world.run(1)
+    invite = alice.start_call(BOB)
+    world.run(1)
+    assert not flows["TCP"].agent.requests("INVITE")
+    if first == "TLS":
+        assert flows[first].agent.requests("INVITE")
+    else:
+        assert not sent_in_the_clear(world)
+        assert alice.agent.final(invite).status == 480
