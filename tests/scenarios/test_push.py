@@ -128,6 +128,14 @@ def test_a_service_that_is_not_there_is_refused(world, push):
     assert register(bob, push, expires=0).status == 200
 
 
+@pytest.mark.parametrize("transport", ["TCP", "WS", "WSS"])
+def test_a_page_hears_of_that_too(world, transport):
+    """It is for good: to make another WebSocket would be of no use."""
+    bob = world.phone("bob", transport=transport)
+    assert register(bob, ";pn-provider=fcm;pn-prid=x;pn-param=project").status == 555
+    assert not world.nodes["edge-a"].ended
+
+
 def test_without_any_credentials_such_wishes_change_nothing(world):
     world.control.services = ()
     bob = world.phone("bob", transport="TCP")
@@ -336,6 +344,21 @@ def test_a_call_wakes_it_and_waits(world, caller, before, after):
     bob.send(bob.agent.response(incoming, 200).to_bytes())
     assert world.wait(lambda: alice.agent.final(invite)).status == 200
     assert len(bob.agent.requests("INVITE")) == 1
+
+
+def test_a_page_that_has_just_been_closed_is_woken_at_once(world):
+    """One without pushes has some seconds to come back before it is called at all."""
+    alice, bob = world.phone("alice"), world.phone("bob", transport="WSS")
+    assert alice.register() == 200
+    assert register(bob).status == 200
+    bob.disconnect()
+    world.run(0.5)
+    invite = call(alice)
+    world.run(0.5)
+    assert pushed(world) == ["call"]
+    assert wakes(world, bob).status == 200
+    bob.send(bob.agent.response(rung(world, bob, 0.5), 200).to_bytes())
+    assert world.wait(lambda: alice.agent.final(invite)).status == 200
 
 
 def test_a_call_long_after_it_fell_asleep(world):
