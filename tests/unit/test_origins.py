@@ -12,7 +12,7 @@ from edge.sip.places import Places
 
 FLEET = SimpleNamespace(
     domains={"example.com": "example.com", "sip.example.org": "example.com"},
-    address_at=Places(("203.0.113.11",), {"203.0.113.11": ("", "edge-a.example.net")}).address_at,
+    address_at=Places(("203.0.113.11",), {"203.0.113.11": ("2001:db8::1", "edge-a.example.net")}).address_at,
 )
 ORIGINS = Origins(["https://shop.example:8443"], ["phones.example.net"], lambda: FLEET)
 
@@ -27,6 +27,7 @@ ORIGINS = Origins(["https://shop.example:8443"], ["phones.example.net"], lambda:
         "https://edge-a.example.net",
         "https://phones.example.net",
         "https://203.0.113.11",
+        "https://[2001:db8:0::1]:8443",
         "https://shop.example:8443",
     ],
 )
