@@ -89,6 +89,11 @@ def test_paths_of_certificates_are_the_configurations(tmp_path):
         ("https://shop.example", "shop.example", r"origins\.0: .*https://phone\.example\.com"),
         ("https://shop.example", "https://shop.example/", "origins"),
         ("https://shop.example", "https://Shop.example", "in small letters"),
+        (
+            "listen = [",
+            'listen = ["tcp://203.0.113.11:443", ',
+            r"tcp://203\.0\.113\.11:443 and wss://.* need a port each",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, old, new, why):
