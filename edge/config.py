@@ -216,6 +216,19 @@ class Config(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _ports_are_apart(self) -> Config:
+        """What a flow says of our side is its port and family: on one there can be one kind of streams."""
+        seen: dict[tuple[bool, bool, int, str], str] = {}
+        for texts, spare in ((self.listen, False), (self.spare_listen, True)):
+            for text in texts:
+                at = Listen.parse(text)
+                place = at.transport == "udp", at.ipv6, at.port, at.host if spare else ""
+                if place in seen:
+                    raise ValueError(f"listen: {seen[place]} and {text} need a port each")
+                seen[place] = text
+        return self
+
+    @model_validator(mode="after")
     def _takeover_is_whole(self) -> Config:
         if self.takeover == "hook" and not self.takeover_hook:
             raise ValueError('takeover_hook: a command is needed with takeover = "hook"')

@@ -223,7 +223,7 @@ def core_call(count: int, rounds: int) -> None:
             wires.append(
                 plain.replace(b"Max-Forwards", line.encode() + b"Max-Forwards").replace(b"z9hG4bKd", b"z9hG4bKe")
             )
-        target = Target(uri="sip:bob@10.0.0.8:5060", flow=_flow(7), binding="AAAAAAAAAAA")
+        target = Target(uri="sip:bob@10.0.0.8:5060", flow=_flow(7).wire, binding="AAAAAAAAAAA")
         gc.collect()
         begun = time.process_time()
         asks = [_take(core, Received(_flow(n), wire))[-1] for n, wire in enumerate(wires)]

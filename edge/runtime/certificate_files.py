@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from edge.config import CertificateFiles, ConfigError
 from edge.transport.certificates import Certificate, CertificateError, Certificates
@@ -61,6 +62,9 @@ class CertificateWatch:
         return [(stat.st_mtime_ns, stat.st_ino) for stat in stats]
 
     def _replace(self) -> None:
-        self._certificates.replace(
-            [Certificate(files.chain.read_text(), files.key.read_text()) for files in self._files]
-        )
+        self._certificates.replace([Certificate(_read(files.chain), _read(files.key)) for files in self._files])
+
+
+def _read(path: Path) -> str:
+    """PEM is ASCII; what stands around it may be in any encoding."""
+    return path.read_text("latin-1")

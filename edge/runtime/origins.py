@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from edge.proxy.stack.fleet import Fleet
+from edge.sip.uri import host_in_uri
 
 
 class Origins:
@@ -27,7 +28,7 @@ class Origins:
             return False
         fleet = self._fleet()
         while host:
-            if host in self._names or host in fleet.domains or fleet.address_at(host):
+            if host in self._names or host in fleet.domains or fleet.address_at(host_in_uri(host)):
                 return True
             host = host.partition(".")[2]
         return False

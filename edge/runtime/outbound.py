@@ -147,7 +147,8 @@ class Outbound:
         elif flow.address not in fleet.epochs and flow.address in fleet.addresses:
             if self._trace.wanted:
                 self._trace.crossing("", flow, data)
-            sent = self._mesh.send(flow, data, ref, self._trust.pem(flow.server))
+            can = not flow.server or fleet.knows_servers
+            sent = can and self._mesh.send(flow, data, ref, self._trust.pem(flow.server))
         else:
             if self._trace.wanted:
                 self._trace.message("out", flow, data)

@@ -21,7 +21,8 @@ class CertificateError(Exception):
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """``chain`` is PEM, the server's own certificate first; so is ``key``, without a password. It is for ``names``
-    (``edge-a.example.net``, ``*.example.net``), by default for all DNS names that it has itself."""
+    (``edge-a.example.net``, ``*.example.net``), by default for all DNS names and IP addresses that it
+    has itself."""
 
     chain: str
     key: str
@@ -82,20 +83,23 @@ def _read(certificate: Certificate) -> tuple[tuple[str, ...], datetime]:
     """The names that it is for, in small letters, and until when it is good. Raises CertificateError."""
     try:
         leaf = x509.load_pem_x509_certificate(certificate.chain.encode())
-        names = certificate.names or _dns_names(leaf)
+        names = certificate.names or _names_in(leaf)
     except ValueError as error:
         raise CertificateError(f"no certificate can be read: {error}") from error
     if not names:
-        raise CertificateError(f"the certificate of {leaf.subject.rfc4514_string()!r} is for no DNS name")
+        raise CertificateError(
+            f"the certificate of {leaf.subject.rfc4514_string()!r} is for no DNS name and no IP address"
+        )
     return tuple(name.lower().rstrip(".") for name in names), leaf.not_valid_after_utc
 
 
-def _dns_names(leaf: x509.Certificate) -> tuple[str, ...]:
+def _names_in(leaf: x509.Certificate) -> tuple[str, ...]:
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return ()
-    return tuple(names.get_values_for_type(x509.DNSName))
+    addresses = map(str, names.get_values_for_type(x509.IPAddress))  # SNI has none: it is the default's part to be so
+    return (*names.get_values_for_type(x509.DNSName), *addresses)
 
 
 def _load(context: ssl.SSLContext, certificate: Certificate, names: Sequence[str]) -> None:

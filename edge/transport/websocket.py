@@ -124,7 +124,7 @@ class WebSocketFramer:
                 else:
                     found.append(message)
                 return
-            if message == StreamFramer.PING:
+            if message == StreamFramer.PING and self.ready:  # no end of it has come right behind
                 self._socket.send_text(StreamFramer.PONG)
         self._idle_frames += 1
         if self._idle_frames > MAX_IDLE_FRAMES:

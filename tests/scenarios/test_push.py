@@ -128,6 +128,14 @@ def test_a_service_that_is_not_there_is_refused(world, push):
     assert register(bob, push, expires=0).status == 200
 
 
+@pytest.mark.parametrize("transport", ["TCP", "WS", "WSS"])
+def test_a_page_hears_of_that_too(world, transport):
+    """It is for good: to make another WebSocket would be of no use."""
+    bob = world.phone("bob", transport=transport)
+    assert register(bob, ";pn-provider=fcm;pn-prid=x;pn-param=project").status == 555
+    assert not world.nodes["edge-a"].ended
+
+
 def test_without_any_credentials_such_wishes_change_nothing(world):
     world.control.services = ()
     bob = world.phone("bob", transport="TCP")
@@ -336,6 +344,21 @@ def test_a_call_wakes_it_and_waits(world, caller, before, after):
     bob.send(bob.agent.response(incoming, 200).to_bytes())
     assert world.wait(lambda: alice.agent.final(invite)).status == 200
     assert len(bob.agent.requests("INVITE")) == 1
+
+
+def test_a_page_that_has_just_been_closed_is_woken_at_once(world):
+    """One without pushes has some seconds to come back before it is called at all."""
+    alice, bob = world.phone("alice"), world.phone("bob", transport="WSS")
+    assert alice.register() == 200
+    assert register(bob).status == 200
+    bob.disconnect()
+    world.run(0.5)
+    invite = call(alice)
+    world.run(0.5)
+    assert pushed(world) == ["call"]
+    assert wakes(world, bob).status == 200
+    bob.send(bob.agent.response(rung(world, bob, 0.5), 200).to_bytes())
+    assert world.wait(lambda: alice.agent.final(invite)).status == 200
 
 
 def test_a_call_long_after_it_fell_asleep(world):
@@ -648,3 +671,73 @@ def test_one_that_does_not_come_is_unreachable_for_its_plan(world, when):
     world.run(LONGEST + 1)
     assert bool(carol.agent.requests("INVITE")) is (480 in when)
     assert (alice.agent.final(invite) is None) is (480 in when)
+
+
+# Phones with several flows (RFC 5626)
+
+INSTANCE = "urn:uuid:00000000-0000-1000-8000-000a95a0e128"
+
+
+def flow_of_bob(world, reg_id, edge="edge-a", transport="TCP"):
+    phone = world.phone("bob", edge, transport)
+    phone.agent.instance, phone.agent.reg_id = INSTANCE, reg_id
+    return phone
+
+
+def register_flow(phone):
+    return register(phone, params=f';+sip.instance="<{INSTANCE}>";reg-id={phone.agent.reg_id}').status
+
+
+@pytest.fixture
+def flows(world):
+    """Two of bob's, the second one registered last, at another edge."""
+    both = [flow_of_bob(world, 1), flow_of_bob(world, 2, "edge-b")]
+    for phone in both:
+        assert register_flow(phone) == 200
+        world.run(1)
+    return both
+
+
+@pytest.mark.parametrize("later", [1, 300])
+def test_one_that_has_another_flow_is_not_woken(world, flows, later):
+    """Long after its end only the edge that had a connection knows of that."""
+    flows[1].disconnect()
+    world.run(later)
+    alice = world.phone("alice")
+    assert alice.register() == 200
+    call(alice)
+    rung(world, flows[0], 1)
+    assert pushed(world) == []
+
+
+@pytest.mark.parametrize("comes", [0, 1])
+def test_it_is_waited_for_by_all_its_flows(world, flows, comes):
+    for phone in flows:
+        phone.disconnect()
+    world.run(1)
+    alice = world.phone("alice")
+    assert alice.register() == 200
+    invite = call(alice)
+    world.run(2)
+    assert pushed(world) == ["call"]
+    back = flows[comes]
+    back.agent.port, back.public = back.agent.port + 1, (back.public[0], back.public[1] + 1)
+    back.connect()
+    assert register_flow(back) == 200
+    back.send(back.agent.response(rung(world, back, 1), 200).to_bytes())
+    assert world.wait(lambda: alice.agent.final(invite)).status == 200
+    world.run(60)
+    assert not flows[1 - comes].agent.requests("INVITE")
+
+
+def test_a_browser_that_says_nothing_has_its_time_to_wake_too(world):
+    alice, bob = world.phone("alice"), world.phone("bob", transport="WSS")
+    assert alice.register() == 200
+    assert register(bob).status == 200
+    bob.agent.take = lambda data: None  # its connection is dead without a sign
+    invite = call(alice)
+    world.run(LONGEST)
+    assert pushed(world) == ["call"]
+    assert alice.agent.final(invite) is None
+    world.run(2)
+    assert alice.agent.final(invite).status == 480

@@ -10,6 +10,7 @@ from edge.sip.uri import Uri
 from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.scenarios.test_calls import answered_call, hang_up
 from tests.scenarios.test_provider_calls import answered
+from tests.scenarios.test_redirections import redirect
 from tests.scenarios.test_transport_pairs import talk
 from tests.support.provider import ProviderDouble, account, assign
 from tests.support.world import DOMAIN, World
@@ -180,3 +181,46 @@ def test_who_is_put_through_to_a_sips_address_is_rung_by_tls(world, alice, trans
         assert final.status == 202
         assert carol.agent.requests("INVITE")[0].uri.startswith("sips:carol@")
     assert not other.agent.requests("INVITE")
+
+
+@pytest.mark.parametrize("first", ["TLS", "UDP"])
+def test_a_phone_is_called_by_that_one_of_its_flows_that_is_secure(world, alice, first):
+    flows = {}
+    for reg_id, transport in enumerate((first, "TCP"), 1):
+        phone = flows[transport] = world.phone("bob", "edge-b", transport)
+        phone.agent.instance, phone.agent.reg_id = "urn:uuid:00000000-0000-1000-8000-000a95a0e128", reg_id
+        assert phone.register() == 200
+        world.run(1)
+    invite = alice.start_call(BOB)
+    world.run(1)
+    assert not flows["TCP"].agent.requests("INVITE")
+    if first == "TLS":
+        assert flows[first].agent.requests("INVITE")
+    else:
+        assert not sent_in_the_clear(world)
+        assert alice.agent.final(invite).status == 480
+
+
+@pytest.mark.parametrize("transport", ["UDP", "TLS"])
+def test_who_is_redirected_to_a_sips_address_goes_there_by_tls(world, transport):
+    """Or has to see for himself how he gets there."""
+    caller, bob = world.phone("alice", "edge-a", transport), world.phone("bob", "edge-b", "TLS")
+    carol, other = world.phone("carol", "edge-b", "WSS"), world.phone("carol", "edge-a")
+    for phone in (caller, bob, carol, other):
+        assert phone.register() == 200
+    invite = caller.start_call(f"sip:bob@{DOMAIN}")
+    rung = world.wait(lambda: next(iter(bob.agent.requests("INVITE")), None))
+    redirect(bob, rung, f"<sips:carol@{DOMAIN}>")
+    world.run(2)
+    assert not other.agent.requests("INVITE")
+    if transport == "UDP":
+        assert caller.agent.final(invite).status == 302
+        assert not carol.agent.requests("INVITE")
+    else:
+        carol.send(carol.agent.response(carol.agent.requests("INVITE")[0], 200).to_bytes())
+        answer = world.wait(lambda: caller.agent.final(invite))
+        assert answer.status == 200
+        dialog = caller.agent.caller_dialog(invite, answer)
+        assert all(route.startswith("<sips:") for route in dialog.routes)
+        caller.send(caller.agent.in_dialog(dialog, "ACK").to_bytes())
+        world.wait(lambda: carol.agent.requests("ACK"))

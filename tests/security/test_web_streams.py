@@ -138,6 +138,19 @@ def test_a_keep_alive_is_answered():
     web(StreamLimits(), work)
 
 
+def test_what_comes_along_with_its_end_is_read():
+    async def work(user: User, make: Make) -> None:
+        peer = await make()
+        frames = ((Opcode.TEXT, PING), (Opcode.TEXT, SHORT), (Opcode.PING, b""), (Opcode.CLOSE, b"\x03\xe8"))
+        peer.write(b"".join(Frame(opcode, data).serialize(mask=True) for opcode, data in frames))
+        await until(lambda: not peer.open)
+        assert user.got == [SHORT]
+        assert peer.closed_with == 1000
+        assert not user.counted
+
+    web(StreamLimits(), work)
+
+
 # Asking for one
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: edge\r\nUser-Agent: probe\r\n"

@@ -11,6 +11,8 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge.config import CertificateFiles, ConfigError
 from edge.runtime.certificate_files import CertificateWatch
@@ -23,6 +25,7 @@ from tests.security.test_streams import until
 from tests.support.certificates import Pair, self_signed, trusting
 
 OWN, TENANT, WILD = self_signed("edge-a.example.net"), self_signed("example.com"), self_signed("*.example.org")
+ADDRESSED = self_signed("203.0.113.11", "2001:db8::1")
 DAY_ONE, DAY_TWO = b"1" * KEY, b"2" * KEY
 
 
@@ -83,6 +86,14 @@ def test_what_cannot_be_used_says_so_and_leaves_those_of_before(wrong, why):
     with pytest.raises(CertificateError, match=why):
         certificates.replace([certificate(TENANT), wrong])
     assert shown(certificates, "example.com") == "edge-a.example.net"
+
+
+def test_one_for_addresses_only_will_do():
+    certificates = Certificates()
+    certificates.replace([certificate(ADDRESSED), certificate(TENANT)])
+    client = trusting(ADDRESSED)
+    assert handshake(certificates.context, client, "203.0.113.11").version()
+    assert certificates.expiries().keys() == {"203.0.113.11", "2001:db8::1", "example.com"}
 
 
 def test_old_versions_and_renegotiation_are_off():
@@ -177,8 +188,13 @@ def test_files_are_loaded_when_they_change(tmp_path, caplog):
         await until(lambda: shown(certificates, None) == "example.com")
         chain.unlink()
         await until(lambda: counted["certificate_failures"] > 1)
-        chain.write_text(TENANT.chain)
+        chain.write_bytes(x509.load_pem_x509_certificate(OWN.chain.encode()).public_bytes(Encoding.DER))
+        await until(lambda: "no certificate can be read" in caplog.text)
+        chain.write_bytes("friendlyName: Türklinke\n".encode("latin-1") + OWN.chain.encode())
+        key.write_text(OWN.key)
+        await until(lambda: shown(certificates, None) == "edge-a.example.net")
         running.cancel()
+        chain.write_text(TENANT.chain)
         key.write_text("nonsense")
         with pytest.raises(ConfigError, match=r"^certificates: the certificate for example\.com"):
             watch.load()

@@ -12,7 +12,7 @@ from edge.sip.places import Places
 
 FLEET = SimpleNamespace(
     domains={"example.com": "example.com", "sip.example.org": "example.com"},
-    address_at=Places(("203.0.113.11",), {"203.0.113.11": ("", "edge-a.example.net")}).address_at,
+    address_at=Places(("203.0.113.11",), {"203.0.113.11": ("2001:db8::1", "edge-a.example.net")}).address_at,
 )
 ORIGINS = Origins(["https://shop.example:8443"], ["phones.example.net"], lambda: FLEET)
 
@@ -27,6 +27,7 @@ ORIGINS = Origins(["https://shop.example:8443"], ["phones.example.net"], lambda:
         "https://edge-a.example.net",
         "https://phones.example.net",
         "https://203.0.113.11",
+        "https://[2001:db8:0::1]:8443",
         "https://shop.example:8443",
     ],
 )
@@ -88,6 +89,11 @@ def test_paths_of_certificates_are_the_configurations(tmp_path):
         ("https://shop.example", "shop.example", r"origins\.0: .*https://phone\.example\.com"),
         ("https://shop.example", "https://shop.example/", "origins"),
         ("https://shop.example", "https://Shop.example", "in small letters"),
+        (
+            "listen = [",
+            'listen = ["tcp://203.0.113.11:443", ',
+            r"tcp://203\.0\.113\.11:443 and wss://.* need a port each",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, old, new, why):

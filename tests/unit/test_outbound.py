@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
+
 from edge.proxy.core import Core
 from edge.proxy.stack.events import FleetChanged, Send, SendFailed
 from edge.runtime.outbound import Outbound
@@ -29,7 +31,11 @@ class Sockets:
 class Mesh:
     """No link to anybody."""
 
+    def __init__(self):
+        self.asked = []
+
     def send(self, flow, data, ref, ca=""):
+        self.asked.append(flow)
         return False
 
 
@@ -132,3 +138,20 @@ def test_a_fault_in_sending_one_is_not_the_others():
         assert sockets.sent == [(FLOW, b"two")]
 
     moving(work)
+
+
+@pytest.mark.parametrize(
+    ("server", "spoken", "asked"), [("", 8, 1), ("sip.example.net", 8, 0), ("sip.example.net", 9, 1)]
+)
+def test_an_edge_of_before_is_not_asked_to_go_to_a_named_server(server, spoken, asked):
+    """It would close the link on a flow that it can't read, and with that everybody's calls."""
+    world, mesh, posted = World(), Mesh(), []
+    core = Core("edge-a", "b1", CountedIds("x"))
+    core.handle(FleetChanged(replace(world.fleet(world.nodes["edge-a"]), spoken=spoken)), 0.0)
+    outbound = Outbound(
+        core, posted.append, SimpleNamespace(over=lambda address: False), None, Sockets(), mesh, None, None,
+        ServerTrust(), None, None, None, SimpleNamespace(wanted=False),
+    )  # fmt: skip
+    outbound.carry_out(Send(Flow("203.0.113.12", 5061, "tls", "198.51.100.7", 5061, 0, server), b"one", "ref one"))
+    assert len(mesh.asked) == asked
+    assert posted == [SendFailed("ref one")]

@@ -146,6 +146,11 @@ class Branch:
         """Whether its final response says that the phone wasn't reached by this flow (RFC 5626 §7)."""
         return self.status == 430 or (self.status == 408 and not self.rung)
 
+    @property
+    def has_other_flow(self) -> bool:
+        """Whether its phone has another one, that hasn't been tried."""
+        return any(of_same_instance(self.target, one) for one in self.target.instead)
+
     # Trying it
 
     def delay(self, now: float) -> None:
@@ -168,7 +173,9 @@ class Branch:
     def try_there(self, phone: Target, now: float) -> None:
         """Its phone is somewhere else now: send the request there, unless it has heard of it."""
         self.abandon()
-        self.target = self.target.model_copy(update={"uri": phone.uri, "flow": phone.flow, "path": phone.path})
+        others = [one for one in self.target.instead if one.binding != phone.binding]
+        there = {"uri": phone.uri, "flow": phone.flow, "path": phone.path, "binding": phone.binding}
+        self.target = self.target.model_copy(update={**there, "instead": others})
         self._try(now)
 
     def _start_timer_c(self, now: float) -> None:
@@ -271,7 +278,7 @@ class Branch:
         target = self.target
         if self.context.incoming.to_tag or target.provider is not None:
             return False
-        return in_browser(flow) or any(of_same_instance(target, one) for one in target.instead)
+        return in_browser(flow) or self.has_other_flow
 
     def _client(self, request: Request, branch: str, flow: Flow, now: float) -> ClientTransaction:
         if request.method == "INVITE":
@@ -302,16 +309,18 @@ class Branch:
 
     def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
         if self.waking is None or not self.waking.lost(now):
-            self.context.lost(self, now)
+            self.lose(now)
+
+    def lose(self, now: float) -> None:
+        """Its flow is dead."""
+        self.context.lost(self, now)
 
     def on_timer(self, name: str, now: float) -> None:
         """Its delay is over; Timer C (§16.8), or nobody honours its CANCEL."""
         if name == "delay":
             self.begin(now)
         elif name == "first word":
-            if self.transaction is not None:
-                self.transaction.timers.pop("timer_a", None)  # not sent again
-            self.context.lost(self, now)
+            self._unheard(now)
         elif (
             name == "timer C" and self.transaction is not None and self.transaction.state is TransactionState.PROCEEDING
         ):
@@ -319,6 +328,15 @@ class Branch:
         else:
             self.fail(408, now)
             self.abandon()
+
+    def _unheard(self, now: float) -> None:
+        """Its phone has said nothing; one that is being woken has its time for that."""
+        if self.waking is not None and self.waking.waits and not self.has_other_flow:
+            self.stack.timers.start(self, "first word", now + _FIRST_WORD)
+            return
+        if self.transaction is not None:
+            self.transaction.timers.pop("timer_a", None)  # not sent again
+        self.lose(now)
 
     def _rings(self) -> bool:
         return self.transaction is not None and self.transaction.state is TransactionState.PROCEEDING
@@ -334,8 +352,13 @@ class Branch:
             self._make(status, now, reason, headers)
 
     def refuse_in_the_clear(self, now: float) -> None:
-        """What came as sips: can't go there by TLS (RFC 5630 §5.3)."""
-        self.fail(480, now, "Temporarily Unavailable: there is no way by TLS", (_SIPS_NOT_ALLOWED,))
+        """What came as sips: can't go there by TLS (RFC 5630 §5.3), but perhaps by another flow of that phone."""
+        self.fail(
+            430 if self.has_other_flow else 480,
+            now,
+            "Temporarily Unavailable: there is no way by TLS",
+            (_SIPS_NOT_ALLOWED,),
+        )
 
     def time_out(self, now: float) -> None:
         """What it has answered to our CANCEL says only that it didn't answer in time."""

@@ -24,15 +24,17 @@ class Deflection(NamedTuple):
     to: str
 
 
-def redirected_to(response: Response, at: Flow, own: OwnPlaces, fleet: Fleet) -> str:
-    """The likeliest Contact (§20.10: that with the highest q) of ``response``, as in a Deflection; "" without any that
-    can be called. ``at`` is how the call came."""
+def redirected_to(response: Response, at: Flow, own: OwnPlaces, fleet: Fleet) -> tuple[str, bool]:
+    """The likeliest Contact (§20.10: that with the highest q) of ``response``, as in a Deflection, and whether it is to
+    be reached by TLS all the way; "" without any that can be called. ``at`` is how the call came: where that wasn't by
+    TLS a ``sips:`` Contact is none (RFC 5630 §3)."""
     try:
         contacts = [NameAddr.parse(value) for value in response.split_values("contact")]
-        found = [(_q(contact), _destination(contact.uri, at, own, fleet)) for contact in contacts]
+        found = [(_q(contact), contact.uri, _destination(contact.uri, at, own, fleet)) for contact in contacts]
     except ParseError:
-        return ""
-    return max((one for one in found if one[1]), key=lambda one: one[0], default=(0.0, ""))[1]
+        return "", False
+    _, uri, to = max((one for one in found if one[2]), key=lambda one: one[0], default=(0.0, "", ""))
+    return to, uri[:5].lower() == "sips:"
 
 
 def _q(contact: NameAddr) -> float:
@@ -47,7 +49,7 @@ def _destination(text: str, at: Flow, own: OwnPlaces, fleet: Fleet) -> str:
     if scheme.lower() == "tel":
         return rest.partition(";")[0]
     uri = Uri.parse(text)
-    if uri.scheme not in ("sip", "sips") or not uri.host:
+    if uri.scheme not in ("sip", "sips") or not uri.host or (uri.scheme == "sips" and not at.secure):
         return ""
     domain = fleet.canonical(uri.host)
     if domain is not None and (uri.host in fleet.domains or own.has(uri, at, fleet)):

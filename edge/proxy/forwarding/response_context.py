@@ -503,13 +503,14 @@ class ResponseContext:
         response, by = best.response, best.wanted.aor
         if not (by and self.invite and best.status in FOLLOWED) or response is None or self._decider is None:
             return False
-        to = redirected_to(response, self.incoming.flow, self._stack.own, self._stack.fleet)
+        to, secure = redirected_to(response, self.incoming.flow, self._stack.own, self._stack.fleet)
         if not to or self._targets.expects(best.status) or not self._move("ask"):
             return False
 
         def decided(decision: Decision | None, at: float) -> None:
             if isinstance(decision, Route):
                 best.followed = True
+                self.incoming.secure = self.incoming.secure or secure
             if isinstance(decision, Route) or self._state is not ContextState.DECIDING:
                 self.on_decision(decision, at)
             elif not self._try_next(at):

@@ -3,12 +3,13 @@
 Theory of operation. Whether a phone sleeps its flow shows: a stream that has ended, and nobody comes; a suspended
 program, whose kernel keeps its stream open, says nothing; a UDP flow that nothing has been heard on for minutes. So
 
-- where the flow is known to be dead nothing is sent, and the phone is woken at once;
+- where the flow is known to be dead nothing is sent, and the phone is woken at once, unless it has another flow that
+  may not be;
 - else the request goes there. A phone that is awake says something within a second, 100 at the least, and nobody is
   woken; one that hasn't been heard lately, or for whom a proxy of its own
   would answer, is woken all the same;
 - a phone that is being woken has 20 s to register, here or at another edge, which tells all. The request goes where it
-  is then. If nobody comes it isn't reachable.
+  is then, by whichever of its flows. If nobody comes it isn't reachable.
 
 The push itself is the control plane's to send. Where that can't be reached nobody is woken.
 """
@@ -36,6 +37,10 @@ class Sleeping(Protocol):
     target: Target
     transaction: ClientTransaction | None
 
+    @property
+    def has_other_flow(self) -> bool:
+        """Whether its phone may be reached by another one, if this one has failed."""
+
     def present_flow(self) -> Flow:
         """Where its phone is, as far as is known."""
 
@@ -43,6 +48,9 @@ class Sleeping(Protocol):
         """Send the request where the phone is now."""
 
     def fail(self, status: int, now: float) -> None: ...
+
+    def lose(self, now: float) -> None:
+        """Its flow is dead, and isn't waited for."""
 
     def abandon(self) -> None: ...
 
@@ -75,7 +83,10 @@ class Waking:
         stack, target = self._stack, self._branch.target
         flow = self._branch.present_flow()
         if stack.closed_flows.has(flow) or stack.bindings.asleep.get(target.binding) is not None:
-            self._wake(now)
+            if self._branch.has_other_flow:
+                self._branch.lose(now)
+            else:
+                self._wake(now)
             return True
         held = stack.bindings.get(target.binding)
         unheard = held is not None and not flow.reliable and now - held.heard_at > _LATELY
@@ -89,14 +100,14 @@ class Waking:
         """It is awake, or nobody waits for it any more."""
         self.waits = False
         self.timers.clear()
-        self._stack.sleepers.leave(self._branch.target.binding, self)
+        self._stack.sleepers.leave(self._branch.target, self)
 
     def lost(self, now: float) -> bool:
-        """Its flow is dead. Whether it may come back: it is woken, unless it was."""
+        """Its flow is dead. Whether it may come back: it is woken, unless it was, or has another flow."""
         self._branch.transaction = None
         if self.waits:
             return True
-        if self._until and now >= self._until:
+        if self._branch.has_other_flow or (self._until and now >= self._until):
             return False
         self._wake(now)
         return True
@@ -124,7 +135,7 @@ class Waking:
         asked, self._until = bool(self._until), self._until or now + LONGEST
         self.waits = True
         stack.timers.start(self, "asleep", self._until)
-        stack.sleepers.wait(self._branch.target.binding, self)
+        stack.sleepers.wait(self._branch.target, self)
         self._context.slept(now)
         if not asked:
             stack.counters["woken_phones"] += 1

@@ -154,7 +154,8 @@ class Asking:
 
     def _waits_for_phones(self, decision: Decision | None, now: float) -> bool:
         """Whether nobody is there because phones are just made to come to another edge, perhaps since the question was
-        put, or are in browsers that have lost their connections. That is waited for once."""
+        put, or are in browsers that have lost their connections. That is waited for once. One that can be woken is:
+        its call waits by itself."""
         closed = self._stack.closed_flows
         if self._later is not None or not self._is_nobody_there(decision):
             return False
@@ -166,7 +167,7 @@ class Asking:
         closed = self._stack.closed_flows
         if isinstance(decision, Route):
             called = bool(decision.targets or decision.absent)
-            return called and all(closed.has(Flow(*target.flow)) for target in decision.targets)
+            return called and all(closed.has(Flow(*one.flow)) and not one.sleeps for one in decision.targets)
         if isinstance(decision, Reject):
             return bool(decision.absent) or decision.status == _NOT_THERE
         return decision is None

@@ -71,6 +71,11 @@ class Fleet:
         return self.spoken >= 9
 
     @property
+    def knows_servers(self) -> bool:
+        """Whether every edge makes connections by TLS, and reads whom they are to lead to."""
+        return self.spoken >= 9
+
+    @property
     def reads_joined(self) -> bool:
         """Whether every edge can read ways of calls that were transferred."""
         return self.spoken >= 8

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from edge.proxy.location.bindings import HeldBinding
 from edge.proxy.stack.gruu import gruu_of
+from edge.proxy.stack.sleepers import target_of
 from edge.proxy.stack.stack import Stack
 from edge.sip.errors import ParseError
 from edge.sip.incoming import Fault
@@ -36,18 +37,4 @@ def _with_uri(stack: Stack, text: str, tenant: str) -> list[tuple[str, HeldBindi
 
 def targets(stack: Stack, found: Iterable[tuple[str, HeldBinding]]) -> list[Target]:
     """Bindings as targets."""
-    return [
-        Target(
-            uri=held.contact,
-            flow=held.flow.wire,
-            binding=binding,
-            q=held.params.q,
-            aor=held.aor,
-            path=list(held.path),
-            instance=held.params.instance,
-            reg_id=held.params.reg_id,
-            registered_at=round(stack.wall(held.taken_at) * 1000) if held.taken else 0,
-            sleeps=held.push is not None,
-        )
-        for binding, held in found
-    ]
+    return [target_of(binding, held, stack.wall) for binding, held in found]

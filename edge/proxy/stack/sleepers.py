@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from edge.proxy.location.bindings import HeldBinding
 from lambdas.contract import Target
+
+_Phone = str | tuple[str, str]
 
 
 class Awaiting(Protocol):
@@ -16,33 +19,38 @@ class Awaiting(Protocol):
 
 
 class Sleepers:
-    """By the ids of their bindings."""
+    """By the ids of their bindings, or where they have several flows (RFC 5626) by their instances: any will do."""
 
     def __init__(self) -> None:
-        self._awaited: dict[str, dict[Awaiting, None]] = {}
+        self._awaited: dict[_Phone, dict[Awaiting, None]] = {}
 
-    def wait(self, binding: str, awaiting: Awaiting) -> None:
-        self._awaited.setdefault(binding, {})[awaiting] = None
+    def wait(self, target: Target, awaiting: Awaiting) -> None:
+        self._awaited.setdefault(_phone(target), {})[awaiting] = None
 
-    def leave(self, binding: str, awaiting: Awaiting) -> None:
+    def leave(self, target: Target, awaiting: Awaiting) -> None:
         """It waits no more; nothing happens if it didn't."""
-        waiting = self._awaited.get(binding)
+        phone = _phone(target)
+        waiting = self._awaited.get(phone)
         if waiting is not None:
             waiting.pop(awaiting, None)
             if not waiting:
-                del self._awaited[binding]
+                del self._awaited[phone]
 
     def came(self, phone: Target, now: float) -> None:
         """A phone has registered here or at a peer."""
-        for awaiting in list(self._awaited.get(phone.binding, ())):
+        for awaiting in list(self._awaited.get(_phone(phone), ())):
             awaiting.came(phone, now)
 
     def __len__(self) -> int:
         return sum(map(len, self._awaited.values()))
 
 
-def target_of(binding: str, held: HeldBinding) -> Target:
-    """Where its phone is."""
+def _phone(target: Target) -> _Phone:
+    return (target.aor, target.instance) if target.reg_id else target.binding
+
+
+def target_of(binding: str, held: HeldBinding, wall: Callable[[float], float]) -> Target:
+    """Where its phone is. ``wall`` makes Unix time of the core's."""
     return Target(
         uri=held.contact,
         flow=held.flow.wire,
@@ -50,5 +58,8 @@ def target_of(binding: str, held: HeldBinding) -> Target:
         q=held.params.q,
         aor=held.aor,
         path=list(held.path),
+        instance=held.params.instance,
+        reg_id=held.params.reg_id,
+        registered_at=round(wall(held.taken_at) * 1000) if held.taken else 0,
         sleeps=held.push is not None,
     )

@@ -120,7 +120,7 @@ class Stack:
 
     def came(self, held: HeldBinding, binding: str, now: float) -> None:
         """A phone that may sleep has registered: whoever waits for it, here or at another edge, goes on."""
-        phone = target_of(binding, held)
+        phone = target_of(binding, held, self.wall)
         self.actions.append(TellAwake(phone))
         self.sleepers.came(phone, now)
 

@@ -12,13 +12,13 @@ from edge.sip.flow import Flow
 from edge.sip.parser import parse
 
 _WEB = ("ws", "wss")
-_SERVERS_FAULT = b"SIP/2.0 5"
+_TEMPORARY = (b"SIP/2.0 500", b"SIP/2.0 503", b"SIP/2.0 504")
 _DEFAULT = 5  # seconds
 
 
 def seconds_to_end(flow: Flow, data: bytes) -> int:
     """After how many seconds the WebSocket is to end instead of ``data``'s being sent on it; 0: it is sent."""
-    if flow.transport not in _WEB or not data.startswith(_SERVERS_FAULT):
+    if flow.transport not in _WEB or not data.startswith(_TEMPORARY):
         return 0
     response = parse(data)
     if not (response.get("cseq") or "").endswith("REGISTER"):
