@@ -227,6 +227,10 @@ def call(caller: SocketPhone, callee: SocketPhone, uri: str, seconds: float = PA
     return dialog, callee.agent.callee_dialog(incoming, ok)
 
 
+def _start_line(message: Message | None) -> str:
+    return message.start_line if message else "nothing"
+
+
 def in_dialog(one: SocketPhone, dialog: Dialog, method: str, other: SocketPhone, seconds: float = PATIENCE) -> Message:
     """A request in a dialog, answered 200; what the other side got."""
     other.agent.received.clear()
@@ -239,7 +243,7 @@ def in_dialog(one: SocketPhone, dialog: Dialog, method: str, other: SocketPhone,
         )
     except AssertionError as error:
         one.idle(0.5)
-        raise AssertionError(f"{error}; who sent it has got {one.agent.final(request)!r}") from error
+        raise AssertionError(f"{error}; who sent it has got {_start_line(one.agent.final(request))}") from error
     ok = other.agent.response(got, 200).to_bytes()
     other.send(ok)
     answer = one.wait(lambda: one.agent.final(request), seconds, wire, lambda: other.send(ok))
