@@ -39,6 +39,7 @@ from edge.mesh.frames import (
 )
 from edge.mesh.gate import Gate, Note
 from edge.mesh.link import HANDSHAKE, ClientLink, ServerLink, client_configuration, server_configuration
+from edge.mesh.outbox import Outbox
 from edge.sip.flow import Flow
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ class Mesh:
         self._hosts: set[str] = set()
         self._holders: dict[str, tuple[str, int]] = {}
         self._links: dict[str, ClientLink] = {}
+        self._outbox = Outbox(lambda ref: self._user.not_sent(ref))
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._boots: dict[str, str] = {}
         self._reached: dict[str, ServerLink] = {}
@@ -221,12 +223,15 @@ class Mesh:
             task.cancel()
 
     def send(self, flow: Flow, data: bytes, ref: str, ca: str = "") -> bool:
-        """Have the edge that holds ``flow``'s address send ``data``; False if there is no link to it. A failure
-        there comes back as ``not_sent``. ``ca`` is what ``flow.server`` names, if that is known."""
+        """Have the edge that holds ``flow``'s address send ``data``; False if there is no link to it, nor was one these
+        last seconds. A failure there, or of a link that isn't made again, comes back as ``not_sent``. ``ca`` is what
+        ``flow.server`` names, if that is known."""
         holder = self._holders.get(flow.address)
-        link = self._links.get(holder[0]) if holder else None
-        if holder is None or link is None or not link.up:
+        if holder is None:
             return False
+        link = self._link(holder[0])
+        if link is None:
+            return self._outbox.keep(holder[0], flow, data, partial(self.send, flow, data, ref, ca), ref)
         if ca:
             link.send(TrustCa(ca))
         link.send(SendOn(flow, holder[1], ref, data))
@@ -234,12 +239,20 @@ class Mesh:
 
     def pass_on(self, edge: str, flow: Flow, data: bytes) -> bool:
         """Hand a message to the edge whose transaction it belongs to, or that holds its flow's address by now; False if
-        there is no link to it."""
-        link = self._links.get(edge)
-        if link is None or not link.up:
-            return False
+        there is no link to it, nor was one these last seconds."""
+        link = self._link(edge)
+        if link is None:
+            return self._outbox.keep(edge, flow, data, partial(self.pass_on, edge, flow, data))
         link.send(ReceivedFor(flow, data))
         return True
+
+    def _link(self, edge: str) -> ClientLink | None:
+        """The working link to a peer, if there is one."""
+        link = self._links.get(edge)
+        if link is None or link.up:
+            return link
+        self._outbox.ended(edge)  # its task hears of it in a moment
+        return None
 
     def find(self, ref: str, aor: str, tenant: str) -> int:
         """Ask every peer where ``aor`` is; how many were asked. Answers come as ``found_by_peer``."""
@@ -313,6 +326,7 @@ class Mesh:
                 log.debug("mesh: no link to %s: %s", peer.id, link.ended.result() if link.ended.done() else "time-out")
                 return False
             self._links[peer.id] = link
+            self._outbox.empty()
             log.info("mesh: link to %s", peer.id)
             self._user.links_changed()
             log.warning("mesh: link to %s ended: %s", peer.id, await link.keep())
@@ -320,6 +334,7 @@ class Mesh:
         finally:
             if self._links.get(peer.id) is link:
                 del self._links[peer.id]
+                self._outbox.ended(peer.id)
                 self._user.links_changed()
             with contextlib.suppress(Exception):
                 link.close()

@@ -28,6 +28,7 @@ from edge.mesh.frames import (
     encode,
 )
 from edge.mesh.link import ClientLink, client_configuration, signed_proof
+from edge.mesh.outbox import PATIENCE
 from edge.sip.flow import Flow
 from tests.support.mesh import Member, anonymous, opened, pair, raw, until
 
@@ -89,6 +90,32 @@ def test_no_link_no_holder():
     async def work(one: Member, two: Member) -> None:
         assert not one.mesh.send(FLOW._replace(address="203.0.113.99"), b"", "r")
         assert not one.mesh.pass_on("edge-z", FLOW, b"")
+
+    pair(work)
+
+
+def test_what_is_sent_while_a_link_is_made_anew_arrives_once():
+    async def work(one: Member, two: Member) -> None:
+        one.mesh._links["edge-b"].refuse("stumbled")
+        for _ in range(2):  # a request is sent again meanwhile
+            assert one.mesh.send(FLOW, b"BYE", "ref 1")
+        assert one.mesh.pass_on("edge-b", FLOW, b"answer")
+        await until(lambda: two.user.asked and two.user.responses)
+        assert two.user.asked == [(FLOW, 3, b"BYE")]
+        assert two.user.responses == [b"answer"]
+        assert one.user.failed == []
+
+    pair(work)
+
+
+def test_what_waits_for_a_link_that_is_not_made_again_fails_in_time():
+    async def work(one: Member, two: Member) -> None:
+        await two.mesh.close()
+        one.mesh._links["edge-b"].refuse("stumbled")
+        assert one.mesh.send(FLOW, b"BYE", "ref 1")
+        took = await until(lambda: one.user.failed == ["ref 1"])
+        assert PATIENCE - 0.2 < took < PATIENCE + 1
+        assert not one.mesh.send(FLOW, b"BYE", "ref 2")
 
     pair(work)
 
