@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +38,7 @@ PAIRS = (
     (("dave", "caller", "edge-a"), ("carol", "phone2", "edge-b")),
 )
 _DISK = "24m"
+_REGISTER = 20  # seconds between a phone's registrations
 
 
 class Ledger:
@@ -80,7 +81,7 @@ class Pair(threading.Thread):
             caller, callee = self._phones[:: 1 if turn % 2 else -1]
             turn += 1
             for phone in (caller, callee):
-                if time.monotonic() - self._registered[phone] > 20:
+                if time.monotonic() - self._registered[phone] > _REGISTER:
                     self._register(phone)
             self._call(caller, callee)
             for phone in self._phones:
@@ -271,11 +272,19 @@ def _run(lab: CloudLab, fleet: DevelopmentFleet, ledger: Ledger, rng: random.Ran
     stop.set()
     for thread in threads:
         thread.join()
+    with _awake(list(phones.values())):
+        begun = time.monotonic()
+        for each in fleet.edges:
+            with contextlib.suppress(StartError):
+                wait_for(f"{each.id}'s journal", partial(_delivered, fleet, each), 60)
+        delivered = time.monotonic() - begun
+        lost = _lost(fleet, ledger, phones)
     return {
         "faults": dict(ledger.faults),
         "tried": dict(ledger.tried),
         "failed": dict(ledger.failed),
-        "lost": _lost(fleet, ledger, phones),
+        "lost": lost,
+        "seconds until the journals were empty": round(delivered, 1),
         "longest outage seen by a phone, seconds": round(ledger.outage, 1),
     }
 
@@ -293,19 +302,40 @@ def _delivered(fleet: DevelopmentFleet, edge: DevelopmentEdge) -> bool:
     return (fleet.client.health(edge) or {}).get("journal") == 0
 
 
+@contextlib.contextmanager
+def _awake(phones: list[SocketPhone]) -> Iterator[None]:
+    """Phones that go on registering, and are switched off at the end: who stays away is unregistered."""
+    done = threading.Event()
+
+    def stay(phone: SocketPhone) -> None:
+        registered = time.monotonic()
+        while not done.is_set():
+            phone.idle(0.2)
+            if time.monotonic() - registered > _REGISTER:
+                with contextlib.suppress(AssertionError):  # the next time, then
+                    phone.register()
+                registered = time.monotonic()
+
+    threads = [threading.Thread(target=stay, args=(phone,)) for phone in phones]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        for thread, phone in zip(threads, phones, strict=True):
+            thread.join()
+            phone.socket.close()
+
+
 def _lost(fleet: DevelopmentFleet, ledger: Ledger, phones: dict[str, SocketPhone]) -> dict[str, int]:
     """What was acknowledged and can't be found. The phones registered within the last seconds, so all are bound."""
-    for edge in fleet.edges:
-        with contextlib.suppress(StartError):
-            wait_for(f"{edge.id}'s journal", partial(_delivered, fleet, edge), 60)
     bound = 0
     for user in phones:
         bindings = fleet.client.api("GET", f"/v1/accounts/{user}@{DOMAIN}/bindings")
         bound += bool(bindings)
     records = in_namespace(fleet.control.namespace, lambda: _records(fleet.endpoint))
     missing = [name for name in ledger.accounts if fleet.client.request("GET", f"/v1/accounts/{name}")[0] != 200]
-    for phone in phones.values():
-        phone.socket.close()
     return {
         "acknowledged registrations": len(phones) - bound,
         "records of answered calls": len(ledger.answered - records.keys()),
