@@ -91,10 +91,11 @@ def test_a_phone_is_told_that_it_will_be_woken(world):
     assert world.nodes["edge-a"].core.stack.counters["refreshes"] == 1
 
 
-def test_one_that_wakes_by_itself_is_told_when(world):
-    assert caps(register(world.phone("bob", transport="TCP"), params=";+sip.pnsreg")) == [
-        '*;+sip.pns="apns";+sip.pnsreg="130"'
-    ]
+@pytest.mark.parametrize(("expires", "when"), [(3600, ';+sip.pnsreg="140"'), (280, ';+sip.pnsreg="140"'), (270, "")])
+def test_one_that_wakes_by_itself_is_told_when(world, expires, when):
+    """Where that would be all the time it is woken."""
+    bob = world.phone("bob", transport="TCP")
+    assert caps(register(bob, expires=expires, params=";+sip.pnsreg")) == [f'*;+sip.pns="apns"{when}']
 
 
 @pytest.mark.parametrize(
@@ -265,7 +266,7 @@ def test_it_is_woken_before_its_binding_expires_once(world, asleep):
         bob.disconnect()
     world.run(3600 - 140)
     assert pushed(world) == []
-    world.run(40)
+    world.run(20)
     assert pushed(world) == ["refresh"]
     if not asleep:
         bob.disconnect()
