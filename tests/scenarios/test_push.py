@@ -204,6 +204,54 @@ def test_one_that_unregisters_is_woken_no_more(world):
     assert not [item for item in world.control.items.values() if not item.removed]
 
 
+# Behind a proxy that wakes it
+
+PROXY = ["Path: <sip:198.51.100.9:5060;lr>", "Supported: path"]
+WAKES = "Feature-Caps: *;+sip.pns="
+
+
+@pytest.mark.parametrize(
+    ("push", "headers"),
+    [
+        (PN, [f'{WAKES}"apns"']),
+        (PN, [f'{WAKES}"apns", *;+sip.pns="fcm"']),
+        (PN, ['Feature-Caps: *;+g.3gpp.atcf="<tel:1>"', f'{WAKES}"apns";+sip.pnsreg="121"']),
+        (";pn-provider=unheard-of;pn-prid=x", [f'{WAKES}"unheard-of"']),
+    ],
+)
+def test_one_that_a_proxy_wakes_is_left_to_it(world, push, headers):
+    alice, bob = world.phone("alice"), world.phone("bob", transport="TCP")
+    assert alice.register() == 200
+    answer = bob.transact(bob.agent.register_request(3600, contact(bob, push), headers=[*PROXY, *headers]))
+    assert (answer.status, caps(answer)) == (200, [])
+    call(alice)
+    assert push in rung(world, bob).uri
+    world.run(3600)
+    assert pushed(world) == []
+
+
+def test_its_other_prid_takes_the_place_of_the_first_too(world):
+    bob = world.phone("bob", transport="TCP")
+    for push in (PN, PN.replace("token-1", "token-2")):
+        headers = [*PROXY, f'{WAKES}"apns"']
+        answer = bob.transact(bob.agent.register_request(3600, contact(bob, push), headers=headers))
+    assert len(answer.values("contact")) == 1
+
+
+@pytest.mark.parametrize("headers", [["Feature-Caps: *;+g.3gpp.atcf"], ["Feature-Caps: *"], []])
+def test_one_that_no_proxy_wakes_is_not(world, headers):
+    bob = world.phone("bob", transport="TCP")
+    answer = bob.transact(bob.agent.register_request(3600, contact(bob), headers=[*PROXY, *headers]))
+    assert caps(answer) == ['*;+sip.pns="apns"']
+
+
+def test_what_there_is_is_said_though_a_proxy_has_some(world):
+    bob = world.phone("bob", transport="TCP")
+    asked = contact(bob, ";pn-provider=webpush")
+    answer = bob.transact(bob.agent.register_request(3600, asked, headers=[*PROXY, f'{WAKES}"fcm"']))
+    assert caps(answer) == ['*;+sip.pns="webpush";+sip.vapid="BVapidKey"']
+
+
 # Sleeping
 
 
