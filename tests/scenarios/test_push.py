@@ -376,6 +376,19 @@ def test_it_is_woken_before_its_binding_expires_once(world, asleep):
     assert pushed(world) == ["refresh", "refresh"]
 
 
+def test_before_a_short_one_expires_it_is_woken_too(world):
+    bob = world.phone("bob", transport="TCP")
+    assert register(bob, expires=60).status == 200
+    bob.disconnect()
+    world.run(29)
+    assert pushed(world) == []
+    world.run(11)
+    assert pushed(world) == ["refresh"]
+    assert wakes(world, bob).status == 200
+    world.run(60)
+    assert not gone(world)
+
+
 def test_that_is_asked_for_again_once_the_control_plane_is_back(world):
     sleeper(world)
     world.run(3600 - 130)
