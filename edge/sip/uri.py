@@ -18,6 +18,7 @@ _LONGEST_HOST = 270  # a name of 255, brackets, port, white space
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
 _SCHEME = _LETTERS | frozenset("0123456789+-.")
 _USER = "-_.!~*'()&=+$,;"  # beside letters and digits, in a user part (§25.1)
+_METHOD = frozenset(("method",))
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")  # with "_", which real networks use
 
 
@@ -98,8 +99,18 @@ def request_uri(text: str) -> str:
         return text
     start = text.find("@") + 1  # a user part may have both
     rest, _, _ = text[start:].partition("?")
-    kept = [part for part in rest.split(";") if part.partition("=")[0].strip().lower() != "method"]
-    return text[:start] + ";".join(kept)
+    return text[:start] + _without(rest, _METHOD)
+
+
+def without_params(text: str, names: frozenset[str]) -> str:
+    """The URI ``text`` without its parameters of these ``names``, which are lower case."""
+    start = text.find("@") + 1  # a user part may have the like
+    rest, question, headers = text[start:].partition("?")
+    return text[:start] + _without(rest, names) + question + headers
+
+
+def _without(rest: str, names: frozenset[str]) -> str:
+    return ";".join(part for part in rest.split(";") if part.partition("=")[0].strip().lower() not in names)
 
 
 @lru_cache(_CACHE)

@@ -1,4 +1,7 @@
-"""Google's service: FCM's HTTP v1 interface, by an access token that a service account gets for its own JWT."""
+"""Google's service: FCM's HTTP v1 interface, by an access token that a service account gets for its own JWT.
+
+What a Contact says of its phone is a project and a registration token (RFC 8599 §11).
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Browsers' services: RFC 8030, with VAPID (RFC 8292), and what is told encrypted for the page (RFC 8291).
 
 A Contact's ``pn-prid`` is the subscription's endpoint (RFC 8599 §12). Its keys have no place there: a page writes them
-into ``pn-param``, p256dh and auth with a dot between them; without these a push says nothing, and wakes all the same.
+into ``pn-param``, which the RFC leaves unused, p256dh and auth with a dot between them; without these a push says
+nothing, as the RFC has it, and wakes all the same.
 The encryption is written here, by the primitives of ``cryptography``: pywebpush can't be had as wheels, as all else is.
 """
 

@@ -8,6 +8,7 @@ import pytest
 
 from edge.proxy.forwarding.waking import LONGEST
 from edge.proxy.location.closed import AWAY
+from edge.sip.headers import NameAddr, parse_params
 from edge.sip.transaction.client import make_cancel
 from lambdas.contract import BindingReport, Route, RouteQuestion, Stage
 from lambdas.decisions.limits import CallLimits
@@ -40,23 +41,23 @@ def register(phone, push=PN, expires=3600, params=""):
     return phone.transact(phone.agent.register_request(expires, contact(phone, push, params)))
 
 
-def sleeper(world, edge="edge-a", push=PN, user="bob"):
+def sleeper(world, edge="edge-a", push=PN, user="bob", params=""):
     """A phone that has registered and is asleep now."""
     phone = world.phone(user, edge, transport="TCP")
-    assert register(phone, push).status == 200
+    assert register(phone, push, params=params).status == 200
     phone.disconnect()
     world.run(0.1)
     return phone
 
 
-def wakes(world, phone, edge="", push=PN):
+def wakes(world, phone, edge="", push=PN, params=""):
     """It comes back on another connection, perhaps elsewhere."""
     phone.node = edge or phone.node
     phone.agent.port += 1
     phone.public = (phone.public[0], phone.public[1] + 1)
     world.phones[phone.public] = phone
     phone.connect()
-    return register(phone, push)
+    return register(phone, push, params=params)
 
 
 def call(caller):
@@ -91,10 +92,11 @@ def test_a_phone_is_told_that_it_will_be_woken(world):
     assert world.nodes["edge-a"].core.stack.counters["refreshes"] == 1
 
 
-def test_one_that_wakes_by_itself_is_told_when(world):
-    assert caps(register(world.phone("bob", transport="TCP"), params=";+sip.pnsreg")) == [
-        '*;+sip.pns="apns";+sip.pnsreg="130"'
-    ]
+@pytest.mark.parametrize(("expires", "when"), [(3600, ';+sip.pnsreg="140"'), (280, ';+sip.pnsreg="140"'), (270, "")])
+def test_one_that_wakes_by_itself_is_told_when(world, expires, when):
+    """Where that would be all the time it is woken."""
+    bob = world.phone("bob", transport="TCP")
+    assert caps(register(bob, expires=expires, params=";+sip.pnsreg")) == [f'*;+sip.pns="apns"{when}']
 
 
 @pytest.mark.parametrize(
@@ -203,6 +205,103 @@ def test_one_that_unregisters_is_woken_no_more(world):
     assert not [item for item in world.control.items.values() if not item.removed]
 
 
+def test_one_that_stays_without_being_woken_is_woken_no_more(world):
+    alice, bob = world.phone("alice"), world.phone("bob", transport="TCP")
+    assert alice.register() == 200
+    register(bob)
+    answer = register(bob, ";pn-provider=apns;pn-param=TEAM.com.example.phone.voip")
+    assert len(answer.values("contact")) == 1
+    bob.disconnect()
+    world.run(1)
+    invite = call(alice)
+    assert world.wait(lambda: alice.agent.final(invite), 2).status == 480
+    assert pushed(world) == []
+
+
+# Behind a proxy that wakes it
+
+PROXY = ["Path: <sip:198.51.100.9:5060;lr>", "Supported: path"]
+WAKES = "Feature-Caps: *;+sip.pns="
+
+
+@pytest.mark.parametrize(
+    ("push", "headers"),
+    [
+        (PN, [f'{WAKES}"apns"']),
+        (PN, [f'{WAKES}"apns", *;+sip.pns="fcm"']),
+        (PN, ['Feature-Caps: *;+g.3gpp.atcf="<tel:1>"', f'{WAKES}"apns";+sip.pnsreg="121"']),
+        (";pn-provider=unheard-of;pn-prid=x", [f'{WAKES}"unheard-of"']),
+    ],
+)
+def test_one_that_a_proxy_wakes_is_left_to_it(world, push, headers):
+    alice, bob = world.phone("alice"), world.phone("bob", transport="TCP")
+    assert alice.register() == 200
+    answer = bob.transact(bob.agent.register_request(3600, contact(bob, push), headers=[*PROXY, *headers]))
+    assert (answer.status, caps(answer)) == (200, [])
+    call(alice)
+    assert push in rung(world, bob).uri
+    world.run(3600)
+    assert pushed(world) == []
+
+
+def test_its_other_prid_takes_the_place_of_the_first_too(world):
+    bob = world.phone("bob", transport="TCP")
+    for push in (PN, PN.replace("token-1", "token-2")):
+        headers = [*PROXY, f'{WAKES}"apns"']
+        answer = bob.transact(bob.agent.register_request(3600, contact(bob, push), headers=headers))
+    assert len(answer.values("contact")) == 1
+
+
+@pytest.mark.parametrize("headers", [["Feature-Caps: *;+g.3gpp.atcf"], ["Feature-Caps: *"], []])
+def test_one_that_no_proxy_wakes_is_not(world, headers):
+    bob = world.phone("bob", transport="TCP")
+    answer = bob.transact(bob.agent.register_request(3600, contact(bob), headers=[*PROXY, *headers]))
+    assert caps(answer) == ['*;+sip.pns="apns"']
+
+
+def test_what_there_is_is_said_though_a_proxy_has_some(world):
+    bob = world.phone("bob", transport="TCP")
+    asked = contact(bob, ";pn-provider=webpush")
+    answer = bob.transact(bob.agent.register_request(3600, asked, headers=[*PROXY, f'{WAKES}"fcm"']))
+    assert caps(answer) == ['*;+sip.pns="webpush";+sip.vapid="BVapidKey"']
+
+
+# What others get to know
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("params", [PN, ";PN-Provider=apns;pn-prid=token-1;pn-purr=a1;pn-param=TEAM.x"])
+def test_nobody_else_learns_what_wakes_a_phone(world, params, hidden):
+    """Phones that write it into every Contact."""
+    alice, bob = world.phone("alice"), world.phone("bob", transport="TCP")
+    for phone in (alice, bob):
+        phone.agent.contact_params = params
+        assert phone.register() == 200
+    headers = ["Privacy: id"] if hidden else None
+    invite = alice.start_call(f"sip:{BOB}", headers=headers)
+    incoming = rung(world, bob)
+    ok = bob.agent.response(incoming, 200, headers=headers)
+    bob.send(ok.to_bytes())
+    answer = world.wait(lambda: alice.agent.final(invite))
+    for message in (incoming, answer):
+        (seen,) = message.values("contact")
+        assert "token-1" not in seen
+        assert "pn-pr" not in seen.lower()
+        assert ("pn-purr=a1" in seen) is ("pn-purr" in params and not hidden)
+    dialogs = alice.agent.caller_dialog(invite, answer), bob.agent.callee_dialog(incoming, ok)
+    alice.send(alice.agent.in_dialog(dialogs[0], "ACK").to_bytes())
+    for phone, other, dialog in ((alice, bob, dialogs[0]), (bob, alice, dialogs[1])):
+        again = phone.agent.in_dialog(dialog, "INVITE")
+        other.agent.received.clear()
+        phone.send(again.to_bytes())
+        got = rung(world, other)
+        assert f":{other.agent.port}" in got.uri
+        assert "token-1" not in (got.get("contact") or "")
+        other.send(other.agent.response(got, 200).to_bytes())
+        assert world.wait(lambda phone=phone, again=again: phone.agent.final(again)).status == 200
+        phone.send(phone.agent.in_dialog(dialog, "ACK").to_bytes())
+
+
 # Sleeping
 
 
@@ -265,7 +364,7 @@ def test_it_is_woken_before_its_binding_expires_once(world, asleep):
         bob.disconnect()
     world.run(3600 - 140)
     assert pushed(world) == []
-    world.run(40)
+    world.run(20)
     assert pushed(world) == ["refresh"]
     if not asleep:
         bob.disconnect()
@@ -275,6 +374,19 @@ def test_it_is_woken_before_its_binding_expires_once(world, asleep):
     assert not gone(world)
     world.run(3300)
     assert pushed(world) == ["refresh", "refresh"]
+
+
+def test_before_a_short_one_expires_it_is_woken_too(world):
+    bob = world.phone("bob", transport="TCP")
+    assert register(bob, expires=60).status == 200
+    bob.disconnect()
+    world.run(29)
+    assert pushed(world) == []
+    world.run(11)
+    assert pushed(world) == ["refresh"]
+    assert wakes(world, bob).status == 200
+    world.run(60)
+    assert not gone(world)
 
 
 def test_that_is_asked_for_again_once_the_control_plane_is_back(world):
@@ -384,6 +496,58 @@ def test_nobody_comes(world, status):
     assert world.nodes["edge-a"].core.gauges()["awaited_phones"] == 0
 
 
+def test_it_comes_with_another_prid(world):
+    instance = ';+sip.instance="<urn:uuid:1>"'
+    alice, bob = world.phone("alice"), sleeper(world, params=instance)
+    assert alice.register() == 200
+    call(alice)
+    world.run(1)
+    assert wakes(world, bob, push=PN.replace("token-1", "token-2"), params=instance).status == 200
+    assert "token-2" in rung(world, bob).uri
+
+
+def test_whoever_fails_to_register_in_its_place_ends_no_call(world):
+    alice, bob = world.phone("alice"), sleeper(world)
+    assert alice.register() == 200
+    invite = call(alice)
+    world.run(1)
+    stranger = world.phone("bob", transport="TCP")
+    stranger.agent.password = "wrong"
+    assert register(stranger).status == 403
+    world.run(1)
+    assert alice.agent.final(invite) is None
+    wakes(world, bob)
+    rung(world, bob)
+
+
+@pytest.mark.parametrize("edge", ["edge-a", "edge-b"])
+def test_one_whose_binding_has_expired_is_not_woken(world, edge):
+    alice = world.phone("alice", edge)
+    sleeper(world)
+    world.run(3605)
+    assert alice.register() == 200
+    invite = call(alice)
+    assert world.wait(lambda: alice.agent.final(invite), 2).status == 480
+    assert pushed(world) == ["refresh"]
+
+
+def test_a_request_in_a_call_wakes_nobody(world):
+    alice, bob = world.phone("alice"), world.phone("bob", transport="TCP")
+    assert alice.register() == 200
+    register(bob)
+    invite = call(alice)
+    bob.send(bob.agent.response(rung(world, bob), 200).to_bytes())
+    answer = world.wait(lambda: alice.agent.final(invite))
+    dialog = alice.agent.caller_dialog(invite, answer)
+    alice.send(alice.agent.in_dialog(dialog, "ACK").to_bytes())
+    world.run(1)
+    bob.disconnect()
+    again = alice.agent.in_dialog(dialog, "INVITE")
+    alice.send(again.to_bytes())
+    assert world.wait(lambda: alice.agent.final(again), 40).status in (430, 480)
+    assert pushed(world) == []
+
+
 def test_one_that_comes_too_late_is_not_rung(world):
     alice, bob = world.phone("alice"), sleeper(world)
     assert alice.register() == 200
@@ -440,6 +604,21 @@ def test_a_udp_phone_that_was_not_heard_gets_both(world, quiet):
     incoming = rung(world, there, 0.5)
     there.send(there.agent.response(incoming, 200).to_bytes())
     assert world.wait(lambda: alice.agent.final(invite)).status == 200
+
+
+@pytest.mark.parametrize("edge", ["edge-a", "edge-b"])
+def test_its_gruu_wakes_it(world, edge):
+    instance = ';+sip.instance="<urn:uuid:1>"'
+    alice, bob = world.phone("alice", edge), world.phone("bob", transport="TCP")
+    answer = bob.transact(bob.agent.register_request(3600, contact(bob, PN, instance), headers=["Supported: gruu"]))
+    gruu = parse_params(NameAddr.parse(answer.get("contact")).params)["pub-gruu"]
+    bob.disconnect()
+    assert alice.register() == 200
+    alice.start_call(gruu)
+    world.run(1)
+    assert pushed(world) == ["call"]
+    wakes(world, bob, params=instance)
+    rung(world, bob)
 
 
 def test_a_second_call_sends_no_second_push_and_both_ring(world):

@@ -58,6 +58,7 @@ class Agent:
     nonce_count: int = 0
     fixed_call_id: str = ""  # of all its calls, instead of one for each
     scheme: str = "sip"  # of its Contact
+    contact_params: str = ""  # of its Contact's URI, beside the transport
 
     def __post_init__(self) -> None:
         self.call_id = unique(f"reg-{self.username}-")
@@ -71,7 +72,7 @@ class Agent:
     def contact(self) -> str:
         transport = "ws" if self.transport == "WSS" else self.transport.lower()
         suffix = "" if transport == "udp" else f";transport={transport}"
-        return f"<{self.scheme}:{self.username}@{self.host}:{self.port}{suffix}>"
+        return f"<{self.scheme}:{self.username}@{self.host}:{self.port}{suffix}{self.contact_params}>"
 
     def take(self, data: bytes) -> Message:
         """Something came in. Keep-alive OPTIONS are answered, and not kept."""

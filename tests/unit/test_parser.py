@@ -14,7 +14,7 @@ from edge.sip.headers import NameAddr, Via, parse_cseq, parse_digest, parse_para
 from edge.sip.message import MalformedMessage, Request, Response, make_response, tagged
 from edge.sip.numbers import number_of
 from edge.sip.parser import MAX_MESSAGE, parse, parse_head
-from edge.sip.uri import Uri, request_uri
+from edge.sip.uri import Uri, request_uri, without_params
 
 TORTURE_FILES = Path(__file__).parent.parent / "torture"
 TORTURE = sorted(TORTURE_FILES.rglob("*.sip"))
@@ -312,6 +312,20 @@ def test_a_timestamp_goes_back_in_a_100():
 def test_a_contact_as_a_request_uri(contact, uri):
     """RFC 3261 §19.1.1 table 1."""
     assert request_uri(contact) == uri
+
+
+@pytest.mark.parametrize(
+    ("uri", "rest"),
+    [
+        ("sip:a@h;x=1;transport=tcp;y", "sip:a@h;transport=tcp"),
+        ("sip:a@h;X=1; Y =2;xy=3?x=1&y=2", "sip:a@h;xy=3?x=1&y=2"),
+        ("sip:a;x=1@h;y", "sip:a;x=1@h"),
+        ("sip:h;x", "sip:h"),
+        ("sip:a@h", "sip:a@h"),
+    ],
+)
+def test_a_uri_without_some_parameters(uri, rest):
+    assert without_params(uri, frozenset(("x", "y"))) == rest
 
 
 def test_of_what_cant_be_read_all_that_can_is_kept():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from edge.proxy.stack.fleet import Fleet
 from edge.sip.errors import ParseError
-from edge.sip.headers import parse_digest, value_of
+from edge.sip.headers import NameAddr, parse_digest, split_list, value_of
 from edge.sip.message import Header, Request, Response
+from edge.sip.uri import without_params
 
 
 def forward_request(request: Request, uri: str, via: str, max_forwards: int, record_routes: list[Header]) -> Request:
@@ -29,6 +30,8 @@ _COMMANDS = {
 PRIVATE = frozenset((*CLAIMS, *_COMMANDS, "proxy-authorization"))
 """Header fields that ``drop_private`` looks at."""
 
+_PUSH = frozenset(("pn-provider", "pn-prid", "pn-param"))
+
 
 def drop_private(request: Request, fleet: Fleet) -> None:
     """Take out what must not leave our trust domain: credentials for our realms (§22.3), and what a phone claims."""
@@ -44,6 +47,25 @@ def drop_routes(request: Request) -> None:
     """Take out the way that a provider's request has come: to providers we are a user agent, where a Route ends; some
     leave their own in it."""
     request.headers = [header for header in request.headers if header[0] != "route"]
+
+
+def conceal_push(headers: list[Header]) -> list[Header]:
+    """``headers`` whose Contact doesn't say how its phone is woken. That is for its registrar alone (RFC 8599 §4.1,
+    §13), but some phones have one Contact for everything. ``pn-purr`` is meant for peers, and stays (§6.1.1)."""
+    for key, line in headers:
+        if key == "contact" and ";pn-" in line.lower():
+            return [(name, _concealed(said)) if name == "contact" else (name, said) for name, said in headers]
+    return headers
+
+
+def _concealed(line: str) -> str:
+    try:
+        for value in split_list(value_of(line)):
+            uri = NameAddr.parse(value).uri
+            line = line.replace(uri, without_params(uri, _PUSH))
+    except ParseError:
+        pass  # it can't be used, and nobody is woken by it
+    return line
 
 
 def _private(header: Header, fleet: Fleet) -> bool:

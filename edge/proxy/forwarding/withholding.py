@@ -12,7 +12,7 @@ import json
 from typing import NamedTuple
 
 from edge.proxy.forwarding.gruu_contacts import with_contact
-from edge.proxy.forwarding.messages import CLAIMS, forward_request
+from edge.proxy.forwarding.messages import CLAIMS, conceal_push, forward_request
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import CallReference, TokenKeys
 from edge.sip import base64url, privacy
@@ -63,6 +63,7 @@ def phone_request(
     veiled = _behind(uri, incoming.call_id, fleet.tokens) if incoming.to_tag else None
     target = veiled.contact if veiled is not None else uri
     made = forward_request(request, target, fleet.via(flow, branch), incoming.max_forwards, routes)
+    made.headers = conceal_push(made.headers)
     if veiled is not None:
         made.headers = [_to(header, veiled.known_as, incoming.to_tag) for header in made.headers]
     if withheld:
@@ -83,6 +84,7 @@ def phone_response(
         answer.headers = [header for header in answer.headers if header[0] not in CLAIMS]
     if veiled is not None or renamed:
         answer.headers = _addressed(answer.headers, incoming)
+    answer.headers = conceal_push(answer.headers)
     if veiled is not None or hides:
         own = veiled.known_as if veiled is not None else incoming.to.uri
         answer.headers = privacy.unnamed(answer.headers)

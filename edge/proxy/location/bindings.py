@@ -16,8 +16,9 @@ from lambdas.contract import Push
 _RETIRED_LIMIT = 10_000
 _ENDED_LIMIT = 10_000
 _NEVER = float("-inf")
-NOTICE = 120.0
-"""Seconds before it expires that a phone is told to refresh its binding (RFC 8599 §5.6.1)."""
+NOTICE = 130.0
+"""Seconds before it expires that a phone is to be told to refresh its binding: 120 at least (RFC 8599 §5.5), and who is
+to be told is looked for every 10 s."""
 
 
 class ContactParams(NamedTuple):
@@ -69,7 +70,7 @@ class HeldBinding:
 
     @property
     def notice(self) -> float:
-        """How long before it expires its phone is told to refresh it, in seconds."""
+        """How long before it expires its phone is told to refresh it, in seconds: a short one has no time for more."""
         return min(NOTICE, (self.granted_until - self.taken_at) / 2)
 
     @property

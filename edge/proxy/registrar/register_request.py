@@ -244,9 +244,18 @@ def _contact(value: str, incoming: Incoming, path: tuple[str, ...], fleet: Fleet
         q=params.q,
         instance=params.instance,
         reg_id=params.reg_id,
-        push=push,
+        push=None if push is not None and push.prid and _woken_on_its_way(incoming) else push,
     )
     return field, "+sip.pnsreg" in said
+
+
+def _woken_on_its_way(incoming: Incoming) -> bool:
+    """Whether a proxy between the phone and here says that it will wake it (RFC 8599 §5.6.1.1): then nobody else does.
+    Raises ParseError."""
+    if "feature-caps" not in incoming.first:
+        return False
+    values = incoming.request.split_values("feature-caps")
+    return any("+sip.pns" in parse_params(f";{value.partition(';')[2]}") for value in values)
 
 
 def _octets(text: str) -> int:
