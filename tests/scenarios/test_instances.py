@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge.proxy.forwarding.target_set import by_instance, instead
@@ -317,6 +317,7 @@ MOVES = st.lists(
 
 
 @settings(max_examples=25, deadline=None)
+@example(moves=[(0, 1, "edge-a"), (0, 2, "edge-a"), (2, 2, "edge-a"), (2, 1, "edge-a")], called_at=1, dark=False)
 @given(moves=MOVES, called_at=st.floats(0, 8), dark=st.booleans())
 def test_whatever_its_flows_do_a_phone_is_rung_once_at_a_time(moves, called_at, dark):
     """Flows end, and are registered anew at either edge, while a call comes: a flow rings only once those that rang

@@ -198,13 +198,18 @@ class Node:
             self.world.after(0, lambda: self.handle(Received(flow, data)))
             return True
         if flow.reliable and flow.connection:
-            phone = self.connections.get(flow)
-            if phone is None:
+            if flow not in self.connections:
                 return False
-            self.world.after(LATENCY, lambda: phone.agent.take(data))
+            self.world.after(LATENCY, lambda: self._arrive(flow, data))
             return True
         self.world.deliver(flow, data)
         return True
+
+    def _arrive(self, flow: Flow, data: bytes) -> None:
+        """At the phone, unless its connection has ended meanwhile."""
+        phone = self.connections.get(flow)
+        if phone is not None:
+            phone.agent.take(data)
 
 
 def _there(news: TellOver | TellSummary | TellAwake | TellClosed) -> CoreEvent:
