@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lambdas.contract.binding import ContactBinding, Push
+from lambdas.contract.media import MediaPolicy
 from lambdas.contract.provider import ProviderLeg, Secret, Server
 from lambdas.contract.wire import Envelope, Wire, WireFlow
 
@@ -74,6 +75,8 @@ class Grant(Wire):
     digest: Literal["", "md5", "sha256", "both"] = ""
     """Which algorithms its phones are asked to answer by: these only, or both, SHA-256 first (RFC 8760); "": as the
     edge thinks best. With "sha256" answers by MD5 are refused. Since version 9."""
+    media: MediaPolicy = "auto"
+    """What it, or its tenant, wants of its calls' media: for calls without a decision. Since version 10."""
 
 
 class Accept(Wire):
@@ -131,6 +134,11 @@ class Target(Wire):
     registered_at: int = 0
     """When its phone has registered it, as far as whoever says so knows: Unix time in milliseconds. 0: not told. Since
     version 9."""
+    media: MediaPolicy = "auto"
+    """Which way its media take: what both ends of the call want, combined. Since version 10."""
+    one_site: bool = False
+    """The tenant says that the caller's phones and it are at one place, so where the network looks as if they were in
+    one, they are. Since version 10."""
 
 
 Q_STEP = 15.0
@@ -241,6 +249,9 @@ class Route(Stage):
     summary: str = ""
     """The latest message summary of whoever is called (RFC 3842), where the question was about a SUBSCRIBE; "": nobody
     has told of any. Since version 8."""
+    relayed_calls: dict[str, int] = {}
+    """How many relayed calls at once may count to an account, and to the tenant, at one edge address: by AOR, and by
+    the tenant's id, of all to whom this call may count. Who isn't named has no limit. Since version 10."""
 
 
 class Proceed(Wire):

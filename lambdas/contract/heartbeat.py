@@ -64,6 +64,10 @@ class Heartbeat(Envelope):
     """Where it listens, like ``udp://203.0.113.11:5060``, for people. Since version 9."""
     certificates: str | None = None
     """The version of the list of certificates that it has, "": none; None: it wants none. Since version 9."""
+    public_networks: str = ""
+    """The version of the list of public networks that it has; "": none. Since version 10."""
+    media: bool = False
+    """It relays media. Since version 10."""
 
 
 class EdgePlace(Wire):
@@ -110,6 +114,8 @@ class FleetEdge(Wire):
     """Of its heartbeat; "": not told. Since version 2."""
     region: str = ""
     """The Region that it was heard in; "": not told. Since version 5."""
+    media: bool = False
+    """Of its heartbeat: the addresses that it holds have a relay. Since version 10."""
 
 
 class FleetKey(Wire):
@@ -237,3 +243,8 @@ class HeartbeatReply(Envelope):
     """The certificates that the edge should have; None: it has the current list, or wants none. Since version 9."""
     certificates_version: str = ""
     """Of that list; "": not told. Since version 9."""
+    public_networks: list[str] | None = None
+    """Networks (CIDR) whose addresses are reached from anywhere, without NAT; None: the edge has the current version.
+    Since version 10."""
+    public_networks_version: str = ""
+    """Of that list; "": not told. Since version 10."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lambdas.contract.binding import ContactBinding
+from lambdas.contract.media import MediaQuality, MediaWay
 from lambdas.contract.wire import Envelope, Wire
 
 
@@ -132,6 +133,10 @@ class CallAnswered(CallOutline):
     """The caller's and the callee's; "": not told. Since version 5."""
     codecs: list[str] = []
     """Those of the answer, by medium. Since version 5."""
+    media: MediaWay = ""
+    """Which way they take; "" where that isn't known before the ACK, too. Since version 10."""
+    media_why: str = ""
+    """In a word, for people: "nat", "profiles", "one-site", ...; "": not told. Since version 10."""
 
 
 class CallFailed(CallOutline):
@@ -172,6 +177,15 @@ class CallEnded(CallName):
     """The side that hung up: "caller", "called", "service" if we did; "": that can't be told."""
     reason: str = ""
     """The Reason value of the BYE (RFC 3326); "": none. Since version 5."""
+    media: MediaWay = ""
+    """Which way they took in the end; "": as was told when it was answered. Since version 10."""
+    media_why: str = ""
+    """As in CallAnswered, of ``media``. Since version 10."""
+    quality: list[MediaQuality] = []
+    """Of a relayed call, each side that is known of. Since version 10."""
+    event: str = ""
+    """What the tenant is to hear of it as an event of its own, for people: that the call was ended since its media
+    can't go on. "": nothing. Since version 10."""
 
 
 class CallTransferred(CallName):
