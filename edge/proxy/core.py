@@ -45,6 +45,7 @@ from edge.proxy.stack.events import (
     HeldThere,
     JournalChanged,
     Leaving,
+    MediaDone,
     OverThere,
     ProvidersAssigned,
     ProvidersLocated,
@@ -137,7 +138,7 @@ class Core:
                 stack.handover.entrusted(owner, keys, now)
             case Leaving(address, to):
                 stack.actions += stack.handover.leave(address, to, stack.transactions.servers)
-            case Decided() | Resolved() | Found() | Counted() | Written():
+            case Decided() | Resolved() | Found() | Counted() | Written() | MediaDone():
                 self._answered(event, now)
             case _:
                 self._told(event, now)
@@ -170,6 +171,8 @@ class Core:
                 questions.counted(ask, uses, now)
             case Written(ref):
                 questions.written(ref, now)
+            case MediaDone(ref, reply):
+                questions.media_done(ref, reply, now)
 
     def _told(self, news: Told, now: float) -> None:
         match news:

@@ -1,4 +1,4 @@
-"""``edge/sip`` and ``edge/proxy`` compiled by mypyc, as they are: the scenarios pass on the result.
+"""``edge/sip``, ``edge/proxy`` and ``edge/media`` compiled by mypyc, as they are: the scenarios pass on the result.
 
 What mypyc can't compile is mostly what a reader can't follow either: classes made of several, attributes set from
 anywhere. Compiled, a module function can't be replaced and a class can't be subclassed by ordinary ones, so tests of the
@@ -17,13 +17,13 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not os.environ.get("LONG"), reason="it takes five minutes; LONG=1 has it done")
 ROOT = Path(__file__).parent.parent.parent
-COMPILED = ("edge/sip", "edge/proxy")
+COMPILED = ("edge/sip", "edge/proxy", "edge/media")
 SETTINGS = "[mypy]\nstrict = true\nplugins = pydantic.mypy\n"
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """A copy of the project's Python with the two packages compiled in place."""
+    """A copy of the project's Python with these packages compiled in place."""
     tree = tmp_path_factory.mktemp("compiled")
     for part in ("edge", "lambdas", "tests"):
         shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__", "natlab", "deploy"))
@@ -49,7 +49,7 @@ def run(tree, *arguments, timeout, **environment):
 def test_every_module_is_compiled(tree):
     source = """
 import importlib, pathlib
-for package in ("edge/sip", "edge/proxy"):
+for package in ("edge/sip", "edge/proxy", "edge/media"):
     for path in sorted(pathlib.Path(package).rglob("*.py")):
         name = path.with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
         print(importlib.import_module(name).__file__)

@@ -15,10 +15,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
-STACK = {"edge.sip", "edge.proxy.location", "edge.proxy.stack", "lambdas.contract"}
+STACK = {"edge.sip", "edge.media.orders", "edge.proxy.location", "edge.proxy.stack", "lambdas.contract"}
 # (package, what of ours it may import, why)
 RULES = [
     ("edge/sip", {"edge.sip"}, "SIP is standard library only, so that it can be compiled and used anywhere"),
+    ("edge/media", {"edge.sip", "edge.media"}, "what is relayed is told to an engine: no proxy is needed for that"),
     (
         "edge/providers",
         {"edge.sip", "edge.providers", "lambdas.contract"},
@@ -37,7 +38,7 @@ RULES = [
     ("edge/proxy/registrar", STACK | {"edge.proxy.registrar"}, "a REGISTER never needs a response context"),
     (
         "edge/proxy/forwarding",
-        STACK | {"edge.proxy.forwarding", "edge.providers"},
+        STACK | {"edge.proxy.forwarding", "edge.providers", "edge.media"},
         "a forked request needs no router: whom to try it is told",
     ),
     (
@@ -55,7 +56,11 @@ RULES = [
         STACK | {"edge.proxy.transfers", "edge.proxy.routing", "edge.proxy.forwarding", "edge.providers"},
         "a transfer calls as others do, and is forwarded as others are",
     ),
-    ("edge/proxy", {"edge.sip", "edge.providers", "edge.proxy", "lambdas.contract"}, "the core does no I/O"),
+    (
+        "edge/proxy",
+        {"edge.sip", "edge.media", "edge.providers", "edge.proxy", "lambdas.contract"},
+        "the core does no I/O",
+    ),
     ("edge/probes", {"edge.sip", "edge.providers", "edge.probes", "lambdas.contract"}, "a phone, which does no I/O"),
     (
         "edge/transport",
@@ -159,8 +164,8 @@ STANDARD_LIBRARY_ONLY = {
     "lambdas/sandbox": {"starlark"},
 }
 NO_IO = {"asyncio", "socket", "ssl", "time", "random", "secrets", "os", "threading", "select", "subprocess", "datetime"}
-SANS_IO = ("edge/sip", "edge/providers", "edge/proxy", "edge/probes", "lambdas/decisions")
-COMPILED = ("edge/sip", "edge/proxy")
+SANS_IO = ("edge/sip", "edge/media", "edge/providers", "edge/proxy", "edge/probes", "lambdas/decisions")
+COMPILED = ("edge/sip", "edge/proxy", "edge/media")
 
 
 def imports(path: Path) -> set[str]:

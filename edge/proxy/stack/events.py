@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from edge.media.orders import MediaOrder, MediaReply
 from edge.providers.host import AccountKept
 from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.fleet import Fleet
@@ -109,6 +110,13 @@ class Found:
     targets: list[Target]
 
 
+class MediaDone(NamedTuple):
+    """What has become of the ``OrderMedia`` with this ``ref``."""
+
+    ref: str
+    reply: MediaReply
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """What other edges know to be used of the scopes that ``CountCalls`` with the same ``ask`` named: one list for each
@@ -209,7 +217,7 @@ class Tick(NamedTuple):
     """``Core.deadline`` has been reached."""
 
 
-Answered = Decided | Resolved | Found | Counted | Written
+Answered = Decided | Resolved | Found | Counted | Written | MediaDone
 """To something that was asked."""
 ToldByPeer = OverThere | SummaryThere | AwakeThere | HeldThere | StreamsEnd | ClosedThere
 """Over the mesh."""
@@ -295,6 +303,16 @@ class CountCalls(NamedTuple):
     scopes: list[str]
 
 
+class OrderMedia(NamedTuple):
+    """Give ``order`` to the media engine of the edge address ``address``, here or through the edge that holds it. If
+    ``ref`` isn't empty, ``MediaDone`` with it must follow within 2 s. Orders of one session (``order.key``) reach the
+    engine in the order in which they were given."""
+
+    ref: str
+    address: str
+    order: MediaOrder
+
+
 class TellOver(NamedTuple):
     """Tell the other edges that an answered call has ended, which one of them has begun."""
 
@@ -348,6 +366,7 @@ Action = (
     | Ask
     | Find
     | CountCalls
+    | OrderMedia
     | TellOver
     | TellSummary
     | TellAwake

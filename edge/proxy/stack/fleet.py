@@ -17,7 +17,7 @@ class Fleet:
     time; ``arriving`` are addresses that are on their way here; ``exclusive`` tells from when until when (in the core's
     time) nobody else may register with providers from an address held here; ``spoken`` is the oldest version of the
     contract that an edge of the fleet speaks; ``elsewhere`` maps the addresses that others hold to
-    their epochs. Nothing is ``known`` before the first heartbeat."""
+    their epochs; ``media``: there are media engines. Nothing is ``known`` before the first heartbeat."""
 
     epochs: dict[str, int]
     places: Places
@@ -32,6 +32,7 @@ class Fleet:
     exclusive: dict[str, tuple[float, float]] = field(default_factory=dict)
     spoken: int = 6
     elsewhere: dict[str, int] = field(default_factory=dict)
+    media: bool = False
     known: bool = True
 
     def epoch(self, address: str) -> int:

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from edge.media.orders import MediaOrder, MediaReply
 from edge.providers.host import OnResolved
 from edge.proxy.location.closed import ClosedFlows
 from edge.proxy.stack.answers import RETRY_AFTER
 from edge.proxy.stack.call_counts import ScopeUse
-from edge.proxy.stack.events import Action, Ask, CountCalls, Find, Resolve, Trust, WriteReport
+from edge.proxy.stack.events import Action, Ask, CountCalls, Find, OrderMedia, Resolve, Trust, WriteReport
 from edge.sip.flow import ServerAddress
 from edge.sip.ids import Ids
 from edge.sip.server_names import digest_of
@@ -28,6 +29,7 @@ OnDecision = Callable[[Decision | None, float], None]
 OnFound = Callable[[list[Target], float], None]
 OnCounted = Callable[[list[list[ScopeUse]], float], None]
 OnWritten = Callable[[float], None]
+OnMedia = Callable[[MediaReply, float], None]
 Then = TypeVar("Then")
 
 
@@ -65,6 +67,7 @@ class Questions:
         self._counting: Pending[OnCounted] = Pending(ids)
         self._writing: Pending[OnWritten] = Pending(ids)
         self._resolving: Pending[OnResolved] = Pending(ids)
+        self._relaying: Pending[OnMedia] = Pending(ids)
         self._trusted: set[str] = set()
 
     def __len__(self) -> int:
@@ -133,6 +136,16 @@ class Questions:
         then = self._counting.take(ask)
         if then is not None:
             then(uses, now)
+
+    def order_media(self, address: str, order: MediaOrder, then: OnMedia | None = None) -> None:
+        """Give ``order`` to the engine of that edge address; ``then`` gets what has become of it."""
+        ref = self._relaying.put(then) if then is not None else ""
+        self._actions.append(OrderMedia(ref, address, order))
+
+    def media_done(self, ref: str, reply: MediaReply, now: float) -> None:
+        then = self._relaying.take(ref)
+        if then is not None:
+            then(reply, now)
 
     def resolve(self, server: Server, ipv6: bool, then: OnResolved) -> None:
         """Find a provider's server (RFC 3263 §4); ``ipv6``: what is sent there may go to an IPv6 address."""
