@@ -572,6 +572,28 @@ def test_a_provider_that_signs_bodies_gets_the_digest_of_what_leaves(world, prov
     assert params["response"] == hashlib.md5(text.encode()).hexdigest()
 
 
+# What can't be sent
+
+
+@pytest.mark.parametrize(("octets", "attempts"), [(65_530, 0), (65_300, 1)])
+def test_a_request_that_no_packet_has_room_for_is_refused(world, provider, octets, attempts):
+    """What leaves is longer than what came, and longer still with credentials."""
+    phone = world.phone("alice", transport="TCP")
+    assert phone.register() == 200
+    invite = phone.agent.request("INVITE", f"sip:02079460000@{DOMAIN}", headers=[f"Contact: {phone.agent.contact}"])
+    phone.send(invite.to_bytes())
+    challenge = world.wait(lambda: phone.agent.final(invite))
+    phone.ack_refusal(invite, challenge)
+    invite = phone.agent.authorize(invite, challenge)
+    invite.headers.pop()
+    invite.body = b"x" * (octets - len("Content-Length: 65000\r\n") - len(invite.to_bytes()))
+    invite.headers.append(("content-length", f"Content-Length: {len(invite.body)}"))
+    phone.send(invite.to_bytes())
+    assert world.wait(lambda: phone.agent.final(invite), 1).status == 513
+    world.run(40)
+    assert len(provider.agent.requests("ACK")) == attempts  # of a challenge each
+
+
 # Calls in
 
 

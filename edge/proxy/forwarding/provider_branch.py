@@ -156,6 +156,8 @@ class ProviderBranch(Branch):
             request = self._made_for(way, branch, added)
         self._way = way
         self._begin(request, branch, way.flow, now)
+        if self.response is not None:
+            return  # no packet has room for it, or it has to be TLS
         assert self.transaction is not None
         self._sent[self.transaction] = self._attempt
         if len(self._servers) > 1 or (leg is not None and (context.has_more or self.target.instead)):
