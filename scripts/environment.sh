@@ -40,10 +40,15 @@ make_environment() { # make_environment DIRECTORY LOCK
 mkdir -p .local
 exec 9>.local/environment.lock
 flock 9
+tools=
+if [ "${NEED_TOOLS:-}" = 1 ]; then
+  make_environment .venv/tools tools &
+  tools=$!
+fi
 if [ "${EDGE_ONLY:-}" = 1 ]; then
   make_environment .venv edge
 else
   make_environment .venv development
 fi
-if [ "${NEED_TOOLS:-}" = 1 ]; then make_environment .venv/tools tools; fi
+[ -z "$tools" ] || wait "$tools" || exit 1
 exec 9>&-

@@ -21,13 +21,14 @@ from scripts.processes import StartError
 from scripts.web_pages import PageServer
 
 _LISTENERS = ("udp", "tcp", "tls", "wss", "udp6", "tcp6", "tls6", "wss6")
+_LOCAL = ROOT / ".local"
 
 
 def up(
     edges: Annotated[int, typer.Option(min=1, max=20, help="How many edges.")] = 2,
     endpoint: Annotated[str | None, typer.Option(help="A DynamoDB-compatible endpoint instead of MiniStack.")] = None,
     address: Annotated[str, typer.Option(help="The first edge's address; the others follow it.")] = "127.0.0.1",
-    local: Annotated[Path, typer.Option(help="Where up.json, logs and keys go.")] = ROOT / ".local",
+    local: Annotated[Path, typer.Option(help="Where up.json, logs and keys go.")] = _LOCAL,
 ) -> None:
     """Run a development fleet until Ctrl-C."""
     try:
@@ -46,6 +47,7 @@ def up(
             raise StartError("stopped while starting")
         print(f"[{time.monotonic() - begun:5.1f} s] {text}", flush=True)
 
+    local = local.resolve()
     web_phone = f"http://{address}:{WEB_PHONE}"
     fleet = loopback_fleet(
         local / "fleet",
@@ -72,7 +74,7 @@ def up(
         fleet.start()
         path.touch(mode=0o600)
         path.write_text(json.dumps(_description(fleet, web_phone), indent=1) + "\n")
-        _explain(fleet)
+        _explain(fleet, local)
         ended = None
         while not stop.wait(0.5) and ended is None:
             ended = fleet.processes.ended()
@@ -93,7 +95,7 @@ def up(
 
 
 def _description(fleet: DevelopmentFleet, web_phone: str) -> dict[str, Any]:
-    """What ``.local/up.json`` holds."""
+    """What ``up.json`` holds."""
     return {
         "api": fleet.api_url,
         "key": fleet.client.key,
@@ -109,7 +111,7 @@ def _description(fleet: DevelopmentFleet, web_phone: str) -> dict[str, Any]:
     }
 
 
-def _explain(fleet: DevelopmentFleet) -> None:
+def _explain(fleet: DevelopmentFleet, local: Path) -> None:
     print("\nReady. Point a softphone at it:")
     print(f"  domain    {DOMAIN}")
     for account in list(fleet.accounts.values())[:2]:
@@ -119,9 +121,10 @@ def _explain(fleet: DevelopmentFleet) -> None:
     secure = ", ".join(edge.listeners["tls"] for edge in fleet.edges)
     print(f"  by TLS    {secure}   (certificates are issued by {fleet.ca.path})")
     print(f"  status    {fleet.api_url}/status")
+    demo = "scripts/demo" if local == _LOCAL else f"scripts/demo --local {local}"
     print(
-        "Watch two phones do it with scripts/demo, or a browser with scripts/demo --browser; everything else is in "
-        ".local/up.json. Ctrl-C stops it.",
+        f"Watch two phones do it with {demo}, or a browser with {demo} --browser; everything else is in "
+        f"{local / 'up.json'}. Ctrl-C stops it.",
         flush=True,
     )
 

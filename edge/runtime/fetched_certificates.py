@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from edge.control.client import ControlClient
 from edge.control.store import StateStore
+from edge.runtime.catching_up import CatchUp
 from edge.transport.certificates import Certificate, CertificateError, Certificates
 from lambdas.contract import (
     MOST_CERTIFICATES,
@@ -46,11 +47,10 @@ class FetchedCertificates:
         self._certificates = certificates
         self._edges = edges
         self._counters = counters
-        self._retry = retry
         self._wanted: dict[str, str] | None = None
         self._kept: dict[str, EdgeCertificate] = {}
         self._useless: set[tuple[str, str]] = set()
-        self._wake = asyncio.Event()
+        self._catching_up = CatchUp("certificates", self._catch_up, retry)
 
     def load(self) -> None:
         """What is on the disk."""
@@ -67,22 +67,10 @@ class FetchedCertificates:
     def told(self, wanted: Sequence[CertificateVersion]) -> None:
         """All that there are now."""
         self._wanted = {one.name: one.version for one in wanted}
-        self._wake.set()
+        self._catching_up.told()
 
     async def run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                if await self._catch_up():
-                    continue
-            except Exception:
-                log.exception("certificates can't be fetched")
-            try:
-                async with asyncio.timeout(self._retry):
-                    await self._wake.wait()
-            except TimeoutError:
-                self._wake.set()
+        await self._catching_up.run()
 
     async def _catch_up(self) -> bool:
         """Whether all are here now."""

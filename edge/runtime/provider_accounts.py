@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from edge.control.client import ControlClient
 from edge.proxy.stack.events import ProvidersAssigned
+from edge.runtime.catching_up import CatchUp
 from lambdas.contract import VERSION, Change, ProvidersReply, ProvidersRequest
-
-log = logging.getLogger(__name__)
 
 _RETRY = 2.0  # seconds
 _MOST = 50  # accounts in one request
@@ -35,11 +33,11 @@ class ProviderAccounts:
         self._assigned = assigned
         self._loaded: dict[str, int] = {}
         self._changed: dict[str, tuple[int, float]] = {}
-        self._wake = asyncio.Event()
+        self._catching_up = CatchUp("provider accounts", self._catch_up, _RETRY)
 
     def served_changed(self) -> None:
         """Other addresses may be served here, or in other epochs."""
-        self._wake.set()
+        self._catching_up.told()
 
     def fed(self, changes: Iterable[Change], revalidate: bool) -> None:
         """What the change feed says of providers."""
@@ -49,19 +47,10 @@ class ProviderAccounts:
                 self._await(change.provider, change.version)
         if revalidate:
             self._loaded.clear()
-            self._wake.set()
+            self._catching_up.told()
 
     async def run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                if await self._catch_up():
-                    continue
-            except Exception:
-                log.exception("provider accounts can't be fetched")
-            self._wake.set()
-            await asyncio.sleep(_RETRY)
+        await self._catching_up.run()
 
     async def _catch_up(self) -> bool:
         """Whether all is known now."""
@@ -99,7 +88,7 @@ class ProviderAccounts:
 
     def _await(self, provider: str, version: int) -> None:
         self._changed[provider] = (version, asyncio.get_running_loop().time())
-        self._wake.set()
+        self._catching_up.told()
 
     async def _load(self, address: str, epoch: int) -> bool:
         after = ""

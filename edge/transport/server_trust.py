@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import ssl
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -89,7 +90,8 @@ def reason_of(error: Exception, server: str) -> str:
         return "the account's own CA isn't known at this edge yet"
     if isinstance(error, TimeoutError):
         return "no connection: no answer"
-    return f"no connection: {getattr(error, 'strerror', '') or error or type(error).__name__}"
+    number = getattr(error, "errno", None)  # asyncio's own text doesn't say what it stands for
+    return f"no connection: {os.strerror(number) if number else str(error) or type(error).__name__}"
 
 
 def _context() -> ssl.SSLContext:

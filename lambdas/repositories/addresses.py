@@ -47,22 +47,24 @@ class Addresses:
         """Assign an IPv6 address to a network interface; whether EC2 confirms that it is there. It can be at interfaces
         of its own subnet only."""
         try:
-            here = self._interfaces(NetworkInterfaceIds=[interface])[0]
-            filters = [{"Name": "ipv6-addresses.ipv6-address", "Values": [address6]}]
-            for found in self._interfaces(Filters=filters):
-                if found["NetworkInterfaceId"] == interface:
-                    return True
-                if found["SubnetId"] != here["SubnetId"]:
-                    raise LookupError(f"it belongs to {found['SubnetId']}, and the interface to {here['SubnetId']}")
-                self._ec2.unassign_ipv6_addresses(
-                    NetworkInterfaceId=found["NetworkInterfaceId"], Ipv6Addresses=[address6]
-                )
-            self._ec2.assign_ipv6_addresses(NetworkInterfaceId=interface, Ipv6Addresses=[address6])
-            here = self._interfaces(NetworkInterfaceIds=[interface])[0]
+            here = self._interface(interface)
+            if not _has(here, address6):
+                for found in self._interfaces(Filters=[{"Name": "ipv6-addresses.ipv6-address", "Values": [address6]}]):
+                    if found["SubnetId"] != here["SubnetId"]:
+                        raise LookupError(f"it belongs to {found['SubnetId']}, and the interface to {here['SubnetId']}")
+                    self._ec2.unassign_ipv6_addresses(
+                        NetworkInterfaceId=found["NetworkInterfaceId"], Ipv6Addresses=[address6]
+                    )
+                self._ec2.assign_ipv6_addresses(NetworkInterfaceId=interface, Ipv6Addresses=[address6])
+                if not _has(self._interface(interface), address6):
+                    raise LookupError("EC2 doesn't say that it is there")
         except (ClientError, BotoCoreError, LookupError) as error:
             log.error("%s can't be moved to %s: %s", address6, interface, error)
             return False
-        return address6 in [one["Ipv6Address"] for one in here.get("Ipv6Addresses", [])]
+        return True
+
+    def _interface(self, interface: str) -> dict[str, Any]:
+        return self._interfaces(NetworkInterfaceIds=[interface])[0]
 
     def _interfaces(self, **asked: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ec2.describe_network_interfaces(**asked)["NetworkInterfaces"]
@@ -77,3 +79,7 @@ class Addresses:
 
 def _is_at(found: dict[str, Any], interface: str, private: str) -> bool:
     return (found.get("NetworkInterfaceId"), found.get("PrivateIpAddress")) == (interface, private)
+
+
+def _has(interface: dict[str, Any], address6: str) -> bool:
+    return address6 in [one["Ipv6Address"] for one in interface.get("Ipv6Addresses", [])]

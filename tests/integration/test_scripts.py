@@ -85,8 +85,9 @@ def test_up_says_how_and_leaves_nothing_behind(tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")
-    for word in (DOMAIN, described["accounts"][0]["password"], f"{base}:{SIP}"):
+    for word in (DOMAIN, described["accounts"][0]["password"], f"{base}:{SIP}", str(tmp_path / "up.json")):
         assert word in out
+    assert f"scripts/demo --local {tmp_path}," in out
     assert not (tmp_path / "up.json").exists()
     assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
     for kind, port in ((socket.SOCK_DGRAM, SIP), (socket.SOCK_STREAM, CONTROL)):

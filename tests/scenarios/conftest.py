@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from lambdas.decisions.provider import StoredRoute, TenantSettings
-from tests.support.provider import ProviderDouble, account, assign
+from tests.support.provider import ProviderDouble, provider_world, registered_provider
 from tests.support.world import World
 
 
 @pytest.fixture
 def world() -> World:
-    made = World()
-    made.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
-    return made
+    return provider_world()
 
 
 @pytest.fixture
 def provider(world) -> ProviderDouble:
-    made = ProviderDouble(world)
-    assign(world, account())
-    world.run(2)
-    return made
+    return registered_provider(world)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge.proxy.stack.events import ProvidersLocated
+from edge.proxy.stack.events import FlowClosed, ProvidersLocated
 from edge.proxy.stack.flow_token import TokenKeys
 from edge.proxy.stack.provider_places import ProviderAddresses
 from edge.sip.headers import NameAddr, parse_digest
@@ -570,6 +570,58 @@ def test_a_provider_that_signs_bodies_gets_the_digest_of_what_leaves(world, prov
     ha2 = hashlib.md5(f"INVITE:{out.uri}:{hashlib.md5(again.body).hexdigest()}".encode()).hexdigest()
     text = f"{ha1}:n:00000001:{params['cnonce']}:auth-int:{ha2}"
     assert params["response"] == hashlib.md5(text.encode()).hexdigest()
+
+
+# What can't be sent
+
+
+@pytest.mark.parametrize(("octets", "attempts"), [(65_530, 0), (65_300, 1)])
+def test_a_request_that_no_packet_has_room_for_is_refused(world, provider, octets, attempts):
+    """What leaves is longer than what came, and longer still with credentials."""
+    phone = world.phone("alice", transport="TCP")
+    assert phone.register() == 200
+    invite = phone.agent.request("INVITE", f"sip:02079460000@{DOMAIN}", headers=[f"Contact: {phone.agent.contact}"])
+    phone.send(invite.to_bytes())
+    challenge = world.wait(lambda: phone.agent.final(invite))
+    phone.ack_refusal(invite, challenge)
+    invite = phone.agent.authorize(invite, challenge)
+    invite.headers.pop()
+    invite.body = b"x" * (octets - len("Content-Length: 65000\r\n") - len(invite.to_bytes()))
+    invite.headers.append(("content-length", f"Content-Length: {len(invite.body)}"))
+    phone.send(invite.to_bytes())
+    assert world.wait(lambda: phone.agent.final(invite), 1).status == 513
+    world.run(40)
+    assert len(provider.agent.requests("ACK")) == attempts  # of a challenge each
+
+
+@pytest.mark.parametrize("vouched", [True, False])
+def test_what_is_too_long_for_udp_goes_by_that_to_a_trunk_without_tcp(world, vouched):
+    trunk = ProviderDouble(world)
+    trunk.silent = True
+    assign(world, account(registers=False))
+    alice, node = world.phone("alice"), world.nodes["edge-a"]
+    assert alice.register() == 200
+    if vouched:
+        there = {trunk.place[0]: frozenset({"t1"})}
+        node.handle(ProvidersLocated(ProviderAddresses(there, there)))
+    invite = alice.start_call(f"sip:02079460000@{DOMAIN}", [f"Subject: {'x' * 1500}"])
+    world.run(0.5)
+    tried = {one.flow for one in node.sent if one.flow.host == trunk.place[0]}
+    assert {flow.transport for flow in tried} == {"tcp"}
+    trunk.silent = False
+    node.sent.clear()
+    node.handle(FlowClosed(tried.pop(), "no connection: Connection refused"))
+    if not vouched:
+        final = world.wait(lambda: alice.agent.final(invite))
+        assert (final.status, "Connection refused" in final.reason) == (500, True)
+        assert not trunk.agent.received
+        return
+    out = arrives(world, trunk)  # challenged first: what has credentials needn't try TCP again
+    assert out.get("via").startswith("SIP/2.0/UDP ")
+    assert ";transport=tcp" not in out.get("contact")
+    assert {one.flow.transport for one in node.sent if one.flow.host == trunk.place[0]} == {"udp"}
+    trunk.answer(trunk.agent.response(out, 200))
+    assert world.wait(lambda: alice.agent.final(invite)).status == 200
 
 
 # Calls in

@@ -10,9 +10,8 @@ from edge.sip.headers import NameAddr
 from edge.sip.server_names import server_name
 from edge.sip.uri import Uri
 from lambdas.contract import AccessQuestion, ProviderReport
-from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.scenarios.test_provider_calls import answered, arrives, dial
-from tests.support.provider import ProviderDouble, account, assign
+from tests.support.provider import ProviderDouble, account, assign, provider_world
 from tests.support.world import World
 
 A, B, A6, NAME = "203.0.113.11", "203.0.113.12", "2001:db8::11", "edge-a.example.net"
@@ -21,9 +20,7 @@ HOST, CA = "sip.voip.test", "-----BEGIN CERTIFICATE-----"
 
 @pytest.fixture
 def world() -> World:
-    made = World(sides={A: (A6, NAME)})
-    made.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
-    return made
+    return provider_world(sides={A: (A6, NAME)})
 
 
 @pytest.fixture

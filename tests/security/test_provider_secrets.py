@@ -12,8 +12,8 @@ from edge.proxy.stack.events import FleetChanged, ProvidersAssigned, Remembered
 from edge.runtime.disk_format import read_provider, write_provider
 from edge.sip.flow import Flow
 from lambdas.contract import Access, AccessQuestion, IncomingQuestion, Reject, RouteQuestion
-from lambdas.decisions.provider import StoredRoute, TenantSettings
-from tests.support.provider import ProviderDouble, account, assign
+from lambdas.decisions.provider import TenantSettings
+from tests.support.provider import ProviderDouble, account, assign, provider_world, registered_provider
 from tests.support.world import DOMAIN, WALL, World
 
 HOLDER, OTHER = "203.0.113.11", "203.0.113.12"
@@ -21,17 +21,12 @@ HOLDER, OTHER = "203.0.113.11", "203.0.113.12"
 
 @pytest.fixture
 def world() -> World:
-    made = World()
-    made.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
-    return made
+    return provider_world()
 
 
 @pytest.fixture
 def provider(world) -> ProviderDouble:
-    made = ProviderDouble(world)
-    assign(world, account())
-    world.run(2)
-    return made
+    return registered_provider(world)
 
 
 def asked(world, address=OTHER, way="", call_id="c1", tag="p1", name="t1/voip"):

@@ -7,12 +7,11 @@ import pytest
 from edge.providers.leg_token import LegToProvider, open_way
 from edge.sip.headers import NameAddr
 from edge.sip.uri import Uri
-from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.scenarios.test_calls import answered_call, hang_up
 from tests.scenarios.test_provider_calls import answered
 from tests.scenarios.test_redirections import redirect
 from tests.scenarios.test_transport_pairs import talk
-from tests.support.provider import ProviderDouble, account, assign
+from tests.support.provider import ProviderDouble, account, assign, provider_world
 from tests.support.world import DOMAIN, World
 
 BOB = f"sips:bob@{DOMAIN}"
@@ -21,9 +20,7 @@ A, B = "203.0.113.11", "203.0.113.12"
 
 @pytest.fixture
 def world() -> World:
-    made = World(sides={A: ("", "edge-a.example.net"), B: ("", "edge-b.example.net")})
-    made.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
-    return made
+    return provider_world(sides={A: ("", "edge-a.example.net"), B: ("", "edge-b.example.net")})
 
 
 @pytest.fixture

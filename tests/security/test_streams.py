@@ -38,6 +38,7 @@ class User:
         self.got: list[bytes] = []
         self.flows: list[Flow] = []
         self.ended: list[Flow] = []
+        self.reasons: list[str] = []
         self.counted: Counter[str] = Counter()
         self.sockets = Sockets(self, Notes(self.counted).note)
         self.base = base
@@ -50,6 +51,7 @@ class User:
 
     def closed(self, flow: Flow, why: str = "") -> None:
         self.ended.append(flow)
+        self.reasons.append(why)
 
     def proven(self, flow: Flow) -> bool:
         return flow.host in self.sources
@@ -451,6 +453,16 @@ def test_a_stranger_who_does_not_read_is_sent_little():
         assert user.counted["streams_unread"] == 1
 
     serving(StreamLimits(unsent=10**9), work)
+
+
+def test_a_connection_that_cannot_be_made_ends_with_the_reason():
+    async def work(user, connect):
+        nowhere = Flow(user.base, 5060, "tcp", f"{user.base[:-1]}9", 5060)
+        assert user.sockets.send(nowhere, OPTIONS)
+        await until(lambda: user.ended)
+        assert (user.ended, user.reasons) == ([nowhere], ["no connection: Connection refused"])
+
+    serving(StreamLimits(), work)
 
 
 # What is said about it

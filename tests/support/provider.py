@@ -10,7 +10,7 @@ from edge.sip.flow import Flow
 from edge.sip.headers import parse_digest
 from edge.sip.message import Request, Response, make_response
 from edge.sip.parser import parse
-from lambdas.decisions.provider import StoredProvider, Way
+from lambdas.decisions.provider import StoredProvider, StoredRoute, TenantSettings, Way
 from tests.support.agent import Agent, unique
 from tests.support.world import LATENCY, Node, World
 
@@ -33,6 +33,21 @@ def account(name: str = "voip", tenant: str = "t1", **kwargs) -> StoredProvider:
             **kwargs,
         }
     )
+
+
+def provider_world(**kwargs) -> World:
+    """A World whose tenant calls out through the account "voip", which nobody has yet."""
+    made = World(**kwargs)
+    made.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
+    return made
+
+
+def registered_provider(world: World) -> ProviderDouble:
+    """One that edge-a has registered with, as "voip"."""
+    made = ProviderDouble(world)
+    assign(world, account())
+    world.run(2)
+    return made
 
 
 class ProviderDouble:

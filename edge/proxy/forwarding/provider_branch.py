@@ -65,6 +65,7 @@ class ProviderBranch(Branch):
         self._way = way
         self._keys = stack.fleet.tokens  # the same ones for the Call-ID and for what leads to its call
         self._servers: list[ServerAddress] = []
+        self._without_tcp: set[ServerAddress] = set()
         self._attempt = way.attempt if way is not None else 0
         self._authorizer: Authorizer | None = None
         self._sent: dict[ClientTransaction, int] = {}
@@ -149,17 +150,24 @@ class ProviderBranch(Branch):
         except UnreadableBody as error:
             self.fail(_UNREADABLE, now, f"Unsupported Media Type: the body can't be read: {error}")
             return
-        if leg is not None and not leg.registered and not way.flow.reliable and len(request.to_bytes()) > LONGEST_UDP:
-            # Where a registration has opened the way, it is a flow; this one is any host's, which may not have asked.
+        if leg is not None and self._needs_tcp(leg, way.flow, request):
             _, ip, port = self._servers[0]
             way = self._new_way(leg, ("tcp", ip, port))
             request = self._made_for(way, branch, added)
         self._way = way
         self._begin(request, branch, way.flow, now)
+        if self.response is not None:
+            return  # no packet has room for it, or it has to be TLS
         assert self.transaction is not None
         self._sent[self.transaction] = self._attempt
         if len(self._servers) > 1 or (leg is not None and (context.has_more or self.target.instead)):
             self.stack.timers.start(self, "patience", now + _PATIENCE)
+
+    def _needs_tcp(self, leg: ProviderLeg, flow: Flow, request: Request) -> bool:
+        """Where a registration has opened the way, it is a flow; this one is any host's, which may not have asked."""
+        if leg.registered or flow.reliable or self._servers[0] in self._without_tcp:
+            return False
+        return len(request.to_bytes()) > LONGEST_UDP
 
     def _new_way(self, leg: ProviderLeg, server: ServerAddress) -> LegToProvider:
         """To where a new call goes."""
@@ -324,9 +332,23 @@ class ProviderBranch(Branch):
             self._failed_server(408, now)
 
     def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
-        if transaction is self.transaction and not self._redial(transaction, now):
-            why = clean(transaction.fault)
-            self._failed_server(_HOPELESS, now, f"Server Internal Error: {why}" if why else "")
+        if transaction is not self.transaction or self._redial(transaction, now):
+            return
+        if self._finds_no_tcp(transaction):
+            self._without_tcp.add(self._servers[0])
+            self._try_server(now)
+            return
+        why = clean(transaction.fault)
+        self._failed_server(_HOPELESS, now, f"Server Internal Error: {why}" if why else "")
+
+    def _finds_no_tcp(self, transaction: ClientTransaction) -> bool:
+        """Whether what is too long for UDP has to go by it all the same: no connection can be made (RFC 3261 §18.1.1).
+        To a trunk only, since another's address is whatever somebody has chosen."""
+        if not self._servers or not transaction.fault or self._is_outside or self.context.cancelled:
+            return False
+        transport, ip, _ = self._servers[0]
+        tenant = self.context.origin.tenant
+        return transport != transaction.flow.transport and self.stack.provider_addresses.has_trunk(tenant, ip)
 
     def _redial(self, transaction: ClientTransaction, now: float) -> bool:
         """In a dialog: whether it is tried on a connection of ours instead of the provider's."""

@@ -32,6 +32,10 @@ class ProviderAddresses:
             return [address for address in addresses if not self.tenants.get(address[1], _NOBODY) - {tenant}]
         return [address for address in addresses if not self._trusts_another(address[1], tenant)]
 
+    def has_trunk(self, tenant: str, ip: str) -> bool:
+        """Whether calls of ``tenant`` are known at ``ip`` by where they come from, which administration has seen to."""
+        return tenant in self.trusting.get(ip, _NOBODY)
+
     def trunks_at(self, ip: str) -> list[str]:
         """The providers' hosts that calls from ``ip`` may be of, known by nothing but that; none: it is a stranger."""
         found = set(self.trunks.get(ip, ()))
