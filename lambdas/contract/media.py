@@ -13,6 +13,15 @@ MediaWay = Literal["", "direct", "relayed"]
 """What became of it; "": not told."""
 
 
+def combined(one: MediaPolicy, other: MediaPolicy) -> MediaPolicy:
+    """What counts where the two ends of a call want this and that: relaying before all, since it works everywhere and
+    may be wanted to hide addresses; what somebody has said before what nobody has."""
+    for policy in ("relay", "direct"):
+        if policy in (one, other):
+            return policy
+    return "auto"
+
+
 class MediaQuality(Wire):
     """What the relay knows of one side of a call. Since version 10."""
 
