@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 
 SETUP = 600
 """Seconds for which a call that nobody has reported on counts as being set up."""
+RELAYED_OF_ACCOUNT, RELAYED_OF_TENANT = 100, 1000
+"""Relayed calls at once at an edge address, which has ports for some 2,500, where nobody has said else."""
 LONGEST = 4 * 3600
 """Seconds for which an answered call counts that nobody has seen end, if it has no limit of its own."""
 _MINUTE = 60
@@ -14,8 +16,9 @@ _MINUTE = 60
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """None stands for no limit. Prefixes are of E.164 numbers, or of what is dialled; money is in the unit of the rate
-    table; a call past ``max_call_seconds`` is ended."""
+    """None stands for no limit, of ``relayed_calls`` for the usual one; these are counted at each edge address by
+    itself. Prefixes are of E.164 numbers, or of what is dialled; money is in the unit of the rate table; a call past
+    ``max_call_seconds`` is ended."""
 
     concurrent_calls: int | None = None
     calls_per_minute: int | None = None
@@ -25,6 +28,7 @@ class CallLimits:
     registrations: int | None = None
     allowed_prefixes: tuple[str, ...] | None = None
     blocked_prefixes: tuple[str, ...] | None = None
+    relayed_calls: int | None = None
 
     def otherwise(self, others: CallLimits) -> CallLimits:
         """With those of ``others`` where there is none."""
