@@ -52,9 +52,9 @@ class DirectoryCache:
         """The networks that are banned."""
         return self._bans.get()
 
-    def public_networks(self) -> PublicNetworks:
-        """As of half a minute ago."""
-        return self._networks.get()
+    def public_networks(self, fresh: bool = False) -> PublicNetworks:
+        """As of half a minute ago, unless they are read now."""
+        return self._networks.get(fresh)
 
     def is_banned(self, address: str) -> bool:
         """Whether an address, or the network of a customer, is in one of them."""

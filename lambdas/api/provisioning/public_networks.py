@@ -50,6 +50,7 @@ def add_public_network(body: NewPublicNetwork, services: ServicesDep, _: AdminDe
         services.tables.directory.create(item)
     except Taken as error:
         raise Problem(409, f"{body.network} is known already.") from error
+    services.cache.public_networks(fresh=True)  # whoever tells edges in this process, too, knows it at once
     return _shown(item)
 
 
@@ -73,6 +74,7 @@ def remove_public_network(network: str, services: ServicesDep, who: AdminDep) ->
         services.tables.directory.delete(item)
     except Missing as error:
         raise _unknown(network) from error
+    services.cache.public_networks(fresh=True)
 
 
 def _item(network: str, services: Services, who: Caller) -> PublicNetworkItem:
