@@ -8,16 +8,18 @@ from typing import TypeVar
 from lambdas.calls.abuse import too_premium
 from lambdas.calls.facts import BUSY, Facts
 from lambdas.calls.request import CallRequest
-from lambdas.contract import Decision, Reject, Route, ScopeLimits, Stage, Target
-from lambdas.decisions.barring import refusal
-from lambdas.decisions.limits import (
-    EMERGENCY,
+from lambdas.contract import (
     RELAYED_OF_ACCOUNT,
     RELAYED_OF_TENANT,
-    Admitted,
-    CallLimits,
-    emergency_scope,
+    Decision,
+    Reject,
+    Route,
+    ScopeLimits,
+    Stage,
+    Target,
 )
+from lambdas.decisions.barring import refusal
+from lambdas.decisions.limits import EMERGENCY, Admitted, CallLimits, emergency_scope
 from lambdas.decisions.numbers import read
 from lambdas.decisions.values import StoredAccount
 

@@ -79,7 +79,14 @@ from lambdas.contract.heartbeat import (
     Probe,
     Take,
 )
-from lambdas.contract.media import MediaPolicy, MediaQuality, MediaWay, combined
+from lambdas.contract.media import (
+    RELAYED_OF_ACCOUNT,
+    RELAYED_OF_TENANT,
+    MediaPolicy,
+    MediaQuality,
+    MediaWay,
+    combined,
+)
 from lambdas.contract.provider import (
     ProviderAccount,
     ProviderLeg,
@@ -149,6 +156,8 @@ __all__ = [
     "NOBODYS_ANSWER",
     "OUTCOMES",
     "Q_STEP",
+    "RELAYED_OF_ACCOUNT",
+    "RELAYED_OF_TENANT",
     "SHORTEST",
     "VERSION",
     "Accept",

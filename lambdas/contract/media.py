@@ -11,6 +11,8 @@ MediaPolicy = Literal["auto", "relay", "direct"]
 or address families differ."""
 MediaWay = Literal["", "direct", "relayed"]
 """What became of it; "": not told."""
+RELAYED_OF_ACCOUNT, RELAYED_OF_TENANT = 100, 1000
+"""Relayed calls at once at an edge address, which has ports for some 2,500, where nobody has said else."""
 
 
 def combined(one: MediaPolicy, other: MediaPolicy) -> MediaPolicy:

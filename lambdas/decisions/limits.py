@@ -7,8 +7,6 @@ from dataclasses import dataclass, fields, replace
 
 SETUP = 600
 """Seconds for which a call that nobody has reported on counts as being set up."""
-RELAYED_OF_ACCOUNT, RELAYED_OF_TENANT = 100, 1000
-"""Relayed calls at once at an edge address, which has ports for some 2,500, where nobody has said else."""
 LONGEST = 4 * 3600
 """Seconds for which an answered call counts that nobody has seen end, if it has no limit of its own."""
 _MINUTE = 60

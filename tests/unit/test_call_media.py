@@ -16,6 +16,8 @@ from lambdas.calls.request import CallRequest
 from lambdas.calls.routing import incoming, outgoing
 from lambdas.calls.transferring import transfer
 from lambdas.contract import (
+    RELAYED_OF_ACCOUNT,
+    RELAYED_OF_TENANT,
     Credentials,
     IncomingQuestion,
     Keep,
@@ -25,7 +27,7 @@ from lambdas.contract import (
     TransferQuestion,
     combined,
 )
-from lambdas.decisions.limits import RELAYED_OF_ACCOUNT, RELAYED_OF_TENANT, CallLimits
+from lambdas.decisions.limits import CallLimits
 from lambdas.decisions.provider import StoredProvider, StoredRoute, TenantSettings, Way
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.values import StoredBinding
@@ -228,12 +230,20 @@ def test_messages_have_no_media(control):
 def test_what_was_decided_for_another_is_fitted_to_the_caller():
     def target(media, one_site=True, instead=()):
         return Target(
-            uri="sip:x", flow=FLOW, binding="b", aor=BOB, media=media, one_site=one_site, instead=list(instead)
+            uri="sip:x",
+            flow=FLOW,
+            binding="b",
+            aor=BOB,
+            account=BOB,
+            media=media,
+            one_site=one_site,
+            instead=list(instead),
         )
 
     kept = Route(
         targets=[target("auto", instead=[target("direct")])], absent=[target("relay")],
-        stages=[{"targets": [target("auto", one_site=False)]}], keep=Keep(seconds=60, site="here"),
+        stages=[{"targets": [target("auto", one_site=False)]}], keep=Keep(seconds=60, site="here"), tenant="t1",
+        relayed_calls={ALICE: 5, BOB: 6, "t1": 7},
     )  # fmt: skip
 
     def seen(route):
@@ -241,9 +251,11 @@ def test_what_was_decided_for_another_is_fitted_to_the_caller():
         return [(one.media, one.one_site) for one in (first, *first.instead, route.absent[0], second)]
 
     there = [("auto", True), ("direct", True), ("relay", True), ("auto", False)]
-    assert seen(as_called_by(kept, "auto", "here")) == there
-    assert seen(as_called_by(kept, "auto", "there")) == [(media, False) for media, _ in there]
-    assert [media for media, _ in seen(as_called_by(kept, "relay", "here"))] == ["relay"] * 4
+    assert seen(as_called_by(kept, CAROL, "auto", "here")) == there
+    assert seen(as_called_by(kept, CAROL, "auto", "there")) == [(media, False) for media, _ in there]
+    assert [media for media, _ in seen(as_called_by(kept, CAROL, "relay", "here"))] == ["relay"] * 4
+    assert as_called_by(kept, CAROL, "auto", "").relayed_calls == {CAROL: RELAYED_OF_ACCOUNT, BOB: 6, "t1": 7}
+    assert as_called_by(kept, ALICE, "auto", "").relayed_calls == {ALICE: 5, BOB: 6, "t1": 7}
 
 
 @pytest.mark.parametrize("decided_before", [False, True])
@@ -258,7 +270,7 @@ def test_known_phones_call_without_control_plane_as_their_accounts_want(monkeypa
 
     monkeypatch.setattr(ResponseContext, "on_decision", noted)
     world = World(edges=1)
-    world.control.settings = replace(world.control.settings, media="direct", site="here")
+    world.control.settings = replace(world.control.settings, media="direct", site="here", tenant="t1")
     for name in ("alice", "bob", "carol"):
         world.control.add(name, f"pw-{name}")
     world.control.accounts[CAROL] = replace(world.control.accounts[CAROL], media="relay", site="home")
@@ -271,6 +283,9 @@ def test_known_phones_call_without_control_plane_as_their_accounts_want(monkeypa
         caller.start_call(f"sip:{callee.agent.username}@{DOMAIN}")
         world.wait(lambda: found)
         (target,) = found[-1].targets
+        counts = found[-1].relayed_calls
+        assert counts[f"{caller.agent.username}@{DOMAIN}"] == RELAYED_OF_ACCOUNT
+        assert set(counts.values()) == {RELAYED_OF_ACCOUNT, RELAYED_OF_TENANT}
         return target.media, target.one_site
 
     if decided_before:

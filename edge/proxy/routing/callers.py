@@ -16,6 +16,8 @@ from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Incoming
 from edge.sip.telephone import name_of
 from lambdas.contract import (
+    RELAYED_OF_ACCOUNT,
+    RELAYED_OF_TENANT,
     CallQuestion,
     Decision,
     IncomingQuestion,
@@ -47,6 +49,12 @@ def stand_in_for(stack: Stack, whom: str, media: MediaPolicy, site: str) -> Targ
     return stand_in(whom).model_copy(
         update={"media": combined(media, called.media), "one_site": called.site == site != ""}
     )
+
+
+def route_in_the_dark(target: Target, payer: str, tenant: str) -> Route:
+    """By nobody's decision, with the usual limits."""
+    most = {payer: RELAYED_OF_ACCOUNT, tenant: RELAYED_OF_TENANT}
+    return Route(targets=[target], tenant=tenant, relayed_calls=most)
 
 
 class CallOrigin(Protocol):
@@ -130,13 +138,13 @@ class AccountCaller:
 
     def fitted(self, kept: Route) -> Route:
         grant = self._presented.grant
-        return as_called_by(kept, grant.media, grant.site) if grant is not None else kept
+        return as_called_by(kept, self.parties.caller, grant.media, grant.site) if grant is not None else kept
 
     def otherwise(self, owner: str) -> Route | None:
         """Known accounts call each other all the same."""
         whom, grant = self.contact or self.called, self._presented.grant
         media, site = (grant.media, grant.site) if grant is not None else (AUTO, "")
-        return Route(targets=[stand_in_for(self._stack, whom, media, site)], tenant=owner)
+        return route_in_the_dark(stand_in_for(self._stack, whom, media, site), self.parties.caller, owner)
 
     def payers(self, owner: str) -> list[str]:
         return [self.parties.caller, owner]

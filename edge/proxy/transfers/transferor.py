@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edge.proxy.forwarding.call_record import Parties
-from edge.proxy.routing.callers import AUTO, meant, stand_in_for
+from edge.proxy.routing.callers import AUTO, meant, route_in_the_dark, stand_in_for
 from edge.proxy.routing.kept_routes import as_called_by
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.questions import OnDecision
@@ -69,13 +69,13 @@ class Transferor:
 
     def fitted(self, kept: Route) -> Route:
         """Who is put through is outside, at no site."""
-        return as_called_by(kept, AUTO, "")
+        return as_called_by(kept, self.parties.transferred_by, AUTO, "")
 
     def otherwise(self, owner: str) -> Route | None:
         """Known accounts call each other all the same."""
         gruu = self._referral.gruu
         whom = gruu.uri if gruu is not None else self.contact or self.called
-        return Route(targets=[stand_in_for(self._stack, whom, AUTO, "")], tenant=owner)
+        return route_in_the_dark(stand_in_for(self._stack, whom, AUTO, ""), self.parties.transferred_by, owner)
 
     def payers(self, owner: str) -> list[str]:
         return [self.parties.transferred_by, owner]

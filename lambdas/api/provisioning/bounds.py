@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api.problems import Problem
 from lambdas.api.provisioning.common import Input
-from lambdas.decisions.limits import RELAYED_OF_ACCOUNT, RELAYED_OF_TENANT
+from lambdas.contract import RELAYED_OF_ACCOUNT, RELAYED_OF_TENANT
 from lambdas.services.services import Services
 
 
