@@ -25,6 +25,8 @@ _PROBE = 150  # octets that a probe leaves
 _SHOWN = 3 * 3600  # seconds of probes that are read each time
 _UNIT = 4096 * 2  # octets in a read unit, eventually consistent
 _POLLS = 2 * 5 * 3  # a minute: Lambda's five pollers of the queues of webhooks and pushes wait 20 s each
+_MEDIA = 2 * 50 * (160 + 12 + 8 + 20)
+"""Octets a second that a relayed call sends, to both sides: 50 packets each of G.711, with RTP, UDP and IP."""
 _MILLION = 1e6
 
 
@@ -47,6 +49,8 @@ def cost(
     edges: Annotated[int, typer.Option(min=1, help="Edges, each with its address.")] = 2,
     regions: Annotated[int, typer.Option(min=1, max=2, help="Regions.")] = 1,
     moves: Annotated[float, typer.Option(min=0, help="How often a day a phone comes with another address.")] = 2.0,
+    relayed: Annotated[float, typer.Option(min=0, max=1, help="The share of calls whose media go by the edges.")] = 0.0,
+    minutes: Annotated[float, typer.Option(min=0, help="How long such a call lasts.")] = 3.0,
     limits: Annotated[bool, typer.Option(help="Whether accounts have limits that count calls.")] = False,
     probes: Annotated[int, typer.Option(min=0, help="Seconds between probes of an edge; 0 for none.")] = 120,
     milliseconds: Annotated[float, typer.Option(min=1, help="Of one invocation, warm: assumed, not measured.")] = 30,
@@ -82,6 +86,9 @@ def cost(
     octets = phones * _MONTH * (sizes["ping"] / _PING + sizes["refresh"] / refresh) + calls * _DAYS * sizes["call"]
     invocations = sum(use.invocations for use in lines.values())
     bill |= _fixed(prices, edges, calls, phones, regions, octets, invocations)
+    media = calls * _DAYS * relayed * minutes * 60 * _MEDIA
+    if relayed:
+        bill["traffic of relayed calls"] = media / 1e9 * prices["other"]["gigabyte_out"]
     total = sum(bill.values())
     if as_json:
         print(json.dumps({"total": round(total, 2), "items": {name: round(one, 2) for name, one in bill.items()}}))

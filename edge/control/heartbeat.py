@@ -28,6 +28,7 @@ class News:
     domains: dict[str, str]
     at: float
     provider_hosts: list[ProviderPlace] = field(default_factory=list)
+    public_networks: list[str] = field(default_factory=list)
 
 
 class HeartbeatLoop:
@@ -69,6 +70,8 @@ class HeartbeatLoop:
         self._bans_version = ""
         self._provider_hosts: list[ProviderPlace] = []
         self._provider_hosts_version = ""
+        self._public_networks: list[str] = []
+        self._public_networks_version = ""
         self._certificates_version = ""
         self._cursors: dict[str, int] = {}
         self._feed = feed or {}
@@ -118,6 +121,7 @@ class HeartbeatLoop:
             interface=self._interface,
             bans=self._bans_version,
             provider_hosts=self._provider_hosts_version,
+            public_networks=self._public_networks_version,
             certificates=self._certificates_version if self._on_certificates is not None else None,
         )
 
@@ -129,6 +133,9 @@ class HeartbeatLoop:
         if reply.provider_hosts is not None:
             self._provider_hosts = reply.provider_hosts
         self._provider_hosts_version = reply.provider_hosts_version
+        if reply.public_networks is not None:
+            self._public_networks = reply.public_networks
+        self._public_networks_version = reply.public_networks_version
         if reply.certificates is not None and self._on_certificates is not None:
             self._on_certificates(reply.certificates)
         self._certificates_version = reply.certificates_version
@@ -139,5 +146,5 @@ class HeartbeatLoop:
         self._cursors = reply.cursors
         self._feed = reply.feed
         steps = self._holdings.learn(reply, sent_at, now)
-        self._on_news(News(reply, self._domains, now, self._provider_hosts))
+        self._on_news(News(reply, self._domains, now, self._provider_hosts, self._public_networks))
         self._on_steps(steps)

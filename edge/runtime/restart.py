@@ -42,6 +42,7 @@ _TOLD_ONCE: dict[str, Any] = {
     "feed_changes": [],
     "provider_hosts": None,
     "certificates": None,
+    "public_networks": None,
     "more": False,
 }
 """What of a heartbeat's answer is kept elsewhere, or nowhere."""
@@ -92,7 +93,8 @@ def _load_news(store: StateStore) -> News | None:
             reply = HeartbeatReply.model_validate(kept["reply"])
             age = max(0.0, time.time() - kept["at"])
             places = [ProviderPlace.model_validate(one) for one in kept.get("provider_hosts", [])]
-            return News(reply, kept["domains"], time.monotonic() - age, places)
+            networks = [str(network) for network in kept.get("public_networks", [])]
+            return News(reply, kept["domains"], time.monotonic() - age, places, networks)
         except (ValueError, KeyError, TypeError) as error:
             log.error("the heartbeat that was kept can't be used: %s", error)
     return None
@@ -179,7 +181,7 @@ class Restart:
     async def _keep_news(self, news: News, now: float) -> None:
         reply = news.reply.model_copy(update=dict(_TOLD_ONCE))
         held = sorted((held.address, held.epoch) for held in reply.held)
-        versions = f"{reply.domains_version} {reply.provider_hosts_version}"
+        versions = f"{reply.domains_version} {reply.provider_hosts_version} {reply.public_networks_version}"
         edges = [edge.id for edge in reply.fleet]
         telling = f"{held} {versions} {reply.addresses} {reply.places} {reply.feed} {edges}"
         if telling == self._written and now - self._written_at < _NEWS_EVERY:
@@ -188,6 +190,7 @@ class Restart:
             "reply": reply.model_dump(mode="json"),
             "domains": news.domains,
             "provider_hosts": [one.model_dump(mode="json") for one in news.provider_hosts],
+            "public_networks": news.public_networks,
             "at": time.time() - (now - news.at),
         }
         if await asyncio.to_thread(self._store.keep, "news", [("last", json.dumps(kept).encode())]):

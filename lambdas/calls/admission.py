@@ -8,7 +8,16 @@ from typing import TypeVar
 from lambdas.calls.abuse import too_premium
 from lambdas.calls.facts import BUSY, Facts
 from lambdas.calls.request import CallRequest
-from lambdas.contract import Decision, Reject, Route, ScopeLimits, Stage, Target
+from lambdas.contract import (
+    RELAYED_OF_ACCOUNT,
+    RELAYED_OF_TENANT,
+    Decision,
+    Reject,
+    Route,
+    ScopeLimits,
+    Stage,
+    Target,
+)
 from lambdas.decisions.barring import refusal
 from lambdas.decisions.limits import EMERGENCY, Admitted, CallLimits, emergency_scope
 from lambdas.decisions.numbers import read
@@ -38,7 +47,9 @@ class Admission:
             if isinstance(allowed, Reject):
                 return allowed
             route = allowed
-        return route if route is decision and self._longest() is None else self._bounded(route)
+        if route is not decision or self._longest() is not None:
+            route = self._bounded(route)
+        return route.model_copy(update={"relayed_calls": self._relayed_calls(route)})
 
     def admit_emergency(self, decision: Decision) -> Decision:
         """``decision`` with no limit but that of emergency calls, and told to the tenant."""
@@ -128,6 +139,13 @@ class Admission:
         found = {**payers, self._settings.tenant: self._settings.limits}
         return {scope: limits for scope, limits in found.items() if scope and limits.counting}
 
+    def _relayed_calls(self, route: Route) -> dict[str, int]:
+        """What edges hold everybody to, to whom it may count."""
+        payers = dict.fromkeys(filter(None, [self._payer.aor, *(target.account for target in _targets(route))]))
+        most = {aor: _otherwise(self._limits(aor).relayed_calls, RELAYED_OF_ACCOUNT) for aor in payers}
+        together = _otherwise(self._settings.limits.relayed_calls, RELAYED_OF_TENANT)
+        return {**most, self._settings.tenant: together} if self._settings.tenant else most
+
     @property
     def _attempt(self) -> str:
         return self._question.attempt or self._question.call_id
@@ -159,6 +177,10 @@ def _scope_limits(scope: str, limits: CallLimits, admitted: Admitted) -> ScopeLi
         today=admitted.today,
         spent=admitted.spent,
     )
+
+
+def _otherwise(limit: int | None, usual: int) -> int:
+    return usual if limit is None else limit
 
 
 def _number(target: Target) -> str:

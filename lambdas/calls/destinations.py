@@ -53,7 +53,7 @@ class Destinations:
         self._accounts = accounts
         self._facts = facts
         self._budget = budget
-        self._way = cache(lambda name: facts.way(name, request.question.address))
+        self.way = cache(lambda name: facts.way(name, request.question.address))
 
     def phones(self, aor: str) -> tuple[StoredBinding, ...]:
         """Where requests for an account go; calls don't where they would disturb."""
@@ -64,7 +64,7 @@ class Destinations:
 
     def has_provider(self, name: str) -> bool:
         """Whether the tenant has a provider account of that name."""
-        return self._way(f"{self._request.payer.tenant}/{name}") is not None
+        return self.way(f"{self._request.payer.tenant}/{name}") is not None
 
     def home(self, by: PlanCall) -> str:
         """The domain that names without one are of."""
@@ -72,7 +72,7 @@ class Destinations:
 
     def through(self, choice: Choice, payer: StoredAccount) -> Route | Reject:
         """By the providers of ``choice`` that there are."""
-        ways = [self._way(f"{self._request.payer.tenant}/{name}") for name in choice.providers]
+        ways = [self.way(f"{self._request.payer.tenant}/{name}") for name in choice.providers]
         usable = [way for way in ways if way is not None and not self._trusts_another(way)]
         outside = self._request.settings.outside
         return outbound.through(choice, usable, payer, self._request.question.address, outside)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from lambdas.calls.cache_key import KeyedDecision
+from lambdas.calls.media import MediaEnd
 from lambdas.contract import CallQuestion
 from lambdas.decisions.provider import TenantSettings
 from lambdas.decisions.values import StoredAccount
@@ -15,7 +16,7 @@ from lambdas.decisions.wizard import DialledCall, Step
 @dataclass(frozen=True, slots=True)
 class CallRequest:
     """``payer`` is whose call it is, ``caller`` what plans see of the caller, ``called`` an AOR, or what a provider has
-    asked for; ``settings`` are the tenant's, ``now`` is Unix time."""
+    asked for; ``settings`` are the tenant's, ``now`` is Unix time, ``end`` is where the caller's media are."""
 
     question: CallQuestion
     payer: StoredAccount
@@ -23,6 +24,7 @@ class CallRequest:
     called: str
     settings: TenantSettings
     now: float
+    end: MediaEnd
 
     @property
     def is_call(self) -> bool:

@@ -11,6 +11,7 @@ from lambdas.calls.cache_key import BY_CALLER, KeyedDecision
 from lambdas.calls.destinations import Destinations
 from lambdas.calls.dial_plans import DialPlans
 from lambdas.calls.facts import Facts
+from lambdas.calls.media import CallMedia, MediaEnd
 from lambdas.calls.request import CallRequest, PlanCall
 from lambdas.calls.stages import Stages
 from lambdas.calls.tenant_accounts import TenantAccounts
@@ -37,7 +38,9 @@ def route(question: RouteQuestion, facts: Facts) -> Decision:
     refusal = refuse(credentials, question.method, account, question.caller, emergency)
     if refusal is not None or account is None:
         return refusal or Reject(status=403)
-    decision = outgoing(CallRequest(question, account, account.aor, question.called, settings, facts.clock()), facts)
+    end = MediaEnd.of(account, settings)
+    request = CallRequest(question, account, account.aor, question.called, settings, facts.clock(), end)
+    decision = outgoing(request, facts)
     if question.method == "SUBSCRIBE" and isinstance(decision, Route):
         return decision.model_copy(update={"summary": facts.summary(question.called)})
     return decision
@@ -74,7 +77,8 @@ def incoming(question: IncomingQuestion, facts: Facts) -> Decision:
     payer = StoredAccount(aor="", tenant=provider.tenant, ha1_md5="", ha1_sha256="")
     caller = question.caller.partition("@")[0]
     named = question.model_copy(update={"provider": provider.id})
-    request = CallRequest(named, payer, caller, question.dialled, settings, facts.clock())
+    end = MediaEnd.of(provider, settings)
+    request = CallRequest(named, payer, caller, question.dialled, settings, facts.clock(), end)
     decision = _of_tenant(_Routing(request, facts).of_provider(provider), payer.tenant)
     if isinstance(decision, Route) and provider.id != question.provider:
         decision = decision.model_copy(update={"provider": provider.id})
@@ -96,6 +100,7 @@ class _Routing:
         self._budget = Budget(facts.monotonic, request.question.diversions, before.outside if before else 0)
         self._accounts = TenantAccounts(facts, request.payer.tenant, request.question.closed)
         self._destinations = Destinations(request, self._accounts, facts, self._budget)
+        self._media = CallMedia(request.end, request.settings, self._accounts.get, self._destinations.way)
         self._stages = Stages(request, self._destinations, self._budget)
         self._plans = DialPlans(request, facts, self._budget, self._stages)
 
@@ -103,8 +108,8 @@ class _Routing:
         """By the tenant's plan for outgoing calls, if it has one, or as dialled."""
         request = self._request
         if request.is_call and _is_emergency(request.called, request.settings):
-            to_help = self._as_dialled(request.called, request.payer).kept(request.question, request.now)
-            return Admission(request, self._accounts.get, self._facts).admit_emergency(to_help)
+            to_help = self._kept(self._as_dialled(request.called, request.payer))
+            return Admission(request, self._accounts.get, self._facts).admit_emergency(self._media.decided(to_help))
         if request.question.redirected_by:
             return self._admitted(self._redirected(transfers=False))
         if request.question.again:
@@ -113,8 +118,7 @@ class _Routing:
             return self._admitted(self._to_phone(request.question.binding))
         if isinstance(request.question, RouteQuestion | TransferQuestion) and request.question.instance:
             return self._admitted(self._to_instance(request.question))
-        decided = self._of_account()
-        return self._admitted(decided.kept(request.question, request.now))
+        return self._admitted(self._kept(self._of_account()))
 
     def of_phones(self) -> Decision:
         """To the phones of whoever is called. They ring no more than they do: one of them has that call."""
@@ -142,14 +146,21 @@ class _Routing:
             decided = self._by_plan(self._from_provider(provider), lambda: self._to_named(provider))
         else:
             decided = self._to_named(provider)
-        return self._admitted(decided.kept(request.question, request.now))
+        return self._admitted(self._kept(decided))
+
+    def _kept(self, decided: KeyedDecision) -> Decision:
+        """With how far it may be used when none can be had."""
+        request = self._request
+        if request.payer.aor and request.end.media != request.settings.media:
+            decided = decided.resting_on(BY_CALLER)  # others may want other ways for their media
+        return decided.kept(request.question, request.now)
 
     def _admitted(self, decision: Decision) -> Decision:
         """As far as limits allow it."""
         request = self._request
         if not request.is_call:
             return decision
-        admitted = Admission(request, self._accounts.get, self._facts).admit(decision)
+        admitted = Admission(request, self._accounts.get, self._facts).admit(self._media.decided(decision))
         if isinstance(admitted, Route) and not request.question.again:
             self._facts.started(request.question, request.payer.tenant)
         return admitted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lambdas.calls.access import lasts
 from lambdas.calls.facts import CallWay, Facts
+from lambdas.calls.media import MediaEnd
 from lambdas.calls.request import CallRequest
 from lambdas.calls.routing import outgoing, replacing
 from lambdas.contract import Challenge, Decision, Reject, TransferQuestion
@@ -24,7 +25,9 @@ def transfer(question: TransferQuestion, facts: Facts) -> Decision:
     if not isinstance(account, StoredAccount):
         return account
     _, settings = facts.member(account.aor)
-    request = CallRequest(question, account, account.aor, question.called, settings, facts.clock())
+    outside = facts.provider(way.provider) if way.provider else None  # who is put through
+    end = MediaEnd.of(outside, settings)
+    request = CallRequest(question, account, account.aor, question.called, settings, facts.clock(), end)
     return replacing(request, facts) if question.replaces else outgoing(request, facts)
 
 

@@ -18,7 +18,7 @@ from lambdas.cli.client import ApiError, path_of
 from lambdas.cli.shown import errors
 from lambdas.cli.state import given, state
 from lambdas.cli.tenants import PREFIXES, something
-from lambdas.cli.values import GivenSettings, parsed
+from lambdas.cli.values import GivenSettings, OwnMedia, parsed
 
 accounts = typer.Typer(no_args_is_help=True, help="SIP accounts.")
 
@@ -27,6 +27,9 @@ _IMPORT = 1000  # accounts in one request
 _Plan = Annotated[str | None, typer.Option(help="The dial plan of calls to it; empty for none.")]
 _Digest = Annotated[
     str | None, typer.Option(help="By which its phones answer: auto, md5, sha256 (MD5 is refused) or both.")
+]
+_Site = Annotated[
+    str | None, typer.Option(help="The place where its phones are, like head-office; empty: its tenant's.")
 ]
 
 
@@ -56,12 +59,15 @@ def add_account(
     caller_id: str = "",
     plan: _Plan = None,
     digest: _Digest = None,
+    media: OwnMedia = None,
+    site: _Site = None,
 ) -> None:
     """Make an account. It can register at once."""
     username, at, domain = aor.rpartition("@")
     if not at:
         raise ApiError(f"{aor!r} isn't like alice@example.com")
     body = given(username=username, domain=domain, password=password, plan=plan, digest=digest)
+    body |= given(media=media, site=site)
     body |= {"display_name": display_name, "caller_id": caller_id}
     state.output.one(state.client.call("POST", "/v1/accounts", body))
 
@@ -84,10 +90,12 @@ def set_account(
     caller_id: str | None = None,
     plan: _Plan = None,
     digest: _Digest = None,
+    media: OwnMedia = None,
+    site: _Site = None,
 ) -> None:
     """Change what is given."""
     body = given(enabled=enabled, do_not_disturb=do_not_disturb, display_name=display_name)
-    body |= given(caller_id=caller_id, plan=plan, digest=digest)
+    body |= given(caller_id=caller_id, plan=plan, digest=digest, media=media, site=site)
     state.output.one(state.client.call("PATCH", path_of("accounts", aor), something(body)))
 
 

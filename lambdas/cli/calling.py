@@ -11,6 +11,7 @@ from lambdas.cli.client import ApiError, path_of
 from lambdas.cli.shown import moment
 from lambdas.cli.state import given, state
 from lambdas.cli.tenants import listed, something
+from lambdas.cli.values import OwnMedia
 
 providers, plans, hooks = (
     typer.Typer(no_args_is_help=True, help=text)
@@ -52,6 +53,7 @@ def add_provider(
     transport: Annotated[str, typer.Option(help="udp, tcp, tls, or auto: as DNS says.")] = "udp",
     ca: _Ca = None,
     registers: Annotated[bool, typer.Option(help="Or the provider knows calls by our address.")] = True,
+    media: OwnMedia = None,
 ) -> None:
     """Add an account with a VoIP provider; it is registered within seconds."""
     state.make(
@@ -66,6 +68,7 @@ def add_provider(
         incoming=incoming or [],
         numbers=number or [],
         registers=registers,
+        media=media,
     )
 
 
@@ -87,10 +90,11 @@ def set_provider(
     transport: Annotated[str | None, typer.Option(help="udp, tcp, tls, or auto: as DNS says.")] = None,
     ca: _Ca = None,
     plan: Annotated[str | None, typer.Option(help="The dial plan of its calls; empty for none.")] = None,
+    media: OwnMedia = None,
 ) -> None:
     """Change what is given."""
     body = given(host=host, password=password, enabled=enabled, caller_id=caller_id, transport=transport)
-    body |= given(ca=_pem(ca))
+    body |= given(ca=_pem(ca), media=media)
     body |= given(incoming=listed(incoming), numbers=listed(number))
     state.output.one(state.call("PATCH", path_of("providers", name), something(body | given(plan=plan))))
 

@@ -17,6 +17,7 @@ certificates = typer.Typer(
     invoke_without_command=True, help="Certificates of edges' names and of domains; without a command, all of them."
 )
 bans = typer.Typer(no_args_is_help=True, help="Networks that no edge takes anything from.")
+networks = typer.Typer(no_args_is_help=True, help="Public networks: between two of them media need no relay.")
 
 _LOOK = 2.0  # seconds
 _ADDRESS6 = "The IPv6 side of its own address."
@@ -27,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(edges, name="edge")
     app.add_typer(certificates, name="certificates")
     app.add_typer(bans, name="ban")
+    app.add_typer(networks, name="network")
 
 
 def _places(address: str, address6: str, name: str) -> list[dict[str, str]]:
@@ -44,7 +46,7 @@ def list_edges() -> None:
     rows = list(state.client.pages("/v1/edges"))
     if not state.output.as_json:
         rows = [{**one, "places": [_side(place) for place in one["places"]]} for one in rows]
-    state.output.table(rows, ("id", "addresses", "places", "holds", "listen"))
+    state.output.table(rows, ("id", "addresses", "places", "holds", "listen", "media"))
 
 
 @edges.command("add")
@@ -152,3 +154,25 @@ def lift_ban(network: str) -> None:
     """Take from there again."""
     state.client.call("DELETE", f"/v1/bans/{quote(network)}")
     state.output.done(f"{network} is banned no longer.")
+
+
+@networks.command("list")
+def list_networks() -> None:
+    """All of them."""
+    state.output.table(state.client.pages("/v1/public-networks"), ("network", "note"))
+
+
+@networks.command("add")
+def add_network(
+    network: Annotated[str, typer.Argument(help="Like 192.0.2.0/24: reached from anywhere, without NAT or firewall.")],
+    note: str = "",
+) -> None:
+    """Have edges know within a minute."""
+    state.output.one(state.client.call("POST", "/v1/public-networks", {"network": network, "note": note}))
+
+
+@networks.command("remove")
+def remove_network(network: str) -> None:
+    """Relay media from and to there again."""
+    state.client.call("DELETE", f"/v1/public-networks/{quote(network)}")
+    state.output.done(f"{network} is public no longer.")

@@ -60,10 +60,16 @@ def set_tenant(
     costly_without_control_plane: Annotated[
         bool | None, typer.Option(help="Both while edges can't reach the control plane, too.")
     ] = None,
+    media: Annotated[
+        str | None, typer.Option(help="Media of its calls: auto, relay or direct; accounts and providers may say else.")
+    ] = None,
+    site: Annotated[
+        str | None, typer.Option(help="The place where phones are of accounts that name none, like head-office.")
+    ] = None,
 ) -> None:
     """Change what is given."""
     body = given(country=country, outgoing_plan=outgoing_plan, name=name)
-    body |= given(premium=premium, international=international)
+    body |= given(premium=premium, international=international, media=media, site=site)
     body |= given(costly_without_control_plane=costly_without_control_plane)
     body |= given(emergency_providers=listed(emergency), script_hosts=listed(script_host))
     state.output.one(state.client.call("PATCH", path_of("tenants", tenant), something(body)))

@@ -1,4 +1,4 @@
-"""NAME=VALUE on the command line, for what has too many names for options."""
+"""What several commands take: NAME=VALUE, for what has too many names for options, and options of more than one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from lambdas.cli.client import ApiError
 
 GivenSettings = Annotated[
     list[str], typer.Argument(metavar="NAME=VALUE...", help="Lists with commas; an empty value takes it away.")
+]
+
+OwnMedia = Annotated[
+    str | None, typer.Option(help="Its calls' media: auto, relay, direct, or tenant: as its tenant says.")
 ]
 
 

@@ -29,10 +29,10 @@
    algorithms (``Grant.digest``, ``Challenge.algorithms``); phones that are woken (``Push``, ``PushQuestion``,
    ``Target.sleeps``); providers by TLS, with a CA of their own, and by what DNS says (``Server.ca``, ``Server.by_dns``,
    ``Access.server``).
-10. 2026-11-28: what relaying media needs: which way they are to take (``Target.media``, ``one_site``, ``Grant.media``),
-   networks without NAT (``HeartbeatReply.public_networks``), edges with a relay (``FleetEdge.media``), how many relayed
-   calls may be at once (``Route.relayed_calls``); what became of it in records (``CallAnswered.media``,
-   ``CallEnded.media``, ``event``), with the quality of each side (``MediaQuality``).
+10. 2026-11-28: what relaying media needs: which way they are to take (``Target.media``, ``one_site``; ``Grant.media``,
+    ``site``), networks without NAT (``HeartbeatReply.public_networks``), edges with a relay (``FleetEdge.media``), how
+    many relayed calls may be at once (``Route.relayed_calls``); what became of it in records (``CallAnswered.media``,
+    ``CallEnded.media``, ``event``), with the quality of each side (``MediaQuality``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -79,7 +79,14 @@ from lambdas.contract.heartbeat import (
     Probe,
     Take,
 )
-from lambdas.contract.media import MediaPolicy, MediaQuality, MediaWay
+from lambdas.contract.media import (
+    RELAYED_OF_ACCOUNT,
+    RELAYED_OF_TENANT,
+    MediaPolicy,
+    MediaQuality,
+    MediaWay,
+    combined,
+)
 from lambdas.contract.provider import (
     ProviderAccount,
     ProviderLeg,
@@ -149,6 +156,8 @@ __all__ = [
     "NOBODYS_ANSWER",
     "OUTCOMES",
     "Q_STEP",
+    "RELAYED_OF_ACCOUNT",
+    "RELAYED_OF_TENANT",
     "SHORTEST",
     "VERSION",
     "Accept",
@@ -228,6 +237,7 @@ __all__ = [
     "answers",
     "binding_id",
     "called_number",
+    "combined",
     "consent_text",
     "known_as",
     "may_be_sip",

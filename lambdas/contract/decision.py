@@ -77,6 +77,8 @@ class Grant(Wire):
     edge thinks best. With "sha256" answers by MD5 are refused. Since version 9."""
     media: MediaPolicy = "auto"
     """What it, or its tenant, wants of its calls' media: for calls without a decision. Since version 10."""
+    site: str = ""
+    """The place where its phones are, as its tenant names it: for these calls, too. "": not told. Since version 10."""
 
 
 class Accept(Wire):
@@ -204,6 +206,8 @@ class Keep(Wire):
     """How long."""
     plans: list[str] = []
     """Ids of the dial plans that it rests on."""
+    site: str = ""
+    """The caller's, as in a Grant: for callers elsewhere no target's ``one_site`` holds. Since version 10."""
 
 
 class ScopeLimits(Wire):

@@ -11,6 +11,17 @@ MediaPolicy = Literal["auto", "relay", "direct"]
 or address families differ."""
 MediaWay = Literal["", "direct", "relayed"]
 """What became of it; "": not told."""
+RELAYED_OF_ACCOUNT, RELAYED_OF_TENANT = 100, 1000
+"""Relayed calls at once at an edge address, which has ports for some 2,500, where nobody has said else."""
+
+
+def combined(one: MediaPolicy, other: MediaPolicy) -> MediaPolicy:
+    """What counts where the two ends of a call want this and that: relaying before all, since it works everywhere and
+    may be wanted to hide addresses; what somebody has said before what nobody has."""
+    for policy in ("relay", "direct"):
+        if policy in (one, other):
+            return policy
+    return "auto"
 
 
 class MediaQuality(Wire):

@@ -26,7 +26,7 @@ class Lease:
     """Who holds an edge address. Times are seconds of the control plane's clock. ``placed``: the address's packets go
     to the holder. ``exclusive_at``: when every earlier holder's lease is surely over. ``region``: where the holder was
     heard last. ``spoken`` is the version of the contract that the holder speaks; until ``older_until`` one that speaks
-    an older one may come back. ``listen``: where the holder says that it listens."""
+    an older one may come back. ``listen``: where the holder says that it listens; ``media``: it relays media."""
 
     address: str
     holder: str
@@ -41,6 +41,7 @@ class Lease:
     spoken: int = _BEFORE
     older_until: float = 0.0
     listen: tuple[str, ...] = ()
+    media: bool = False
 
     @property
     def renewed_at(self) -> float:
@@ -59,8 +60,8 @@ def spoken(leases: Iterable[Lease], now: float) -> int:
 @dataclass(frozen=True, slots=True)
 class LeaseEdge:
     """Who asks. ``moves``: it has a driver that moves addresses. ``confirms``: the driver tells when an address has
-    moved, and the old machine's packets are dropped from then on. ``region`` is the one that it asks in, ``spoken`` and
-    ``listen`` as a lease's."""
+    moved, and the old machine's packets are dropped from then on. ``region`` is the one that it asks in, ``spoken``,
+    ``listen`` and ``media`` as a lease's."""
 
     id: str
     boot: str
@@ -71,6 +72,7 @@ class LeaseEdge:
     region: str = ""
     spoken: int = _BEFORE
     listen: tuple[str, ...] = ()
+    media: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def renew(old: Lease, edge: LeaseEdge, now: float) -> Lease:
         certificate=edge.certificate,
         region=edge.region,
         listen=edge.listen,
+        media=edge.media,
     )
 
 
@@ -164,4 +167,5 @@ def _next(address: str, old: Lease | None, edge: LeaseEdge, now: float, placed: 
         edge.spoken,
         older_until,
         edge.listen,
+        edge.media,
     )

@@ -14,8 +14,9 @@ _MINUTE = 60
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """None stands for no limit. Prefixes are of E.164 numbers, or of what is dialled; money is in the unit of the rate
-    table; a call past ``max_call_seconds`` is ended."""
+    """None stands for no limit, of ``relayed_calls`` for the usual one; these are counted at each edge address by
+    itself. Prefixes are of E.164 numbers, or of what is dialled; money is in the unit of the rate table; a call past
+    ``max_call_seconds`` is ended."""
 
     concurrent_calls: int | None = None
     calls_per_minute: int | None = None
@@ -25,6 +26,7 @@ class CallLimits:
     registrations: int | None = None
     allowed_prefixes: tuple[str, ...] | None = None
     blocked_prefixes: tuple[str, ...] | None = None
+    relayed_calls: int | None = None
 
     def otherwise(self, others: CallLimits) -> CallLimits:
         """With those of ``others`` where there is none."""

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lambdas.contract import ProviderAccount, Secret, Server, Transport
+from lambdas.contract import MediaPolicy, ProviderAccount, Secret, Server, Transport
 from lambdas.decisions.abuse import DEFAULT, Rules
 from lambdas.decisions.limits import NONE, CallLimits, NumberRate
 from lambdas.decisions.provider_places import AccountPlace
 from lambdas.decisions.uris import host_name, hostport
+from lambdas.decisions.values import MediaSetting
 
 NumberFormat = Literal["e164", "digits", "national", "dialled"]
 CallerIdIn = Literal["from", "p-asserted-identity", "p-preferred-identity", "remote-party-id", "none"]
@@ -73,6 +74,7 @@ class StoredProvider:
     transfers: bool = False
     plan: str = ""
     version: int = 0
+    media: MediaSetting = ""
 
     @property
     def domain(self) -> str:
@@ -159,7 +161,7 @@ class TenantSettings:
     ``suspended`` says why nobody of it may do anything ("" if they may); ``rules`` when an account is suspended;
     ``hooked`` names the webhooks for each kind of event; ``outside``: plans may call addresses elsewhere. ``premium``
     and ``international`` numbers may be called, and (``costly_without_control_plane``) while no decision can be had,
-    too."""
+    too. ``media`` and ``site`` hold for accounts and providers that don't say."""
 
     country: str = ""
     emergency: tuple[str, ...] = ()
@@ -177,3 +179,5 @@ class TenantSettings:
     premium: bool = True
     international: bool = True
     costly_without_control_plane: bool = False
+    media: MediaPolicy = "auto"
+    site: str = ""

@@ -24,6 +24,8 @@ from lambdas.contract import (
 from lambdas.decisions.limits import NONE, CallLimits
 
 DigestSetting = Literal["", "md5", "sha256", "both"]
+MediaSetting = Literal["", "auto", "relay", "direct"]
+"""An account's or a provider's; "": as its tenant says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class StoredAccount:
     hexadecimal (RFC 7616 §3.4.2), the ``qualified`` ones for phones that give ``aor`` as their user name ("" for
     passwords that were set before there were any); the password itself is kept nowhere. ``version`` is the time of its
     last change in milliseconds, ``created`` that of its making in seconds. One that is ``suspended`` (why) isn't
-    ``enabled`` either; ``digest`` is as in a Grant."""
+    ``enabled`` either; ``digest`` is as in a Grant; ``site`` names the place of its phones ("": the tenant's)."""
 
     aor: str
     tenant: str
@@ -49,6 +51,8 @@ class StoredAccount:
     ha1_sha256_qualified: str = field(default="", repr=False)
     created: int = 0
     digest: DigestSetting = ""
+    media: MediaSetting = ""
+    site: str = ""
 
     @property
     def grant(self) -> Grant:
@@ -60,6 +64,8 @@ class StoredAccount:
             ha1_md5_qualified=self.ha1_md5_qualified,
             ha1_sha256_qualified=self.ha1_sha256_qualified,
             digest=self.digest,
+            media=self.media or "auto",
+            site=self.site,
         )
 
 

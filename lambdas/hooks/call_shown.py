@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -17,6 +17,22 @@ class ShownLeg(BaseModel):
     edge: Annotated[str, Field(description="The edge address that it left from.")]
     number: Annotated[str, Field(description="What was called there, in E.164 form if it has one.")]
     status: Annotated[int, Field(description="Of its final response; 0 if there was none, or it was never tried.")]
+
+
+class ShownQuality(BaseModel):
+    """What the relay knows of one side."""
+
+    side: Annotated[Literal["caller", "called"], Field(description="Which one.")]
+    packets: Annotated[int, Field(description="Those that came from it.")]
+    longest_gap: Annotated[
+        float | None, Field(description="Seconds without any from it, while it wasn't on hold; null: not measured.")
+    ]
+    lost: Annotated[
+        int | None, Field(description="Packets lost on their way to it, as it says itself; null: it sends no RTCP.")
+    ]
+    jitter: Annotated[float | None, Field(description="Of what comes to it, in milliseconds; null: it sends no RTCP.")]
+    mos: Annotated[float | None, Field(description="What it hears, from 1 to 4.5; null: it sends no RTCP.")]
+    by: Annotated[Literal["rtcp", "packets"], Field(description="What is known: what it says, or what came from it.")]
 
 
 class Call(BaseModel):
@@ -45,6 +61,11 @@ class Call(BaseModel):
     codecs: Annotated[list[str], Field(description="As answered, by medium, like `audio PCMA/8000`.")]
     legs: Annotated[list[ShownLeg], Field(description="Who was tried; first whoever answered.")]
     transferred_by: Annotated[str, Field(description="The account that has put the caller through; empty for none.")]
+    media: Annotated[
+        Literal["", "direct", "relayed"], Field(description="Which way they took; empty where that isn't known.")
+    ]
+    media_why: Annotated[str, Field(description="Why, in a word, like `nat`, `profiles` or `one-site`.")]
+    quality: Annotated[list[ShownQuality], Field(description="Of a relayed call that has ended.")]
 
 
 def shown(call: StoredCall, operator: bool = False) -> Call:
@@ -72,6 +93,11 @@ def shown(call: StoredCall, operator: bool = False) -> Call:
             for leg in call.legs
         ],
         transferred_by=call.transferred_by,
+        media=call.media,
+        media_why=call.media_why,
+        quality=[
+            ShownQuality(**one.model_dump(), by="packets" if one.lost is None else "rtcp") for one in call.quality
+        ],
     )
 
 

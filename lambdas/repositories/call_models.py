@@ -34,8 +34,8 @@ class OpenCallsByAddress(GlobalSecondaryIndex["CallItem"]):
 class CallItem(Model):
     """That a call was answered, or that nobody took it, its end, or what ending it takes. ``pk`` is ``tenant#day``,
     ``sk`` is ``start#call#answered``, ``…#failed``, ``…#ended`` or ``…#open``; ``call`` names the Call-ID and the leg
-    that answered. ``legs`` and ``sides`` are JSON; ``asserted`` is for operators only. ``joined`` are the keys of other
-    calls that end with this one, ``left`` is when it has gone on as one of those."""
+    that answered. ``legs``, ``sides`` and ``quality`` are JSON; ``asserted`` is for operators only. ``joined`` are the
+    keys of other calls that end with this one, ``left`` is when it has gone on as one of those."""
 
     class Meta(Common):
         table_name = f"{PREFIX}-calls"
@@ -70,6 +70,9 @@ class CallItem(Model):
     why = UnicodeAttribute(null=True)
     parties = ListAttribute[str](null=True)
     transferred_by = UnicodeAttribute(null=True)
+    media = UnicodeAttribute(null=True)
+    media_why = UnicodeAttribute(null=True)
+    quality = UnicodeAttribute(null=True)
     joined = JSONAttribute(null=True)
     left = NumberAttribute(null=True)
     ttl = NumberAttribute()

@@ -10,11 +10,20 @@ import datetime
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 
-from lambdas.contract import CallAnswered, CallEnded, CallFailed, CallName, CallTransferred, TriedLeg
+from lambdas.contract import (
+    CallAnswered,
+    CallEnded,
+    CallFailed,
+    CallName,
+    CallTransferred,
+    MediaQuality,
+    MediaWay,
+    TriedLeg,
+)
 from lambdas.repositories.call_keys import ANSWERED, ENDED, FAILED, OPEN, attempt_of, key_of, name_of, partition, sort
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.open_calls import OpenCalls
@@ -25,6 +34,7 @@ KEEP = 400 * 86_400  # seconds that a call's items are kept
 _ENDS_AT_ONCE = 50
 _MOST_LOOKED_AT = 20_000  # calls in one request, which has its time
 _LEGS = TypeAdapter(list[TriedLeg])
+_QUALITY = TypeAdapter(list[MediaQuality])
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,8 @@ class StoredCall:
     """Times are Unix time in seconds. ``answered`` is None if nobody took it; ``ended`` while nobody has seen the end,
     which may be for ever: the edge that would have reported it may have died. ``status`` is the final response's. Of
     ``edges``, ``providers`` and ``user_agents`` the caller's side is first. ``asserted`` is who called as the provider
-    says, where ``caller`` doesn't since he asked for that: for operators only."""
+    says, where ``caller`` doesn't since he asked for that: for operators only. ``media`` is which way they took in the
+    end, "" if nobody has said."""
 
     id: str
     call_id: str
@@ -53,6 +64,9 @@ class StoredCall:
     legs: tuple[TriedLeg, ...]
     asserted: str = field(default="", repr=False)
     transferred_by: str = ""
+    media: MediaWay = ""
+    media_why: str = ""
+    quality: tuple[MediaQuality, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +143,8 @@ class Calls:
             providers=list(report.providers),
             user_agents=list(report.user_agents),
             codecs=report.codecs,
+            media=report.media or None,
+            media_why=report.media_why or None,
         )
         return _saved(item)
 
@@ -168,17 +184,22 @@ class Calls:
         return float(found.ended) if found.ended is not None else None
 
     def ended(self, report: CallEnded) -> list[str]:
-        """The first end counts."""
-        _saved(
-            CallItem(
-                *key_of(report, ENDED),
-                call=report.call,
-                ended=report.ended,
-                ended_by=report.by,
-                reason=report.reason,
-                ttl=report.started + KEEP,
-            )
+        """The first end counts; how good it was another edge may know, which tells of it later."""
+        quality = _QUALITY.dump_json(report.quality, exclude_defaults=True).decode() if report.quality else None
+        item = CallItem(
+            *key_of(report, ENDED),
+            call=report.call,
+            ended=report.ended,
+            ended_by=report.by,
+            reason=report.reason,
+            media=report.media or None,
+            media_why=report.media_why or None,
+            quality=quality,
+            ttl=report.started + KEEP,
         )
+        if not _saved(item) and quality is not None:
+            unknown = CallItem.quality.does_not_exist()
+            conditional(lambda: item.update([CallItem.quality.set(quality)], condition=unknown))
         opened = self.open.get(report)
         if opened is None:
             return []
@@ -275,6 +296,7 @@ def _sorts_of(day: datetime.date) -> tuple[str, str]:
 
 def _call(item: CallItem, end: CallItem | None) -> StoredCall:
     last = end or item
+    media = end if end is not None and end.media else item
     return StoredCall(
         id=item.call,
         call_id=item.call_id,
@@ -295,6 +317,9 @@ def _call(item: CallItem, end: CallItem | None) -> StoredCall:
         legs=tuple(_LEGS.validate_json(item.legs or "[]")),
         asserted=item.asserted or "",
         transferred_by=item.transferred_by or "",
+        media=cast(MediaWay, media.media or ""),
+        media_why=media.media_why or "",
+        quality=tuple(_QUALITY.validate_json(last.quality or "[]")),
     )
 
 

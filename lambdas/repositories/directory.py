@@ -17,12 +17,12 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from lambdas.contract import Change
+from lambdas.contract import Change, MediaPolicy
 from lambdas.decisions.abuse import Rules
 from lambdas.decisions.digest import hashes
 from lambdas.decisions.limits import CallLimits, NumberRate
 from lambdas.decisions.provider import StoredRoute, TenantSettings
-from lambdas.decisions.values import DigestSetting, StoredAccount
+from lambdas.decisions.values import DigestSetting, MediaSetting, StoredAccount
 from lambdas.repositories.feed import Feed, FeedConflict
 from lambdas.repositories.items import account_item, item_key
 from lambdas.repositories.models import (
@@ -145,6 +145,10 @@ class Directory:
     def all(self, listing: str) -> Iterator[Any]:
         """Every item of a listing."""
         return iter(DirectoryItem.listings.query(listing))
+
+    def public_networks(self) -> list[str]:
+        """Those whose addresses are reached from anywhere."""
+        return sorted(item.network for item in self.all("public-networks"))
 
     # Domains: a name is a domain's own or an alias, and never two domains'
 
@@ -278,7 +282,14 @@ class Directory:
         suspended = account.suspended or settings.suspended
         limits = account.limits.otherwise(settings.account_limits)
         enabled = account.enabled and not suspended
-        found = replace(account, limits=limits, suspended=suspended, enabled=enabled)
+        found = replace(
+            account,
+            limits=limits,
+            suspended=suspended,
+            enabled=enabled,
+            media=account.media or settings.media,
+            site=account.site or settings.site,
+        )
         return (found, settings) if item is not None else (None, TenantSettings())
 
     def settings(self, tenant: str) -> TenantSettings:
@@ -304,6 +315,8 @@ class Directory:
             item.premium,
             item.international,
             item.costly_without_control_plane,
+            cast(MediaPolicy, item.media),
+            item.site,
         )
 
     def fleet_secret(self, once: Callable[[str, str], str]) -> bytes:
@@ -345,6 +358,8 @@ def _account(item: AccountItem) -> StoredAccount:
         ha1_md5_qualified=item.ha1_md5_qualified or "",
         ha1_sha256_qualified=item.ha1_sha256_qualified or "",
         created=int(item.created_at or 0),
+        media=cast(MediaSetting, item.media),
+        site=item.site,
     )
 
 

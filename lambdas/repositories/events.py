@@ -13,14 +13,14 @@ from lambdas.repositories.call_models import EventItem
 KEEP = 30 * 86_400
 _LONGEST = 12_000  # characters
 
-EventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider", "certificate", "push"]
+EventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider", "certificate", "push", "media"]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
     """``kind`` says what ``about`` is: of "plan" the dial plan's name, of "audit" the API key, of "abuse" who is
     suspended or banned, of "emergency" who has called for help, of "certificate" whose name it is for, of "push"
-    whose phone is to be woken. ``at`` is Unix time."""
+    whose phone is to be woken, of "media" the account whose call was ended. ``at`` is Unix time."""
 
     kind: EventKind
     at: float
@@ -32,10 +32,11 @@ class StoredEvent:
 class Events:
     """Appends, and reads by day."""
 
-    def add(self, tenant: str, event: StoredEvent) -> None:
+    def add(self, tenant: str, event: StoredEvent, name: str = "") -> None:
+        """With a ``name`` an event of that time is there once, however often it is added."""
         EventItem(
             _partition(tenant, time.strftime("%Y-%m-%d", time.gmtime(event.at))),
-            f"{round(event.at * 1000):013d}#{secrets.token_hex(4)}",
+            f"{round(event.at * 1000):013d}#{name or secrets.token_hex(4)}",
             kind=event.kind,
             at=event.at,
             text=event.text[:_LONGEST],

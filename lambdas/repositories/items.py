@@ -29,6 +29,7 @@ from lambdas.repositories.models import (
     ProviderNumberItem,
     ProviderPlaceItem,
     ProviderStateItem,
+    PublicNetworkItem,
     PushServiceItem,
     RationItem,
     RenewalItem,
@@ -50,6 +51,7 @@ _KEYS: dict[type[DirectoryItem], tuple[str, str]] = {
     ApiKeyItem: ("KEY#", "KEY#"),
     EdgeItem: ("EDGE#", "EDGE#"),
     EdgePlaceItem: ("SIDES#", "SIDES#"),
+    PublicNetworkItem: ("NETWORK#", "NETWORK#"),
     BanItem: ("BAN#", "BAN#"),
     HookItem: ("HOOK#", "HOOK#"),
     PushServiceItem: ("PUSH#", "PUSH#"),
@@ -168,3 +170,8 @@ def edge_place_item(address: str, address6: str, name: str) -> EdgePlaceItem:
 def ban_item(network: str, reason: str, until: float) -> BanItem:
     pk, sk = item_key(BanItem, network)
     return BanItem(pk, sk, network=network, reason=reason, until=int(until), ttl=int(until), listing="bans")
+
+
+def public_network_item(network: str, note: str) -> PublicNetworkItem:
+    pk, sk = item_key(PublicNetworkItem, network)
+    return PublicNetworkItem(pk, sk, network=network, note=note, listing="public-networks")

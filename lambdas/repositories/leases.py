@@ -50,7 +50,8 @@ class Leases:
         """Renew in one write; None if the edge doesn't hold ``address``. ``placed``: it has told that the address has
         moved."""
         update = (
-            "SET expires_at = :until, mesh = :mesh, certificate = :certificate, #region = :region, listen = :listen"
+            "SET expires_at = :until, mesh = :mesh, certificate = :certificate, #region = :region, listen = :listen, "
+            "media = :media"
         )
         values: dict[str, Any] = {
             ":holder": {"S": edge.id},
@@ -61,6 +62,7 @@ class Leases:
             ":certificate": {"S": edge.certificate},
             ":region": {"S": edge.region},
             ":listen": _texts(edge.listen),
+            ":media": {"BOOL": edge.media},
         }
         if placed:
             update += ", placed = :placed"
@@ -127,6 +129,7 @@ class Leases:
             "spoken": {"N": str(lease.spoken)},
             "older_until": {"N": str(lease.older_until)},
             "listen": _texts(lease.listen),
+            "media": {"BOOL": lease.media},
         }
         return put_if(self._client, self._table, item, condition)
 
@@ -224,6 +227,7 @@ def _lease(item: Any) -> Lease:
         spoken=int(item.get("spoken", {"N": "6"})["N"]),  # as of before it was told
         older_until=float(item.get("older_until", {"N": "0"})["N"]),
         listen=_read_texts(item, "listen"),
+        media=item.get("media", {"BOOL": False})["BOOL"],
     )
 
 

@@ -70,7 +70,7 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     the webhooks that want to hear of them; ``suspended`` says why nobody of it may do anything; ``outside``: its plans
     may call addresses elsewhere. ``premium`` and ``international`` numbers may be called by those tenants that were
     there before these were attributes; ``signed_up``: nobody but itself has made it; ``quotas`` are those that aren't
-    the usual ones."""
+    the usual ones. ``media`` and ``site`` hold for accounts and providers that say nothing of it."""
 
     id = UnicodeAttribute()
     name = UnicodeAttribute()
@@ -91,6 +91,8 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     costly_without_control_plane = BooleanAttribute(default=False)
     signed_up = BooleanAttribute(default=False)
     quotas = JSONAttribute(default=dict)
+    media = UnicodeAttribute(default="auto")
+    site = UnicodeAttribute(default="")
 
 
 class DomainItem(DirectoryItem, discriminator="domain"):
@@ -123,6 +125,8 @@ class AccountItem(DirectoryItem, discriminator="account"):
     plan = UnicodeAttribute(default="")
     do_not_disturb = BooleanAttribute(default=False)
     digest = UnicodeAttribute(default="")
+    media = UnicodeAttribute(default="")
+    site = UnicodeAttribute(default="")
     limits = JSONAttribute(default=dict)
     suspended = UnicodeAttribute(default="")
     made_by = UnicodeAttribute(null=True)
@@ -180,6 +184,7 @@ class ProviderItem(DirectoryItem, discriminator="provider"):
     caller_id_in = UnicodeAttribute(default="from")
     number_format = UnicodeAttribute(default="e164")
     transfers = BooleanAttribute(default=False)
+    media = UnicodeAttribute(default="")
     plan = UnicodeAttribute(default="")
     call_id = UnicodeAttribute()
     version = NumberAttribute(default=0)
@@ -376,6 +381,13 @@ class BanItem(DirectoryItem, discriminator="ban"):
     reason = UnicodeAttribute(default="")
     until = NumberAttribute()
     ttl = NumberAttribute()
+
+
+class PublicNetworkItem(DirectoryItem, discriminator="public-network"):
+    """Whoever is at an address of ``network`` (CIDR) is reached there from anywhere; ``note`` is for people."""
+
+    network = UnicodeAttribute()
+    note = UnicodeAttribute(default="")
 
 
 class HookItem(DirectoryItem, discriminator="hook"):

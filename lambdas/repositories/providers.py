@@ -14,6 +14,7 @@ from pynamodb.transactions import TransactWrite
 from lambdas.contract import Change, ProviderReport, Transport
 from lambdas.decisions.provider import CallerIdIn, NumberFormat, StoredProvider, places_of
 from lambdas.decisions.provider_places import AccountPlace, ProviderPlaces
+from lambdas.decisions.values import MediaSetting
 from lambdas.repositories.directory import Directory, Missing, Taken, as_read
 from lambdas.repositories.items import item_key, number_name, place_item, place_name
 from lambdas.repositories.models import (
@@ -274,6 +275,7 @@ class Providers:
             caller_id_in=cast(CallerIdIn, item.caller_id_in),
             number_format=cast(NumberFormat, item.number_format),
             transfers=item.transfers,
+            media=cast(MediaSetting, item.media),
             plan=item.plan,
             version=int(item.version),
         )

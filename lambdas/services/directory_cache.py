@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from lambdas.calls.facts import Domains
 from lambdas.decisions.provider_places import ProviderPlaces
@@ -13,6 +14,14 @@ from lambdas.repositories.directory import Directory
 from lambdas.repositories.models import PROBES, AccountItem
 from lambdas.repositories.providers import Providers
 from lambdas.services.cached import Cached
+
+
+@dataclass(frozen=True, slots=True)
+class PublicNetworks:
+    """``version`` is another one for another list."""
+
+    all: list[str]
+    version: str
 
 
 class DirectoryCache:
@@ -23,6 +32,7 @@ class DirectoryCache:
         self._domains: Cached[tuple[Domains, dict[str, str]]] = Cached(self._read_domains, 1.0)
         self._heads: Cached[dict[str, tuple[int, int]]] = Cached(directory.feed.heads, 1.0)
         self._bans: Cached[list[str]] = Cached(lambda: directory.bans(clock()), 2.0)
+        self._networks: Cached[PublicNetworks] = Cached(self._read_networks, 30.0)
         self._places: Cached[ProviderPlaces] = Cached(lambda: providers.places(self._established.get()), 5.0)
         self._established: Cached[frozenset[str]] = Cached(lambda: frozenset(providers.tenants()), 60.0)
         self._probed: dict[str, Cached[bool]] = {}
@@ -41,6 +51,10 @@ class DirectoryCache:
     def bans(self) -> list[str]:
         """The networks that are banned."""
         return self._bans.get()
+
+    def public_networks(self, fresh: bool = False) -> PublicNetworks:
+        """As of half a minute ago, unless they are read now."""
+        return self._networks.get(fresh)
 
     def is_banned(self, address: str) -> bool:
         """Whether an address, or the network of a customer, is in one of them."""
@@ -65,6 +79,10 @@ class DirectoryCache:
         if aor not in self._probed:
             self._probed[aor] = Cached(found, 60.0)
         return self._probed[aor].get()
+
+    def _read_networks(self) -> PublicNetworks:
+        networks = self._directory.public_networks()
+        return PublicNetworks(networks, hashlib.sha256(" ".join(networks).encode()).hexdigest()[:16])
 
     def _read_domains(self) -> tuple[Domains, dict[str, str]]:
         names, default, owners = self._directory.domains()

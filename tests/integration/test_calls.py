@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
+import secrets
 import time
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edge.control.client import ControlClient
+from edge.control.identity import Identity
 from edge.sip.transaction.client import make_ack
-from lambdas.contract import CallFailed
+from lambdas.contract import CallAnswered, CallEnded, CallFailed, MediaQuality
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.calls import Calls
 from scripts.fleet_parts import DOMAIN, development_client
@@ -167,3 +172,48 @@ def test_what_a_provider_has_said_in_confidence_is_for_administration(fleet, own
     assert status == 200
     assert mine["asserted"] == report.asserted
     assert theirs == mine | {"asserted": ""}
+
+
+def test_which_way_media_took_and_how_good_they_were(fleet, owner):
+    """What an edge tells of an end later than another one counts where nobody has told it before."""
+    address = f"198.19.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
+    identity = Identity(f"edge-{secrets.token_hex(4)}", Ed25519PrivateKey.generate())
+    edge = {"id": identity.edge, "public_key": identity.public_key, "addresses": [address]}
+    fleet.client.api("POST", "/v1/edges", edge)
+    started = int(time.time())
+    name = {"tenant": owner, "call": f"media-{secrets.token_hex(4)}", "started": started}
+    outline = {"call_id": name["call"], "caller": f"alice@{DOMAIN}", "called": f"bob@{DOMAIN}"}
+    heard = MediaQuality(side="caller", packets=500, longest_gap=0.5, lost=5, jitter=2.5, mos=4.2)
+    other = MediaQuality(side="called", packets=490)
+    reports = [
+        CallAnswered(
+            **name, **outline, answered=started + 1.0, edges=(address, address), media="direct", media_why="one-site"
+        ),
+        CallEnded(**name, ended=started + 9.0, by="service", reason="first", media="relayed", media_why="nat"),
+        CallEnded(**name, ended=started + 11.0, quality=[heard, other], media="direct", event="its keys are lost"),
+        CallEnded(**name, ended=started + 12.0, quality=[other]),
+    ]
+
+    async def told():
+        client = ControlClient(identity, [fleet.api_url], "none")
+        await client.open()
+        answers = [await client.report([one.model_dump_json().encode() for one in reports]) for _ in range(2)]
+        await client.close()
+        return answers
+
+    assert all(asyncio.run(told()))
+    fleet.client.api("DELETE", f"/v1/edges/{identity.edge}")
+    day = datetime.datetime.fromtimestamp(started, datetime.UTC).date().isoformat()
+    (record,) = fleet.client.api("GET", f"/v1/calls?tenant={owner}&day={day}&call_id={name['call']}")["items"]
+    assert (record["media"], record["media_why"], record["reason"]) == ("relayed", "nat", "first")
+    assert record["quality"] == [
+        {"side": "caller", "packets": 500, "longest_gap": 0.5, "lost": 5, "jitter": 2.5, "mos": 4.2, "by": "rtcp"},
+        {"side": "called", "packets": 490, "longest_gap": None, "lost": None, "jitter": None, "mos": None,
+         "by": "packets"},
+    ]  # fmt: skip
+    events = fleet.client.api("GET", f"/v1/events?tenant={owner}&day={day}&kind=media")["items"]
+    mine = [one for one in events if one["call_id"] == name["call"]]
+    # Told once, though the report has come twice.
+    assert [(one["at"], one["about"], one["text"]) for one in mine] == [
+        (started + 11.0, f"alice@{DOMAIN}", "its keys are lost")
+    ]

@@ -143,6 +143,27 @@ def test_limits_suspensions_and_who_is_banned(cli, fleet, tenant):
     assert network not in cli("ban", "list", **admin)
 
 
+def test_which_way_media_take(cli, fleet, tenant):
+    owner, _, domain = tenant
+    admin = {"SIPWIZARD_KEY": fleet.client.key}
+    cli("tenant", "set", owner, "--media", "relay", "--site", "head-office")
+    assert json.loads(cli("tenant", "show", owner, "--json"))["site"] == "head-office"
+    made = json.loads(cli("account", "add", f"alice@{domain}", "--media", "direct", "--json"))
+    assert (made["media"], made["site"]) == ("direct", "")
+    shown = json.loads(cli("account", "set", f"alice@{domain}", "--media", "tenant", "--site", "home", "--json"))
+    assert (shown["media"], shown["site"]) == ("tenant", "home")
+    cli("account", "limit", f"alice@{domain}", "relayed_calls=2")
+    row = next(csv.DictReader(io.StringIO(cli("account", "export"))))
+    assert (row["media"], row["site"]) == ("tenant", "home")
+    cli("provider", "add", "voip", "sip.example.net", "44", "--password", "x", "--media", "direct")
+    assert json.loads(cli("provider", "set", "voip", "--media", "auto", "--json"))["media"] == "auto"
+    network = f"198.18.{secrets.randbelow(256)}.0/24"
+    cli("network", "add", network, "--note", "a test", **admin)
+    assert network in cli("network", "list", **admin)
+    cli("network", "remove", network, **admin)
+    assert network not in cli("network", "list", **admin)
+
+
 def test_routes_hooks_and_providers(cli, fleet, tenant, tmp_path):
     provider = ["--password", "x", "--caller-id", "+442079460000"]
     for name in ("one", "two"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import json
@@ -11,7 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edge.control.client import ControlClient
+from edge.control.identity import Identity
+from lambdas.contract import VERSION, Heartbeat
 from scripts.fleet_client import http_request
 from scripts.fleet_parts import DOMAIN, SIP
 from tests.support.pace import slowness
@@ -83,6 +88,70 @@ def test_an_account_says_by_which_algorithms_its_phones_answer(fleet, tenant):
         assert ask(fleet, key, "PATCH", path, {"digest": digest})[1]["digest"] == digest
     other = {"username": "ivy", "domain": domain, "digest": "both"}
     assert ask(fleet, key, "POST", "/v1/accounts", other)[1]["digest"] == "both"
+
+
+def test_accounts_and_tenants_say_which_way_their_media_take(fleet, tenant):
+    owner, key, domain = tenant
+    made = ask(fleet, key, "POST", "/v1/accounts", {"username": "eve", "domain": domain})[1]
+    assert (made["media"], made["site"]) == ("tenant", "")
+    path = f"/v1/accounts/eve@{domain}"
+    for wrong in ({"media": "always"}, {"media": None, "site": "Berlin, 3rd floor"}, {"site": "x" * 33}):
+        assert ask(fleet, key, "PATCH", path, wrong)[0] == 422
+    for media in ("relay", "direct", "auto", "tenant"):
+        changed = ask(fleet, key, "PATCH", path, {"media": media, "site": "head-office"})[1]
+        assert (changed["media"], changed["site"]) == (media, "head-office")
+    assert ask(fleet, key, "PATCH", path, {"site": ""})[1]["site"] == ""
+    other = {"username": "ivy", "domain": domain, "media": "relay", "site": "home"}
+    assert ask(fleet, key, "POST", "/v1/accounts", other)[1]["media"] == "relay"
+
+    path = f"/v1/tenants/{owner}"
+    shown = ask(fleet, key, "GET", path)[1]
+    assert (shown["media"], shown["site"], shown["limits"]["relayed_calls"]) == ("auto", "", None)
+    assert ask(fleet, key, "PATCH", path, {"media": "tenant"})[0] == 422
+    changed = ask(fleet, key, "PATCH", path, {"media": "relay", "site": "office"})[1]
+    assert (changed["media"], changed["site"]) == ("relay", "office")
+    assert (
+        ask(fleet, key, "PATCH", path, {"account_limits": {"relayed_calls": 3}})[1]["account_limits"]["relayed_calls"]
+        == 3
+    )
+    limits = {"limits": {"relayed_calls": 10_001}}
+    assert ask(fleet, fleet.client.key, "PATCH", f"{path}/bounds", limits)[0] == 422
+
+
+def test_public_networks_are_told_to_edges_with_who_relays(fleet, tenant):
+    _, key, _ = tenant
+    network = f"198.18.{secrets.randbelow(256)}.0/24"
+    assert ask(fleet, key, "POST", "/v1/public-networks", {"network": network})[0] == 403
+    assert fleet.client.request("POST", "/v1/public-networks", {"network": "0.0.0.0/0"})[0] == 422
+    made = fleet.client.api("POST", "/v1/public-networks", {"network": network, "note": "a data centre"})
+    assert made == {"network": network, "note": "a data centre"}
+    assert fleet.client.request("POST", "/v1/public-networks", {"network": network})[0] == 409
+    assert made in fleet.client.api("GET", "/v1/public-networks")["items"]
+    assert fleet.client.api("GET", f"/v1/public-networks/{network}") == made
+
+    identity = Identity(f"edge-{secrets.token_hex(4)}", Ed25519PrivateKey.generate())
+    address = f"198.19.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
+    edge = {"id": identity.edge, "public_key": identity.public_key, "addresses": [address]}
+    assert fleet.client.api("POST", "/v1/edges", edge)["media"] is False
+
+    async def beats():
+        client = ControlClient(identity, [fleet.api_url], "none")
+        await client.open()
+        common = {"version": VERSION, "boot": "b", "addresses": [address], "mesh": f"{address}:1", "certificate": ""}
+        first = await client.heartbeat(Heartbeat(**common, media=True))
+        again = Heartbeat(**common, public_networks=first.public_networks_version)
+        second = await client.heartbeat(again)
+        await client.close()
+        return first, second
+
+    first, second = asyncio.run(beats())
+    assert network in first.public_networks
+    assert second.public_networks is None
+    relays = [next(one.media for one in reply.fleet if one.id == identity.edge) for reply in (first, second)]
+    assert relays == [True, False]
+    fleet.client.api("DELETE", f"/v1/edges/{identity.edge}")
+    fleet.client.api("DELETE", f"/v1/public-networks/{network}")
+    assert fleet.client.request("GET", f"/v1/public-networks/{network}")[0] == 404
 
 
 def test_the_accounts_of_edges_are_nobodys_to_make(fleet, tenant):

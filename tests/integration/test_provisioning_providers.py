@@ -54,6 +54,17 @@ def test_a_provider_from_birth_to_death(fleet, tenant):
     assert ask(fleet, fleet.client.key, "DELETE", f"/v1/providers/voip1?tenant={owner}")[0] == 204
 
 
+def test_a_provider_says_which_way_media_take(fleet, tenant):
+    _, key, _ = tenant
+    assert ask(fleet, key, "POST", "/v1/providers", VOIP)[1]["media"] == "tenant"
+    assert ask(fleet, key, "PATCH", "/v1/providers/voip1", {"media": "never"})[0] == 422
+    for media in ("direct", "tenant"):
+        assert ask(fleet, key, "PATCH", "/v1/providers/voip1", {"media": media})[1]["media"] == media
+    other = {**VOIP, "name": "voip2", "media": "relay"}
+    assert ask(fleet, key, "POST", "/v1/providers", other)[1]["media"] == "relay"
+    assert ask(fleet, key, "GET", "/v1/providers/voip2")[1]["media"] == "relay"
+
+
 def test_a_provider_by_tls_or_as_dns_says(fleet, tenant):
     _, key, _ = tenant
     chain = self_signed("sip.example.net").chain

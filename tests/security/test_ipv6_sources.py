@@ -17,7 +17,7 @@ from edge.sip.flow import source_of as source_at_edge
 from edge.transport.resolver import Resolver
 from lambdas.api.edges.heartbeats import _without_ipv6
 from lambdas.api.edges.registrations import _for
-from lambdas.api.provisioning.bans import _network
+from lambdas.api.provisioning.common import network_of
 from lambdas.contract import EdgePlace, ProviderPlace, ProvidersRequest
 from lambdas.contract.addresses import source_of
 from lambdas.decisions.abuse import BAN_AFTER
@@ -87,13 +87,13 @@ def test_an_edges_ipv6_side_is_spared():
     ],
 )
 def test_a_ban_is_known_by_one_spelling(text, network):
-    assert _network(text) == network
+    assert network_of(text) == network
 
 
 @pytest.mark.parametrize("text", ["::/0", "2000::/3", "2001:db8::7/56", "fe80::1%eth0/64", "10.0.0.0/7"])
 def test_a_slip_of_the_finger_bans_nobody(text):
     with pytest.raises(ValueError, match=r"network|host bits|not|Unexpected"):
-        _network(text)
+        network_of(text)
 
 
 def test_phones_in_ipv6_networks_without_a_nat_get_what_they_ask_for():

@@ -14,6 +14,7 @@ from phonenumbers import PhoneNumberFormat, PhoneNumberType, ShortNumberCost, sh
 
 from lambdas.calls.admission import Admission
 from lambdas.calls.facts import BUSY
+from lambdas.calls.media import MediaEnd
 from lambdas.calls.request import CallRequest
 from lambdas.contract import Credentials, Keep, Reject, Route, RouteQuestion
 from lambdas.decisions import outbound
@@ -89,7 +90,7 @@ def sent(dialled, settings, payer=ALICE):
         return {}
     route = outbound.through(choice, WAYS, payer)
     asked = question(f"{dialled}@{DOMAIN}")
-    request = CallRequest(asked, payer, payer.aor, asked.called, settings, NOW)
+    request = CallRequest(asked, payer, payer.aor, asked.called, settings, NOW, MediaEnd())
     admitted = Admission(request, lambda aor: None, Control(lambda: NOW).facts).admit(route)
     if isinstance(admitted, Reject):
         assert admitted.status == 403
@@ -613,7 +614,7 @@ def test_a_call_to_a_premium_number_counts_once_however_often_its_plan_is_asked(
     def admit(attempt, again):
         asked_ = question(f"x@{DOMAIN}", attempt=attempt, again=again)
         payer = control.accounts[ALICE.aor]
-        request = CallRequest(asked_, payer, ALICE.aor, asked_.called, control.settings, NOW)
+        request = CallRequest(asked_, payer, ALICE.aor, asked_.called, control.settings, NOW, MediaEnd())
         return Admission(request, lambda aor: None, control.facts).admit(route)
 
     for attempt, again in (("1", "by 1 f 1 "), ("1", "by 1 f 2 "), ("2", ""), ("2", "by 1 f 1 ")):

@@ -128,7 +128,11 @@ class MemoryFacts:
     # Who there is
 
     def member(self, aor: str) -> tuple[StoredAccount | None, TenantSettings]:
-        return self.account(aor), self._control.settings
+        account, settings = self.account(aor), self._control.settings
+        if account is not None:
+            ways = {"media": account.media or settings.media, "site": account.site or settings.site}
+            account = replace(account, **ways)
+        return account, settings
 
     def account(self, aor: str) -> StoredAccount | None:
         return self._control.accounts.get(aor)

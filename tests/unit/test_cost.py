@@ -25,7 +25,7 @@ def test_the_documented_bills(options, dollars):
 
 
 def test_there_are_some():
-    assert len(ROWS) == 4
+    assert len(ROWS) == 5
 
 
 def test_what_a_bill_depends_on():
@@ -36,3 +36,12 @@ def test_what_a_bill_depends_on():
         assert often["items"][name] == few["items"][name]  # a refresh that changes nothing costs nothing
     limited = bill("--phones", "1000", "--calls", "10000", "--limits")
     assert limited["total"] > many["total"] > few["total"]
+
+
+def test_media_cost_what_they_send():
+    direct = bill("--calls", "1000")
+    some = bill("--calls", "1000", "--relayed", "0.5", "--minutes", "2")
+    octets = 1000 * 30 * 0.5 * 120 * 20_000  # G.711 in packets of 20 ms, to both sides
+    assert some["items"]["traffic of relayed calls"] == round(octets / 1e9 * 0.09, 2) > 0
+    assert round(some["total"] - direct["total"], 2) == some["items"]["traffic of relayed calls"]
+    assert "traffic of relayed calls" not in direct["items"]

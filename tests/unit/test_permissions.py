@@ -59,6 +59,8 @@ def update(pk, attribute):
         ("ProvisioningFunction", "PutItem", item(LEASES, "EDGE#edge-a"), False),
         ("ProvisioningFunction", "DeleteItem", item(LEASES, "ADDRESS#203.0.113.11"), False),
         ("ProvisioningFunction", "DeleteItem", item(LEASES, "ONCE#fleet secret"), False),
+        ("ProvisioningFunction", "PutItem", item(DIRECTORY, "NETWORK#198.51.100.0/24"), True),
+        ("DecisionsFunction", "PutItem", item(DIRECTORY, "NETWORK#198.51.100.0/24"), False),
         ("ProvisioningFunction", "PutItem", item(DIRECTORY, "RENEWAL#pbx.voip.test"), True),
         ("ProvisioningFunction", "PutItem", item(DIRECTORY, "CERTIFICATE#pbx.voip.test"), False),
         ("ProvisioningFunction", "UpdateItem", item(DIRECTORY, "CERTIFICATE-KEY#pbx.voip.test"), False),

@@ -16,7 +16,11 @@ CALL = {
     "account": "alice@example.com", "started": int(NOW) - 100, "ringing": NOW - 99.5, "answered": NOW - 90,
     "ended": NOW - 30, "status": 200, "ended_by": "caller", "reason": "", "providers": ["", "voip"],
     "edges": ["203.0.113.1", "203.0.113.2"], "user_agents": ["Desk 1", ""], "codecs": ["audio PCMA/8000"],
-    "transferred_by": "carol@example.com",
+    "transferred_by": "carol@example.com", "media": "relayed", "media_why": "nat",
+    "quality": [
+        {"side": "called", "packets": 490, "longest_gap": 1.5, "lost": None, "jitter": None, "mos": None},
+        {"side": "caller", "packets": 500, "longest_gap": 0.5, "lost": 5, "jitter": 2.5, "mos": 4.2},
+    ],
     "legs": [
         {"to": "sip:+4420@voip", "provider": "voip", "edge": "203.0.113.2", "number": "+4420", "status": 200},
         {"to": "bob@example.com", "provider": "", "edge": "203.0.113.1", "number": "", "status": 486},
@@ -30,6 +34,9 @@ FAILED = {
     "status": 486,
     "ended_by": "",
     "transferred_by": "",
+    "media": "",
+    "media_why": "",
+    "quality": [],
     "legs": CALL["legs"][1:],
 }
 
@@ -81,7 +88,8 @@ def items(call, end=None):
     yield typed(
         pk="t1#2026-11-25", sk=f"{start:010d}#{call['id']}#{kind}", call=call["id"], **fields, legs=json.dumps(legs),
         providers=[f"t1/{one}" if one else "" for one in call["providers"]],
-        transferred_by=call["transferred_by"] or None,
+        transferred_by=call["transferred_by"] or None, media="direct" if call["media"] else None,
+        media_why="public" if call["media"] else None,
         ended=None if call["answered"] else call["ended"], reason=None if call["answered"] else "", ttl=1,
     )  # fmt: skip
     if call["answered"]:
@@ -92,6 +100,9 @@ def items(call, end=None):
             ended=call["ended"],
             ended_by=call["ended_by"],
             reason=call["reason"],
+            media=call["media"],
+            media_why=call["media_why"],
+            quality=json.dumps([{k: v for k, v in one.items() if v is not None} for one in call["quality"]]),
             ttl=1,
         )
         yield typed(pk="t1#2026-11-25", sk=f"{start:010d}#{call['id']}#open", call=call["id"], deadline=5, ttl=1)
@@ -122,6 +133,14 @@ def test_both_ways_lead_to_the_same(tmp_path):
     )
     assert first == ("c1", 60, "+4420", "voip", "Desk 1", ["audio PCMA/8000"], "carol@example.com")
     assert second[:3] == ("c2", 0, "")
+    media = rows(
+        tmp_path / "api",
+        "SELECT media, media_why, caller_packets, caller_gap, caller_lost, caller_jitter, caller_mos, called_packets, "
+        "called_gap, called_lost, called_jitter, called_mos FROM calls ORDER BY id",
+    )
+    assert media == [
+        ("relayed", "nat", 500, 0.5, 5, 2.5, 4.2, 490, 1.5, None, None, None), ("", "", *[None] * 10),
+    ]  # fmt: skip
     assert rows(tmp_path / "api", 'SELECT place, "to", status FROM legs WHERE id = \'c1\'') == [
         (1, "sip:+4420@voip", 200), (2, "bob@example.com", 486),
     ]  # fmt: skip

@@ -363,15 +363,17 @@ def test_phones_come_by_each_transport_and_the_mesh_from_edges_only():
     open_to: dict[str, set[tuple[str, int]]] = {}
     for rule in RESOURCES["EdgeGroup"]["Properties"]["SecurityGroupIngress"]:
         condition, rule = (rule["If"][0], rule["If"][1]) if "If" in rule else ("", rule)
-        assert rule["FromPort"] == rule["ToPort"]
+        media = (rule["FromPort"], rule["ToPort"]) == (30000, 39999)
+        assert rule["FromPort"] == rule["ToPort"] or media
         if rule["FromPort"] == 5070:
             assert rule["CidrIp"]["Sub"].endswith("/32")
             continue
         assert rule.get("CidrIp", rule.get("CidrIpv6")) in ("0.0.0.0/0", "::/0")
-        assert ("CidrIpv6" in rule) == (condition in ("WithIpv6", "WithBoth"))
+        assert ("CidrIpv6" in rule) == (condition in ("WithIpv6", "WithBoth", "WithMediaOfBoth"))
         open_to.setdefault(condition, set()).add((rule["IpProtocol"], rule["FromPort"]))
-    sip, tls = {("udp", 5060), ("tcp", 5060)}, {("tcp", 5061), ("tcp", 443)}
-    assert open_to == {"": sip, "WithTls": tls, "WithIpv6": sip, "WithBoth": tls}
+    sip, tls, rtp = {("udp", 5060), ("tcp", 5060)}, {("tcp", 5061), ("tcp", 443)}, {("udp", 30000)}
+    with_media = {"WithMedia": rtp, "WithMediaOfBoth": rtp}
+    assert open_to == {"": sip, "WithTls": tls, "WithIpv6": sip, "WithBoth": tls, **with_media}
     (interface,) = RESOURCES["EdgeATemplate"]["Properties"]["LaunchTemplateData"]["NetworkInterfaces"]
     assert interface["Ipv6AddressCount"] == {"If": ["WithIpv6", 1, {"Ref": "AWS::NoValue"}]}
 
@@ -381,3 +383,15 @@ def test_the_unit_may_have_ports_of_their_own_numbers_and_nothing_else():
     for name in ("CapabilityBoundingSet", "AmbientCapabilities"):
         assert [line for line in unit if line.startswith(name)] == [f"{name}=CAP_NET_BIND_SERVICE"]
     assert not [line for line in unit if line.startswith("PrivateUsers")]  # the capability would be of another world
+
+
+@pytest.mark.parametrize(("media", "installed"), [("on", True), ("off", False)])
+def test_instances_have_the_relay_where_they_are_to_relay(media, installed):
+    data = RESOURCES["EdgeATemplate"]["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Sub"]
+    lines = data.replace("${EdgeMedia}", media).splitlines()
+    (begin,) = [number for number, line in enumerate(lines) if line.startswith("packages=")]
+    script = "\n".join([*lines[begin : begin + 2], "echo $packages"])
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert ("rtpengine-daemon" in done.stdout.split()) == installed
+    (install,) = [line for line in lines if "apt-get install" in line]
+    assert "$packages" in install.split()

@@ -27,9 +27,12 @@ _UNDER_WAY = 10.0  # seconds in which a grant may come that was decided before a
 
 
 class HeldGrant:
-    """``version`` is the account's, in milliseconds; ``used_at`` is in the core's time."""
+    """``version`` is the account's, in milliseconds; ``media`` and ``site`` are as in a Grant; ``used_at`` is in the
+    core's time."""
 
-    __slots__ = ("digest", "md5", "md5_qualified", "sha256", "sha256_qualified", "tenant", "used_at", "version")
+    __slots__ = (
+        "digest", "md5", "md5_qualified", "media", "sha256", "sha256_qualified", "site", "tenant", "used_at", "version",
+    )  # fmt: skip
 
     def __init__(self, grant: Grant, now: float) -> None:
         self.tenant = grant.tenant
@@ -39,6 +42,8 @@ class HeldGrant:
         self.md5_qualified = bytes.fromhex(grant.ha1_md5_qualified)
         self.sha256_qualified = bytes.fromhex(grant.ha1_sha256_qualified)
         self.digest = grant.digest
+        self.media = grant.media
+        self.site = grant.site
         self.used_at = now
 
     def verifies(self, credentials: Credentials, method: str) -> bool:
@@ -66,6 +71,8 @@ class HeldGrant:
             ha1_md5_qualified=self.md5_qualified.hex(),
             ha1_sha256_qualified=self.sha256_qualified.hex(),
             digest=self.digest,
+            media=self.media,
+            site=self.site,
         )
 
 

@@ -204,7 +204,7 @@ class Asking:
         kept = None
         if context.invite:
             kept = self._kept.find(owner, caller.called, caller.parties.caller, stack.wall(now))
-        route = kept if kept is not None else caller.otherwise(owner)
+        route = caller.fitted(kept) if kept is not None else caller.otherwise(owner)
         if route is None:
             context.on_decision(None, now)
             return

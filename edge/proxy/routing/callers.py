@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from edge.proxy.forwarding.call_record import Parties
+from edge.proxy.routing.kept_routes import as_called_by
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.gruu import Gruu
 from edge.proxy.stack.questions import OnDecision
@@ -15,14 +16,18 @@ from edge.proxy.stack.stack import Stack
 from edge.sip.incoming import Incoming
 from edge.sip.telephone import name_of
 from lambdas.contract import (
+    RELAYED_OF_ACCOUNT,
+    RELAYED_OF_TENANT,
     CallQuestion,
     Decision,
     IncomingQuestion,
+    MediaPolicy,
     Question,
     Reject,
     Route,
     RouteQuestion,
     Target,
+    combined,
     stand_in,
 )
 
@@ -30,6 +35,26 @@ from lambdas.contract import (
 def meant(gruu: Gruu | None) -> dict[str, str]:
     """The fields of a MeantInstance."""
     return {} if gruu is None else {"instance": gruu.instance, "registration": gruu.registration}
+
+
+AUTO: MediaPolicy = "auto"
+
+
+def stand_in_for(stack: Stack, whom: str, media: MediaPolicy, site: str) -> Target:
+    """For the phones of ``whom`` (an AOR, or a phone's Contact or GRUU), called by somebody who wants ``media`` and
+    whose phones are at ``site``."""
+    called = stack.grants.known(whom)
+    if called is None:
+        return stand_in(whom).model_copy(update={"media": media})
+    return stand_in(whom).model_copy(
+        update={"media": combined(media, called.media), "one_site": called.site == site != ""}
+    )
+
+
+def route_in_the_dark(target: Target, payer: str, tenant: str) -> Route:
+    """By nobody's decision, with the usual limits."""
+    most = {payer: RELAYED_OF_ACCOUNT, tenant: RELAYED_OF_TENANT}
+    return Route(targets=[target], tenant=tenant, relayed_calls=most)
 
 
 class CallOrigin(Protocol):
@@ -52,6 +77,9 @@ class CallOrigin(Protocol):
 
     def known_owner(self, now: float) -> str:
         """The same, without a decision: "" if nothing may be done for this caller on one's own account."""
+
+    def fitted(self, kept: Route) -> Route:
+        """A decision that may have been made for another caller, with what holds for this one."""
 
     def otherwise(self, owner: str) -> Route | None:
         """What is done where no decision has been kept either."""
@@ -108,9 +136,15 @@ class AccountCaller:
         mine = grant is not None and self._presented.account == caller and self._stack.grants.holds(caller, grant)
         return grant.tenant if grant is not None and mine else ""
 
+    def fitted(self, kept: Route) -> Route:
+        grant = self._presented.grant
+        return as_called_by(kept, self.parties.caller, grant.media, grant.site) if grant is not None else kept
+
     def otherwise(self, owner: str) -> Route | None:
         """Known accounts call each other all the same."""
-        return Route(targets=[stand_in(self.contact or self.called)], tenant=owner)
+        whom, grant = self.contact or self.called, self._presented.grant
+        media, site = (grant.media, grant.site) if grant is not None else (AUTO, "")
+        return route_in_the_dark(stand_in_for(self._stack, whom, media, site), self.parties.caller, owner)
 
     def payers(self, owner: str) -> list[str]:
         return [self.parties.caller, owner]
@@ -151,6 +185,10 @@ class ProviderCaller:
 
     def known_owner(self, now: float) -> str:
         return self.parties.provider
+
+    def fitted(self, kept: Route) -> Route:
+        """Decisions of one provider account's calls are for all of them."""
+        return kept
 
     def otherwise(self, owner: str) -> Route | None:
         """Whom such calls are for only the control plane knows."""

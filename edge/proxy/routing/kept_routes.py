@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from edge.proxy.stack.records import KeptRoute, RouteKey
-from lambdas.contract import Route, Stage, Target, q_delays
+from lambdas.contract import RELAYED_OF_ACCOUNT, MediaPolicy, Route, Stage, Target, combined, q_delays
 
 _WHERE = ("uri", "flow", "binding", "q", "aor", "path", "instance", "reg_id", "registered_at", "sleeps")
 """What of a target is the phone's."""
@@ -133,6 +133,34 @@ def _without_decision(targets: list[Target]) -> list[Target]:
         elif instead:
             found.append(instead[0].model_copy(update={"instead": instead[1:], "after": target.after}))
     return found
+
+
+def as_called_by(route: Route, caller: str, media: MediaPolicy, site: str) -> Route:
+    """``route``, which was kept, with what holds for media of calls by account ``caller``, which wants ``media`` and
+    whose phones are at ``site``."""
+    there = route.keep is not None and route.keep.site == site
+
+    def towards(targets: list[Target]) -> list[Target]:
+        return [
+            target.model_copy(
+                update={
+                    "media": combined(media, target.media),
+                    "one_site": there and target.one_site,
+                    "instead": towards(target.instead),
+                }
+            )
+            for target in targets
+        ]
+
+    def fitted(stage: Stage) -> dict[str, list[Target]]:
+        return {"targets": towards(stage.targets), "absent": towards(stage.absent)}
+
+    most = route.relayed_calls
+    payers = {target.account for target in all_targets(route)}
+    shared = {scope: number for scope, number in most.items() if scope in payers or scope == route.tenant}
+    counts = {caller: most.get(caller, RELAYED_OF_ACCOUNT), **shared}
+    stages = [stage.model_copy(update=fitted(stage)) for stage in route.stages]
+    return route.model_copy(update={**fitted(route), "stages": stages, "relayed_calls": counts})
 
 
 def aors(route: Route) -> list[str]:

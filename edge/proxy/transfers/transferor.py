@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from edge.proxy.forwarding.call_record import Parties
-from edge.proxy.routing.callers import meant
+from edge.proxy.routing.callers import AUTO, meant, route_in_the_dark, stand_in_for
+from edge.proxy.routing.kept_routes import as_called_by
 from edge.proxy.stack.authentication import Presented
 from edge.proxy.stack.questions import OnDecision
 from edge.proxy.stack.stack import Stack
 from edge.proxy.transfers.border_call import BorderCall
 from edge.proxy.transfers.referral import Referral
-from lambdas.contract import Challenge, Decision, Question, Reject, Route, Target, TransferQuestion, stand_in
+from lambdas.contract import Challenge, Decision, Question, Reject, Route, Target, TransferQuestion
 
 _UNKNOWN = Reject(status=403, reason="Forbidden: register this phone before it transfers calls")
 
@@ -66,10 +67,15 @@ class Transferor:
         grant = self._stack.grants.known(self.parties.transferred_by)
         return grant.tenant if grant is not None and grant.tenant == self._call.way.tenant else ""
 
+    def fitted(self, kept: Route) -> Route:
+        """Who is put through is outside, at no site."""
+        return as_called_by(kept, self.parties.transferred_by, AUTO, "")
+
     def otherwise(self, owner: str) -> Route | None:
         """Known accounts call each other all the same."""
         gruu = self._referral.gruu
-        return Route(targets=[stand_in(gruu.uri if gruu is not None else self.contact or self.called)], tenant=owner)
+        whom = gruu.uri if gruu is not None else self.contact or self.called
+        return route_in_the_dark(stand_in_for(self._stack, whom, AUTO, ""), self.parties.transferred_by, owner)
 
     def payers(self, owner: str) -> list[str]:
         return [self.parties.transferred_by, owner]

@@ -50,6 +50,7 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
     domains = services.cache.domains()
     bans = [ban for ban in services.cache.bans() if beat.version >= _READS_IPV6 or ":" not in ban]
     bans_version = hashlib.sha256(" ".join(bans).encode()).hexdigest()[:16]
+    networks = services.cache.public_networks()
     places = services.cache.provider_places()
     hosts = places.hosts if beat.version >= _READS_IPV6 else [_without_ipv6(place) for place in places.hosts]
     certificates = services.certificates.versions(edge) if beat.certificates is not None else CertificateVersions()
@@ -82,6 +83,8 @@ def heartbeat(beat: Heartbeat, edge: EdgeItem, services: Services) -> HeartbeatR
         hang_ups=hang_ups,
         bans=None if beat.bans == bans_version else bans,
         bans_version=bans_version,
+        public_networks=None if beat.public_networks == networks.version else networks.all,
+        public_networks_version=networks.version,
         probe=probes.of(edge.id, services),
         provider_hosts=None if beat.provider_hosts == places.version else list(hosts),
         provider_hosts_version=places.version,
@@ -111,6 +114,7 @@ def _leases(beat: Heartbeat, edge: EdgeItem, services: Services, now: float) -> 
         region=Common.region,
         spoken=beat.version,
         listen=_listens(beat),
+        media=beat.media,
     )
     held: list[Lease] = []
     refused: dict[str, str] = {}
@@ -231,6 +235,7 @@ def _fleet(leases: list[Lease], present: list[Presence], now: float) -> list[Fle
                 held=[*others, _held(lease, now)],
                 boot=lease.boot,
                 region=lease.region,
+                media=lease.media,
             )
     return list(edges.values())
 

@@ -29,6 +29,7 @@ from lambdas.decisions.abuse import BAN_AFTER
 from lambdas.decisions.limits import NONE, is_emergency_scope, rate_of
 from lambdas.hooks.call_shown import shown
 from lambdas.repositories.call_keys import OPEN, key_of
+from lambdas.repositories.events import StoredEvent
 from lambdas.repositories.hooks import NotTold
 from lambdas.repositories.models import EdgeItem
 from lambdas.repositories.open_calls import SUSPENDED, parties
@@ -100,6 +101,7 @@ def _apply(report: Report, services: Services) -> None:
             services.tables.calls.failed(report)
         case CallEnded():
             _spend(services.tables.calls.ended(report), report.tenant, services)
+            _note_media(report, services)
         case CallTransferred():
             _spend(services.tables.calls.transferred(report), report.tenant, services)
         case ProbeReport():
@@ -122,6 +124,15 @@ def _apply(report: Report, services: Services) -> None:
                         services.notices.moved(account.aor, account.tenant, bindings, puts, services.clock())
                     return
             raise Problem(503, "A binding changes too often just now; send the reports again.", {"Retry-After": "1"})
+
+
+def _note_media(report: CallEnded, services: Services) -> None:
+    """What the tenant is to hear of a call's end beside its record: once, however often the report comes."""
+    if report.event and services.quotas.logs.take(report.tenant):
+        call = services.tables.calls.one(report.tenant, report.started, report.call)
+        about, call_id = (call.account, call.call_id) if call is not None else ("", "")
+        event = StoredEvent("media", report.ended, report.event, about, call_id)
+        services.tables.events.add(report.tenant, event, report.call)
 
 
 def _tell(report: Report, services: Services) -> bool:

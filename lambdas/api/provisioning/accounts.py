@@ -25,6 +25,7 @@ from lambdas.api.provisioning.common import (
     new_password,
     room,
 )
+from lambdas.api.provisioning.media import OwnMedia, Site, kept, own
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import E164
 from lambdas.api.security import CallerDep, ServicesDep
@@ -79,6 +80,8 @@ class NewAccount(Input):
     plan: Annotated[str, Field(max_length=32, description="The dial plan of calls to it; empty for none.")] = ""
     do_not_disturb: Flag = False
     digest: Digest = "auto"
+    media: OwnMedia = "tenant"
+    site: Site = ""
 
     @field_validator("password")
     @classmethod
@@ -98,6 +101,8 @@ class AccountChange(Input):
     )
     do_not_disturb: Annotated[Flag | None, Field(description="Calls to it are busy, unless its plan says else.")] = None
     digest: Digest | None = None
+    media: OwnMedia | None = None
+    site: Site | None = None
     limits: Annotated[bounds.Limits | None, Field(description="Its own; the tenant's `account_limits` otherwise.")] = (
         None
     )
@@ -118,6 +123,8 @@ class Account(BaseModel):
     plan: str
     do_not_disturb: bool
     digest: Digest
+    media: OwnMedia
+    site: str
     limits: bounds.Limits
     suspended: Annotated[str, Field(description="Why it may do nothing; empty if it may.")]
 
@@ -149,6 +156,8 @@ def shown(item: AccountItem) -> Account:
         plan=item.plan,
         do_not_disturb=item.do_not_disturb,
         digest=cast(Digest, item.digest or "auto"),
+        media=own(item.media),
+        site=item.site,
         limits=bounds.shown(item.limits),
         suspended=item.suspended,
     )
@@ -164,6 +173,7 @@ def new_account_item(body: NewAccount, tenant: str, password: str) -> AccountIte
     item.caller_id, item.plan = body.caller_id, body.plan
     item.enabled, item.do_not_disturb = body.enabled, body.do_not_disturb
     item.digest = _stored(body.digest)
+    item.media, item.site = kept({"media": body.media})["media"], body.site
     return item
 
 
@@ -221,7 +231,7 @@ def read_account(aor: str, services: ServicesDep, who: CallerDep) -> Account:
 def change_account(aor: str, body: AccountChange, services: ServicesDep, who: CallerDep) -> Account:
     """Enable, disable or rename. Fields left out stay as they are."""
     item = _account(aor, services, who)
-    changes = body.model_dump(exclude_none=True, exclude={"limits"})
+    changes = kept(body.model_dump(exclude_none=True, exclude={"limits"}))
     if body.limits is not None:
         prefixes = bounds.prefixes_of(body.limits.model_dump(exclude_unset=True))
         if prefixes:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from lambdas.api.audit import AuditedRoute
 from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
-from lambdas.api.provisioning.common import Input, ListingDep, ListPage
+from lambdas.api.provisioning.common import Input, ListingDep, ListPage, Network, network_of
 from lambdas.api.security import AdminDep, Caller, ServicesDep
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.models import BanItem
@@ -21,27 +20,7 @@ from lambdas.services.services import Services
 
 router = APIRouter(prefix="/bans", tags=["bans"], route_class=AuditedRoute)
 
-_WIDEST = {4: 8, 6: 16}  # bits of a network: a slip of the finger mustn't ban everybody
 _YEAR = 366 * 86_400
-
-
-def _network(text: str) -> str:
-    network = ipaddress.ip_network(text.strip())
-    widest = _WIDEST[network.version]
-    if network.prefixlen < widest:
-        raise ValueError(f"a network of fewer than {widest} bits is too wide")
-    return str(network.network_address) if network.num_addresses == 1 else str(network)
-
-
-Network = Annotated[
-    str,
-    AfterValidator(_network),
-    Field(
-        max_length=43,
-        description="An address, or a network like 192.0.2.0/24 or 2001:db8::/56.",
-        examples=["192.0.2.7", "2001:db8:0:100::/56"],
-    ),
-]
 
 
 class NewBan(Input):
@@ -97,7 +76,7 @@ def lift_ban(network: str, services: ServicesDep, who: AdminDep) -> None:
 
 def _ban(network: str, services: Services, who: Caller) -> BanItem:
     with contextlib.suppress(ValueError):
-        network = _network(network)
+        network = network_of(network)
     item = services.tables.directory.get(BanItem, network)
     if item is None or item.until <= services.clock():
         raise Problem(404, f"{network!r} isn't banned.")

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from lambdas.api.problems import Problem
 from lambdas.api.provisioning.common import Input
+from lambdas.contract import RELAYED_OF_ACCOUNT, RELAYED_OF_TENANT
 from lambdas.services.services import Services
 
 
@@ -47,6 +48,19 @@ class Limits(Input):
     blocked_prefixes: Prefixes | None = Field(
         default=None, description="These may not. Of several that fit, in both lists, the longest counts."
     )
+    relayed_calls: (
+        Annotated[
+            int,
+            Field(
+                strict=True,
+                ge=0,
+                le=10_000,
+                description="At once whose media go by the edges, at each edge address; null is the usual number: "
+                f"{RELAYED_OF_ACCOUNT} of an account, {RELAYED_OF_TENANT} of a tenant.",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class QuotaLimits(Input):

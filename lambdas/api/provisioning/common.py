@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
+import ipaddress
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Generic, TypeVar
@@ -133,6 +134,29 @@ Since = Annotated[
 
 
 DomainName = Annotated[str, AfterValidator(domain_name), Field(max_length=254, examples=["example.com"])]
+
+
+_WIDEST = {4: 8, 6: 16}  # bits of a network: a slip of the finger mustn't mean everybody
+
+
+def network_of(text: str) -> str:
+    """In the form that is its name. Raises ValueError."""
+    network = ipaddress.ip_network(text.strip())
+    widest = _WIDEST[network.version]
+    if network.prefixlen < widest:
+        raise ValueError(f"a network of fewer than {widest} bits is too wide")
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+Network = Annotated[
+    str,
+    AfterValidator(network_of),
+    Field(
+        max_length=43,
+        description="An address, or a network like 192.0.2.0/24 or 2001:db8::/56.",
+        examples=["192.0.2.7", "2001:db8:0:100::/56"],
+    ),
+]
 
 
 _USER = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_~!*'()+$")

@@ -66,6 +66,7 @@ class Edge(BaseModel):
     listen: Annotated[
         list[str], Field(description="Where it listens, like udp://203.0.113.11:5060; none if it isn't running.")
     ]
+    media: Annotated[bool, Field(description="Whether it relays media, at the addresses that it holds now.")]
 
 
 def _shown(item: EdgeItem, services: Services, fresh: bool = False) -> Edge:
@@ -78,6 +79,7 @@ def _shown(item: EdgeItem, services: Services, fresh: bool = False) -> Edge:
         places=sides_of(addresses, services, fresh),
         holds=sorted(lease.address for lease in leases),
         listen=services.fleet.listeners(item.id),
+        media=any(lease.media for lease in leases),
     )
 
 

@@ -14,7 +14,7 @@ from lambdas.api.security import CallerDep, ServicesDep
 
 router = APIRouter(prefix="/events", tags=["events"], route_class=AuditedRoute)
 
-ShownEventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider", "certificate", "push"]
+ShownEventKind = Literal["plan", "audit", "abuse", "hook", "emergency", "provider", "certificate", "push", "media"]
 
 
 class Event(BaseModel):
@@ -25,7 +25,8 @@ class Event(BaseModel):
             "`abuse`: who was suspended or banned, and why; `hook`: what a webhook hasn't taken; "
             "`emergency`: who has called for help; `provider`: a call for a number that no account has; "
             "`certificate`: which couldn't be had, or ends soon; "
-            "`push`: a phone that couldn't be woken, and why."
+            "`push`: a phone that couldn't be woken, and why; `media`: a call that was ended since its media couldn't "
+            "go on."
         ),
     ]
     at: Annotated[float, Field(description="Unix time in seconds.")]

@@ -27,6 +27,7 @@ from lambdas.api.provisioning.common import (
     found_or_404,
     room,
 )
+from lambdas.api.provisioning.media import OwnMedia, kept, own
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.security import Caller, CallerDep, ServicesDep
 from lambdas.contract import called_number
@@ -214,6 +215,7 @@ class NewProvider(Input):
     transfers: Annotated[
         Flag, Field(description="REFER passes, and the provider makes the call; false: the service makes it.")
     ] = False
+    media: OwnMedia = "tenant"
     plan: Annotated[str, Field(max_length=32, description="The dial plan of its calls; else they ring `incoming`.")] = (
         ""
     )
@@ -244,6 +246,7 @@ class ProviderChange(Input):
     caller_id_in: CallerIdIn | None = None
     number_format: NumberFormat | None = None
     transfers: Flag | None = None
+    media: OwnMedia | None = None
     plan: Annotated[str, Field(max_length=32)] | None = None
 
 
@@ -293,6 +296,7 @@ class Provider(BaseModel):
     caller_id_in: str
     number_format: str
     transfers: bool
+    media: OwnMedia
     plan: str
     registration: Registration | None = Field(description="Live state; null for one that doesn't register.")
 
@@ -301,7 +305,7 @@ class Provider(BaseModel):
 def create_provider(body: NewProvider, services: ServicesDep, who: CallerDep) -> Provider:
     """Add an account; the service registers it within seconds."""
     tenant = chosen_tenant(body.tenant, who, services)
-    values = _with_transport(body.model_dump(exclude={"tenant", "password"}))
+    values = kept(_with_transport(body.model_dump(exclude={"tenant", "password"})))
     _check_edges(values, services)
     _check_trunk(values, values, who)
     _check_calls_in(values, values["registers"], tenant, services, who)
@@ -365,7 +369,7 @@ def change_provider(
 ) -> Provider:
     """Change what is given; it acts within 10 s. A disabled account is unregistered."""
     item = _provider(name, tenant, services, who)
-    changes = _with_transport(body.model_dump(exclude_none=True))
+    changes = kept(_with_transport(body.model_dump(exclude_none=True)))
     _check_edges(changes, services)
     _check_trunk({"registers": item.registers, **changes}, changes, who)
     _check_calls_in(changes, changes.get("registers", item.registers), item.tenant, services, who)
@@ -522,6 +526,7 @@ def _shown(item: ProviderItem, services: Services) -> Provider:
     for name in ("headers", "sources", "numbers", "incoming", "message_waiting"):
         values[name] = list(values[name])
     state = _registration(item, services) if item.registers else None
+    values["media"] = own(item.media)
     if item.by_dns:
         values["transport"] = "auto"
     return Provider(**values, port=int(item.port), expires=int(item.expires), registration=state)

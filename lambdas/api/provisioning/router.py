@@ -20,6 +20,7 @@ from lambdas.api.provisioning import (
     members,
     plans,
     providers,
+    public_networks,
     push,
     signup,
     store,
@@ -28,8 +29,8 @@ from lambdas.api.provisioning import (
 
 router = APIRouter(prefix="/v1", responses=responses(400, 401, 413, 415, 422, 429, 503))
 for module in (
-    tenants, members, domains, certificates, bulk, accounts, providers, plans, store, edges, bans, attempts, keys,
-    calls, events, hooks, push, signup,
+    tenants, members, domains, certificates, bulk, accounts, providers, plans, store, edges, bans, public_networks,
+    attempts, keys, calls, events, hooks, push, signup,
 ):  # fmt: skip
     router.include_router(module.router)
 router.include_router(members.login)

@@ -23,7 +23,11 @@ from lambdas.services.services import Services
 
 router = APIRouter(prefix="/signup", tags=["sign-up"], route_class=AuditedRoute)
 
-_LIMITS = {"concurrent_calls": 4, "calls_per_minute": 20}  # until whoever runs the service says else
+_LIMITS = {
+    "concurrent_calls": 4,
+    "calls_per_minute": 20,
+    "relayed_calls": 8,
+}  # until whoever runs the service says else
 _LETTER = """Welcome. Make your SIP account with this token, within an hour:
 
     curl -X POST {url}v1/signup/confirm -H 'Content-Type: application/json' \\

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import phonenumbers
 from fastapi import APIRouter, Query
@@ -14,9 +14,11 @@ from lambdas.api.preconditions import check
 from lambdas.api.problems import Problem, responses
 from lambdas.api.provisioning import bounds
 from lambdas.api.provisioning.common import Flag, Input, ListingDep, ListPage
+from lambdas.api.provisioning.media import Site
 from lambdas.api.provisioning.plans import check_plan
 from lambdas.api.provisioning.providers import ProviderName, named_by
 from lambdas.api.security import AdminDep, Caller, CallerDep, ServicesDep
+from lambdas.contract import MediaPolicy
 from lambdas.decisions.quotas import quotas
 from lambdas.decisions.uris import hostport
 from lambdas.repositories.directory import Missing
@@ -122,6 +124,15 @@ class TenantChange(Input):
             "edges can't reach the control plane, and so nobody counts what all of them do together.",
         ),
     ] = None
+    media: Annotated[
+        MediaPolicy | None,
+        Field(
+            description="Whether media of its calls go by the edges: `auto` has them do so unless both ends can surely "
+            "reach each other, `relay` always, `direct` only where profiles or address families differ. It holds for "
+            "accounts and providers that say nothing."
+        ),
+    ] = None
+    site: Annotated[Site | None, Field(description="Of accounts that name none.")] = None
 
 
 class TenantBounds(Input):
@@ -157,6 +168,8 @@ class Tenant(BaseModel):
         bool, Field(description="Whether numbers abroad may be called: not before it is asked for.")
     ]
     costly_without_control_plane: bool
+    media: MediaPolicy
+    site: str
     suspended: Annotated[str, Field(description="Why nobody of it may do anything; empty if they may.")]
 
 
@@ -178,6 +191,8 @@ def _shown(item: TenantItem) -> Tenant:
         premium=item.premium,
         international=item.international,
         costly_without_control_plane=item.costly_without_control_plane,
+        media=cast(MediaPolicy, item.media),
+        site=item.site,
         suspended=item.suspended,
     )
 

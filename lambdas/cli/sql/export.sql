@@ -6,7 +6,7 @@ SELECT
     Item.transferred_by.S AS transferred_by, Item.legs.S AS legs, Item.kind.S AS kind, Item.about.S AS about, Item.text.S AS text,
     coalesce(Item.invited.N, Item.started.N)::DOUBLE AS started, Item.ringing.N::DOUBLE AS ringing, Item.answered.N::DOUBLE AS answered,
     Item.ended.N::DOUBLE AS ended, Item.status.N::DOUBLE AS status, Item."at".N::DOUBLE AS "at",
-    Item.times.N::DOUBLE AS times,
+    Item.times.N::DOUBLE AS times, Item.media.S AS media, Item.media_why.S AS media_why, Item.quality.S AS quality,
     list_transform(Item.providers.L, lambda one: split_part(one.S, '/', -1)) AS providers,
     list_transform(Item.edges.L, lambda one: one.S) AS edges,
     list_transform(Item.user_agents.L, lambda one: one.S) AS user_agents,
@@ -19,13 +19,15 @@ FROM read_json(getvariable('files'), format = 'newline_delimited', columns = {It
     about STRUCT(S VARCHAR), text STRUCT(S VARCHAR), started STRUCT(N VARCHAR), invited STRUCT(N VARCHAR), ringing STRUCT(N VARCHAR), answered STRUCT(N VARCHAR),
     ended STRUCT(N VARCHAR), status STRUCT(N VARCHAR), "at" STRUCT(N VARCHAR), times STRUCT(N VARCHAR),
     providers STRUCT(L STRUCT(S VARCHAR)[]), edges STRUCT(L STRUCT(S VARCHAR)[]),
+    media STRUCT(S VARCHAR), media_why STRUCT(S VARCHAR), quality STRUCT(S VARCHAR),
     user_agents STRUCT(L STRUCT(S VARCHAR)[]), codecs STRUCT(L STRUCT(S VARCHAR)[]), others STRUCT(SS VARCHAR[])
 )'});
 
 -- A call is one item, and its end another one whose key differs in the last word.
 CREATE TEMP VIEW source_calls AS
 WITH ends AS (
-    SELECT pk, left(sk, -length('#ended')) AS place, ended, ended_by, reason FROM items WHERE sk LIKE '%#ended'
+    SELECT pk, left(sk, -length('#ended')) AS place, ended, ended_by, reason, media, media_why, quality
+    FROM items WHERE sk LIKE '%#ended'
 )
 SELECT
     one."call" AS id, split_part(one.pk, '#', 1) AS tenant, one.call_id, one.caller, one.called, one.account,
@@ -33,6 +35,12 @@ SELECT
     coalesce(one.status, 200) AS status, coalesce(ends.ended_by, '') AS ended_by,
     coalesce(ends.reason, one.reason, '') AS reason,
     one.providers, one.edges, one.user_agents, one.codecs, one.transferred_by,
+    coalesce(ends.media, one.media) AS media,
+    CASE WHEN ends.media IS NULL THEN one.media_why ELSE ends.media_why END AS media_why,
+    from_json(coalesce(ends.quality, '[]'), '[{
+        "side": "VARCHAR", "packets": "BIGINT", "longest_gap": "DOUBLE", "lost": "BIGINT", "jitter": "DOUBLE",
+        "mos": "DOUBLE"
+    }]') AS quality,
     list_transform(
         from_json(coalesce(one.legs, '[]'), '[{
             "to": "VARCHAR", "provider": "VARCHAR", "address": "VARCHAR", "number": "VARCHAR", "status": "INTEGER"

@@ -12,5 +12,14 @@ SELECT
     legs[1].number AS number,
     edges[1] AS caller_edge, edges[2] AS called_edge,
     user_agents[1] AS caller_agent, user_agents[2] AS called_agent,
-    codecs, coalesce(transferred_by, '') AS transferred_by
-FROM source_calls
+    codecs, coalesce(transferred_by, '') AS transferred_by,
+    coalesce(media, '') AS media, coalesce(media_why, '') AS media_why,
+    from_caller.packets AS caller_packets, from_caller.longest_gap AS caller_gap,
+    from_caller.lost AS caller_lost, from_caller.jitter AS caller_jitter, from_caller.mos AS caller_mos,
+    from_called.packets AS called_packets, from_called.longest_gap AS called_gap,
+    from_called.lost AS called_lost, from_called.jitter AS called_jitter, from_called.mos AS called_mos
+FROM (
+    SELECT *, list_filter(quality, lambda one: one.side = 'caller')[1] AS from_caller,
+        list_filter(quality, lambda one: one.side = 'called')[1] AS from_called
+    FROM source_calls
+)

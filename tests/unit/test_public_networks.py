@@ -1,0 +1,68 @@
+"""Public networks as heartbeats bring them: once for each version, and kept for a start in the dark."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge.control.heartbeat import HeartbeatLoop
+from edge.control.holdings import Holdings
+from edge.control.identity import Identity
+from edge.control.store import StateStore
+from edge.runtime.restart import load
+from lambdas.contract import VERSION, HeartbeatReply
+
+NETWORKS = ["198.51.100.0/24", "2001:db8::/32"]
+
+
+def reply(**more):
+    return HeartbeatReply(version=VERSION, held=[], fleet=[], addresses=[], keys=[], domains_version="1", **more)
+
+
+def test_they_are_asked_for_once():
+    beats, news = [], []
+    answers = [
+        reply(),  # of a control plane of before
+        reply(public_networks=NETWORKS, public_networks_version="v1"),
+        reply(public_networks_version="v1"),
+        reply(public_networks=[], public_networks_version="v2"),
+    ]
+
+    async def answered(beat):
+        beats.append(beat.public_networks)
+        if not answers:
+            raise asyncio.CancelledError
+        return answers.pop(0).model_copy(update={"more": True})
+
+    loop = HeartbeatLoop(
+        SimpleNamespace(heartbeat=answered),
+        Identity("edge-a", Ed25519PrivateKey.generate()),
+        "b1",
+        Holdings("203.0.113.11", "host", "none", []),
+        mesh="203.0.113.11:5070",
+        listen=[],
+        interface="",
+        linked=set,
+        on_news=news.append,
+        on_steps=lambda steps: None,
+        on_certificates=None,
+    )
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(loop.run())
+    assert beats == ["", "", "v1", "v1", "v2"]
+    assert [one.public_networks for one in news] == [[], NETWORKS, NETWORKS, []]
+
+
+@pytest.mark.parametrize(("kept", "found"), [({"public_networks": NETWORKS}, NETWORKS), ({}, [])])
+def test_they_are_known_again_after_a_restart(tmp_path, kept, found):
+    store = StateStore(tmp_path / "kept.sqlite", bytes(32))
+    news = {"reply": reply().model_dump(mode="json"), "domains": {}, "at": time.time(), **kept}
+    store.keep("news", [("last", json.dumps(news).encode())])
+    assert load(store, 60, Counter()).news.public_networks == found
+    store.close()
