@@ -58,7 +58,7 @@ def test_a_reply_crosses_as_it_is(reply):
     ],
 )
 def test_what_is_no_order_is_refused(data):
-    with pytest.raises(ValueError, match="order|object|text|codec|column"):
+    with pytest.raises(ValueError, match=r"order|object|text|codec|column"):
         MediaOrder.unpack(data)
 
 
