@@ -6,19 +6,19 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
-from edge.media.orders import ANSWER, DESCRIBE, DROP_BRANCH, ENGINE, OFFER, UNKNOWN, MediaOrder, MediaReply
+from edge.media.orders import ANSWER, ANSWERED, DESCRIBE, DROP_BRANCH, ENGINE, OFFER, UNKNOWN, MediaOrder, MediaReply
 
 _ports = itertools.count(30_000, 2)
 
 
 @dataclass
 class Session:
-    """``branches`` have two ports each; ``dialogs`` are pairs of tags that have described something; ``waits`` are
-    (who has offered, to whom or "", by which branch) without an answer so far."""
+    """``branches`` have two ports each; ``answered`` maps pairs of tags to their call's names; ``offered`` are (who has
+    offered, by which branch), of which ``waits`` are without an answer so far."""
 
     branches: dict[str, tuple[int, int]] = field(default_factory=dict)
-    dialogs: set[frozenset[str]] = field(default_factory=set)
-    waits: set[tuple[str, str, str]] = field(default_factory=set)
+    answered: dict[frozenset[str], str] = field(default_factory=dict)
+    waits: set[tuple[str, str]] = field(default_factory=set)
     offered: set[tuple[str, str]] = field(default_factory=set)
 
 
@@ -41,6 +41,9 @@ class FakeEngine:
 
     def take(self, order: MediaOrder) -> MediaReply:
         order = MediaOrder.unpack(order.pack())  # as the mesh would carry it
+        if order.kind == ANSWERED:
+            self._answer(order)
+            return MediaReply(b"")
         if order.kind != DESCRIBE:
             self._drop(order)
             return MediaReply(b"")
@@ -50,7 +53,7 @@ class FakeEngine:
         if role == ANSWER and order.key not in self.sessions:
             return MediaReply(None, UNKNOWN)
         session = self.sessions.setdefault(order.key, Session())
-        if role == ANSWER and (order.to, order.branch) not in session.offered:
+        if role == ANSWER and not _of(session.offered, order):
             self.astray.append(order)
             return MediaReply(None, UNKNOWN)
         self.orders.append(order._replace(role=role))
@@ -61,17 +64,20 @@ class FakeEngine:
             assert role == OFFER, f"an answer on branch {order.branch!r}, of which nothing is known"
             ports = session.branches[order.branch] = (next(_ports), next(_ports))
         if role == OFFER:
-            session.waits.add((order.by, order.to, order.branch))
+            session.waits.add((order.by, order.branch))
             session.offered.add((order.by, order.branch))
         else:
-            session.waits = {one for one in session.waits if (one[0], one[2]) != (order.to, order.branch)}
-        if order.by and order.to:
-            session.dialogs.add(frozenset((order.by, order.to)))
+            session.waits -= _of(session.waits, order)
+        self._answer(order)
         return MediaReply(self.relayed(order, ports[role == ANSWER]))
 
+    def _answer(self, order: MediaOrder) -> None:
+        session = self.sessions.get(order.key)
+        if order.leg and session is not None:
+            session.answered[frozenset((order.by, order.to))] = order.leg
+
     def _due(self, order: MediaOrder) -> str:
-        session = self.sessions.get(order.key, Session())
-        return ANSWER if any(one[0] == order.to for one in session.waits) else OFFER
+        return ANSWER if _of(self.sessions.get(order.key, Session()).waits, order) else OFFER
 
     def relayed(self, order: MediaOrder, port: int) -> bytes:
         lines = []
@@ -94,6 +100,11 @@ class FakeEngine:
             session.branches.pop(order.branch, None)
             return
         if order.by:
-            session.dialogs.discard(frozenset((order.by, order.to)))
-        if not (order.by and session.dialogs):
+            session.answered.pop(frozenset((order.by, order.to)), None)
+        if not (order.by and session.answered):
             del self.sessions[order.key]
+
+
+def _of(offers: set[tuple[str, str]], order: MediaOrder) -> set[tuple[str, str]]:
+    """Those that ``order`` may be an answer to: in a dialog no branch is named."""
+    return {(by, branch) for by, branch in offers if by == order.to and order.branch in ("", branch)}

@@ -10,7 +10,7 @@ from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.forwarding.dialog_guard import DialogGuard
 from edge.proxy.forwarding.late_answers import LateAnswers
 from edge.proxy.forwarding.media_gate import DESCRIBING, MediaGate
-from edge.proxy.forwarding.media_session import in_dialog, of_route
+from edge.proxy.forwarding.media_session import SessionNames, in_dialog, of_route
 from edge.proxy.forwarding.messages import PRIVATE, drop_private
 from edge.proxy.forwarding.provider_branch import BranchMaker
 from edge.proxy.forwarding.record_route import DialogRoute, DialogTarget
@@ -34,6 +34,7 @@ class Forwarder:
         self._branches = BranchMaker(stack, agent, spirals)
         self._agent = agent
         self._guard = guard
+        self._names = SessionNames()
         self._late_answers = LateAnswers(stack)
 
     def call(
@@ -48,7 +49,7 @@ class Forwarder:
         is; otherwise it gets one packet until the decision says so."""
         server = self._stack.serve(incoming, now)
         server.once = not known
-        media = MediaGate(self._stack, incoming) if self._may_relay(incoming) else None
+        media = MediaGate(self._stack, incoming, self._names) if self._may_relay(incoming) else None
         context = ResponseContext(self._stack, self._branches, incoming, server, parties, decider=decider, media=media)
         self._stack.transactions.attend(server, context)
         if known:
@@ -67,7 +68,9 @@ class Forwarder:
             server,
             outcome=spiral.outcome,
             origin=spiral.call,
-            media=MediaGate(self._stack, incoming, session, describes=False) if session is not None else None,
+            media=MediaGate(self._stack, incoming, self._names, session, describes=False)
+            if session is not None
+            else None,
         )
         self._stack.transactions.attend(server, context)
         context.trying(now)
@@ -105,7 +108,7 @@ class Forwarder:
     def _gate(self, incoming: Incoming, route: DialogRoute) -> MediaGate | None:
         """In a dialog, unless another border of its call has one."""
         session = of_route(incoming, route) if not incoming.flow.internal else None
-        return MediaGate(self._stack, incoming, session, route.target) if session is not None else None
+        return MediaGate(self._stack, incoming, self._names, session, route.target) if session is not None else None
 
     def own(
         self, incoming: Incoming, upstream: Upstream, destination: DialogTarget, now: float, reports: bool = False
@@ -122,7 +125,7 @@ class Forwarder:
             upstream,
             destination=destination,
             reports=reports,
-            media=MediaGate(self._stack, incoming, session, destination) if gated else None,
+            media=MediaGate(self._stack, incoming, self._names, session, destination) if gated else None,
         )
         context.forward_in_dialog(now)
 
@@ -139,7 +142,7 @@ class Forwarder:
             parties,
             decider=decider,
             from_provider=way,
-            media=MediaGate(self._stack, incoming, describes=False) if self._stack.fleet.relays else None,
+            media=MediaGate(self._stack, incoming, self._names, describes=False) if self._stack.fleet.relays else None,
         )
 
     def forget_media(self, session: RelayedMedia | None) -> None:

@@ -31,6 +31,7 @@ from edge.media.description import Description, mended, read
 from edge.media.judging import End, Judgement, judge
 from edge.media.orders import (
     ANSWER,
+    ANSWERED,
     DESCRIBE,
     DESCRIPTION,
     DROP,
@@ -44,7 +45,7 @@ from edge.providers.leg import phone_tags
 from edge.providers.leg_token import LegToPhone, RelayedMedia
 from edge.proxy.forwarding.browsers import in_browser
 from edge.proxy.forwarding.described import description_of, with_description
-from edge.proxy.forwarding.media_session import begun_by, laps
+from edge.proxy.forwarding.media_session import SessionNames
 from edge.proxy.forwarding.record_route import DialogTarget, call_of, dialog_of
 from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.flow_token import CallReference
@@ -112,12 +113,14 @@ class MediaGate:
         self,
         stack: Stack,
         incoming: Incoming,
+        names: SessionNames,
         session: RelayedMedia | None = None,
         target: DialogTarget | None = None,
         describes: bool = True,
     ) -> None:
-        """``session`` is known from the start where tokens, or another border, say so; ``target`` is where a request in
-        a dialog goes. ``describes``: descriptions are changed here, and nowhere else."""
+        """``session`` is known from the start where tokens, or another border, say so, and else named by ``names``;
+        ``target`` is where a request in a dialog goes. ``describes``: descriptions are changed here, and nowhere
+        else."""
         self._stack = stack
         self._incoming = incoming
         self.session = session
@@ -126,15 +129,16 @@ class MediaGate:
         self._describes = describes
         self._in_dialog = target is not None
         self._call = call_of(target)
-        self._lap = 0
+        self._names = names
+        self._nth = 0
         self._leg = ""
+        self._invite = incoming.request.method == "INVITE"
+        self._answered: set[tuple[str, str]] = set()  # what the holder of the engine knows of
         tags = (incoming.from_tag, incoming.to_tag)
         if target is not None:
             self._leg = dialog_of(incoming, target, stack.fleet)[1]
             if isinstance(target, LegToPhone):
                 tags = phone_tags(incoming, target)
-        else:
-            self._lap = laps(incoming, stack.fleet)
         self._sender, self._receiver = tags
         self._offer: bytes | None = None  # not looked at yet
         self._said: Description | None = None
@@ -156,8 +160,10 @@ class MediaGate:
             self._read()
         judgement = self._judgement(target, flow)
         if judgement.relay and self.session is None:
-            self._call = call._replace(lap=self._lap)
-            self.session = begun_by(self._incoming, self._call)
+            self._call = call
+            self.session, self._nth = self._names.begun_by(self._incoming, call)
+            if self.session is None:
+                judgement = Judgement(False, False, "repeated")
         if before is None:
             name = "" if self._in_dialog else self._stack.ids.token()
             return BranchMedia(name, call.salt if salted else "", flow, judgement)
@@ -190,7 +196,7 @@ class MediaGate:
 
     def tokens(self, media: BranchMedia | None, call: CallReference) -> CallReference:
         """``call`` as the tokens of a branch have it."""
-        return call._replace(relayed=True, lap=self._lap) if media is not None and media.judgement.relay else call
+        return call._replace(relayed=True, nth=self._nth) if media is not None and media.judgement.relay else call
 
     def named(self, media: BranchMedia | None) -> RelayedMedia | None:
         """What the ways of a branch across a border have."""
@@ -210,7 +216,8 @@ class MediaGate:
         incoming, offer = self._incoming, self._offer or b""
         role = "" if incoming.request.method == "PRACK" else OFFER
         body = mended(offer, incoming.flow.host)
-        order = self._order(DESCRIBE, media, self._sender, self._receiver, body, media.needs, role, incoming.flow)
+        leg = self._leg if self._invite else ""
+        order = self._order(DESCRIBE, media, self._sender, self._receiver, body, media.needs, role, incoming.flow, leg)
 
         def done(reply: MediaReply, at: float) -> None:
             if reply.body is None:
@@ -244,25 +251,41 @@ class MediaGate:
     def _go_on(self, now: float) -> None:
         while self._queue and not self._waiting:
             media, answer, then = self._queue[0]
-            relayed = media is not None and media.judgement.relay and self._describes
-            described = description_of(answer) if relayed else b""
-            if media is None or not described or read(described) is None:
+            if media is None or not media.judgement.relay or not self._describes:
                 self._queue.popleft()
                 then(answer, False, now)
                 continue
             tag = self._receiver or tag_of(answer.get("to") or "")
-            known = self._known.get((media.name, tag, described))
-            if known is not None and self._latest == (media.name, tag):
-                self._queue.popleft()
-                then(_changed(answer, described, known), False, now)
-            else:
+            described = description_of(answer) or b""
+            known: bytes | None = b""
+            if described and read(described) is not None:
+                known = self._known.get((media.name, tag, described)) if self._latest == (media.name, tag) else None
+            if known is None:
                 self._waiting = True
-                self._ask_about(media, tag, described, now)
+                self._ask_about(media, tag, described, answer.status, now)
+                return
+            self._queue.popleft()
+            self._tell_answered(media, tag, answer.status)
+            then(_changed(answer, described, known) if known else answer, False, now)
 
-    def _ask_about(self, media: BranchMedia, tag: str, described: bytes, now: float) -> None:
-        role = ANSWER if self._offer else OFFER
+    def _tell_answered(self, media: BranchMedia, tag: str, status: int) -> None:
+        """That a dialog is a call from now on, where nothing has to be described for that."""
+        leg = self._answered_leg(media, tag, status)
+        if leg:
+            self._give(media, self._order(ANSWERED, media, tag, self._sender, leg=leg))
+
+    def _answered_leg(self, media: BranchMedia, tag: str, status: int) -> str:
+        """The name of the call that a response with ``status`` makes; "" if it makes none, or that is known."""
+        if status < 200 or not self._invite or (media.name, tag) in self._answered:
+            return ""
+        self._answered.add((media.name, tag))
+        return self._leg or leg_name(self._incoming.call_id, self._sender, tag, media.salt)
+
+    def _ask_about(self, media: BranchMedia, tag: str, described: bytes, status: int, now: float) -> None:
+        role, needs = ANSWER if self._offer else OFFER, self._needs(media, described)
+        leg = self._answered_leg(media, tag, status)
         body = mended(described, media.flow.host)
-        order = self._order(DESCRIBE, media, tag, self._sender, body, self._needs(media, described), role, media.flow)
+        order = self._order(DESCRIBE, media, tag, self._sender, body, needs, role, media.flow, leg)
         self._give(media, order, partial(self._on_answer, media, tag, described))
 
     def _needs(self, media: BranchMedia, described: bytes) -> Needs:
@@ -317,11 +340,9 @@ class MediaGate:
         needs: Needs = Needs(),  # noqa: B008 - immutable
         role: str = "",
         flow: Flow | None = None,
+        leg: str = "",
     ) -> MediaOrder:
         assert self.session is not None
-        leg = self._leg
-        if not leg and by and to:
-            leg = leg_name(self._incoming.call_id, by, to, media.salt if media is not None else "")
         return MediaOrder(
             self.session.key,
             kind,

@@ -6,20 +6,33 @@ import hashlib
 
 from edge.providers.leg_token import LegToPhone, LegToProvider, RelayedMedia
 from edge.proxy.forwarding.record_route import DialogRoute, DialogTarget
-from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import CallReference
-from edge.sip.errors import ParseError
-from edge.sip.headers import Via
 from edge.sip.incoming import Incoming
 
 _KEY = 32  # characters
-_MOST_LAPS = 15
+_MOST_AT_ONCE = 16
 
 
-def begun_by(incoming: Incoming, call: CallReference) -> RelayedMedia:
-    """Of the call that an INVITE begins: at the caller's edge address, whoever is called. Call-ID and tag are the
-    caller's to choose; ``call`` says what isn't."""
-    return RelayedMedia(incoming.flow.address, _key(incoming.call_id, incoming.from_tag, call))
+class SessionNames:
+    """Names the sessions of calls that begin here. One INVITE may come more than once within a second, by a proxy that
+    forks or brings it back (a spiral, RFC 3261 §6): each is a call of its own."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._taken: set[str] = set()
+
+    def begun_by(self, incoming: Incoming, call: CallReference) -> tuple[RelayedMedia | None, int]:
+        """Of the call that an INVITE begins: at the caller's edge address, whoever is called; and what ``call.nth`` is
+        by then. Call-ID and tag are the caller's to choose; ``call`` says what isn't. None if there are too many."""
+        if call.started > self._second:
+            self._second = call.started
+            self._taken.clear()
+        for nth in range(_MOST_AT_ONCE):
+            key = _key(incoming.call_id, incoming.from_tag, call._replace(nth=nth))
+            if key not in self._taken:
+                self._taken.add(key)
+                return RelayedMedia(incoming.flow.address, key), nth
+        return None, 0
 
 
 def in_dialog(incoming: Incoming, target: DialogTarget, caller_address: str) -> RelayedMedia | None:
@@ -40,27 +53,11 @@ def of_route(incoming: Incoming, route: DialogRoute) -> RelayedMedia | None:
     return in_dialog(incoming, route.target, route.caller_address)
 
 
-def laps(incoming: Incoming, fleet: Fleet) -> int:
-    """How often a request has passed edges of ours: with one Call-ID and tag it may be more than one call (a spiral,
-    RFC 3261 §6)."""
-    if not incoming.forwarded:
-        return 0
-    vias = [text for value in incoming.request.values("via") for text in value.split(",")]
-    return min(sum(_is_ours(text, fleet) for text in vias), _MOST_LAPS)
-
-
 def between(address: str, token: str) -> RelayedMedia:
     """Of a call that has become of two; ``token`` is one that nobody else has."""
     return RelayedMedia(address, hashlib.sha256(token.encode()).hexdigest()[:_KEY])
 
 
-def _is_ours(text: str, fleet: Fleet) -> bool:
-    try:
-        return bool(fleet.address_at(Via.parse(text).host))
-    except ParseError:
-        return False
-
-
 def _key(call_id: str, tag: str, call: CallReference) -> str:
-    text = "\0".join((call_id, tag, call.tenant, str(call.started), str(call.lap)))
+    text = "\0".join((call_id, tag, str(call.started), str(call.nth)))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:_KEY]

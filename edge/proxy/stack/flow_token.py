@@ -34,8 +34,7 @@ class CallReference(NamedTuple):
     was started (Unix time), whether the token's flow is the caller's, and whether it is no call at all, but a dialog
     that another request than an INVITE has made; ``salt`` is the edge's own name for it in ways across a border, which
     have room for one; ``withheld``: the called one isn't to see who calls; ``relayed``: its media go by the engine of
-    the caller's edge address; ``lap`` is how often its INVITE had passed edges of ours before (15: as often, or more
-    often)."""
+    the caller's edge address; ``nth`` tells it from others with the same names (15 at most)."""
 
     tenant: str = ""
     started: int = 0
@@ -44,7 +43,7 @@ class CallReference(NamedTuple):
     salt: str = ""
     withheld: bool = False
     relayed: bool = False
-    lap: int = 0
+    nth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ def _pack(call: CallReference) -> bytes:
         tenant = bytes.fromhex(call.tenant[1:])
     except ValueError:
         tenant = b""
-    flags = call.to_caller | call.subscription << 1 | call.withheld << 2 | call.relayed << 3 | call.lap << 4
+    flags = call.to_caller | call.subscription << 1 | call.withheld << 2 | call.relayed << 3 | call.nth << 4
     return _CALL.pack(tenant, call.started, flags)
 
 
@@ -134,7 +133,7 @@ def _unpack(data: bytes) -> CallReference:
         bool(flags & 2),
         withheld=bool(flags & 4),
         relayed=bool(flags & 8),
-        lap=flags >> 4,
+        nth=flags >> 4,
     )
 
 
