@@ -312,6 +312,27 @@ def credentials(phone, invite):
     return phone.agent.credentials("INVITE", f"sip:carol@{DOMAIN}", params)
 
 
+def test_a_call_that_is_picked_up_is_another_call(world, call):
+    """Carol takes the call that rings at bob's (RFC 3891): her INVITE goes to alice's phone."""
+    carol = world.phone("carol")
+    assert carol.register() == 200
+    call.begin()
+    says(call.callee, call.got, 183, BOBS)
+    world.run(0.1)
+    replaces = f"Replaces: {call.invite.get('call-id')};to-tag=tag-bob;from-tag={orders(world)[0].by};early-only"
+    picking = invited(world, carol, f"sip:alice@{DOMAIN}", sdp(26000), (replaces,))
+    got = rung(world, call.caller)
+    assert (place(got)[0], len(world.engines[HERE].sessions)) == (HERE, 2)
+    says(call.caller, got, 200, ALICES)
+    final = world.wait(lambda: carol.agent.final(picking))
+    call.caller.send(make_cancel(call.invite, "").to_bytes())
+    world.wait(lambda: call.callee.agent.requests("CANCEL"))
+    says(call.callee, call.got, 487)
+    world.run(1)
+    assert len(world.engines[HERE].sessions) == 1
+    ended(world, carol, carol.agent.caller_dialog(picking, final), call.caller)
+
+
 # In the dialog
 
 

@@ -25,13 +25,15 @@ class Session:
 @dataclass
 class FakeEngine:
     """``orders`` are all DESCRIBEs, with the role that they had in the end; ``fault``: what it says instead of
-    describing ("silent": nothing, until whoever runs the core gives up); ``astray``: answers to nothing."""
+    describing ("silent": nothing, until whoever runs the core gives up); ``transparent``: descriptions come back as they
+    were; ``astray``: answers to nothing."""
 
     address: str
     sessions: dict[str, Session] = field(default_factory=dict)
     orders: list[MediaOrder] = field(default_factory=list)
     drops: list[MediaOrder] = field(default_factory=list)
     fault: str = ""
+    transparent: bool = False
     astray: list[MediaOrder] = field(default_factory=list)
 
     @property
@@ -80,6 +82,8 @@ class FakeEngine:
         return ANSWER if _of(self.sessions.get(order.key, Session()).waits, order) else OFFER
 
     def relayed(self, order: MediaOrder, port: int) -> bytes:
+        if self.transparent:
+            return order.body
         lines = []
         for line in order.body.split(b"\r\n"):
             if line.startswith(b"c="):
