@@ -8,14 +8,11 @@ from typing import Final, NamedTuple
 
 DESCRIBE: Final = "describe"
 """Give the ``body`` that the other side is to see instead of this one."""
-ANSWERED: Final = "answered"
-"""The dialog between the tags ``by`` and ``to`` is an answered call by now, of the name ``leg``; what was described
-before is still so. The engine needn't hear of it."""
 DROP_BRANCH: Final = "drop-branch"
 """One branch of a fork has lost: give its ports back."""
 DROP: Final = "drop"
-"""The dialog between the tags ``by`` and ``to`` is over, and the session with it, unless another of its dialogs was
-answered (of a fork that two have answered); without tags the session is over."""
+"""The dialog between the tags ``by`` and ``to`` is over, and the session with it, unless another of its dialogs is an
+answered call (of a fork that two have answered); without tags the session is over."""
 
 OFFER: Final = "offer"
 ANSWER: Final = "answer"
@@ -60,9 +57,9 @@ class MediaOrder(NamedTuple):
     other side waits for one, else an offer. ``source`` is the IP address that the description came from, "" if that
     says nothing of its media.
 
-    ``began`` (Unix time), ``tenant`` and ``leg`` name the call as its reports do (CallName; ``leg`` is "" in what may
-    be said before the dialog is answered). ``counts`` names to whom the session counts: those that an INVITE's decision
-    limits, and how many sessions each may have at this address.
+    ``began`` (Unix time), ``tenant`` and ``leg`` name the call as its reports do (CallName). ``leg`` is "" in what may
+    be said before the dialog is answered: one that has been named is a call, others are early. ``counts`` names to whom
+    the session counts: those that an INVITE's decision limits, and how many sessions each may have at this address.
 
     DROP_BRANCH names ``branch``. After DESCRIBE ``body`` is never empty.
     """

@@ -94,6 +94,12 @@ def call(world):
     return Call(world, *registered(world, "alice", "bob", nat=30.0))
 
 
+def answered(world):
+    world.run(1)
+    (report,) = [one for one in world.control.reports if isinstance(one, CallAnswered)]
+    return report
+
+
 def records(world):
     world.run(1)
     return [(one.media, one.media_why) for one in world.control.reports if isinstance(one, CallAnswered)]
@@ -118,8 +124,8 @@ def test_two_phones_behind_two_nats_hear_each_other_by_the_callers_edge(world, c
     assert (len(call.world.engines[HERE].sessions), world.engines[HERE].ports) == (1, 2)
     call.end(call.from_caller() if by == "caller" else call.from_callee())
     assert records(world) == [("relayed", "nat")]
-    (answered,) = [one for one in world.control.reports if isinstance(one, CallAnswered)]
-    assert (answer.leg, answer.tenant, answer.began) == (answered.call, "t1", answered.started)
+    report = answered(world)
+    assert (answer.leg, answer.tenant, answer.began) == (report.call, "t1", report.started)
 
 
 def test_tokens_stay_as_short_as_they_were(world, call):
@@ -153,10 +159,11 @@ def test_early_media_come_in_the_order_in_which_they_were_described(world, call)
     assert call.caller.agent.statuses("INVITE")[1:] == [100, 183, 180, 200]
     early = next(one for one in call.caller.agent.responses("INVITE") if one.status == 183)
     assert early.body == final.body
-    assert roles(world) == [OFFER, ANSWER], "what was described once isn't asked about again"
+    assert [order.leg for order in orders(world)] == ["", "", answered(world).call]
     call.callee.send(response.to_bytes())
+    says(call.callee, call.got, 200, BOBS)
     world.run(1)
-    assert len(orders(world)) == 2
+    assert roles(world) == [OFFER, ANSWER, ANSWER], "what was described once isn't asked about again"
     (session,) = world.engines[HERE].sessions.values()
     assert list(session.answered) == [frozenset((orders(world)[0].by, "tag-bob"))]
     call.mine = call.caller.agent.caller_dialog(call.invite, final)
@@ -410,19 +417,34 @@ def test_a_late_offer_is_answered_in_the_prack(world, call):
     assert roles(world) == [OFFER, ANSWER]
     says(call.callee, got, 200)
     world.wait(lambda: call.caller.agent.final(prack))
+    assert not any(order.leg for order in orders(world))
     response = call.callee.agent.response(call.got, 200)
     response.body = b""
-    call.callee.send(response.to_bytes().replace(b"Content-Length: 116", b"Content-Length: 0"))
-    world.run(1)
+    response.headers[-1] = ("content-length", "Content-Length: 0")
+    call.callee.send(response.to_bytes())
+    assert world.wait(lambda: call.caller.agent.final(call.invite)).body == b""
+    assert orders(world)[-1].leg == answered(world).call
     call.mine = dialog
     call.end()
+
+
+def test_early_dialogs_beyond_us_do_not_keep_a_session(world, call):
+    """A provider's proxy has forked: two tags of one branch, of which one is answered."""
+    call.begin()
+    says(call.callee, call.got, 183, BOBS, "first")
+    says(call.callee, call.got, 183, BOBS, "second")
+    call.ok = says(call.callee, call.got, 200, BOBS, "second")
+    call.final = world.wait(lambda: call.caller.agent.final(call.invite))
+    call.mine = call.caller.agent.caller_dialog(call.invite, call.final)
+    call.caller.send(call.caller.agent.in_dialog(call.mine, "ACK").to_bytes())
+    call.end()
+    assert world.engines[HERE].sessions == {}
 
 
 def test_a_call_that_the_service_ends_leaves_nothing(world, call):
     call.begin()
     call.answer()
-    world.run(1)
-    (report,) = [one for one in world.control.reports if isinstance(one, CallAnswered)]
+    report = answered(world)
     wanted = OpenCall(
         tenant="t1", call=report.call, started=report.started, address=HERE, sides=report.sides, why="enough"
     )

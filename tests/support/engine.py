@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
-from edge.media.orders import ANSWER, ANSWERED, DESCRIBE, DROP_BRANCH, ENGINE, OFFER, UNKNOWN, MediaOrder, MediaReply
+from edge.media.orders import ANSWER, DESCRIBE, DROP_BRANCH, ENGINE, OFFER, UNKNOWN, MediaOrder, MediaReply
 
 _ports = itertools.count(30_000, 2)
 
@@ -43,9 +43,6 @@ class FakeEngine:
 
     def take(self, order: MediaOrder) -> MediaReply:
         order = MediaOrder.unpack(order.pack())  # as the mesh would carry it
-        if order.kind == ANSWERED:
-            self._answer(order)
-            return MediaReply(b"")
         if order.kind != DESCRIBE:
             self._drop(order)
             return MediaReply(b"")
@@ -70,13 +67,9 @@ class FakeEngine:
             session.offered.add((order.by, order.branch))
         else:
             session.waits -= _of(session.waits, order)
-        self._answer(order)
-        return MediaReply(self.relayed(order, ports[role == ANSWER]))
-
-    def _answer(self, order: MediaOrder) -> None:
-        session = self.sessions.get(order.key)
-        if order.leg and session is not None:
+        if order.leg:
             session.answered[frozenset((order.by, order.to))] = order.leg
+        return MediaReply(self.relayed(order, ports[role == ANSWER]))
 
     def _due(self, order: MediaOrder) -> str:
         return ANSWER if _of(self.sessions.get(order.key, Session()).waits, order) else OFFER

@@ -8,8 +8,8 @@ nothing, an offer, which the ACK or PRACK answers (RFC 3264, RFC 3262 §5).
 
 - Requests wait in their branch: nothing is begun before the engine has answered.
 - Responses wait in one queue, so that none overtakes another. What was described once isn't asked about again, unless
-  another branch or dialog has been heard meanwhile: the engine's answer that counts is the latest (early media of two
-  phones one after the other).
+  it is an answered call now, which the engine's holder has to know, or another branch or dialog has been heard
+  meanwhile: the answer that counts is the latest (early media of two phones one after the other).
 - A branch that ends gives its ports back; so does a call that nobody takes, and one that has ended.
 
 Without an engine's answer: a new call that needn't be bridged goes on as if there were no engine, since that may do.
@@ -31,7 +31,6 @@ from edge.media.description import Description, mended, read
 from edge.media.judging import End, Judgement, judge
 from edge.media.orders import (
     ANSWER,
-    ANSWERED,
     DESCRIBE,
     DESCRIPTION,
     DROP,
@@ -133,7 +132,8 @@ class MediaGate:
         self._nth = 0
         self._leg = ""
         self._invite = incoming.request.method == "INVITE"
-        self._answered: set[tuple[str, str]] = set()  # what the holder of the engine knows of
+        self._answered: set[tuple[str, str]] = set()  # those that the engine's holder knows to be calls
+        self._last: dict[tuple[str, str], bytes] = {}  # what each has described
         tags = (incoming.from_tag, incoming.to_tag)
         if target is not None:
             self._leg = dialog_of(incoming, target, stack.fleet)[1]
@@ -256,34 +256,25 @@ class MediaGate:
                 then(answer, False, now)
                 continue
             tag = self._receiver or tag_of(answer.get("to") or "")
+            here = (media.name, tag)
             described = description_of(answer) or b""
-            known: bytes | None = b""
-            if described and read(described) is not None:
-                known = self._known.get((media.name, tag, described)) if self._latest == (media.name, tag) else None
-            if known is None:
+            fresh = self._invite and answer.status >= 200 and here not in self._answered
+            if not described or read(described) is None:
+                described = self._last.get(here, b"") if fresh else b""  # it came before, and was acknowledged
+            known = self._known.get((*here, described)) if self._latest == here and not fresh else None
+            if described and known is None:
                 self._waiting = True
-                self._ask_about(media, tag, described, answer.status, now)
+                self._ask_about(media, tag, described, fresh)
                 return
             self._queue.popleft()
-            self._tell_answered(media, tag, answer.status)
             then(_changed(answer, described, known) if known else answer, False, now)
 
-    def _tell_answered(self, media: BranchMedia, tag: str, status: int) -> None:
-        """That a dialog is a call from now on, where nothing has to be described for that."""
-        leg = self._answered_leg(media, tag, status)
-        if leg:
-            self._give(media, self._order(ANSWERED, media, tag, self._sender, leg=leg))
-
-    def _answered_leg(self, media: BranchMedia, tag: str, status: int) -> str:
-        """The name of the call that a response with ``status`` makes; "" if it makes none, or that is known."""
-        if status < 200 or not self._invite or (media.name, tag) in self._answered:
-            return ""
-        self._answered.add((media.name, tag))
-        return self._leg or leg_name(self._incoming.call_id, self._sender, tag, media.salt)
-
-    def _ask_about(self, media: BranchMedia, tag: str, described: bytes, status: int, now: float) -> None:
-        role, needs = ANSWER if self._offer else OFFER, self._needs(media, described)
-        leg = self._answered_leg(media, tag, status)
+    def _ask_about(self, media: BranchMedia, tag: str, described: bytes, answered: bool) -> None:
+        """``answered``: the dialog is a call from now on."""
+        role, needs, leg = ANSWER if self._offer else OFFER, self._needs(media, described), ""
+        if answered:
+            self._answered.add((media.name, tag))
+            leg = self._leg or leg_name(self._incoming.call_id, self._sender, tag, media.salt)
         body = mended(described, media.flow.host)
         order = self._order(DESCRIBE, media, tag, self._sender, body, needs, role, media.flow, leg)
         self._give(media, order, partial(self._on_answer, media, tag, described))
@@ -306,6 +297,7 @@ class MediaGate:
         else:
             self._known[media.name, tag, described] = reply.body
             self._latest = (media.name, tag)
+            self._last[media.name, tag] = described
             then(_changed(answer, described, reply.body), False, now)
         self._go_on(now)
 
