@@ -405,6 +405,20 @@ def test_an_offer_that_comes_late_is_answered_in_the_ack(world, edge):
     call.end()
 
 
+def test_an_answer_in_an_ack_from_elsewhere_sends_no_media_there(world, call):
+    """Whoever has seen a Route might have others' media."""
+    thief = world.phone("mallory", nat=30.0)
+    call.begin(b"")
+    says(call.callee, call.got, 200, BOBS)
+    final = world.wait(lambda: call.caller.agent.final(call.invite))
+    call.mine = call.caller.agent.caller_dialog(call.invite, final)
+    thief.send(call.caller.agent.in_dialog(call.mine, "ACK", sdp(6666), [TYPE]).to_bytes())
+    world.run(1)
+    assert roles(world) == [OFFER]
+    assert world.nodes["edge-a"].core.stack.counters["media_refused"] == 1
+    call.end()
+
+
 def test_a_late_offer_is_answered_in_the_prack(world, call):
     call.begin(b"", ("Supported: 100rel",))
     says(call.callee, call.got, 183, BOBS, "", "Require: 100rel", "RSeq: 1")

@@ -12,7 +12,7 @@ from tests.scenarios import test_plan_calls, test_transfers
 from tests.scenarios.test_provider_calls import acknowledged, arrives, call_in, dial
 from tests.scenarios.test_transfers import CAROLS, THEIRS, Outside, answering, put_through, replacing, rings, takes
 from tests.support.provider import ProviderDouble, account, assign
-from tests.support.relayed import TYPE, media_said, orders, place, relaying, roles, sdp
+from tests.support.relayed import TYPE, WEB, media_said, orders, place, relaying, roles, sdp
 from tests.support.world import DOMAIN, World
 
 HERE, THERE = "203.0.113.11", "203.0.113.12"
@@ -262,6 +262,28 @@ def test_a_transferred_call_has_a_session_of_its_own(world, provider, alice, car
     assert [order.role for order in after] == [OFFER, ANSWER] * 3
     assert {order.key for order in after} == {fresh[0].key}
     assert len({frozenset((order.by, order.to)) for order in after}) == 1
+
+
+def test_a_browser_that_a_call_is_put_through_to_is_bridged(world, provider, alice):
+    web = world.phone("carol", "edge-a", "WSS")
+    assert web.register() == 200
+    call = Outside(world, provider, alice, "out")
+    answering(alice)
+    answering(web)
+    call.refer(f"sip:carol@{DOMAIN}")
+    got = rings(world, web)
+    web.send(said(web.agent, got, 200, WEB).to_bytes())
+    reinvite = arrives(world, provider)
+    offer = orders(world, "edge-b")[-1]
+    assert (offer.role, offer.by, offer.for_.profile) == (OFFER, "tag-carol", "RTP/AVP")
+    provider.answer(said(provider.agent, reinvite, 200, OTHERS, "none"))
+    ack = world.wait(lambda: web.agent.requests("ACK"))[0]
+    assert place(ack)[0] == THERE
+    world.run(10)
+    call.theirs.target = NameAddr.parse(reinvite.get("contact")).uri
+    provider.send(provider.agent.in_dialog(call.theirs, "BYE").to_bytes())
+    world.wait(lambda: web.agent.requests("BYE"))
+    world.run(1)
 
 
 @pytest.mark.usefixtures("transparent")

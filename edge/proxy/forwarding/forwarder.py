@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge.media.orders import DROP, MediaOrder
 from edge.providers.agent import Agent
-from edge.providers.leg_token import LegToProvider, RelayedMedia
+from edge.providers.leg_token import BadLegToken, LegToProvider, RelayedMedia
 from edge.proxy.forwarding.ack import Ack
 from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.forwarding.dialog_guard import DialogGuard
@@ -106,9 +106,14 @@ class Forwarder:
         self._guard.ask(doubt, incoming, route, context.on_decision, now)
 
     def _gate(self, incoming: Incoming, route: DialogRoute) -> MediaGate | None:
-        """In a dialog, unless another border of its call has one."""
+        """In a dialog, unless another border of its call has one. Raises Fault."""
         session = of_route(incoming, route) if not incoming.flow.internal else None
-        return MediaGate(self._stack, incoming, self._names, session, route.target) if session is not None else None
+        if session is None:
+            return None
+        try:
+            return MediaGate(self._stack, incoming, self._names, session, route.target)
+        except BadLegToken as error:
+            raise Fault(481) from error
 
     def own(
         self, incoming: Incoming, upstream: Upstream, destination: DialogTarget, now: float, reports: bool = False
@@ -125,7 +130,7 @@ class Forwarder:
             upstream,
             destination=destination,
             reports=reports,
-            media=MediaGate(self._stack, incoming, self._names, session, destination) if gated else None,
+            media=MediaGate(self._stack, incoming, self._names, session, destination, begins=True) if gated else None,
         )
         context.forward_in_dialog(now)
 
@@ -156,6 +161,9 @@ class Forwarder:
         ack = Ack(self._stack, self._agent, incoming, route.target)
         session = of_route(incoming, route) if incoming.request.body and not incoming.flow.internal else None
         if session is None:
+            ack.send(now)
+        elif not self._guard.is_from_its_side(incoming, route):
+            self._stack.counters["media_refused"] += 1  # anybody might send others' media elsewhere
             ack.send(now)
         else:
             self._late_answers.describe(incoming, session, route.target, ack.send_described, now)

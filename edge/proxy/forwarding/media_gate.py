@@ -116,16 +116,18 @@ class MediaGate:
         session: RelayedMedia | None = None,
         target: DialogTarget | None = None,
         describes: bool = True,
+        begins: bool = False,
     ) -> None:
         """``session`` is known from the start where tokens, or another border, say so, and else named by ``names``;
         ``target`` is where a request in a dialog goes. ``describes``: descriptions are changed here, and nowhere
-        else."""
+        else; ``begins``: the session begins with this request, though it is in a dialog."""
         self._stack = stack
         self._incoming = incoming
         self.session = session
         self.counts: Mapping[str, int] = {}
         self._known_before = session is not None
         self._describes = describes
+        self._begins = begins
         self._in_dialog = target is not None
         self._call = call_of(target)
         self._names = names
@@ -181,13 +183,14 @@ class MediaGate:
         self._unreadable = offer is None or (bool(offer) and self._said is None)
 
     def _judgement(self, target: Target, flow: Flow) -> Judgement:
-        if self._known_before:
+        if self._known_before and not self._begins:
             return Judgement(True, False, "")
         if self._unreadable:
             self._stack.counters["media_unreadable"] += 1
             return Judgement(False, False, "unreadable")
         other = End("" if flow.internal else flow.host, None, _host(target.uri), in_browser(flow))
-        return judge(target.media, self._caller, other, target.one_site, self._stack.fleet.public_networks.have)
+        policy = "relay" if self._begins else target.media
+        return judge(policy, self._caller, other, target.one_site, self._stack.fleet.public_networks.have)
 
     @property
     def _caller(self) -> End:
