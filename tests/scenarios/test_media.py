@@ -661,6 +661,7 @@ def test_without_a_word_from_the_engine_the_call_goes_on_as_if_there_were_none(w
     call.acknowledge(call.from_callee())
     call.end()
     assert records(world) == [("direct", "engine")]
+    assert [order.kind for order in world.engines[HERE].drops] == [DROP_BRANCH], "it may only be late"
 
 
 def test_without_a_word_from_the_engine_a_bridged_call_is_refused(world):

@@ -241,6 +241,7 @@ class MediaGate:
             self._stack.counters["media_refused"] += 1
             return 503
         self._stack.counters["media_unrelayed"] += 1
+        self.lost(media)  # the engine may only be late
         media.judgement = Judgement(False, False, "engine")
         return 0
 
