@@ -419,6 +419,24 @@ def test_an_answer_in_an_ack_from_elsewhere_sends_no_media_there(world, call):
     call.end()
 
 
+def test_who_has_proven_nothing_has_no_session(world, call):
+    """Outside a dialog, and in one."""
+    stranger = world.phone("mallory", nat=30.0)
+    lines = [f"Contact: {stranger.agent.contact}", TYPE]
+    stranger.send(stranger.agent.request("INVITE", BOB, headers=lines, body=ALICES).to_bytes())
+    assert world.wait(lambda: stranger.agent.responses("INVITE"))[0].status == 407
+    assert roles(world) == []
+    call.begin()
+    call.answer()
+    for dialog, agent in ((call.mine, call.caller.agent), (call.theirs, call.callee.agent)):
+        for method in ("INVITE", "UPDATE"):
+            stranger.agent.received.clear()
+            stranger.send(agent.in_dialog(dialog, method, sdp(6666), [TYPE]).to_bytes())
+            assert world.wait(lambda method=method: stranger.agent.responses(method))[0].status in (401, 407)
+    assert roles(world) == [OFFER, ANSWER]
+    call.end()
+
+
 def test_a_late_offer_is_answered_in_the_prack(world, call):
     call.begin(b"", ("Supported: 100rel",))
     says(call.callee, call.got, 183, BOBS, "", "Require: 100rel", "RSeq: 1")
