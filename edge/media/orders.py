@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 DESCRIBE: Final = "describe"
@@ -10,7 +11,8 @@ DESCRIBE: Final = "describe"
 DROP_BRANCH: Final = "drop-branch"
 """One branch of a fork has lost: give its ports back."""
 DROP: Final = "drop"
-"""The call is over, or isn't relayed any more."""
+"""The dialog between the tags ``by`` and ``to`` is over, and the session with it, unless another of its dialogs is an
+answered call (of a fork that two have answered); without tags the session is over."""
 
 OFFER: Final = "offer"
 ANSWER: Final = "answer"
@@ -28,7 +30,9 @@ DESCRIPTION: Final = "description"
 
 
 class Needs(NamedTuple):
-    """What whoever gets a description needs of it. "" is always: as it is, and in an answer: as was offered.
+    """What whoever gets a description needs of it. "" is always: as it is; in an answer: as was offered; and in an
+    offer inside a dialog: as the side that gets it has described itself last, since only the engine's holder knows
+    that, and with ``ice`` as the session was begun.
 
     ``profile`` is a transport protocol (RFC 8866 §8.2.2): "RTP/AVP", "RTP/SAVPF", "UDP/TLS/RTP/SAVPF"...; ``ice``:
     "remove" (no ICE), "force" (the relay's candidates instead of those that are there), "force-relay" (the relay is
@@ -45,17 +49,19 @@ class Needs(NamedTuple):
 
 
 class MediaOrder(NamedTuple):
-    """``key`` names the session: it has nothing in it but letters and digits, and is the same from every request of the
-    call, at every edge. ``by`` is the tag (as the phone's side knows it) of whoever's description ``body`` is, ``to``
-    the other's, "" as long as it has none; ``branch`` names the branch of a fork that it goes to or comes from, "" in a
-    dialog.
+    """``key`` names the session: letters and digits, the same from every request of the call, at every edge. ``by`` is
+    the tag (as phones know it) of whoever's description ``body`` is, ``to`` the other's, "" as long as it has none;
+    ``branch`` names the branch of a fork that an INVITE goes to, and that its answers come from; it is "" in a dialog.
 
     ``role`` is OFFER or ANSWER where the transaction says which it is; "" (in a PRACK): an answer if an offer of the
     other side waits for one, else an offer. ``source`` is the IP address that the description came from, "" if that
-    says nothing. ``tenant`` and ``account`` are whose session it is, for limits; ``leg`` is the name of the answered
-    call in reports (CallAnswered.call), "" as long as both tags aren't known.
+    says nothing of its media.
 
-    DROP_BRANCH names ``branch``, or, of a branch that has answered twice, also the tag ``to``; DROP needs ``key`` only.
+    ``began`` (Unix time), ``tenant`` and ``leg`` name the call as its reports do (CallName). ``leg`` is "" in what may
+    be said before the dialog is answered: one that has been named is a call, others are early. ``counts`` names to whom
+    the session counts: those that an INVITE's decision limits, and how many sessions each may have at this address.
+
+    DROP_BRANCH names ``branch``. After DESCRIBE ``body`` is never empty.
     """
 
     key: str
@@ -68,14 +74,19 @@ class MediaOrder(NamedTuple):
     role: str = ""
     source: str = ""
     tenant: str = ""
-    account: str = ""
+    began: int = 0
     leg: str = ""
+    counts: Mapping[str, int] = {}
 
     def pack(self) -> bytes:
         """For another edge. What is as it is by default is left out."""
         given: dict[str, object] = {name: text for name in _TEXTS if (text := getattr(self, name))}
         if self.body:
             given["body"] = self.body.decode("latin-1")
+        if self.began:
+            given["began"] = self.began
+        if self.counts:
+            given["counts"] = dict(self.counts)
         if any(self.for_):
             given["for_"] = {name: text for name, text in self.for_._asdict().items() if text}
         return _packed(given)
@@ -85,11 +96,16 @@ class MediaOrder(NamedTuple):
         """What a newer edge says besides is left out. Raises ValueError."""
         given = _unpacked(data)
         wanted = given.get("for_", {})
-        if not isinstance(wanted, dict) or "key" not in given or "kind" not in given:
+        counts, began = given.get("counts", {}), given.get("began", 0)
+        if not (isinstance(wanted, dict) and isinstance(counts, dict) and isinstance(began, int) and given.get("key")):
             raise ValueError("not an order")
-        texts = {name: _text(given[name]) for name in _TEXTS if name in given}
-        body = _text(given.get("body", "")).encode("latin-1")
-        return cls(**texts, body=body, for_=Needs(**{name: _text(wanted[name]) for name in wanted if name in _NEEDS}))
+        return cls(
+            **{name: _text(given.get(name, "")) for name in _TEXTS},
+            body=_text(given.get("body", "")).encode("latin-1"),
+            for_=Needs(**{name: _text(wanted[name]) for name in wanted if name in _NEEDS}),
+            began=began,
+            counts={name: most for name, most in counts.items() if isinstance(most, int)},
+        )
 
 
 class MediaReply(NamedTuple):
@@ -110,7 +126,7 @@ class MediaReply(NamedTuple):
 
 
 _NEEDS = Needs._fields
-_TEXTS = tuple(name for name in MediaOrder._fields if name not in ("body", "for_"))
+_TEXTS = ("key", "kind", "by", "to", "branch", "role", "source", "tenant", "leg")
 
 
 def _packed(given: dict[str, object]) -> bytes:

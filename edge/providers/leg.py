@@ -144,15 +144,15 @@ def request_out(
         kept = [header for header in headers if header[0] not in _LEFT_OUT_OF_BYE]
         return Request(method, uri, _sized(kept, b""))
     if method == "ACK":
-        headers, body = _readable(request, headers, phone.flow)
+        headers, body = _readable(request, headers, phone.flow, places)
     else:
-        headers, body = _published(request, headers, phone.flow)
+        headers, body = _published(request, headers, phone.flow, places)
     return Request(method, uri, _sized(headers, body), body)
 
 
-def body_out(request: Request, phone_flow: Flow) -> bytes:
+def body_out(request: Request, phone_flow: Flow, places: Places) -> bytes:
     """The body of what ``request_out`` makes. Raises UnreadableBody."""
-    return b"" if request.method == "BYE" else _published(request, [], phone_flow)[1]
+    return b"" if request.method == "BYE" else _published(request, [], phone_flow, places)[1]
 
 
 def response_in(
@@ -290,24 +290,28 @@ def response_out(
         headers.append(("contact", f"Contact: <{seen}>"))
     headers += [header for header in incoming.request.headers if header[0] == "record-route"]
     rest = [header for header in response.headers if header[0] in _OUT]
-    headers, body = _readable(response, [*headers, *rest], phone.flow)
+    headers, body = _readable(response, [*headers, *rest], phone.flow, places)
     return Response(response.status, response.reason, _sized(headers, body), body)
 
 
-def _published(message: Request | Response, headers: list[Header], phone_flow: Flow) -> tuple[list[Header], bytes]:
+def _published(
+    message: Request | Response, headers: list[Header], phone_flow: Flow, places: Places
+) -> tuple[list[Header], bytes]:
     """Its body, with the phone's public address in place of private ones, and ``headers`` as that has them. What
-    another provider sends is public."""
+    another provider sends is public, and so are the edges, where media are relayed."""
     if phone_flow.internal:
         return headers, message.body
     kind, coding = message.get("content-type") or "", message.get("content-encoding") or ""
-    body, decoded = published(message.body, kind, phone_flow.host, coding)
+    body, decoded = published(message.body, kind, phone_flow.host, coding, places.outside)
     return [header for header in headers if not decoded or header[0] != "content-encoding"], body
 
 
-def _readable(message: Request | Response, headers: list[Header], phone_flow: Flow) -> tuple[list[Header], bytes]:
+def _readable(
+    message: Request | Response, headers: list[Header], phone_flow: Flow, places: Places
+) -> tuple[list[Header], bytes]:
     """The same, or without a body that nobody here can read: private addresses don't leave in it."""
     try:
-        return _published(message, headers, phone_flow)
+        return _published(message, headers, phone_flow, places)
     except UnreadableBody:
         return [header for header in headers if header[0] not in _OF_BODIES], b""
 

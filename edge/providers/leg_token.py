@@ -56,6 +56,13 @@ class DialogNames(NamedTuple):
         return tag_of(self.local), tag_of(self.remote)
 
 
+class RelayedMedia(NamedTuple):
+    """Where a call's media are relayed: the edge address whose engine does it, and the session's key there."""
+
+    address: str
+    key: str
+
+
 UNNUMBERED = -1
 """Of a call of before the edges gave what they send to phones numbers of their own."""
 
@@ -68,7 +75,8 @@ class LegToProvider:
     URI, the Route values and the attempt it answered, where no phone keeps them. ``phone`` and ``binding`` are the flow
     and the binding that may use it; None in ways of before that was said. ``salt`` is the edge's own name for the call,
     which its record is found by. ``theirs`` is the CSeq number of the INVITE that the phone got (0 if it has made the
-    call), ``dialog`` the provider's dialog where it isn't the phone's. ``sealed`` is the user part that it was opened
+    call), ``dialog`` the provider's dialog where it isn't the phone's; ``media`` says where they are relayed, None if
+    they aren't. ``sealed`` is the user part that it was opened
     from, "" for one that is made."""
 
     provider: str
@@ -87,6 +95,7 @@ class LegToProvider:
     salt: str = ""
     theirs: int = UNNUMBERED
     dialog: DialogNames | None = None
+    media: RelayedMedia | None = None
     sealed: str = field(default="", compare=False)
 
     @property
@@ -101,7 +110,7 @@ class LegToPhone:
     provider's IP address as far as it is known, "" in ways of before that was said; ``withheld``: the phone isn't to
     see who calls. ``theirs``: as in LegToProvider; ``answered`` is the number of the provider's INVITE that was
     answered with this, and the one that the phone got it under; ``dialog`` is the phone's where it isn't the
-    provider's."""
+    provider's; ``media``: as in LegToProvider."""
 
     provider: str
     flow: Flow
@@ -118,6 +127,7 @@ class LegToPhone:
     theirs: int = UNNUMBERED
     answered: tuple[int, int] = (0, 0)
     dialog: DialogNames | None = None
+    media: RelayedMedia | None = None
 
 
 def seal_way(way: LegToProvider | LegToPhone, call_id: str, keys: Sealer, tag: str = "") -> str:
@@ -132,6 +142,8 @@ def seal_way(way: LegToProvider | LegToPhone, call_id: str, keys: Sealer, tag: s
     more: list[Any] = [_values(way.back) if way.back is not None else None, way.peer, way.salt, int(way.withheld)]
     if way.theirs != UNNUMBERED:
         more += [way.theirs, list(way.answered), way.dialog and list(way.dialog)]
+        if way.media is not None:
+            more.append(list(way.media))
     else:
         while more and not more[-1]:
             more.pop()
@@ -147,6 +159,8 @@ def _values(way: LegToProvider) -> list[Any]:
     kept = [way.contact, list(way.routes), way.attempt]
     sender = [list(way.phone) if way.phone is not None else None, way.binding, way.salt]
     numbers: list[Any] = [way.theirs, way.dialog and list(way.dialog)] if way.theirs != UNNUMBERED else []
+    if way.media is not None:
+        numbers.append(list(way.media))
     if not any(sender) and not numbers:
         sender = []
     return values + kept + sender + numbers if any(kept) or sender else values
@@ -161,7 +175,7 @@ def _way(values: Any) -> LegToProvider:
     provider, flow, base, tenant, started, transfers, from_value, to_uri, *kept = values
     contact, routes, attempt, *sender = kept or ("", (), 0)
     phone, binding, salt, *numbers = sender or (None, "", "")
-    theirs, dialog = numbers or (UNNUMBERED, None)
+    theirs, dialog, media = (*numbers, None) if len(numbers) == 2 else numbers or (UNNUMBERED, None, None)
     return LegToProvider(
         provider,
         Flow(*flow),
@@ -179,18 +193,19 @@ def _way(values: Any) -> LegToProvider:
         salt,
         theirs,
         DialogNames(*dialog) if dialog else None,
+        RelayedMedia(*media) if media else None,
     )
 
 
 def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> LegToProvider | LegToPhone | None:
     """What ``seal_way`` sealed; None if ``user`` doesn't look like it. ``tag`` is that of To. Raises BadLegToken."""
     if user.startswith("r."):
-        return replace(_way(_open("r.", user, f"{call_id} {tag}", keys, (8, 11, 14, 16))), sealed=user)
+        return replace(_way(_open("r.", user, f"{call_id} {tag}", keys, (8, 11, 14, 16, 17))), sealed=user)
     if user.startswith("d."):
-        values = _open("d.", user, call_id, keys, (8, 9, 10, 11, 12, 15))
+        values = _open("d.", user, call_id, keys, (8, 9, 10, 11, 12, 15, 16))
         provider, flow, binding, contact, tenant, started, transfers, translated = values[:8]
-        more: list[Any] = [*values[8:], *[None, "", "", 0, UNNUMBERED, (0, 0), None][len(values) - 8 :]]
-        back, peer, salt, withheld, theirs, answered, dialog = more
+        more: list[Any] = [*values[8:], *[None, "", "", 0, UNNUMBERED, (0, 0), None, None][len(values) - 8 :]]
+        back, peer, salt, withheld, theirs, answered, dialog, media = more
         return LegToPhone(
             provider,
             Flow(*flow),
@@ -207,6 +222,7 @@ def open_way(user: str, call_id: str, keys: Sealer, tag: str) -> LegToProvider |
             theirs,
             tuple(answered),
             DialogNames(*dialog) if dialog else None,
+            RelayedMedia(*media) if media else None,
         )
     return None
 

@@ -326,7 +326,7 @@ class Core:
                 raise Fault(481)
             if isinstance(route.target, LegToProvider):
                 self._transfers.note(incoming, route.target)
-            self._forwarder.ack(incoming, route.target, now)
+            self._forwarder.ack(incoming, route, now)
         except Fault:
             stack.counters["stray_acks"] += 1
 

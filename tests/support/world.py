@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from edge.media.judging import Networks
 from edge.proxy.core import Core
 from edge.proxy.stack.events import (
     Action,
@@ -29,6 +30,8 @@ from edge.proxy.stack.events import (
     FlowClosed,
     Found,
     HeldThere,
+    MediaDone,
+    OrderMedia,
     OverThere,
     Received,
     Relay,
@@ -53,6 +56,7 @@ from edge.sip.places import Places
 from lambdas.contract import VERSION, Report, Server
 from tests.support.agent import Agent
 from tests.support.control import DOMAIN, DOMAINS, Control
+from tests.support.engine import FakeEngine
 
 LATENCY = 0.01
 TOKEN_KEYS = {7: bytes(range(64))}
@@ -160,6 +164,8 @@ class Node:
                 for node in world.nodes.values():
                     if node is not self:
                         world.after(LATENCY, partial(node.handle, _there(action)))
+            case OrderMedia():
+                world.order(self, action)
             case EndStream(flow, after):
                 self.ended.append((flow, after))
             case Entrust(to, _, keys):
@@ -312,9 +318,13 @@ class World:
         no_nat_networks: Sequence[str] = (),
         digest_algorithms: Sequence[str] = ALGORITHMS,
         sides: dict[str, tuple[str, str]] | None = None,
+        media: bool = False,
     ) -> None:
-        """``sides``: as for Places."""
+        """``sides``: as for Places; ``media``: each edge address has a media engine."""
         self.sides = sides or {}
+        self.media = media
+        self.public_networks = Networks()
+        self.engines: dict[str, FakeEngine] = {}
         self.no_nat_networks = no_nat_networks
         self.digest_algorithms = digest_algorithms
         self.now = 1000.0
@@ -334,7 +344,9 @@ class World:
         self.exclusive: dict[str, tuple[float, float]] = {}
         for index in range(edges):
             edge = f"edge-{chr(ord('a') + index)}"
-            self.nodes[edge] = Node(self, edge, f"203.0.113.{11 + index}", "b1")
+            address = f"203.0.113.{11 + index}"
+            self.nodes[edge] = Node(self, edge, address, "b1")
+            self.engines[address] = FakeEngine(address)
         for node in self.nodes.values():
             self.inform(node)
             if beating:
@@ -357,6 +369,8 @@ class World:
             informed_at=self.now,
             spoken=self.spoken,
             exclusive={node.address: self.exclusive.get(node.address, (0.0, float("inf")))},
+            media=self.media,
+            public_networks=self.public_networks,
         )
 
     def restart(self, edge: str) -> None:
@@ -447,6 +461,19 @@ class World:
             if phone.inbound_refresh:
                 phone.open_to[flow.address] = self.now + phone.nat
         self.after(LATENCY, lambda: phone.agent.take(data))
+
+    def order(self, node: Node, action: OrderMedia) -> None:
+        """To the engine of an edge address, at ``node`` or over the mesh."""
+        way = 0.001 if action.address == node.address else LATENCY
+        engine = self.engines[action.address]
+
+        def arrived() -> None:
+            reply = engine.take(action.order)
+            if action.ref:
+                back = 2.0 if engine.fault == "silent" else way
+                self.after(back, lambda: node.handle(MediaDone(action.ref, reply)))
+
+        self.after(way, arrived)
 
     def over_mesh(self, flow: Flow, data: bytes) -> bool:
         for node in self.nodes.values():

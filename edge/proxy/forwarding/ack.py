@@ -44,6 +44,11 @@ class Ack:
         self._sent: Request
         self.timers: dict[str, int] = {}
 
+    def send_described(self, request: Request, now: float) -> None:
+        """``request`` in the place of the one that came."""
+        self._incoming = replace(self._incoming, request=request)
+        self.send(now)
+
     def send(self, now: float) -> None:
         uri = self._incoming.request.uri
         destination = self._destination

@@ -30,7 +30,7 @@ def best_response(best: Branch, branches: Sequence[Branch]) -> Response:
         for other in branches:
             if other is not best and other.response is not None and other.status in (401, 407):
                 answer.headers += [header for header in other.response.headers if header[0] in _CHALLENGES]
-    elif answer.status == 503:  # step 6: our caller could only take it for us
+    elif answer.status == 503 and not best.unrelayed:  # step 6: our caller could only take it for us
         answer.status, answer.reason = 500, "Server Internal Error"
     return answer
 

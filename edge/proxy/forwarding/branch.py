@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from edge.providers.leg import make_in_dialog
+from edge.providers.leg_token import RelayedMedia
 from edge.proxy.forwarding.breadth import set_breadth
 from edge.proxy.forwarding.browsers import in_browser, without_tel
 from edge.proxy.forwarding.dialog_tokens import DialogTokens
 from edge.proxy.forwarding.diversion import divert
 from edge.proxy.forwarding.early_media import unreliable
 from edge.proxy.forwarding.gruu_contacts import find_contact, is_gruu, with_registered_contact
+from edge.proxy.forwarding.media_gate import BranchMedia, MediaGate
 from edge.proxy.forwarding.messages import backward_response
 from edge.proxy.forwarding.target_set import of_same_instance
 from edge.proxy.forwarding.waking import Waking
 from edge.proxy.forwarding.withholding import Veiled, phone_request, phone_response, withholds
+from edge.proxy.stack.answers import RETRY_AFTER, retry_after
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
 from edge.sip.errors import ParseError
@@ -34,6 +39,11 @@ _DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
 _MAX_DATAGRAM = 65_507  # octets that a UDP packet has room for over IPv4
 _SIPS_NOT_ALLOWED: Header = ("warning", 'Warning: 380 sipwizard "SIPS Not Allowed"')  # RFC 5630 §7.2
 _FIRST_WORD = 8 * T1  # for a phone's, where silence means that its flow is dead
+_UNANSWERED = (TransactionState.CALLING, TransactionState.PROCEEDING)
+_NO_MEDIA = {
+    503: "Service Unavailable: its media can't be relayed",
+    488: "Not Acceptable Here: its session description can't be read",
+}
 _CANCEL_WAIT = 32.0  # §9.1: a branch that answers neither the CANCEL nor the INVITE is over after 64*T1
 
 
@@ -45,6 +55,8 @@ class BranchContext(Protocol):
     """The AOR that the request is from, "" inside a dialog."""
     why: str
     """Why branches are cancelled, as a Reason value (RFC 3326), or ""."""
+    media: MediaGate | None
+    """Where session descriptions wait for the media engine; None: no media of the call are relayed."""
 
     @property
     def to_tag(self) -> str: ...
@@ -83,6 +95,9 @@ class BranchContext(Protocol):
     def failed(self, branch: Branch, now: float) -> None:
         """It has ended without a response of its own."""
 
+    def gone(self, branch: Branch) -> None:
+        """It had failed before, and won't answer any more."""
+
     def lost(self, branch: Branch, now: float) -> None:
         """Its flow is dead (§16.9)."""
 
@@ -95,7 +110,9 @@ class Branch:
     says more than 100; ``delayed`` that its time hasn't come; ``breadth`` is its share of the request's Max-Breadth, 0
     until it has one; ``stage`` is the one that it belongs to; ``wanted`` is whom it is for, though the way there may be
     another; ``followed`` tells that the call went where its response redirects to; ``waking`` sees to it that the
-    phone wakes, where it may sleep. ``timers`` is read by the TimerHeap."""
+    phone wakes, where it may sleep; ``incoming`` is the request as it is for this branch; ``media`` is how its media
+    go, None as long as that isn't asked; ``unrelayed`` tells that it failed since they can't be relayed. ``timers`` is
+    read by the TimerHeap."""
 
     salted = False
     """Whether the ways to its ends carry the edge's own name for the call."""
@@ -117,6 +134,10 @@ class Branch:
         self.timers: dict[str, int] = {}
         self.followed = False
         self.waking: Waking | None = None
+        self.incoming = context.incoming
+        self.media: BranchMedia | None = None
+        self.unrelayed = False
+        self._asked_media = 0
         self._diverted_after = context.outcome
         self._ended: set[ClientTransaction] = set()
         self._tokens: DialogTokens | None = None
@@ -140,6 +161,11 @@ class Branch:
     def status(self) -> int:
         """Of its final response; 0 before that."""
         return self.response.status if self.response is not None else 0
+
+    @property
+    def may_answer(self) -> bool:
+        """Whether an answer may still come, whatever was made of it."""
+        return self.transaction is not None and self.transaction.state in _UNANSWERED
 
     @property
     def flow_failed(self) -> bool:
@@ -203,7 +229,40 @@ class Branch:
         self._send_to(self.present_flow(), now)
 
     def _send_to(self, flow: Flow, now: float) -> None:
+        self._describe(flow, partial(self._send_described, flow), now)
+
+    def _send_described(self, flow: Flow, now: float) -> None:
         self._send(*self._request(flow), flow, now)
+
+    def _describe(self, flow: Flow, then: Callable[[float], None], now: float) -> None:
+        """Go on once ``incoming`` describes the media as they are for whoever is at ``flow``."""
+        gate = self.context.media
+        if gate is None:
+            then(now)
+            return
+        self._asked_media += 1
+        asked = self._asked_media
+        media = self.media = gate.judge(self.media, self.wanted, flow, self.context.references()[0], self.salted)
+        request = gate.ready(media)
+
+        def described(request: Request | None, status: int, at: float) -> None:
+            if asked != self._asked_media or self.response is not None or self.context.over:
+                return
+            if self.context.cancelled:
+                self.fail(487, at)
+            elif status:
+                self.unrelayed = True
+                self.fail(status, at, _NO_MEDIA[status], (retry_after(RETRY_AFTER),) if status == 503 else ())
+            else:
+                if request is not None:
+                    self.incoming = replace(self.context.incoming, request=request)
+                then(at)
+
+        if request is None:
+            gate.ask(media, described, now)
+        else:
+            self.incoming = replace(self.context.incoming, request=request)
+            then(now)
 
     def present_flow(self) -> Flow:
         """Where the phone is by now. What happens to it here is known here first; that it has moved to another address
@@ -218,17 +277,33 @@ class Branch:
     def _request(self, flow: Flow) -> tuple[Request, str]:
         """The request for ``flow``, and its branch."""
         context, stack = self.context, self.stack
-        incoming = context.incoming
+        incoming = self.incoming
         routes: list[Header] = []
         self._withheld = withholds(incoming, context.references()[0])
         if not incoming.to_tag and incoming.request.method in _DIALOG_METHODS:
-            self._tokens = DialogTokens(stack, incoming, flow, self.target.binding, context, self._withheld)
+            self._tokens = DialogTokens(stack, incoming, flow, self.target.binding, self, self._withheld)
             routes += self._tokens.routes()
         uri, branch = self._request_uri(), stack.transactions.branch(incoming.mark)
         if self._withheld:
             incoming = with_registered_contact(stack, incoming)
         request, self._veiled = phone_request(incoming, uri, flow, branch, routes, stack.fleet, self._withheld)
         return request, branch
+
+    @property
+    def caller(self) -> str:
+        """Who sends the request, as the context has it."""
+        return self.context.caller
+
+    def references(self) -> tuple[CallReference, CallReference]:
+        """As the context has them, for this branch's tokens."""
+        there, back = self.context.references()
+        gate = self.context.media
+        return (there, back) if gate is None else (gate.tokens(self.media, there), gate.tokens(self.media, back))
+
+    def session(self) -> RelayedMedia | None:
+        """Where its media are relayed, for ways across a border."""
+        gate = self.context.media
+        return gate.named(self.media) if gate is not None else None
 
     def _request_uri(self) -> str:
         """A phone with a sips: Contact has a sip: one as well (RFC 5630 §5.4): a call that isn't secure all the way
@@ -292,7 +367,10 @@ class Branch:
         if self.waking is not None:
             self.waking.over()
         self.timers.pop("first word", None)
-        if response.status < 200:
+        if response.status == 488 and self._unbridges():
+            self.proceeding = False
+            self._send_again(now)
+        elif response.status < 200:
             self.proceeding = True
             self.rung = self.rung or response.status > 100
             if response.status > 100 and self.response is None and not self.cancelled:
@@ -303,6 +381,18 @@ class Branch:
             self.response = response
             self._made = False
             self.context.final(self, response, now)
+        else:
+            self.context.gone(self)
+
+    def _unbridges(self) -> bool:
+        """Whether its phone takes no description of another kind than the caller's, and is to get that."""
+        if self.response is not None or self.context.cancelled or self.context.incoming.to_tag:
+            return False
+        return self.media is not None and self.media.unbridge()
+
+    def _send_again(self, now: float) -> None:
+        """With another description."""
+        self._send_to(self.present_flow(), now)
 
     def on_timeout(self, transaction: ClientTransaction, now: float) -> None:
         self.fail(408, now)
@@ -326,8 +416,8 @@ class Branch:
         ):
             self.cancel(now)
         else:
-            self.fail(408, now)
             self.abandon()
+            self.fail(408, now)
 
     def _unheard(self, now: float) -> None:
         """Its phone has said nothing; one that is being woken has its time for that."""
@@ -350,6 +440,8 @@ class Branch:
             if self.waking is not None:
                 self.waking.over()
             self._make(status, now, reason, headers)
+        else:
+            self.context.gone(self)
 
     def refuse_in_the_clear(self, now: float) -> None:
         """What came as sips: can't go there by TLS (RFC 5630 §5.3), but perhaps by another flow of that phone."""

@@ -138,6 +138,7 @@ class CallRecord:
     def _report(
         self, name: str, answer: Response, response: Response, branch: Branch, branches: Sequence[Branch], now: float
     ) -> CallAnswered:
+        media, why = branch.media.way if branch.media is not None else ("", "")
         return CallAnswered(
             **self._outline(name, [branch, *(other for other in branches if other is not branch)]),
             answered=self._stack.wall(now),
@@ -151,6 +152,8 @@ class CallRecord:
                 _agent(response),
             ),
             codecs=_codecs(response),
+            media=media,
+            media_why=why,
         )
 
     def _outline(self, call: str, branches: Sequence[Branch]) -> dict[str, Any]:

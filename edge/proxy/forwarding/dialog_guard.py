@@ -95,6 +95,12 @@ class DialogGuard:
         call_id, leg = dialog_of(incoming, route.target, self._stack.fleet)
         return Doubt(leg, call_id, presented, provider)
 
+    def is_from_its_side(self, incoming: Incoming, route: DialogRoute) -> bool:
+        """Whether where a request comes from says that its sender is of the dialog."""
+        if isinstance(route.target, LegToPhone):
+            return self._from_provider(incoming, route.target)
+        return self._from_its_side(incoming, route)
+
     def _from_its_side(self, incoming: Incoming, route: DialogRoute) -> bool:
         """Whether it comes from the flow of the side whose token it brings."""
         sender = route.sender

@@ -21,9 +21,10 @@ from edge.sip.uri import Uri
 
 
 class CallOf(Protocol):
-    """A response context."""
+    """A branch of a call."""
 
-    caller: str
+    @property
+    def caller(self) -> str: ...
 
     def references(self) -> tuple[CallReference, CallReference]: ...
 

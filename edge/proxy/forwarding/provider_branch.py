@@ -137,9 +137,22 @@ class ProviderBranch(Branch):
 
     def _try_server(self, now: float) -> None:
         leg, way = self.target.provider, self._way
+        flow = self._new_way(leg, self._servers[0]).flow if leg is not None else way.flow if way is not None else None
+        assert flow is not None
+        self._describe(flow, self._send_to_server, now)
+
+    def _send_again(self, now: float) -> None:
+        self._attempt += 1
+        self._try_server(now)
+
+    def _unbridges(self) -> bool:
+        return self._attempt + 1 < ATTEMPTS and super()._unbridges()
+
+    def _send_to_server(self, now: float) -> None:
+        leg, way = self.target.provider, self._way
         context = self.context
         self.proceeding = False
-        incoming = context.incoming
+        incoming = self.incoming
         branch = self.stack.transactions.branch(incoming.mark)
         if leg is not None:
             way = self._new_way(leg, self._servers[0])
@@ -190,10 +203,11 @@ class ProviderBranch(Branch):
             binding=self.stack.bindings.first_on(self.context.incoming.flow) if self._binds else "",
             salt=self.context.references()[0].salt,
             theirs=0 if self.stack.fleet.reads_joined else UNNUMBERED,
+            media=self.session(),
         )
 
     def _made_for(self, way: LegToProvider, branch: str, added: list[Header]) -> Request:
-        incoming, phone = with_registered_contact(self.stack, self.context.incoming), self._phone_side(way)
+        incoming, phone = with_registered_contact(self.stack, self.incoming), self._phone_side(way)
         uri, places = self._uri(way), self.stack.fleet.places
         request = request_out(incoming, way, phone, uri, branch, self._attempt, list(added), self._keys, places)
         leg = self.target.provider
@@ -235,6 +249,7 @@ class ProviderBranch(Branch):
             bool(way.to_uri) and not way.translated,
             way.theirs,
             dialog=dialog_at_phone(incoming) if way.dialog is not None else None,
+            media=way.media,
         )
 
     @property
@@ -262,8 +277,8 @@ class ProviderBranch(Branch):
             added += [header_of(line) for line in leg.headers]
         if self._authorizer is not None:
             uri, _ = next_hop(self._uri(self._way), [*routes, *self._routes_of_phone])
-            request = self.context.incoming.request
-            body = body_out(request, self.context.incoming.flow)
+            request = self.incoming.request
+            body = body_out(request, self.incoming.flow, self.stack.fleet.places)
             added += self._authorizer.headers(request.method, uri, self.stack.ids.token(), body)
         return added
 
@@ -504,6 +519,8 @@ class PhoneBranch(Branch):
     def _request(self, flow: Flow) -> tuple[Request, str]:
         context, way, target = self.context, self._way, self.target
         uri = self._request_uri()
+        if self._phone is None:
+            way = replace(way, media=self.session())
         if self._phone is not None:
             phone = replace(self._phone, flow=flow)
         else:
@@ -515,13 +532,14 @@ class PhoneBranch(Branch):
                 context.incoming.flow.host if binds else "",
                 way.salt,
                 theirs=way.theirs,
+                media=self.session(),
             )  # fmt: skip
             if binds:
                 way = replace(way, phone=flow, binding=target.binding)
             if self.stack.fleet.reads_withheld:
                 phone = replace(phone, withheld=privacy.hides(context.incoming.first))
         self._phone = phone
-        incoming = context.incoming
+        incoming = self.incoming
         branch = self.stack.transactions.branch(incoming.mark)
         named = racked(incoming) if incoming.request.method == "PRACK" else 0
         invite = invite_at_phone(named, phone, self.stack.renumbered.find(incoming, named))
@@ -574,16 +592,16 @@ class BranchMaker:
             way = LegToProvider(destination.provider, flow, 0, "", 0, destination.transfers)
             return PhoneBranch(stack, context, target, way, destination)
         if from_provider is not None:
-            around = target
-            if target.provider is not None:
-                around = self._spirals.around(
-                    target, context.incoming, stack.fleet.places, context.outcome, context.origin
-                )
             back = context.references()[1]
             way = replace(from_provider, tenant=back.tenant, started=back.started, salt=back.salt)
             if way.theirs == UNNUMBERED and stack.fleet.reads_joined:
                 way = replace(way, theirs=context.incoming.cseq)
-            return PhoneBranch(stack, context, around, way, wanted=target)
+            branch = PhoneBranch(stack, context, target, way)
+            if target.provider is not None:
+                branch.target = self._spirals.around(
+                    target, context.incoming, stack.fleet.places, context.outcome, context.origin, branch.session
+                )
+            return branch
         if target.provider is not None or isinstance(destination, LegToProvider):
             way_out = destination if isinstance(destination, LegToProvider) else None
             return ProviderBranch(stack, context, target, self._agent, way_out)

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from typing import Literal, Protocol
 
 from edge.providers.leg_token import LegToPhone, LegToProvider
@@ -30,6 +31,7 @@ from edge.proxy.forwarding.breadth import breadth_of
 from edge.proxy.forwarding.call_record import CallRecord, Parties, report_end
 from edge.proxy.forwarding.deflection import FOLLOWED, Deflection, redirected_to
 from edge.proxy.forwarding.early_media import ringing
+from edge.proxy.forwarding.media_gate import MediaGate
 from edge.proxy.forwarding.other_flows import OtherFlows
 from edge.proxy.forwarding.provider_branch import BranchMaker
 from edge.proxy.forwarding.record_route import DialogTarget, call_of, dialog_of
@@ -105,7 +107,10 @@ _TRANSITIONS: Mapping[ContextState, Mapping[ContextEvent, ContextState]] = {
         "refuse": ContextState.REFUSED,
     },
     ContextState.GIVEN_UP: {"take": ContextState.TAKEN, "refuse": ContextState.REFUSED},
-    ContextState.TAKEN: {"accept": ContextState.ACCEPTED},
+    ContextState.TAKEN: {
+        "accept": ContextState.ACCEPTED,
+        "refuse": ContextState.REFUSED,  # its media can't be relayed any more
+    },
     ContextState.ACCEPTED: {},
     ContextState.REFUSED: {},
 }
@@ -142,13 +147,14 @@ class ResponseContext:
         reports: bool = True,
         origin: CallReference = CallReference(),  # noqa: B008 - immutable
         from_provider: LegToProvider | None = None,
+        media: MediaGate | None = None,
     ) -> None:
         """Raises Fault for a request that may have no branches (RFC 5393 §5.3.3).
 
         ``decider`` says who is tried, or inside a dialog ``destination``, which a token has said. ``outcome``: as
         for TargetSet. ``reports``: the end of a call is reported if this is its BYE. ``origin``: the call that it is a
         part of, which is recorded there. ``from_provider`` leads back to the provider that the call came from, which it
-        can do from the start if that isn't where the request came from."""
+        can do from the start if that isn't where the request came from. ``media``: as a BranchContext has it."""
         self._stack = stack
         self._maker = branches
         self.incoming = incoming
@@ -158,6 +164,7 @@ class ResponseContext:
         self._decider = decider
         self._destination = destination
         self._reports = reports
+        self.media = media
         self.invite = incoming.request.method == "INVITE"
         self.attempt = stack.ids.token() if self.invite and not incoming.to_tag else ""
         self.timers: dict[str, int] = {}
@@ -275,6 +282,8 @@ class ResponseContext:
             self._parties = self._parties._replace(provider=route.provider)
             self._from_provider = LegToProvider(route.provider, self.incoming.flow, 0, "", 0, False)
         self._record_for(route, now)
+        if self.media is not None:
+            self.media.counts = route.relayed_calls
         if self._from_provider is not None and self._from_provider.dialog is None:
             self._from_provider = replace(self._from_provider, transfers=route.transfers)
         self._targets.follow(route)
@@ -407,7 +416,17 @@ class ResponseContext:
                 self._record.rings(now)
             if branch.stage.early_media == "ringing":
                 response = ringing(response)
-            self._upstream.respond(branch.answer(response), now)
+            self._pass_back(branch, branch.answer(response), now)
+
+    def _pass_back(self, branch: Branch, answer: Response, now: float) -> None:
+        if self.media is None:
+            self._upstream.respond(answer, now)
+        else:
+            self.media.answer(branch.media, answer, self._described, now)
+
+    def _described(self, answer: Response, silent: bool, now: float) -> None:
+        """``silent``: nobody would hear what it describes."""
+        self._upstream.respond(ringing(answer) if silent else answer, now)
 
     def final(self, branch: Branch, response: Response, now: float) -> None:
         """§16.7 steps 5 and 10."""
@@ -417,6 +436,7 @@ class ResponseContext:
         elif response.status == 487 and self._state is ContextState.LAST_WORD:
             branch.time_out(now)  # we have cancelled it, since it didn't answer
         else:
+            self._give_back(branch)
             if response.status >= 600 and self.invite:
                 self._move("decline")
                 self._cancel_all(now)
@@ -427,24 +447,52 @@ class ResponseContext:
         if self._state is ContextState.REFUSED or (self._upstream.ended and answered not in self._answered):
             if self.invite:
                 branch.hang_up(response, now)  # the caller was told that nobody answers, or hears of nobody else
+            self._give_back(branch)
             return
         self._answered.add(answered)
         self._move("take")
         answer = branch.answer(response)
+        if self.media is None:
+            self._go_back(branch, response, answer, now)
+        else:
+            self.media.answer(branch.media, answer, partial(self._on_described, branch, response), now)
+        self.why = _ELSEWHERE
+        self._cancel_all(now)
+
+    def _go_back(self, branch: Branch, response: Response, answer: Response, now: float) -> None:
+        """``answer`` is the 2xx ``response`` as the caller gets it."""
         if self._record is not None:
             self._record.answered(answer, response, branch, self._branches, self._accept, now)
         else:
             self._accept(answer, now)
-        self.why = _ELSEWHERE
-        self._cancel_all(now)
+
+    def _on_described(self, branch: Branch, response: Response, answer: Response, silent: bool, now: float) -> None:
+        """A call that nobody would hear anything in is no call; ``silent``: it would be one."""
+        if self._destination is not None or not (silent or self._state is ContextState.REFUSED):
+            self._go_back(branch, response, answer, now)
+            return
+        branch.hang_up(response, now)
+        self._give_back(branch)
+        if self._state is ContextState.TAKEN:
+            self._refuse(503, now)
 
     def _accept(self, answer: Response, now: float) -> None:
         self._move("accept")
         self._upstream.respond(answer, now)
 
     def failed(self, branch: Branch, now: float) -> None:
+        if not branch.may_answer:
+            self._give_back(branch)
         self._note_end(branch.status, now)
         self._branch_over(branch, now)
+
+    def gone(self, branch: Branch) -> None:
+        self._give_back(branch)
+
+    def _give_back(self, branch: Branch) -> None:
+        """What the media engine has for it."""
+        if self.media is not None:
+            self.media.lost(branch.media)
 
     def _branch_over(self, branch: Branch, now: float) -> None:
         """It has failed: somebody may be tried instead."""
@@ -582,6 +630,8 @@ class ResponseContext:
         """The request ends with ``status``."""
         self._note_failure(status, reason, now, self._state is ContextState.GIVEN_UP)
         self._move("refuse")
+        if self.media is not None:
+            self.media.refused()
 
     def _note_failure(self, status: int, reason: str, now: float, given_up: bool) -> None:
         if self._record is not None:
@@ -591,6 +641,8 @@ class ResponseContext:
 
     def _note_end(self, status: int, now: float) -> None:
         """The request was answered: if it is a BYE, its call is over."""
+        if self.media is not None and self.incoming.request.method == "BYE":
+            self.media.ended(status)
         if self._reports and self._destination is not None and self.incoming.request.method == "BYE":
             name = dialog_of(self.incoming, self._destination, self._stack.fleet)[1]
             report_end(self._stack, self.incoming, name, self._call, status, now)

@@ -67,9 +67,8 @@ class Router:
         if spiral is None:
             return False
         check_hops(incoming)
-        target, outcome, origin = spiral
-        context = self._forwarder.call(incoming, Parties(), None, now, outcome, origin=origin)
-        context.on_decision(Route(targets=[target]), now)
+        context = self._forwarder.around(incoming, spiral, now)
+        context.on_decision(Route(targets=[spiral.target]), now)
         return True
 
     def _route_from_outside(self, incoming: Incoming, now: float) -> bool:

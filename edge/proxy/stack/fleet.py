@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edge.media.judging import NO_NETWORKS, Networks
 from edge.proxy.stack.flow_token import TokenKeys
 from edge.sip.flow import Flow, ServerAddress
 from edge.sip.places import Places
@@ -16,8 +17,9 @@ class Fleet:
     wall-clock time minus the core's ``now``; ``informed_at`` is when the control plane said all this, in the core's
     time; ``arriving`` are addresses that are on their way here; ``exclusive`` tells from when until when (in the core's
     time) nobody else may register with providers from an address held here; ``spoken`` is the oldest version of the
-    contract that an edge of the fleet speaks; ``elsewhere`` maps the addresses that others hold to
-    their epochs; ``media``: there are media engines. Nothing is ``known`` before the first heartbeat."""
+    contract that an edge of the fleet speaks; ``elsewhere`` maps the addresses that others hold to their epochs;
+    ``media``: there are media engines; addresses in ``public_networks`` are reached from anywhere. Nothing is ``known``
+    before the first heartbeat."""
 
     epochs: dict[str, int]
     places: Places
@@ -33,6 +35,7 @@ class Fleet:
     spoken: int = 6
     elsewhere: dict[str, int] = field(default_factory=dict)
     media: bool = False
+    public_networks: Networks = NO_NETWORKS
     known: bool = True
 
     def epoch(self, address: str) -> int:
@@ -80,6 +83,11 @@ class Fleet:
     def reads_joined(self) -> bool:
         """Whether every edge can read ways of calls that were transferred."""
         return self.spoken >= 8
+
+    @property
+    def relays(self) -> bool:
+        """Whether media may be relayed: every edge reads in tokens that they are."""
+        return self.media and self.spoken >= 10
 
     def has_ipv6(self, address: str) -> bool:
         """Whether edge address ``address`` has an IPv6 side."""

@@ -33,7 +33,8 @@ class CallReference(NamedTuple):
     """Which call a token is of, for the record of its end: whose it is ("" if nobody's, as for a subscription), when it
     was started (Unix time), whether the token's flow is the caller's, and whether it is no call at all, but a dialog
     that another request than an INVITE has made; ``salt`` is the edge's own name for it in ways across a border, which
-    have room for one; ``withheld``: the called one isn't to see who calls."""
+    have room for one; ``withheld``: the called one isn't to see who calls; ``relayed``: its media go by the engine of
+    the caller's edge address; ``nth`` tells it from others with the same names (15 at most)."""
 
     tenant: str = ""
     started: int = 0
@@ -41,6 +42,8 @@ class CallReference(NamedTuple):
     subscription: bool = False
     salt: str = ""
     withheld: bool = False
+    relayed: bool = False
+    nth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,8 @@ def _pack(call: CallReference) -> bytes:
         tenant = bytes.fromhex(call.tenant[1:])
     except ValueError:
         tenant = b""
-    return _CALL.pack(tenant, call.started, call.to_caller | call.subscription << 1 | call.withheld << 2)
+    flags = call.to_caller | call.subscription << 1 | call.withheld << 2 | call.relayed << 3 | call.nth << 4
+    return _CALL.pack(tenant, call.started, flags)
 
 
 def _unpack(data: bytes) -> CallReference:
@@ -128,6 +132,8 @@ def _unpack(data: bytes) -> CallReference:
         bool(flags & 1),
         bool(flags & 2),
         withheld=bool(flags & 4),
+        relayed=bool(flags & 8),
+        nth=flags >> 4,
     )
 
 

@@ -94,7 +94,7 @@ class Speaker:
 
     def acknowledge(self, incoming: Incoming, target: DialogTarget, now: float) -> None:
         """Send an ACK."""
-        self._forwarder.ack(incoming, target, now)
+        self._forwarder.own_ack(incoming, target, now)
 
 
 def nothing(response: Response, now: float) -> None:

@@ -23,8 +23,17 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from edge.providers.leg import ATTEMPTS, HIGHEST_CSEQ, base_after
-from edge.providers.leg_token import BadLegToken, DialogNames, LegToPhone, LegToProvider, open_way, seal_way
+from edge.providers.leg_token import (
+    BadLegToken,
+    DialogNames,
+    LegToPhone,
+    LegToProvider,
+    RelayedMedia,
+    open_way,
+    seal_way,
+)
 from edge.proxy.forwarding.forwarder import Forwarder
+from edge.proxy.forwarding.media_session import between
 from edge.proxy.forwarding.own_requests import Responses
 from edge.proxy.forwarding.response_context import Decider, ResponseContext
 from edge.proxy.stack.answered_calls import leg_name
@@ -99,6 +108,7 @@ class Transfer:
         self._context: ResponseContext | None = None
         self._other: BorderCall | None = None
         self._callee: Callee | None = None
+        self._media: RelayedMedia | None = None  # of what becomes of two calls
         self._acks: list[tuple[Incoming, LegToProvider | LegToPhone]] = []
         self._bye: Incoming | None = None
         self._tries = 0
@@ -146,6 +156,8 @@ class Transfer:
         self._other = other
         self._dialog = dialog = _turned(other.at_phone)
         here = self._around
+        if self._call.way.media is not None or other.way.media is not None:
+            self._media = between(self._flow.address, self._stack.ids.token())
         way = replace(
             other.way,
             tenant="",  # one of the two borders reports the call's end
@@ -157,6 +169,7 @@ class Transfer:
             attempt=_FIRST,
             theirs=1,
             dialog=other.at_provider,
+            media=self._media,
         )
         way = replace(way, sealed=seal_way(way, dialog.call_id, keys, dialog.tags[1]))
         headers: list[Header] = [("contact", f"Contact: <{self._back}>"), ("allow", _ALLOW)]
@@ -174,7 +187,9 @@ class Transfer:
         """``way`` as one of the call that goes on."""
         assert self._other is not None
         mine = self._other.way
-        return replace(way, tenant=mine.tenant, started=mine.started, salt=mine.salt, phone=None, binding="")
+        return replace(
+            way, tenant=mine.tenant, started=mine.started, salt=mine.salt, phone=None, binding="", media=self._media
+        )
 
     @property
     def _back(self) -> str:
@@ -224,7 +239,7 @@ class Transfer:
             mine = self._in_other(way)
             way = LegToPhone(
                 self._call.way.provider, self._around, "", uri, mine.tenant, mine.started, False, False,
-                salt=mine.salt, theirs=1,
+                salt=mine.salt, theirs=1, media=self._media,
             )  # fmt: skip
         if way is None:
             raise BadLegToken("not a way of ours")
@@ -244,6 +259,7 @@ class Transfer:
             attempt=_FIRST + 2 * self._tries,
             phone=callee.way.flow,
             binding=callee.way.binding,
+            media=callee.way.media,
         )
         way = replace(way, sealed=seal_way(way, callee.dialog.call_id, keys, callee.dialog.tags[0]))
         headers: list[Header] = [("contact", f"Contact: <{callee.way.contact}>"), ("allow", _ALLOW), *callee.content]
@@ -288,6 +304,7 @@ class Transfer:
         self._subscription.tell(200, "", now)
         self._over = True
         self._watcher.joined(self._call, replace(callee.way, dialog=dialog))
+        self._forwarder.forget_media(self._call.way.media)
         if self._other is not None:
             self._leave_other(self._other, now)
         if self._bye is None:
@@ -297,10 +314,11 @@ class Transfer:
 
     def _leave_other(self, other: BorderCall, now: float) -> None:
         """Somebody else has the transferor's place there (RFC 3891 §3)."""
+        self._forwarder.forget_media(other.way.media)
         dialog = _turned(self._dialog)
         here = LegToPhone(
             other.way.provider, self._around, "", self._back, other.way.tenant, other.way.started, False, False,
-            salt=other.way.salt, theirs=1, dialog=dialog,
+            salt=other.way.salt, theirs=1, dialog=dialog, media=self._media,
         )  # fmt: skip
         self._watcher.joined(other, here)
         bye = self._speaker.made(self._flow, "BYE", other.contact, other.at_phone, 1)
@@ -344,6 +362,7 @@ class Transfer:
             return
         self._subscription.tell(status, reason, now)
         self._over = True
+        self._forwarder.forget_media(self._media)
         self._watcher.over(self._call)
         if self._bye is not None:
             self._speaker.send(self._bye, self._call.way, nothing, now, reports=True)

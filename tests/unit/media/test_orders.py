@@ -19,8 +19,9 @@ ORDER = MediaOrder(
     ANSWER,
     source="192.0.2.1",
     tenant="t1",
-    account="alice",
+    began=1_800_000_000,
     leg="0123",
+    counts={"alice@example.net": 5, "t1": 50},
 )
 
 
@@ -51,14 +52,14 @@ def test_a_reply_crosses_as_it_is(reply):
         b"[]",
         b"\xff",
         b"{}",
-        b'{"key":"k"}',
+        b'{"key":"k","kind":"drop","counts":1}',
         b'{"key":1,"kind":"drop"}',
         b'{"key":"k","kind":"drop","for_":[]}',
         b'{"key":"k","kind":"drop","body":"\xe2\x82\xac"}',
     ],
 )
 def test_what_is_no_order_is_refused(data):
-    with pytest.raises(ValueError, match="order|object|text|codec|column"):
+    with pytest.raises(ValueError, match=r"order|object|text|codec|column"):
         MediaOrder.unpack(data)
 
 
