@@ -222,7 +222,7 @@ def test_a_description_that_the_engine_can_not_read_ends_no_call():
     engine.error = "Failed to parse SDP"
     assert engine.says(THREE, "a", "b").fault == DESCRIPTION
     engine.error = ""
-    assert engine.says(TWO, "b", "a").body == b"relayed 3"
+    assert engine.says(THREE, "b", "a").body == b"relayed 3"
 
 
 @pytest.mark.parametrize("count", ["a@x", "t1"])
