@@ -9,6 +9,9 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
+NOWHERE = "0.0.0.0"
+_SENDING = frozenset((b"a=sendrecv", b"a=sendonly"))
+_DIRECTIONS = _SENDING | {b"a=recvonly", b"a=inactive"}
 MEDIA_LINES = 8
 """Lines of media (m=) in one description; each costs an engine four ports."""
 
@@ -26,6 +29,40 @@ def hosts(body: bytes) -> set[str]:
         if line.startswith(b"c=") or (line.startswith(b"a=rtcp:") and b" IN " in line):
             found.add(line.split()[-1].partition(b"/")[0].decode("latin-1"))
     return found
+
+
+def named_host(body: bytes) -> str:
+    """One that media may be sent to, of those that it names; "" if there is none."""
+    return next((host for host in hosts(body) if host != NOWHERE), "")
+
+
+def held(body: bytes, host: str) -> bytes:
+    """``body`` with ``host`` instead of 0.0.0.0, and no media wanted instead (RFC 3264 §8.4 has both ways to hold). An
+    engine that is told of another address learns anew where the end is. With ICE that address says nothing."""
+    at = f"IN IP4 {NOWHERE}".encode()
+    if not host or is_ipv6(host) or at not in body or b"\na=ice-ufrag:" in body:
+        return body
+    session, *media = _sections(body.replace(at, f"IN IP4 {host}".encode()))
+    default = _direction(session, b"a=sendrecv")
+    lines = [line for line in session if line not in _DIRECTIONS]
+    for section in media:
+        lines += [line for line in section if line not in _DIRECTIONS]
+        lines.append(b"a=sendonly" if _direction(section, default) in _SENDING else b"a=inactive")
+    return b"".join(line + b"\r\n" for line in lines)
+
+
+def _sections(body: bytes) -> list[list[bytes]]:
+    """The lines of the session, and of each medium."""
+    sections: list[list[bytes]] = [[]]
+    for line in body.splitlines():
+        if line.startswith(b"m="):
+            sections.append([])
+        sections[-1].append(line)
+    return sections
+
+
+def _direction(lines: list[bytes], default: bytes) -> bytes:
+    return next((line for line in lines if line in _DIRECTIONS), default)
 
 
 def shares_port(body: bytes) -> bool:

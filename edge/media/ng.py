@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from edge.media.destinations import hosts, is_ipv6, is_reachable
+from edge.media.destinations import NOWHERE, hosts, is_ipv6, is_reachable
 from edge.media.orders import DESCRIPTION, ENGINE, FULL, UNKNOWN, MediaOrder, MediaReply, Needs
 
 Command = dict[str, object]
@@ -88,7 +88,7 @@ def _is_behind_nat(order: MediaOrder) -> bool:
     named = hosts(order.body)
     return (
         bool(order.source and named)
-        and not any(is_reachable(host) or host == "0.0.0.0" for host in named)
+        and not any(is_reachable(host) or host == NOWHERE for host in named)
         and all(is_ipv6(host) == is_ipv6(order.source) for host in named)
     )
 

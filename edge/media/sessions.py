@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from edge.media import ng
-from edge.media.destinations import MEDIA_LINES, hosts, is_phone, media_lines, shares_port
+from edge.media.destinations import MEDIA_LINES, NOWHERE, held, hosts, is_phone, media_lines, named_host, shares_port
 from edge.media.ng import Answer, Command
 from edge.media.orders import (
     ANSWER,
@@ -60,14 +60,15 @@ class Said(NamedTuple):
 @dataclass(slots=True)
 class LegEnd:
     """One end of a leg. ``tags`` are those that it was known by, with what each said last; ``last`` is what was said
-    last; ``described``: it has told the engine of itself, perhaps before this process was started, and ``muxes`` is
-    whether RTP and RTCP share a port there."""
+    last; ``described``: it has told the engine of itself, perhaps before this process was started; ``muxes`` is whether
+    RTP and RTCP share a port there, and ``host`` the one that it has named, "" if that isn't known."""
 
     name: str
     tags: dict[str, Said | None] = field(default_factory=dict)
     last: Said | None = None
     described: bool = False
     muxes: bool = False
+    host: str = ""
 
 
 @dataclass(slots=True)
@@ -207,6 +208,7 @@ class Sessions:
             return reply
         end = leg.ends[work.end]
         end.described, end.muxes = True, shares_port(order.body)
+        end.host = named_host(order.body) or end.host
         end.last = end.tags[order.by] = Said(work.role, order, reply)
         leg.offered = work.end if work.role == OFFER else -1
         leg.unsaid = None
@@ -327,6 +329,7 @@ def _command(leg: MediaLeg, end: int, role: str, order: MediaOrder) -> Command:
         needs = needs._replace(ice=_RELAY_LAST)
     if role == OFFER and other.described and not other.muxes and not needs.rtcp_mux:
         needs = needs._replace(rtcp_mux="demux")
+    order = order._replace(body=held(order.body, mine.host or order.source))
     offerer, answerer = (mine, other) if role == OFFER else (other, mine)
     return ng.describe(leg.call, role, offerer.name, answerer.name, order, needs, not mine.described, leg.label)
 
@@ -370,4 +373,9 @@ def _read_end(name: str, monologue: Any) -> LegEnd:
         name,
         described=any("filled" in stream["flags"] for media in medias for stream in media["streams"]),
         muxes=any("rtcp-mux" in media["flags"] for media in medias),
+        host=next((host for media in medias for host in _named(media) if host != NOWHERE), ""),
     )
+
+
+def _named(media: Any) -> list[str]:
+    return [stream.get("advertised endpoint", {}).get("address", NOWHERE) for stream in media["streams"]]

@@ -86,12 +86,14 @@ def test_both_ends_hear_each_other_until_the_call_is_over(tmp_path):
 def test_who_is_behind_a_nat_hears_where_it_sends_from(tmp_path):
     async def work(engine, address):
         one, two = MediaEnd(address, 1), MediaEnd(address, 2)
-        to_two = port_of((await say(engine, description("192.168.1.5", 4000), "a", source="198.51.100.1")).body)
-        to_one = port_of((await say(engine, description("192.168.1.5", 4000), "b", "a", ANSWER)).body)
-        one.send(address, to_one)
-        two.send(address, to_two)
-        one.send(address, to_one)
-        assert [await one.hears(), await two.hears()] == [2, 1]
+        to_one = port_of((await say(engine, description("192.168.1.5", 4000), "a", source=address)).body)
+        to_two = port_of((await say(engine, description("192.168.1.5", 4000), "b", "a", ANSWER, source=address)).body)
+        one.send(address, to_two)
+        await asyncio.sleep(0.05)  # nobody hears that one: where two is, isn't known yet
+        two.send(address, to_one)
+        assert await one.hears() == 2
+        one.send(address, to_two)
+        assert await two.hears() == 1
 
     with_engine(tmp_path, work)
 
@@ -131,6 +133,28 @@ def test_whoever_moves_to_another_port_is_heard_from_there(tmp_path):
         moved.send(address, to_two)
         assert await two.hears() == 4
         assert (await used(engine))[1] == 4
+
+    with_engine(tmp_path, work)
+
+
+def test_hold_by_no_address_and_back(tmp_path):
+    """As RFC 2543 had it. To the engine it is no other address, so it goes on hearing the phone from where it was."""
+
+    async def work(engine, address):
+        one, two, to_one, to_two = await answered(engine)
+        one.send(address, to_two)
+        two.send(address, to_one)
+        assert [await one.hears(), await two.hears()] == [2, 1]
+        said = description(one.host, one.port)
+        hold = (await say(engine, said.replace(address.encode(), b"0.0.0.0"), "a", "b")).body
+        assert b"a=sendonly" in hold
+        assert b"0.0.0.0" not in hold
+        assert (await say(engine, description(two.host, two.port, "a=recvonly"), "b", "a", ANSWER)).body
+        assert b"a=sendrecv" in (await say(engine, said, "a", "b")).body
+        assert (await say(engine, description(two.host, two.port), "b", "a", ANSWER)).body
+        one.send(address, to_two)
+        two.send(address, to_one)
+        assert [await one.hears(), await two.hears()] == [2, 1]
 
     with_engine(tmp_path, work)
 
