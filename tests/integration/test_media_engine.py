@@ -168,9 +168,11 @@ def test_when_ports_run_out_the_others_go_on(tmp_path):
         two.send(address, to_one)
         assert await one.hears() == 2
         await engine.give(MediaOrder("k", DROP))
-        assert (await say(engine, description("198.51.100.1", 4000), "x", key="k2")).body
+        async with asyncio.timeout(1):  # it answers some microseconds before it closes the sockets
+            while not (await say(engine, description("198.51.100.1", 4000), "x", key="k2")).body:
+                pass
 
-    assert with_engine(tmp_path, work, media_ports="40000-40006")["media_full"] == 1
+    assert with_engine(tmp_path, work, media_ports="40000-40006")["media_full"]
 
 
 async def _fork(engine: Engine, key: str) -> None:
