@@ -83,11 +83,12 @@ def describe(
 
 
 def _is_behind_nat(order: MediaOrder) -> bool:
-    """Whether the description has only addresses that can't be reached from here: media go to where it came from until
-    the engine has heard the side, and never to a machine of this network that happens to have such an address."""
+    """Whether the description came over the Internet, and has only addresses that don't lead there: media go to where
+    it came from until the engine has heard the side, and never to a machine of this network with such an address."""
     named = hosts(order.body)
     return (
         bool(order.source and named)
+        and is_reachable(order.source)
         and not any(is_reachable(host) or host == NOWHERE for host in named)
         and all(is_ipv6(host) == is_ipv6(order.source) for host in named)
     )

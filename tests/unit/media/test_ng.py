@@ -39,12 +39,13 @@ def test_what_is_no_answer(data):
 @pytest.mark.parametrize(
     ("body", "source", "behind"),
     [
-        (PRIVATE, "198.51.100.7", True),
+        (PRIVATE, "8.8.4.4", True),
         (PRIVATE, "", False),
-        (PUBLIC.replace(b"203.0.113.5", b"8.8.8.8"), "198.51.100.7", False),
-        (PRIVATE.replace(b"192.168.1.5", b"0.0.0.0"), "198.51.100.7", False),
-        (description("fd00::5", 4000), "198.51.100.7", False),
-        (description("fd00::5", 4000), "2001:db8::7", True),
+        (PRIVATE, "10.0.0.9", False),
+        (PUBLIC.replace(b"203.0.113.5", b"8.8.8.8"), "8.8.4.4", False),
+        (PRIVATE.replace(b"192.168.1.5", b"0.0.0.0"), "8.8.4.4", False),
+        (description("fd00::5", 4000), "8.8.4.4", False),
+        (description("fd00::5", 4000), "2001:4860::7", True),
     ],
 )
 def test_who_is_behind_a_nat_gets_media_where_signalling_comes_from(body, source, behind):
