@@ -44,6 +44,7 @@ from edge.runtime.follower import Follower
 from edge.runtime.inbound import Inbound
 from edge.runtime.instance import InstanceError
 from edge.runtime.loop import Loop, RandomIds
+from edge.runtime.media import Media
 from edge.runtime.memory import take_large_buffers_from_the_system
 from edge.runtime.mesh_receiver import MeshReceiver
 from edge.runtime.notes import Notes
@@ -144,7 +145,10 @@ async def _start(
     locator = ProviderLocator(
         resolver, lambda: follower.last_news.provider_hosts if follower.last_news is not None else [], loop.post
     )
-    follower = Follower(core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts, locator, tickets)
+    media = Media(config, mesh, counters, lambda address: addresses.engine_place(address), loop.post)
+    follower = Follower(
+        core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts, locator, media, tickets
+    )
     addresses = AddressMover(config, holdings, sockets, mesh.announce, follower.addresses_changed)
     own_place = OwnPlace(config)
 
@@ -181,6 +185,7 @@ async def _start(
         journal,
         phones,
         uses,
+        media,
         trace,
     )
     draining = Draining(
@@ -197,6 +202,7 @@ async def _start(
         addresses,
         phones,
         uses,
+        media,
         trace,
         beats.nudge,
         draining.declined,
@@ -212,6 +218,7 @@ async def _start(
     source.load()
     loop.start(outbound.carry_out)
     stack.callback(loop.close)
+    stack.push_async_callback(media.close)
     stack.push_async_callback(outbound.close)
     stack.callback(sockets.close)
     stack.push_async_callback(addresses.close)
@@ -219,7 +226,7 @@ async def _start(
     await _open_mesh(mesh, config.mesh, receiver)
     stack.push_async_callback(mesh.close)
     if config.metrics:
-        runner = await _open_metrics(config.metrics, core, sockets, certificates, mesh, follower, journal, trace)
+        runner = await _open_metrics(config.metrics, core, sockets, certificates, mesh, media, follower, journal, trace)
         stack.push_async_callback(runner.cleanup)
     stack.push_async_callback((await admin.serve(config.state, draining, stop.set)).cleanup)
     await control.open()
@@ -258,6 +265,7 @@ async def _open_metrics(
     sockets: Sockets,
     certificates: Certificates,
     mesh: Mesh,
+    media: Media,
     follower: Follower,
     journal: Journal,
     trace: Trace,
@@ -265,7 +273,7 @@ async def _open_metrics(
     host, _, port = where.rpartition(":")
     try:
         where_to = host.strip("[]"), int(port)
-        return await metrics.serve(*where_to, core, sockets, certificates, mesh, follower, journal, trace)
+        return await metrics.serve(*where_to, core, sockets, certificates, mesh, media, follower, journal, trace)
     except OSError as error:
         raise ListenError(f"metrics: {where} can't be opened: {error.strerror or error}") from error
 

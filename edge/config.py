@@ -107,6 +107,20 @@ def _nameserver(text: str) -> str:
     return text
 
 
+def _range(text: str) -> str:
+    low, _, high = text.partition("-")
+    if not (low.isdecimal() and high.isdecimal() and int(low) >= 1024 and int(low) + 3 <= int(high) < 65536):
+        raise ValueError(f"{text!r} is not like 30000-39999")
+    return text
+
+
+def _interface(text: str) -> str:
+    parts = text.split("!")
+    if len(parts) > 2:
+        raise ValueError(f"{text!r} is not like 10.0.0.5!203.0.113.11")
+    return "!".join(_address(part) for part in parts)
+
+
 class CertificateFiles(BaseModel):
     """A certificate in two PEM files: the chain, the server's own first, and its key."""
 
@@ -159,6 +173,11 @@ class Config(BaseModel):
     metrics: Annotated[str, AfterValidator(_metrics)] | None = None
     # Phones that know only MD5 (baresip 1.0 is one) may fail when SHA-256 is offered too, even after it.
     digest_algorithms: Annotated[list[Literal["MD5", "SHA-256"]], Field(min_length=1)] = ["MD5"]
+    # Whether media are relayed where they must be, by an rtpengine for each edge address that is here; from these
+    # ports; and at this address of the machine, where it isn't the one that listens: LOCAL!ADVERTISED.
+    media: Literal["off", "rtpengine"] = "off"
+    media_ports: Annotated[str, AfterValidator(_range)] = "30000-39999"
+    media_interface: Annotated[str, AfterValidator(_interface)] | None = None
     keepalive_interval: Annotated[float, Field(ge=5, le=600)] = 15.0
     # UDP phones from here have no NAT before them, and are registered for as long as they ask.
     no_nat_networks: list[Annotated[str, AfterValidator(_network)]] = []
@@ -186,6 +205,12 @@ class Config(BaseModel):
         ``spare_listen`` goes with its first IPv4 one, and so on. "": under its own name."""
         beside = list(dict.fromkeys(at.host for at in self.spare_listens if at.ipv6))
         return dict(zip(self.spares, beside, strict=False)).get(host, "")
+
+    @property
+    def media_range(self) -> tuple[int, int]:
+        """The first and the last port of ``media_ports``."""
+        low, _, high = self.media_ports.partition("-")
+        return int(low), int(high)
 
     @property
     def ports(self) -> dict[str, int]:

@@ -4,8 +4,10 @@ tests start theirs on loopback addresses or in namespaces of their own."""
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -104,6 +106,15 @@ class DevelopmentFleet:
 
     def stop(self) -> None:
         self.processes.stop_all()
+        self._end_engines()
+
+    def _end_engines(self) -> None:
+        """Media engines outlive the edges."""
+        for file in self.directory.glob("*.state/engines/*.pid"):
+            with contextlib.suppress(OSError, ValueError):
+                pid = int(file.read_text(encoding="ascii"))
+                if str(file.parent).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGTERM)
 
     def check_ports(self) -> None:
         """Raises PortInUse."""

@@ -189,6 +189,24 @@ class TransactionKeys:
     keys: list[tuple[str, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class MediaAsked:
+    """An order for the media engine of ``address``, which you hold; ``data`` is for the edge's own use. Without ``ref``
+    nobody waits for the answer."""
+
+    ref: str
+    address: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MediaAnswered:
+    """What has become of the MediaAsked with this ``ref``; ``data`` is for the edge's own use."""
+
+    ref: str
+    data: bytes
+
+
 Frame = (
     Hello
     | Nonce
@@ -211,6 +229,8 @@ Frame = (
     | SummaryChanged
     | PhoneAwake
     | TrustCa
+    | MediaAsked
+    | MediaAnswered
 )
 
 
@@ -334,6 +354,12 @@ def _read_count(data: bytes) -> CountUse:
     return CountUse(ref, [str(scope) for scope in json.loads(rest)])
 
 
+def _read_media(data: bytes) -> MediaAsked:
+    ref, rest = _read_text(data)
+    address, order = _read_text(rest)
+    return MediaAsked(ref, address, order)
+
+
 def _read_closed(data: bytes) -> StreamClosed:
     flow, rest = _read_flow(data)
     return StreamClosed(flow, tuple(str(aor) for aor in json.loads(rest)))
@@ -375,6 +401,8 @@ _CODECS: dict[int, _Codec] = {
     ),
     20: _Codec(PhoneAwake, lambda f: f.data, PhoneAwake),
     21: _Codec(TrustCa, lambda f: _text(f.ca), lambda data: TrustCa(*_read_texts(data, 1))),
+    22: _Codec(MediaAsked, lambda f: _text(f.ref) + _text(f.address) + f.data, _read_media),
+    23: _Codec(MediaAnswered, lambda f: _text(f.ref) + f.data, lambda data: MediaAnswered(*_read_text(data))),
 }
 """A kind's number is never given to another."""
 _KINDS = {codec.frame: kind for kind, codec in _CODECS.items()}

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address, ip_network
@@ -25,6 +25,8 @@ from edge.mesh.frames import (
     EndOfStreams,
     FindPhones,
     Frame,
+    MediaAnswered,
+    MediaAsked,
     NotSent,
     Offer,
     PhoneAwake,
@@ -105,6 +107,12 @@ class MeshUser(Protocol):
     def declined(self, address: str, why: str) -> None: ...
 
     def keys_of_peer(self, edge: str, keys: list[tuple[str, ...]]) -> None: ...
+
+    def media_for_peer(self, address: str, data: bytes, answer: Callable[[bytes], None]) -> None:
+        """An order for the media engine of an address held here; ``answer`` takes what the peer gets as
+        ``media_answered``, within 2 s."""
+
+    def media_answered(self, ref: str, data: bytes) -> None: ...
 
     def links_changed(self) -> None:
         """A link to a peer has come up or ended."""
@@ -268,6 +276,16 @@ class Mesh:
             link.send(CountUse(ref, scopes))
         return len(links)
 
+    def ask_media(self, ref: str, address: str, data: bytes) -> bool:
+        """Give an order to the media engine of ``address``, at the edge that holds it; False if that can't be reached.
+        The answer comes as ``media_answered``."""
+        holder = self._holders.get(address)
+        link = self._link(holder[0]) if holder is not None else None
+        if link is None:
+            return False
+        link.send(MediaAsked(ref, address, data))
+        return True
+
     def tell_over(self, call: str) -> None:
         """Tell every peer that an answered call has ended."""
         self._tell_all(CallOver(call))
@@ -362,6 +380,8 @@ class Mesh:
             self._user.found_by_peer(frame.ref, frame.data)
         elif isinstance(frame, UseCounted):
             self._user.counted_by_peer(frame.ref, frame.data)
+        elif isinstance(frame, MediaAnswered):
+            self._user.media_answered(frame.ref, frame.data)
         elif isinstance(frame, Decline):
             self._user.declined(frame.address, frame.why)
 
@@ -375,6 +395,8 @@ class Mesh:
             link.send(PhonesFound(frame.ref, self._user.find_for_peer(frame.aor, frame.tenant)))
         elif isinstance(frame, CountUse):
             link.send(UseCounted(frame.ref, self._user.count_for_peer(frame.scopes)))
+        elif isinstance(frame, MediaAsked):
+            self._user.media_for_peer(frame.address, frame.data, partial(_answer, link, frame.ref))
         elif isinstance(frame, Offer):
             why = self._user.offered(link.peer, frame.address, frame.epoch, frame.consent)
             if why:
@@ -404,3 +426,8 @@ class Mesh:
             user.announced(peer, frame.address, frame.epoch)
         elif isinstance(frame, TransactionKeys):
             user.keys_of_peer(peer, frame.keys)
+
+
+def _answer(link: ServerLink, ref: str, data: bytes) -> None:
+    if ref and link.up:
+        link.send(MediaAnswered(ref, data))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from edge.config import Config
 from edge.control import drivers
 from edge.control.holdings import AddressStep, Gained, Holdings, Lost, Place
+from edge.runtime.engine_process import EnginePlace
 from edge.transport.sockets import Listener, ListenError, Sockets
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class AddressMover:
         self._moving: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._until = _NEVER
+        self._places: dict[str, EnginePlace] = {}
         self._gained = gained
         self._changed = changed
 
@@ -94,8 +96,10 @@ class AddressMover:
             case Gained(address, epoch, host, address6):
                 if address6 and self._config.takeover == "ec2" and self._config.takeover_device:
                     await drivers.add_to_interface(address6, self._config.takeover_device)
+                listeners = self._sockets_for(address, host, address6)
+                self._places[address] = _engine_place(address, address6, listeners)
                 try:
-                    await self._sockets.open(self._sockets_for(address, host, address6))
+                    await self._sockets.open(listeners)
                 except ListenError as error:
                     log.error("%s; giving %s up", error, address)
                     self._holdings.release(address)
@@ -133,6 +137,10 @@ class AddressMover:
         if address6 and device:
             await drivers.remove_from_interface(address6, device)
 
+    def engine_place(self, address: str) -> EnginePlace:
+        """Where the media of an address are that is here."""
+        return self._places.get(address, EnginePlace(address, address))
+
     def reopen(self, address: str) -> None:
         """It stays after all: take new streams again."""
         self.follow(self._holdings.again(address))
@@ -162,6 +170,13 @@ class AddressMover:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _engine_place(address: str, address6: str, listeners: list[Listener]) -> EnginePlace:
+    """Where its listeners are."""
+    host = next((at.host for at in listeners if ":" not in at.host), address)
+    host6 = next((at.host for at in listeners if ":" in at.host), "") if address6 else ""
+    return EnginePlace(address, host, address6 if host6 else "", host6)
 
 
 def served_here(holdings: Holdings, sockets: Sockets, now: float) -> dict[str, int]:

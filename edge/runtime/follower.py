@@ -14,6 +14,7 @@ from edge.proxy.stack.events import BindingsChanged, CoreEvent, Fed, FleetChange
 from edge.runtime.addresses import served_here
 from edge.runtime.bans import Bans
 from edge.runtime.inbound import Inbound
+from edge.runtime.media import Media
 from edge.runtime.provider_accounts import ProviderAccounts
 from edge.runtime.provider_locator import ProviderLocator
 from edge.runtime.snapshot import snapshot, ticket_keys
@@ -39,6 +40,7 @@ class Follower:
         waiting: Waiting,
         accounts: ProviderAccounts,
         locator: ProviderLocator,
+        media: Media,
         tickets: SessionTickets | None,
     ) -> None:
         self._core = core
@@ -51,6 +53,7 @@ class Follower:
         self._waiting = waiting
         self._accounts = accounts
         self._locator = locator
+        self._media = media
         self._tickets = tickets
         self._loaded = False
         self._watchers: list[asyncio.Future[None]] = []
@@ -95,9 +98,10 @@ class Follower:
         if self._tickets is not None and keys:
             self._tickets.replace(keys, use)
         served = served_here(self._holdings, self._sockets, time.monotonic())
+        self._media.follow(served)
         arriving = self._holdings.held().difference(served)
         self._waiting.arrive(arriving)
-        self._post(FleetChanged(snapshot(self.last_news, served, arriving, self._holdings.exclusive())))
+        self._post(FleetChanged(snapshot(self.last_news, served, arriving, self._holdings.exclusive(), self._media.on)))
         self._accounts.served_changed()
         for flow, data in self._waiting.due():
             self._inbound.deliver(flow, data)

@@ -22,6 +22,7 @@ from edge.proxy.stack.events import (
 )
 from edge.runtime.addresses import AddressMover
 from edge.runtime.inbound import Inbound
+from edge.runtime.media import Media
 from edge.runtime.outbound import Outbound
 from edge.runtime.peer_search import PeerSearch, read_phones, read_uses, write_phones, write_uses
 from edge.runtime.trace import Trace
@@ -49,6 +50,7 @@ class MeshReceiver:
         addresses: AddressMover,
         phones: PeerSearch[list[Target]],
         uses: PeerSearch[list[ScopeUse]],
+        media: Media,
         trace: Trace,
         nudge: Callable[[], None],
         declined: Callable[[str, str], None],
@@ -63,6 +65,7 @@ class MeshReceiver:
         self._addresses = addresses
         self._phones = phones
         self._uses = uses
+        self._media = media
         self._trace = trace
         self._nudge = nudge
         self._declined = declined
@@ -136,6 +139,12 @@ class MeshReceiver:
 
     def keys_of_peer(self, edge: str, keys: list[tuple[str, ...]]) -> None:
         self._post(Entrusted(edge, keys))
+
+    def media_for_peer(self, address: str, data: bytes, answer: Callable[[bytes], None]) -> None:
+        self._media.for_peer(address, data, answer)
+
+    def media_answered(self, ref: str, data: bytes) -> None:
+        self._media.answered_by_peer(ref, data)
 
     def links_changed(self) -> None:
         self._nudge()

@@ -15,18 +15,22 @@ from edge.control.journal import Journal
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
 from edge.runtime.follower import Follower
+from edge.runtime.media import Media
 from edge.runtime.trace import Trace
 from edge.transport.certificates import Certificates
 from edge.transport.sockets import Sockets
 
 
 class _Numbers(Collector):
-    def __init__(self, core: Core, sockets: Sockets, certificates: Certificates, mesh: Mesh, journal: Journal) -> None:
+    def __init__(
+        self, core: Core, sockets: Sockets, certificates: Certificates, mesh: Mesh, media: Media, journal: Journal
+    ) -> None:
         self._sockets = sockets
         self._certificates = certificates
         self._journal = journal
         self._core = core
         self._mesh = mesh
+        self._media = media
 
     def collect(self) -> Iterator[Metric]:
         events = CounterMetricFamily("sipwizard_events", "What happened, by kind.", labels=["kind"])
@@ -36,7 +40,7 @@ class _Numbers(Collector):
             events.add_metric([f"journal_{kind}"], count)
         yield events
         sizes = GaugeMetricFamily("sipwizard_size", "How many there are now, by kind.", labels=["kind"])
-        for kind, size in {**self._core.gauges(), **self._sockets.sizes()}.items():
+        for kind, size in {**self._core.gauges(), **self._sockets.sizes(), **self._media.sizes()}.items():
             sizes.add_metric([kind], size)
         sizes.add_metric(["journal"], len(self._journal))
         sizes.add_metric(["mesh_links"], len(self._mesh.connected()))
@@ -56,13 +60,14 @@ async def serve(
     sockets: Sockets,
     certificates: Certificates,
     mesh: Mesh,
+    media: Media,
     follower: Follower,
     journal: Journal,
     trace: Trace,
 ) -> web.AppRunner:
     """Start serving /metrics, /health and /trace. Raises OSError."""
     registry = CollectorRegistry()
-    registry.register(_Numbers(core, sockets, certificates, mesh, journal))
+    registry.register(_Numbers(core, sockets, certificates, mesh, media, journal))
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -76,6 +81,7 @@ async def serve(
             "mesh": mesh.connected(),
             "reached_by": mesh.reached_by(),
             "journal": len(journal),
+            "media": media.state,
             **core.gauges(),
         }
         return web.json_response(state, status=200 if follower.ready.is_set() else 503)

@@ -23,6 +23,7 @@ from edge.proxy.stack.events import (
     EndStream,
     Entrust,
     Find,
+    OrderMedia,
     Relay,
     Resolve,
     Resolved,
@@ -38,6 +39,7 @@ from edge.proxy.stack.events import (
 )
 from edge.runtime.addresses import AddressMover
 from edge.runtime.follower import Follower
+from edge.runtime.media import Media
 from edge.runtime.peer_search import PeerSearch, write_phones
 from edge.runtime.trace import Trace
 from edge.sip.flow import Flow
@@ -74,6 +76,7 @@ class Outbound:
         journal: Journal,
         phones: PeerSearch[list[Target]],
         uses: PeerSearch[list[ScopeUse]],
+        media: Media,
         trace: Trace,
     ) -> None:
         self._core = core
@@ -88,6 +91,7 @@ class Outbound:
         self._journal = journal
         self._phones = phones
         self._uses = uses
+        self._media = media
         self._trace = trace
         self._asking: set[asyncio.Task[None]] = set()
         self._waiting: dict[tuple[Flow, bytes], Send] = {}  # a request that is sent again waits once
@@ -119,6 +123,8 @@ class Outbound:
                 self._phones.ask(ask, self._mesh.find(ask, aor, tenant))
             case CountCalls(ask, scopes):
                 self._uses.ask(ask, self._mesh.count(ask, scopes))
+            case OrderMedia():
+                self._media.carry_out(action)
             case _:
                 self._tell(action)
 

@@ -15,10 +15,14 @@ _READ_SINCE = 9  # the version of the contract from which edges know the sides o
 
 
 def snapshot(
-    news: News, served: dict[str, int], arriving: frozenset[str], exclusive: dict[str, tuple[float, float]]
+    news: News,
+    served: dict[str, int],
+    arriving: frozenset[str],
+    exclusive: dict[str, tuple[float, float]],
+    media: bool = False,
 ) -> Fleet:
     """``served`` are the addresses here with their epochs, ``arriving`` those on their way, ``exclusive`` the times in
-    which nobody else registers from them."""
+    which nobody else registers from them; ``media``: there are media engines."""
     reply: HeartbeatReply = news.reply
     use: FleetKey = next(key for key in reply.keys if key.use)
     return Fleet(
@@ -40,6 +44,7 @@ def snapshot(
         elsewhere={
             held.address: held.epoch for edge in reply.fleet for held in edge.held if held.address not in served
         },
+        media=media,
         exclusive={address: times for address, times in exclusive.items() if address in served},
     )
 

@@ -17,6 +17,8 @@ from edge.mesh.frames import (
     Hello,
     LinkProof,
     LinkWelcome,
+    MediaAnswered,
+    MediaAsked,
     Nonce,
     Offer,
     PhoneAwake,
@@ -82,6 +84,19 @@ def test_peers_hear_of_a_connection_that_has_ended():
         two.mesh.tell_streams_end("203.0.113.12")
         await until(lambda: one.user.ending == ["203.0.113.12"])
         assert one.user.closed == [(stream, ("bob@example.com",))]
+
+    pair(work)
+
+
+def test_an_order_for_an_engine_is_answered_by_who_holds_the_address():
+    async def work(one: Member, two: Member) -> None:
+        assert one.mesh.ask_media("ref 1", FLOW.address, b"order")
+        await until(lambda: one.user.media)
+        assert one.user.media == ("ref 1", b"order at 203.0.113.12")
+        assert not one.mesh.ask_media("ref 2", "203.0.113.99", b"order")
+        await two.mesh.close()
+        await until(lambda: not one.mesh.connected())
+        assert not one.mesh.ask_media("ref 3", FLOW.address, b"order")
 
     pair(work)
 
@@ -265,6 +280,8 @@ def test_frames_round_trip_at_any_split():
         ReceivedFor(FLOW._replace(host="2001:db8::1", transport="tls", server="x" * 255), b"SIP"),
         TrustCa("-----BEGIN CERTIFICATE-----\n"),
         ReceivedFor(FLOW, b"SIP"),
+        MediaAsked("ref", "203.0.113.12", b"\x00order"),
+        MediaAnswered("ref", b""),
         TransactionKeys("203.0.113.11", KEYS),
         SummaryChanged("bob@example.com", "t1", "Messages-Waiting: yes\r\n"),
         PhoneAwake(b'[{"uri": "sip:bob@10.0.0.9"}]'),

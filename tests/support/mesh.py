@@ -37,6 +37,7 @@ class User:
         self.ending: list[str] = []
         self.cas: list[str] = []
         self.summary: tuple[str, str, str] | None = None
+        self.media: tuple[str, bytes] | None = None
         self.changes = 0
 
     def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
@@ -90,6 +91,12 @@ class User:
 
     def keys_of_peer(self, edge: str, keys: list[tuple[str, ...]]) -> None:
         self.keys.append((edge, keys))
+
+    def media_for_peer(self, address: str, data: bytes, answer: Callable[[bytes], None]) -> None:
+        asyncio.get_running_loop().call_soon(answer, data + f" at {address}".encode())
+
+    def media_answered(self, ref: str, data: bytes) -> None:
+        self.media = (ref, data)
 
     def links_changed(self) -> None:
         self.changes += 1

@@ -62,7 +62,7 @@ def moving(work, turns=1):
         sockets, follower, posted, trust = Sockets(), Follower(), [], ServerTrust()
         addresses = SimpleNamespace(over=lambda address: False)
         outbound = Outbound(
-            core, posted.append, addresses, follower, sockets, Mesh(), None, None, trust, None, None, None,
+            core, posted.append, addresses, follower, sockets, Mesh(), None, None, trust, None, None, None, None,
             SimpleNamespace(wanted=False),
         )  # fmt: skip
         outbound.carry_out(Send(FLOW, b"one", "ref one"))
@@ -150,7 +150,7 @@ def test_an_edge_of_before_is_not_asked_to_go_to_a_named_server(server, spoken, 
     core.handle(FleetChanged(replace(world.fleet(world.nodes["edge-a"]), spoken=spoken)), 0.0)
     outbound = Outbound(
         core, posted.append, SimpleNamespace(over=lambda address: False), None, Sockets(), mesh, None, None,
-        ServerTrust(), None, None, None, SimpleNamespace(wanted=False),
+        ServerTrust(), None, None, None, None, SimpleNamespace(wanted=False),
     )  # fmt: skip
     outbound.carry_out(Send(Flow("203.0.113.12", 5061, "tls", "198.51.100.7", 5061, 0, server), b"one", "ref one"))
     assert len(mesh.asked) == asked

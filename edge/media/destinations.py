@@ -1,0 +1,93 @@
+"""Where a description has media sent, and what an engine may be told of that.
+
+An engine sends wherever it is told to, from this machine: to services on loopback too, its own control port among them,
+and what it sends there are the octets of whoever talks. So addresses that no phone can have aren't passed on to it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+
+NOWHERE = "0.0.0.0"
+_SENDING = frozenset((b"a=sendrecv", b"a=sendonly"))
+_DIRECTIONS = _SENDING | {b"a=recvonly", b"a=inactive"}
+MEDIA_LINES = 8
+"""Lines of media (m=) in one description; each costs an engine four ports."""
+
+
+def media_lines(body: bytes) -> int:
+    """How many lines of media there are."""
+    return body.count(b"\nm=")
+
+
+def hosts(body: bytes) -> set[str]:
+    """The hosts in ``c=`` (RFC 8866 §5.7) and ``a=rtcp`` (RFC 3605) lines. ICE candidates are checked before media go
+    there (RFC 8445)."""
+    found = set()
+    for line in body.split(b"\n"):
+        if line.startswith(b"c=") or (line.startswith(b"a=rtcp:") and b" IN " in line):
+            found.add(line.split()[-1].partition(b"/")[0].decode("latin-1"))
+    return found
+
+
+def named_host(body: bytes) -> str:
+    """One that media may be sent to, of those that it names; "" if there is none."""
+    return next((host for host in hosts(body) if host != NOWHERE), "")
+
+
+def held(body: bytes, host: str) -> bytes:
+    """``body`` with ``host`` instead of 0.0.0.0, and no media wanted instead (RFC 3264 §8.4 has both ways to hold). An
+    engine that is told of another address learns anew where the end is. With ICE that address says nothing."""
+    at = f"IN IP4 {NOWHERE}".encode()
+    if not host or is_ipv6(host) or at not in body or b"\na=ice-ufrag:" in body:
+        return body
+    session, *media = _sections(body.replace(at, f"IN IP4 {host}".encode()))
+    default = _direction(session, b"a=sendrecv")
+    lines = [line for line in session if line not in _DIRECTIONS]
+    for section in media:
+        lines += [line for line in section if line not in _DIRECTIONS]
+        lines.append(b"a=sendonly" if _direction(section, default) in _SENDING else b"a=inactive")
+    return b"".join(line + b"\r\n" for line in lines)
+
+
+def _sections(body: bytes) -> list[list[bytes]]:
+    """The lines of the session, and of each medium."""
+    sections: list[list[bytes]] = [[]]
+    for line in body.splitlines():
+        if line.startswith(b"m="):
+            sections.append([])
+        sections[-1].append(line)
+    return sections
+
+
+def _direction(lines: list[bytes], default: bytes) -> bytes:
+    return next((line for line in lines if line in _DIRECTIONS), default)
+
+
+def shares_port(body: bytes) -> bool:
+    """Whether RTP and RTCP are to share a port (RFC 5761)."""
+    return b"\na=rtcp-mux" in body
+
+
+@lru_cache(1000)
+def is_phone(host: str, near: bool) -> bool:
+    """Whether a phone may be at ``host``: it is an IP address of one machine, another one than this, or none at all
+    (0.0.0.0, which stands for hold and for ICE). ``near``: the edge itself is on loopback, and so are its phones."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    return not (address.is_multicast or address.is_link_local or (address.is_loopback and not near))
+
+
+@lru_cache(1000)
+def is_reachable(host: str) -> bool:
+    """Whether packets can be sent to ``host`` (an IP address) from anywhere."""
+    return ip_address(host).is_global
+
+
+def is_ipv6(host: str) -> bool:
+    return ":" in host

@@ -1,0 +1,141 @@
+"""The media engines of the addresses held here, and orders to those of others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine
+
+from edge.config import Config
+from edge.media.orders import ENGINE, GONE, MediaOrder, MediaReply
+from edge.mesh.peers import Mesh
+from edge.proxy.stack.events import CoreEvent, MediaDone, OrderMedia
+from edge.runtime.engine import Engine
+from edge.runtime.engine_process import PROGRAM, EnginePlace, installed
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 1.9  # seconds after which an order has failed; the core waits 2 s
+
+
+class Media:
+    """``on``: whether there are engines, ``state`` the same for people. ``place`` tells where an address is on this
+    machine."""
+
+    def __init__(
+        self,
+        config: Config,
+        mesh: Mesh,
+        counters: Counter[str],
+        place: Callable[[str], EnginePlace],
+        post: Callable[[CoreEvent], None],
+    ) -> None:
+        self._config = config
+        self._mesh = mesh
+        self._counters = counters
+        self._place = place
+        self._post = post
+        self._engines: dict[str, Engine] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._asked: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.on = config.media == PROGRAM and installed()
+        self.state = "on" if self.on else "off"
+        if config.media == PROGRAM and not self.on:
+            self.state = f"off: {PROGRAM} isn't installed"
+            log.warning('%s isn\'t installed: no media are relayed, as with media = "off"', PROGRAM)
+
+    def follow(self, served: Collection[str]) -> None:
+        """These addresses are here now."""
+        if not self.on:
+            return
+        for address in [address for address in self._engines if address not in served]:
+            engine, running = self._engines.pop(address), self._running.pop(address)
+            running.cancel()
+            self._later(self._stop(engine, running))
+        for address in served:
+            if address not in self._engines:
+                engine = self._engines[address] = Engine(self._config, self._place(address), self._counters)
+                self._running[address] = asyncio.create_task(engine.run())
+
+    async def _stop(self, engine: Engine, running: asyncio.Task[None]) -> None:
+        await asyncio.wait([running])
+        await engine.stop()
+
+    # Orders
+
+    def carry_out(self, action: OrderMedia) -> None:
+        """Give it to the engine here, or to the edge that holds the address."""
+        ref, address, order = action
+        engine = self._engines.get(address)
+        if engine is not None:
+            self._later(self._give(engine, order, lambda reply: self._done(ref, reply)))
+        elif not self._mesh.ask_media(ref, address, order.pack()):
+            self._counters["media_unreachable"] += 1
+            self._done(ref, MediaReply(None, GONE))
+        elif ref:
+            later = asyncio.get_running_loop().call_later
+            self._asked[ref] = later(_PATIENCE, self._answered, ref, MediaReply(None, GONE))
+
+    async def _give(self, engine: Engine, order: MediaOrder, done: Callable[[MediaReply], None]) -> None:
+        """It may take longer than whoever asked can wait, and is carried out all the same."""
+        task = engine.give(order)
+        await asyncio.wait([task], timeout=_PATIENCE)
+        done(task.result() if task.done() else MediaReply(None, ENGINE))
+
+    def _done(self, ref: str, reply: MediaReply) -> None:
+        if ref:
+            self._post(MediaDone(ref, reply))
+
+    def for_peer(self, address: str, data: bytes, answer: Callable[[bytes], None]) -> None:
+        """A peer's order; ``answer`` gets what has become of it."""
+        engine = self._engines.get(address)
+        try:
+            order = MediaOrder.unpack(data)
+        except ValueError:
+            self._counters["unreadable_media_orders"] += 1
+            return
+        if engine is None:
+            answer(MediaReply(None, GONE).pack())
+        else:
+            self._later(self._give(engine, order, lambda reply: answer(reply.pack())))
+
+    def answered_by_peer(self, ref: str, data: bytes) -> None:
+        try:
+            reply = MediaReply.unpack(data)
+        except ValueError:
+            reply = MediaReply(None, GONE)
+        self._answered(ref, reply)
+
+    def _answered(self, ref: str, reply: MediaReply) -> None:
+        timer = self._asked.pop(ref, None)
+        if timer is not None:
+            timer.cancel()
+            self._done(ref, reply)
+
+    # What there is
+
+    def sizes(self) -> dict[str, int]:
+        """How many engines, sessions and ports there are."""
+        sessions = [engine.sessions for engine in self._engines.values()]
+        return {
+            "media_engines": sum(engine.ready.is_set() for engine in self._engines.values()),
+            "media_sessions": sum(len(of) for of in sessions),
+            "media_ports": sum(of.ports for of in sessions),
+            "media_ports_possible": sum(of.capacity for of in sessions),
+        }
+
+    async def close(self) -> None:
+        """The engines run on."""
+        tasks = [*self._running.values(), *self._tasks]
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for timer in self._asked.values():
+            timer.cancel()
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

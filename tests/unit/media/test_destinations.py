@@ -1,0 +1,63 @@
+"""Where descriptions have media sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge.media.destinations import held, hosts, is_phone
+from tests.support.media import description
+
+HOLD = description("0.0.0.0", 4000)
+
+
+def test_hosts_are_read_where_media_go():
+    body = description("192.0.2.1", 4000, "c=IN IP4 192.0.2.2/127", "a=rtcp:9 IN IP6 2001:db8::1", "a=rtcp:9")
+    assert hosts(body) == {"192.0.2.1", "192.0.2.2", "2001:db8::1"}
+
+
+@pytest.mark.parametrize(
+    ("host", "near", "may"),
+    [
+        ("192.168.1.5", False, True),
+        ("0.0.0.0", False, True),
+        ("127.0.0.1", False, False),
+        ("127.0.0.1", True, True),
+        ("::1", False, False),
+        ("::ffff:127.0.0.1", False, False),
+        ("239.1.1.1", True, False),
+        ("169.254.169.254", True, False),
+        ("phone.local", True, False),
+    ],
+)
+def test_where_phones_may_be(host, near, may):
+    assert is_phone(host, near) is may
+
+
+@pytest.mark.parametrize(
+    ("more", "direction"),
+    [([], "sendonly"), (["a=sendrecv"], "sendonly"), (["a=recvonly"], "inactive"), (["a=inactive"], "inactive")],
+)
+def test_hold_is_said_by_a_direction(more, direction):
+    said = description("192.0.2.1", 4000, f"a={direction}")
+    assert held(description("0.0.0.0", 4000, *more), "192.0.2.1") == said
+
+
+def test_a_direction_of_the_whole_session_is_each_mediums():
+    body = HOLD.replace(b"t=0 0", b"t=0 0\r\na=recvonly") + b"m=video 4002 RTP/AVP 96\r\na=sendrecv\r\n"
+    lines = held(body, "192.0.2.1").split(b"\r\n")
+    assert [line for line in lines if line.startswith((b"m=", b"a=in", b"a=send", b"a=recv"))] == [
+        b"m=audio 4000 RTP/AVP 0", b"a=inactive", b"m=video 4002 RTP/AVP 96", b"a=sendonly",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "host"),
+    [
+        (HOLD, ""),
+        (HOLD, "2001:db8::1"),
+        (description("0.0.0.0", 9, "a=ice-ufrag:x"), "192.0.2.1"),
+        (description("192.0.2.7", 4000), "192.0.2.1"),
+    ],
+)
+def test_what_stays_as_it_is(body, host):
+    assert held(body, host) == body
