@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge.media.judging import Networks
 from edge.media.orders import ANSWER, DESCRIPTION, DROP_BRANCH, FULL, OFFER
 from edge.proxy.stack.events import HangUp
 from edge.sip.transaction.client import make_cancel
-from lambdas.contract import CallAnswered, OpenCall
+from lambdas.contract import RELAYED_OF_ACCOUNT, RELAYED_OF_TENANT, CallAnswered, OpenCall
 from tests.support.relayed import (
     TYPE,
     WEB,
@@ -529,7 +531,7 @@ def test_media_that_nobody_is_to_relay_go_straight(world):
 
 
 def test_phones_of_one_site_talk_straight(world):
-    media_said(world, one_site=True)
+    media_said(world, site="head-office")
     alice, bob = world.phone("alice"), world.phone("bob")
     world.phones[bob.public[0], bob.public[1]] = bob
     bob.public = (alice.public[0], bob.public[1])
@@ -537,6 +539,19 @@ def test_phones_of_one_site_talk_straight(world):
     bob.agent.host = "10.0.3.4"
     assert alice.register() == bob.register() == 200
     straight(world, Call(world, alice, bob), "one-site")
+
+
+def test_an_account_that_wants_a_relay_has_one_at_its_site_too(world):
+    """With what it and its tenant may have, which the holder of the engine keeps to."""
+    media_said(world, media="direct", site="head-office", tenant="t1")
+    aor = f"bob@{DOMAIN}"
+    call = Call(world, *registered(world, "alice", "bob"))
+    world.control.accounts[aor] = replace(world.control.accounts[aor], media="relay")
+    call.begin(ALICES)
+    call.answer()
+    assert dict(orders(world)[0].counts) == {f"alice@{DOMAIN}": RELAYED_OF_ACCOUNT, "t1": RELAYED_OF_TENANT}
+    call.end()
+    assert records(world) == [("relayed", "policy")]
 
 
 def test_ends_that_are_known_to_be_public_talk_straight(world):

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge.control.heartbeat import HeartbeatLoop
+from edge.control.heartbeat import HeartbeatLoop, News
 from edge.control.holdings import Holdings
 from edge.control.identity import Identity
 from edge.control.store import StateStore
 from edge.runtime.restart import load
-from lambdas.contract import VERSION, HeartbeatReply
+from edge.runtime.snapshot import snapshot
+from lambdas.contract import VERSION, FleetKey, HeartbeatReply
 
 NETWORKS = ["198.51.100.0/24", "2001:db8::/32"]
 
@@ -35,6 +38,7 @@ def test_they_are_asked_for_once():
     ]
 
     async def answered(beat):
+        assert beat.media
         beats.append(beat.public_networks)
         if not answers:
             raise asyncio.CancelledError
@@ -52,11 +56,21 @@ def test_they_are_asked_for_once():
         on_news=news.append,
         on_steps=lambda steps: None,
         on_certificates=None,
+        media=True,
     )
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(loop.run())
     assert beats == ["", "", "v1", "v1", "v2"]
     assert [one.public_networks for one in news] == [[], NETWORKS, NETWORKS, []]
+
+
+def test_the_core_knows_them():
+    key = FleetKey(id=1, nonce="bm9uY2U=", token=base64.b64encode(bytes(64)).decode(), use=True)
+    news = News(reply().model_copy(update={"keys": [key]}), {}, 1.0, public_networks=NETWORKS)
+    have = snapshot(news, {}, frozenset(), {}).public_networks.have
+    hosts = ("198.51.100.7", "198.51.101.7", "2001:db8::9", "2001:db9::9", "bob.example")
+    assert [have(host) for host in hosts] == [True, False, True, False, False]
+    assert not snapshot(replace(news, public_networks=[]), {}, frozenset(), {}).public_networks.have(hosts[0])
 
 
 @pytest.mark.parametrize(("kept", "found"), [({"public_networks": NETWORKS}, NETWORKS), ({}, [])])
