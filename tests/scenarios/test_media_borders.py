@@ -12,6 +12,7 @@ from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.scenarios import test_plan_calls, test_transfers
 from tests.scenarios.test_provider_calls import acknowledged, arrives, call_in, dial
 from tests.scenarios.test_transfers import CAROLS, THEIRS, Outside, answering, put_through, replacing, rings, takes
+from tests.support.engine import HeldEngine
 from tests.support.provider import ProviderDouble, account, assign
 from tests.support.relayed import TYPE, WEB, media_said, orders, place, relaying, roles, sdp
 from tests.support.world import DOMAIN, World
@@ -22,7 +23,7 @@ MINE, OTHERS = sdp(22000), sdp(23000, "198.51.100.1")
 
 @pytest.fixture
 def world():
-    made = World(media=True)
+    made = World(media=True, engine=HeldEngine)
     made.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
     yield from relaying(made)
 
