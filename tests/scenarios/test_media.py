@@ -201,6 +201,21 @@ def test_a_call_that_is_given_up_leaves_nothing(world, call, when):
     assert len(call.callee.agent.requests("INVITE")) == (when == "ringing")
 
 
+def test_the_holder_is_told_to_whom_a_session_counts(world, call):
+    decide = world.control.decide
+    most = {f"alice@{DOMAIN}": 2, "t1": 20}
+
+    def limited(question):
+        route = decide(question)
+        return route.model_copy(update={"relayed_calls": most}) if isinstance(route, Route) else route
+
+    world.control.decide = limited
+    call.begin()
+    call.answer()
+    assert [order.counts for order in orders(world)] == [most, most]
+    call.end()
+
+
 # Forks
 
 
