@@ -181,7 +181,9 @@ class Agent:
 
     def invite_request(self, uri: str, headers: list[str] | None = None) -> Request:
         contact = f"Contact: {self.contact}"
-        return self.request("INVITE", uri, headers=[contact, *(headers or [])], body=self.sdp, call_id=self.fixed_call_id)
+        return self.request(
+            "INVITE", uri, headers=[contact, *(headers or [])], body=self.sdp, call_id=self.fixed_call_id
+        )
 
     def response(
         self, request: Request, status: int, tag: str = "", headers: list[str] | None = None, body: bytes = b""
