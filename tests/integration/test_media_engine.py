@@ -261,6 +261,21 @@ def test_a_browser_is_offered_what_it_needs_and_a_phone_what_that_needs(tmp_path
     with_engine(tmp_path, work)
 
 
+def test_no_keys_are_logged(tmp_path):
+    key = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz"
+    crypto = f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}"
+
+    async def work(engine, address):
+        good = description("198.51.100.1", 4000, crypto, profile="RTP/SAVP")
+        bad = good.replace(b"AES_CM", b"none"), good.replace(b"c=", b"x="), good + b"m=\r\n", good[:-4] + b"\r\n"
+        for number, body in enumerate((good, *bad)):
+            await say(engine, body, "a", key=f"k{number}")
+        await engine.client.ask({"command": "nonsense", "sdp": crypto})
+        assert key not in (tmp_path / "engines" / f"{address}.log").read_text()
+
+    with_engine(tmp_path, work)
+
+
 def test_the_engine_is_started_again_when_it_dies(tmp_path):
     async def work(engine, address):
         await answered(engine)
