@@ -80,9 +80,15 @@ class Media:
 
     async def _give(self, engine: Engine, order: MediaOrder, done: Callable[[MediaReply], None]) -> None:
         """It may take longer than whoever asked can wait, and is carried out all the same."""
-        task = engine.give(order)
+        task, reply = engine.give(order), MediaReply(None, ENGINE)
         await asyncio.wait([task], timeout=_PATIENCE)
-        done(task.result() if task.done() else MediaReply(None, ENGINE))
+        try:
+            if task.done():
+                reply = task.result()
+        except Exception:
+            self._counters["errors"] += 1
+            log.exception("a fault in carrying out an order")
+        done(reply)
 
     def _done(self, ref: str, reply: MediaReply) -> None:
         if ref:

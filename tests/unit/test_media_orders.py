@@ -90,6 +90,18 @@ def test_an_engine_that_takes_too_long_has_failed(tmp_path, monkeypatch):
     media_of(tmp_path, work)
 
 
+def test_a_fault_is_answered_all_the_same(tmp_path, caplog):
+    async def work(edge):
+        edge.media.carry_out(OrderMedia("r", HERE, ORDER))
+        edge.engine.answer.set_exception(RuntimeError("a fault"))
+        await turns()
+        assert edge.posted == [MediaDone("r", MediaReply(None, ENGINE))]
+        assert edge.counters["errors"] == 1
+
+    media_of(tmp_path, work)
+    assert "a fault in carrying out an order" in caplog.text
+
+
 def test_who_holds_the_address_is_asked_over_the_mesh(tmp_path):
     async def work(edge):
         edge.media.carry_out(OrderMedia("r", THERE, ORDER))
