@@ -46,11 +46,12 @@ class Media:
             self.state = f"off: {PROGRAM} isn't installed"
             log.warning('%s isn\'t installed: no media are relayed, as with media = "off"', PROGRAM)
 
-    def follow(self, served: Collection[str]) -> None:
-        """These addresses are here now."""
+    def follow(self, served: Collection[str], held: Collection[str]) -> None:
+        """The addresses in ``served`` are here now. One in ``held`` that was here may be on its way in another epoch,
+        since the lease had run out for a while: its engine runs on."""
         if not self.on:
             return
-        for address in [address for address in self._engines if address not in served]:
+        for address in [address for address in self._engines if address not in served and address not in held]:
             engine, running = self._engines.pop(address), self._running.pop(address)
             running.cancel()
             self._later(self._stop(engine, running))

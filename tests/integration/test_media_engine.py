@@ -52,12 +52,12 @@ FOR_PHONE = Needs("RTP/AVP", "remove", rtcp_mux="demux")
 FOR_WEB = Needs("UDP/TLS/RTP/SAVPF", "force", sdes="off", rtcp_mux="offer")
 
 
-def with_engine(tmp_path: Path, work: Work, **more: object) -> Counter[str]:
-    """What has been counted."""
+def with_engine(tmp_path: Path, work: Work, ipv6: str = "", **more: object) -> Counter[str]:
+    """What has been counted. ``ipv6`` is the address's other side."""
     address, counters = fresh_base(), Counter[str]()
 
     async def run() -> None:
-        async with running(Engine(settings(tmp_path, address, **more), place(address), counters)) as engine:
+        async with running(Engine(settings(tmp_path, address, **more), place(address, ipv6), counters)) as engine:
             await work(engine, address)
 
     asyncio.run(run())
@@ -157,6 +157,26 @@ def test_hold_by_no_address_and_back(tmp_path):
         assert [await one.hears(), await two.hears()] == [2, 1]
 
     with_engine(tmp_path, work)
+
+
+def test_ipv6_and_ipv4_hear_each_other(tmp_path):
+    try:
+        one = MediaEnd("::1", 1)
+    except OSError:
+        pytest.skip("has no IPv6")
+
+    async def work(engine, address):
+        two = MediaEnd(address, 2)
+        offer = (await say(engine, description(one.host, one.port), "a", for_=Needs(family="IP4"))).body
+        answer = (await say(engine, description(two.host, two.port), "b", "a", ANSWER)).body
+        assert f"c=IN IP4 {address}\r\n".encode() in offer
+        assert b"c=IN IP6 ::1\r\n" in answer
+        one.send("::1", port_of(answer))
+        assert await two.hears() == 1
+        two.send(address, port_of(offer))
+        assert await one.hears() == 2
+
+    with_engine(tmp_path, work, ipv6="::1")
 
 
 def test_when_ports_run_out_the_others_go_on(tmp_path):

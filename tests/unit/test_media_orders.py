@@ -102,6 +102,27 @@ def test_a_fault_is_answered_all_the_same(tmp_path, caplog):
     assert "a fault in carrying out an order" in caplog.text
 
 
+def test_an_engine_runs_on_while_its_address_is_held(tmp_path):
+    """A lease that had run out and is had again has another epoch, and its address may have to be moved here anew."""
+
+    async def work(edge):
+        stopped = asyncio.Event()
+        edge.engine.stop = lambda: asyncio.sleep(0, stopped.set())
+        edge.media._running[HERE] = asyncio.create_task(asyncio.sleep(60))
+        edge.media.follow([], [HERE])
+        edge.media.carry_out(OrderMedia("r", HERE, ORDER))
+        await turns()
+        assert edge.engine.given == [ORDER]
+        assert not stopped.is_set()
+        edge.media.follow([], [])
+        async with asyncio.timeout(1):
+            await stopped.wait()
+        edge.media.carry_out(OrderMedia("r", HERE, ORDER))
+        assert edge.mesh.asked == [("r", HERE, ORDER)]
+
+    media_of(tmp_path, work)
+
+
 def test_who_holds_the_address_is_asked_over_the_mesh(tmp_path):
     async def work(edge):
         edge.media.carry_out(OrderMedia("r", THERE, ORDER))
@@ -168,7 +189,7 @@ def test_a_peers_order(tmp_path):
 def test_without_the_program_it_is_off_and_says_so(tmp_path, monkeypatch, caplog, setting, there, state):
     monkeypatch.setattr(media_module, "installed", lambda: there)
     media = Media(settings(tmp_path, HERE, media=setting), Mesh(), Counter(), place, [].append)
-    media.follow([HERE] if not media.on else [])
+    media.follow([HERE] if not media.on else [], [])
     assert (media.on, media.state) == (state == "on", state)
     assert media.sizes()["media_engines"] == 0
     assert ("isn't installed" in caplog.text) == (not there)
