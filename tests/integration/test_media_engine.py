@@ -274,6 +274,10 @@ def test_a_browser_is_offered_what_it_needs_and_a_phone_what_that_needs(tmp_path
             web = (await say(engine, body, by, to, role)).body
             assert all(word in web for word in (b"UDP/TLS/RTP/SAVPF", b"a=fingerprint", b"a=candidate", b"a=rtcp-mux"))
             assert b"a=crypto" not in web
+        unbridged = (await say(engine, WEB, "a", for_=FOR_PHONE, key="k2")).body
+        assert b" RTP/AVP 0" in unbridged
+        unbridged = (await say(engine, WEB, "a", for_=FOR_PHONE._replace(profile=""), key="k2")).body
+        assert b" UDP/TLS/RTP/SAVPF 0" in unbridged
         again = (await say(engine, WEB + b"a=x:1\r\n", "a", "b")).body
         assert b"a=rtcp-mux" not in again
         assert b" RTP/AVP 0" in again
