@@ -48,12 +48,11 @@ class HeartbeatLoop:
         on_news: Callable[[News], None],
         on_steps: Callable[[Iterable[AddressStep]], None],
         on_certificates: Callable[[Sequence[CertificateVersion]], None] | None,
+        media: bool,
         feed: dict[str, int] | None = None,
-        media: bool = False,
     ) -> None:
         """``on_certificates`` gets the list of those that there are, where the control plane gets any for the edge.
-        ``feed``: the cursor into the change feed up to which all is known already; ``media``: there are media
-        engines."""
+        ``media``: it relays them. ``feed``: the cursor into the change feed up to which all is known already."""
         self._client = client
         self._identity = identity
         self._boot = boot

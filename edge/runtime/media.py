@@ -46,11 +46,12 @@ class Media:
             self.state = f"off: {PROGRAM} isn't installed"
             log.warning('%s isn\'t installed: no media are relayed, as with media = "off"', PROGRAM)
 
-    def follow(self, served: Collection[str]) -> None:
-        """These addresses are here now."""
+    def follow(self, served: Collection[str], held: Collection[str]) -> None:
+        """The addresses in ``served`` are here now. One in ``held`` that was here may be on its way in another epoch,
+        since the lease had run out for a while: its engine runs on."""
         if not self.on:
             return
-        for address in [address for address in self._engines if address not in served]:
+        for address in [address for address in self._engines if address not in served and address not in held]:
             engine, running = self._engines.pop(address), self._running.pop(address)
             running.cancel()
             self._later(self._stop(engine, running))
@@ -80,9 +81,15 @@ class Media:
 
     async def _give(self, engine: Engine, order: MediaOrder, done: Callable[[MediaReply], None]) -> None:
         """It may take longer than whoever asked can wait, and is carried out all the same."""
-        task = engine.give(order)
+        task, reply = engine.give(order), MediaReply(None, ENGINE)
         await asyncio.wait([task], timeout=_PATIENCE)
-        done(task.result() if task.done() else MediaReply(None, ENGINE))
+        try:
+            if task.done():
+                reply = task.result()
+        except Exception:
+            self._counters["errors"] += 1
+            log.exception("a fault in carrying out an order")
+        done(reply)
 
     def _done(self, ref: str, reply: MediaReply) -> None:
         if ref:
