@@ -43,6 +43,15 @@ from scripts.processes import Processes, StartError, in_namespace, wait_for
 from scripts.tables import create_tables
 
 
+def end_engines(state: Path) -> None:
+    """End the media engines of an edge with this state directory: they outlive it."""
+    for file in state.glob("engines/*.pid"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(file.read_text(encoding="ascii"))
+            if str(file.parent).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGTERM)
+
+
 class PortInUse(StartError):
     """Something else has a port that is needed."""
 
@@ -106,15 +115,8 @@ class DevelopmentFleet:
 
     def stop(self) -> None:
         self.processes.stop_all()
-        self._end_engines()
-
-    def _end_engines(self) -> None:
-        """Media engines outlive the edges."""
-        for file in self.directory.glob("*.state/engines/*.pid"):
-            with contextlib.suppress(OSError, ValueError):
-                pid = int(file.read_text(encoding="ascii"))
-                if str(file.parent).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    os.kill(pid, signal.SIGTERM)
+        for state in self.directory.glob("*.state"):
+            end_engines(state)
 
     def check_ports(self) -> None:
         """Raises PortInUse."""

@@ -11,7 +11,6 @@ import pwd
 import secrets
 import shlex
 import shutil
-import signal
 import socket
 import stat
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.fleet import end_engines
 from scripts.fleet_parts import DEVELOPMENT_CREDENTIALS, PREFIX
 from scripts.processes import Processes, wait_for
 from tests.integration.test_provisioning import ask, tenant
@@ -110,8 +110,7 @@ def _started(place: Path, address: str, **environment: str) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(20)
-        for file in state.glob("engines/*.pid"):  # it outlives the edge
-            os.kill(int(file.read_text()), signal.SIGTERM)
+        end_engines(state)
 
 
 def test_one_command_makes_an_edge(fleet, place):
