@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from edge.providers.agent import Agent
 from edge.providers.leg_token import LegToProvider
+from edge.proxy.echo.echo_number import EchoNumber
 from edge.proxy.forwarding.dialog_guard import DialogGuard
 from edge.proxy.forwarding.forwarder import Forwarder
 from edge.proxy.forwarding.messages import drop_routes
@@ -27,6 +28,7 @@ from edge.proxy.routing.router import Router
 from edge.proxy.stack.abilities import ABILITIES, unsupported
 from edge.proxy.stack.answers import refuse, spread_retry_after
 from edge.proxy.stack.call_counts import ScopeUse
+from edge.proxy.stack.echo_place import is_echo
 from edge.proxy.stack.events import (
     Action,
     Answered,
@@ -113,6 +115,7 @@ class Core:
         self._forwarder = Forwarder(stack, self.agent, spirals, guard)
         self._subscriptions = Subscriptions(stack)
         self._router = Router(stack, self.agent, self.kept_routes, spirals, self._forwarder, self._subscriptions)
+        self._echo = EchoNumber(stack)
         self._hanging_up = HangingUp(stack, self._forwarder)
         self._epochs: dict[str, int] = {}
         self._transfers = Transfers(stack, self.agent, self.kept_routes, guard, self._forwarder)
@@ -294,6 +297,8 @@ class Core:
         route = route_of(incoming, stack.fleet, stack.own)  # §16.4
         if method == "REGISTER" and route is None:  # some phones write the To of the last 200, and are in no dialog
             self._registrar.register(incoming, now)
+        elif route is None and is_echo(incoming):
+            self._echo.request(incoming, now)
         elif incoming.to_tag:
             if route is None or not self._transfers.in_dialog(incoming, route, now):
                 self._forwarder.in_dialog(incoming, route, now)
@@ -322,6 +327,9 @@ class Core:
             return
         try:
             route = route_of(incoming, stack.fleet, stack.own)
+            if route is None and is_echo(incoming):
+                self._echo.acknowledged(incoming)
+                return
             if route is None or not incoming.max_forwards:
                 raise Fault(481)
             if isinstance(route.target, LegToProvider):

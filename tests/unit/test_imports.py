@@ -59,6 +59,11 @@ RULES = [
         "the edge is the notifier itself: nothing of it is forwarded",
     ),
     (
+        "edge/proxy/echo",
+        STACK | {"edge.proxy.echo", "edge.proxy.forwarding.own_requests"},
+        "the edge is the user agent itself: it answers, and is called as phones are",
+    ),
+    (
         "edge/proxy/transfers",
         STACK | {"edge.proxy.transfers", "edge.proxy.routing", "edge.proxy.forwarding", "edge.providers"},
         "a transfer calls as others do, and is forwarded as others are",

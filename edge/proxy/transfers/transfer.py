@@ -180,8 +180,7 @@ class Transfer:
     @property
     def _around(self) -> Flow:
         """Where two borders meet: from us to ourselves."""
-        flow = self._flow
-        return Flow(flow.address, flow.port, "udp", flow.address, flow.port)
+        return self._flow.around
 
     def _in_other(self, way: LegToProvider) -> LegToProvider:
         """``way`` as one of the call that goes on."""
