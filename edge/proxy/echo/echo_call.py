@@ -35,12 +35,13 @@ class EchoCall:
         request = invite.request
         self._flow = invite.flow
         self._target = request.get("contact") or ""
-        self._routes = [] if invite.to_tag else request.values("record-route")
+        self._routes = request.values("record-route")
+        self._whole = not invite.to_tag
         self._dialog = (invite.call_id, f"{request.get('to')};tag={tag}", request.get("from") or "")
         self._server: ServerTransaction | None = None
         self._unheard: Response | None = None
         self._interval = T1
-        if self._routes:
+        if self._whole:
             stack.timers.start(self, "limit", now + LONGEST)
 
     def answer(
@@ -77,7 +78,7 @@ class EchoCall:
             self._resend(now)
         else:
             self.over()
-            if self._routes:
+            if self._whole:
                 self._hang_up(_REASONS[name], now)
 
     def _hang_up(self, reason: str, now: float) -> None:
