@@ -52,6 +52,7 @@ from edge.proxy.stack.events import (
     ProvidersAssigned,
     ProvidersLocated,
     Received,
+    RefreshedThere,
     Remembered,
     Resolved,
     SendFailed,
@@ -77,7 +78,7 @@ from edge.proxy.transfers.transfers import Transfers
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
-from lambdas.contract import Change, Target
+from lambdas.contract import CallName, Change, Target
 
 _OUTAGE = 10.0  # seconds without a heartbeat's reply, after which there may be something to reconcile
 
@@ -205,7 +206,12 @@ class Core:
             case OverThere(call):
                 self.stack.answered_calls.ended(call, now)
                 self.stack.call_counts.leg_over(call, self.stack.wall(now))
+                self.stack.session_timers.forget(call)
                 self._transfers.ended(call, now)
+            case RefreshedThere(address, tenant, call, started, seconds):
+                if address in self.stack.fleet.epochs:
+                    named = CallName(tenant=tenant, call=call, started=started)
+                    self.stack.session_timers.note(named, seconds, now)
             case SummaryThere(aor, tenant, summary):
                 self._subscriptions.show(aor, tenant, summary, now)
             case AwakeThere(phone):

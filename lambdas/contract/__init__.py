@@ -34,7 +34,7 @@
     many relayed calls may be at once (``Route.relayed_calls``); what became of it in records (``CallAnswered.media``,
     ``CallEnded.media``, ``event``), with the quality of each side (``MediaQuality``).
 10. 2026-11-28: what relaying media needs: which way they are to take (``Target.media``, ``one_site``, ``Grant.media``),
-   the echo number (``Target.echo``),
+   the echo number (``Target.echo``), calls of which nothing is heard (``CallLost``),
    networks without NAT (``HeartbeatReply.public_networks``), edges with a relay (``FleetEdge.media``), how many relayed
    calls may be at once (``Route.relayed_calls``); what became of it in records (``CallAnswered.media``,
    ``CallEnded.media``, ``event``), with the quality of each side (``MediaQuality``).
@@ -124,6 +124,7 @@ from lambdas.contract.report import (
     CallAnswered,
     CallEnded,
     CallFailed,
+    CallLost,
     CallName,
     CallOutline,
     CallTransferred,
@@ -174,6 +175,7 @@ __all__ = [
     "CallAnswered",
     "CallEnded",
     "CallFailed",
+    "CallLost",
     "CallName",
     "CallOutline",
     "CallQuestion",

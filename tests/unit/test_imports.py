@@ -271,6 +271,7 @@ def test_no_room_of_the_proxy_is_in_a_circle():
     graph = {name: targets - {name} for name, targets in graph.items()}
     assert set(graph) == {
         "core",
+        "echo",
         "transfers",
         "routing",
         "subscriptions",

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from edge.proxy.forwarding.branch import Branch
 from edge.proxy.forwarding.dialog_sides import sides
+from edge.proxy.forwarding.session_timer import interval_of
 from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.events import TellOver
 from edge.proxy.stack.flow_token import CallReference
@@ -16,7 +17,7 @@ from edge.sip.incoming import Incoming
 from edge.sip.message import Response
 from edge.sip.sdp import codecs
 from edge.sip.session_bodies import descriptions
-from lambdas.contract import CallAnswered, CallEnded, CallFailed, TriedLeg
+from lambdas.contract import CallAnswered, CallEnded, CallFailed, CallName, TriedLeg
 
 _OVER = frozenset((404, 408, 410, 430, 480, 481))  # 430 is ours: there is no way to the phone any more
 _MOST_LEGS = 16  # answers of one INVITE that are recorded; nobody has more phones
@@ -100,6 +101,7 @@ class CallRecord:
         elif safe is None:
             self._safe[name] = False
             self._stack.answered_calls.note(name, branch.flow)
+            self._expect_refreshes(name, answer, now)
             leg_out = branch.target.provider
             rate = leg_out.rate if leg_out is not None else 0.0
             self._stack.call_counts.answered(
@@ -111,6 +113,12 @@ class CallRecord:
                 forward(answer, at)
 
             self._stack.questions.journal(self._report(name, answer, response, branch, branches, now), written)
+
+    def _expect_refreshes(self, name: str, answer: Response, now: float) -> None:
+        seconds = interval_of(answer)
+        if seconds and self._stack.fleet.tells_refreshes:
+            call = CallName(tenant=self._tenant, call=name, started=self._started)
+            self._stack.session_timers.note(call, seconds, now)
 
     def failed(
         self, status: int, reason: str, best: Branch | None, branches: Sequence[Branch], given_up: bool, now: float
@@ -205,6 +213,7 @@ def report_end(stack: Stack, incoming: Incoming, name: str, call: CallReference,
     if not call.tenant or (status >= 300 and status not in _OVER):
         return
     stack.answered_calls.ended(name, now)
+    stack.session_timers.forget(name)
     if not stack.call_counts.leg_over(name, stack.wall(now)) and len(stack.fleet.addresses) > len(stack.fleet.epochs):
         stack.actions.append(TellOver(name))
     stack.questions.journal(

@@ -15,6 +15,7 @@ from edge.proxy.forwarding.messages import PRIVATE, drop_private
 from edge.proxy.forwarding.provider_branch import BranchMaker
 from edge.proxy.forwarding.record_route import DialogRoute, DialogTarget
 from edge.proxy.forwarding.response_context import Decider, ResponseContext
+from edge.proxy.forwarding.session_timer import check_interval
 from edge.proxy.forwarding.spirals import Around, Spirals
 from edge.proxy.stack.answers import Upstream
 from edge.proxy.stack.flow_token import Destination
@@ -46,7 +47,8 @@ class Forwarder:
         known: bool = True,
     ) -> ResponseContext:
         """The context of a request outside a dialog, which waits for a decision. ``known``: its sender has shown who he
-        is; otherwise it gets one packet until the decision says so."""
+        is; otherwise it gets one packet until the decision says so. Raises Fault."""
+        check_interval(incoming)
         server = self._stack.serve(incoming, now)
         server.once = not known
         media = MediaGate(self._stack, incoming, self._names) if self._may_relay(incoming) else None
@@ -85,6 +87,7 @@ class Forwarder:
         check_hops(incoming)
         if route is None:
             raise Fault(481)
+        check_interval(incoming)
         destination = route.target
         doubt = self._guard.doubt(incoming, route, now)
         if not PRIVATE.isdisjoint(incoming.first):

@@ -25,6 +25,7 @@ from functools import partial
 from typing import Literal, Protocol
 
 from edge.providers.leg_token import LegToPhone, LegToProvider
+from edge.proxy.forwarding import session_timer
 from edge.proxy.forwarding.best_response import best_branch, best_response, counts
 from edge.proxy.forwarding.branch import Branch
 from edge.proxy.forwarding.breadth import breadth_of
@@ -437,6 +438,7 @@ class ResponseContext:
             branch.time_out(now)  # we have cancelled it, since it didn't answer
         else:
             self._give_back(branch)
+            self._note_refresh(response, now)
             if response.status >= 600 and self.invite:
                 self._move("decline")
                 self._cancel_all(now)
@@ -452,6 +454,9 @@ class ResponseContext:
         self._answered.add(answered)
         self._move("take")
         answer = branch.answer(response)
+        if branch.refreshes:
+            session_timer.complete(answer, self.incoming)
+        self._note_refresh(answer, now)
         if self.media is None:
             self._go_back(branch, response, answer, now)
         else:
@@ -638,6 +643,10 @@ class ResponseContext:
             over = [branch for branch in self._branches if counts(branch)]
             best = best_branch(over) if over else None
             self._record.failed(status, reason, best, self._branches, given_up, now)
+
+    def _note_refresh(self, answer: Response, now: float) -> None:
+        if self._destination is not None and self._reports:
+            session_timer.note_refresh(self._stack, self.incoming, self._destination, answer, now)
 
     def _note_end(self, status: int, now: float) -> None:
         """The request was answered: if it is a BYE, its call is over."""
