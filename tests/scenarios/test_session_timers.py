@@ -10,6 +10,8 @@ from tests.support.world import DOMAIN, World
 
 BOB = f"sip:bob@{DOMAIN}"
 TIMER = "Supported: timer"
+SHORT = "Session-Expires: 90"
+UAS, UAC = f"{SHORT};refresher=uas", f"{SHORT};refresher=uac"
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def answered(world, alice, bob, said=(), replied=()):
 def refresh(world, one, dialog, other, status=200, said=(), replied=(), method="UPDATE"):
     """What ``one`` is answered."""
     before = len(other.agent.requests(method))
-    request = one.agent.in_dialog(dialog, method, headers=["Session-Expires: 1800", *said])
+    request = one.agent.in_dialog(dialog, method, headers=[SHORT, *said])
     one.send(request.to_bytes())
     there = world.wait(lambda: other.agent.requests(method)[before:])[0]
     other.send(other.agent.response(there, status, headers=list(replied)).to_bytes())
@@ -73,52 +75,51 @@ def test_nobody_who_can_refresh_nobody_who_has_to(world, alice, bob):
 
 
 def test_the_called_side_takes_it_up(world, alice, bob):
-    _, answer, _, _ = answered(world, alice, bob, replied=["Session-Expires: 1800;refresher=uas", "Require: timer"])
-    assert answer.values("session-expires") == ["1800;refresher=uas"]
+    _, answer, _, _ = answered(world, alice, bob, replied=[UAS, "Require: timer"])
+    assert answer.values("session-expires") == ["90;refresher=uas"]
     assert answer.values("require") == ["timer"]
     assert watched(world) == [1, 0]
-    world.run(1800)
+    world.run(110)
     assert not lost(world)
-    world.run(60)
+    world.run(40)
     assert [one.why for one in lost(world)] == ["its session timer was not refreshed"]
     assert watched(world) == [0, 0]
 
 
 def test_the_caller_does_it_where_the_called_side_cant(world, alice, bob):
-    _, answer, dialog, _ = answered(world, alice, bob, said=[TIMER], replied=["Require: 100rel"])
-    assert answer.values("session-expires") == ["1800;refresher=uac"]
+    _, answer, dialog, _ = answered(world, alice, bob, said=[TIMER, SHORT], replied=["Require: 100rel"])
+    assert answer.values("session-expires") == ["90;refresher=uac"]
     assert answer.values("require") == ["100rel, timer"]
     for _ in range(3):
-        world.run(1000)
+        world.run(50)
         found = refresh(world, alice, dialog, bob, said=[TIMER])
-        assert found.values("session-expires") == ["1800;refresher=uac"]
+        assert found.values("session-expires") == ["90;refresher=uac"]
         assert found.values("require") == ["timer"]
     assert not lost(world)
-    world.run(1900)
+    world.run(150)
     assert len(lost(world)) == 1
 
 
 @pytest.mark.parametrize("method", ["UPDATE", "INVITE"])
 def test_a_refresh_at_another_edge_counts_at_the_callers(world, alice, bob, method):
-    said = "Session-Expires: 1800;refresher=uas"
-    _, _, _, his = answered(world, alice, bob, replied=[said])
+    _, _, _, his = answered(world, alice, bob, replied=[UAS])
     for _ in range(3):
-        world.run(1000)
-        refresh(world, bob, his, alice, method=method, replied=["Session-Expires: 1800;refresher=uac"])
+        world.run(50)
+        refresh(world, bob, his, alice, method=method, replied=[UAC])
         world.run(1)
         assert watched(world) == [1, 0]
     assert not lost(world)
-    world.run(1900)
+    world.run(150)
     assert len(lost(world)) == 1
 
 
 def test_who_hangs_up_isnt_lost(world, alice, bob):
-    _, _, _, his = answered(world, alice, bob, replied=["Session-Expires: 90;refresher=uas"])
+    _, _, _, his = answered(world, alice, bob, replied=[UAS])
     bye = bob.agent.in_dialog(his, "BYE")
     bob.send(bye.to_bytes())
     there = world.wait(lambda: next(iter(alice.agent.requests("BYE")), None))
     alice.send(alice.agent.response(there, 200).to_bytes())
-    world.run(200)
+    world.run(150)
     assert watched(world) == [0, 0]
     assert not lost(world)
     assert any(isinstance(one, CallEnded) for one in world.control.reports)
@@ -127,30 +128,30 @@ def test_who_hangs_up_isnt_lost(world, alice, bob):
 @pytest.mark.parametrize(("status", "expected"), [(405, 0), (501, 0), (488, 0), (481, 1), (500, 1), (491, 1)])
 def test_a_refresh_that_is_refused_has_nothing_expected(world, alice, bob, status, expected):
     """The phone that promised it won't try again; unless the refusal says that it will, or that nobody is there."""
-    _, _, _, his = answered(world, alice, bob, replied=["Session-Expires: 1800;refresher=uas"])
-    world.run(900)
+    _, _, _, his = answered(world, alice, bob, replied=[UAS])
+    world.run(40)
     assert refresh(world, bob, his, alice, status).status == status
-    world.run(2000)
+    world.run(150)
     assert len(lost(world)) == expected
 
 
 def test_a_refresh_that_says_nothing_ends_it(world, alice, bob):
-    _, _, _, his = answered(world, alice, bob, replied=["Session-Expires: 1800;refresher=uas"])
-    world.run(900)
+    _, _, _, his = answered(world, alice, bob, replied=[UAS])
+    world.run(40)
     assert refresh(world, bob, his, alice).get("session-expires") is None
-    world.run(4000)
+    world.run(150)
     assert not lost(world)
 
 
 def test_a_restarted_edge_learns_of_it_again(world, alice, bob):
-    _, _, _, his = answered(world, alice, bob, replied=["Session-Expires: 1800;refresher=uas"])
+    _, _, _, his = answered(world, alice, bob, replied=[UAS])
     world.restart("edge-a")
-    world.run(900)
+    world.run(40)
     assert watched(world) == [0, 0]
-    refresh(world, bob, his, alice, replied=["Session-Expires: 1800;refresher=uac"])
+    refresh(world, bob, his, alice, replied=[UAC])
     world.run(1)
     assert watched(world) == [1, 0]
-    world.run(1900)
+    world.run(150)
     assert len(lost(world)) == 1
 
 
@@ -181,7 +182,7 @@ def test_nothing_is_watched_before_all_edges_tell_of_refreshes(world, alice, bob
     world.spoken = 9
     for node in world.nodes.values():
         world.inform(node)
-    answered(world, alice, bob, replied=["Session-Expires: 90;refresher=uas"])
+    answered(world, alice, bob, replied=[UAS])
     assert watched(world) == [0, 0]
 
 
