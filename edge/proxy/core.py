@@ -116,7 +116,7 @@ class Core:
         self._forwarder = Forwarder(stack, self.agent, spirals, guard)
         self._subscriptions = Subscriptions(stack)
         self._router = Router(stack, self.agent, self.kept_routes, spirals, self._forwarder, self._subscriptions)
-        self._echo = EchoNumber(stack)
+        self._echo = EchoNumber(stack, self._forwarder)
         self._hanging_up = HangingUp(stack, self._forwarder)
         self._epochs: dict[str, int] = {}
         self._transfers = Transfers(stack, self.agent, self.kept_routes, guard, self._forwarder)

@@ -60,7 +60,7 @@ RULES = [
     ),
     (
         "edge/proxy/echo",
-        STACK | {"edge.proxy.echo", "edge.proxy.forwarding.own_requests"},
+        STACK | {"edge.proxy.echo", "edge.proxy.forwarding"},
         "the edge is the user agent itself: it answers, and is called as phones are",
     ),
     (

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge.proxy.forwarding.own_requests import Nobody, make_own
+from edge.proxy.forwarding.forwarder import Forwarder
+from edge.proxy.forwarding.own_requests import Responses, make_own
+from edge.proxy.forwarding.record_route import route_of
 from edge.proxy.stack.stack import Stack
+from edge.proxy.stack.validation import examine
 from edge.sip.errors import ParseError
 from edge.sip.headers import NameAddr
-from edge.sip.incoming import Incoming
-from edge.sip.message import Header, Response, header_of, make_response
-from edge.sip.strict_routing import obey
+from edge.sip.incoming import Fault, Incoming
+from edge.sip.message import Header, Response, make_response
 from edge.sip.timers import T1, T2
-from edge.sip.transaction import NonInviteClient, ServerTransaction
+from edge.sip.transaction import ServerTransaction
 from edge.sip.uri import request_uri
 
 LONGEST = 300.0
@@ -26,11 +28,14 @@ _REASONS = {
 class EchoCall:
     """``timers`` is read by the TimerHeap. The To tag of our answers is ``tag``."""
 
-    def __init__(self, stack: Stack, invite: Incoming, tag: str, forget: Callable[[], None], now: float) -> None:
+    def __init__(
+        self, stack: Stack, forwarder: Forwarder, invite: Incoming, tag: str, forget: Callable[[], None], now: float
+    ) -> None:
         """``forget`` is called once it needs nothing more. An ``invite`` in a dialog is one of before this process: it
         says too little for a BYE."""
         self.timers: dict[str, int] = {}
         self._stack = stack
+        self._forwarder = forwarder
         self._forget = forget
         request = invite.request
         self._flow = invite.flow
@@ -84,13 +89,19 @@ class EchoCall:
     def _hang_up(self, reason: str, now: float) -> None:
         """By the way that a phone's BYE takes."""
         stack = self._stack
+        headers: list[Header] = [("route", f"Route: {route}") for route in self._routes]
+        headers.append(("reason", f"Reason: {reason}"))
         try:
             uri = request_uri(NameAddr.parse(self._target).uri)
-        except ParseError:
+            request = make_own("BYE", uri, self._dialog, 1, headers)
+            incoming = examine(self._flow, request, (stack.ids.token(),))
+            route = route_of(incoming, stack.fleet, stack.own)
+        except (Fault, ParseError):
+            stack.counters["calls_unreachable"] += 1
             return
-        branch = stack.transactions.branch()
-        headers = [("route", f"Route: {route}") for route in self._routes]
-        request = make_own("BYE", uri, self._dialog, 1, [*headers, ("reason", f"Reason: {reason}")])
-        request.headers.insert(0, header_of(stack.fleet.via(self._flow, branch)))
-        obey(request)
-        stack.transactions.begin(NonInviteClient(stack, Nobody(), request, branch, self._flow), now)
+        if route is not None:
+            self._forwarder.own(incoming, Responses(_nothing), route.target, now, reports=True)
+
+
+def _nothing(response: Response, now: float) -> None:
+    """Whatever it says, the call is over."""

@@ -12,9 +12,11 @@ outlives its edge's process as others do, though nobody then ends it but the cal
 from __future__ import annotations
 
 import zlib
+from functools import partial
 
 from edge.proxy.echo.echo_call import EchoCall
 from edge.proxy.echo.mirror import mirrored
+from edge.proxy.forwarding.forwarder import Forwarder
 from edge.proxy.stack.abilities import not_allowed
 from edge.proxy.stack.answers import respond
 from edge.proxy.stack.echo_place import ECHO
@@ -30,8 +32,9 @@ _METHODS = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO")
 class EchoNumber:
     """Its calls at this edge, by Call-ID and our tag."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, forwarder: Forwarder) -> None:
         self._stack = stack
+        self._forwarder = forwarder
         self._calls: dict[tuple[str, str], EchoCall] = {}
 
     def __len__(self) -> int:
@@ -65,7 +68,8 @@ class EchoNumber:
         key = incoming.call_id, incoming.to_tag or server.to_tag
         call = self._calls.get(key)
         if call is None:
-            call = self._calls[key] = EchoCall(self._stack, incoming, server.to_tag, lambda: self._forget(key), now)
+            tag, forget = server.to_tag, partial(self._forget, key)
+            call = self._calls[key] = EchoCall(self._stack, self._forwarder, incoming, tag, forget, now)
         call.answer(incoming, server, self._headers(incoming, body), body, now)
 
     def _forget(self, key: tuple[str, str]) -> None:

@@ -18,7 +18,6 @@ from edge.proxy.forwarding.early_media import unreliable
 from edge.proxy.forwarding.gruu_contacts import find_contact, is_gruu, with_registered_contact
 from edge.proxy.forwarding.media_gate import BranchMedia, MediaGate
 from edge.proxy.forwarding.messages import backward_response
-from edge.proxy.forwarding.own_requests import Nobody
 from edge.proxy.forwarding.target_set import of_same_instance
 from edge.proxy.forwarding.waking import Waking
 from edge.proxy.forwarding.withholding import Veiled, phone_request, phone_response, withholds
@@ -554,3 +553,13 @@ class Branch:
         """Nobody waits for it any more."""
         if self.transaction is not None:
             self.transaction.abandon()
+
+
+class Nobody:
+    """Takes a CANCEL's responses: nothing follows from them."""
+
+    def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None: ...
+
+    def on_timeout(self, transaction: ClientTransaction, now: float) -> None: ...
+
+    def on_transport_error(self, transaction: ClientTransaction, now: float) -> None: ...

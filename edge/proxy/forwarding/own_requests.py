@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from edge.proxy.stack.validation import MAX_FORWARDS
 from edge.sip.message import Header, Request, Response
-from edge.sip.transaction import ClientTransaction
 
 
 def make_own(
@@ -48,13 +47,3 @@ class Responses:
     def respond(self, response: Response, now: float) -> None:
         if response.status > 100:
             self._then(response, now)
-
-
-class Nobody:
-    """Takes a request's responses: nothing follows from them."""
-
-    def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None: ...
-
-    def on_timeout(self, transaction: ClientTransaction, now: float) -> None: ...
-
-    def on_transport_error(self, transaction: ClientTransaction, now: float) -> None: ...
