@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edge.proxy.echo.echo_call import LONGEST
-from lambdas.contract import CallAnswered, CallEnded, Reject, Route, RouteQuestion, Target
+from edge.proxy.stack.events import HangUp
+from lambdas.contract import CallAnswered, CallEnded, OpenCall, Reject, Route, RouteQuestion, Target
 from tests.support.agent import SDP
 from tests.support.world import DOMAIN, World
 
@@ -14,10 +15,7 @@ ECHO = f"sip:echo@{DOMAIN}"
 
 @pytest.fixture
 def world() -> World:
-    made = World()
-    made.media = True
-    for node in made.nodes.values():
-        made.inform(node)
+    made = World(media=True)
     decide = made.control.decide
 
     def to_echo(question):
@@ -59,6 +57,11 @@ def calls(world, node="edge-a"):
     return len(world.nodes[node].core._echo)
 
 
+def ports(world, address="203.0.113.11"):
+    """Those of each session: at which it hears the called side, and the caller."""
+    return [pair for session in world.engines[address].sessions.values() for pair in session.branches.values()]
+
+
 def reports(world, kind):
     return [one for one in world.control.reports if isinstance(one, kind)]
 
@@ -66,7 +69,12 @@ def reports(world, kind):
 def test_the_edge_answers_with_what_was_offered(world, alice):
     answer, dialog = ring(world, alice)
     assert answer.status == 200
-    assert b"m=audio 20000 RTP/AVP" in answer.body
+    (offer, said) = world.engines["203.0.113.11"].orders
+    assert offer.body == SDP
+    (port,) = [line for line in said.body.split(b"\r\n") if line.startswith(b"m=")]
+    assert b"c=IN IP4 203.0.113.11\r\n" in said.body  # the engine itself is the other end
+    assert port == b"m=audio 30001 RTP/AVP 8".replace(b"30001", str(ports(world)[0][0]).encode())
+    assert b"m=audio %d RTP/AVP 8\r\n" % ports(world)[0][1] in answer.body
     assert answer.get("content-type") == "application/sdp"
     assert len(dialog.routes) == 2
     alice.send(alice.agent.in_dialog(dialog, "ACK").to_bytes())
@@ -78,6 +86,7 @@ def test_the_edge_answers_with_what_was_offered(world, alice):
     ]
     assert [(one.call, one.by) for one in ended] == [(answered[0].call, "caller")]
     assert not calls(world)
+    assert not ports(world)
 
 
 def test_a_stranger_gets_no_answer(world):
@@ -89,6 +98,7 @@ def test_a_stranger_gets_no_answer(world):
     assert mallory.agent.statuses("INVITE") == [407]
     mallory.agent.received.clear()
     assert mallory.transact(mallory.agent.invite_request(ECHO)).status == 403
+    assert not world.engines["203.0.113.11"].orders
     assert not calls(world)
     assert not reports(world, CallAnswered)
 
@@ -154,6 +164,7 @@ def test_a_call_that_is_never_acknowledged_ends(world, alice):
     world.run(5)
     assert [one.by for one in reports(world, CallEnded)] == ["called"]
     assert not calls(world)
+    assert not ports(world)
 
 
 def test_a_call_ends_after_its_time(world, alice):
@@ -167,6 +178,7 @@ def test_a_call_ends_after_its_time(world, alice):
     world.run(5)
     assert [one.by for one in reports(world, CallEnded)] == ["called"]
     assert not calls(world)
+    assert not ports(world)
 
 
 def test_a_call_outlives_its_edges_process(world, alice):
@@ -181,6 +193,7 @@ def test_a_call_outlives_its_edges_process(world, alice):
     assert alice.transact(alice.agent.in_dialog(dialog, "BYE")).status == 200
     world.run(1)
     assert len(reports(world, CallEnded)) == 1
+    assert not ports(world)
 
 
 def test_it_is_called_by_tls_and_at_the_callers_edge(world):
@@ -194,6 +207,7 @@ def test_it_is_called_by_tls_and_at_the_callers_edge(world):
     assert calls(world, "edge-b") == 1
     assert phone.transact(phone.agent.in_dialog(dialog, "BYE")).status == 200
     assert not calls(world, "edge-b")
+    assert not ports(world, "203.0.113.12")
 
 
 def test_somebody_outside_is_put_through_to_it(world, provider):
@@ -212,4 +226,25 @@ def test_somebody_outside_is_put_through_to_it(world, provider):
     provider.answer(provider.agent.response(bye, 200))
     world.run(5)
     assert [one.by for one in reports(world, CallEnded)] == ["called"]
+    assert not calls(world)
+    assert not ports(world)
+
+
+def test_the_service_ends_it_as_other_calls(world, alice):
+    acknowledged(world, alice)
+    (answered,) = reports(world, CallAnswered)
+    name = {"tenant": answered.tenant, "call": answered.call, "started": answered.started}
+    node = world.nodes["edge-a"]
+    node.handle(HangUp([OpenCall(**name, address=node.address, sides=answered.sides, why="suspended")]))
+    bye = world.wait(lambda: next(iter(alice.agent.requests("BYE")), None))
+    alice.send(alice.agent.response(bye, 200).to_bytes())
+    world.run(1)
+    assert [one.by for one in reports(world, CallEnded)] == ["service"]
+    assert not calls(world)
+    assert not ports(world)
+
+
+def test_a_full_engine_has_no_echo(world, alice):
+    world.engines["203.0.113.11"].fault = "full"
+    assert alice.transact(alice.agent.invite_request(ECHO)).status == 503
     assert not calls(world)

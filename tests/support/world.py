@@ -340,7 +340,6 @@ class World:
         use = next(key.id for key in keys if key.use)
         self.tokens = TokenKeys(TOKEN_KEYS | {key.id: base64.b64decode(key.token) for key in keys}, use)
         self.decision_time = 0.02
-        self.media = False  # whether edges have a relay
         self.spoken = VERSION
         self.loss: Callable[[Flow, bytes], bool] = lambda flow, data: False
         self.nodes: dict[str, Node] = {}
@@ -373,7 +372,6 @@ class World:
             tokens=self.tokens,
             clock=WALL,
             informed_at=self.now,
-            media=self.media,
             spoken=self.spoken,
             exclusive={node.address: self.exclusive.get(node.address, (0.0, float("inf")))},
             media=self.media,

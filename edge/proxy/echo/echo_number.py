@@ -80,7 +80,7 @@ class EchoNumber:
         request = incoming.request
         if request.method not in ("INVITE", "UPDATE"):
             return b""
-        if not self._stack.fleet.media:
+        if not self._stack.fleet.relays:
             raise Fault(501, "Not Implemented: no media are relayed here, and so none sent back")
         kind, coding = incoming.value("content-type") or "", incoming.value("content-encoding") or ""
         found = descriptions(request.body, kind, coding)
