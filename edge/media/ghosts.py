@@ -9,10 +9,8 @@ may have taken.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-Answer = dict[str, Any]
-"""What the engine answers to ``query`` (``edge/media/ng``)."""
+from edge.media.ng import Answer
 
 LOOK = 15.0
 """Seconds between looks at an engine's sessions."""

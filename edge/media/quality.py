@@ -11,24 +11,13 @@ is kept, and added.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from edge.media.ghosts import Answer, heard
+from edge.media.ghosts import heard
+from edge.media.ng import Answer
+from edge.media.orders import SideQuality
 
 _GAP = 2.0  # seconds: the engine's clock has whole ones
 _AUDIO = "audio"
-
-
-class SideQuality(NamedTuple):
-    """Of one end of a session: ``packets`` that came from it, ``gap`` is the longest time in seconds that none did;
-    what it has said of what came to it: packets ``lost``, ``jitter`` in milliseconds, ``mos`` from 1 to 4.5 (ITU-T
-    G.107), the latter two on the average; None: it hasn't."""
-
-    packets: int
-    gap: float
-    lost: int | None = None
-    jitter: float | None = None
-    mos: float | None = None
 
 
 @dataclass(slots=True)

@@ -48,6 +48,7 @@ from edge.proxy.stack.events import (
     JournalChanged,
     Leaving,
     MediaDone,
+    MediaSilent,
     OverThere,
     ProvidersAssigned,
     ProvidersLocated,
@@ -78,7 +79,7 @@ from edge.proxy.transfers.transfers import Transfers
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
-from lambdas.contract import CallName, Change, Target
+from lambdas.contract import CallLost, CallName, Change, Target
 
 _OUTAGE = 10.0  # seconds without a heartbeat's reply, after which there may be something to reconcile
 
@@ -194,6 +195,10 @@ class Core:
                 self.stack.note_providers(places)
             case JournalChanged(possible):
                 self.stack.note_journal(possible)
+            case MediaSilent(tenant, call, started, seconds):
+                self.stack.counters["silent_calls"] += 1
+                why = f"no media for {seconds} s"
+                self.stack.questions.journal(CallLost(tenant=tenant, call=call, started=started, why=why))
             case Remembered(records, routes, bindings, accounts):
                 self.disk_records.restore(records, bindings, now)
                 self.kept_routes.restore(routes)

@@ -23,12 +23,13 @@ _LATER = 5.0  # seconds before that is tried again which this machine doesn't al
 
 
 class Engine:
-    """``sessions`` are its; ``ready`` while it takes orders."""
+    """``sessions`` are its; ``ready`` while it takes orders, since the Unix time ``since``."""
 
     def __init__(self, config: Config, place: EnginePlace, counters: Counter[str]) -> None:
         low, high = config.media_range
         self.sessions = Sessions(high - low + 1, ip_address(place.host).is_loopback)
         self.ready = asyncio.Event()
+        self.since = time.time()
         self.client = NgClient()
         self.address = place.address
         self._process = EngineProcess(config, place)
@@ -44,6 +45,7 @@ class Engine:
                     if adopted or await self._start():
                         adopted = False
                         await self._find()
+                        self.since = time.time()
                         self.ready.set()
                         await self._process.ended()
                     log.error("the media engine of %s has ended; starting it again", self.address)

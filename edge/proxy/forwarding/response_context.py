@@ -24,18 +24,19 @@ from enum import Enum
 from functools import partial
 from typing import Literal, Protocol
 
+from edge.media.orders import SideQuality
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding import session_timer
 from edge.proxy.forwarding.best_response import best_branch, best_response, counts
 from edge.proxy.forwarding.branch import Branch
 from edge.proxy.forwarding.breadth import breadth_of
-from edge.proxy.forwarding.call_record import CallRecord, Parties, report_end
+from edge.proxy.forwarding.call_record import CallEnd, CallRecord, Parties, is_over
 from edge.proxy.forwarding.deflection import FOLLOWED, Deflection, redirected_to
 from edge.proxy.forwarding.early_media import ringing
 from edge.proxy.forwarding.media_gate import MediaGate
 from edge.proxy.forwarding.other_flows import OtherFlows
 from edge.proxy.forwarding.provider_branch import BranchMaker
-from edge.proxy.forwarding.record_route import DialogTarget, call_of, dialog_of
+from edge.proxy.forwarding.record_route import DialogTarget, call_of
 from edge.proxy.forwarding.target_set import TargetSet, by_instance, instead
 from edge.proxy.stack.answers import Upstream, refuse, reject, respond, unavailable
 from edge.proxy.stack.flow_token import CallReference
@@ -650,8 +651,14 @@ class ResponseContext:
 
     def _note_end(self, status: int, now: float) -> None:
         """The request was answered: if it is a BYE, its call is over."""
-        if self.media is not None and self.incoming.request.method == "BYE":
-            self.media.ended(status)
-        if self._reports and self._destination is not None and self.incoming.request.method == "BYE":
-            name = dialog_of(self.incoming, self._destination, self._stack.fleet)[1]
-            report_end(self._stack, self.incoming, name, self._call, status, now)
+        if self.incoming.request.method != "BYE" or self._destination is None or not is_over(status):
+            return
+        end = CallEnd(self._stack, self.incoming, self._destination, now) if self._reports else None
+        if self.media is not None:
+            self.media.ended(end.report if end is not None else _nobody)
+        elif end is not None:
+            end.report((), now)
+
+
+def _nobody(quality: tuple[SideQuality, ...], now: float) -> None:
+    """Whoever ends a call from outside reports it without that."""

@@ -72,6 +72,16 @@ class ClosedThere(NamedTuple):
     aors: tuple[str, ...]
 
 
+class MediaSilent(NamedTuple):
+    """In an answered call nothing was heard for ``seconds``, as its media engine says, though something should have
+    been."""
+
+    tenant: str
+    call: str
+    started: int
+    seconds: int
+
+
 class FleetChanged(NamedTuple):
     """A heartbeat brought news."""
 
@@ -240,6 +250,7 @@ Told = (
     | ProvidersAssigned
     | ProvidersLocated
     | JournalChanged
+    | MediaSilent
     | Remembered
     | ToldByPeer
 )
