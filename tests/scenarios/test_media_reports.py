@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edge.media.orders import SideQuality
-from edge.proxy.stack.events import MediaSilent
-from lambdas.contract import CallEnded, CallLost, MediaQuality
+from edge.proxy.stack.events import HangUp, MediaSilent
+from lambdas.contract import CallAnswered, CallEnded, CallLost, MediaQuality, OpenCall
 from tests.scenarios.test_calls import answered_call, hang_up
 from tests.support.world import World
 
@@ -74,3 +74,22 @@ def test_a_call_in_which_nothing_is_heard_is_lost(world):
     assert [one for one in world.control.reports if isinstance(one, CallLost)] == [
         CallLost(tenant="t0123456789ab", call="0123456789abcdef", started=1000, why="no media for 60 s")
     ]
+
+
+def test_a_lost_call_that_is_ended_says_what_was_heard_last(world, alice, bob):
+    answered_call(world, alice, bob)
+    world.run(1)
+    (answered,) = [one for one in world.control.reports if isinstance(one, CallAnswered)]
+    name = {"tenant": answered.tenant, "call": answered.call, "started": answered.started}
+    node, engine = world.nodes["edge-a"], world.engines["203.0.113.11"]
+    engine.quality = (SAID, UNSAID)  # as of the BYE in alice's name, which bob answers first
+    node.handle(HangUp([OpenCall(**name, address=node.address, sides=answered.sides, why="no media for 60 s")]))
+    got = world.wait(lambda: next(iter(alice.agent.requests("BYE")), None))
+    world.wait(lambda: next(iter(bob.agent.requests("BYE")), None))
+    bob.send(bob.agent.response(bob.agent.requests("BYE")[0], 200).to_bytes())
+    world.run(3)
+    alice.send(alice.agent.response(got, 481).to_bytes())
+    (report,) = ended(world)
+    assert (report.by, report.reason) == ("service", 'SIP;cause=200;text="Ended by the service: no media for 60 s"')
+    assert [(one.side, one.packets) for one in report.quality] == [("caller", 500), ("called", 480)]
+    assert not engine.sessions

@@ -24,6 +24,7 @@ from lambdas.contract import CallAnswered, CallEnded, CallFailed, CallName, Medi
 _OVER = frozenset((404, 408, 410, 430, 480, 481))  # 430 is ours: there is no way to the phone any more
 _MOST_LEGS = 16  # answers of one INVITE that are recorded; nobody has more phones
 _SALT = 12  # characters of the edge's name for an INVITE
+_SIDES: tuple[Literal["caller", "called"], ...] = ("caller", "called")
 _LONGEST = 200  # characters of what others have written
 
 
@@ -234,9 +235,6 @@ class CallEnd:
 
     def report(self, quality: tuple[SideQuality, ...], now: float) -> None:
         """``quality`` is that of the BYE's sender and of the other side, if it is known."""
-        sides: tuple[Literal["caller", "called"], ...] = ("caller", "called")
-        if self._call.to_caller:
-            sides = ("called", "caller")
         if self._call.tenant:
             self._stack.questions.journal(
                 CallEnded(
@@ -244,13 +242,17 @@ class CallEnd:
                     call=self._name,
                     started=self._call.started,
                     ended=self._ended,
-                    by=sides[0],
+                    by="called" if self._call.to_caller else "caller",
                     reason=self._reason,
-                    quality=[_quality(side, of) for side, of in zip(sides, quality, strict=False)],
+                    quality=quality_of(quality, called_first=self._call.to_caller),
                 )
             )
 
 
-def _quality(side: Literal["caller", "called"], of: SideQuality) -> MediaQuality:
-    packets, gap, lost, jitter, mos = of
-    return MediaQuality(side=side, packets=packets, longest_gap=gap, lost=lost, jitter=jitter, mos=mos)
+def quality_of(heard: tuple[SideQuality, ...], called_first: bool) -> list[MediaQuality]:
+    """What is ``heard`` of both sides, the called one first or last, as it is reported."""
+    sides = _SIDES[::-1] if called_first else _SIDES
+    return [
+        MediaQuality(side=side, packets=one.packets, longest_gap=one.gap, lost=one.lost, jitter=one.jitter, mos=one.mos)
+        for side, one in zip(sides, heard, strict=False)
+    ]

@@ -9,7 +9,7 @@ from edge.proxy.forwarding.ack import Ack
 from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.forwarding.dialog_guard import DialogGuard
 from edge.proxy.forwarding.late_answers import LateAnswers
-from edge.proxy.forwarding.media_gate import DESCRIBING, MediaGate
+from edge.proxy.forwarding.media_gate import DESCRIBING, MediaGate, OnQuality, nothing_heard
 from edge.proxy.forwarding.media_session import SessionNames, in_dialog, of_route
 from edge.proxy.forwarding.messages import PRIVATE, drop_private
 from edge.proxy.forwarding.provider_branch import BranchMaker
@@ -119,10 +119,16 @@ class Forwarder:
             raise Fault(481) from error
 
     def own(
-        self, incoming: Incoming, upstream: Upstream, destination: DialogTarget, now: float, reports: bool = False
+        self,
+        incoming: Incoming,
+        upstream: Upstream,
+        destination: DialogTarget,
+        now: float,
+        reports: bool = False,
+        heard: OnQuality = nothing_heard,
     ) -> None:
         """Send a request of ours on in a dialog of others; ``upstream`` gets its responses, and unless ``reports`` sees
-        to the report of what came of it."""
+        to the report of what came of it: ``heard`` gets what that says of media."""
         session = in_dialog(incoming, destination, incoming.flow.address)
         method = incoming.request.method
         gated = session is not None and (method == "BYE" or (method == "INVITE" and incoming.request.body))
@@ -134,6 +140,7 @@ class Forwarder:
             destination=destination,
             reports=reports,
             media=MediaGate(self._stack, incoming, self._names, session, destination, begins=True) if gated else None,
+            heard=heard,
         )
         context.forward_in_dialog(now)
 

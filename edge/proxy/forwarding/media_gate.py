@@ -65,6 +65,11 @@ OnQuality = Callable[[tuple[SideQuality, ...], float], None]
 OnAnswer = Callable[[Response, bool, float], None]
 """Gets the response with the engine's description, or as it is; whether there should have been one."""
 
+
+def nothing_heard(quality: tuple[SideQuality, ...], now: float) -> None:
+    """Whoever doesn't want to know."""
+
+
 DESCRIBING = frozenset(("INVITE", "UPDATE", "PRACK"))
 """Methods whose requests and responses may have descriptions."""
 _NO_BRIDGE = frozenset(("nat", "policy", "ice"))  # why a call is relayed that may do without

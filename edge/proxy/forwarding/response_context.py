@@ -24,7 +24,6 @@ from enum import Enum
 from functools import partial
 from typing import Literal, Protocol
 
-from edge.media.orders import SideQuality
 from edge.providers.leg_token import LegToPhone, LegToProvider
 from edge.proxy.forwarding import session_timer
 from edge.proxy.forwarding.best_response import best_branch, best_response, counts
@@ -33,7 +32,7 @@ from edge.proxy.forwarding.breadth import breadth_of
 from edge.proxy.forwarding.call_record import CallEnd, CallRecord, Parties, is_over
 from edge.proxy.forwarding.deflection import FOLLOWED, Deflection, redirected_to
 from edge.proxy.forwarding.early_media import ringing
-from edge.proxy.forwarding.media_gate import MediaGate
+from edge.proxy.forwarding.media_gate import MediaGate, OnQuality, nothing_heard
 from edge.proxy.forwarding.other_flows import OtherFlows
 from edge.proxy.forwarding.provider_branch import BranchMaker
 from edge.proxy.forwarding.record_route import DialogTarget, call_of
@@ -150,13 +149,15 @@ class ResponseContext:
         origin: CallReference = CallReference(),  # noqa: B008 - immutable
         from_provider: LegToProvider | None = None,
         media: MediaGate | None = None,
+        heard: OnQuality = nothing_heard,
     ) -> None:
         """Raises Fault for a request that may have no branches (RFC 5393 §5.3.3).
 
         ``decider`` says who is tried, or inside a dialog ``destination``, which a token has said. ``outcome``: as
         for TargetSet. ``reports``: the end of a call is reported if this is its BYE. ``origin``: the call that it is a
         part of, which is recorded there. ``from_provider`` leads back to the provider that the call came from, which it
-        can do from the start if that isn't where the request came from. ``media``: as a BranchContext has it."""
+        can do from the start if that isn't where the request came from. ``media``: as a BranchContext has it.
+        ``heard`` gets what is known of a call's media whose end others report."""
         self._stack = stack
         self._maker = branches
         self.incoming = incoming
@@ -167,6 +168,7 @@ class ResponseContext:
         self._destination = destination
         self._reports = reports
         self.media = media
+        self._heard = heard
         self.invite = incoming.request.method == "INVITE"
         self.attempt = stack.ids.token() if self.invite and not incoming.to_tag else ""
         self.timers: dict[str, int] = {}
@@ -655,10 +657,6 @@ class ResponseContext:
             return
         end = CallEnd(self._stack, self.incoming, self._destination, now) if self._reports else None
         if self.media is not None:
-            self.media.ended(end.report if end is not None else _nobody)
+            self.media.ended(end.report if end is not None else self._heard)
         elif end is not None:
             end.report((), now)
-
-
-def _nobody(quality: tuple[SideQuality, ...], now: float) -> None:
-    """Whoever ends a call from outside reports it without that."""
