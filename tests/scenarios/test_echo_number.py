@@ -6,27 +6,19 @@ import pytest
 
 from edge.proxy.echo.echo_call import LONGEST
 from edge.proxy.stack.events import HangUp
-from lambdas.contract import CallAnswered, CallEnded, OpenCall, Reject, Route, RouteQuestion, Target
+from lambdas.contract import CallAnswered, CallEnded, OpenCall, Reject, Route, Target
 from tests.support.agent import SDP
 from tests.support.world import DOMAIN, World
 
 ECHO = f"sip:echo@{DOMAIN}"
+TENANT = "t0123456789ab"
 
 
 @pytest.fixture
 def world() -> World:
     made = World(media=True)
-    decide = made.control.decide
-
-    def to_echo(question):
-        decision = decide(question)
-        unknown = isinstance(decision, Reject) and decision.status == 404
-        if unknown and isinstance(question, RouteQuestion) and question.called.startswith("echo@"):
-            target = Target(uri=ECHO, flow=("", 0, "udp", "", 0, 0), binding="", echo=True, media="relay")
-            return Route(targets=[target], tenant="t" + "1" * 12)
-        return decision
-
-    made.control.decide = to_echo
+    for name in ("alice", "bob"):
+        made.control.add(name, f"pw-{name}", tenant=TENANT)
     return made
 
 
@@ -89,6 +81,41 @@ def test_the_edge_answers_with_what_was_offered(world, alice):
     assert not ports(world)
 
 
+def test_it_has_a_number_too(world, alice):
+    answer, _ = ring(world, alice, f"sip:*43@{DOMAIN}")
+    assert answer.status == 200
+
+
+def test_an_account_of_that_name_is_called_as_others(world, alice):
+    world.control.add("echo", "pw-echo", tenant=TENANT)
+    assert alice.transact(alice.agent.invite_request(ECHO)).status == 480
+    world.control.add("echo", "pw-echo", tenant="tffffffffffff")
+    assert alice.transact(alice.agent.invite_request(ECHO)).status == 200
+
+
+def test_it_is_nobodys_while_there_are_older_edges(world, alice, monkeypatch):
+    monkeypatch.setattr(world.control.facts, "spoken", lambda: 9)
+    assert alice.transact(alice.agent.invite_request(ECHO)).status == 404
+
+
+def test_it_takes_calls_only(world, alice):
+    assert alice.transact(alice.agent.request("MESSAGE", ECHO)).status == 404
+
+
+def test_who_wants_no_relay_has_his_echo_relayed_all_the_same(world, alice):
+    world.control.decide = lambda question: Route(
+        targets=[Target(uri=ECHO, flow=("", 0, "udp", "", 0, 0), binding="", echo=True, media="direct")], tenant=TENANT
+    )
+    answer, _ = ring(world, alice)
+    assert answer.status == 200
+    assert len(ports(world)) == 1
+
+
+def test_without_the_engine_there_is_no_echo(world, alice):
+    world.engines["203.0.113.11"].fault = "engine"
+    assert alice.transact(alice.agent.invite_request(ECHO)).status == 503
+
+
 def test_a_stranger_gets_no_answer(world):
     mallory = world.phone("mallory")
     mallory.agent.password = "wrong"
@@ -108,6 +135,7 @@ def test_nobody_calls_it_but_by_a_decision(world, alice):
     answer, _ = ring(world, alice)
     contact = answer.get("contact").strip("<>")
     world.control.decide = lambda question: Reject(status=404)
+    alice.agent.received.clear()
     assert alice.transact(alice.agent.invite_request(contact)).status == 404
 
 
@@ -212,7 +240,7 @@ def test_it_is_called_by_tls_and_at_the_callers_edge(world):
 
 def test_somebody_outside_is_put_through_to_it(world, provider):
     target = Target(uri=ECHO, flow=("", 0, "udp", "", 0, 0), binding="", echo=True, media="relay")
-    world.control.decide = lambda question: Route(targets=[target], tenant="t" + "1" * 12)
+    world.control.decide = lambda question: Route(targets=[target], tenant=TENANT)
     contact = f"Contact: <sip:caller@{provider.place[0]}>"
     invite = provider.agent.request("INVITE", provider.contact, headers=[contact], body=SDP)
     provider.send(invite.to_bytes())

@@ -196,8 +196,10 @@ class MediaGate:
             self._stack.counters["media_unreadable"] += 1
             return Judgement(False, False, "unreadable")
         other = End("" if flow.internal else flow.host, None, _host(target.uri), in_browser(flow))
-        policy = "relay" if self._begins else target.media
-        return judge(policy, self._caller, other, target.one_site, self._stack.fleet.public_networks.have)
+        policy = "relay" if self._begins or target.echo else target.media
+        judgement = judge(policy, self._caller, other, target.one_site, self._stack.fleet.public_networks.have)
+        # The relay itself is what the echo number answers with: without it there is none.
+        return judgement._replace(why="echo") if target.echo else judgement
 
     @property
     def _caller(self) -> End:
