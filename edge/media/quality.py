@@ -10,6 +10,7 @@ is kept, and added.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from edge.media.ghosts import heard
@@ -18,6 +19,8 @@ from edge.media.orders import SideQuality
 
 _GAP = 2.0  # seconds: the engine's clock has whole ones
 _AUDIO = "audio"
+POOR = 3.6
+"""The MOS below which many who talk are dissatisfied (ITU-T G.109)."""
 
 
 @dataclass(slots=True)
@@ -74,6 +77,18 @@ class SessionQuality:
             round(sum(one["jitter"] * one["samples"] for one in means) / samples, 1) if samples else None,
             round(sum(one["MOS"] * one["samples"] for one in means) / samples / 10, 1) if samples else None,
         )
+
+
+def count(side: SideQuality, counters: Counter[str]) -> None:
+    """One end of a call that is over, for the metrics: the sums of what they are of by ``media_sides_told``."""
+    counters["media_packets"] += side.packets
+    if side.mos is None or side.lost is None or side.jitter is None:
+        return
+    counters["media_sides_told"] += 1
+    counters["media_sides_poor"] += side.mos < POOR
+    counters["media_packets_lost"] += side.lost
+    counters["media_jitter_ms"] += round(side.jitter)
+    counters["media_mos_tenths"] += round(10 * side.mos)
 
 
 def _note_packets(seen: _SideSeen, streams: list[Answer], now: float, expected: bool) -> None:

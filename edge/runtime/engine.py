@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from edge.config import Config
 from edge.media import ng
 from edge.media.orders import ENGINE, MediaOrder, MediaReply
+from edge.media.quality import count
 from edge.media.sessions import Sessions
 from edge.runtime.engine_process import NG_HOST, EnginePlace, EngineProcess
 from edge.runtime.ng_client import NgClient
@@ -114,6 +115,8 @@ class Engine:
                 break
             answers.append(answer)
         reply = self.sessions.took(work, order, answers)
+        for side in reply.quality:
+            count(side, self._counters)
         if work.leg is not None and not self.sessions.has(work.leg):
             await self.client.ask(ng.delete(work.leg.call))  # it may have begun it, and nobody knows
         if reply.fault:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import Counter
 from pathlib import Path
 
-from edge.media.quality import SessionQuality, SideQuality
+from edge.media.orders import MediaReply, SideQuality
+from edge.media.quality import SessionQuality, count
 
 ANSWERS = json.loads((Path(__file__).parent / "answers.json").read_text())
 
@@ -78,3 +80,22 @@ def test_an_end_whose_loss_is_told_without_a_round_trip_has_no_mos():
 
 def test_of_whom_nothing_is_known_nothing_is_said():
     assert noted(({"result": "ok", "tags": {}}, 0)).of("ta") == SideQuality(0, 0.0)
+
+
+def test_the_metrics_are_sums_by_those_who_have_told():
+    counters = Counter()
+    for side in (SideQuality(400, 0.0, 39, 10.4, 3.5), SideQuality(360, 0.0, 1, 2.0, 4.3), SideQuality(5, 1.0)):
+        count(side, counters)
+    assert counters == {
+        "media_packets": 765,
+        "media_sides_told": 2,
+        "media_sides_poor": 1,
+        "media_packets_lost": 40,
+        "media_jitter_ms": 12,
+        "media_mos_tenths": 78,
+    }
+
+
+def test_it_crosses_the_mesh():
+    reply = MediaReply(None, quality=(SideQuality(400, 2.5, 39, 10.4, 3.5), SideQuality(5, 1.0)))
+    assert MediaReply.unpack(reply.pack()) == reply
