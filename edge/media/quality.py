@@ -81,7 +81,8 @@ class SessionQuality:
 
 def count(side: SideQuality, counters: Counter[str]) -> None:
     """One end of a call that is over, for the metrics: the sums of what they are of by ``media_sides_told``."""
-    counters["media_packets"] += side.packets
+    if side.packets:
+        counters["media_packets"] += side.packets
     if side.mos is None or side.lost is None or side.jitter is None:
         return
     counters["media_sides_told"] += 1

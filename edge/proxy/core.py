@@ -399,6 +399,8 @@ class Core:
             "server_transactions": len(stack.transactions.servers),
             "questions": len(stack.questions),
             "counted_calls": len(stack.call_counts),
+            "timed_sessions": len(stack.session_timers),
+            "echo_calls": len(self._echo),
             "sources": len(stack.sources),
             "outside_servers": len(stack.outside),
             "kept_routes": len(self.kept_routes),

@@ -46,7 +46,7 @@ def acknowledged(world, phone):
 
 
 def calls(world, node="edge-a"):
-    return len(world.nodes[node].core._echo)
+    return world.nodes[node].core.gauges()["echo_calls"]
 
 
 def ports(world, address="203.0.113.11"):

@@ -64,7 +64,7 @@ def lost(world):
 
 
 def watched(world):
-    return [len(node.core.stack.session_timers) for node in world.nodes.values()]
+    return [node.core.gauges()["timed_sessions"] for node in world.nodes.values()]
 
 
 def test_nobody_who_can_refresh_nobody_who_has_to(world, alice, bob):
