@@ -76,10 +76,16 @@ def note_refresh(stack: Stack, incoming: Incoming, target: DialogTarget, answer:
     seconds = interval_of(answer) if answer.status < 300 else 0
     caller_at = target.flow.address if call.to_caller else incoming.flow.address
     name = dialog_of(incoming, target, stack.fleet)[1]
+    note(stack, caller_at, CallName(tenant=call.tenant, call=name, started=call.started), seconds, now)
+
+
+def note(stack: Stack, caller_at: str, call: CallName, seconds: int, now: float) -> None:
+    """The call is good for ``seconds`` more, or (0) isn't watched any longer, as the edge that has the caller's address
+    is to know."""
     if caller_at in stack.fleet.epochs:
-        stack.session_timers.note(CallName(tenant=call.tenant, call=name, started=call.started), seconds, now)
+        stack.session_timers.note(call, seconds, now)
     else:
-        stack.actions.append(TellRefreshed(caller_at, call.tenant, name, call.started, seconds))
+        stack.actions.append(TellRefreshed(caller_at, call.tenant, call.call, call.started, seconds))
 
 
 def _interval(incoming: Incoming) -> int:
