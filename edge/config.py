@@ -178,6 +178,8 @@ class Config(BaseModel):
     media: Literal["off", "rtpengine"] = "off"
     media_ports: Annotated[str, AfterValidator(_range)] = "30000-39999"
     media_interface: Annotated[str, AfterValidator(_interface)] | None = None
+    # Seconds after which a relayed call is ended in which neither end sends anything, though both should.
+    media_silence: Annotated[int, Field(ge=30, le=3600)] = 60
     keepalive_interval: Annotated[float, Field(ge=5, le=600)] = 15.0
     # UDP phones from here have no NAT before them, and are registered for as long as they ask.
     no_nat_networks: list[Annotated[str, AfterValidator(_network)]] = []

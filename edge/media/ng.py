@@ -103,8 +103,10 @@ def query(call: str) -> Command:
     return {"command": "query", "call-id": call}
 
 
-def delete(call: str) -> Command:
-    return {"command": "delete", "call-id": call, "delete-delay": 0}
+def delete(call: str, told_of: str = "") -> Command:
+    """``told_of`` is the name of one of its sides: the answer is as that to ``query`` then."""
+    command: Command = {"command": "delete", "call-id": call, "delete-delay": 0}
+    return {**command, "from-tag": told_of} if told_of else command
 
 
 def reply(answer: Answer) -> MediaReply:

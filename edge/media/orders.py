@@ -108,21 +108,44 @@ class MediaOrder(NamedTuple):
         )
 
 
+class SideQuality(NamedTuple):
+    """Of one end of a session: ``packets`` that came from it, ``gap`` is the longest time in seconds that none did;
+    what it has said of what came to it: packets ``lost``, ``jitter`` in milliseconds, ``mos`` from 1 to 4.5 (ITU-T
+    G.107), the latter two on the average; None: it hasn't."""
+
+    packets: int
+    gap: float
+    lost: int | None = None
+    jitter: float | None = None
+    mos: float | None = None
+
+
 class MediaReply(NamedTuple):
-    """To a DESCRIBE: the body for the other side, or None and why (FULL, UNKNOWN, GONE, ENGINE, DESCRIPTION)."""
+    """To a DESCRIBE: the body for the other side, or None and why (FULL, UNKNOWN, GONE, ENGINE, DESCRIPTION). To the
+    DROP of a dialog: the ``quality`` of the side ``by`` and of the other one; nothing if it isn't known."""
 
     body: bytes | None
     fault: str = ""
+    quality: tuple[SideQuality, ...] = ()
 
     def pack(self) -> bytes:
-        return _packed({"body": self.body.decode("latin-1")} if self.body is not None else {"fault": self.fault})
+        given: dict[str, object] = {"fault": self.fault}
+        if self.body is not None:
+            given = {"body": self.body.decode("latin-1")}
+        if self.quality:
+            given["quality"] = [list(side) for side in self.quality]
+        return _packed(given)
 
     @classmethod
     def unpack(cls, data: bytes) -> MediaReply:
         """Raises ValueError."""
         given = _unpacked(data)
         body = given.get("body")
-        return cls(_text(body).encode("latin-1") if body is not None else None, _text(given.get("fault", "")))
+        return cls(
+            _text(body).encode("latin-1") if body is not None else None,
+            _text(given.get("fault", "")),
+            _qualities(given.get("quality", [])),
+        )
 
 
 _NEEDS = Needs._fields
@@ -139,6 +162,12 @@ def _unpacked(data: bytes) -> dict[str, object]:
     if not isinstance(given, dict):
         raise ValueError("not an object")
     return given
+
+
+def _qualities(value: object) -> tuple[SideQuality, ...]:
+    if not isinstance(value, list) or not all(isinstance(side, list) and len(side) >= 2 for side in value):
+        raise ValueError("not what sides have heard")
+    return tuple(SideQuality(*side[: len(SideQuality._fields)]) for side in value)
 
 
 def _text(value: object) -> str:

@@ -37,7 +37,9 @@ from edge.media.orders import (
     MediaOrder,
     MediaReply,
     Needs,
+    SideQuality,
 )
+from edge.media.quality import SessionQuality
 
 LINE_PORTS: Final = 4
 """Two for RTP and RTCP at each end."""
@@ -79,7 +81,8 @@ class MediaLeg:
     end whose offer waits for an answer, -1 if none does; ``unsaid`` is that offer if the engine wasn't told, since it
     is as the one before. ``lines`` is the most lines of media that it had; ``joins``: the engine is the last candidate
     of two ends with ICE. ``tenant``, ``began`` and ``report`` name the call in reports, ``counts`` are those to whom it
-    counts; ``since`` is when the leg began (Unix time)."""
+    counts; ``since`` is when the leg began (Unix time). ``quality`` is what was heard of it, ``lost`` tells that
+    nothing was any more, and that this has been said."""
 
     call: str
     key: str
@@ -93,6 +96,8 @@ class MediaLeg:
     joins: bool = False
     lines: int = 1
     offered: int = -1
+    quality: SessionQuality = field(default_factory=SessionQuality)
+    lost: bool = False
     unsaid: MediaOrder | None = None
 
     @property
@@ -107,13 +112,16 @@ class MediaLeg:
 
 class EngineWork(NamedTuple):
     """``commands`` are for the engine, one after the other; ``reply`` is known already if there are none. ``leg`` is
-    what they describe, ``end`` of it in ``role``."""
+    what they describe, ``end`` of it in ``role``; ``over`` is one that has ended, ``at`` that time: the engine's answer
+    tells how it was."""
 
     commands: list[Command]
     reply: MediaReply | None = None
     leg: MediaLeg | None = None
     end: int = 0
     role: str = ""
+    over: MediaLeg | None = None
+    at: float = 0.0
 
 
 _DONE: Final = MediaReply(None)
@@ -161,7 +169,10 @@ class Sessions:
             gone = legs
         for leg in gone:
             self._forget(leg)
-        return EngineWork([ng.delete(leg.call) for leg in gone], _DONE)
+        if order.kind == DROP_BRANCH or not order.by:
+            return EngineWork([ng.delete(leg.call) for leg in gone], _DONE)
+        over = gone[0]
+        return EngineWork([ng.delete(over.call, over.ends[0].name)], _DONE, over=over, at=now)
 
     def _describe(self, order: MediaOrder, now: float) -> EngineWork:
         lines = media_lines(order.body)
@@ -203,6 +214,9 @@ class Sessions:
 
     def took(self, work: EngineWork, order: MediaOrder, answers: list[Answer]) -> MediaReply:
         """What has become of ``order``; ``answers`` are the engine's to ``work.commands``, fewer if one got none."""
+        if work.over is not None and answers:
+            work.over.quality.note(answers[0], work.at)
+            return MediaReply(None, quality=_told_of(work.over, order))
         leg = work.leg
         if leg is None or work.reply is not None:
             return work.reply or _DONE
@@ -304,6 +318,13 @@ def _end_of(leg: MediaLeg, order: MediaOrder) -> int:
     if order.to:
         leg.ends[1 - end].tags.setdefault(order.to, None)
     return end
+
+
+def _told_of(leg: MediaLeg, order: MediaOrder) -> tuple[SideQuality, SideQuality]:
+    """How well the side ``order.by`` has heard, and the other one."""
+    end = 0 if order.by in leg.ends[0].tags or order.to in leg.ends[1].tags else 1
+    mine, other = leg.ends[end], leg.ends[1 - end]
+    return leg.quality.of(mine.name), leg.quality.of(other.name)
 
 
 def _may_know(leg: MediaLeg, tag: str) -> bool:

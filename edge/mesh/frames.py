@@ -17,6 +17,7 @@ from edge.sip.flow import Flow
 MAX_FRAME = 70_000  # octets: the largest SIP message and its flow
 _HEAD = struct.Struct("!IB")
 _EPOCH = struct.Struct("!Q")
+_REFRESHED = struct.Struct("!QI")
 
 
 class FrameError(ValueError):
@@ -115,6 +116,18 @@ class CallOver:
     """An answered call has ended, as was seen here; one of you has begun it."""
 
     call: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRefreshed:
+    """A call of ``tenant`` that was ``started`` then, and whose caller is at ``address``, was refreshed here (RFC
+    4028): it is good for ``seconds`` more; 0: nobody says for how long."""
+
+    address: str
+    tenant: str
+    call: str
+    started: int
+    seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +244,7 @@ Frame = (
     | TrustCa
     | MediaAsked
     | MediaAnswered
+    | SessionRefreshed
 )
 
 
@@ -360,6 +374,18 @@ def _read_media(data: bytes) -> MediaAsked:
     return MediaAsked(ref, address, order)
 
 
+def _write_refreshed(frame: SessionRefreshed) -> bytes:
+    return _REFRESHED.pack(frame.started, frame.seconds) + b"".join(
+        map(_text, (frame.address, frame.tenant, frame.call))
+    )
+
+
+def _read_refreshed(data: bytes) -> SessionRefreshed:
+    started, seconds = _REFRESHED.unpack_from(data)
+    address, tenant, call = _read_texts(data[_REFRESHED.size :], 3)
+    return SessionRefreshed(address, tenant, call, started, seconds)
+
+
 def _read_closed(data: bytes) -> StreamClosed:
     flow, rest = _read_flow(data)
     return StreamClosed(flow, tuple(str(aor) for aor in json.loads(rest)))
@@ -403,6 +429,7 @@ _CODECS: dict[int, _Codec] = {
     21: _Codec(TrustCa, lambda f: _text(f.ca), lambda data: TrustCa(*_read_texts(data, 1))),
     22: _Codec(MediaAsked, lambda f: _text(f.ref) + _text(f.address) + f.data, _read_media),
     23: _Codec(MediaAnswered, lambda f: _text(f.ref) + f.data, lambda data: MediaAnswered(*_read_text(data))),
+    30: _Codec(SessionRefreshed, _write_refreshed, _read_refreshed),
 }
 """A kind's number is never given to another."""
 _KINDS = {codec.frame: kind for kind, codec in _CODECS.items()}

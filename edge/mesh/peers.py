@@ -33,6 +33,7 @@ from edge.mesh.frames import (
     PhonesFound,
     ReceivedFor,
     SendOn,
+    SessionRefreshed,
     StreamClosed,
     SummaryChanged,
     TransactionKeys,
@@ -85,6 +86,9 @@ class MeshUser(Protocol):
 
     def over_at_peer(self, call: str) -> None:
         """A peer has seen an answered call's end."""
+
+    def refreshed_at_peer(self, call: SessionRefreshed) -> None:
+        """A session was refreshed there, whose caller may be here."""
 
     def awake_at_peer(self, data: bytes) -> None:
         """A phone that may sleep has registered there."""
@@ -290,6 +294,10 @@ class Mesh:
         """Tell every peer that an answered call has ended."""
         self._tell_all(CallOver(call))
 
+    def tell_refreshed(self, call: SessionRefreshed) -> None:
+        """Tell every peer that a session was refreshed here."""
+        self._tell_all(call)
+
     def tell_summary(self, aor: str, tenant: str, summary: str) -> None:
         """Tell every peer what waits for an account."""
         self._tell_all(SummaryChanged(aor, tenant, summary))
@@ -413,6 +421,8 @@ class Mesh:
             user.trust_for_peer(frame.ca)
         elif isinstance(frame, CallOver):
             user.over_at_peer(frame.call)
+        elif isinstance(frame, SessionRefreshed):
+            user.refreshed_at_peer(frame)
         elif isinstance(frame, SummaryChanged):
             user.summary_at_peer(frame.aor, frame.tenant, frame.summary)
         elif isinstance(frame, PhoneAwake):

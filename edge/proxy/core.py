@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from edge.providers.agent import Agent
 from edge.providers.leg_token import LegToProvider
+from edge.proxy.echo.echo_number import EchoNumber
 from edge.proxy.forwarding.dialog_guard import DialogGuard
 from edge.proxy.forwarding.forwarder import Forwarder
 from edge.proxy.forwarding.messages import drop_routes
@@ -27,6 +28,7 @@ from edge.proxy.routing.router import Router
 from edge.proxy.stack.abilities import ABILITIES, unsupported
 from edge.proxy.stack.answers import refuse, spread_retry_after
 from edge.proxy.stack.call_counts import ScopeUse
+from edge.proxy.stack.echo_place import is_echo
 from edge.proxy.stack.events import (
     Action,
     Answered,
@@ -46,10 +48,12 @@ from edge.proxy.stack.events import (
     JournalChanged,
     Leaving,
     MediaDone,
+    MediaSilent,
     OverThere,
     ProvidersAssigned,
     ProvidersLocated,
     Received,
+    RefreshedThere,
     Remembered,
     Resolved,
     SendFailed,
@@ -75,7 +79,7 @@ from edge.proxy.transfers.transfers import Transfers
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
-from lambdas.contract import Change, Target
+from lambdas.contract import CallLost, CallName, Change, Target
 
 _OUTAGE = 10.0  # seconds without a heartbeat's reply, after which there may be something to reconcile
 
@@ -113,6 +117,7 @@ class Core:
         self._forwarder = Forwarder(stack, self.agent, spirals, guard)
         self._subscriptions = Subscriptions(stack)
         self._router = Router(stack, self.agent, self.kept_routes, spirals, self._forwarder, self._subscriptions)
+        self._echo = EchoNumber(stack, self._forwarder)
         self._hanging_up = HangingUp(stack, self._forwarder)
         self._epochs: dict[str, int] = {}
         self._transfers = Transfers(stack, self.agent, self.kept_routes, guard, self._forwarder)
@@ -190,6 +195,10 @@ class Core:
                 self.stack.note_providers(places)
             case JournalChanged(possible):
                 self.stack.note_journal(possible)
+            case MediaSilent(tenant, call, started, seconds):
+                self.stack.counters["silent_calls"] += 1
+                why = f"no media for {seconds} s"
+                self.stack.questions.journal(CallLost(tenant=tenant, call=call, started=started, why=why))
             case Remembered(records, routes, bindings, accounts):
                 self.disk_records.restore(records, bindings, now)
                 self.kept_routes.restore(routes)
@@ -202,7 +211,12 @@ class Core:
             case OverThere(call):
                 self.stack.answered_calls.ended(call, now)
                 self.stack.call_counts.leg_over(call, self.stack.wall(now))
+                self.stack.session_timers.forget(call)
                 self._transfers.ended(call, now)
+            case RefreshedThere(address, tenant, call, started, seconds):
+                if address in self.stack.fleet.epochs:
+                    named = CallName(tenant=tenant, call=call, started=started)
+                    self.stack.session_timers.note(named, seconds, now)
             case SummaryThere(aor, tenant, summary):
                 self._subscriptions.show(aor, tenant, summary, now)
             case AwakeThere(phone):
@@ -294,6 +308,8 @@ class Core:
         route = route_of(incoming, stack.fleet, stack.own)  # §16.4
         if method == "REGISTER" and route is None:  # some phones write the To of the last 200, and are in no dialog
             self._registrar.register(incoming, now)
+        elif route is None and is_echo(incoming):
+            self._echo.request(incoming, now)
         elif incoming.to_tag:
             if route is None or not self._transfers.in_dialog(incoming, route, now):
                 self._forwarder.in_dialog(incoming, route, now)
@@ -322,6 +338,9 @@ class Core:
             return
         try:
             route = route_of(incoming, stack.fleet, stack.own)
+            if route is None and is_echo(incoming):
+                self._echo.acknowledged(incoming)
+                return
             if route is None or not incoming.max_forwards:
                 raise Fault(481)
             if isinstance(route.target, LegToProvider):
@@ -380,6 +399,8 @@ class Core:
             "server_transactions": len(stack.transactions.servers),
             "questions": len(stack.questions),
             "counted_calls": len(stack.call_counts),
+            "timed_sessions": len(stack.session_timers),
+            "echo_calls": len(self._echo),
             "sources": len(stack.sources),
             "outside_servers": len(stack.outside),
             "kept_routes": len(self.kept_routes),

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from edge.config import Config
 from edge.media import ng
 from edge.media.orders import ENGINE, MediaOrder, MediaReply
+from edge.media.quality import count
 from edge.media.sessions import Sessions
 from edge.runtime.engine_process import NG_HOST, EnginePlace, EngineProcess
 from edge.runtime.ng_client import NgClient
@@ -23,12 +24,13 @@ _LATER = 5.0  # seconds before that is tried again which this machine doesn't al
 
 
 class Engine:
-    """``sessions`` are its; ``ready`` while it takes orders."""
+    """``sessions`` are its; ``ready`` while it takes orders, since the Unix time ``since``."""
 
     def __init__(self, config: Config, place: EnginePlace, counters: Counter[str]) -> None:
         low, high = config.media_range
         self.sessions = Sessions(high - low + 1, ip_address(place.host).is_loopback)
         self.ready = asyncio.Event()
+        self.since = time.time()
         self.client = NgClient()
         self.address = place.address
         self._process = EngineProcess(config, place)
@@ -44,6 +46,7 @@ class Engine:
                     if adopted or await self._start():
                         adopted = False
                         await self._find()
+                        self.since = time.time()
                         self.ready.set()
                         await self._process.ended()
                     log.error("the media engine of %s has ended; starting it again", self.address)
@@ -112,6 +115,8 @@ class Engine:
                 break
             answers.append(answer)
         reply = self.sessions.took(work, order, answers)
+        for side in reply.quality:
+            count(side, self._counters)
         if work.leg is not None and not self.sessions.has(work.leg):
             await self.client.ask(ng.delete(work.leg.call))  # it may have begun it, and nobody knows
         if reply.fault:

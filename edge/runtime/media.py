@@ -9,10 +9,12 @@ from collections.abc import Callable, Collection, Coroutine
 
 from edge.config import Config
 from edge.media.orders import ENGINE, GONE, MediaOrder, MediaReply
+from edge.media.sessions import MediaLeg
 from edge.mesh.peers import Mesh
-from edge.proxy.stack.events import CoreEvent, MediaDone, OrderMedia
+from edge.proxy.stack.events import CoreEvent, MediaDone, MediaSilent, OrderMedia
 from edge.runtime.engine import Engine
 from edge.runtime.engine_process import PROGRAM, EnginePlace, installed
+from edge.runtime.media_watch import MediaWatch
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,17 @@ class Media:
         for address in served:
             if address not in self._engines:
                 engine = self._engines[address] = Engine(self._config, self._place(address), self._counters)
-                self._running[address] = asyncio.create_task(engine.run())
+                self._running[address] = asyncio.create_task(self._run(engine))
+
+    async def _run(self, engine: Engine) -> None:
+        watch = asyncio.create_task(MediaWatch(engine, self._config.media_silence, self._silent).run())
+        try:
+            await engine.run()
+        finally:
+            watch.cancel()
+
+    def _silent(self, leg: MediaLeg) -> None:
+        self._post(MediaSilent(leg.tenant, leg.report, leg.began, self._config.media_silence))
 
     async def _stop(self, engine: Engine, running: asyncio.Task[None]) -> None:
         await asyncio.wait([running])

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from edge.control.holdings import Holdings
+from edge.mesh.frames import SessionRefreshed
 from edge.proxy.core import Core
 from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.events import (
@@ -16,6 +17,7 @@ from edge.proxy.stack.events import (
     Entrusted,
     HeldThere,
     OverThere,
+    RefreshedThere,
     SendFailed,
     StreamsEnd,
     SummaryThere,
@@ -109,6 +111,9 @@ class MeshReceiver:
 
     def over_at_peer(self, call: str) -> None:
         self._post(OverThere(call))
+
+    def refreshed_at_peer(self, call: SessionRefreshed) -> None:
+        self._post(RefreshedThere(call.address, call.tenant, call.call, call.started, call.seconds))
 
     def summary_at_peer(self, aor: str, tenant: str, summary: str) -> None:
         self._post(SummaryThere(aor, tenant, summary))

@@ -10,7 +10,7 @@ from functools import partial
 
 from edge.control.client import ControlClient
 from edge.control.journal import Journal
-from edge.mesh.frames import TransactionKeys
+from edge.mesh.frames import SessionRefreshed, TransactionKeys
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
 from edge.proxy.stack.call_counts import ScopeUse
@@ -32,6 +32,7 @@ from edge.proxy.stack.events import (
     TellAwake,
     TellClosed,
     TellOver,
+    TellRefreshed,
     TellSummary,
     Trust,
     WriteReport,
@@ -133,6 +134,8 @@ class Outbound:
         match action:
             case TellOver(call):
                 self._mesh.tell_over(call)
+            case TellRefreshed():
+                self._mesh.tell_refreshed(SessionRefreshed(*action))
             case TellSummary(aor, tenant, summary):
                 self._mesh.tell_summary(aor, tenant, summary)
             case TellAwake(phone):

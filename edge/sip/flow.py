@@ -66,6 +66,11 @@ class Flow(NamedTuple):
         return self.host == self.address and self.remote_port == self.port
 
     @property
+    def around(self) -> Flow:
+        """From its edge address back to itself: ``internal``, whatever it is itself."""
+        return Flow(self.address, self.port, "udp", self.address, self.port)
+
+    @property
     def remote(self) -> str:
         """Its other end, as ``host:port``."""
         return f"{host_in_uri(self.host)}:{self.remote_port}"

@@ -110,6 +110,7 @@ REASONS = {
     413: "Request Entity Too Large",
     416: "Unsupported URI Scheme",
     420: "Bad Extension",
+    422: "Session Interval Too Small",
     423: "Interval Too Brief",
     430: "Flow Failed",
     440: "Max-Breadth Exceeded",

@@ -16,7 +16,7 @@ from lambdas.calls.request import CallRequest, PlanCall
 from lambdas.calls.stages import Stages
 from lambdas.calls.tenant_accounts import TenantAccounts
 from lambdas.contract import Decision, IncomingQuestion, MeantInstance, Reject, Route, RouteQuestion, TransferQuestion
-from lambdas.decisions import outbound
+from lambdas.decisions import echo, outbound
 from lambdas.decisions import route as routes
 from lambdas.decisions.continuation import Continuation
 from lambdas.decisions.digest import refuse
@@ -245,6 +245,8 @@ class _Routing:
         # What another tenant has looks like what nobody has.
         if account is not None and account.tenant == self._request.payer.tenant:
             return self._to_account(account)
+        if ours and called.rpartition("@")[0] in echo.NAMES and self._request.is_call and self._answers_echo():
+            return KeyedDecision(echo.route(host, self._request.payer.tenant))
         emergency = isinstance(choice, Choice) and choice.number.emergency
         if not (ours or emergency or self._destinations.has_provider(host)):
             return KeyedDecision(outbound.elsewhere(host))
@@ -256,6 +258,9 @@ class _Routing:
             return KeyedDecision(Reject(status=405, reason="Method Not Allowed: only calls go to providers"))
         # Its caller ID goes along.
         return KeyedDecision(self._destinations.through(choice, payer), BY_CALLER)
+
+    def _answers_echo(self) -> bool:
+        return self._facts.spoken() >= echo.SINCE
 
     def _to_account(self, called: StoredAccount) -> KeyedDecision:
         """By its plan, if it has one."""

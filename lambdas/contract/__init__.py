@@ -33,6 +33,11 @@
     ``site``), networks without NAT (``HeartbeatReply.public_networks``), edges with a relay (``FleetEdge.media``), how
     many relayed calls may be at once (``Route.relayed_calls``); what became of it in records (``CallAnswered.media``,
     ``CallEnded.media``, ``event``), with the quality of each side (``MediaQuality``).
+10. 2026-11-28: what relaying media needs: which way they are to take (``Target.media``, ``one_site``, ``Grant.media``),
+   the echo number (``Target.echo``), calls of which nothing is heard (``CallLost``),
+   networks without NAT (``HeartbeatReply.public_networks``), edges with a relay (``FleetEdge.media``), how many relayed
+   calls may be at once (``Route.relayed_calls``); what became of it in records (``CallAnswered.media``,
+   ``CallEnded.media``, ``event``), with the quality of each side (``MediaQuality``).
 
 Both sides ignore fields they don't know, and have a default for each that came later, so either may be newer. A field
 is never removed or given another meaning; a decision of an unknown kind is answered to the phone as 500.
@@ -119,6 +124,7 @@ from lambdas.contract.report import (
     CallAnswered,
     CallEnded,
     CallFailed,
+    CallLost,
     CallName,
     CallOutline,
     CallTransferred,
@@ -169,6 +175,7 @@ __all__ = [
     "CallAnswered",
     "CallEnded",
     "CallFailed",
+    "CallLost",
     "CallName",
     "CallOutline",
     "CallQuestion",

@@ -141,6 +141,9 @@ class Target(Wire):
     one_site: bool = False
     """The tenant says that the caller's phones and it are at one place, so where the network looks as if they were in
     one, they are. Since version 10."""
+    echo: bool = False
+    """It is the echo number: the caller's edge answers by itself, and its relay sends the caller's own media back.
+    There is no way to it; ``uri`` is for the record. Since version 10."""
 
 
 Q_STEP = 15.0

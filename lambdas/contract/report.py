@@ -188,6 +188,15 @@ class CallEnded(CallName):
     can't go on. "": nothing. Since version 10."""
 
 
+class CallLost(CallName):
+    """An answered call of whose ends nothing is heard any more: it is to be ended, as one that has lasted too long is.
+    Since version 10."""
+
+    kind: Literal["lost"] = "lost"
+    why: str
+    """For people, in its record."""
+
+
 class CallTransferred(CallName):
     """One who took part in an answered call is no longer in it: it goes on as another one, and ends with that. Since
     version 8."""
@@ -274,7 +283,7 @@ class LoginsFailed(Wire):
     """The edge address that it came by."""
 
 
-CallReport = CallAnswered | CallFailed | CallEnded | CallTransferred
+CallReport = CallAnswered | CallFailed | CallEnded | CallLost | CallTransferred
 Report = BindingReport | CallReport | ProviderReport | ProbeReport | LoginsFailed
 
 

@@ -24,6 +24,7 @@ from edge.mesh.frames import (
     PhoneAwake,
     ReceivedFor,
     SendOn,
+    SessionRefreshed,
     SummaryChanged,
     TransactionKeys,
     TrustCa,
@@ -284,6 +285,7 @@ def test_frames_round_trip_at_any_split():
         MediaAnswered("ref", b""),
         TransactionKeys("203.0.113.11", KEYS),
         SummaryChanged("bob@example.com", "t1", "Messages-Waiting: yes\r\n"),
+        SessionRefreshed("203.0.113.11", "t1", "0123456789abcdef", 2**33, 1800),
         PhoneAwake(b'[{"uri": "sip:bob@10.0.0.9"}]'),
     ]
     stream = b"".join(encode(frame) for frame in frames)

@@ -8,7 +8,7 @@ import pytest
 
 from edge.proxy.stack.events import FleetChanged, HangUp
 from edge.sip.headers import NameAddr
-from lambdas.contract import CallAnswered, CallEnded, CallTransferred, OpenCall
+from lambdas.contract import CallAnswered, CallEnded, CallName, CallTransferred, OpenCall
 from lambdas.decisions.limits import CallLimits
 from lambdas.decisions.provider import StoredRoute, TenantSettings
 from lambdas.decisions.rules import Plan
@@ -190,6 +190,19 @@ def test_a_call_is_put_through_and_goes_on_like_any_other(world, provider, alice
         (second.call, second.started),
     )
     assert [report.call for report in reports if isinstance(report, CallEnded)] == [second.call]
+
+
+@pytest.mark.parametrize(("way", "at"), [("out", "edge-b"), ("in", "edge-a")])
+def test_a_session_timer_of_before_does_not_end_what_has_become_of_the_call(world, provider, alice, carol, way, at):
+    call = Outside(world, provider, alice, way)
+    start = next(one for one in world.control.reports if isinstance(one, CallAnswered))
+    name = CallName(tenant=start.tenant, call=start.call, started=start.started)
+    world.nodes[at].core.stack.session_timers.note(name, 600, world.now)
+    answering(alice)
+    call.refer(f"sip:carol@{DOMAIN}")
+    put_through(world, provider, call, carol)
+    world.run(1)
+    assert world.nodes[at].core.gauges()["timed_sessions"] == 0
 
 
 def talk_on(world, provider, call):

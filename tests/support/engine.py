@@ -7,7 +7,7 @@ import itertools
 from dataclasses import dataclass, field
 
 from edge.media.ng import Answer, Command
-from edge.media.orders import ANSWER, DESCRIBE, DROP_BRANCH, ENGINE, OFFER, UNKNOWN, MediaOrder, MediaReply
+from edge.media.orders import ANSWER, DESCRIBE, DROP_BRANCH, ENGINE, OFFER, UNKNOWN, MediaOrder, MediaReply, SideQuality
 from edge.media.sessions import Sessions
 
 _ports = itertools.count(30_000, 2)
@@ -28,7 +28,7 @@ class Session:
 class FakeEngine:
     """``orders`` are all DESCRIBEs, with the role that they had in the end; ``fault``: what it says instead of
     describing ("silent": nothing, until whoever runs the core gives up); ``transparent``: descriptions come back as they
-    were; ``astray``: answers to nothing."""
+    were; ``astray``: answers to nothing; ``quality`` is what it tells of calls that have ended."""
 
     address: str
     sessions: dict[str, Session] = field(default_factory=dict)
@@ -37,6 +37,7 @@ class FakeEngine:
     fault: str = ""
     transparent: bool = False
     astray: list[MediaOrder] = field(default_factory=list)
+    quality: tuple[SideQuality, ...] = ()
 
     @property
     def ports(self) -> int:
@@ -47,7 +48,7 @@ class FakeEngine:
         order = MediaOrder.unpack(order.pack())  # as the mesh would carry it
         if order.kind != DESCRIBE:
             self._drop(order)
-            return MediaReply(b"")
+            return MediaReply.unpack(MediaReply(b"", quality=self.quality).pack())
         if self.fault:
             return MediaReply(None, ENGINE if self.fault == "silent" else self.fault)
         role = order.role or self._due(order)

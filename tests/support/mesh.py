@@ -15,7 +15,7 @@ from aioquic.quic.connection import QuicConnection
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge.control.identity import Identity
-from edge.mesh.frames import Frame, FrameReader, encode
+from edge.mesh.frames import Frame, FrameReader, SessionRefreshed, encode
 from edge.mesh.link import ALPN
 from edge.mesh.peers import Mesh, Peer
 from edge.runtime.notes import Notes
@@ -61,6 +61,9 @@ class User:
 
     def over_at_peer(self, call: str) -> None:
         self.over = call
+
+    def refreshed_at_peer(self, call: SessionRefreshed) -> None:
+        self.refreshed = call
 
     def awake_at_peer(self, data: bytes) -> None:
         pass

@@ -34,6 +34,7 @@ from edge.proxy.stack.events import (
     OrderMedia,
     OverThere,
     Received,
+    RefreshedThere,
     Relay,
     Resolve,
     Resolved,
@@ -43,6 +44,7 @@ from edge.proxy.stack.events import (
     TellAwake,
     TellClosed,
     TellOver,
+    TellRefreshed,
     TellSummary,
     Tick,
     WriteReport,
@@ -160,7 +162,7 @@ class Node:
                     if node is not self and node.alive
                 ]
                 world.after(2 * LATENCY, lambda: self.handle(Counted(ask, uses)))
-            case TellOver() | TellSummary() | TellAwake() | TellClosed():
+            case TellOver() | TellRefreshed() | TellSummary() | TellAwake() | TellClosed():
                 for node in world.nodes.values():
                     if node is not self:
                         world.after(LATENCY, partial(node.handle, _there(action)))
@@ -218,11 +220,13 @@ class Node:
             phone.agent.take(data)
 
 
-def _there(news: TellOver | TellSummary | TellAwake | TellClosed) -> CoreEvent:
+def _there(news: TellOver | TellRefreshed | TellSummary | TellAwake | TellClosed) -> CoreEvent:
     """What the other edges hear of it."""
     match news:
         case TellOver(call):
             return OverThere(call)
+        case TellRefreshed():
+            return RefreshedThere(*news)
         case TellSummary():
             return SummaryThere(*news)
         case TellAwake(phone):

@@ -114,7 +114,8 @@ def worn(original: Request) -> Request:
 
 
 def kept(message: Message) -> list[str]:
-    ours = ("via", "from", "max-forwards", "max-breadth", "record-route", "route", "cseq", "proxy-authorization")
+    ours = {"via", "from", "max-forwards", "max-breadth", "record-route", "route", "cseq", "proxy-authorization"}
+    ours.add("session-expires")  # where a call says nothing of it (RFC 4028 §8.1)
     return [line for key, line in message.headers if key not in ours]
 
 

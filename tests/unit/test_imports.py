@@ -59,6 +59,11 @@ RULES = [
         "the edge is the notifier itself: nothing of it is forwarded",
     ),
     (
+        "edge/proxy/echo",
+        STACK | {"edge.proxy.echo", "edge.proxy.forwarding"},
+        "the edge is the user agent itself: it answers, and is called as phones are",
+    ),
+    (
         "edge/proxy/transfers",
         STACK | {"edge.proxy.transfers", "edge.proxy.routing", "edge.proxy.forwarding", "edge.providers"},
         "a transfer calls as others do, and is forwarded as others are",
@@ -266,6 +271,7 @@ def test_no_room_of_the_proxy_is_in_a_circle():
     graph = {name: targets - {name} for name, targets in graph.items()}
     assert set(graph) == {
         "core",
+        "echo",
         "transfers",
         "routing",
         "subscriptions",

@@ -14,6 +14,7 @@ from lambdas.contract import (
     CallAnswered,
     CallEnded,
     CallFailed,
+    CallLost,
     CallName,
     CallTransferred,
     ProbeReport,
@@ -160,3 +161,13 @@ def test_only_who_registers_an_account_says_how_it_stands(assigned, kept):
     report = ProviderReport(provider="t1/voip", address="203.0.113.11", state="unregistered", at=1.0)
     reports.take(ReportEnvelope(version=VERSION, reports=[report]), EDGE, SimpleNamespace(tables=tables))
     assert len(noted) == kept
+
+
+def test_a_lost_call_is_to_be_ended_at_once():
+    ended = []
+    calls = SimpleNamespace(open=SimpleNamespace(end=lambda *said: ended.append(said)))
+    services = Doubles(1011.0, fails=False)
+    services.tables = SimpleNamespace(calls=calls)
+    report = CallLost(tenant="t1", call="c1", started=1000, why="no media for 60 s")
+    assert reports.take(ReportEnvelope(version=VERSION, reports=[report]), EDGE, services).refused == 0
+    assert ended == [(("t1#1970-01-01", "0000001000#c1#open"), 1011.0, "no media for 60 s")]

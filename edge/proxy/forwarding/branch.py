@@ -9,6 +9,7 @@ from typing import Protocol
 
 from edge.providers.leg import make_in_dialog
 from edge.providers.leg_token import RelayedMedia
+from edge.proxy.forwarding import session_timer
 from edge.proxy.forwarding.breadth import set_breadth
 from edge.proxy.forwarding.browsers import in_browser, without_tel
 from edge.proxy.forwarding.dialog_tokens import DialogTokens
@@ -177,6 +178,13 @@ class Branch:
         """Whether its phone has another one, that hasn't been tried."""
         return any(of_same_instance(self.target, one) for one in self.target.instead)
 
+    @property
+    def refreshes(self) -> bool:
+        """Whether only by refreshing its session the call shows that its ends are there (RFC 4028): an engine hears
+        nothing of media that it needn't relay."""
+        media = self.media
+        return media is None or media.judgement.joins_ice or not media.judgement.relay
+
     # Trying it
 
     def delay(self, now: float) -> None:
@@ -331,6 +339,8 @@ class Branch:
             request.headers[1:1] = [header_of(line) for line in target.headers]
         if self.stage.early_media == "ringing":
             unreliable(request)
+        if self.refreshes:
+            session_timer.ask(request, self.context.incoming)
         obey(request)
         return request
 

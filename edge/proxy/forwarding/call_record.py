@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from edge.media.orders import SideQuality
 from edge.proxy.forwarding.branch import Branch
 from edge.proxy.forwarding.dialog_sides import sides
+from edge.proxy.forwarding.record_route import DialogTarget, call_of, dialog_of
+from edge.proxy.forwarding.session_timer import interval_of
 from edge.proxy.stack.answered_calls import leg_name
 from edge.proxy.stack.events import TellOver
 from edge.proxy.stack.flow_token import CallReference
@@ -16,11 +19,12 @@ from edge.sip.incoming import Incoming
 from edge.sip.message import Response
 from edge.sip.sdp import codecs
 from edge.sip.session_bodies import descriptions
-from lambdas.contract import CallAnswered, CallEnded, CallFailed, TriedLeg
+from lambdas.contract import CallAnswered, CallEnded, CallFailed, CallName, MediaQuality, TriedLeg
 
 _OVER = frozenset((404, 408, 410, 430, 480, 481))  # 430 is ours: there is no way to the phone any more
 _MOST_LEGS = 16  # answers of one INVITE that are recorded; nobody has more phones
 _SALT = 12  # characters of the edge's name for an INVITE
+_SIDES: tuple[Literal["caller", "called"], ...] = ("caller", "called")
 _LONGEST = 200  # characters of what others have written
 
 
@@ -100,6 +104,7 @@ class CallRecord:
         elif safe is None:
             self._safe[name] = False
             self._stack.answered_calls.note(name, branch.flow)
+            self._expect_refreshes(name, answer, now)
             leg_out = branch.target.provider
             rate = leg_out.rate if leg_out is not None else 0.0
             self._stack.call_counts.answered(
@@ -111,6 +116,12 @@ class CallRecord:
                 forward(answer, at)
 
             self._stack.questions.journal(self._report(name, answer, response, branch, branches, now), written)
+
+    def _expect_refreshes(self, name: str, answer: Response, now: float) -> None:
+        seconds = interval_of(answer)
+        if seconds and self._stack.fleet.tells_refreshes:
+            call = CallName(tenant=self._tenant, call=name, started=self._started)
+            self._stack.session_timers.note(call, seconds, now)
 
     def failed(
         self, status: int, reason: str, best: Branch | None, branches: Sequence[Branch], given_up: bool, now: float
@@ -199,21 +210,49 @@ def _legs(branches: Sequence[Branch]) -> list[TriedLeg]:
     ]
 
 
-def report_end(stack: Stack, incoming: Incoming, name: str, call: CallReference, status: int, now: float) -> None:
-    """A BYE in the dialog ``name`` was answered with ``status``. Others than these leave the dialog as it was (RFC 5057
-    §5.1)."""
-    if not call.tenant or (status >= 300 and status not in _OVER):
-        return
-    stack.answered_calls.ended(name, now)
-    if not stack.call_counts.leg_over(name, stack.wall(now)) and len(stack.fleet.addresses) > len(stack.fleet.epochs):
-        stack.actions.append(TellOver(name))
-    stack.questions.journal(
-        CallEnded(
-            tenant=call.tenant,
-            call=name,
-            started=call.started,
-            ended=stack.wall(now),
-            by="called" if call.to_caller else "caller",
-            reason=storable(incoming.value("reason") or "")[:_LONGEST],
-        )
-    )
+def is_over(status: int) -> bool:
+    """Whether a call is, whose BYE was answered so. Other answers leave the dialog as it was (RFC 5057 §5.1)."""
+    return status < 300 or status in _OVER
+
+
+class CallEnd:
+    """An answered call that has ended: a BYE in it, ``incoming``, which led to ``target``, was answered. It counts no
+    more from now on; its report may wait for what is known of its media."""
+
+    def __init__(self, stack: Stack, incoming: Incoming, target: DialogTarget, now: float) -> None:
+        self._stack = stack
+        self._call = call_of(target)
+        self._name = dialog_of(incoming, target, stack.fleet)[1]
+        self._reason = storable(incoming.value("reason") or "")[:_LONGEST]
+        self._ended = stack.wall(now)
+        if not self._call.tenant:
+            return
+        stack.answered_calls.ended(self._name, now)
+        stack.session_timers.forget(self._name)
+        elsewhere = len(stack.fleet.addresses) > len(stack.fleet.epochs)
+        if not stack.call_counts.leg_over(self._name, self._ended) and elsewhere:
+            stack.actions.append(TellOver(self._name))
+
+    def report(self, quality: tuple[SideQuality, ...], now: float) -> None:
+        """``quality`` is that of the BYE's sender and of the other side, if it is known."""
+        if self._call.tenant:
+            self._stack.questions.journal(
+                CallEnded(
+                    tenant=self._call.tenant,
+                    call=self._name,
+                    started=self._call.started,
+                    ended=self._ended,
+                    by="called" if self._call.to_caller else "caller",
+                    reason=self._reason,
+                    quality=quality_of(quality, called_first=self._call.to_caller),
+                )
+            )
+
+
+def quality_of(heard: tuple[SideQuality, ...], called_first: bool) -> list[MediaQuality]:
+    """What is ``heard`` of both sides, the called one first or last, as it is reported."""
+    sides = _SIDES[::-1] if called_first else _SIDES
+    return [
+        MediaQuality(side=side, packets=one.packets, longest_gap=one.gap, lost=one.lost, jitter=one.jitter, mos=one.mos)
+        for side, one in zip(sides, heard, strict=False)
+    ]

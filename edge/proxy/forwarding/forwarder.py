@@ -9,12 +9,13 @@ from edge.proxy.forwarding.ack import Ack
 from edge.proxy.forwarding.call_record import Parties
 from edge.proxy.forwarding.dialog_guard import DialogGuard
 from edge.proxy.forwarding.late_answers import LateAnswers
-from edge.proxy.forwarding.media_gate import DESCRIBING, MediaGate
+from edge.proxy.forwarding.media_gate import DESCRIBING, MediaGate, OnQuality, nothing_heard
 from edge.proxy.forwarding.media_session import SessionNames, in_dialog, of_route
 from edge.proxy.forwarding.messages import PRIVATE, drop_private
 from edge.proxy.forwarding.provider_branch import BranchMaker
 from edge.proxy.forwarding.record_route import DialogRoute, DialogTarget
 from edge.proxy.forwarding.response_context import Decider, ResponseContext
+from edge.proxy.forwarding.session_timer import check_interval
 from edge.proxy.forwarding.spirals import Around, Spirals
 from edge.proxy.stack.answers import Upstream
 from edge.proxy.stack.flow_token import Destination
@@ -46,7 +47,8 @@ class Forwarder:
         known: bool = True,
     ) -> ResponseContext:
         """The context of a request outside a dialog, which waits for a decision. ``known``: its sender has shown who he
-        is; otherwise it gets one packet until the decision says so."""
+        is; otherwise it gets one packet until the decision says so. Raises Fault."""
+        check_interval(incoming)
         server = self._stack.serve(incoming, now)
         server.once = not known
         media = MediaGate(self._stack, incoming, self._names) if self._may_relay(incoming) else None
@@ -85,6 +87,7 @@ class Forwarder:
         check_hops(incoming)
         if route is None:
             raise Fault(481)
+        check_interval(incoming)
         destination = route.target
         doubt = self._guard.doubt(incoming, route, now)
         if not PRIVATE.isdisjoint(incoming.first):
@@ -116,10 +119,16 @@ class Forwarder:
             raise Fault(481) from error
 
     def own(
-        self, incoming: Incoming, upstream: Upstream, destination: DialogTarget, now: float, reports: bool = False
+        self,
+        incoming: Incoming,
+        upstream: Upstream,
+        destination: DialogTarget,
+        now: float,
+        reports: bool = False,
+        heard: OnQuality = nothing_heard,
     ) -> None:
         """Send a request of ours on in a dialog of others; ``upstream`` gets its responses, and unless ``reports`` sees
-        to the report of what came of it."""
+        to the report of what came of it: ``heard`` gets what that says of media."""
         session = in_dialog(incoming, destination, incoming.flow.address)
         method = incoming.request.method
         gated = session is not None and (method == "BYE" or (method == "INVITE" and incoming.request.body))
@@ -131,6 +140,7 @@ class Forwarder:
             destination=destination,
             reports=reports,
             media=MediaGate(self._stack, incoming, self._names, session, destination, begins=True) if gated else None,
+            heard=heard,
         )
         context.forward_in_dialog(now)
 

@@ -39,6 +39,7 @@ from edge.media.orders import (
     MediaOrder,
     MediaReply,
     Needs,
+    SideQuality,
 )
 from edge.providers.leg import phone_tags
 from edge.providers.leg_token import LegToPhone, RelayedMedia
@@ -59,12 +60,18 @@ from lambdas.contract import MediaWay, Target
 
 OnOffer = Callable[[Request | None, int, float], None]
 """Gets the request with the engine's description; None, and the status to refuse it with (0: it goes on as it is)."""
+OnQuality = Callable[[tuple[SideQuality, ...], float], None]
+"""Gets how well whoever sent the request has heard, and the other one; () if nobody can say."""
 OnAnswer = Callable[[Response, bool, float], None]
 """Gets the response with the engine's description, or as it is; whether there should have been one."""
 
+
+def nothing_heard(quality: tuple[SideQuality, ...], now: float) -> None:
+    """Whoever doesn't want to know."""
+
+
 DESCRIBING = frozenset(("INVITE", "UPDATE", "PRACK"))
 """Methods whose requests and responses may have descriptions."""
-_OVER = frozenset((404, 408, 410, 430, 480, 481))  # a BYE's answers after which its call is over (RFC 5057 §5.1)
 _NO_BRIDGE = frozenset(("nat", "policy", "ice"))  # why a call is relayed that may do without
 
 
@@ -189,8 +196,10 @@ class MediaGate:
             self._stack.counters["media_unreadable"] += 1
             return Judgement(False, False, "unreadable")
         other = End("" if flow.internal else flow.host, None, _host(target.uri), in_browser(flow))
-        policy = "relay" if self._begins else target.media
-        return judge(policy, self._caller, other, target.one_site, self._stack.fleet.public_networks.have)
+        policy = "relay" if self._begins or target.echo else target.media
+        judgement = judge(policy, self._caller, other, target.one_site, self._stack.fleet.public_networks.have)
+        # The relay itself is what the echo number answers with: without it there is none.
+        return judgement._replace(why="echo") if target.echo else judgement
 
     @property
     def _caller(self) -> End:
@@ -319,10 +328,10 @@ class MediaGate:
             self._begun = False
             self._give(None, self._order(DROP, None))
 
-    def ended(self, status: int) -> None:
-        """The request was a BYE, and was answered."""
-        if status < 300 or status in _OVER:
-            self._give(None, self._order(DROP, None, self._sender, self._receiver))
+    def ended(self, then: OnQuality) -> None:
+        """The request was a BYE, and its call is over."""
+        order = self._order(DROP, None, self._sender, self._receiver)
+        self._give(None, order, lambda reply, now: then(reply.quality, now))
 
     # Orders
 

@@ -33,6 +33,7 @@ from edge.proxy.forwarding.redialling import redialled
 from edge.proxy.forwarding.spirals import Spirals
 from edge.proxy.forwarding.waking import Waking
 from edge.proxy.forwarding.withholding import withholds
+from edge.proxy.stack.echo_place import at_own_edge
 from edge.proxy.stack.flow_token import CallReference
 from edge.proxy.stack.stack import Stack
 from edge.sip import privacy
@@ -588,6 +589,7 @@ class BranchMaker:
         from_provider: LegToProvider | None,
     ) -> Branch:
         stack, flow = self._stack, context.incoming.flow
+        reached = at_own_edge(target, context.incoming, stack.fleet.places) if target.echo else target
         if isinstance(destination, LegToPhone):
             way = LegToProvider(destination.provider, flow, 0, "", 0, destination.transfers)
             return PhoneBranch(stack, context, target, way, destination)
@@ -596,7 +598,7 @@ class BranchMaker:
             way = replace(from_provider, tenant=back.tenant, started=back.started, salt=back.salt)
             if way.theirs == UNNUMBERED and stack.fleet.reads_joined:
                 way = replace(way, theirs=context.incoming.cseq)
-            branch = PhoneBranch(stack, context, target, way)
+            branch = PhoneBranch(stack, context, reached, way, wanted=target)
             if target.provider is not None:
                 branch.target = self._spirals.around(
                     target, context.incoming, stack.fleet.places, context.outcome, context.origin, branch.session
@@ -605,4 +607,4 @@ class BranchMaker:
         if target.provider is not None or isinstance(destination, LegToProvider):
             way_out = destination if isinstance(destination, LegToProvider) else None
             return ProviderBranch(stack, context, target, self._agent, way_out)
-        return Branch(stack, context, target)
+        return Branch(stack, context, reached, wanted=target)

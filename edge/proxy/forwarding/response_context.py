@@ -25,16 +25,17 @@ from functools import partial
 from typing import Literal, Protocol
 
 from edge.providers.leg_token import LegToPhone, LegToProvider
+from edge.proxy.forwarding import session_timer
 from edge.proxy.forwarding.best_response import best_branch, best_response, counts
 from edge.proxy.forwarding.branch import Branch
 from edge.proxy.forwarding.breadth import breadth_of
-from edge.proxy.forwarding.call_record import CallRecord, Parties, report_end
+from edge.proxy.forwarding.call_record import CallEnd, CallRecord, Parties, is_over
 from edge.proxy.forwarding.deflection import FOLLOWED, Deflection, redirected_to
 from edge.proxy.forwarding.early_media import ringing
-from edge.proxy.forwarding.media_gate import MediaGate
+from edge.proxy.forwarding.media_gate import MediaGate, OnQuality, nothing_heard
 from edge.proxy.forwarding.other_flows import OtherFlows
 from edge.proxy.forwarding.provider_branch import BranchMaker
-from edge.proxy.forwarding.record_route import DialogTarget, call_of, dialog_of
+from edge.proxy.forwarding.record_route import DialogTarget, call_of
 from edge.proxy.forwarding.target_set import TargetSet, by_instance, instead
 from edge.proxy.stack.answers import Upstream, refuse, reject, respond, unavailable
 from edge.proxy.stack.flow_token import CallReference
@@ -148,13 +149,15 @@ class ResponseContext:
         origin: CallReference = CallReference(),  # noqa: B008 - immutable
         from_provider: LegToProvider | None = None,
         media: MediaGate | None = None,
+        heard: OnQuality = nothing_heard,
     ) -> None:
         """Raises Fault for a request that may have no branches (RFC 5393 §5.3.3).
 
         ``decider`` says who is tried, or inside a dialog ``destination``, which a token has said. ``outcome``: as
         for TargetSet. ``reports``: the end of a call is reported if this is its BYE. ``origin``: the call that it is a
         part of, which is recorded there. ``from_provider`` leads back to the provider that the call came from, which it
-        can do from the start if that isn't where the request came from. ``media``: as a BranchContext has it."""
+        can do from the start if that isn't where the request came from. ``media``: as a BranchContext has it.
+        ``heard`` gets what is known of a call's media whose end others report."""
         self._stack = stack
         self._maker = branches
         self.incoming = incoming
@@ -165,6 +168,7 @@ class ResponseContext:
         self._destination = destination
         self._reports = reports
         self.media = media
+        self._heard = heard
         self.invite = incoming.request.method == "INVITE"
         self.attempt = stack.ids.token() if self.invite and not incoming.to_tag else ""
         self.timers: dict[str, int] = {}
@@ -437,6 +441,7 @@ class ResponseContext:
             branch.time_out(now)  # we have cancelled it, since it didn't answer
         else:
             self._give_back(branch)
+            self._note_refresh(response, now)
             if response.status >= 600 and self.invite:
                 self._move("decline")
                 self._cancel_all(now)
@@ -452,6 +457,9 @@ class ResponseContext:
         self._answered.add(answered)
         self._move("take")
         answer = branch.answer(response)
+        if branch.refreshes:
+            session_timer.complete(answer, self.incoming)
+        self._note_refresh(answer, now)
         if self.media is None:
             self._go_back(branch, response, answer, now)
         else:
@@ -639,10 +647,16 @@ class ResponseContext:
             best = best_branch(over) if over else None
             self._record.failed(status, reason, best, self._branches, given_up, now)
 
+    def _note_refresh(self, answer: Response, now: float) -> None:
+        if self._destination is not None and self._reports:
+            session_timer.note_refresh(self._stack, self.incoming, self._destination, answer, now)
+
     def _note_end(self, status: int, now: float) -> None:
         """The request was answered: if it is a BYE, its call is over."""
-        if self.media is not None and self.incoming.request.method == "BYE":
-            self.media.ended(status)
-        if self._reports and self._destination is not None and self.incoming.request.method == "BYE":
-            name = dialog_of(self.incoming, self._destination, self._stack.fleet)[1]
-            report_end(self._stack, self.incoming, name, self._call, status, now)
+        if self.incoming.request.method != "BYE" or self._destination is None or not is_over(status):
+            return
+        end = CallEnd(self._stack, self.incoming, self._destination, now) if self._reports else None
+        if self.media is not None:
+            self.media.ended(end.report if end is not None else self._heard)
+        elif end is not None:
+            end.report((), now)

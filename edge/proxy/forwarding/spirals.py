@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from edge.providers.leg_token import RelayedMedia
 from edge.proxy.stack.flow_token import CallReference
-from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Incoming
 from edge.sip.places import Places
@@ -45,12 +44,11 @@ class Spirals:
         session: Callable[[], RelayedMedia | None],
     ) -> Target:
         """A stand-in for ``target`` that leads back here; ``incoming`` is the request of ``call``."""
-        flow = incoming.flow
         name = self._ids.token()
         self._targets[name] = Around(target.model_copy(update={"instead": [], "after": 0.0}), outcome, call, session)
         if len(self._targets) > _MOST:
             self._targets.popitem(last=False)
-        around = Flow(flow.address, flow.port, "udp", flow.address, flow.port)
+        around = incoming.flow.around
         here = {"uri": places.uri(around, name, incoming.secure), "flow": around.wire, "provider": None}
         return target.model_copy(update={**here, "diverted": "", "headers": []})
 

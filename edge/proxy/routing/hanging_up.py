@@ -6,7 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from edge.media.orders import SideQuality
+from edge.proxy.forwarding.call_record import quality_of
 from edge.proxy.forwarding.forwarder import Forwarder
+from edge.proxy.forwarding.media_gate import OnQuality
 from edge.proxy.forwarding.own_requests import Responses, make_own
 from edge.proxy.forwarding.record_route import route_of
 from edge.proxy.stack.stack import Stack
@@ -16,7 +19,7 @@ from edge.sip.flow import Flow
 from edge.sip.incoming import Fault
 from edge.sip.message import Header, Response
 from edge.sip.uri import DEFAULT_PORT
-from lambdas.contract import CallEnded, OpenCall, Side
+from lambdas.contract import CallEnded, MediaQuality, OpenCall, Side
 
 
 class HangingUp:
@@ -26,6 +29,7 @@ class HangingUp:
         self._stack = stack
         self._forwarder = forwarder
         self._left: dict[str, int] = {}  # call -> sides that haven't been told yet
+        self._quality: dict[str, list[MediaQuality]] = {}
 
     def end_all(self, calls: Iterable[OpenCall], now: float) -> None:
         wanted = {call.call: call for call in calls}
@@ -34,12 +38,17 @@ class HangingUp:
             if name not in self._left:
                 self._left[name] = len(call.sides)
                 self._stack.counters["calls_ended"] += 1
-                for side in call.sides:
-                    self._send_bye(side, call, partial(self._told, call), now)
+                for index, side in enumerate(call.sides):
+                    self._send_bye(side, call, partial(self._told, call), partial(self._heard, name, index), now)
 
     def __bool__(self) -> bool:
         """Whether there is anything to forget."""
         return bool(self._left)
+
+    def _heard(self, call: str, side: int, quality: tuple[SideQuality, ...], now: float) -> None:
+        """What the media engine says, once the first BYE is answered."""
+        if quality and self._left.get(call):
+            self._quality[call] = quality_of(quality, called_first=bool(side))
 
     def _told(self, call: OpenCall, now: float) -> None:
         self._left[call.call] -= 1
@@ -53,10 +62,13 @@ class HangingUp:
                     ended=ended,
                     by="service",
                     reason=_reason(call.why),
+                    quality=self._quality.pop(call.call, []),
                 )
             )
 
-    def _send_bye(self, side: Side, call: OpenCall, then: Callable[[float], None], now: float) -> None:
+    def _send_bye(
+        self, side: Side, call: OpenCall, then: Callable[[float], None], heard: OnQuality, now: float
+    ) -> None:
         def told(response: Response, at: float) -> None:
             if response.status >= 200:
                 then(at)  # whatever it says
@@ -71,7 +83,7 @@ class HangingUp:
             route = route_of(incoming, stack.fleet, stack.own)
             if route is None:
                 raise Fault(481)
-            self._forwarder.own(incoming, Responses(told), route.target, now)
+            self._forwarder.own(incoming, Responses(told), route.target, now, heard=heard)
         except (Fault, ParseError):
             stack.counters["calls_unreachable"] += 1  # the dialog is older than its tokens
             then(now)

@@ -65,8 +65,9 @@ def respond(
     now: float,
     headers: list[Header] | None = None,
     reason: str = "",
+    body: bytes = b"",
 ) -> None:
-    upstream.respond(make_response(request, status, reason, upstream.to_tag, headers or ()), now)
+    upstream.respond(make_response(request, status, reason, upstream.to_tag, headers or (), body), now)
 
 
 def refuse(upstream: Upstream, request: Request, fault: Fault, now: float) -> None:

@@ -72,6 +72,16 @@ class ClosedThere(NamedTuple):
     aors: tuple[str, ...]
 
 
+class MediaSilent(NamedTuple):
+    """In an answered call nothing was heard for ``seconds``, as its media engine says, though something should have
+    been."""
+
+    tenant: str
+    call: str
+    started: int
+    seconds: int
+
+
 class FleetChanged(NamedTuple):
     """A heartbeat brought news."""
 
@@ -124,6 +134,17 @@ class Counted:
 
     ask: str
     uses: list[list[ScopeUse]]
+
+
+class RefreshedThere(NamedTuple):
+    """A call whose caller is at ``address`` was refreshed at a peer (RFC 4028): it is good for ``seconds`` more, or, if
+    these are 0, for as long as it takes."""
+
+    address: str
+    tenant: str
+    call: str
+    started: int
+    seconds: int
 
 
 class SummaryThere(NamedTuple):
@@ -219,7 +240,7 @@ class Tick(NamedTuple):
 
 Answered = Decided | Resolved | Found | Counted | Written | MediaDone
 """To something that was asked."""
-ToldByPeer = OverThere | SummaryThere | AwakeThere | HeldThere | StreamsEnd | ClosedThere
+ToldByPeer = OverThere | RefreshedThere | SummaryThere | AwakeThere | HeldThere | StreamsEnd | ClosedThere
 """Over the mesh."""
 Told = (
     FleetChanged
@@ -229,6 +250,7 @@ Told = (
     | ProvidersAssigned
     | ProvidersLocated
     | JournalChanged
+    | MediaSilent
     | Remembered
     | ToldByPeer
 )
@@ -319,6 +341,16 @@ class TellOver(NamedTuple):
     call: str
 
 
+class TellRefreshed(NamedTuple):
+    """Tell whoever has the caller's address, and so watches the call, that it was refreshed here."""
+
+    address: str
+    tenant: str
+    call: str
+    started: int
+    seconds: int
+
+
 class TellSummary(NamedTuple):
     """Tell the other edges what waits for ``aor`` of ``tenant``: some of its phones may have subscribed there."""
 
@@ -368,6 +400,7 @@ Action = (
     | CountCalls
     | OrderMedia
     | TellOver
+    | TellRefreshed
     | TellSummary
     | TellAwake
     | TellClosed

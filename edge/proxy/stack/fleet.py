@@ -89,6 +89,11 @@ class Fleet:
         """Whether media may be relayed: every edge reads in tokens that they are."""
         return self.media and self.spoken >= 10
 
+    @property
+    def tells_refreshes(self) -> bool:
+        """Whether every edge tells the caller's of refreshed sessions that it has seen."""
+        return self.spoken >= 10
+
     def has_ipv6(self, address: str) -> bool:
         """Whether edge address ``address`` has an IPv6 side."""
         return self.places.has_ipv6(address)

@@ -22,6 +22,7 @@ from edge.proxy.stack.own_places import OwnPlaces
 from edge.proxy.stack.provider_places import NONE_KNOWN, ProviderAddresses
 from edge.proxy.stack.questions import OnDecision, Questions
 from edge.proxy.stack.renumbered import RenumberedInvites
+from edge.proxy.stack.session_timers import SessionTimers
 from edge.proxy.stack.sleepers import Sleepers, target_of
 from edge.proxy.stack.sources import Sources
 from edge.proxy.stack.stateless import Stateless
@@ -80,6 +81,7 @@ class Stack:
         self.provider_addresses = NONE_KNOWN
         self.trunk_numbers = TrunkNumbers()
         self.answered_calls = AnsweredCalls()
+        self.session_timers = SessionTimers(self.timers, self.questions.journal, self.counters)
         self.renumbered = RenumberedInvites()
         self.fleet = NOTHING_KNOWN
         self.static_seconds = static_seconds

@@ -32,6 +32,7 @@ from edge.providers.leg_token import (
     open_way,
     seal_way,
 )
+from edge.proxy.forwarding import session_timer
 from edge.proxy.forwarding.forwarder import Forwarder
 from edge.proxy.forwarding.media_session import between
 from edge.proxy.forwarding.own_requests import Responses
@@ -47,7 +48,7 @@ from edge.sip.flow import Flow
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response
 from edge.sip.uri import Uri
-from lambdas.contract import CallTransferred, Side
+from lambdas.contract import CallName, CallTransferred, Side
 
 _TRIES, _PAUSE = 3, 2.5  # of a re-INVITE that meets another one (RFC 3261 §14.1)
 _FIRST = ATTEMPTS // 2  # of a number's attempts: the transferor's own requests may have used the ones before
@@ -180,8 +181,7 @@ class Transfer:
     @property
     def _around(self) -> Flow:
         """Where two borders meet: from us to ourselves."""
-        flow = self._flow
-        return Flow(flow.address, flow.port, "udp", flow.address, flow.port)
+        return self._flow.around
 
     def _in_other(self, way: LegToProvider) -> LegToProvider:
         """``way`` as one of the call that goes on."""
@@ -331,6 +331,9 @@ class Transfer:
     def _report(self, callee: Callee, now: float) -> None:
         call, way = self._call, self._call.way
         self._stack.answered_calls.ended(call.name, now)
+        left = CallName(tenant=way.tenant, call=call.name, started=way.started)
+        caller_at = call.incoming.flow.address if way.translated else way.flow.address
+        session_timer.note(self._stack, caller_at, left, 0, now)  # who would end it, would end what it has become
         self._stack.counters["transfers"] += 1
         self._stack.questions.journal(
             CallTransferred(

@@ -16,6 +16,7 @@ from lambdas.contract import (
     CallAnswered,
     CallEnded,
     CallFailed,
+    CallLost,
     CallTransferred,
     LoginsFailed,
     ProbeReport,
@@ -102,6 +103,8 @@ def _apply(report: Report, services: Services) -> None:
         case CallEnded():
             _spend(services.tables.calls.ended(report), report.tenant, services)
             _note_media(report, services)
+        case CallLost():
+            services.tables.calls.open.end(key_of(report, OPEN), services.clock(), report.why)
         case CallTransferred():
             _spend(services.tables.calls.transferred(report), report.tenant, services)
         case ProbeReport():
@@ -115,15 +118,19 @@ def _apply(report: Report, services: Services) -> None:
             at = min(report.at, services.clock())
             failed(Failure(report.account, report.source, at, times, report.address), services)
         case BindingReport():
-            for _ in range(_RACES):
-                account = services.tables.directory.account(report.aor)
-                bindings = services.tables.bindings.of(report.aor)
-                puts = decisions.decide(report, account, bindings, services.clock())
-                if services.tables.bindings.write(puts):
-                    if account is not None and puts:
-                        services.notices.moved(account.aor, account.tenant, bindings, puts, services.clock())
-                    return
-            raise Problem(503, "A binding changes too often just now; send the reports again.", {"Retry-After": "1"})
+            _write_binding(report, services)
+
+
+def _write_binding(report: BindingReport, services: Services) -> None:
+    for _ in range(_RACES):
+        account = services.tables.directory.account(report.aor)
+        bindings = services.tables.bindings.of(report.aor)
+        puts = decisions.decide(report, account, bindings, services.clock())
+        if services.tables.bindings.write(puts):
+            if account is not None and puts:
+                services.notices.moved(account.aor, account.tenant, bindings, puts, services.clock())
+            return
+    raise Problem(503, "A binding changes too often just now; send the reports again.", {"Retry-After": "1"})
 
 
 def _note_media(report: CallEnded, services: Services) -> None:

@@ -1,0 +1,43 @@
+"""Looks at the sessions of one engine now and then: how well their ends hear each other, and whether they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from edge.media import ng
+from edge.media.ghosts import LOOK, is_silent
+from edge.media.sessions import MediaLeg
+from edge.runtime.engine import Engine
+
+
+class MediaWatch:
+    """``lost`` gets each answered call in which nothing was heard for ``patience`` seconds, once."""
+
+    def __init__(self, engine: Engine, patience: float, lost: Callable[[MediaLeg], None]) -> None:
+        self._engine = engine
+        self._patience = patience
+        self._lost = lost
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK)
+            if self._engine.ready.is_set():
+                await self.look()
+
+    async def look(self) -> None:
+        """At all of them, one after the other."""
+        engine = self._engine
+        for leg in list(engine.sessions):
+            if not (leg.report and engine.sessions.has(leg)):
+                continue
+            answer = await engine.client.ask(ng.query(leg.call))
+            if answer is None:
+                return  # it has ended, or has too much to do
+            now = time.time()
+            leg.quality.note(answer, now)
+            if not leg.lost and is_silent(answer, now, engine.since, self._patience):
+                leg.lost = True
+                self._lost(leg)

@@ -1,0 +1,86 @@
+"""What an edge hears of its calls through a real rtpengine: their quality, their silence, and the echo."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections import Counter
+
+import pytest
+
+from edge.media.orders import ANSWER, DESCRIBE, DROP, OFFER, MediaOrder, SideQuality
+from edge.proxy.echo.mirror import mirrored
+from edge.runtime.engine import Engine
+from edge.runtime.media_watch import MediaWatch
+from tests.support.fleets import fresh_base
+from tests.support.media import MediaEnd, answered, description, place, port_of, running, settings
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(shutil.which("rtpengine") is None, reason="rtpengine isn't installed"),
+]
+
+
+def with_engine(tmp_path, work):
+    address = fresh_base()
+
+    async def run():
+        async with running(Engine(settings(tmp_path, address), place(address), Counter())) as engine:
+            await work(engine, address)
+
+    asyncio.run(run())
+
+
+async def echo(engine, address, by="a", **more):
+    """A call of phone ``by`` with whoever answers as the echo number does: its end of media, and where it sends."""
+    end = MediaEnd(address, 7)
+    call = MediaOrder("k", DESCRIBE, by, tenant="t1", began=7)
+    offer = await engine.give(call._replace(body=description(address, end.port), role=OFFER))
+    body = mirrored(offer.body, 1, 1)
+    answer = await engine.give(call._replace(by="echo", to=by, body=body, role=ANSWER, leg="L1", **more))
+    return end, port_of(answer.body)
+
+
+def test_who_calls_the_echo_hears_himself(tmp_path):
+    async def work(engine, address):
+        end, port = await echo(engine, address)
+        for _ in range(40):
+            end.send(address, port)
+            assert await end.hears() == 7
+        stranger = MediaEnd(address, 9)
+        stranger.send(address, port)
+        assert await end.hears(0.2) == 0
+
+    with_engine(tmp_path, work)
+
+
+def test_a_dialogs_end_tells_how_well_each_side_has_heard(tmp_path):
+    async def work(engine, address):
+        one, two, to_one, to_two = await answered(engine)
+        for _ in range(5):
+            one.send(address, to_two)
+            assert await two.hears() == 1
+        two.send(address, to_one)
+        assert await one.hears() == 2
+        reply = await engine.give(MediaOrder("k", DROP, "b", "a"))
+        assert reply.quality == (SideQuality(1, 0.0), SideQuality(5, 0.0))
+        assert (await engine.give(MediaOrder("k", DROP, "b", "a"))).quality == ()
+
+    with_engine(tmp_path, work)
+
+
+def test_a_silent_call_is_told_of_once(tmp_path):
+    lost = []
+
+    async def work(engine, address):
+        one, _, _, to_two = await answered(engine)
+        one.send(address, to_two)
+        watch = MediaWatch(engine, 60.0, lambda leg: lost.append((leg.tenant, leg.began, leg.report)))
+        await watch.look()
+        assert not lost
+        impatient = MediaWatch(engine, 0.0, lambda leg: lost.append((leg.tenant, leg.began, leg.report)))
+        await impatient.look()
+        await impatient.look()
+        assert lost == [("t1", 7, "L1")]
+
+    with_engine(tmp_path, work)
