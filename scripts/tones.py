@@ -83,9 +83,7 @@ def listen(samples: Sequence[int], frequency: int) -> Heard:
     """How a tone is heard in ``samples``, 8,000 a second."""
     step = 2 * math.pi * frequency / RATE
     waves = [[turn(step * number) for number in range(_FRAME)] for turn in (math.cos, math.sin)]
-    levels = [
-        _level(samples[start : start + _FRAME], waves) for start in range(0, len(samples) - _FRAME + 1, _FRAME)
-    ]
+    levels = [_level(samples[start : start + _FRAME], waves) for start in range(0, len(samples) - _FRAME + 1, _FRAME)]
     loud = [level for level in levels if level]
     return Heard(
         len(levels) / 50,

@@ -1,4 +1,4 @@
-"""A phone of pjsua2's making without sound: a command a line on standard input, an event a line on standard output."""
+"""A phone of pjsua2's making without a sound card: a command a line on standard input, an event a line on standard output."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ KINDS = {
 
 
 class PhoneCall(pjsua2.Call):
-    """``calls`` are those under way."""
+    """``calls`` are those under way. ``tone`` is what they all hear, if anything."""
 
     calls: list[PhoneCall] = []
+    tone: pjsua2.AudioMediaPlayer | None = None
 
     def onCallState(self, prm):
         info = self.getInfo()
@@ -31,6 +32,9 @@ class PhoneCall(pjsua2.Call):
         info = self.getInfo()  # which its media are part of
         if any(media.status == pjsua2.PJSUA_CALL_MEDIA_LOCAL_HOLD for media in info.media):
             print("held")
+        for number, media in enumerate(info.media):
+            if self.tone is not None and media.status == pjsua2.PJSUA_CALL_MEDIA_ACTIVE:
+                self.tone.startTransmit(self.getAudioMedia(number))
 
     def onCallTransferStatus(self, prm):
         print("transfer", prm.statusCode, prm.reason)
@@ -125,6 +129,10 @@ def main():
     endpoint.transportCreate(KINDS[wanted["transport"]], transport_of(wanted))
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
+    endpoint.codecSetPriority("PCMA", 255)
+    if wanted["tone"]:
+        PhoneCall.tone = pjsua2.AudioMediaPlayer()
+        PhoneCall.tone.createPlayer(wanted["tone"])
     account = PhoneAccount()
     account.create(settings_of(wanted))
     order = ""
@@ -134,6 +142,7 @@ def main():
         if order:
             obey(account, order)
     endpoint.hangupAllCalls()
+    PhoneCall.tone = None
     if account.getInfo().regIsActive:
         account.setRegistration(False)
     for _ in range(25):
