@@ -36,6 +36,18 @@ class PhoneCall(pjsua2.Call):
             if self.tone is not None and media.status == pjsua2.PJSUA_CALL_MEDIA_ACTIVE:
                 self.tone.startTransmit(self.getAudioMedia(number))
 
+    def onCallTransferRequest(self, prm):
+        prm.newCall = self.of_its_account()
+
+    def onCallReplaced(self, prm):
+        self.of_its_account(prm.newCallId)
+
+    def of_its_account(self, number=pjsua2.PJSUA_INVALID_ID):
+        """Another call, that it doesn't have to end for."""
+        call = PhoneCall(PhoneAccount.only, number)
+        self.calls.append(call)
+        return call
+
     def onCallTransferStatus(self, prm):
         print("transfer", prm.statusCode, prm.reason)
         if prm.statusCode == 200:
@@ -49,6 +61,10 @@ class PhoneEndpoint(pjsua2.Endpoint):
 
 
 class PhoneAccount(pjsua2.Account):
+    """``only``: there is one."""
+
+    only: PhoneAccount
+
     def onRegState(self, prm):
         print("registered", prm.code, prm.reason, prm.expiration)
 
@@ -133,7 +149,7 @@ def main():
     if wanted["tone"]:
         PhoneCall.tone = pjsua2.AudioMediaPlayer()
         PhoneCall.tone.createPlayer(wanted["tone"])
-    account = PhoneAccount()
+    account = PhoneAccount.only = PhoneAccount()
     account.create(settings_of(wanted))
     order = ""
     while order != "quit":
