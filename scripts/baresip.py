@@ -40,9 +40,11 @@ class Baresip:
         web: bool = False,
         outbound: bool = False,
         tone: int = 450,
+        stun: bool = False,
     ) -> None:
         """``authority`` is a PEM file of what it trusts. ``web``: it calls as browsers do, by DTLS-SRTP and ICE.
-        ``outbound``: RFC 5626. ``tone``: what it says, in Hz, for two minutes; a call ends with it."""
+        ``outbound``: RFC 5626. ``tone``: what it says, in Hz, for two minutes; a call ends with it. ``stun``: it asks the
+        proxy for its public address."""
         self.name = account.username
         self._directory = directory / f"baresip-{account.username}"
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -58,7 +60,9 @@ class Baresip:
         self._listened = 0
         write_tone(self._directory / "tone.wav", tone)
         ways = {"mediaenc": "dtls_srtp", "medianat": "ice"} if web else {}
-        self._write_account(account, domain, proxy, transport, ways | ({"sipnat": "outbound"} if outbound else {}))
+        ways |= {"sipnat": "outbound"} if outbound else {}
+        ways |= {"medianat": "stun", "stunserver": f'"stun:{proxy}"'} if stun else {}
+        self._write_account(account, domain, proxy, transport, ways)
         listen = f"[{host.address}]:{sip_port}" if self._family == "-6" else f"{host.address}:{sip_port}"
         self._write_configuration(
             [
@@ -66,6 +70,7 @@ class Baresip:
                 f"net_interface {interface}" if interface else "",
                 f"sip_cafile {authority}" if authority else "",
                 *(["rtcp_mux yes", "module dtls_srtp.so", "module ice.so"] if web else []),
+                "module stun.so" if stun else "",
             ]
         )
 
