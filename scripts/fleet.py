@@ -336,12 +336,16 @@ def loopback_fleet(
     ca: DevelopmentAuthority | None = None,
     origins: Sequence[str] = (),
     ipv6: bool = False,
+    media: bool = False,
 ) -> DevelopmentFleet:
     """A fleet on loopback: edge-a at ``base``, edge-b at the next address, and so on. ``ipv6``: edge-a has IPv6's only
-    loopback address too, if nobody else does. Pages of ``origins`` may have WebSockets."""
+    loopback address too, if nobody else does. ``media``: they relay, where rtpengine is installed. Pages of ``origins``
+    may have WebSockets."""
     prefix, _, last = base.rpartition(".")
     places = [Host(f"{prefix}.{int(last) + index}") for index in range(edges)]
-    settings = {"provider_networks": ["127.0.0.0/8"], "origins": list(origins)}
+    settings: dict[str, Any] = {"provider_networks": ["127.0.0.0/8"], "origins": list(origins)}
+    if media:
+        settings["media"] = "rtpengine"
     made = [
         DevelopmentEdge(f"edge-{chr(ord('a') + index)}", place, dict(settings)) for index, place in enumerate(places)
     ]

@@ -59,6 +59,7 @@ def up(
         ca=DevelopmentAuthority(local),
         origins=[web_phone],
         ipv6=True,
+        media=True,
     )
     path = local / "up.json"
     code = 0
@@ -103,12 +104,18 @@ def _description(fleet: DevelopmentFleet, web_phone: str) -> dict[str, Any]:
         "tenant": fleet.tenant,
         "ca": str(fleet.ca.path),
         "web_phone": f"{web_phone}/",
+        "media": _relays(),
         "edges": [
             {"id": edge.id, **dict.fromkeys(_LISTENERS), **edge.listeners, "metrics": edge.metrics}
             for edge in fleet.edges
         ],
         "accounts": [vars(account) for account in fleet.accounts.values()],
     }
+
+
+def _relays() -> bool:
+    """Whether there are media engines."""
+    return shutil.which("rtpengine") is not None
 
 
 def _explain(fleet: DevelopmentFleet, local: Path) -> None:
@@ -120,6 +127,12 @@ def _explain(fleet: DevelopmentFleet, local: Path) -> None:
     print(f"  address   {proxies}   (as outbound proxy, UDP or TCP; or as the domain itself)")
     secure = ", ".join(edge.listeners["tls"] for edge in fleet.edges)
     print(f"  by TLS    {secure}   (certificates are issued by {fleet.ca.path})")
+    if _relays():
+        print("  echo      *43   (you hear yourself)")
+    else:
+        print(
+            "  echo      none: nothing is relayed without rtpengine; on Debian: apt-get install rtpengine-daemon"
+        )
     print(f"  status    {fleet.api_url}/status")
     demo = "scripts/demo" if local == _LOCAL else f"scripts/demo --local {local}"
     print(
