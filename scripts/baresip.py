@@ -43,8 +43,8 @@ class Baresip:
         stun: bool = False,
     ) -> None:
         """``authority`` is a PEM file of what it trusts. ``web``: it calls as browsers do, by DTLS-SRTP and ICE.
-        ``outbound``: RFC 5626. ``tone``: what it says, in Hz, for two minutes; a call ends with it. ``stun``: it asks the
-        proxy for its public address."""
+        ``outbound``: RFC 5626. ``tone``: what it says, in Hz, for two minutes; a call ends with it. ``stun``: it asks
+        the proxy for its public address."""
         self.name = account.username
         self._directory = directory / f"baresip-{account.username}"
         self._directory.mkdir(parents=True, exist_ok=True)

@@ -130,9 +130,7 @@ def _explain(fleet: DevelopmentFleet, local: Path) -> None:
     if _relays():
         print("  echo      *43   (you hear yourself)")
     else:
-        print(
-            "  echo      none: nothing is relayed without rtpengine; on Debian: apt-get install rtpengine-daemon"
-        )
+        print("  echo      none: nothing is relayed without rtpengine; on Debian: apt-get install rtpengine-daemon")
     print(f"  status    {fleet.api_url}/status")
     demo = "scripts/demo" if local == _LOCAL else f"scripts/demo --local {local}"
     print(
