@@ -160,7 +160,7 @@ def test_after_an_attended_transfer(lab, fleet, tmp_path):
             stack.enter_context(pjsua(lab, fleet, tmp_path, *one))
             for one in (
                 ("erin", "caller", "edge-a", 450),
-                ("frank", "phone", "edge-a", 700),
+                ("frank", "phone2", "edge-a", 700),
                 ("grace", "phone3", "edge-b", 950),
             )
         )
