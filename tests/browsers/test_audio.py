@@ -89,6 +89,22 @@ def test_a_desk_phone(jssip, desk):
     hangs_up(jssip, desk)
 
 
+def test_either_of_two_desk_phones(jssip, desk, lab, fleet, tmp_path):
+    """Both ring; whichever answers hears and is heard."""
+    place, at = lab.host("phone2"), f"{lab.host('edge-a').address}:{SIP}"
+    with Baresip(tmp_path, fleet.accounts["carol"], DOMAIN, at, place, "eth0", 5080, 4440, tone=ITS_TONE) as other:
+        assert other.registered()
+        for one, silent in ((desk, other), (other, desk)):
+            jssip.do("call", f"sip:carol@{DOMAIN}")
+            for phone in (one, silent):
+                phone.wait("CALL_INCOMING")
+            one.command("accept")
+            silent.wait("CALL_CLOSED")
+            jssip.wait("connected")
+            hear([(jssip, ITS_TONE), (one, TONE)])
+            hangs_up(jssip, one)
+
+
 def test_a_provider(jssip, far):
     calls(jssip, far, f"sip:02079460001@{DOMAIN}")
     hear([(jssip, ITS_TONE), (far, TONE)])
