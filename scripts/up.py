@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edge.runtime.engine_process import installed
 from scripts.authority import DevelopmentAuthority
 from scripts.fleet import DevelopmentFleet, check_port, loopback_fleet
 from scripts.fleet_parts import DOMAIN, ROOT, WEB_PHONE, Host
@@ -104,18 +105,13 @@ def _description(fleet: DevelopmentFleet, web_phone: str) -> dict[str, Any]:
         "tenant": fleet.tenant,
         "ca": str(fleet.ca.path),
         "web_phone": f"{web_phone}/",
-        "media": _relays(),
+        "media": installed(),
         "edges": [
             {"id": edge.id, **dict.fromkeys(_LISTENERS), **edge.listeners, "metrics": edge.metrics}
             for edge in fleet.edges
         ],
         "accounts": [vars(account) for account in fleet.accounts.values()],
     }
-
-
-def _relays() -> bool:
-    """Whether there are media engines."""
-    return shutil.which("rtpengine") is not None
 
 
 def _explain(fleet: DevelopmentFleet, local: Path) -> None:
@@ -127,7 +123,7 @@ def _explain(fleet: DevelopmentFleet, local: Path) -> None:
     print(f"  address   {proxies}   (as outbound proxy, UDP or TCP; or as the domain itself)")
     secure = ", ".join(edge.listeners["tls"] for edge in fleet.edges)
     print(f"  by TLS    {secure}   (certificates are issued by {fleet.ca.path})")
-    if _relays():
+    if installed():
         print("  echo      *43   (you hear yourself)")
     else:
         print("  echo      none: nothing is relayed without rtpengine; on Debian: apt-get install rtpengine-daemon")
