@@ -28,7 +28,7 @@ class Media:
         config: Config,
         mesh: Mesh,
         counters: Counter[str],
-        place: Callable[[str], EnginePlace],
+        place: Callable[[str], EnginePlace | None],
         post: Callable[[CoreEvent], None],
     ) -> None:
         self._config = config
@@ -55,8 +55,9 @@ class Media:
             running.cancel()
             self._later(self._stop(engine, running))
         for address in served:
-            if address not in self._engines:
-                engine = self._engines[address] = Engine(self._config, self._place(address), self._counters)
+            place = self._place(address)
+            if place is not None and address not in self._engines:
+                engine = self._engines[address] = Engine(self._config, place, self._counters)
                 self._running[address] = asyncio.create_task(engine.run())
 
     async def _stop(self, engine: Engine, running: asyncio.Task[None]) -> None:
