@@ -106,15 +106,7 @@ class DevelopmentFleet:
 
     def stop(self) -> None:
         self.processes.stop_all()
-        self._end_engines()
-
-    def _end_engines(self) -> None:
-        """Media engines outlive the edges."""
-        for file in self.directory.glob("*.state/engines/*.pid"):
-            with contextlib.suppress(OSError, ValueError):
-                pid = int(file.read_text(encoding="ascii"))
-                if str(file.parent).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    os.kill(pid, signal.SIGTERM)
+        end_engines(self.directory)
 
     def check_ports(self) -> None:
         """Raises PortInUse."""
@@ -293,6 +285,15 @@ class DevelopmentFleet:
 
     def _run(self, name: str, arguments: list[str], environment: dict[str, str], host: Host) -> None:
         self.processes.start(name, [sys.executable, *arguments], {**self._environment, **environment}, host.namespace)
+
+
+def end_engines(directory: Path) -> None:
+    """Those of the fleet in ``directory``: media engines outlive the edges, and whoever has started these."""
+    for file in directory.glob("*.state/engines/*.pid"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(file.read_text(encoding="ascii"))
+            if str(file.parent).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGTERM)
 
 
 def _key_in(text: str) -> str | None:

@@ -16,7 +16,7 @@ import typer
 
 from edge.runtime.engine_process import installed
 from scripts.authority import DevelopmentAuthority
-from scripts.fleet import DevelopmentFleet, check_port, loopback_fleet
+from scripts.fleet import DevelopmentFleet, check_port, end_engines, loopback_fleet
 from scripts.fleet_parts import DOMAIN, ROOT, WEB_PHONE, Host
 from scripts.processes import StartError
 from scripts.web_pages import PageServer
@@ -71,7 +71,8 @@ def up(
         check_port("tcp", address, WEB_PHONE)
         mine = True
         pages = PageServer(local / "web_phone", Host(address), WEB_PHONE)
-        shutil.rmtree(local / "fleet", ignore_errors=True)
+        end_engines(fleet.directory)  # of one that was killed
+        shutil.rmtree(fleet.directory, ignore_errors=True)
         fleet.directory.mkdir(parents=True)
         fleet.start()
         path.touch(mode=0o600)
@@ -89,9 +90,9 @@ def up(
     finally:
         if mine:
             path.unlink(missing_ok=True)
+            fleet.stop()
         if pages is not None:
             pages.close()
-        fleet.stop()
     print("Stopped.")
     raise typer.Exit(code)
 
