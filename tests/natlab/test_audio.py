@@ -4,13 +4,17 @@ ports, the other one takes a new one for each destination."""
 from __future__ import annotations
 
 import contextlib
+import json
+import re
+import secrets
+import socket
 from collections.abc import Iterator
 
 import pytest
 
 from scripts.baresip import Baresip
 from scripts.fleet_parts import DOMAIN, SIP, Host, PhoneAccount
-from scripts.processes import wait_for
+from scripts.processes import in_namespace, wait_for
 from scripts.tones import listen, record, write_tone
 from tests.natlab.conftest import laboratory
 from tests.support.ears import clear, hear, hear_nothing
@@ -121,10 +125,22 @@ def crossed(one, other):
 
 
 @pytest.mark.parametrize("names", ["alice bob", "bob alice", "alice carol", "carol alice"])
-def test_through_one_edge_and_across_two(phones, names):
+def test_through_one_edge_and_across_two(fleet, phones, names):
     one, other = (phones[name] for name in names.split())
     with in_call(one, other):
         hear(crossed(one, other))
+        assert sum(len(sessions(fleet, edge)) for edge in fleet.edges) == 1
+
+
+def test_nothing_is_heard_where_nothing_is_relayed(fleet, phones):
+    """Their tenant wants media to go directly: so these NATs do keep the phones apart."""
+    alice, carol = phones["alice"], phones["carol"]
+    fleet.client.api("PATCH", f"/v1/tenants/{fleet.tenant}", {"media": "direct"})
+    try:
+        with in_call(alice, carol):
+            hear_nothing(crossed(alice, carol))
+    finally:
+        fleet.client.api("PATCH", f"/v1/tenants/{fleet.tenant}", {"media": "auto"})
 
 
 def test_after_hold_and_resume(lab, phones):
@@ -239,3 +255,22 @@ def test_the_process_of_an_edge_is_killed(fleet, phones, killed):
         for tape, tone in zip(tapes, (TONES["carol"], TONES["alice"]), strict=True):
             heard = listen(tape, tone)
             assert clear(heard), heard
+
+
+def test_nothing_is_left_of_all_that(fleet, phones):
+    """The engines list no session of calls that have ended."""
+    wait_for("the engines to be done", lambda: not any(sessions(fleet, edge) for edge in fleet.edges), 10)
+
+
+def sessions(fleet, edge):
+    """What the engine itself says."""
+    (settings,) = fleet.directory.glob(f"{edge.id}.state/engines/*.conf")
+    port = int(re.search(r"^listen-ng = 127.0.0.1:(\d+)$", settings.read_text(), re.MULTILINE)[1])
+
+    def ask():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+            made.settimeout(5)
+            made.sendto(f'{secrets.token_hex(8)} {{"command": "list"}}'.encode(), ("127.0.0.1", port))
+            return json.loads(made.recv(65536).partition(b" ")[2])["calls"]
+
+    return in_namespace(edge.host.namespace, ask)
