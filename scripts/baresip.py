@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
 import select
 import socket
-import struct
 import time
-import wave
+from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from scripts.fleet_parts import Host, PhoneAccount
 from scripts.processes import Processes, StartError, in_namespace, wait_for
+from scripts.tones import as_samples, write_tone
 
 _MODULES = ("/usr/lib/baresip/modules", "/usr/lib/x86_64-linux-gnu/baresip/modules")
+_HEADER = 44  # bytes before the samples of a WAV file
 
 
 class Baresip:
@@ -39,9 +39,12 @@ class Baresip:
         authority: Path | None = None,
         web: bool = False,
         outbound: bool = False,
+        tone: int = 450,
+        stun: bool = False,
     ) -> None:
         """``authority`` is a PEM file of what it trusts. ``web``: it calls as browsers do, by DTLS-SRTP and ICE.
-        ``outbound``: RFC 5626."""
+        ``outbound``: RFC 5626. ``tone``: what it says, in Hz, for two minutes; a call ends with it. ``stun``: it asks
+        the proxy for its public address."""
         self.name = account.username
         self._directory = directory / f"baresip-{account.username}"
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -53,8 +56,13 @@ class Baresip:
         self._buffer = b""
         self._events: list[dict[str, Any]] = []
         self._socket: socket.socket | None = None
+        self._recording: Path | None = None
+        self._listened = 0
+        write_tone(self._directory / "tone.wav", tone)
         ways = {"mediaenc": "dtls_srtp", "medianat": "ice"} if web else {}
-        self._write_account(account, domain, proxy, transport, ways | ({"sipnat": "outbound"} if outbound else {}))
+        ways |= {"sipnat": "outbound"} if outbound else {}
+        ways |= {"medianat": "stun", "stunserver": f'"stun:{proxy}"'} if stun else {}
+        self._write_account(account, domain, proxy, transport, ways)
         listen = f"[{host.address}]:{sip_port}" if self._family == "-6" else f"{host.address}:{sip_port}"
         self._write_configuration(
             [
@@ -62,6 +70,7 @@ class Baresip:
                 f"net_interface {interface}" if interface else "",
                 f"sip_cafile {authority}" if authority else "",
                 *(["rtcp_mux yes", "module dtls_srtp.so", "module ice.so"] if web else []),
+                "module stun.so" if stun else "",
             ]
         )
 
@@ -80,18 +89,17 @@ class Baresip:
         modules = next((path for path in _MODULES if Path(path).is_dir()), None)
         if modules is None:
             raise StartError("baresip's modules weren't found; on Debian: apt-get install baresip")
-        _tone(here / "tone.wav")
         (here / "contacts").write_text("")
         lines = [
             "poll_method epoll",
             "call_local_timeout 120",
             f"audio_source aufile,{here}/tone.wav",
-            f"audio_player aufile,{here}/heard.wav",
-            f"audio_alert aufile,{here}/alert.wav",
             f"ctrl_tcp_listen {self._control[0]}:{self._control[1]}",
             f"module_path {modules}",
             "module g711.so",
             "module aufile.so",
+            "module sndfile.so",
+            f"snd_path {here}",
             "module_tmp uuid.so",
             "module_tmp account.so",
             "module_app menu.so",
@@ -166,6 +174,21 @@ class Baresip:
         found = re.findall(r"\bPR=(\d+)", log)
         return int(found[-1]) if found else 0
 
+    def new_sound(self) -> array[int]:
+        """What has been decoded since it was last asked, in the call that began last. It is recorded by packets: those
+        that are missing leave no pause."""
+        recordings = sorted(self._directory.glob("dump-*-dec.wav"))
+        if not recordings:
+            return array("h")
+        if self._recording != recordings[-1]:
+            self._recording, self._listened = recordings[-1], _HEADER
+        with self._recording.open("rb") as file:
+            file.seek(self._listened)
+            data = file.read()
+        data = data[: len(data) // 2 * 2]
+        self._listened += len(data)
+        return as_samples(data)
+
     def _read(self, seconds: float = 0.02) -> None:
         assert self._socket is not None
         if not select.select([self._socket], [], [], seconds)[0]:
@@ -177,13 +200,3 @@ class Baresip:
                 break
             self._events.append(json.loads(rest[: int(size)]))
             self._buffer = rest[int(size) + 1 :]
-
-
-def _tone(path: Path, seconds: int = 120, rate: int = 8000) -> None:
-    """Eleven waves of 440 Hz are 200 samples long. A call ends with it."""
-    waves = b"".join(struct.pack("<h", int(12000 * math.sin(2 * math.pi * 440 * n / rate))) for n in range(200))
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(waves * (seconds * rate // 200))

@@ -30,20 +30,32 @@ _FLAGS = (
     "--use-fake-ui-for-media-stream",  # which nobody has to allow
     "--autoplay-policy=no-user-gesture-required",
 )
+_RAW = """const media = navigator.mediaDevices, open = media.getUserMedia.bind(media);
+media.getUserMedia = (wanted) => open({
+  ...wanted, audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+});"""
 _PATIENCE = 30.0  # seconds for an answer
 _PIPES = 10  # the first descriptor, out of the way of those that Chromium reads
 
 
 class Browser:
-    """``hosts`` are names and their addresses, beside what DNS says; ``authority`` is a PEM file that it trusts."""
+    """``hosts`` are names and their addresses, beside what DNS says; ``authority`` is a PEM file that it trusts.
+    ``microphone`` is a WAV file that it hears again and again, as it is: what is made of voices would take a tone for
+    noise."""
 
     def __init__(
-        self, directory: Path, host: Host, authority: Path | None = None, hosts: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        host: Host,
+        authority: Path | None = None,
+        hosts: Mapping[str, str] | None = None,
+        microphone: Path | None = None,
     ) -> None:
         self._directory = directory
         self._host = host
         self._processes = Processes(directory)
         self._hosts = hosts or {}
+        self._microphone = microphone
         self._number = 0
         self._unread = b""
         self._pages: dict[str, BrowserPage] = {}
@@ -80,6 +92,8 @@ class Browser:
         if self._hosts:
             rules = ",".join(f"MAP {name} {address}" for name, address in self._hosts.items())
             flags.append(f"--host-resolver-rules={rules}")
+        if self._microphone is not None:
+            flags.append(f"--use-file-for-fake-audio-capture={self._microphone}")
         command = ["bash", "-c", f'exec chromium "$@" 3<&{its_in} 4>&{its_out}', "chromium", *flags, "about:blank"]
         try:
             self._processes.start(
@@ -103,6 +117,8 @@ class Browser:
         self._pages[session] = page
         page.ask("Runtime.enable")
         page.ask("Page.enable")
+        if self._microphone is not None:
+            page.ask("Page.addScriptToEvaluateOnNewDocument", {"source": _RAW})
         page.ask("Page.navigate", {"url": url})
         page.wait("document.readyState == 'complete' && location.href != 'about:blank'")
         return page

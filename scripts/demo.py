@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from scripts.baresip import Baresip
 from scripts.browser import Browser
 from scripts.fleet_parts import ROOT, Host, PhoneAccount
 from scripts.processes import StartError
+from scripts.tones import listen, record
 from scripts.web_pages import SOURCES, make_page
 from scripts.web_phone import WebPhone
+
+_TONES = {"alice": 450, "bob": 700}  # Hz, what they say
 
 
 class Ladder:
@@ -65,15 +69,34 @@ class Ladder:
 
 
 def call(one: Baresip, other: Baresip, uri: str, hang_up: Baresip) -> None:
-    """One answered call. Raises StartError at the first step that isn't seen."""
+    """One answered call. Raises StartError at the first step that isn't seen, or heard."""
     print(f"\n--- {one.name} calls {other.name}, {hang_up.name} hangs up")
     one.command("dial", uri)
     other.wait("CALL_INCOMING")
     other.command("accept")
     one.wait("CALL_ESTABLISHED")
-    time.sleep(1.5)  # let them talk
+    _hear({one: other.name, other: one.name})
     hang_up.command("hangup")
     (other if hang_up is one else one).wait("CALL_CLOSED")
+
+
+def call_echo(phone: Baresip, domain: str) -> None:
+    """It hears itself. Raises StartError if it doesn't."""
+    print(f"\n--- {phone.name} calls the echo number")
+    phone.command("dial", f"sip:*43@{domain}")
+    phone.wait("CALL_ESTABLISHED")
+    _hear({phone: phone.name})
+    phone.command("hangup")
+
+
+def _hear(phones: Mapping[Baresip, str]) -> None:
+    """Let each of them talk for a while, and hear whom it should."""
+    time.sleep(0.5)
+    for (phone, name), tape in zip(phones.items(), record(list(phones), 1.5), strict=True):
+        heard = listen(tape, _TONES[name])
+        if heard.share < 0.8:
+            raise StartError(f"{phone.name} doesn't hear {name}: {heard}")
+        print(f"{'':9}    {phone.name} hears {name}: {_TONES[name]} Hz, {heard.level:.0f} dB")
 
 
 def phones_call(fleet: dict[str, Any], scratch: Path) -> str:
@@ -93,6 +116,12 @@ def phones_call(fleet: dict[str, Any], scratch: Path) -> str:
             if not phone.registered():
                 raise StartError(f"{phone.name} didn't register")
         one, other = phones
+        if fleet["media"]:
+            call_echo(one, fleet["domain"])
+        else:
+            print(
+                "\n--- there is no echo number: rtpengine isn't installed (on Debian: apt-get install rtpengine-daemon)"
+            )
         call(one, other, f"sip:bob@{fleet['domain']}", one)
         call(other, one, f"sip:alice@{fleet['domain']}", one)
     finally:
@@ -102,7 +131,7 @@ def phones_call(fleet: dict[str, Any], scratch: Path) -> str:
     if not ladder.crossings:
         raise StartError("nothing crossed the mesh, which can't be")
     return (
-        f"two baresip phones, registered at {first['id']} and {second['id']}, called each other and hung up "
+        f"two baresip phones, registered at {first['id']} and {second['id']}, called and heard each other and hung up "
         f"from either side;\n{ladder.crossings} messages crossed the mesh, so that each phone only ever heard from the "
         "edge it registered at."
     )
@@ -160,7 +189,9 @@ def _baresip(
 ) -> Baresip:
     host = Host("127.0.0.1")
     account = _account(fleet, user)
-    return Baresip(scratch, account, fleet["domain"], edge["udp"], host, None, port, port + 100, web=web)
+    return Baresip(
+        scratch, account, fleet["domain"], edge["udp"], host, None, port, port + 100, web=web, tone=_TONES[user]
+    )
 
 
 def main() -> int:

@@ -43,15 +43,6 @@ from scripts.processes import Processes, StartError, in_namespace, wait_for
 from scripts.tables import create_tables
 
 
-def end_engines(state: Path) -> None:
-    """End the media engines of an edge with this state directory: they outlive it."""
-    for file in state.glob("engines/*.pid"):
-        with contextlib.suppress(OSError, ValueError):
-            pid = int(file.read_text(encoding="ascii"))
-            if str(file.parent).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(pid, signal.SIGTERM)
-
-
 class PortInUse(StartError):
     """Something else has a port that is needed."""
 
@@ -115,8 +106,7 @@ class DevelopmentFleet:
 
     def stop(self) -> None:
         self.processes.stop_all()
-        for state in self.directory.glob("*.state"):
-            end_engines(state)
+        end_engines(self.directory)
 
     def check_ports(self) -> None:
         """Raises PortInUse."""
@@ -297,6 +287,15 @@ class DevelopmentFleet:
         self.processes.start(name, [sys.executable, *arguments], {**self._environment, **environment}, host.namespace)
 
 
+def end_engines(directory: Path) -> None:
+    """Those of edges whose state is in ``directory``: media engines outlive the edges, and whoever has started these."""
+    for file in directory.glob("**/engines/*.pid"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(file.read_text(encoding="ascii"))
+            if str(file.parent).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGTERM)
+
+
 def _key_in(text: str) -> str | None:
     return next((line for line in text.split() if line.startswith("sw_")), None)
 
@@ -338,12 +337,16 @@ def loopback_fleet(
     ca: DevelopmentAuthority | None = None,
     origins: Sequence[str] = (),
     ipv6: bool = False,
+    media: bool = False,
 ) -> DevelopmentFleet:
     """A fleet on loopback: edge-a at ``base``, edge-b at the next address, and so on. ``ipv6``: edge-a has IPv6's only
-    loopback address too, if nobody else does. Pages of ``origins`` may have WebSockets."""
+    loopback address too, if nobody else does. ``media``: they relay, where rtpengine is installed. Pages of ``origins``
+    may have WebSockets."""
     prefix, _, last = base.rpartition(".")
     places = [Host(f"{prefix}.{int(last) + index}") for index in range(edges)]
-    settings = {"provider_networks": ["127.0.0.0/8"], "origins": list(origins)}
+    settings: dict[str, Any] = {"provider_networks": ["127.0.0.0/8"], "origins": list(origins)}
+    if media:
+        settings["media"] = "rtpengine"
     made = [
         DevelopmentEdge(f"edge-{chr(ord('a') + index)}", place, dict(settings)) for index, place in enumerate(places)
     ]

@@ -14,8 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
+from edge.runtime.engine_process import installed
 from scripts.authority import DevelopmentAuthority
-from scripts.fleet import DevelopmentFleet, check_port, loopback_fleet
+from scripts.fleet import DevelopmentFleet, check_port, end_engines, loopback_fleet
 from scripts.fleet_parts import DOMAIN, ROOT, WEB_PHONE, Host
 from scripts.processes import StartError
 from scripts.web_pages import PageServer
@@ -59,6 +60,7 @@ def up(
         ca=DevelopmentAuthority(local),
         origins=[web_phone],
         ipv6=True,
+        media=True,
     )
     path = local / "up.json"
     code = 0
@@ -69,7 +71,8 @@ def up(
         check_port("tcp", address, WEB_PHONE)
         mine = True
         pages = PageServer(local / "web_phone", Host(address), WEB_PHONE)
-        shutil.rmtree(local / "fleet", ignore_errors=True)
+        end_engines(fleet.directory)  # of one that was killed
+        shutil.rmtree(fleet.directory, ignore_errors=True)
         fleet.directory.mkdir(parents=True)
         fleet.start()
         path.touch(mode=0o600)
@@ -87,9 +90,9 @@ def up(
     finally:
         if mine:
             path.unlink(missing_ok=True)
+            fleet.stop()
         if pages is not None:
             pages.close()
-        fleet.stop()
     print("Stopped.")
     raise typer.Exit(code)
 
@@ -103,6 +106,7 @@ def _description(fleet: DevelopmentFleet, web_phone: str) -> dict[str, Any]:
         "tenant": fleet.tenant,
         "ca": str(fleet.ca.path),
         "web_phone": f"{web_phone}/",
+        "media": installed(),
         "edges": [
             {"id": edge.id, **dict.fromkeys(_LISTENERS), **edge.listeners, "metrics": edge.metrics}
             for edge in fleet.edges
@@ -120,6 +124,10 @@ def _explain(fleet: DevelopmentFleet, local: Path) -> None:
     print(f"  address   {proxies}   (as outbound proxy, UDP or TCP; or as the domain itself)")
     secure = ", ".join(edge.listeners["tls"] for edge in fleet.edges)
     print(f"  by TLS    {secure}   (certificates are issued by {fleet.ca.path})")
+    if installed():
+        print("  echo      *43   (you hear yourself)")
+    else:
+        print("  echo      none: nothing is relayed without rtpengine; on Debian: apt-get install rtpengine-daemon")
     print(f"  status    {fleet.api_url}/status")
     demo = "scripts/demo" if local == _LOCAL else f"scripts/demo --local {local}"
     print(

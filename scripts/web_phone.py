@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from array import array
 from typing import Any, Self
 from urllib.parse import urlencode
 
 from scripts.browser import Browser
 from scripts.fleet_parts import PhoneAccount
+from scripts.tones import RATE, as_samples
 
 PATIENCE = 20.0
 _QUIET = """phone.heard().then(
     (before) => new Promise((done) => setTimeout(() => phone.heard().then((now) => done(now === before)), 500)))"""
+
+_EAR = """(async () => {
+  const context = new AudioContext({ sampleRate: RATE });
+  const code = `registerProcessor("ear", class extends AudioWorkletProcessor {
+    process([[samples]]) {
+      if (samples) this.port.postMessage(samples.slice());
+      return true;
+    }
+  });`;
+  await context.audioWorklet.addModule(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+  const node = new AudioWorkletNode(context, "ear");
+  node.connect(context.destination); // which it is silent for, and without which nobody would ask it
+  const audio = document.getElementById("audio");
+  let parts = [], source, stream;
+  node.port.onmessage = ({ data }) => parts.push(data);
+  globalThis.ear = () => {
+    if (audio.srcObject !== stream) {
+      source?.disconnect();
+      stream = audio.srcObject;
+      source = context.createMediaStreamSource(stream);
+      source.connect(node);
+    }
+    const samples = Int16Array.from(parts.flatMap((part) => [...part]), (sample) => 32767 * sample);
+    parts = [];
+    return btoa(String.fromCharCode(...new Uint8Array(samples.buffer)));
+  };
+})()""".replace("RATE", str(RATE))
 
 
 class WebPhone:
@@ -23,6 +53,7 @@ class WebPhone:
         self._read = 0
         settings = {"uri": self.uri, "password": account.password, "server": server}
         self.url = f"{url}#{urlencode(settings)}"
+        self._listens = False
         self.page = browser.open(self.url)
         self.wait("registered")
 
@@ -58,6 +89,13 @@ class WebPhone:
         """All that it has said."""
         said: list[str] = self.page.run("events")
         return said
+
+    def new_sound(self) -> array[int]:
+        """What its page has played since it was last asked, in the call that there is."""
+        if not self._listens:
+            self.page.run(_EAR)
+            self._listens = True
+        return as_samples(base64.b64decode(self.page.run("ear()")))
 
     def hears(self, packets: int = 25) -> None:
         """Until so many more RTP packets have come, half a second's at least."""

@@ -137,9 +137,9 @@ class AddressMover:
         if address6 and device:
             await drivers.remove_from_interface(address6, device)
 
-    def engine_place(self, address: str) -> EnginePlace:
-        """Where the media of an address are that is here."""
-        return self._places.get(address, EnginePlace(address, address))
+    def engine_place(self, address: str) -> EnginePlace | None:
+        """Where the media of an address are; None before it is here, though something may listen already."""
+        return self._places.get(address)
 
     def reopen(self, address: str) -> None:
         """It stays after all: take new streams again."""

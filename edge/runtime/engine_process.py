@@ -89,6 +89,8 @@ class EngineProcess:
             "offer-timeout": _UNANSWERED,
             "delete-delay": 0,
             "endpoint-learning": "immediate",
+            # A browser keeps a ClientHello that comes before its answer, be it of a branch that loses: say none first.
+            "dtls-passive": "true",
             "tos": _EXPEDITED,
             # Of commands that it can't read it logs all at the level of warnings, keys of SRTP too.
             "log-level": 4,

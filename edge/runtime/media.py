@@ -30,7 +30,7 @@ class Media:
         config: Config,
         mesh: Mesh,
         counters: Counter[str],
-        place: Callable[[str], EnginePlace],
+        place: Callable[[str], EnginePlace | None],
         post: Callable[[CoreEvent], None],
     ) -> None:
         self._config = config
@@ -58,8 +58,9 @@ class Media:
             running.cancel()
             self._later(self._stop(engine, running))
         for address in served:
-            if address not in self._engines:
-                engine = self._engines[address] = Engine(self._config, self._place(address), self._counters)
+            place = self._place(address)
+            if place is not None and address not in self._engines:
+                engine = self._engines[address] = Engine(self._config, place, self._counters)
                 self._running[address] = asyncio.create_task(self._run(engine))
 
     async def _run(self, engine: Engine) -> None:

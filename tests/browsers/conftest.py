@@ -12,12 +12,14 @@ import pytest
 from scripts.browser import Browser
 from scripts.fleet import DevelopmentFleet
 from scripts.fleet_parts import DOMAIN, WSS, Host
+from scripts.tones import write_tone
 from scripts.web_pages import SOURCES, PageServer, make_page
 from scripts.web_phone import WebPhone
 from tests.natlab.conftest import laboratory
-from tests.support.natlab import NatLab
+from tests.support.natlab import WAN, NatLab
 
 PLACE = "caller"  # the namespace of the browser
+TONE = 950  # Hz, of its microphone
 KINDS = {"jssip": SOURCES / "index.html", "sipjs": Path(__file__).parent / "sipjs" / "index.html"}
 
 
@@ -46,7 +48,7 @@ def pages(lab: NatLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pag
 def fleet(lab: NatLab, pages: PageServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevelopmentFleet]:
     made = lab.fleet(tmp_path_factory.mktemp("fleet"))
     for edge in made.edges:
-        edge.settings["origins"] = [pages.origin]
+        edge.settings |= {"origins": [pages.origin], "provider_networks": [f"{WAN}.0/24"], "media": "rtpengine"}
     try:
         made.start()
         yield made
@@ -58,7 +60,10 @@ def fleet(lab: NatLab, pages: PageServer, tmp_path_factory: pytest.TempPathFacto
 def browser(lab: NatLab, fleet: DevelopmentFleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     names = {f"{edge}.{DOMAIN}": lab.host(edge).address for edge in ("edge-a", "edge-b")}
     hosts = {**names, "elsewhere.example.com": lab.host("edge-a").address}
-    with Browser(tmp_path_factory.mktemp("browser"), lab.host(PLACE), fleet.ca.path, hosts) as made:
+    directory = tmp_path_factory.mktemp("browser")
+    microphone = directory / "microphone.wav"
+    write_tone(microphone, TONE)
+    with Browser(directory, lab.host(PLACE), fleet.ca.path, hosts, microphone) as made:
         yield made
 
 

@@ -1,4 +1,4 @@
-"""``scripts/demo --browser`` as a newcomer meets it."""
+"""``scripts/demo`` as a newcomer meets it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,28 @@ from tests.support.fleets import fresh_base
 pytestmark = pytest.mark.natlab
 
 
-def test_a_web_phone_registers_and_calls(tmp_path):
+def demo(local, *more):
+    """What it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.demo", "--local", str(local), *more],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_phones_and_a_web_phone_call(tmp_path):
     if shutil.which("chromium") is None:
         pytest.skip("chromium isn't installed")
     up = start(fresh_base(), tmp_path)
     try:
         wait_for_file(tmp_path / "up.json", up)
-        demo = subprocess.run(
-            [sys.executable, "-m", "scripts.demo", "--browser", "--local", str(tmp_path)],
-            cwd=ROOT, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert (demo.returncode, demo.stderr) == (0, "")
-        assert "Proved: a page with JsSIP in Chromium" in demo.stdout
-        url = re.search(r"http://\S+#", demo.stdout).group().rstrip("#")
+        said = demo(tmp_path)
+        heard = [said.count(pair) for pair in ("alice hears alice", "alice hears bob", "bob hears alice")]
+        assert heard == [1, 2, 2]
+        said = demo(tmp_path, "--browser")
+        assert "Proved: a page with JsSIP in Chromium" in said
+        url = re.search(r"http://\S+#", said).group().rstrip("#")
         for name, word in (("", "Web phone"), ("licences.txt", "JsSIP")):
             with urllib.request.urlopen(url + name, timeout=10) as answer:
                 assert word in answer.read().decode()

@@ -9,9 +9,12 @@ import pytest
 from scripts.baresip import Baresip
 from scripts.fleet_parts import DOMAIN, SIP
 from scripts.processes import in_namespace
+from tests.support.ears import hear, hear_nothing
 from tests.support.socket_phone import SocketPhone, call, in_dialog
 
 pytestmark = pytest.mark.natlab
+
+TONES = {"alice": 450, "bob": 700}  # Hz
 
 
 def phone(lab, fleet, user, place, edge, transport="UDP"):
@@ -99,7 +102,8 @@ def test_a_tcp_phone_behind_nat(lab, fleet):
 
 
 def test_real_phones(lab, fleet, tmp_path):
-    """baresip behind the NAT at edge A, baresip outside it at edge B: calls both ways, hung up from both sides."""
+    """baresip behind the NAT at edge A, baresip outside it at edge B: calls both ways, hung up from both sides. No engine
+    relays what they say: alice is heard only where bob's NAT keeps the port that the edge has seen by STUN."""
     places = (("alice", "caller", "edge-b", "wan"), ("bob", "phone", "edge-a", "eth0"))
     phones = []
     try:
@@ -107,8 +111,9 @@ def test_real_phones(lab, fleet, tmp_path):
             proxy = f"{lab.host(edge).address}:{SIP}"
             host = lab.host(place)
             phone = Baresip(
-                tmp_path, fleet.accounts[user], DOMAIN, proxy, host, interface, 5080 + 10 * index, 4440 + index
-            )
+                tmp_path, fleet.accounts[user], DOMAIN, proxy, host, interface, 5080 + 10 * index, 4440 + index,
+                tone=TONES[user], stun=True,
+            )  # fmt: skip
             phones.append(phone.start())
         alice, bob = phones
         assert alice.registered()
@@ -120,6 +125,9 @@ def test_real_phones(lab, fleet, tmp_path):
                 other.command("accept")
                 one.wait("CALL_ESTABLISHED")
                 other.wait("CALL_ESTABLISHED")
+                if ends is one:
+                    hear([(alice, TONES["bob"])], 1.0)
+                    (hear_nothing if lab.symmetric else hear)([(bob, TONES["alice"])], 1.0)
                 ends.command("hangup")
                 (other if ends is one else one).wait("CALL_CLOSED")
     finally:

@@ -670,8 +670,25 @@ def test_what_takes_no_bridged_description_gets_the_callers(world):
     says(soft, call.got, 488)
     call.got = rung(world, soft, 1)
     assert [order.for_.profile for order in orders(world)] == ["UDP/TLS/RTP/SAVPF", ""]
-    assert orders(world)[0].branch == orders(world)[1].branch
+    assert orders(world)[0].branch != orders(world)[1].branch  # the engine forgets no profile that it has been told
     call.answer()
+    call.end()
+
+
+def test_a_phone_that_speaks_as_browsers_do(world):
+    """It isn't known as one by its flow; and finds the browser by ICE."""
+    browser, phone = web(world, "alice"), world.phone("bob", "edge-b")
+    assert phone.register() == 200
+    call = Call(world, browser, phone)
+    call.begin(WEB)
+    says(phone, call.got, 488)
+    call.got = rung(world, phone, 1)
+    assert [(order.for_.profile, order.for_.ice) for order in orders(world)] == [
+        ("RTP/AVP", "remove"),
+        ("", "force-relay"),
+    ]
+    call.answer(WEB)
+    assert orders(world)[2].for_.ice == "force-relay"
     call.end()
 
 

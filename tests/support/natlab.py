@@ -1,9 +1,10 @@
-"""A NAT laboratory of network namespaces: phones behind an nftables masquerade, two edges, a control plane, a caller.
+"""A NAT laboratory of network namespaces: phones behind nftables masquerades at two homes, two edges, a control plane, a
+caller.
 
     phone  10.77.0.2 --- nat (10.77.0.1 | 203.0.113.10) ---+--- edge-a  203.0.113.11
     phone2 10.77.0.3 --/                                    |--- edge-b  203.0.113.12
-                                                   (bridge) |--- control 203.0.113.30
-                                                            '--- caller  203.0.113.20
+    phone3 10.78.0.2 -- nat2 (10.78.0.1 | 203.0.113.13) ---+--- control 203.0.113.30
+                                                   (bridge) '--- caller  203.0.113.20
 
 Filtering is endpoint-dependent: from outside only packets of an existing conntrack entry pass; the others are dropped
 and counted. UDP entries live 20 s, and 30 s once they count as a stream.
@@ -27,11 +28,12 @@ from scripts.fleet import DevelopmentFleet
 from scripts.fleet_parts import DevelopmentEdge, Host
 from scripts.processes import Processes
 
-WAN, LAN = "203.0.113", "10.77.0"
+WAN = "203.0.113"
 WAN6, LAN6, _TAYGA6 = "2001:db8", "2001:db8:64", "2001:db8:65"
 _PREFIX64, _POOL = "2001:db8:46", "192.168.255"  # the well-known prefix is for public addresses only
-_OUTSIDE = {"nat": 10, "edge-a": 11, "edge-b": 12, "caller": 20, "control": 30}
-_INSIDE = {"phone": 2, "phone2": 3}
+_OUTSIDE = {"nat": 10, "edge-a": 11, "edge-b": 12, "nat2": 13, "caller": 20, "control": 30}
+_HOMES = {"nat": ("10.77.0", {"phone": 2, "phone2": 3}), "nat2": ("10.78.0", {"phone3": 2})}
+_INSIDE = {phone: (lan, last) for lan, phones in _HOMES.values() for phone, last in phones.items()}
 _NAMES = Path("/etc/netns")  # what ip-netns(8) puts over /etc
 
 _RULES = """
@@ -79,7 +81,7 @@ def ipv6_of(host: Host) -> str:
 
 @dataclass
 class NatLab:
-    """``symmetric``: the NAT takes a new public port for each destination."""
+    """``symmetric``: the first home's NAT takes a new public port for each destination; the second one's always does."""
 
     symmetric: bool = False
     prefix: str = field(default_factory=lambda: f"sw{secrets.token_hex(3)}-")
@@ -88,7 +90,7 @@ class NatLab:
         return self.prefix + name
 
     def host(self, name: str) -> Host:
-        net, last = (WAN, _OUTSIDE[name]) if name in _OUTSIDE else (LAN, _INSIDE[name])
+        net, last = (WAN, _OUTSIDE[name]) if name in _OUTSIDE else _INSIDE[name]
         return Host(f"{net}.{last}", self.ns(name))
 
     def __enter__(self) -> Self:
@@ -114,20 +116,21 @@ class NatLab:
         self._inside()
 
     def _inside(self) -> None:
-        """The NAT and the phones behind it."""
-        self._bridge("nat", "lan")
-        for name, last in _INSIDE.items():
-            self._cable(name, "eth0", f"{LAN}.{last}/24", "nat", "lan")
-            self.link_up(name)
-        _run("ip", "-n", self.ns("nat"), "addr", "add", f"{LAN}.1/24", "dev", "lan")
-        masquerade = "masquerade fully-random" if self.symmetric else "masquerade"
-        self.run("nat", "nft", "-f", "-", text=_RULES.format(masquerade=masquerade))
-        for setting in (
-            "net.ipv4.ip_forward=1",
-            "net.netfilter.nf_conntrack_udp_timeout=20",
-            "net.netfilter.nf_conntrack_udp_timeout_stream=30",
-        ):
-            self.run("nat", "sysctl", "-qw", setting)
+        """The NATs and the phones behind them."""
+        for nat, (lan, phones) in _HOMES.items():
+            self._bridge(nat, "lan")
+            for name, last in phones.items():
+                self._cable(name, "eth0", f"{lan}.{last}/24", nat, "lan")
+                self.link_up(name)
+            _run("ip", "-n", self.ns(nat), "addr", "add", f"{lan}.1/24", "dev", "lan")
+            masquerade = "masquerade fully-random" if self.symmetric or nat == "nat2" else "masquerade"
+            self.run(nat, "nft", "-f", "-", text=_RULES.format(masquerade=masquerade))
+            for setting in (
+                "net.ipv4.ip_forward=1",
+                "net.netfilter.nf_conntrack_udp_timeout=20",
+                "net.netfilter.nf_conntrack_udp_timeout_stream=30",
+            ):
+                self.run(nat, "sysctl", "-qw", setting)
 
     def _bridge(self, name: str, device: str) -> None:
         _run("ip", "-n", self.ns(name), "link", "add", device, "type", "bridge")
@@ -164,7 +167,7 @@ class NatLab:
         return _run("ip", "netns", "exec", self.ns(name), *command, text=text)
 
     def dropped(self) -> int:
-        """Packets that the NAT has refused from outside."""
+        """Packets that the first home's NAT has refused from outside."""
         return self._counter("nat", "")
 
     def _counter(self, name: str, counter: str) -> int:
@@ -176,10 +179,10 @@ class NatLab:
     def link_up(self, inside: str) -> None:
         """Plug a phone in: its default route has gone with its link."""
         _run("ip", "-n", self.ns(inside), "link", "set", "eth0", "up")
-        _run("ip", "-n", self.ns(inside), "route", "replace", "default", "via", f"{LAN}.1")
+        _run("ip", "-n", self.ns(inside), "route", "replace", "default", "via", f"{_INSIDE[inside][0]}.1")
 
     def mappings(self) -> list[str]:
-        """The NAT's UDP entries, as conntrack prints them."""
+        """The first home's NAT's UDP entries, as conntrack prints them."""
         return self.run("nat", "conntrack", "-L", "-p", "udp").splitlines()
 
     def public_port(self, inside: str, edge: str) -> int:

@@ -71,6 +71,8 @@ def test_the_core_knows_them():
     hosts = ("198.51.100.7", "198.51.101.7", "2001:db8::9", "2001:db9::9", "bob.example")
     assert [have(host) for host in hosts] == [True, False, True, False, False]
     assert not snapshot(replace(news, public_networks=[]), {}, frozenset(), {}).public_networks.have(hosts[0])
+
+
 def test_the_core_is_told():
     told = reply().model_copy(
         update={"keys": [FleetKey(id=1, use=True, nonce="", token=base64.b64encode(bytes(64)).decode())]}

@@ -176,11 +176,21 @@ class MediaGate:
         if before is None:
             name = "" if self._in_dialog else self._stack.ids.token()
             return BranchMedia(name, call.salt if salted else "", flow, judgement)
+        if before.unbridged and judgement.needs.profile:
+            if before.needs.profile:  # the engine forgets no profile that it has been told
+                self.lost(before)
+                before.name = self._stack.ids.token()
+            judgement = self._unbridged(judgement)
         before.judgement, before.flow = judgement, flow
-        needs = judgement.needs._replace(profile="", dtls="", sdes="") if before.unbridged else judgement.needs
-        if needs != before.needs:
-            before.needs, before.described = needs, None
+        if judgement.needs != before.needs:
+            before.needs, before.described = judgement.needs, None
         return before
+
+    def _unbridged(self, judgement: Judgement) -> Judgement:
+        """Of a side that takes the caller's description only: with its ICE, where it has that."""
+        if self._said is not None and self._said.ice == "full":
+            return Judgement(True, True, judgement.why, Needs(ice="force-relay"))
+        return Judgement(True, False, judgement.why, Needs(family=judgement.needs.family))
 
     def _read(self) -> None:
         """What the request describes, once somebody is tried: whoever has no say here costs no look at it."""

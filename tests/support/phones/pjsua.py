@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from scripts.fleet_parts import ROOT
 from tests.support.phones.phone import SIP_PORT, Phone
 
 
 class Pjsua(Phone):
+    """``tone`` is a WAV file that it says again and again."""
+
+    tone: Path | None = None
     program = sys.executable
     module = "pjsua2"
     saying = {
@@ -33,6 +37,7 @@ class Pjsua(Phone):
             "port": SIP_PORT,
             "expires": self.expires,
             "authority": str(self.authority or ""),
+            "tone": str(self.tone or ""),
         }
         return [self.program, "-u", "-m", "tests.support.phones.pjsua_process", json.dumps(settings)]
 

@@ -1,4 +1,4 @@
-"""A phone of pjsua2's making without sound: a command a line on standard input, an event a line on standard output."""
+"""A phone of pjsua2's making without a sound card: a command a line on standard input, an event a line on standard output."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ KINDS = {
 
 
 class PhoneCall(pjsua2.Call):
-    """``calls`` are those under way."""
+    """``calls`` are those under way. ``tone`` is what they all hear, if anything."""
 
     calls: list[PhoneCall] = []
+    tone: pjsua2.AudioMediaPlayer | None = None
 
     def onCallState(self, prm):
         info = self.getInfo()
@@ -31,6 +32,21 @@ class PhoneCall(pjsua2.Call):
         info = self.getInfo()  # which its media are part of
         if any(media.status == pjsua2.PJSUA_CALL_MEDIA_LOCAL_HOLD for media in info.media):
             print("held")
+        for number, media in enumerate(info.media):
+            if self.tone is not None and media.status == pjsua2.PJSUA_CALL_MEDIA_ACTIVE:
+                self.tone.startTransmit(self.getAudioMedia(number))
+
+    def onCallTransferRequest(self, prm):
+        prm.newCall = self.of_its_account()
+
+    def onCallReplaced(self, prm):
+        self.of_its_account(prm.newCallId)
+
+    def of_its_account(self, number=pjsua2.PJSUA_INVALID_ID):
+        """Another call, that it doesn't have to end for."""
+        call = PhoneCall(PhoneAccount.only, number)
+        self.calls.append(call)
+        return call
 
     def onCallTransferStatus(self, prm):
         print("transfer", prm.statusCode, prm.reason)
@@ -45,6 +61,10 @@ class PhoneEndpoint(pjsua2.Endpoint):
 
 
 class PhoneAccount(pjsua2.Account):
+    """``only``: there is one."""
+
+    only: PhoneAccount
+
     def onRegState(self, prm):
         print("registered", prm.code, prm.reason, prm.expiration)
 
@@ -125,7 +145,11 @@ def main():
     endpoint.transportCreate(KINDS[wanted["transport"]], transport_of(wanted))
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
-    account = PhoneAccount()
+    endpoint.codecSetPriority("PCMA", 255)
+    if wanted["tone"]:
+        PhoneCall.tone = pjsua2.AudioMediaPlayer()
+        PhoneCall.tone.createPlayer(wanted["tone"])
+    account = PhoneAccount.only = PhoneAccount()
     account.create(settings_of(wanted))
     order = ""
     while order != "quit":
@@ -134,6 +158,7 @@ def main():
         if order:
             obey(account, order)
     endpoint.hangupAllCalls()
+    PhoneCall.tone = None
     if account.getInfo().regIsActive:
         account.setRegistration(False)
     for _ in range(25):
