@@ -288,7 +288,7 @@ class DevelopmentFleet:
 
 
 def end_engines(directory: Path) -> None:
-    """Those of edges whose state is in ``directory``: media engines outlive the edges, and whoever has started these."""
+    """Of edges whose state is in ``directory``: media engines outlive the edges, and whoever has started these."""
     for file in directory.glob("**/engines/*.pid"):
         with contextlib.suppress(OSError, ValueError):
             pid = int(file.read_text(encoding="ascii"))
