@@ -19,7 +19,8 @@ find_python() {
 }
 
 make_environment() { # make_environment DIRECTORY LOCK
-  local directory=$1 lock=scripts/locks/$2.txt stamp=$1/.sipwizard-stamp wanted
+  local directory=$1 lock=scripts/locks/$2.txt stamp=$1/.sipwizard-stamp wanted compile=--no-compile
+  [ "$2" = edge ] && compile=--compile # its service can't do it later: it may not write there
   wanted="$2 $(sha256sum <"$lock" | cut -d' ' -f1)"
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
   local python
@@ -32,7 +33,7 @@ make_environment() { # make_environment DIRECTORY LOCK
       fail "$python can't make a virtual environment; on Debian: apt-get install python3-venv"
   fi
   "$directory/bin/python" -m pip install --quiet --retries 2 --disable-pip-version-check \
-    --require-hashes --only-binary :all: --no-deps --requirement "$lock" >"$directory/pip.log" 2>&1 ||
+    --require-hashes --only-binary :all: --no-deps $compile --requirement "$lock" >"$directory/pip.log" 2>&1 ||
     fail "pip couldn't install what is needed; is there a network? $directory/pip.log says: $(grep -m 1 ERROR "$directory/pip.log" || tail -n 1 "$directory/pip.log")"
   echo "$wanted" >"$stamp"
 }

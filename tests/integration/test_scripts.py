@@ -33,7 +33,7 @@ def start(address, local, *more):
     )  # fmt: skip
 
 
-def wait_for_file(path, process, seconds=30):
+def wait_for_file(path, process, seconds=60):
     end = time.monotonic() + seconds * slowness()
     while not (path.exists() and path.read_text()):
         assert process.poll() is None, process.communicate()

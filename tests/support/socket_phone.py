@@ -94,6 +94,7 @@ class SocketPhone:
             while not self._framer.ready:
                 self._framer.feed(self.socket.recv(65536))
         self.agent = Agent(account.username, domain, account.password, shown, local[1], self.send, transport)
+        self._past: set[str | None] = set()  # Call-IDs
 
     def _open(self, transport: str, address: str, port: int) -> socket.socket:
         kind = socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM
@@ -164,6 +165,16 @@ class SocketPhone:
                     also()
             self.read(min(0.05, end - now))
 
+    def forget(self) -> None:
+        """What has come is of calls that are past."""
+        self._past.update(request.get("call-id") for request in self.agent.requests("INVITE"))
+        self.agent.received.clear()
+
+    def new_call(self) -> Request | None:
+        """The INVITE of a call that isn't past: those of before may come once more, from another edge."""
+        invites: list[Request] = self.agent.requests("INVITE")
+        return next((invite for invite in invites if invite.get("call-id") not in self._past), None)
+
     def idle(self, seconds: float, answer: bool = True) -> None:
         """Only answer keep-alives for a while (or not even those)."""
         self.agent.answers_options = answer
@@ -204,14 +215,14 @@ class SocketPhone:
 def call(caller: SocketPhone, callee: SocketPhone, uri: str, seconds: float = PATIENCE) -> tuple[Dialog, Dialog]:
     """An answered call: (caller's dialog, callee's dialog)."""
     for phone in (caller, callee):
-        phone.agent.received.clear()
+        phone.forget()
     invite = caller.invite(uri)
 
     def again() -> None:
         if caller.agent.transport == "UDP":
             caller.send(invite.to_bytes())
 
-    incoming = callee.wait(lambda: next(iter(callee.agent.requests("INVITE")), None), seconds, also=again)
+    incoming = callee.wait(callee.new_call, seconds, also=again)
     # UDP may lose any of these: they are sent again, as user agents do.
     ringing = callee.agent.response(incoming, 180).to_bytes()
     callee.send(ringing)
@@ -233,7 +244,7 @@ def _start_line(message: Message | None) -> str:
 
 def in_dialog(one: SocketPhone, dialog: Dialog, method: str, other: SocketPhone, seconds: float = PATIENCE) -> Message:
     """A request in a dialog, answered 200; what the other side got."""
-    other.agent.received.clear()
+    other.forget()
     request = one.agent.in_dialog(dialog, method)
     wire = request.to_bytes()
     one.send(wire)
