@@ -57,6 +57,10 @@ class Copying:
             self._due.pop(due, None)
             self._due[due] = None
 
+    def told(self, address: str) -> list[str]:
+        """Who is told of an address's sessions."""
+        return sorted(self._told.get(address, ()))
+
     def changed(self, address: str, name: str) -> None:
         for peer in self._told.get(address, ()):
             self._due.setdefault(Due(peer, address, name))

@@ -123,6 +123,7 @@ class MeshUser(Protocol):
 
     def sessions_told(self, edge: str, frame: SessionsTold) -> None:
         """A peer has answered ``sessions_wanted``."""
+
     def media_for_peer(self, address: str, data: bytes, answer: Callable[[bytes], None]) -> None:
         """An order for the media engine of an address held here; ``answer`` takes what the peer gets as
         ``media_answered``, within 2 s."""

@@ -13,6 +13,7 @@ from edge.media import ng
 from edge.media.orders import ENGINE, MediaOrder, MediaReply
 from edge.media.sessions import Sessions
 from edge.runtime.engine_process import NG_HOST, EnginePlace, EngineProcess
+from edge.runtime.media_keeper import MediaKeeper
 from edge.runtime.ng_client import NgClient
 
 log = logging.getLogger(__name__)
@@ -24,23 +25,28 @@ _REST = 0.2  # seconds before it is started again
 class Engine:
     """``sessions`` are its; ``ready`` while it takes orders."""
 
-    def __init__(self, config: Config, place: EnginePlace, counters: Counter[str]) -> None:
+    def __init__(
+        self, config: Config, place: EnginePlace, epoch: int, keeper: MediaKeeper, counters: Counter[str]
+    ) -> None:
         low, high = config.media_range
         self.sessions = Sessions(high - low + 1, ip_address(place.host).is_loopback)
         self.ready = asyncio.Event()
         self.client = NgClient()
         self.address = place.address
-        self._process = EngineProcess(config, place)
+        self._epoch = epoch
+        self._keeper = keeper
+        self._process = EngineProcess(config, place, keeper.redis(place.address))
         self._counters = counters
         self._orders: dict[str, asyncio.Task[MediaReply]] = {}  # the last one of each key
 
     async def run(self) -> None:
         """Keep it running until cancelled; it runs on then."""
-        adopted = await self._adopt()
+        adopted = await self._keeper.gather(self.address, self._epoch) and await self._adopt()
         try:
             while True:
                 try:
                     if adopted or await self._start():
+                        await self._keeper.restored(self.address, self._process.port(), adopted)
                         adopted = False
                         await self._find()
                         self.ready.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 
 from edge.config import Config
 from edge.media.orders import ENGINE, GONE, MediaOrder, MediaReply
@@ -13,6 +13,7 @@ from edge.mesh.peers import Mesh
 from edge.proxy.stack.events import CoreEvent, MediaDone, OrderMedia
 from edge.runtime.engine import Engine
 from edge.runtime.engine_process import PROGRAM, EnginePlace, installed
+from edge.runtime.media_keeper import MediaKeeper
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,14 @@ class Media:
         mesh: Mesh,
         counters: Counter[str],
         place: Callable[[str], EnginePlace],
+        keeper: MediaKeeper,
         post: Callable[[CoreEvent], None],
     ) -> None:
         self._config = config
         self._mesh = mesh
         self._counters = counters
         self._place = place
+        self._keeper = keeper
         self._post = post
         self._engines: dict[str, Engine] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -46,17 +49,21 @@ class Media:
             self.state = f"off: {PROGRAM} isn't installed"
             log.warning('%s isn\'t installed: no media are relayed, as with media = "off"', PROGRAM)
 
-    def follow(self, served: Collection[str]) -> None:
-        """These addresses are here now."""
+    def follow(self, served: Mapping[str, int]) -> None:
+        """These addresses are here now, with their epochs."""
         if not self.on:
             return
         for address in [address for address in self._engines if address not in served]:
             engine, running = self._engines.pop(address), self._running.pop(address)
+            self._keeper.lost(address)
             running.cancel()
             self._later(self._stop(engine, running))
-        for address in served:
-            if address not in self._engines:
-                engine = self._engines[address] = Engine(self._config, self._place(address), self._counters)
+        for address, epoch in served.items():
+            if address in self._engines:
+                self._keeper.renew(address, epoch)
+            else:
+                place = self._place(address)
+                engine = self._engines[address] = Engine(self._config, place, epoch, self._keeper, self._counters)
                 self._running[address] = asyncio.create_task(engine.run())
 
     async def _stop(self, engine: Engine, running: asyncio.Task[None]) -> None:
@@ -124,6 +131,7 @@ class Media:
             "media_sessions": sum(len(of) for of in sessions),
             "media_ports": sum(of.ports for of in sessions),
             "media_ports_possible": sum(of.capacity for of in sessions),
+            **self._keeper.sizes(),
         }
 
     async def close(self) -> None:

@@ -31,6 +31,7 @@ from edge.runtime.media_store_server import MediaStoreServer
 log = logging.getLogger(__name__)
 
 _ASKING = 0.4  # seconds for peers to say what they have
+_TRIES = 20  # starts of an engine that restores nothing, before it goes on without
 _SAVING = 1.0  # seconds for an engine to save all
 _SAVE_EVERY = 15.0  # seconds between savings of SRTP's indexes
 _EVERY = 1.0  # seconds between writes to the disk
@@ -42,12 +43,14 @@ _CLI_HOST = "127.0.0.1"
 
 class _Held(NamedTuple):
     """The sessions of an address that is here, or was (``here`` is False) when the process before this one ended.
-    ``cli`` is a port of its engine's CLI, which has it save all; 0 as long as it hasn't said that it serves."""
+    ``cli`` is a port of its engine's CLI, which has it save all; 0 as long as it hasn't said that it serves; ``tries``
+    is how often it was started in vain."""
 
     epoch: int
     store: SessionStore
     here: bool
     cli: int = 0
+    tries: int = 0
 
 
 class MediaKeeper:
@@ -66,7 +69,6 @@ class MediaKeeper:
         self._unwritten: dict[tuple[str, str], None] = {}
         self._telling: asyncio.TimerHandle | None = None
         self._asked: dict[str, dict[str, asyncio.Future[None]]] = {}
-        self._restored: dict[str, asyncio.Event] = {}
 
     async def open(self) -> None:
         """Load what is on the disk, and listen for engines. Raises OSError."""
@@ -136,30 +138,36 @@ class MediaKeeper:
                 self._counters["unreadable_media_copies"] += 1
                 log.error("a session of %s that was copied here can't be read: %s", address, error)
 
-    async def restored(self, address: str, cli: int, adopted: bool) -> bool:
-        """The engine serves, and takes orders by its CLI at port ``cli``; ``adopted``: it has run before. False: it has
-        restored nothing of what there is, since its address wasn't there yet; then it has to be started anew."""
+    async def restored(self, address: str, cli: int, adopted: bool) -> None:
+        """The engine serves, and its CLI is at port ``cli``; ``adopted``: it has run before. Raises OSError if it has
+        restored nothing of what there is, since its address isn't there yet: then it has to be started anew."""
         held = self._held.get(address)
         if held is None:
-            return True
-        self._held[address] = held._replace(cli=cli)
-        store = held.store
+            return
+        self._held[address] = held._replace(cli=cli, tries=held.tries + 1)
         if adopted:
-            await self._save_all(address)
-            return True
-        if store.refused and len(store.refused) == len(store):
-            return False
-        self.give_up(address)
-        return True
-
-    def give_up(self, address: str) -> None:
-        """Go on without the sessions that couldn't be restored."""
-        held = self._held.get(address)
-        lost = held.store.drop_refused() if held is not None else 0
+            await self.save_all(address)
+            return
+        refused = held.store.refused
+        if refused and len(refused) == len(held.store) and held.tries < _TRIES:
+            raise OSError("it restored none of its sessions")
+        lost = held.store.drop_refused()
+        self._held[address] = held._replace(cli=cli, tries=0)
         if lost:
             self._counters["media_sessions_lost"] += lost
             log.error("%d media sessions of %s couldn't be restored", lost, address)
             self._engine_said(address)
+
+    def renew(self, address: str, epoch: int) -> None:
+        """The address stays; its epoch may be another one by now."""
+        held = self._held.get(address)
+        if held is None or not held.here or held.epoch == epoch:
+            return
+        self._held[address] = held._replace(epoch=epoch)
+        self._disk.keep(_DISK_EPOCH, [(address, str(epoch).encode())])
+        for peer in self._copying.told(address):
+            self._copying.tell(peer, address, held.store.saved())
+        self._tell_soon()
 
     def lost(self, address: str) -> None:
         """The address isn't here any more. Whoever has it may still ask for its sessions."""
@@ -187,7 +195,7 @@ class MediaKeeper:
         held = self._held.get(address)
         if held is None:
             return
-        await self._save_all(address)
+        await self.save_all(address)
         self._copying.tell(peer, address, held.store.saved())
         while due := self._copying.take_due(_AT_ONCE):
             self._send(due)
@@ -204,7 +212,7 @@ class MediaKeeper:
         if changed:
             self._tell_soon()
 
-    async def _save_all(self, address: str) -> None:
+    async def save_all(self, address: str) -> None:
         """Have the engine save all that it has, as it does where a standby becomes active; what it doesn't save then is
         over."""
         held = self._held.get(address)
@@ -307,7 +315,7 @@ class MediaKeeper:
             if time.monotonic() - saved_at >= _SAVE_EVERY:
                 saved_at = time.monotonic()
                 for address in [address for address, held in self._held.items() if held.store.counts_packets]:
-                    await self._save_all(address)
+                    await self.save_all(address)
 
     def _write(self, places: list[tuple[str, str]]) -> bool:
         values = []

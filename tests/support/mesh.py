@@ -104,6 +104,7 @@ class User:
 
     def sessions_told(self, edge: str, frame: SessionsTold) -> None:
         self.sessions.append((edge, frame))
+
     def media_for_peer(self, address: str, data: bytes, answer: Callable[[bytes], None]) -> None:
         asyncio.get_running_loop().call_soon(answer, data + f" at {address}".encode())
 
