@@ -150,6 +150,7 @@ class MediaKeeper:
             return
         refused = held.store.refused
         if refused and len(refused) == len(held.store) and held.tries < _TRIES:
+            self._counters["media_engine_early"] += 1
             raise OSError("it restored none of its sessions")
         lost = held.store.drop_refused()
         self._held[address] = held._replace(cli=cli, tries=0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hiredis
 import pytest
+import uvloop
 
 from edge.media.store import SessionStore
 from edge.runtime.media_store_server import MediaStoreServer
@@ -56,7 +57,7 @@ def serve(state: Path, work: Callable[[MediaStoreServer, dict[str, SessionStore]
             server.close()
             await asyncio.sleep(0.01)
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def taken_apart(server: MediaStoreServer, address: str) -> tuple[str, str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -68,12 +69,13 @@ class Machine:
         self.address = address
         self._key = bytes(32)
         self._starts = 0
+        self._engines: list[Engine] = []
         self._running: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         """The edge's process starts."""
         self._starts += 1
-        self._opened = False
+        self._opened, self._lives = False, True
         self.member = Member(self._name, self._host, f"b{self._starts}", self._identity)
         self.member.user = KeeperUser()
         self.disk = StateStore(self.config.state / "kept.sqlite", self._key)
@@ -90,12 +92,16 @@ class Machine:
     async def gain(self, epoch: int) -> Engine:
         """The address is here."""
         self.engine = Engine(self.config, place(self.address), epoch, self.keeper, self.counters)
+        self._engines.append(self.engine)
         self._running = asyncio.create_task(self.engine.run())
         await asyncio.wait_for(self.engine.ready.wait(), 10)
         return self.engine
 
     async def end(self) -> None:
         """The edge's process ends, and its engine doesn't."""
+        if not self._lives:
+            return
+        self._lives = False
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
@@ -111,6 +117,14 @@ class Machine:
         """As a machine does."""
         os.kill(self.pid, signal.SIGKILL)
         await self.end()
+        await self.reap()
+
+    async def reap(self) -> None:
+        """End the engines, and wait for those that are children of this process."""
+        for engine in self._engines:
+            await engine.stop()
+            if engine._process._child is not None:
+                await engine._process._child.wait()
 
 
 @asynccontextmanager
@@ -129,10 +143,8 @@ async def machines(directory: Path, *names: str) -> AsyncIterator[list[Machine]]
         yield made
     finally:
         for one in made:
-            engine = getattr(one, "engine", None)
             await one.end()
-            if engine is not None:
-                await engine.stop()
+            await one.reap()
 
 
 async def link(*made: Machine) -> None:
@@ -239,6 +251,28 @@ def test_another_edge_goes_on_with_the_sessions_of_a_dead_one(tmp_path):
                 await link(dead, taker)
                 assert not await dead.keeper.gather(dead.address, 3)
                 assert dead.keeper.sizes()["media_sessions_kept"] == 2
+
+    asyncio.run(run())
+
+
+def test_an_engine_that_starts_too_early_loses_nothing(tmp_path):
+    """What its address lacks for a moment are ports: nothing can be restored, and is tried again."""
+
+    async def run() -> None:
+        async with machines(tmp_path, "edge-a", "edge-b") as (dead, taker):
+            engine = await dead.gain(1)
+            with RtpEnd(dead.address) as one, RtpEnd(dead.address) as two:
+                await bridge(engine, one, two)
+                await until(lambda: taker.keeper.sizes()["media_sessions_copied_here"] == 1)
+                await dead.die()
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                    other.bind(one.to)
+                    gaining = asyncio.create_task(taker.gain(2))
+                    await until(lambda: taker.counters["media_engine_early"] > 1)
+                    assert not gaining.done()
+                await gaining
+                await both_hear(one, two)
+                assert taker.counters["media_sessions_lost"] == 0
 
     asyncio.run(run())
 

@@ -59,6 +59,7 @@ class Agent:
     fixed_call_id: str = ""  # of all its calls, instead of one for each
     scheme: str = "sip"  # of its Contact
     contact_params: str = ""  # of its Contact's URI, beside the transport
+    sdp: bytes = SDP  # how it describes itself
 
     def __post_init__(self) -> None:
         self.call_id = unique(f"reg-{self.username}-")
@@ -180,14 +181,16 @@ class Agent:
 
     def invite_request(self, uri: str, headers: list[str] | None = None) -> Request:
         contact = f"Contact: {self.contact}"
-        return self.request("INVITE", uri, headers=[contact, *(headers or [])], body=SDP, call_id=self.fixed_call_id)
+        return self.request(
+            "INVITE", uri, headers=[contact, *(headers or [])], body=self.sdp, call_id=self.fixed_call_id
+        )
 
     def response(
         self, request: Request, status: int, tag: str = "", headers: list[str] | None = None, body: bytes = b""
     ) -> Response:
         extra = [("x", line) for line in headers or []]
         if status == 200 and request.method == "INVITE":
-            body = body or SDP
+            body = body or self.sdp
         if request.method in ("INVITE", "SUBSCRIBE") and 100 < status < 300:
             extra += [("record-route", line) for key, line in request.headers if key == "record-route"]
             extra.append(("contact", f"Contact: {self.contact}"))
