@@ -79,7 +79,7 @@ class Engine:
     async def _start(self) -> bool:
         await self.client.open(NG_HOST, await self._process.start())
         end = time.monotonic() + _STARTING
-        while time.monotonic() < end:
+        while time.monotonic() < end and not self._process.failed:
             if await self.client.ask(ng.PING) is not None:
                 return True
         return False

@@ -120,6 +120,11 @@ class EngineProcess:
                 )  # fmt: skip
         return port
 
+    @property
+    def failed(self) -> bool:
+        """Whether what was started has ended by itself; a service's is started again by systemd."""
+        return self._child is not None and self._child.returncode is not None
+
     async def stop(self) -> None:
         """End it, with all its sessions."""
         if self._unit:
