@@ -37,10 +37,15 @@ def gist(saved: bytes) -> bytes:
     return blake2b(json.dumps(said).encode(), digest_size=16).digest()
 
 
-def counts_packets(saved: bytes) -> bool:
-    """Whether the engine encrypts or decrypts SRTP in it, so that indexes of packets have to be known to go on."""
+def may_encrypt(saved: bytes) -> bool:
+    """Whether a side speaks SRTP: the engine may encrypt, and packets that it has counted, and keys that it has agreed
+    on since (DTLS), have to be known to go on. That nothing was counted when it was saved says nothing."""
     session = _read(saved)
-    return session is not None and _encrypts(session)
+    return session is not None and any(
+        "SAVP" in part.get("protocol", "")
+        for name, part in session.items()
+        if name.startswith("media-") and isinstance(part, dict)
+    )
 
 
 def to_restore(saved: bytes) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from edge.media.saved_session import counts_packets, gist, to_restore
+from edge.media.saved_session import gist, may_encrypt, to_restore
 
 OK: Final = "OK"
 
@@ -40,7 +40,7 @@ class SessionStore:
     def __init__(self, saved: Mapping[str, bytes]) -> None:
         self._saved = dict(saved)
         self._gists = {name: gist(data) for name, data in saved.items()}
-        self._counting = {name for name, data in saved.items() if counts_packets(data)}
+        self._encrypting = {name for name, data in saved.items() if may_encrypt(data)}
         self._changed: dict[str, None] = {}
         self._unseen: set[str] | None = None
         self._connections: set[int] = set()
@@ -57,9 +57,9 @@ class SessionStore:
         return self._restorer is not None
 
     @property
-    def counts_packets(self) -> bool:
-        """Whether there is a session whose SRTP the engine encrypts: how far it has counted has to be known."""
-        return bool(self._counting)
+    def may_encrypt(self) -> bool:
+        """Whether there is a session with SRTP: how far its packets have been counted has to be known."""
+        return bool(self._encrypting)
 
     @property
     def connected(self) -> bool:
@@ -137,8 +137,8 @@ class SessionStore:
         if self._gists.get(name) != known:
             self._gists[name] = known
             self._changed[name] = None
-        if counts_packets(data):
-            self._counting.add(name)
+        if may_encrypt(data):
+            self._encrypting.add(name)
 
     def _delete(self, name: str) -> int:
         if name not in self._saved:
@@ -152,7 +152,7 @@ class SessionStore:
     def _drop(self, name: str) -> None:
         del self._saved[name]
         del self._gists[name]
-        self._counting.discard(name)
+        self._encrypting.discard(name)
         self._changed[name] = None
 
     # What the edge does

@@ -315,7 +315,7 @@ class MediaKeeper:
                     self._unwritten.update(dict.fromkeys(places))
             if time.monotonic() - saved_at >= _SAVE_EVERY:
                 saved_at = time.monotonic()
-                for address in [address for address, held in self._held.items() if held.store.counts_packets]:
+                for address in [address for address, held in self._held.items() if held.store.may_encrypt]:
                     await self.save_all(address)
 
     def _write(self, places: list[tuple[str, str]]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.media.copies import pack
-from edge.media.saved_session import counts_packets, gist, to_restore
+from edge.media.saved_session import gist, may_encrypt, to_restore
 
 SAVED = (Path(__file__).parent / "saved_sdes.json").read_bytes()
 
@@ -31,7 +31,7 @@ def with_index(ahead: int, index: str = "out_srtp_index") -> bytes:
 
 
 def plain() -> bytes:
-    """As of a session without SRTP."""
+    """As long as the engine hasn't encrypted anything."""
     session = json.loads(SAVED)
     for name, table in session.items():
         for entry in table if name.startswith("ssrc_table-") else ():
@@ -55,9 +55,14 @@ def test_srtp_that_has_gone_on_is_told_in_steps():
     assert gist(with_index(8192)) != gist(SAVED)
 
 
-def test_a_session_without_srtp_is_the_same_however_many_sources_speak():
-    assert counts_packets(SAVED)
-    assert not counts_packets(plain())
+def test_who_speaks_srtp_is_known_before_a_packet_was_counted():
+    assert may_encrypt(SAVED)
+    assert may_encrypt(plain())
+    assert not may_encrypt(changed(media_1={"protocol": "RTP/AVP"}))
+    assert may_encrypt(changed(media_1={"protocol": "UDP/TLS/RTP/SAVPF"}))
+
+
+def test_what_passes_through_is_the_same_however_many_sources_speak():
     session = json.loads(plain())
     session["ssrc_table-0"].append({**session["ssrc_table-0"][0], "ssrc": "7"})
     assert gist(json.dumps(session).encode()) == gist(plain())
@@ -90,7 +95,7 @@ def test_no_index_of_srtcp_is_used_twice():
 def test_what_is_no_session_is_given_back_as_it_came():
     for data in (b"", b"[]", b"{", b"7", b'{"ssrc_table-0": [{"ssrc": "x"}]}', b'{"ssrc_table-0": 7}'):
         assert to_restore(data) == data
-        assert not counts_packets(data)
+        assert not may_encrypt(data)
         assert gist(data) == gist(data)
 
 

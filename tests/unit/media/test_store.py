@@ -105,12 +105,12 @@ def test_what_is_over_is_known_once_all_has_been_saved():
     assert sorted(store.saved()) == ["one", "three"]
 
 
-def test_who_has_srtp_to_count_is_known():
+def test_whether_there_is_srtp_is_known():
     store = SessionStore({})
     tell(store, MAIN, "SET", "one", SAVED)
-    assert store.counts_packets
+    assert store.may_encrypt
     tell(store, MAIN, "DEL", "one")
-    assert not store.counts_packets
+    assert not store.may_encrypt
 
 
 def test_other_commands_are_refused():
