@@ -17,17 +17,17 @@ from edge.media.saved_session import gist, may_encrypt, to_restore
 OK: Final = "OK"
 
 
-class Refusal(NamedTuple):
+class CommandRefused(NamedTuple):
     """An error, as the engine logs it."""
 
     text: str
 
 
-Reply = str | bytes | int | list[bytes] | Refusal | None
+Reply = str | bytes | int | list[bytes] | CommandRefused | None
 """A status (text), a string (octets; None: there is none), a number, strings, or an error."""
 
 
-class Change(NamedTuple):
+class SessionChange(NamedTuple):
     """A session as it is now; ``saved`` is b"" once it is over."""
 
     name: str
@@ -74,10 +74,10 @@ class SessionStore:
         """One of them; b"" if it is over."""
         return self._saved.get(name, b"")
 
-    def take_changed(self) -> list[Change]:
+    def take_changed(self) -> list[SessionChange]:
         """What has changed since this was asked last."""
         names, self._changed = self._changed, {}
-        return [Change(name, self.get(name)) for name in names]
+        return [SessionChange(name, self.get(name)) for name in names]
 
     # The engine
 
@@ -126,7 +126,7 @@ class SessionStore:
                 return to_restore(data) if data else None
             case b"DEL", [name]:
                 return self._delete(name.decode("latin-1"))
-        return Refusal(f"ERR {words[0][:32].decode('latin-1')!r} is not for engines")
+        return CommandRefused(f"ERR {words[0][:32].decode('latin-1')!r} is not for engines")
 
     def _set(self, name: str, data: bytes) -> None:
         self.refused.discard(name)

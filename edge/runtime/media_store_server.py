@@ -20,7 +20,7 @@ from typing import cast
 
 import hiredis
 
-from edge.media.store import OK, Refusal, Reply, SessionStore
+from edge.media.store import OK, CommandRefused, Reply, SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class _Connection(asyncio.Protocol):
             return self._store.answer(self._number, words)
         found = self._store_of(words[-1]) if words[0].upper() == b"AUTH" and len(words) == 2 else None
         if found is None:
-            return Refusal("NOAUTH the password is needed first")
+            return CommandRefused("NOAUTH the password is needed first")
         self._address, self._store = found
         self._store.opened(self._number)
         if self._timer is not None:
@@ -173,7 +173,7 @@ def _written(reply: Reply) -> bytes:
     match reply:
         case None:
             return b"$-1\r\n"
-        case Refusal(text):
+        case CommandRefused(text):
             return b"-%b\r\n" % text.encode("latin-1")
         case str():
             return b"+%b\r\n" % reply.encode("latin-1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.media.store import OK, Change, Refusal, SessionStore
+from edge.media.store import OK, SessionChange, CommandRefused, SessionStore
 from tests.unit.media.test_saved_session import SAVED, changed, with_index
 
 MAIN, HELPERS = 1, (2, 3)
@@ -40,11 +40,11 @@ def test_a_session_is_saved_and_found_and_deleted():
     start(store)
     assert tell(store, MAIN, "SET", "one", SAVED) == OK
     assert tell(store, MAIN, "EXPIRE", "one", "86400") == 1
-    assert store.take_changed() == [Change("one", SAVED)]
+    assert store.take_changed() == [SessionChange("one", SAVED)]
     assert tell(store, MAIN, "DEL", "one") == 1
     assert tell(store, MAIN, "DEL", "one") == 0
     assert tell(store, MAIN, "GET", "one") is None
-    assert store.take_changed() == [Change("one", b"")]
+    assert store.take_changed() == [SessionChange("one", b"")]
     assert len(store) == 0
 
 
@@ -65,7 +65,7 @@ def test_what_could_not_be_restored_is_dropped_in_the_end():
     start(store, refused=("two",))
     assert store.drop_refused() == 1
     assert list(store.saved()) == ["one"]
-    assert store.take_changed() == [Change("two", b"")]
+    assert store.take_changed() == [SessionChange("two", b"")]
 
 
 def test_an_engine_that_dies_while_it_restores_deletes_nothing():
@@ -88,7 +88,7 @@ def test_what_an_engine_saves_again_unchanged_is_told_nobody():
     moved = changed(stream_0={"endpoint": "192.0.2.1:4000"})
     tell(store, MAIN, "SET", "one", moved)
     tell(store, MAIN, "SET", "one", moved)
-    assert store.take_changed() == [Change("one", moved)]
+    assert store.take_changed() == [SessionChange("one", moved)]
     tell(store, MAIN, "SET", "one", with_index(9000))
     assert [change.name for change in store.take_changed()] == ["one"]
 
@@ -116,4 +116,4 @@ def test_whether_there_is_srtp_is_known():
 def test_other_commands_are_refused():
     store = SessionStore({})
     for words in (("FLUSHALL",), ("CONFIG", "GET", "*"), ("SET", "one"), ("GET",), ("DEL", "a", "b")):
-        assert isinstance(tell(store, MAIN, *words), Refusal)
+        assert isinstance(tell(store, MAIN, *words), CommandRefused)
