@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.media.store import OK, SessionChange, CommandRefused, SessionStore
+from edge.media.store import OK, CommandRefused, SessionChange, SessionStore
 from tests.unit.media.test_saved_session import SAVED, changed, with_index
 
 MAIN, HELPERS = 1, (2, 3)
