@@ -94,7 +94,7 @@ class Machine:
         self.engine = Engine(self.config, place(self.address), epoch, self.keeper, self.counters)
         self._engines.append(self.engine)
         self._running = asyncio.create_task(self.engine.run())
-        await asyncio.wait_for(self.engine.ready.wait(), 10)
+        await asyncio.wait_for(self.engine.ready.wait(), 30)
         return self.engine
 
     async def end(self) -> None:
@@ -169,7 +169,7 @@ async def bridge(engine: Engine, one: RtpEnd, two: RtpEnd, key: str = "k1", prof
     await both_hear(one, two)
 
 
-async def both_hear(one: RtpEnd, two: RtpEnd, seconds: float = 3.0) -> float:
+async def both_hear(one: RtpEnd, two: RtpEnd, seconds: float = 15.0) -> float:
     """Until they do; for how long the later one didn't."""
     begun = time.monotonic()
     await asyncio.gather(*(asyncio.to_thread(end.hears, seconds, 3) for end in (one, two)))
