@@ -170,6 +170,7 @@ async def _start(
         news,
         addresses.follow,
         fetched.told if config.certificate == "acme" else None,
+        media.on,
         kept.news.reply.feed if kept.news is not None else None,
     )
     phones = PeerSearch[list[Target]](lambda ref, found: loop.post(Found(ref, [one for each in found for one in each])))

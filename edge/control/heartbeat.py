@@ -48,10 +48,11 @@ class HeartbeatLoop:
         on_news: Callable[[News], None],
         on_steps: Callable[[Iterable[AddressStep]], None],
         on_certificates: Callable[[Sequence[CertificateVersion]], None] | None,
+        media: bool,
         feed: dict[str, int] | None = None,
     ) -> None:
         """``on_certificates`` gets the list of those that there are, where the control plane gets any for the edge.
-        ``feed``: the cursor into the change feed up to which all is known already."""
+        ``media``: it relays them. ``feed``: the cursor into the change feed up to which all is known already."""
         self._client = client
         self._identity = identity
         self._boot = boot
@@ -63,6 +64,7 @@ class HeartbeatLoop:
         self._on_news = on_news
         self._on_steps = on_steps
         self._on_certificates = on_certificates
+        self._media = media
         self._nudged = asyncio.Event()
         self.tried = asyncio.Event()
         self._domains: dict[str, str] = {}
@@ -122,6 +124,7 @@ class HeartbeatLoop:
             bans=self._bans_version,
             provider_hosts=self._provider_hosts_version,
             public_networks=self._public_networks_version,
+            media=self._media,
             certificates=self._certificates_version if self._on_certificates is not None else None,
         )
 

@@ -26,7 +26,12 @@ leaves the other side's ports as they are; otherwise each such description takes
 _WEAK = ["F8_128_HMAC_SHA1_80", "F8_128_HMAC_SHA1_32", "NULL_HMAC_SHA1_80", "NULL_HMAC_SHA1_32"]
 _NOT_OFFERED = [f"no-{suite}" for suite in (*_WEAK, "AES_192_CM_HMAC_SHA1_80", "AES_192_CM_HMAC_SHA1_32")]
 """The engine would offer suites that don't encrypt, or that nobody has; what is left fits into a packet."""
-_FAULTS = {"Ran out of ports": FULL, "Unknown call-id": UNKNOWN, "Failed to parse SDP": DESCRIPTION}
+_FAULTS = {
+    "Ran out of ports": FULL,
+    "Unknown call-id": UNKNOWN,
+    "Failed to parse SDP": DESCRIPTION,
+    "Incomplete SDP specification": DESCRIPTION,
+}
 
 
 def write(cookie: str, command: Command) -> bytes:

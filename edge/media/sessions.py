@@ -317,6 +317,10 @@ def _say(leg: MediaLeg, end: int, role: str, order: MediaOrder) -> EngineWork:
         leg.offered = end if role == OFFER else -1
         return EngineWork([], last.reply)
     before = [_command(leg, 1 - end, OFFER, unsaid)] if unsaid is not None else []
+    if role == OFFER and last is not None and last.order.for_ != order.for_ and not leg.ends[1 - end].described:
+        # Refused, and tried otherwise: the engine would keep what the other end was said to need.
+        before = [ng.delete(leg.call)]
+        leg.ends[end].described = False
     return EngineWork([*before, _command(leg, end, role, order)], None, leg, end, role)
 
 

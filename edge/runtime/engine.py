@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _STARTING = 10.0  # seconds for it to answer
 _REST = 0.2  # seconds before it is started again
+_LATER = 5.0  # seconds before that is tried again which this machine doesn't allow
 
 
 class Engine:
@@ -46,7 +47,9 @@ class Engine:
             while True:
                 try:
                     if adopted or await self._start():
-                        await self._keeper.restored(self.address, self._process.port(), adopted)
+                        if not await self._keeper.restored(self.address, self._process.port(), adopted):
+                            await asyncio.sleep(_REST)
+                            continue
                         adopted = False
                         await self._find()
                         self.ready.set()
@@ -55,6 +58,7 @@ class Engine:
                     self._counters["media_engine_ended"] += 1
                 except OSError as error:
                     log.error("the media engine of %s can't be started: %s", self.address, error)
+                    await asyncio.sleep(_LATER)
                 self.ready.clear()
                 await asyncio.sleep(_REST)
         finally:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from edge.config import ConfigError, load
 from edge.control.identity import Identity
 from edge.control.sigv4 import Sigv4
+from edge.runtime.engine_process import PROGRAM, installed
 from edge.runtime.instance import interface
 
 _PORTS = {"udp": 5060, "tcp": 5060}
@@ -114,6 +115,8 @@ def _write(config: Path, found: dict[str, Any], host: str, host6: str, more: dic
     }
     if _acme(found):
         values["certificate"] = "acme"
+    if installed():
+        values["media"] = PROGRAM
     if host6:
         values["address6"] = host6
     if _place(found).get("name"):

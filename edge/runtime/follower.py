@@ -98,7 +98,7 @@ class Follower:
         if self._tickets is not None and keys:
             self._tickets.replace(keys, use)
         served = served_here(self._holdings, self._sockets, time.monotonic())
-        self._media.follow(served)
+        self._media.follow(served, self._holdings.held())
         arriving = self._holdings.held().difference(served)
         self._waiting.arrive(arriving)
         self._post(FleetChanged(snapshot(self.last_news, served, arriving, self._holdings.exclusive(), self._media.on)))

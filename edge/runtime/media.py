@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 
 from edge.config import Config
 from edge.media.orders import ENGINE, GONE, MediaOrder, MediaReply
@@ -49,22 +49,24 @@ class Media:
             self.state = f"off: {PROGRAM} isn't installed"
             log.warning('%s isn\'t installed: no media are relayed, as with media = "off"', PROGRAM)
 
-    def follow(self, served: Mapping[str, int]) -> None:
-        """These addresses are here now, with their epochs."""
+    def follow(self, served: Mapping[str, int], held: Collection[str]) -> None:
+        """The addresses in ``served`` are here now, in these epochs. One in ``held`` that was here may be on its way in
+        another epoch, since the lease had run out for a while: its engine runs on."""
         if not self.on:
             return
-        for address in [address for address in self._engines if address not in served]:
+        for address in [address for address in self._engines if address not in served and address not in held]:
             engine, running = self._engines.pop(address), self._running.pop(address)
             self._keeper.lost(address)
             running.cancel()
             self._later(self._stop(engine, running))
         for address, epoch in served.items():
-            if address in self._engines:
-                self._keeper.renew(address, epoch)
-            else:
-                place = self._place(address)
-                engine = self._engines[address] = Engine(self._config, place, epoch, self._keeper, self._counters)
-                self._running[address] = asyncio.create_task(engine.run())
+            if address in self._engines and self._keeper.renew(address, epoch):
+                continue
+            if address in self._running:
+                self._running.pop(address).cancel()  # another edge had it meanwhile: what this engine has is old
+            place = self._place(address)
+            engine = self._engines[address] = Engine(self._config, place, epoch, self._keeper, self._counters)
+            self._running[address] = asyncio.create_task(engine.run())
 
     async def _stop(self, engine: Engine, running: asyncio.Task[None]) -> None:
         await asyncio.wait([running])
@@ -87,9 +89,15 @@ class Media:
 
     async def _give(self, engine: Engine, order: MediaOrder, done: Callable[[MediaReply], None]) -> None:
         """It may take longer than whoever asked can wait, and is carried out all the same."""
-        task = engine.give(order)
+        task, reply = engine.give(order), MediaReply(None, ENGINE)
         await asyncio.wait([task], timeout=_PATIENCE)
-        done(task.result() if task.done() else MediaReply(None, ENGINE))
+        try:
+            if task.done():
+                reply = task.result()
+        except Exception:
+            self._counters["errors"] += 1
+            log.exception("a fault in carrying out an order")
+        done(reply)
 
     def _done(self, ref: str, reply: MediaReply) -> None:
         if ref:

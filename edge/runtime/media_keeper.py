@@ -68,6 +68,7 @@ class MediaKeeper:
         self._server = MediaStoreServer(state, self._stores, self._engine_said)
         self._unwritten: dict[tuple[str, str], None] = {}
         self._telling: asyncio.TimerHandle | None = None
+        self._overtaken: set[str] = set()
         self._asked: dict[str, dict[str, asyncio.Future[None]]] = {}
 
     async def open(self) -> None:
@@ -102,6 +103,7 @@ class MediaKeeper:
     async def gather(self, address: str, epoch: int) -> bool:
         """``address`` is here in ``epoch``: find the newest of its sessions. Whether an engine that runs already may go
         on: else what it has is older."""
+        self._overtaken.discard(address)
         await self._ask(address)
         held = self._held.get(address)
         known = self._copies.epoch(address)
@@ -138,37 +140,43 @@ class MediaKeeper:
                 self._counters["unreadable_media_copies"] += 1
                 log.error("a session of %s that was copied here can't be read: %s", address, error)
 
-    async def restored(self, address: str, cli: int, adopted: bool) -> None:
-        """The engine serves, and its CLI is at port ``cli``; ``adopted``: it has run before. Raises OSError if it has
-        restored nothing of what there is, since its address isn't there yet: then it has to be started anew."""
+    async def restored(self, address: str, cli: int, adopted: bool) -> bool:
+        """The engine serves, and its CLI is at port ``cli``; ``adopted``: it has run before. False if it has restored
+        nothing of what there is, since its address isn't there yet: then it has to be started anew."""
         held = self._held.get(address)
         if held is None:
-            return
+            return True
         self._held[address] = held._replace(cli=cli, tries=held.tries + 1)
         if adopted:
             await self.save_all(address)
-            return
+            return True
         refused = held.store.refused
         if refused and len(refused) == len(held.store) and held.tries < _TRIES:
             self._counters["media_engine_early"] += 1
-            raise OSError("it restored none of its sessions")
+            log.warning("the media engine of %s has restored nothing; starting it again", address)
+            return False
         lost = held.store.drop_refused()
         self._held[address] = held._replace(cli=cli, tries=0)
         if lost:
             self._counters["media_sessions_lost"] += lost
             log.error("%d media sessions of %s couldn't be restored", lost, address)
             self._engine_said(address)
+        return True
 
-    def renew(self, address: str, epoch: int) -> None:
-        """The address stays; its epoch may be another one by now."""
+    def renew(self, address: str, epoch: int) -> bool:
+        """The address stays, or is here again; its epoch may be another one by now. False if somebody else has had it
+        since it was gathered."""
+        if address in self._overtaken:
+            return False
         held = self._held.get(address)
         if held is None or not held.here or held.epoch == epoch:
-            return
+            return True
         self._held[address] = held._replace(epoch=epoch)
         self._disk.keep(_DISK_EPOCH, [(address, str(epoch).encode())])
         for peer in self._copying.told(address):
             self._copying.tell(peer, address, held.store.saved())
         self._tell_soon()
+        return True
 
     def lost(self, address: str) -> None:
         """The address isn't here any more. Whoever has it may still ask for its sessions."""
@@ -298,6 +306,7 @@ class MediaKeeper:
         """A peer holds the address."""
         held = self._held.get(address)
         if held is not None and held.epoch < epoch:
+            self._overtaken.add(address)
             self.lost(address)
         self._copies.superseded(address, epoch, time.monotonic())
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import time
+from functools import lru_cache
 
 from edge.control.heartbeat import News
+from edge.media.judging import Networks
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import TokenKeys
 from edge.sip.places import Places
@@ -45,8 +47,14 @@ def snapshot(
             held.address: held.epoch for edge in reply.fleet for held in edge.held if held.address not in served
         },
         media=media,
+        public_networks=_networks(tuple(news.public_networks)),
         exclusive={address: times for address, times in exclusive.items() if address in served},
     )
+
+
+@lru_cache(1)
+def _networks(networks: tuple[str, ...]) -> Networks:
+    return Networks(networks)
 
 
 def ticket_keys(reply: HeartbeatReply) -> tuple[dict[int, bytes], int]:

@@ -11,6 +11,7 @@ import pwd
 import secrets
 import shlex
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -32,6 +33,8 @@ __all__ = ["tenant"]  # the fixture
 
 ROOT = Path(__file__).parent.parent.parent
 UNIT = ROOT / "scripts" / "sipwizard-edge.service"
+ENGINE_UNIT = ROOT / "scripts" / "rtpengine@.service"
+RULES = ROOT / "scripts" / "sipwizard-engines.rules"
 
 
 def test_a_token_is_good_for_one_edge_and_once(fleet, tenant):
@@ -107,6 +110,8 @@ def _started(place: Path, address: str, **environment: str) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(20)
+        for file in state.glob("engines/*.pid"):  # it outlives the edge
+            os.kill(int(file.read_text()), signal.SIGTERM)
 
 
 def test_one_command_makes_an_edge(fleet, place):
@@ -120,6 +125,9 @@ def test_one_command_makes_an_edge(fleet, place):
         assert token not in done.stdout
         settings = tomllib.loads((place / "etc/sipwizard/edge.toml").read_text())
         assert (settings["address"], settings["listen"][0]) == (address, f"udp://{address}:5060")
+        assert settings.get("media") == ("rtpengine" if shutil.which("rtpengine") else None)
+        for file in ("systemd/system/rtpengine@.service", "polkit-1/rules.d/50-sipwizard-engines.rules"):
+            assert (place / "etc" / file).exists()
         key = place / "etc/sipwizard/edge.key"
         assert (stat.S_IMODE(key.stat().st_mode), key.owner()) == (0o600, "sipwizard")
         again = _enrol(place, "--api", fleet.api_url, "--token", token)
@@ -187,14 +195,39 @@ def _listens(host: str, port: int) -> bool:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd's tools")
-def test_the_service_is_confined(tmp_path):
-    text = UNIT.read_text().replace("/opt/sipwizard/.venv/bin/python", "/bin/true")
-    (tmp_path / UNIT.name).write_text(text)
-    said = subprocess.run(
-        ["systemd-analyze", "verify", tmp_path / UNIT.name], capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize(("unit", "name"), [(UNIT, UNIT.name), (ENGINE_UNIT, "rtpengine@192.0.2.1.service")])
+def test_the_services_are_confined(tmp_path, unit, name):
+    text = unit.read_text().replace("/opt/sipwizard/.venv/bin/python", "/bin/true")
+    (tmp_path / unit.name).write_text(text.replace("/usr/bin/rtpengine", "/bin/true"))
+    said = subprocess.run(["systemd-analyze", "verify", tmp_path / name], capture_output=True, text=True, check=False)
     assert (said.returncode, said.stderr) == (0, "")
-    command = ["systemd-analyze", "security", "--offline=true", "--json=short", UNIT]
+    command = ["systemd-analyze", "security", "--offline=true", "--json=short", unit]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     exposure = sum(float(one["exposure"]) for one in found if one.get("exposure"))
     assert exposure < 2.5
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node, which reads the rules as polkit does")
+@pytest.mark.parametrize(
+    ("user", "unit", "verb", "may"),
+    [
+        ("sipwizard", "rtpengine@203.0.113.11.service", "start", True),
+        ("sipwizard", "rtpengine@203.0.113.11.service", "stop", True),
+        ("sipwizard", "rtpengine@203.0.113.11.service", "set-property", False),
+        ("sipwizard", "rtpengine@..service", "start", False),
+        ("sipwizard", "ssh.service", "stop", False),
+        ("nobody", "rtpengine@203.0.113.11.service", "start", False),
+    ],
+)
+def test_the_edge_may_start_its_engines_and_nothing_else(user, unit, verb, may):
+    details = json.dumps({"unit": unit, "verb": verb})
+    asks = f"""
+        const polkit = {{Result: {{YES: "yes"}}, addRule: rule => {{
+            const details = {details}, action = {{
+                id: "org.freedesktop.systemd1.manage-units", lookup: name => details[name]
+            }};
+            console.log(rule(action, {{user: "{user}"}}) === "yes");
+        }}}};
+    """
+    said = subprocess.run(["node", "-e", asks + RULES.read_text()], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == str(may).lower()

@@ -124,6 +124,7 @@ def test_two_phones_behind_two_nats_hear_each_other_by_the_callers_edge(world, c
     assert (len(call.world.engines[HERE].sessions), world.engines[HERE].ports) == (1, 2)
     call.end(call.from_caller() if by == "caller" else call.from_callee())
     assert records(world) == [("relayed", "nat")]
+    assert world.nodes["edge-a"].core.stack.counters["calls_relayed"] == 1
     report = answered(world)
     assert (answer.leg, answer.tenant, answer.began) == (report.call, "t1", report.started)
 

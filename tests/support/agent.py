@@ -59,7 +59,7 @@ class Agent:
     fixed_call_id: str = ""  # of all its calls, instead of one for each
     scheme: str = "sip"  # of its Contact
     contact_params: str = ""  # of its Contact's URI, beside the transport
-    sdp: bytes = SDP  # how it describes itself
+    sdp: bytes = SDP  # what it says of its media
 
     def __post_init__(self) -> None:
         self.call_id = unique(f"reg-{self.username}-")

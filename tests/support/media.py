@@ -51,12 +51,11 @@ class MediaEnd:
     """A socket; ``number`` is what its packets are told apart by."""
 
     def __init__(self, host: str, number: int) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self._number, self._sequence = number, 0
         self._socket.bind((host, 0))
         self._socket.setblocking(False)
-        self._number = number
-        self._sequence = 0
-        self.host, self.port = self._socket.getsockname()
+        self.host, self.port = self._socket.getsockname()[:2]
 
     def send(self, host: str, port: int) -> None:
         """One packet of RTP."""
@@ -113,13 +112,13 @@ def alone(directory: Path, counters: Counter[str]) -> tuple[MediaKeeper, StateSt
 
 @asynccontextmanager
 async def running(
-    directory: Path, address: str, counters: Counter[str] | None = None, **more: object
+    directory: Path, address: str, counters: Counter[str] | None = None, ipv6: str = "", **more: object
 ) -> AsyncIterator[Engine]:
     """An engine, while it takes orders; then it is ended."""
     counted = Counter[str]() if counters is None else counters
     keeper, disk = alone(directory, counted)
     await keeper.open()
-    engine = Engine(settings(directory, address, **more), place(address), 1, keeper, counted)
+    engine = Engine(settings(directory, address, **more), place(address, ipv6), 1, keeper, counted)
     task = asyncio.create_task(engine.run())
     try:
         await asyncio.wait_for(engine.ready.wait(), 10)
@@ -154,5 +153,5 @@ async def used(engine: Engine) -> tuple[list[str], int]:
     return list(calls["calls"]), sum(one["ports"]["used"] for one in interfaces)
 
 
-def place(address: str) -> EnginePlace:
-    return EnginePlace(address, address)
+def place(address: str, ipv6: str = "") -> EnginePlace:
+    return EnginePlace(address, address, ipv6, ipv6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections import Counter
@@ -11,12 +12,13 @@ from types import SimpleNamespace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge.control.heartbeat import HeartbeatLoop
+from edge.control.heartbeat import HeartbeatLoop, News
 from edge.control.holdings import Holdings
 from edge.control.identity import Identity
 from edge.control.store import StateStore
 from edge.runtime.restart import load
-from lambdas.contract import VERSION, HeartbeatReply
+from edge.runtime.snapshot import snapshot
+from lambdas.contract import VERSION, FleetKey, HeartbeatReply
 
 NETWORKS = ["198.51.100.0/24", "2001:db8::/32"]
 
@@ -35,6 +37,7 @@ def test_they_are_asked_for_once():
     ]
 
     async def answered(beat):
+        assert beat.media
         beats.append(beat.public_networks)
         if not answers:
             raise asyncio.CancelledError
@@ -52,11 +55,22 @@ def test_they_are_asked_for_once():
         on_news=news.append,
         on_steps=lambda steps: None,
         on_certificates=None,
+        media=True,
     )
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(loop.run())
     assert beats == ["", "", "v1", "v1", "v2"]
     assert [one.public_networks for one in news] == [[], NETWORKS, NETWORKS, []]
+
+
+def test_the_core_is_told():
+    told = reply().model_copy(
+        update={"keys": [FleetKey(id=1, use=True, nonce="", token=base64.b64encode(bytes(64)).decode())]}
+    )
+    news = News(told, {}, 0.0, public_networks=NETWORKS)
+    fleet = snapshot(news, {}, frozenset(), {}, media=True)
+    assert fleet.media
+    assert [fleet.public_networks.have(host) for host in ("198.51.100.7", "192.0.2.1")] == [True, False]
 
 
 @pytest.mark.parametrize(("kept", "found"), [({"public_networks": NETWORKS}, NETWORKS), ({}, [])])

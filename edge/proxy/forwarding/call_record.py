@@ -139,6 +139,8 @@ class CallRecord:
         self, name: str, answer: Response, response: Response, branch: Branch, branches: Sequence[Branch], now: float
     ) -> CallAnswered:
         media, why = branch.media.way if branch.media is not None else ("", "")
+        if media:
+            self._stack.counters[f"calls_{media}"] += 1
         return CallAnswered(
             **self._outline(name, [branch, *(other for other in branches if other is not branch)]),
             answered=self._stack.wall(now),

@@ -101,6 +101,17 @@ def test_in_a_prack_it_is_an_answer_if_an_offer_waits_for_one():
     assert engine.told[-1][0] == OFFER
 
 
+def test_an_offer_that_is_tried_otherwise_begins_anew():
+    """Its phone takes no such description (488), and the engine would go on as it was told first."""
+    engine = Engine()
+    engine.says(WEB, branch="1", for_=Needs("RTP/AVP", "remove"))
+    engine.says(WEB, branch="1", for_=Needs(ice="remove"))
+    assert engine.told == [("offer", "k-1"), ("delete", "k-1"), ("offer", "k-1")]
+    assert engine.calls["k-1"]["a"]["endpoint-learning"] == "immediate"
+    assert "transport-protocol" not in engine.calls["k-1"]["a"]
+    assert (len(engine.sessions), engine.sessions.ports) == (1, 4)
+
+
 def test_what_is_said_again_costs_the_engine_nothing():
     """The answer of a 183 in the 200, and the refresh of a session."""
     engine = Engine()
