@@ -297,3 +297,20 @@ def test_an_edge_that_starts_anew_lets_its_engine_go_on(tmp_path):
                 assert machine.keeper.sizes()["media_sessions_kept"] == 2
 
     asyncio.run(run())
+
+
+def test_what_somebody_else_has_had_meanwhile_is_old(tmp_path):
+    """An address that was away for a moment, and comes back in another epoch, was or wasn't with another edge."""
+
+    async def run() -> None:
+        async with machines(tmp_path, "edge-a") as (machine,):
+            keeper, address = machine.keeper, machine.address
+            await keeper.gather(address, 1)
+            assert keeper.renew(address, 2)
+            assert await keeper.gather(address, 3)
+            keeper.announced(address, 4)
+            assert not keeper.renew(address, 5)
+            assert not await keeper.gather(address, 5)
+            assert keeper.renew(address, 5)
+
+    asyncio.run(run())
