@@ -60,12 +60,14 @@ class Said(NamedTuple):
 @dataclass(slots=True)
 class LegEnd:
     """One end of a leg. ``tags`` are those that it was known by, with what each said last; ``last`` is what was said
-    last; ``described``: it has told the engine of itself, perhaps before this process was started; ``muxes`` is whether
-    RTP and RTCP share a port there, and ``host`` the one that it has named, "" if that isn't known."""
+    last; ``calls`` are the tags whose dialogs are answered; ``described``: it has told the engine of itself, perhaps
+    before this process was started; ``muxes`` is whether RTP and RTCP share a port there, and ``host`` the one that it
+    has named, "" if that isn't known."""
 
     name: str
     tags: dict[str, Said | None] = field(default_factory=dict)
     last: Said | None = None
+    calls: set[str] = field(default_factory=set)
     described: bool = False
     muxes: bool = False
     host: str = ""
@@ -180,15 +182,18 @@ class Sessions:
         leg.report = order.leg or leg.report
         leg.joins = leg.joins or order.for_.ice == _RELAY_LAST
         end = _end_of(leg, order)
+        if order.leg:
+            leg.ends[end].calls.add(order.by)
         return _say(leg, end, order.role or (ANSWER if leg.offered == 1 - end else OFFER), order)
 
     def _without(self, leg: MediaLeg, order: MediaOrder) -> EngineWork | None:
-        """One of several dialogs with one branch is over: what the one that stays has said counts. None if it was the
-        last one."""
+        """One of several answered dialogs with one branch is over: what the one that stays has said counts. None if it
+        was the last one; of early ones nothing more may be heard."""
         for end, of in enumerate(leg.ends):
             going = [tag for tag in (order.by, order.to) if tag in of.tags]
-            if going and len(of.tags) > len(going):
-                of.tags = {tag: said for tag, said in of.tags.items() if tag not in going}
+            if going and of.calls.difference(going):
+                of.calls.difference_update(going)
+                of.tags = {tag: said for tag, said in of.tags.items() if tag in of.calls}
                 said = next(reversed(of.tags.values()))
                 if said is None or said is of.last:
                     return EngineWork([], _DONE)

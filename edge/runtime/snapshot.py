@@ -54,6 +54,7 @@ def snapshot(
 
 @lru_cache(1)
 def _networks(networks: tuple[str, ...]) -> Networks:
+    """They are the same in nearly every heartbeat."""
     return Networks(networks)
 
 

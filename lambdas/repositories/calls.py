@@ -210,7 +210,9 @@ class Calls:
             CallItem(*key_of(report, ENDED)).update([CallItem.joined.set(opened.joined)])
         self.open.remove(report)
         for call in joined:
-            counted += self.ended(report.model_copy(update={"call": call.call, "started": call.started}))
+            # What is said of media is this call's alone.
+            others = {"call": call.call, "started": call.started, "media": "", "media_why": "", "quality": []}
+            counted += self.ended(report.model_copy(update=others))
         return list(dict.fromkeys(counted))
 
     def ended_with(self, call: CallName) -> list[CallName]:

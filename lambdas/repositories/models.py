@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from typing import Any
 
 from pynamodb.attributes import (
     BooleanAttribute,
@@ -17,6 +18,7 @@ from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
 from pynamodb.models import Model
 
 PREFIX = os.environ.get("TABLE_PREFIX", "sipwizard")
+_RELAYED = "relayed_calls"
 PROBES = "t000000000000"
 """The tenant, nobody's, of the accounts by which edges try each other out."""
 
@@ -33,6 +35,16 @@ class Common:
 def new_revision() -> str:
     """Another one after every change of an item."""
     return secrets.token_hex(6)
+
+
+def limit_attributes(limits: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """What an item keeps ``limits`` in."""
+    others = {name: limit for name, limit in limits.items() if name != _RELAYED}
+    return {f"{prefix}limits": others, prefix + _RELAYED: limits.get(_RELAYED)}
+
+
+def _with_relayed(limits: dict[str, Any], relayed: float | None) -> dict[str, Any]:
+    return limits if relayed is None else {**limits, _RELAYED: int(relayed)}
 
 
 class ListingIndex(GlobalSecondaryIndex["DirectoryItem"]):
@@ -70,7 +82,8 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     the webhooks that want to hear of them; ``suspended`` says why nobody of it may do anything; ``outside``: its plans
     may call addresses elsewhere. ``premium`` and ``international`` numbers may be called by those tenants that were
     there before these were attributes; ``signed_up``: nobody but itself has made it; ``quotas`` are those that aren't
-    the usual ones. ``media`` and ``site`` hold for accounts and providers that say nothing of it."""
+    the usual ones. ``media`` and ``site`` hold for accounts and providers that say nothing of it. ``relayed_calls`` and
+    ``account_relayed_calls`` are limits, too, that versions of before couldn't read among the others."""
 
     id = UnicodeAttribute()
     name = UnicodeAttribute()
@@ -81,6 +94,8 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     script_hosts = ListAttribute[str](default=list)
     limits = JSONAttribute(default=dict)
     account_limits = JSONAttribute(default=dict)
+    relayed_calls = NumberAttribute(null=True)
+    account_relayed_calls = NumberAttribute(null=True)
     rates = JSONAttribute(default=list)
     suspension_rules = JSONAttribute(default=dict)
     hooked = JSONAttribute(default=dict)
@@ -93,6 +108,14 @@ class TenantItem(DirectoryItem, discriminator="tenant"):
     quotas = JSONAttribute(default=dict)
     media = UnicodeAttribute(default="auto")
     site = UnicodeAttribute(default="")
+
+    @property
+    def all_limits(self) -> dict[str, Any]:
+        return _with_relayed(self.limits, self.relayed_calls)
+
+    @property
+    def all_account_limits(self) -> dict[str, Any]:
+        return _with_relayed(self.account_limits, self.account_relayed_calls)
 
 
 class DomainItem(DirectoryItem, discriminator="domain"):
@@ -110,7 +133,7 @@ class AliasItem(DirectoryItem, discriminator="alias"):
 
 
 class AccountItem(DirectoryItem, discriminator="account"):
-    """``made_by`` is the mark of the import that has made it."""
+    """``made_by`` is the mark of the import that has made it; ``relayed_calls`` is as in a TenantItem."""
 
     aor = UnicodeAttribute()
     tenant = UnicodeAttribute()
@@ -128,6 +151,7 @@ class AccountItem(DirectoryItem, discriminator="account"):
     media = UnicodeAttribute(default="")
     site = UnicodeAttribute(default="")
     limits = JSONAttribute(default=dict)
+    relayed_calls = NumberAttribute(null=True)
     suspended = UnicodeAttribute(default="")
     made_by = UnicodeAttribute(null=True)
 
@@ -135,6 +159,10 @@ class AccountItem(DirectoryItem, discriminator="account"):
     def domain(self) -> str:
         """Of its AOR."""
         return self.aor.rpartition("@")[2]
+
+    @property
+    def all_limits(self) -> dict[str, Any]:
+        return _with_relayed(self.limits, self.relayed_calls)
 
 
 class ImportItem(DirectoryItem, discriminator="import"):

@@ -601,7 +601,7 @@ def test_a_report_that_stops_half_way_and_comes_again_is_as_one(fleet, tenant):
 
 _JOINED = """
 import json, sys, time
-from lambdas.contract import CallAnswered, CallEnded, CallName, CallTransferred, Side
+from lambdas.contract import CallAnswered, CallEnded, CallName, CallTransferred, MediaQuality, Side
 from lambdas.repositories.calls import Calls
 from lambdas.repositories.usage import UsageTable
 
@@ -630,12 +630,14 @@ for step in order:
         calls.open.hang_up(found, tenant, "by a", now)
         seen += [(one.call[-1], one.sides[0].uri) for name in found for one in calls.open.overdue(name, now + 1, 9)]
     else:
-        calls.ended(CallEnded(**names[step.lower()], ended=now - 1, by="called"))
+        heard = MediaQuality(side="caller", packets=1)
+        calls.ended(CallEnded(**names[step.lower()], ended=now - 1, by="called", media="relayed", quality=[heard]))
 ends = {name: calls.one(tenant, names[name]["started"], names[name]["call"]) for name in "abc"}
 with_it = {name: [one.call[-1] for one in calls.ended_with(CallName(**names[name]))] for name in "abc"}
 print(json.dumps([
     usage.sums(scope, now), [name for name, one in ends.items() if one and one.ended], seen, with_it,
     [one and one.account for one in ends.values()],
+    [name for name, one in ends.items() if one and one.quality and one.media],
 ]))
 """
 
@@ -655,9 +657,10 @@ print(json.dumps([
 )
 def test_a_call_that_was_put_through_costs_until_it_ends_as_another(fleet, tenant, order, spent, ended):
     owner, _, _ = tenant
-    sums, over, seen, with_it, accounts = json.loads(in_the_directory(fleet, _JOINED, owner, order))
+    sums, over, seen, with_it, accounts, heard = json.loads(in_the_directory(fleet, _JOINED, owner, order))
     assert (round(sums["spent_today"], 2), "".join(over)) == (spent, ended)
     assert accounts[0] == "by a"
+    assert heard == sorted({step.lower() for step in order if step in "ABC"})
     if order[-1] in "ABC" and len(ended) > 1:  # whoever is told of one end is told of the others
         assert sorted([order[-1].lower(), *with_it[order[-1].lower()]]) == list(ended)
     assert seen == ([["a", "sip:c"]] if "s" in order else [])  # its present sides

@@ -84,7 +84,7 @@ def test_from_an_address_to_a_call_in_under_a_minute(fleet):
         {"email": "ann@people.example", "tenant": made["tenant"], "role": "owner"}
     ]
     shown = ask(fleet, made["key"], "GET", f"/v1/tenants/{made['tenant']}")[1]
-    assert shown["limits"]["concurrent_calls"] == 4
+    assert (shown["limits"]["concurrent_calls"], shown["limits"]["relayed_calls"]) == (4, 8)
     assert shown["outside"] is False
     assert ask(fleet, made["key"], "PATCH", f"/v1/tenants/{made['tenant']}", {"outside": True})[0] == 422
     assert ask(fleet, made["key"], "PATCH", f"/v1/tenants/{made['tenant']}/bounds", {"outside": True})[0] == 403

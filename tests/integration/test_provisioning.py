@@ -114,6 +114,11 @@ def test_accounts_and_tenants_say_which_way_their_media_take(fleet, tenant):
         ask(fleet, key, "PATCH", path, {"account_limits": {"relayed_calls": 3}})[1]["account_limits"]["relayed_calls"]
         == 3
     )
+    bounded = ask(fleet, fleet.client.key, "PATCH", f"{path}/bounds", {"limits": {"relayed_calls": 9}})[1]
+    assert (bounded["limits"]["relayed_calls"], bounded["account_limits"]["relayed_calls"]) == (9, 3)
+    taken = ask(fleet, fleet.client.key, "PATCH", f"{path}/bounds", {"limits": {"relayed_calls": None}})[1]
+    assert (taken["limits"]["relayed_calls"], taken["account_limits"]["relayed_calls"]) == (None, 3)
+    assert ask(fleet, key, "GET", path)[1] == taken
     limits = {"limits": {"relayed_calls": 10_001}}
     assert ask(fleet, fleet.client.key, "PATCH", f"{path}/bounds", limits)[0] == 422
 

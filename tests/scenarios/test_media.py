@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge.media.judging import Networks
 from edge.media.orders import ANSWER, DESCRIPTION, DROP_BRANCH, FULL, OFFER
 from edge.proxy.stack.events import HangUp
 from edge.sip.transaction.client import make_cancel
-from lambdas.contract import CallAnswered, OpenCall
+from lambdas.contract import RELAYED_OF_ACCOUNT, RELAYED_OF_TENANT, CallAnswered, OpenCall, Route, Stage
+from lambdas.decisions.route import targets_of
 from tests.support.relayed import (
     TYPE,
     WEB,
@@ -183,19 +186,37 @@ def test_a_call_that_nobody_takes_leaves_nothing(world, call):
     assert world.engines[HERE].sessions == {}
 
 
-@pytest.mark.parametrize("when", [0.0, 0.005, 0.5])
+@pytest.mark.parametrize("when", ["deciding", "asking", "ringing"])
 def test_a_call_that_is_given_up_leaves_nothing(world, call, when):
-    """Also while the engine is still asked."""
+    if when == "asking":
+        world.engines[HERE].fault = "silent"
     call.invite = invited(world, call.caller, BOB, ALICES)
-    if when:
-        world.wait(lambda: call.caller.agent.responses("INVITE", call.invite.get("call-id"))[1:])
-        world.run(when + 0.015)
+    if when == "asking":
+        world.run(0.5)
+    elif when == "ringing":
+        says(call.callee, rung(world, call.callee), 180)
+        world.run(0.1)
     call.caller.send(make_cancel(call.invite, "").to_bytes())
-    assert world.wait(lambda: call.caller.agent.responses("CANCEL"))[0].status in (200, 481)
-    if when == 0.5:
+    assert world.wait(lambda: call.caller.agent.responses("CANCEL"))[0].status == 200
+    if when == "ringing":
         says(call.callee, rung(world, call.callee), 487)
     assert world.wait(lambda: call.caller.agent.final(call.invite)).status == 487
-    world.run(40)
+    assert len(call.callee.agent.requests("INVITE")) == (when == "ringing")
+
+
+def test_the_holder_is_told_to_whom_a_session_counts(world, call):
+    decide = world.control.decide
+    most = {f"alice@{DOMAIN}": 2, "t1": 20}
+
+    def limited(question):
+        route = decide(question)
+        return route.model_copy(update={"relayed_calls": most}) if isinstance(route, Route) else route
+
+    world.control.decide = limited
+    call.begin()
+    call.answer()
+    assert [order.counts for order in orders(world)] == [most, most]
+    call.end()
 
 
 # Forks
@@ -243,13 +264,16 @@ def test_whoever_is_heard_last_is_whom_the_engine_knows(world, fork):
     says(one, got, 183, BOBS, "one")
     world.run(0.1)
     says(two, other, 183, BOBS, "two")
+    says(two, other, 183, BOBS, "two")
     world.run(0.1)
+    says(one, got, 183, BOBS, "one")
     says(one, got, 200, BOBS, "one")
     final = world.wait(lambda: alice.agent.final(invite))
-    assert [(order.role, order.by) for order in orders(world)[2:]] == [
-        (ANSWER, "one"),
-        (ANSWER, "two"),
-        (ANSWER, "one"),
+    assert [(order.role, order.by, bool(order.leg)) for order in orders(world)[2:]] == [
+        (ANSWER, "one", False),
+        (ANSWER, "two", False),
+        (ANSWER, "one", False),
+        (ANSWER, "one", True),
     ]
     says(two, other, 487)
     ended(world, alice, alice.agent.caller_dialog(invite, final), one)
@@ -270,22 +294,37 @@ def test_of_two_answers_each_is_a_call(world, fork):
     assert world.engines[HERE].sessions == {}
 
 
-def test_who_answers_after_his_time_has_ports_still(world):
-    """Until nothing can come of a branch, its phone has been promised them."""
-    media_said(world)
-    alice, bob = registered(world, "alice", "bob")
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_phone_has_its_ports_as_long_as_it_may_answer(world, answers):
+    """Also when it has had its time, and the next one is rung: its answer may be on its way."""
+    alice, bob, carol = registered(world, "alice", "bob", "carol")
     decide = world.control.decide
-    world.control.decide = lambda question: (
-        decision.model_copy(update={"timeout": 3.0}) if hasattr(decision := decide(question), "targets") else decision
-    )
+
+    def staged(question):
+        route = decide(question)
+        if not isinstance(route, Route):
+            return route
+        others = targets_of(world.control.bindings(f"carol@{DOMAIN}"), world.control.clock())
+        return route.model_copy(update={"timeout": 3.0, "stages": [Stage(targets=others)]})
+
+    world.control.decide = staged
     invite = invited(world, alice, BOB, ALICES)
     got = rung(world, bob)
     says(bob, got, 180)
-    world.wait(lambda: bob.agent.requests("CANCEL"))
-    says(bob, got, 200, BOBS)
+    other = rung(world, carol)
+    assert world.engines[HERE].ports == 4
+    says(bob, got, 200 if answers else 487, BOBS if answers else b"")
+    if not answers:
+        world.run(0.1)
+        assert world.engines[HERE].ports == 2
+        says(carol, other, 200, BOBS)
     final = world.wait(lambda: alice.agent.final(invite))
     assert (final.status, place(final)[0]) == (200, HERE)
-    ended(world, alice, alice.agent.caller_dialog(invite, final), bob)
+    if answers:
+        says(carol, other, 180)  # it hears of the CANCEL then
+        world.wait(lambda: carol.agent.requests("CANCEL"))
+        says(carol, other, 487)
+    ended(world, alice, alice.agent.caller_dialog(invite, final), bob if answers else carol)
 
 
 def test_an_invite_that_comes_twice_is_two_calls(world):
@@ -530,7 +569,7 @@ def test_media_that_nobody_is_to_relay_go_straight(world):
 
 
 def test_phones_of_one_site_talk_straight(world):
-    media_said(world, one_site=True)
+    media_said(world, site="head-office")
     alice, bob = world.phone("alice"), world.phone("bob")
     world.phones[bob.public[0], bob.public[1]] = bob
     bob.public = (alice.public[0], bob.public[1])
@@ -538,6 +577,19 @@ def test_phones_of_one_site_talk_straight(world):
     bob.agent.host = "10.0.3.4"
     assert alice.register() == bob.register() == 200
     straight(world, Call(world, alice, bob), "one-site")
+
+
+def test_an_account_that_wants_a_relay_has_one_at_its_site_too(world):
+    """With what it and its tenant may have, which the holder of the engine keeps to."""
+    media_said(world, media="direct", site="head-office", tenant="t1")
+    aor = f"bob@{DOMAIN}"
+    call = Call(world, *registered(world, "alice", "bob"))
+    world.control.accounts[aor] = replace(world.control.accounts[aor], media="relay")
+    call.begin(ALICES)
+    call.answer()
+    assert dict(orders(world)[0].counts) == {f"alice@{DOMAIN}": RELAYED_OF_ACCOUNT, "t1": RELAYED_OF_TENANT}
+    call.end()
+    assert records(world) == [("relayed", "policy")]
 
 
 def test_ends_that_are_known_to_be_public_talk_straight(world):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from edge.media.judging import Networks
 from edge.media.orders import ANSWER, OFFER
 from edge.sip.headers import NameAddr
 from lambdas.contract import CallAnswered
@@ -11,6 +12,7 @@ from lambdas.decisions.provider import StoredRoute, TenantSettings
 from tests.scenarios import test_plan_calls, test_transfers
 from tests.scenarios.test_provider_calls import acknowledged, arrives, call_in, dial
 from tests.scenarios.test_transfers import CAROLS, THEIRS, Outside, answering, put_through, replacing, rings, takes
+from tests.support.engine import HeldEngine
 from tests.support.provider import ProviderDouble, account, assign
 from tests.support.relayed import TYPE, WEB, media_said, orders, place, relaying, roles, sdp
 from tests.support.world import DOMAIN, World
@@ -21,7 +23,7 @@ MINE, OTHERS = sdp(22000), sdp(23000, "198.51.100.1")
 
 @pytest.fixture
 def world():
-    made = World(media=True)
+    made = World(media=True, engine=HeldEngine)
     made.control.settings = TenantSettings("GB", (), (StoredRoute("", ("voip",)),))
     yield from relaying(made)
 
@@ -262,6 +264,26 @@ def test_a_transferred_call_has_a_session_of_its_own(world, provider, alice, car
     assert [order.role for order in after] == [OFFER, ANSWER] * 3
     assert {order.key for order in after} == {fresh[0].key}
     assert len({frozenset((order.by, order.to)) for order in after}) == 1
+
+
+def test_what_a_transferred_call_is_relayed_for_stays_so(world, provider, alice, carol):
+    """Somebody wants it, though both ends are public."""
+    media_said(world, media="relay")
+    world.public_networks = Networks(["0.0.0.0/0"])
+    for node in world.nodes.values():
+        world.inform(node)
+    call = Outside(world, provider, alice, "out")
+    answering(alice)
+    call.refer(f"sip:carol@{DOMAIN}")
+    dialog = takes(carol, rings(world, carol))
+    reinvite = arrives(world, provider)
+    assert place(reinvite)[0] == THERE
+    provider.answer(said(provider.agent, reinvite, 200, OTHERS, "none"))
+    assert place(world.wait(lambda: carol.agent.requests("ACK"))[0])[0] == THERE
+    world.run(10)
+    carol.send(carol.agent.in_dialog(dialog, "BYE").to_bytes())
+    provider.answer(provider.agent.response(arrives(world, provider, "BYE"), 200))
+    world.run(1)
 
 
 def test_a_browser_that_a_call_is_put_through_to_is_bridged(world, provider, alice):

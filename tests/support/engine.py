@@ -6,7 +6,9 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
+from edge.media.ng import Answer, Command
 from edge.media.orders import ANSWER, DESCRIBE, DROP_BRANCH, ENGINE, OFFER, UNKNOWN, MediaOrder, MediaReply
+from edge.media.sessions import Sessions
 
 _ports = itertools.count(30_000, 2)
 
@@ -105,3 +107,39 @@ class FakeEngine:
 def _of(offers: set[tuple[str, str]], order: MediaOrder) -> set[tuple[str, str]]:
     """Those that ``order`` may be an answer to: in a dialog no branch is named."""
     return {(by, branch) for by, branch in offers if by == order.to and order.branch in ("", branch)}
+
+
+class HeldEngine(FakeEngine):
+    """One whose orders a real holder of its address turns into commands (``Sessions``); ``calls`` are the engine's."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.held = Sessions(20_000, near=False)
+        self.calls: dict[str, tuple[int, int]] = {}
+
+    def take(self, order: MediaOrder) -> MediaReply:
+        order = MediaOrder.unpack(order.pack())
+        if order.kind == DESCRIBE and self.fault:
+            return super().take(order)
+        work = self.held.take(order, 1.0)
+        reply = self.held.took(work, order, [self.told(command, order) for command in work.commands])
+        if order.kind != DESCRIBE:
+            self.drops.append(order)
+        elif reply.body is None:
+            self.astray.append(order)
+        else:
+            self.orders.append(order._replace(role=order.role or work.role))
+        assert self.calls.keys() == {leg.call for leg in self.held}
+        self.sessions = {leg.key: Session({leg.call: self.calls[leg.call]}) for leg in self.held}
+        return reply
+
+    def told(self, command: Command, order: MediaOrder) -> Answer:
+        """As rtpengine answers it."""
+        call = str(command["call-id"])
+        if command["command"] == "delete":
+            del self.calls[call]
+            return {"result": "ok"}
+        ports = self.calls.get(call)
+        if ports is None:
+            ports = self.calls[call] = (next(_ports), next(_ports))
+        return {"result": "ok", "sdp": self.relayed(order, ports[command["command"] == ANSWER]).decode("latin-1")}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from edge.media.orders import MediaOrder
 from edge.sip.message import Request, Response
-from lambdas.contract import Route
 from tests.support.world import Phone, World
 
 TYPE = "Content-Type: application/sdp"
@@ -42,21 +42,8 @@ def relaying(world: World) -> Iterator[World]:
 
 
 def media_said(world: World, **words: object) -> None:
-    """Have decisions say this of every target."""
-    decide = world.control.decide
-
-    def decided(question):
-        decision = decide(question)
-        if isinstance(decision, Route):
-            targets = [target.model_copy(update=words) for target in decision.targets]
-            stages = [
-                stage.model_copy(update={"targets": [target.model_copy(update=words) for target in stage.targets]})
-                for stage in decision.stages
-            ]
-            decision = decision.model_copy(update={"targets": targets, "stages": stages})
-        return decision
-
-    world.control.decide = decided  # type: ignore[method-assign]
+    """Have the tenant say this: ``media``, ``site``."""
+    world.control.settings = replace(world.control.settings, **words)  # type: ignore[arg-type]
 
 
 def orders(world: World, edge: str = "edge-a") -> list[MediaOrder]:

@@ -319,8 +319,9 @@ class World:
         digest_algorithms: Sequence[str] = ALGORITHMS,
         sides: dict[str, tuple[str, str]] | None = None,
         media: bool = False,
+        engine: type[FakeEngine] = FakeEngine,
     ) -> None:
-        """``sides``: as for Places; ``media``: each edge address has a media engine."""
+        """``sides``: as for Places; ``media``: each edge address has an ``engine``."""
         self.sides = sides or {}
         self.media = media
         self.public_networks = Networks()
@@ -346,7 +347,7 @@ class World:
             edge = f"edge-{chr(ord('a') + index)}"
             address = f"203.0.113.{11 + index}"
             self.nodes[edge] = Node(self, edge, address, "b1")
-            self.engines[address] = FakeEngine(address)
+            self.engines[address] = engine(address)
         for node in self.nodes.values():
             self.inform(node)
             if beating:

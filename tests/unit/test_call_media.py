@@ -31,6 +31,9 @@ from lambdas.decisions.limits import CallLimits
 from lambdas.decisions.provider import StoredProvider, StoredRoute, TenantSettings, Way
 from lambdas.decisions.rules import Plan
 from lambdas.decisions.values import StoredBinding
+from lambdas.repositories.directory import limits_of
+from lambdas.repositories.items import tenant_item
+from lambdas.repositories.models import TenantItem, limit_attributes
 from tests.support.control import DOMAIN, Control
 from tests.support.world import World
 
@@ -209,6 +212,18 @@ def test_how_many_may_be_relayed_of_all_to_whom_a_call_may_count(control):
     change(control, ALICE, limits=CallLimits(relayed_calls=5))
     assert decided(control, BOB).relayed_calls == {ALICE: 5, "t1": 20}
     assert decided(control, BOB).counted == []  # edges count those, nobody else
+
+
+def test_the_limit_stands_beside_those_that_versions_of_before_can_read():
+    limits = {"concurrent_calls": 2, "relayed_calls": 5}
+    kept = limit_attributes(limits, "account_")
+    assert kept == {"account_limits": {"concurrent_calls": 2}, "account_relayed_calls": 5}
+    item = tenant_item("t1", "Test")
+    for name, value in (kept | limit_attributes({})).items():
+        setattr(item, name, value)
+    again = TenantItem.from_raw_data(item.to_dynamodb_dict())
+    assert (again.all_account_limits, again.all_limits) == (limits, {})
+    assert limits_of(again.all_account_limits) == CallLimits(concurrent_calls=2, relayed_calls=5)
 
 
 def test_a_call_for_help_is_not_held_up(control):

@@ -7,6 +7,7 @@ import base64
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -61,6 +62,15 @@ def test_they_are_asked_for_once():
         asyncio.run(loop.run())
     assert beats == ["", "", "v1", "v1", "v2"]
     assert [one.public_networks for one in news] == [[], NETWORKS, NETWORKS, []]
+
+
+def test_the_core_knows_them():
+    key = FleetKey(id=1, nonce="bm9uY2U=", token=base64.b64encode(bytes(64)).decode(), use=True)
+    news = News(reply().model_copy(update={"keys": [key]}), {}, 1.0, public_networks=NETWORKS)
+    have = snapshot(news, {}, frozenset(), {}).public_networks.have
+    hosts = ("198.51.100.7", "198.51.101.7", "2001:db8::9", "2001:db9::9", "bob.example")
+    assert [have(host) for host in hosts] == [True, False, True, False, False]
+    assert not snapshot(replace(news, public_networks=[]), {}, frozenset(), {}).public_networks.have(hosts[0])
 
 
 def test_the_core_is_told():

@@ -36,7 +36,7 @@ from lambdas.decisions.values import StoredBinding, present, remove
 from lambdas.repositories.directory import Missing, Taken
 from lambdas.repositories.filters import alike
 from lambdas.repositories.items import account_item
-from lambdas.repositories.models import AccountItem, DomainItem
+from lambdas.repositories.models import AccountItem, DomainItem, limit_attributes
 from lambdas.services import suspension
 from lambdas.services.services import Services
 
@@ -158,7 +158,7 @@ def shown(item: AccountItem) -> Account:
         digest=cast(Digest, item.digest or "auto"),
         media=own(item.media),
         site=item.site,
-        limits=bounds.shown(item.limits),
+        limits=bounds.shown(item.all_limits),
         suspended=item.suspended,
     )
 
@@ -236,7 +236,7 @@ def change_account(aor: str, body: AccountChange, services: ServicesDep, who: Ca
         prefixes = bounds.prefixes_of(body.limits.model_dump(exclude_unset=True))
         if prefixes:
             bounds.check_prefixes(prefixes, services.tables.directory.settings(item.tenant).country)
-        changes["limits"] = bounds.merged(item.limits, body.limits)
+        changes |= limit_attributes(bounds.merged(item.all_limits, body.limits))
         item.guarded = True  # of two changes at once one mustn't undo the other
     check_plan(item.tenant, body.plan, services)
     if body.digest is not None:

@@ -21,7 +21,7 @@ from lambdas.services.services import Services
 
 router = APIRouter(prefix="/public-networks", tags=["public networks"], route_class=AuditedRoute)
 
-MOST = 500
+MOST = 200
 """Every edge looks through all of them for each call."""
 
 

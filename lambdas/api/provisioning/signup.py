@@ -23,11 +23,8 @@ from lambdas.services.services import Services
 
 router = APIRouter(prefix="/signup", tags=["sign-up"], route_class=AuditedRoute)
 
-_LIMITS = {
-    "concurrent_calls": 4,
-    "calls_per_minute": 20,
-    "relayed_calls": 8,
-}  # until whoever runs the service says else
+_LIMITS = {"concurrent_calls": 4, "calls_per_minute": 20}  # until whoever runs the service says else
+_RELAYED_CALLS = 8
 _LETTER = """Welcome. Make your SIP account with this token, within an hour:
 
     curl -X POST {url}v1/signup/confirm -H 'Content-Type: application/json' \\
@@ -74,7 +71,7 @@ def confirm(body: Confirmed, request: Request, services: ServicesDep) -> Welcome
         raise Problem(429, "Too many tries; wait a minute.", {"Retry-After": "60"})
     signed_tokens.check_unused(signed, services)
     tenant = tenant_item(f"t{secrets.token_hex(6)}", signed.to)
-    tenant.limits, tenant.signed_up = _LIMITS, True
+    tenant.limits, tenant.relayed_calls, tenant.signed_up = _LIMITS, _RELAYED_CALLS, True
     tenant.outside = False
     password = new_password()
     wanted = NewAccount(username=body.username, domain=domain.name)

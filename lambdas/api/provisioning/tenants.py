@@ -24,7 +24,7 @@ from lambdas.decisions.uris import hostport
 from lambdas.repositories.directory import Missing
 from lambdas.repositories.filters import alike
 from lambdas.repositories.items import tenant_item
-from lambdas.repositories.models import TenantItem
+from lambdas.repositories.models import TenantItem, limit_attributes
 from lambdas.services import suspension
 from lambdas.services.services import Services
 
@@ -182,8 +182,8 @@ def _shown(item: TenantItem) -> Tenant:
         outbound_routes=[OutboundRoute(**route) for route in item.outbound_routes],
         outgoing_plan=item.outgoing_plan,
         script_hosts=list(item.script_hosts),
-        limits=bounds.shown(item.limits),
-        account_limits=bounds.shown(item.account_limits),
+        limits=bounds.shown(item.all_limits),
+        account_limits=bounds.shown(item.all_account_limits),
         rates=[bounds.Rate(**rate) for rate in item.rates],
         quotas=bounds.QuotaLimits(**quotas(item.quotas, item.signed_up)),
         suspension_rules=bounds.SuspensionRules(**item.suspension_rules),
@@ -229,10 +229,12 @@ def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: C
     """Say how the tenant's calls go out. Fields left out stay as they are."""
     item = _tenant(tenant, services, who)
     changes = body.model_dump(exclude_none=True, exclude={"account_limits", "suspension_rules"})
-    for name in ("account_limits", "suspension_rules"):
-        given = getattr(body, name)
+    if body.account_limits is not None:
+        changes |= limit_attributes(bounds.merged(item.all_account_limits, body.account_limits), "account_")
+    if body.suspension_rules is not None:
+        changes["suspension_rules"] = bounds.merged(item.suspension_rules, body.suspension_rules)
+    for given in (body.account_limits, body.suspension_rules):
         if given is not None:
-            changes[name] = bounds.merged(getattr(item, name), given)
             item.guarded = True  # of two changes at once one mustn't undo the other
             prefixes = bounds.prefixes_of(given.model_dump(exclude_unset=True))
             bounds.check_prefixes(prefixes, changes.get("country", item.country))
@@ -256,7 +258,7 @@ def bound_tenant(tenant: str, body: TenantBounds, services: ServicesDep, who: Ad
     changes: dict[str, Any] = {}
     if body.limits is not None:
         bounds.check_prefixes(bounds.prefixes_of(body.limits.model_dump(exclude_unset=True)), item.country)
-        changes["limits"] = bounds.merged(item.limits, body.limits)
+        changes |= limit_attributes(bounds.merged(item.all_limits, body.limits))
         item.guarded = True  # of two changes at once one mustn't undo the other
     if body.quotas is not None:
         changes["quotas"] = bounds.merged(item.quotas, body.quotas)

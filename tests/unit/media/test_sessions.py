@@ -189,13 +189,25 @@ def test_one_branch_that_answers_twice_has_one_pair_of_ports():
     """A provider forks as well. The dialog that stays counts once the other is over."""
     engine = Engine()
     engine.says(ONE, branch="1")
-    engine.says(TWO, "b", "a", "1", ANSWER)
-    engine.says(THREE, "c", "a", "1", ANSWER)
+    engine.says(TWO, "b", "a", "1", ANSWER, leg="ab")
+    engine.says(THREE, "c", "a", "1", ANSWER, leg="ac")
     assert set(engine.calls["k-1"]) == {"a", "="}
     engine.give(MediaOrder("k", DROP, "a", "c"))
     assert engine.calls["k-1"]["="]["sdp"].encode() == TWO
     engine.give(MediaOrder("k", DROP, "a", "b"))
     assert engine.calls == {}
+
+
+def test_dialogs_that_stayed_early_keep_no_ports():
+    """Of a proxy beyond us that forks: nobody says that they are over."""
+    engine = Engine()
+    engine.says(ONE, branch="1")
+    engine.says(TWO, "b", "a", "1", ANSWER)
+    engine.says(THREE, "c", "a", "1", ANSWER)
+    engine.says(THREE, "c", "a", "1", ANSWER, leg="ac")
+    engine.says(ONE, "a", "c", leg="ac")
+    engine.give(MediaOrder("k", DROP, "a", "c"))
+    assert (engine.calls, len(engine.sessions)) == ({}, 0)
 
 
 def test_the_end_of_a_dialog_that_was_not_relayed_ends_no_other():
