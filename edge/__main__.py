@@ -45,6 +45,7 @@ from edge.runtime.inbound import Inbound
 from edge.runtime.instance import InstanceError
 from edge.runtime.loop import Loop, RandomIds
 from edge.runtime.media import Media
+from edge.runtime.media_keeper import MediaKeeper
 from edge.runtime.memory import take_large_buffers_from_the_system
 from edge.runtime.mesh_receiver import MeshReceiver
 from edge.runtime.notes import Notes
@@ -145,7 +146,8 @@ async def _start(
     locator = ProviderLocator(
         resolver, lambda: follower.last_news.provider_hosts if follower.last_news is not None else [], loop.post
     )
-    media = Media(config, mesh, counters, lambda address: addresses.engine_place(address), loop.post)
+    keeper = MediaKeeper(config.state, store, mesh, counters)
+    media = Media(config, mesh, counters, lambda address: addresses.engine_place(address), keeper, loop.post)
     follower = Follower(
         core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts, locator, media, tickets
     )
@@ -190,7 +192,19 @@ async def _start(
         trace,
     )
     draining = Draining(
-        identity, core, loop.post, follower, holdings, addresses, sockets, mesh, inbound, outbound, waiting, journal
+        identity,
+        core,
+        loop.post,
+        follower,
+        holdings,
+        addresses,
+        sockets,
+        mesh,
+        inbound,
+        outbound,
+        keeper,
+        waiting,
+        journal,
     )
     receiver = MeshReceiver(
         core,
@@ -204,6 +218,7 @@ async def _start(
         phones,
         uses,
         media,
+        keeper,
         trace,
         beats.nudge,
         draining.declined,
@@ -219,6 +234,9 @@ async def _start(
     source.load()
     loop.start(outbound.carry_out)
     stack.callback(loop.close)
+    if media.on:
+        await _open_keeper(keeper)
+        stack.callback(keeper.close)
     stack.push_async_callback(media.close)
     stack.push_async_callback(outbound.close)
     stack.callback(sockets.close)
@@ -241,6 +259,7 @@ async def _start(
         accounts.run(),
         locator.run(),
         probing.run(),
+        keeper.run(),
         source.run(),
     ]
 
@@ -250,6 +269,13 @@ def _server_trust(config: Config) -> ServerTrust:
         return ServerTrust(config.provider_ca)
     except OSError as error:  # ssl.SSLError is one
         raise ConfigError(f"provider_ca: {config.provider_ca} can't be used: {error.strerror or error}") from error
+
+
+async def _open_keeper(keeper: MediaKeeper) -> None:
+    try:
+        await keeper.open()
+    except OSError as error:
+        raise ListenError(f"media: no port on loopback for engines' sessions: {error.strerror or error}") from error
 
 
 async def _open_mesh(mesh: Mesh, where: str, receiver: MeshReceiver) -> None:

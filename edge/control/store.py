@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class StateStore:
         self._path = path
         self._sealing = Sealing(key)
         self._failing = False
+        self._lock = threading.Lock()  # several parts write, each in a thread of its own
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._database = self._open()
@@ -69,6 +71,10 @@ class StateStore:
 
     def keep(self, kind: str, values: Iterable[tuple[str, bytes]]) -> bool:
         """Replace values; an empty one is removed. All or none; False if the disk doesn't take it."""
+        with self._lock:
+            return self._keep(kind, values)
+
+    def _keep(self, kind: str, values: Iterable[tuple[str, bytes]]) -> bool:
         try:
             self._database.execute("BEGIN")
             for name, value in values:

@@ -170,6 +170,39 @@ class TrustCa:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionCopied:
+    """A media session ``name`` of ``address``, which I held in ``epoch``, packed; without ``data`` it is over. The name
+    "": what follows is all, whatever was told before."""
+
+    address: str
+    epoch: int
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsLeft:
+    """I tell others of the media sessions of ``address`` from now on: what you have of them grows old."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsWanted:
+    """``address`` has come to me: which media sessions of it do you know of?"""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsTold:
+    """The answer to a SessionsWanted, after as many SessionCopied: that is all, and of ``epoch``; 0: of none."""
+
+    address: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """I hold ``address`` in ``epoch``, and its packets come to me."""
 
@@ -242,6 +275,10 @@ Frame = (
     | SummaryChanged
     | PhoneAwake
     | TrustCa
+    | SessionCopied
+    | SessionsLeft
+    | SessionsWanted
+    | SessionsTold
     | MediaAsked
     | MediaAnswered
     | SessionRefreshed
@@ -352,6 +389,22 @@ def _read_announce(data: bytes) -> Announce:
     return Announce(_read_text(data[_EPOCH.size :])[0], epoch)
 
 
+def _write_session(frame: SessionCopied) -> bytes:
+    return _EPOCH.pack(frame.epoch) + _text(frame.address) + _text(frame.name) + frame.data
+
+
+def _read_session(data: bytes) -> SessionCopied:
+    (epoch,) = _EPOCH.unpack_from(data)
+    address, rest = _read_text(data[_EPOCH.size :])
+    name, saved = _read_text(rest)
+    return SessionCopied(address, epoch, name, saved)
+
+
+def _read_told(data: bytes) -> SessionsTold:
+    (epoch,) = _EPOCH.unpack_from(data)
+    return SessionsTold(_read_text(data[_EPOCH.size :])[0], epoch)
+
+
 def _read_offer(data: bytes) -> Offer:
     (epoch,) = _EPOCH.unpack_from(data)
     address, consent = _read_texts(data[_EPOCH.size :], 2)
@@ -427,6 +480,10 @@ _CODECS: dict[int, _Codec] = {
     ),
     20: _Codec(PhoneAwake, lambda f: f.data, PhoneAwake),
     21: _Codec(TrustCa, lambda f: _text(f.ca), lambda data: TrustCa(*_read_texts(data, 1))),
+    24: _Codec(SessionCopied, _write_session, _read_session),
+    25: _Codec(SessionsWanted, lambda f: _text(f.address), lambda data: SessionsWanted(*_read_texts(data, 1))),
+    26: _Codec(SessionsTold, lambda f: _EPOCH.pack(f.epoch) + _text(f.address), _read_told),
+    27: _Codec(SessionsLeft, lambda f: _text(f.address), lambda data: SessionsLeft(*_read_texts(data, 1))),
     22: _Codec(MediaAsked, lambda f: _text(f.ref) + _text(f.address) + f.data, _read_media),
     23: _Codec(MediaAnswered, lambda f: _text(f.ref) + f.data, lambda data: MediaAnswered(*_read_text(data))),
     30: _Codec(SessionRefreshed, _write_refreshed, _read_refreshed),

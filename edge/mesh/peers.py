@@ -33,7 +33,11 @@ from edge.mesh.frames import (
     PhonesFound,
     ReceivedFor,
     SendOn,
+    SessionCopied,
     SessionRefreshed,
+    SessionsLeft,
+    SessionsTold,
+    SessionsWanted,
     StreamClosed,
     SummaryChanged,
     TransactionKeys,
@@ -111,6 +115,18 @@ class MeshUser(Protocol):
     def declined(self, address: str, why: str) -> None: ...
 
     def keys_of_peer(self, edge: str, keys: list[tuple[str, ...]]) -> None: ...
+
+    def session_copied(self, frame: SessionCopied) -> None:
+        """A peer tells of a media session of an address that it holds, or was asked for."""
+
+    def sessions_left(self, address: str) -> None:
+        """A peer tells others of an address's from now on."""
+
+    def sessions_wanted(self, address: str) -> Iterable[SessionCopied | SessionsTold]:
+        """What this edge has of an address's, for a peer that has got it."""
+
+    def sessions_told(self, edge: str, frame: SessionsTold) -> None:
+        """A peer has answered ``sessions_wanted``."""
 
     def media_for_peer(self, address: str, data: bytes, answer: Callable[[bytes], None]) -> None:
         """An order for the media engine of an address held here; ``answer`` takes what the peer gets as
@@ -392,6 +408,10 @@ class Mesh:
             self._user.media_answered(frame.ref, frame.data)
         elif isinstance(frame, Decline):
             self._user.declined(frame.address, frame.why)
+        elif isinstance(frame, SessionCopied):
+            self._user.session_copied(frame)
+        elif isinstance(frame, SessionsTold):
+            self._user.sessions_told(edge, frame)
 
     def _from_client(self, link: ServerLink, frame: Frame) -> None:
         if link.peer not in self._peers:
@@ -403,6 +423,9 @@ class Mesh:
             link.send(PhonesFound(frame.ref, self._user.find_for_peer(frame.aor, frame.tenant)))
         elif isinstance(frame, CountUse):
             link.send(UseCounted(frame.ref, self._user.count_for_peer(frame.scopes)))
+        elif isinstance(frame, SessionsWanted):
+            for told in self._user.sessions_wanted(frame.address):
+                link.send(told)
         elif isinstance(frame, MediaAsked):
             self._user.media_for_peer(frame.address, frame.data, partial(_answer, link, frame.ref))
         elif isinstance(frame, Offer):
@@ -436,6 +459,10 @@ class Mesh:
             user.announced(peer, frame.address, frame.epoch)
         elif isinstance(frame, TransactionKeys):
             user.keys_of_peer(peer, frame.keys)
+        elif isinstance(frame, SessionCopied):
+            user.session_copied(frame)
+        elif isinstance(frame, SessionsLeft):
+            user.sessions_left(frame.address)
 
 
 def _answer(link: ServerLink, ref: str, data: bytes) -> None:

@@ -19,6 +19,7 @@ from edge.proxy.stack.events import CoreEvent, Leaving, StreamsEnd
 from edge.runtime.addresses import AddressMover
 from edge.runtime.follower import Follower
 from edge.runtime.inbound import Inbound
+from edge.runtime.media_keeper import MediaKeeper
 from edge.runtime.outbound import Outbound
 from edge.runtime.waiting import Waiting
 from edge.transport.sockets import Sockets
@@ -49,6 +50,7 @@ class Draining:
         mesh: Mesh,
         inbound: Inbound,
         outbound: Outbound,
+        keeper: MediaKeeper,
         waiting: Waiting,
         journal: Journal,
     ) -> None:
@@ -62,6 +64,7 @@ class Draining:
         self._mesh = mesh
         self._inbound = inbound
         self._outbound = outbound
+        self._keeper = keeper
         self._waiting = waiting
         self._journal = journal
         self._busy = asyncio.Lock()
@@ -141,6 +144,7 @@ class Draining:
                 self._waiting.leave(address)
                 begun = time.monotonic()
                 await self._outbound.settle(_LAST_QUESTIONS)
+                await self._keeper.hand(address, to)
                 if not self._mesh.tell(to, Offer(address, epoch, base64.b64encode(consent).decode())):
                     return f"there is no link to edge {to}"
                 self._post(Leaving(address, to))

@@ -14,6 +14,7 @@ from edge.media.orders import ENGINE, MediaOrder, MediaReply
 from edge.media.quality import count
 from edge.media.sessions import Sessions
 from edge.runtime.engine_process import NG_HOST, EnginePlace, EngineProcess
+from edge.runtime.media_keeper import MediaKeeper
 from edge.runtime.ng_client import NgClient
 
 log = logging.getLogger(__name__)
@@ -26,24 +27,31 @@ _LATER = 5.0  # seconds before that is tried again which this machine doesn't al
 class Engine:
     """``sessions`` are its; ``ready`` while it takes orders, since the Unix time ``since``."""
 
-    def __init__(self, config: Config, place: EnginePlace, counters: Counter[str]) -> None:
+    def __init__(
+        self, config: Config, place: EnginePlace, epoch: int, keeper: MediaKeeper, counters: Counter[str]
+    ) -> None:
         low, high = config.media_range
         self.sessions = Sessions(high - low + 1, ip_address(place.host).is_loopback)
         self.ready = asyncio.Event()
         self.since = time.time()
         self.client = NgClient()
         self.address = place.address
-        self._process = EngineProcess(config, place)
+        self._epoch = epoch
+        self._keeper = keeper
+        self._process = EngineProcess(config, place, keeper.redis(place.address))
         self._counters = counters
         self._orders: dict[str, asyncio.Task[MediaReply]] = {}  # the last one of each key
 
     async def run(self) -> None:
         """Keep it running until cancelled; it runs on then."""
-        adopted = await self._adopt()
+        adopted = await self._keeper.gather(self.address, self._epoch) and await self._adopt()
         try:
             while True:
                 try:
                     if adopted or await self._start():
+                        if not await self._keeper.restored(self.address, self._process.port(), adopted):
+                            await asyncio.sleep(_REST)
+                            continue
                         adopted = False
                         await self._find()
                         self.since = time.time()
@@ -78,7 +86,7 @@ class Engine:
     async def _start(self) -> bool:
         await self.client.open(NG_HOST, await self._process.start())
         end = time.monotonic() + _STARTING
-        while time.monotonic() < end:
+        while time.monotonic() < end and not self._process.failed:
             if await self.client.ask(ng.PING) is not None:
                 return True
         return False

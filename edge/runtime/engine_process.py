@@ -50,9 +50,11 @@ def installed() -> bool:
 
 
 class EngineProcess:
-    """Its files are in ``directory``: settings, process number, and a child's log."""
+    """Its files are in ``directory``: settings, process number, and a child's log. ``redis`` is where it keeps its
+    sessions, with the password for that."""
 
-    def __init__(self, config: Config, place: EnginePlace) -> None:
+    def __init__(self, config: Config, place: EnginePlace, redis: str) -> None:
+        self._redis = redis
         self._ports = config.media_range
         self._place = place
         self._interfaces = place.interfaces()
@@ -66,7 +68,8 @@ class EngineProcess:
         self._unit = f"rtpengine@{place.address}.service" if "INVOCATION_ID" in os.environ and _UNIT.exists() else ""
 
     def port(self) -> int:
-        """Where its ng protocol is spoken, as the settings say; 0 if there are none that are as they would be now."""
+        """Where its ng protocol is spoken (by UDP) and its CLI (by TCP), as the settings say; 0 if there are none that
+        are as they would be now."""
         try:
             text = self._settings.read_text(encoding="utf-8")
         except OSError:
@@ -81,6 +84,9 @@ class EngineProcess:
             "table": -1,  # packets are relayed in user space
             "interface": ";".join(self._interfaces),
             "listen-ng": f"{NG_HOST}:{port}",
+            "listen-cli": f"{NG_HOST}:{port}",
+            "redis": self._redis,
+            "redis-num-threads": 4,  # by which it restores sessions
             "port-min": low,
             "port-max": high,
             "pidfile": self._pid_file,
@@ -99,11 +105,13 @@ class EngineProcess:
         return "[rtpengine]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
 
     async def start(self) -> int:
-        """Start it anew, whatever runs of it; where its ng protocol is spoken. Raises OSError."""
+        """Start it anew, whatever runs of it; where it is spoken to. Raises OSError."""
         await self.stop()
         self._settings.parent.mkdir(mode=0o700, exist_ok=True)
         port = _free_port()
-        self._settings.write_text(self._written(port), encoding="utf-8")
+        self._settings.unlink(missing_ok=True)
+        with os.fdopen(os.open(self._settings, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(self._written(port))
         if self._unit:
             await _systemctl("start", self._unit)
         else:
@@ -113,6 +121,11 @@ class EngineProcess:
                     stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
                 )  # fmt: skip
         return port
+
+    @property
+    def failed(self) -> bool:
+        """Whether what was started has ended by itself; a service's is started again by systemd."""
+        return self._child is not None and self._child.returncode is not None
 
     async def stop(self) -> None:
         """End it, with all its sessions."""
@@ -167,6 +180,14 @@ async def _systemctl(verb: str, unit: str) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((NG_HOST, 0))
-        return int(probe.getsockname()[1])
+    """By TCP and by UDP."""
+    while True:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+            contextlib.suppress(OSError),
+        ):
+            udp.bind((NG_HOST, 0))
+            port = int(udp.getsockname()[1])
+            tcp.bind((NG_HOST, port))
+            return port

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 
 from edge.config import Config
 from edge.media.orders import ENGINE, GONE, MediaOrder, MediaReply
@@ -14,6 +14,7 @@ from edge.mesh.peers import Mesh
 from edge.proxy.stack.events import CoreEvent, MediaDone, MediaSilent, OrderMedia
 from edge.runtime.engine import Engine
 from edge.runtime.engine_process import PROGRAM, EnginePlace, installed
+from edge.runtime.media_keeper import MediaKeeper
 from edge.runtime.media_watch import MediaWatch
 
 log = logging.getLogger(__name__)
@@ -31,12 +32,14 @@ class Media:
         mesh: Mesh,
         counters: Counter[str],
         place: Callable[[str], EnginePlace | None],
+        keeper: MediaKeeper,
         post: Callable[[CoreEvent], None],
     ) -> None:
         self._config = config
         self._mesh = mesh
         self._counters = counters
         self._place = place
+        self._keeper = keeper
         self._post = post
         self._engines: dict[str, Engine] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -48,20 +51,24 @@ class Media:
             self.state = f"off: {PROGRAM} isn't installed"
             log.warning('%s isn\'t installed: no media are relayed, as with media = "off"', PROGRAM)
 
-    def follow(self, served: Collection[str], held: Collection[str]) -> None:
-        """The addresses in ``served`` are here now. One in ``held`` that was here may be on its way in another epoch,
-        since the lease had run out for a while: its engine runs on."""
+    def follow(self, served: Mapping[str, int], held: Collection[str]) -> None:
+        """The addresses in ``served`` are here now, in these epochs. One in ``held`` that was here may be on its way in
+        another epoch, since the lease had run out for a while: its engine runs on."""
         if not self.on:
             return
         for address in [address for address in self._engines if address not in served and address not in held]:
             engine, running = self._engines.pop(address), self._running.pop(address)
+            self._keeper.lost(address)
             running.cancel()
             self._later(self._stop(engine, running))
-        for address in served:
+        for address, epoch in served.items():
             place = self._place(address)
-            if place is not None and address not in self._engines:
-                engine = self._engines[address] = Engine(self._config, place, self._counters)
-                self._running[address] = asyncio.create_task(self._run(engine))
+            if place is None or (address in self._engines and self._keeper.renew(address, epoch)):
+                continue
+            if address in self._running:
+                self._running.pop(address).cancel()  # another edge had it meanwhile: what this engine has is old
+            engine = self._engines[address] = Engine(self._config, place, epoch, self._keeper, self._counters)
+            self._running[address] = asyncio.create_task(self._run(engine))
 
     async def _run(self, engine: Engine) -> None:
         watch = asyncio.create_task(MediaWatch(engine, self._config.media_silence, self._silent).run())
@@ -144,6 +151,7 @@ class Media:
             "media_sessions": sum(len(of) for of in sessions),
             "media_ports": sum(of.ports for of in sessions),
             "media_ports_possible": sum(of.capacity for of in sessions),
+            **self._keeper.sizes(),
         }
 
     async def close(self) -> None:

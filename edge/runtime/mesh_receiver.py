@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from edge.control.holdings import Holdings
-from edge.mesh.frames import SessionRefreshed
+from edge.mesh.frames import SessionCopied, SessionRefreshed, SessionsTold
 from edge.proxy.core import Core
 from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.events import (
@@ -25,6 +25,7 @@ from edge.proxy.stack.events import (
 from edge.runtime.addresses import AddressMover
 from edge.runtime.inbound import Inbound
 from edge.runtime.media import Media
+from edge.runtime.media_keeper import MediaKeeper
 from edge.runtime.outbound import Outbound
 from edge.runtime.peer_search import PeerSearch, read_phones, read_uses, write_phones, write_uses
 from edge.runtime.trace import Trace
@@ -53,6 +54,7 @@ class MeshReceiver:
         phones: PeerSearch[list[Target]],
         uses: PeerSearch[list[ScopeUse]],
         media: Media,
+        keeper: MediaKeeper,
         trace: Trace,
         nudge: Callable[[], None],
         declined: Callable[[str, str], None],
@@ -68,6 +70,7 @@ class MeshReceiver:
         self._phones = phones
         self._uses = uses
         self._media = media
+        self._keeper = keeper
         self._trace = trace
         self._nudge = nudge
         self._declined = declined
@@ -130,6 +133,7 @@ class MeshReceiver:
 
     def announced(self, edge: str, address: str, epoch: int) -> None:
         self._addresses.follow(self._holdings.announced(edge, address, epoch))
+        self._keeper.announced(address, epoch)
         self._post(HeldThere(address, epoch))
 
     def offered(self, edge: str, address: str, epoch: int, consent: str) -> str:
@@ -151,5 +155,18 @@ class MeshReceiver:
     def media_answered(self, ref: str, data: bytes) -> None:
         self._media.answered_by_peer(ref, data)
 
+    def session_copied(self, frame: SessionCopied) -> None:
+        self._keeper.copied(frame)
+
+    def sessions_left(self, address: str) -> None:
+        self._keeper.left(address)
+
+    def sessions_wanted(self, address: str) -> Iterable[SessionCopied | SessionsTold]:
+        return self._keeper.wanted(address)
+
+    def sessions_told(self, edge: str, frame: SessionsTold) -> None:
+        self._keeper.told(edge, frame)
+
     def links_changed(self) -> None:
+        self._keeper.links_changed()
         self._nudge()

@@ -12,6 +12,7 @@ const texts = {
   connected: "In a call.",
   held: "On hold.",
   resumed: "In a call.",
+  mended: "In a call.",
   ended: "The call has ended:",
   failed: "Not registered:",
 };

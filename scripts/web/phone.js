@@ -4,10 +4,12 @@ const MEDIA = {
   mediaConstraints: { audio: true, video: false },
   pcConfig: { iceServers: [] },
 };
+const MEND_EVERY = 2000; // milliseconds; the end that was called begins one later, so that the two don't meet
+const LOST = ["disconnected", "failed"];
 
 /** A phone with one call at a time. `says(event, detail)` is told what comes about: `registered`, `unregistered`, `rings`,
- *  `ringing` (at the other end), `connected`, `held` and `resumed` (by this end, and the other knows), `ended` (detail:
- *  why), `failed` to register (detail: why), `disconnected`. */
+ *  `ringing` (at the other end), `connected`, `held` and `resumed` (by this end, and the other knows), `mended` (its media,
+ *  by an offer), `ended` (detail: why), `failed` to register (detail: why), `disconnected`. */
 export class Phone {
   #agent;
   #call = null;
@@ -84,6 +86,7 @@ export class Phone {
     session.on("ended", ended);
     session.on("failed", ended);
     session.on("confirmed", () => this.#says("connected"));
+    session.on("confirmed", () => this.#watch(session));
     if (originator === "remote") {
       session.on("peerconnection", ({ peerconnection }) => this.#listen(peerconnection));
       this.#says("rings", session.remote_identity.uri.toString());
@@ -91,6 +94,24 @@ export class Phone {
       session.on("progress", () => this.#says("ringing"));
       this.#listen(session.connection);
     }
+  }
+
+  /** Where ICE finds nobody there any more, since what has relayed the media is dead, they are negotiated anew: another
+   *  relay may have our keys, but not our ICE. */
+  #watch(session) {
+    session.connection.addEventListener("iceconnectionstatechange", ({ target }) => {
+      if (LOST.includes(target.iceConnectionState)) {
+        setTimeout(() => this.#mend(session), session.direction === "outgoing" ? 0 : MEND_EVERY / 2);
+      }
+    });
+  }
+
+  #mend(session) {
+    if (session.isEnded() || !LOST.includes(session.connection.iceConnectionState)) return;
+    if (this.#agent.isConnected()) {
+      session.renegotiate({ rtcOfferConstraints: { iceRestart: true } }, () => this.#says("mended"));
+    }
+    setTimeout(() => this.#mend(session), MEND_EVERY);
   }
 
   #listen(connection) {

@@ -28,7 +28,7 @@ from edge.media.orders import (
 from edge.runtime.engine import Engine
 from scripts.fleet_parts import ROOT
 from tests.support.fleets import fresh_base
-from tests.support.media import MediaEnd, answered, description, place, port_of, running, settings, used
+from tests.support.media import MediaEnd, answered, description, port_of, running, used
 from tests.support.mesh import until
 
 pytestmark = [
@@ -56,7 +56,7 @@ def with_engine(tmp_path: Path, work: Work, ipv6: str = "", **more: object) -> C
     address, counters = fresh_base(), Counter[str]()
 
     async def run() -> None:
-        async with running(Engine(settings(tmp_path, address, **more), place(address, ipv6), counters)) as engine:
+        async with running(tmp_path, address, counters, ipv6, **more) as engine:
             await work(engine, address)
 
     asyncio.run(run())
@@ -307,7 +307,8 @@ def test_the_engine_is_started_again_when_it_dies(tmp_path):
         os.kill(pid, signal.SIGKILL)
         await until(lambda: not engine.ready.is_set())
         assert (await asyncio.wait_for(say(engine, description("198.51.100.1", 4000), "a", key="k2"), 5)).body
-        assert [leg.key for leg in engine.sessions] == ["k2"]
+        assert sorted(leg.key for leg in engine.sessions) == ["k", "k2"]
+        assert len((await used(engine))[0]) == 2
 
     assert with_engine(tmp_path, work)["media_engine_ended"] == 1
 
@@ -318,10 +319,12 @@ from collections import Counter
 from pathlib import Path
 from edge.media.orders import DESCRIBE, OFFER, MediaOrder
 from edge.runtime.engine import Engine
-from tests.support.media import answered, description, place, settings
+from tests.support.media import alone, answered, description, place, settings
 
 async def main(directory, address):
-    engine = Engine(settings(directory, address), place(address), Counter())
+    keeper, _ = alone(directory, Counter())
+    await keeper.open()
+    engine = Engine(settings(directory, address), place(address), 1, keeper, Counter())
     running = asyncio.create_task(engine.run())
     *_, to_one, to_two = await answered(engine, int(sys.argv[3]), int(sys.argv[4]))
     await engine.give(MediaOrder("k2", DESCRIBE, "a", body=description("198.51.100.1", 4000), role=OFFER))
@@ -348,7 +351,7 @@ def test_the_death_of_the_edge_is_not_heard(tmp_path):
         one.send(address, to_two)
         two.send(address, to_one)
         assert [await one.hears(), await two.hears()] == [2, 1]
-        async with running(Engine(settings(tmp_path, address), place(address), Counter())) as engine:
+        async with running(tmp_path, address) as engine:
             assert (tmp_path / "engines" / f"{address}.pid").read_text() == pid
             assert await used(engine) == (["k"], 4)
             (leg,) = engine.sessions

@@ -24,7 +24,11 @@ from edge.mesh.frames import (
     PhoneAwake,
     ReceivedFor,
     SendOn,
+    SessionCopied,
     SessionRefreshed,
+    SessionsLeft,
+    SessionsTold,
+    SessionsWanted,
     SummaryChanged,
     TransactionKeys,
     TrustCa,
@@ -149,6 +153,23 @@ def test_peers_are_asked_and_told():
         assert one.user.declines == [("203.0.113.13", "not with that consent")]
         assert two.user.keys == [("edge-a", KEYS)]
         assert not one.mesh.tell("edge-z", TransactionKeys("203.0.113.11", []))
+
+    pair(work)
+
+
+def test_media_sessions_are_copied_and_asked_for():
+    async def work(one: Member, two: Member) -> None:
+        copied = SessionCopied("203.0.113.11", 7, "call", b"packed")
+        assert one.mesh.tell("edge-b", copied)
+        assert one.mesh.tell("edge-b", SessionsLeft("203.0.113.12"))
+        await until(lambda: len(two.user.sessions) == 2)
+        assert two.user.sessions == [copied, SessionsLeft("203.0.113.12")]
+        assert one.mesh.tell("edge-b", SessionsWanted("203.0.113.13"))
+        await until(lambda: len(one.user.sessions) == 2)
+        assert one.user.sessions == [
+            SessionCopied("203.0.113.13", 7, "call", b"saved"),
+            ("edge-b", SessionsTold("203.0.113.13", 7)),
+        ]
 
     pair(work)
 
@@ -287,6 +308,11 @@ def test_frames_round_trip_at_any_split():
         SummaryChanged("bob@example.com", "t1", "Messages-Waiting: yes\r\n"),
         SessionRefreshed("203.0.113.11", "t1", "0123456789abcdef", 2**33, 1800),
         PhoneAwake(b'[{"uri": "sip:bob@10.0.0.9"}]'),
+        SessionCopied("203.0.113.11", 2**40, "call", b"\x78\x9c"),
+        SessionCopied("203.0.113.11", 7, "", b""),
+        SessionsWanted("203.0.113.11"),
+        SessionsTold("203.0.113.11", 7),
+        SessionsLeft("203.0.113.11"),
     ]
     stream = b"".join(encode(frame) for frame in frames)
     for size in (1, 2, 7, len(stream)):

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from edge.config import Config
+from edge.control.identity import Identity
+from edge.control.store import StateStore
 from edge.media import ng
 from edge.media.orders import ANSWER, DESCRIBE, OFFER, MediaOrder
+from edge.mesh.peers import Mesh
 from edge.runtime.engine import Engine
 from edge.runtime.engine_process import EnginePlace
+from edge.runtime.media_keeper import MediaKeeper
 
 _SILENCE = b"\xff" * 160  # 20 ms of G.711 μ-law
 
@@ -95,9 +102,23 @@ def settings(directory: Path, address: str, **more: object) -> Config:
     )
 
 
+def alone(directory: Path, counters: Counter[str]) -> tuple[MediaKeeper, StateStore]:
+    """What keeps the sessions of an edge that has no peers."""
+    identity = Identity("edge-a", Ed25519PrivateKey.generate())
+    mesh = Mesh("edge-a", "b1", identity.key, identity.certificate, lambda kind: None)
+    disk = StateStore(directory / "kept.sqlite", bytes(32))
+    return MediaKeeper(directory, disk, mesh, counters), disk
+
+
 @asynccontextmanager
-async def running(engine: Engine) -> AsyncIterator[Engine]:
-    """The engine, while it takes orders; then it is ended."""
+async def running(
+    directory: Path, address: str, counters: Counter[str] | None = None, ipv6: str = "", **more: object
+) -> AsyncIterator[Engine]:
+    """An engine, while it takes orders; then it is ended."""
+    counted = Counter[str]() if counters is None else counters
+    keeper, disk = alone(directory, counted)
+    await keeper.open()
+    engine = Engine(settings(directory, address, **more), place(address, ipv6), 1, keeper, counted)
     task = asyncio.create_task(engine.run())
     try:
         await asyncio.wait_for(engine.ready.wait(), 10)
@@ -106,6 +127,8 @@ async def running(engine: Engine) -> AsyncIterator[Engine]:
         task.cancel()
         await asyncio.wait([task])
         await engine.stop()
+        keeper.close()
+        disk.close()
 
 
 async def answered(engine: Engine, one_port: int = 0, two_port: int = 0) -> tuple[MediaEnd, MediaEnd, int, int]:

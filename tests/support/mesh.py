@@ -15,7 +15,7 @@ from aioquic.quic.connection import QuicConnection
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge.control.identity import Identity
-from edge.mesh.frames import Frame, FrameReader, SessionRefreshed, encode
+from edge.mesh.frames import Frame, FrameReader, SessionCopied, SessionRefreshed, SessionsLeft, SessionsTold, encode
 from edge.mesh.link import ALPN
 from edge.mesh.peers import Mesh, Peer
 from edge.runtime.notes import Notes
@@ -37,6 +37,7 @@ class User:
         self.ending: list[str] = []
         self.cas: list[str] = []
         self.summary: tuple[str, str, str] | None = None
+        self.sessions: list[object] = []
         self.media: tuple[str, bytes] | None = None
         self.changes = 0
 
@@ -94,6 +95,18 @@ class User:
 
     def keys_of_peer(self, edge: str, keys: list[tuple[str, ...]]) -> None:
         self.keys.append((edge, keys))
+
+    def session_copied(self, frame: SessionCopied) -> None:
+        self.sessions.append(frame)
+
+    def sessions_left(self, address: str) -> None:
+        self.sessions.append(SessionsLeft(address))
+
+    def sessions_wanted(self, address: str) -> list[SessionCopied | SessionsTold]:
+        return [SessionCopied(address, 7, "call", b"saved"), SessionsTold(address, 7)]
+
+    def sessions_told(self, edge: str, frame: SessionsTold) -> None:
+        self.sessions.append((edge, frame))
 
     def media_for_peer(self, address: str, data: bytes, answer: Callable[[bytes], None]) -> None:
         asyncio.get_running_loop().call_soon(answer, data + f" at {address}".encode())

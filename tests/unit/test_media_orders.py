@@ -13,7 +13,7 @@ from edge.media.orders import DROP, ENGINE, GONE, MediaOrder, MediaReply
 from edge.proxy.stack.events import MediaDone, OrderMedia
 from edge.runtime import media as media_module
 from edge.runtime.media import Media
-from tests.support.media import place, settings
+from tests.support.media import alone, place, settings
 
 HERE, THERE = "203.0.113.11", "203.0.113.12"
 ORDER = MediaOrder("k", DROP, "a", "b")
@@ -47,13 +47,15 @@ def media_of(tmp_path, work):
 
     async def run():
         mesh, posted, counters = Mesh(), [], Counter()
-        media = Media(settings(tmp_path, HERE), mesh, counters, place, posted.append)
+        keeper, disk = alone(tmp_path, counters)
+        media = Media(settings(tmp_path, HERE), mesh, counters, place, keeper, posted.append)
         engine = Engine()
         media._engines[HERE] = engine
         try:
             await work(SimpleNamespace(media=media, mesh=mesh, engine=engine, posted=posted, counters=counters))
         finally:
             await media.close()
+            disk.close()
 
     asyncio.run(run())
 
@@ -109,12 +111,12 @@ def test_an_engine_runs_on_while_its_address_is_held(tmp_path):
         stopped = asyncio.Event()
         edge.engine.stop = lambda: asyncio.sleep(0, stopped.set())
         edge.media._running[HERE] = asyncio.create_task(asyncio.sleep(60))
-        edge.media.follow([], [HERE])
+        edge.media.follow({}, [HERE])
         edge.media.carry_out(OrderMedia("r", HERE, ORDER))
         await turns()
         assert edge.engine.given == [ORDER]
         assert not stopped.is_set()
-        edge.media.follow([], [])
+        edge.media.follow({}, [])
         async with asyncio.timeout(1):
             await stopped.wait()
         edge.media.carry_out(OrderMedia("r", HERE, ORDER))
@@ -188,8 +190,10 @@ def test_a_peers_order(tmp_path):
 )
 def test_without_the_program_it_is_off_and_says_so(tmp_path, monkeypatch, caplog, setting, there, state):
     monkeypatch.setattr(media_module, "installed", lambda: there)
-    media = Media(settings(tmp_path, HERE, media=setting), Mesh(), Counter(), place, [].append)
-    media.follow([HERE] if not media.on else [], [])
+    keeper, disk = alone(tmp_path, Counter())
+    media = Media(settings(tmp_path, HERE, media=setting), Mesh(), Counter(), place, keeper, [].append)
+    media.follow({HERE: 1} if not media.on else {}, [])
+    disk.close()
     assert (media.on, media.state) == (state == "on", state)
     assert media.sizes()["media_engines"] == 0
     assert ("isn't installed" in caplog.text) == (not there)

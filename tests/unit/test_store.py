@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from edge.control.store import StateStore
 
 KEY = bytes(range(32))
@@ -48,3 +50,19 @@ def test_a_broken_file_is_put_aside(tmp_path):
     assert store.load("record") == [("alice", b"x")]
     store.close()
     assert (tmp_path / "kept.unreadable").exists()
+
+
+def test_several_threads_write_side_by_side(tmp_path):
+    """Each has a transaction: all of its values are kept, whatever the others do."""
+    store = StateStore(tmp_path / "kept.sqlite", KEY)
+    kinds = [f"kind{number}" for number in range(4)]
+    values = [(str(number), b"x") for number in range(50)]
+
+    def keep(kind: str) -> list[bool]:
+        return [store.keep(kind, values) for _ in range(20)]
+
+    with ThreadPoolExecutor(len(kinds)) as threads:
+        assert all(all(kept) for kept in threads.map(keep, kinds))
+    for kind in kinds:
+        assert len(store.load(kind)) == 50
+    store.close()
