@@ -218,6 +218,18 @@ def test_between_ipv4_and_ipv6(phones, names):
         hear(crossed(one, other))
 
 
+@pytest.mark.parametrize("name", ["alice", "bob", "dave"])
+def test_the_echo_number(phones, name):
+    """Its caller hears itself."""
+    phone = phones[name]
+    phone.command("dial", f"sip:*43@{DOMAIN}")
+    phone.wait("CALL_ESTABLISHED")
+    try:
+        hear([(phone, TONES[name])])
+    finally:
+        phone.command("hangup")
+
+
 def test_with_a_provider(phones, far):
     """Out and in."""
     alice, bob = phones["alice"], phones["bob"]
