@@ -75,7 +75,7 @@ def engine() -> Iterator[Engine]:
             port = probe.getsockname()[1]
         options = f"--foreground --log-stderr --table=-1 --interface=127.0.0.1 --listen-ng=127.0.0.1:{port}"
         ports = [f"--port-min={PORTS[0]}", f"--port-max={PORTS[-1]}"]
-        command = [program, f"--config-file={here}/empty.conf", *options.split(), *ports]
+        command = [str(program), f"--config-file={here}/empty.conf", *options.split(), *ports]
         process = subprocess.Popen(command, env=_libraries(here), stderr=subprocess.DEVNULL)
         try:
             made = Engine(port)
