@@ -29,7 +29,7 @@ from lambdas.repositories.models import TenantItem
 from tests.support.control import DOMAIN, Control
 
 NOW = 1_800_000_000.0
-SAMPLES = None if os.environ.get("LONG") else 15_000
+SAMPLES = None if os.environ.get("LONG") else 5_000
 FORMS = ("e164", "digits", "national", "dialled")
 CODES = (
     "", "*67", "*82", "1167", "141", "1470", "*31#", "#31#", "*31*", "3651", "*67#", "067", "1831", "1832", "01013",
