@@ -103,6 +103,7 @@ def bodies(victim, own_domain):
         ("PUT", "/v1/tenants/{tenant}/suspension"): {"reason": "mine"},
         ("PUT", "/v1/accounts/{aor}/suspension"): {"reason": "mine"},
         ("POST", "/v1/bans"): {"network": "192.0.2.7"},
+        ("POST", "/v1/public-networks"): {"network": "192.0.2.7"},
         ("POST", "/v1/members"): {"tenant": victim.tenant, "email": "mallory@example.com"},
         ("PATCH", "/v1/members/{email}"): {"role": "read-only"},
         ("PATCH", "/v1/edges/{edge}"): {"addresses": ["203.0.113.99"]},
