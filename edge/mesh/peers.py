@@ -234,8 +234,8 @@ class Mesh:
 
     def tell(self, edge: str, frame: Frame) -> bool:
         """Send a frame to a peer; False if there is no link to it."""
-        link = self._links.get(edge)
-        if link is None or not link.up:
+        link = self._link(edge)
+        if link is None:
             return False
         link.send(frame)
         return True
