@@ -25,7 +25,7 @@ from lambdas.decisions.certificates import Certified, ChallengePlace
 from lambdas.lookups.aliases import Aliases
 from lambdas.lookups.errors import OutsideError
 from lambdas.repositories.events import StoredEvent
-from lambdas.repositories.models import Common
+from lambdas.repositories.connection import Common
 from lambdas.repositories.tables import Tables
 from lambdas.repositories.vault import Unsealed
 
