@@ -36,9 +36,7 @@ def main() -> None:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         renewing.run()
         return
-    from lambdas.api.combined import combined_app
     from lambdas.api.security import new_key
-    from lambdas.hooks.delivering import work
     from lambdas.services.services import Services
 
     services = Services.make()
@@ -46,6 +44,9 @@ def main() -> None:
         _, text = new_key(services, "", "made on the command line")
         print(text)
         return
+    from lambdas.api.combined import combined_app
+    from lambdas.hooks.delivering import work
+
     if services.tables.hooks.available:
         threading.Thread(target=work, args=(services.tables, services.lookups), daemon=True).start()
     if services.tables.pushes.available:

@@ -39,6 +39,9 @@ make_environment() { # make_environment DIRECTORY LOCK
 }
 
 mkdir -p .local
+# What is imported is compiled once, whatever the machine's habit: a fleet is five interpreters with much to import.
+unset PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX
+[ "${EDGE_ONLY:-}" = 1 ] || export PYTHONPYCACHEPREFIX=$PWD/.local/bytecode
 exec 9>.local/environment.lock
 flock 9
 tools=

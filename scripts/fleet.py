@@ -85,7 +85,6 @@ class DevelopmentFleet:
             **credentials,
             "TABLE_PREFIX": PREFIX,
             "PYTHONPATH": str(ROOT),
-            "PYTHONDONTWRITEBYTECODE": "1",
             **(environment or {}),
         }
 
@@ -189,7 +188,7 @@ class DevelopmentFleet:
         environment = {**own, **self._queues(host, endpoint), **environment}
         arguments = ["-m", self._control_module, "--host", host.address, "--port", str(CONTROL), "--endpoint", endpoint]
         self._run(name, arguments, environment, host)
-        url = f"http://{host.address}:{CONTROL}/v1/openapi.json"
+        url = f"http://{host.address}:{CONTROL}/v1/keys"  # the document would be made for it
         self.processes.wait_until(name, lambda: answers(self.control, url))
 
     def provision(self) -> None:

@@ -32,9 +32,9 @@ def http_request(
 
 
 def answers(host: Host, url: str) -> bool:
-    """Whether a GET succeeds."""
+    """Whether a GET is answered, by a refusal too."""
     try:
-        return http_request(host, "GET", url)[0] == 200
+        return http_request(host, "GET", url)[0] < 500
     except OSError:
         return False
 

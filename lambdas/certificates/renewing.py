@@ -24,8 +24,8 @@ from lambdas.decisions import certificates as rules
 from lambdas.decisions.certificates import Certified, ChallengePlace
 from lambdas.lookups.aliases import Aliases
 from lambdas.lookups.errors import OutsideError
+from lambdas.repositories.connection import Common
 from lambdas.repositories.events import StoredEvent
-from lambdas.repositories.models import Common
 from lambdas.repositories.tables import Tables
 from lambdas.repositories.vault import Unsealed
 

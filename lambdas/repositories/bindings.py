@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pynamodb.connection import Connection
 from pynamodb.exceptions import TransactWriteError
 from pynamodb.expressions.condition import Condition
-from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
 from lambdas.decisions.values import Put, StoredBinding
+from lambdas.repositories.connection import transaction
 from lambdas.repositories.feed import Feed, FeedConflict
 from lambdas.repositories.models import BindingItem
 from lambdas.repositories.transactions import Write, conditional
@@ -56,9 +55,9 @@ class Bindings:
         if len(puts) == 1:
             return conditional(lambda: _item(puts[0].binding).save(condition=_unchanged(puts[0])))
         try:
-            with TransactWrite(connection=Connection(region=BindingItem.Meta.region)) as transaction:
+            with transaction() as together:
                 for put in puts:
-                    transaction.save(_item(put.binding), condition=_unchanged(put))
+                    together.save(_item(put.binding), condition=_unchanged(put))
         except TransactWriteError as error:
             if error.cause_response_code == "TransactionCanceledException" and not _unwritable(error):
                 return False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pynamodb.attributes import JSONAttribute, ListAttribute, NumberAttribute, UnicodeAttribute, UnicodeSetAttribute
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
-from pynamodb.models import Model
 
-from lambdas.repositories.models import PREFIX, Common
+from lambdas.repositories.connection import Common, Item
+from lambdas.repositories.models import PREFIX
 
 
 class CallsByAccount(GlobalSecondaryIndex["CallItem"]):
@@ -31,7 +31,7 @@ class OpenCallsByAddress(GlobalSecondaryIndex["CallItem"]):
     deadline = NumberAttribute(range_key=True)
 
 
-class CallItem(Model):
+class CallItem(Item):
     """That a call was answered, or that nobody took it, its end, or what ending it takes. ``pk`` is ``tenant#day``,
     ``sk`` is ``start#call#answered``, ``…#failed``, ``…#ended`` or ``…#open``; ``call`` names the Call-ID and the leg
     that answered. ``legs``, ``sides`` and ``quality`` are JSON; ``asserted`` is for operators only. ``joined`` are the
@@ -80,7 +80,7 @@ class CallItem(Model):
     open_calls = OpenCallsByAddress()
 
 
-class UsageItem(Model):
+class UsageItem(Item):
     """What an account or tenant is using, in the table of calls. ``pk`` is ``usage#scope``, ``sk`` says what it is: a
     Region's count, a day's cost in a Region, or a call's slot, with the key of its open-call item."""
 
@@ -104,7 +104,7 @@ class UsageItem(Model):
     ttl = NumberAttribute(null=True)
 
 
-class EventItem(Model):
+class EventItem(Item):
     """Something that a tenant should know of, in the table of calls. ``pk`` is ``tenant#events#day``, ``sk`` the time
     in milliseconds and a random part."""
 
@@ -132,7 +132,7 @@ class AbuseByDay(GlobalSecondaryIndex["AbuseItem"]):
     sk = UnicodeAttribute(range_key=True)
 
 
-class AbuseItem(Model):
+class AbuseItem(Item):
     """What was tried in a stretch of time, in the table of calls. ``pk`` is ``abuse#what``, ``sk`` the beginning of the
     stretch and the Region that has counted; ``others`` are the sources of failures of an account. ``tried`` are the
     accounts that a source has tried, and how often, ``reported`` when the last failure was that an edge has told of
@@ -155,7 +155,7 @@ class AbuseItem(Model):
     by_day = AbuseByDay()
 
 
-class ProbeItem(Model):
+class ProbeItem(Item):
     """A probe of an edge address, an hour's sums of them, or an incident, in the table of calls. ``pk`` is
     ``probes#day``, or with a Region's own sums ``probe-hours#region`` or ``incidents#region``; ``sk`` begins with the
     time."""
@@ -176,7 +176,7 @@ class ProbeItem(Model):
     ttl = NumberAttribute()
 
 
-class PushItem(Model):
+class PushItem(Item):
     """``push#PHONE``, ``last``: ``at`` when it was sent a push last (Unix time). ``push#AOR``, a minute of Unix time:
     the ``number`` of pushes that its phones were sent in it."""
 

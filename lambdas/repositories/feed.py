@@ -9,11 +9,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from pynamodb.connection import Connection
 from pynamodb.exceptions import TransactWriteError
-from pynamodb.transactions import TransactWrite
 
 from lambdas.contract import Change
+from lambdas.repositories.connection import transaction
 from lambdas.repositories.models import ChangeItem, DirectoryItem, FeedItem
 from lambdas.repositories.transactions import Busy, Turns, Write, pause, reasons_of
 
@@ -74,11 +73,11 @@ class Feed:
             first = number == 1
             unmoved = DirectoryItem.pk.does_not_exist() if first else FeedItem.number == number - 1
             try:
-                with TransactWrite(connection=Connection(region=DirectoryItem.Meta.region)) as transaction:
+                with transaction() as together:
                     for write in writes:
-                        write(transaction)
-                    transaction.save(head, condition=unmoved)
-                    transaction.save(entry, condition=DirectoryItem.pk.does_not_exist())
+                        write(together)
+                    together.save(head, condition=unmoved)
+                    together.save(entry, condition=DirectoryItem.pk.does_not_exist())
                 return
             except TransactWriteError as error:
                 if error.cause_response_code != "TransactionCanceledException":

@@ -15,21 +15,13 @@ from pynamodb.attributes import (
     UnicodeAttribute,
 )
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
-from pynamodb.models import Model
+
+from lambdas.repositories.connection import Common, Item
 
 PREFIX = os.environ.get("TABLE_PREFIX", "sipwizard")
 _RELAYED = "relayed_calls"
 PROBES = "t000000000000"
 """The tenant, nobody's, of the accounts by which edges try each other out."""
-
-
-class Common:
-    """What all tables have in common."""
-
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    connect_timeout_seconds = 1
-    read_timeout_seconds = 2
-    max_retry_attempts = 2
 
 
 def new_revision() -> str:
@@ -58,7 +50,7 @@ class ListingIndex(GlobalSecondaryIndex["DirectoryItem"]):
     sk = UnicodeAttribute(range_key=True)
 
 
-class DirectoryItem(Model):
+class DirectoryItem(Item):
     """What people provision. ``pk`` names the thing, ``sk`` orders it in its ``listing``; ``revision`` is another one
     after every change."""
 
@@ -518,7 +510,7 @@ class ById(GlobalSecondaryIndex["BindingItem"]):
     id = UnicodeAttribute(hash_key=True)
 
 
-class BindingItem(Model):
+class BindingItem(Item):
     """Where a phone is. ``sk`` is ``key#edge address``, ``ttl`` when DynamoDB may clean up."""
 
     class Meta(Common):

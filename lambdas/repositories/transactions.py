@@ -7,11 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from pynamodb.connection import Connection
 from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
 from pynamodb.transactions import TransactWrite
 
-from lambdas.repositories.models import DirectoryItem
+from lambdas.repositories.connection import transaction
 
 Write = Callable[[TransactWrite], None]
 
@@ -55,8 +54,8 @@ def transact(write: Write) -> bool:
     tries = 0
     while True:
         try:
-            with TransactWrite(connection=Connection(region=DirectoryItem.Meta.region)) as transaction:
-                write(transaction)
+            with transaction() as together:
+                write(together)
             return True
         except TransactWriteError as error:
             if error.cause_response_code != "TransactionCanceledException":

@@ -3,7 +3,10 @@
 CPU = 0.08
 """Seconds of processor time, after which the interpreter is told to stop."""
 CPU_HARD = 0.1
-"""When the kernel ends it: within one operation of the interpreter nobody is asked."""
+"""When the kernel ends it: within one operation of the interpreter nobody is asked. It counts by ticks, and on a
+busy machine may well come first."""
+TOO_MUCH_TIME = f"it took more than {CPU * 1000:.0f} ms of processor time"
+"""Said of either."""
 WALL = 2.5
 """Seconds in all, waiting for what it has asked for included."""
 MEMORY = 48 * 1024 * 1024

@@ -16,7 +16,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lambdas.sandbox.bounds import AT_ONCE, AT_ONCE_FOR_ONE, LOG_LINE, LOG_LINES, MEMORY, RESULT, WAIT, WALL
+from lambdas.sandbox.bounds import (
+    AT_ONCE,
+    AT_ONCE_FOR_ONE,
+    LOG_LINE,
+    LOG_LINES,
+    MEMORY,
+    RESULT,
+    TOO_MUCH_TIME,
+    WAIT,
+    WALL,
+)
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +35,7 @@ ScriptHost = Callable[[str, list[Any]], Any]
 
 _LONGEST = RESULT + LOG_LINES * LOG_LINE * 6 + 4096  # octets in one line: JSON may take six for a character
 _CAUSES = {
-    signal.SIGPROF: "it took too much processor time",
+    signal.SIGPROF: TOO_MUCH_TIME,
     signal.SIGALRM: "it took too long",
     signal.SIGABRT: f"it used more than {MEMORY // 1024 // 1024} MB of memory",
     signal.SIGSEGV: "it is nested too deeply, or used too much memory",

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 import starlark
 
-from lambdas.sandbox.bounds import CPU, CPU_HARD, LOG_LINE, LOG_LINES, MEMORY, QUESTIONS, RESULT, STACK
+from lambdas.sandbox.bounds import CPU, CPU_HARD, LOG_LINE, LOG_LINES, MEMORY, QUESTIONS, RESULT, STACK, TOO_MUCH_TIME
 
 _NO_MEMORY = 3  # the exit status of a child that has none left
 
@@ -169,7 +169,7 @@ class _Run:
 
 def _overdue() -> bool:
     if time.process_time() > CPU:
-        raise _ScriptRefused(f"it took more than {CPU * 1000:.0f} ms of processor time")
+        raise _ScriptRefused(TOO_MUCH_TIME)
     return False
 
 

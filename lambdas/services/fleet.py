@@ -32,8 +32,11 @@ class FleetReader:
         self._loads: dict[str, Cached[int]] = {}
 
     def now(self, edge: str = "", addresses: Iterable[str] = ()) -> tuple[list[Lease], list[Presence]]:
-        """Every lease and presence, run out or not; those of ``edge`` too if it has just been registered."""
+        """Every lease and presence, run out or not, those of ``edge`` too: if it isn't known it has just been
+        registered, and the others are to reach it soon."""
         known = self._registered.get()
+        if edge and all(item.id != edge for item in known):
+            known = self._registered.get(fresh=True)
         names = {item.id for item in known} | ({edge} if edge else set())
         places = {address for item in known for address in item.addresses} | set(addresses)
         return self._leases.all(sorted(places), sorted(names))

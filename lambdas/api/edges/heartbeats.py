@@ -25,8 +25,9 @@ from lambdas.contract import (
 )
 from lambdas.decisions import lease as rules
 from lambdas.decisions.lease import LEASE_SECONDS, Lease, Refused
+from lambdas.repositories.connection import Common
 from lambdas.repositories.leases import Presence
-from lambdas.repositories.models import Common, EdgeItem
+from lambdas.repositories.models import EdgeItem
 from lambdas.services.certificates import CertificateVersions
 from lambdas.services.services import Services
 
