@@ -46,6 +46,14 @@ class CallMedia:
         self._account = account
         self._way = way
 
+    def of_emergency(self, decision: Decision) -> Decision:
+        """As ``decided``, but no call for help fails for want of a relay."""
+        route = self.decided(decision)
+        if not isinstance(route, Route):
+            return route
+        targets = [one.model_copy(update={"media": "auto"}) if one.media == "relay" else one for one in route.targets]
+        return route.model_copy(update={"targets": targets})
+
     def decided(self, decision: Decision) -> Decision:
         """``decision`` with what holds for each target."""
         if not isinstance(decision, Route):

@@ -109,7 +109,9 @@ class _Routing:
         request = self._request
         if request.is_call and _is_emergency(request.called, request.settings):
             to_help = self._kept(self._as_dialled(request.called, request.payer))
-            return Admission(request, self._accounts.get, self._facts).admit_emergency(self._media.decided(to_help))
+            return Admission(request, self._accounts.get, self._facts).admit_emergency(
+                self._media.of_emergency(to_help)
+            )
         if request.question.redirected_by:
             return self._admitted(self._redirected(transfers=False))
         if request.question.again:

@@ -761,6 +761,16 @@ def test_without_a_word_from_the_engine_a_bridged_call_is_refused(world):
     assert not phone.agent.requests("INVITE")
 
 
+def test_a_call_that_is_to_be_relayed_whatever_it_takes_is_refused_without_an_engine(world, call):
+    """It would show both ends where the other one is."""
+    media_said(world, media="relay")
+    world.engines[HERE].fault = "silent"
+    invite = invited(world, call.caller, BOB, ALICES)
+    final = world.wait(lambda: call.caller.agent.final(invite))
+    assert (final.status, bool(final.get("retry-after"))) == (503, True)
+    assert not call.callee.agent.requests("INVITE")
+
+
 def test_an_answer_that_nobody_would_hear_ends_the_call(world, call):
     call.begin()
     world.engines[HERE].fault = "silent"

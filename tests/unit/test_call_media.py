@@ -231,6 +231,8 @@ def test_a_call_for_help_is_not_held_up(control):
     change(control, "voip", media="direct")
     decision = decided(control, f"999@{DOMAIN}")
     assert (decision.relayed_calls, decision.targets[0].media) == ({}, "direct")
+    change(control, "voip", media="relay")
+    assert decided(control, f"999@{DOMAIN}").targets[0].media == "auto", "which goes on where there is no relay"
 
 
 def test_messages_have_no_media(control):

@@ -13,8 +13,8 @@ nothing, an offer, which the ACK or PRACK answers (RFC 3264, RFC 3262 §5).
 - A branch that ends gives its ports back; so does a call that nobody takes, and one that has ended.
 
 Without an engine's answer: a new call that needn't be bridged goes on as if there were no engine, since that may do.
-One that can't work so is refused, and so is one for which there are no ports left; an answered one is hung up, rather
-than left silent. In a dialog the request is refused, and the call stays as it is.
+One that can't work so is refused, and so is one that somebody wants relayed whatever it takes, and one for which there
+are no ports left; an answered one is hung up, rather than left silent. In a dialog the request is refused, and the call stays as it is.
 
 Where another border of the same call describes (between two providers, and in what is sent by ourselves), a gate only
 says which session the tokens name.
@@ -72,7 +72,7 @@ def nothing_heard(quality: tuple[SideQuality, ...], now: float) -> None:
 
 DESCRIBING = frozenset(("INVITE", "UPDATE", "PRACK"))
 """Methods whose requests and responses may have descriptions."""
-_NO_BRIDGE = frozenset(("nat", "policy", "ice"))  # why a call is relayed that may do without
+_NO_BRIDGE = frozenset(("nat", "ice"))  # why a call is relayed that may do without
 
 
 class BranchMedia:
