@@ -39,7 +39,12 @@ _EAR = """(async () => {
     }
     const samples = Int16Array.from(parts.flatMap((part) => [...part]), (sample) => 32767 * sample);
     parts = [];
-    return btoa(String.fromCharCode(...new Uint8Array(samples.buffer)));
+    const octets = new Uint8Array(samples.buffer);
+    let text = "";
+    for (let at = 0; at < octets.length; at += 4096) { // as many arguments as a function may have
+      text += String.fromCharCode(...octets.subarray(at, at + 4096));
+    }
+    return btoa(text);
   };
 })()""".replace("RATE", str(RATE))
 

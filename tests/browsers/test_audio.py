@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,12 +15,14 @@ from scripts.processes import wait_for
 from tests.browsers.conftest import TONE
 from tests.support.ears import hear, hear_nothing
 from tests.support.kamailio import Kamailio
+from tests.support.pace import slowness
 
 pytestmark = pytest.mark.natlab
 
 PROVIDER = "sip.voip.test"
 FAR = PhoneAccount(f"442079460001@{PROVIDER}", "442079460001", "secret")
 ITS_TONE = 700
+BACK = 15.0  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +129,20 @@ def test_another_browser(jssip, sipjs):
     jssip.do("hangUp")
     for phone in (jssip, sipjs):
         phone.wait("ended")
+
+
+def test_they_hear_each_other_again_when_the_engine_has_died(fleet, jssip, desk):
+    """By themselves: the next engine goes on with the keys, but knows nothing of the browser's ICE."""
+    calls(jssip, desk, f"sip:carol@{DOMAIN}")
+    jssip.hears()
+    begun = time.monotonic()
+    for file in fleet.directory.glob("*.state/engines/*.pid"):
+        os.kill(int(file.read_text()), signal.SIGKILL)
+    jssip.hears()
+    heard = time.monotonic() - begun
+    jssip.wait("mended", BACK * slowness())
+    jssip.hears()
+    assert time.monotonic() - begun < BACK * slowness()
+    print(f"heard again after {heard:.1f} s, and by a new offer after {time.monotonic() - begun:.1f} s")
+    hear([(jssip, ITS_TONE), (desk, TONE)])
+    hangs_up(jssip, desk)
