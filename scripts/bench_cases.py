@@ -26,6 +26,7 @@ from lambdas.contract import Accept, Binding, Grant, RegisterQuestion, Route, Ta
 from scripts import (
     bench_cost,
     bench_handshakes,
+    bench_media,
     bench_plans,
     bench_providers,
     bench_records,
@@ -325,6 +326,17 @@ def relay(
 ) -> None:
     """Messages relayed and idle connections, by transport, beside Kamailio's."""
     bench_relay.relay(_say, rate, seconds, rounds, pairs, idle)
+
+
+@app.command()
+def media(
+    pairs: Annotated[int, typer.Option(help="Calls at once.")] = 100,
+    seconds: Annotated[float, typer.Option(help="Of each round.")] = 10.0,
+    rate: Annotated[int, typer.Option(help="Calls a second that are set up and ended.")] = 20,
+    rounds: Annotated[int, typer.Option(help="Rounds for each server, in turn.")] = 3,
+) -> None:
+    """Relayed media and the calls they are of, beside Kamailio with rtpengine."""
+    bench_media.media(_say, pairs, seconds, rate, rounds)
 
 
 @app.command()

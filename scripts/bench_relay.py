@@ -48,9 +48,11 @@ class KamailioServer:
 
     name = "kamailio"
 
-    def __init__(self, directory: Path, address: str, certificate: Path, key: Path, ca: Path) -> None:
+    def __init__(self, directory: Path, address: str, certificate: Path, key: Path, ca: Path, engine: str = "") -> None:
+        """``engine`` is where the rtpengine is that relays its calls; "": they aren't relayed."""
         self.address, self.ca = address, ca
         words = {"HOST": address, "CERTIFICATE": str(certificate), "KEY": str(key), "DOMAIN": f'"{DOMAIN}"'}
+        words["ENGINE"] = engine
         text = _CONFIG.read_text()
         for word, value in words.items():
             text = text.replace(word, value)
@@ -58,8 +60,9 @@ class KamailioServer:
         config.write_text(text)
         self._processes = Processes(directory)
         command = ["kamailio", "-DD", "-E", "-m", "512", "-M", "16", "-f", str(config), "-Y", str(directory)]
+        command += ["-A", "MEDIA"] if engine else []
         self._processes.start(self.name, command, {}, None)
-        wait_for("Kamailio to start", lambda: _listens(address), 20)
+        wait_for("Kamailio to start", lambda: listens(address), 20)
 
     def pids(self) -> list[int]:
         return _family(self._processes.pid(self.name))
@@ -106,7 +109,7 @@ class LoadProcess:
             text=True,
             cwd=ROOT,
         )
-        os.sched_setaffinity(self._process.pid, {_cores()[-1]})
+        os.sched_setaffinity(self._process.pid, {cores()[-1]})
 
     def order(self, server: SipServer, transport: str, do: str, **more: Any) -> dict[str, Any]:
         order = {
@@ -159,12 +162,12 @@ def relay(
                 for number in range(rounds):
                     for server in both if number % 2 == 0 else both[::-1]:
                         spent[server.name].append(_round(server, loads[server.name], transport, rate, seconds))
-            _compare(say, f"relay {transport}", spent, "µs CPU a message", GOALS[transport], rate)
+            compare(say, f"relay {transport}", spent, "µs CPU a message", GOALS[transport], rate)
     for transport in TRANSPORTS[1:]:
         # Servers that have had connections keep the pages of those, and new ones seem to need nothing.
         with tempfile.TemporaryDirectory() as scratch, servers(Path(scratch)) as both:
             held = {server.name: [_memory(server, Path(scratch), transport, idle)] for server in both}
-        _compare(say, f"idle {transport} connection", held, "KB (PSS)", 1.0, idle)
+        compare(say, f"idle {transport} connection", held, "KB (PSS)", 1.0, idle)
 
 
 def _round(server: SipServer, load: LoadProcess, transport: str, rate: int, seconds: float) -> float:
@@ -193,7 +196,7 @@ def _memory(server: SipServer, scratch: Path, transport: str, number: int) -> fl
         load.close()
 
 
-def _compare(
+def compare(
     say: Callable[..., None], case: str, measured: dict[str, list[float]], unit: str, goal: float, load: int
 ) -> None:
     medians = {name: statistics.median(values) for name, values in measured.items()}
@@ -220,8 +223,7 @@ def servers(scratch: Path) -> Iterator[list[SipServer]]:
         chain, key = fleet.ca.issue([DOMAIN, address], scratch / "kamailio")
         kamailio = KamailioServer(scratch / "kamailio", address, chain, key, fleet.ca.path)
         for server in (edge, kamailio):
-            for pid in server.pids():
-                os.sched_setaffinity(pid, {_cores()[0]})
+            pin(server.pids())
         yield [edge, kamailio]
     finally:
         if kamailio is not None:
@@ -248,6 +250,13 @@ def memory(pids: list[int]) -> float:
     return float(total)
 
 
+def pin(pids: list[int]) -> None:
+    """To the first core, with all threads that they have."""
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(task.name), {cores()[0]})
+
+
 def _family(pid: int) -> list[int]:
     """A process and those that it has started."""
     found = [pid]
@@ -256,10 +265,10 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _cores() -> list[int]:
+def cores() -> list[int]:
     return sorted(os.sched_getaffinity(0))
 
 
-def _listens(address: str) -> bool:
+def listens(address: str) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((address, _PORTS["tcp"])) == 0

@@ -1,6 +1,6 @@
-"""The load of ``scripts/bench relay``: pairs of phones in calls, one of each sending INFO in its dialog and the other
-answering 200. A process of its own, so that it can have a core of its own: ``python -m scripts.relay_load`` reads its
-orders as lines of JSON, and answers each with one."""
+"""The load of ``scripts/bench relay`` and ``media``: pairs of phones in calls, one of each sending INFO in its dialog
+and the other answering 200; or both sending RTP; or calling again and again. A process of its own, so that it can have
+a core of its own: ``python -m scripts.relay_load`` reads its orders as lines of JSON, and answers each with one."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ from edge.sip.transaction.client import make_ack
 from tests.support.agent import Agent, Dialog
 
 _PATIENCE = 20.0  # seconds for one answer
+_PACKET = b"\x80\x00" + 10 * b"\x01" + 160 * b"\xff"  # 20 ms of G.711
+_EVERY = 0.02
+_TYPE = "Content-Type: application/sdp"
+
+
+def _described(host: str, port: int) -> bytes:
+    lines = f"v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
+    return f"{lines}m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n".encode()
+
+
+def _port(body: bytes) -> int:
+    return int(body.partition(b"m=audio ")[2].split()[0])
 
 
 class Phone:
@@ -124,32 +136,95 @@ class _StreamEnd(asyncio.Protocol):
             self._take(message)
 
 
+class Voice:
+    """What a phone sends and hears."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+        self._sequence = 0
+        self._socket: asyncio.DatagramTransport | None = None
+
+    async def open(self, host: str) -> bytes:
+        """What says where it is."""
+        loop = asyncio.get_running_loop()
+        self._socket, _ = await loop.create_datagram_endpoint(lambda: _DatagramEnd(self._hear), (host, 0))
+        return _described(host, self._socket.get_extra_info("sockname")[1])
+
+    def _hear(self, _: bytes) -> None:
+        self.heard += 1
+
+    def say(self, host: str, port: int) -> None:
+        assert self._socket is not None
+        self._sequence = (self._sequence + 1) % 65536
+        head = self._sequence.to_bytes(2) + (160 * self._sequence).to_bytes(4)
+        self._socket.sendto(_PACKET[:2] + head + _PACKET[8:], (host, port))
+
+
 class CallPair:
     """Two phones in a call."""
 
     def __init__(self, caller: Phone, callee: Phone) -> None:
         self.caller, self.callee = caller, callee
         self.answered = 0
+        self.voices: tuple[Voice, Voice] = (Voice(), Voice())
+        self._ports = (0, 0)  # where each sends what it says
+        self._dialog: Dialog | None = None
         self._info = (b"", b"", b"")
         self._number = 0
 
-    async def call(self) -> None:
-        """Register both and answer the call. Raises AssertionError, TimeoutError."""
+    async def register(self) -> None:
         for phone in (self.caller, self.callee):
             assert (await phone.transact(phone.agent.register_request())).status == 200
+
+    async def speak(self, host: str) -> None:
+        """From now on they say where they hear, which is at ``host``."""
+        for phone, voice in zip((self.caller, self.callee), self.voices, strict=True):
+            phone.agent.sdp = await voice.open(host)
+
+    def say(self, host: str) -> None:
+        """20 ms of each, to the engine at ``host``."""
+        for voice, port in zip(self.voices, self._ports, strict=True):
+            voice.say(host, port)
+
+    @property
+    def relayed(self) -> bool:
+        """Whether they don't send to each other."""
+        own = {_port(phone.agent.sdp) for phone in (self.caller, self.callee)}
+        return not own & set(self._ports)
+
+    async def call(self) -> None:
+        """Call and answer. Raises AssertionError, TimeoutError."""
         caller, callee = self.caller.agent, self.callee.agent
         inviting = asyncio.create_task(self._invite())
         invite = await self.callee.wait(lambda: next(iter(callee.requests("INVITE")), None))
-        callee.send(callee.response(invite, 200).to_bytes())
+        callee.send(callee.response(invite, 200, headers=[_TYPE]).to_bytes())
         dialog = await inviting
         caller.send(caller.in_dialog(dialog, "ACK").to_bytes())
         await self.callee.wait(lambda: callee.requests("ACK"))
-        self._prepare(dialog)
+        self._dialog = dialog
+        self._ports = (_port(caller.responses("INVITE")[-1].body), _port(invite.body))
+
+    async def hang_up(self) -> None:
+        """Raises TimeoutError."""
+        assert self._dialog is not None
+        caller, callee = self.caller.agent, self.callee.agent
+        bye = caller.in_dialog(self._dialog, "BYE")
+        caller.send(bye.to_bytes())
+        got = await self.callee.wait(lambda: next(iter(callee.requests("BYE")), None))
+        callee.send(callee.response(got, 200).to_bytes())
+        await self.caller.wait(lambda: caller.final(bye))
+        for agent in (caller, callee):
+            agent.received.clear()
+
+    def prepare(self) -> None:
+        """For ``send``: only INFO, and what answers it, is looked at from now on."""
+        assert self._dialog is not None
+        self._prepare(self._dialog)
         self.caller.take, self.callee.take = self._count, self._answer
 
     async def _invite(self) -> Dialog:
         caller = self.caller.agent
-        invite = caller.invite_request(self.callee.agent.aor)
+        invite = caller.invite_request(self.callee.agent.aor, [_TYPE])
         answer = await self.caller.transact(invite)
         assert answer.status == 200, answer.start_line
         return caller.caller_dialog(invite, answer)
@@ -205,8 +280,61 @@ class Load:
             await phone.open(*_where(order))
         self._pairs = [CallPair(*phones[n : n + 2]) for n in range(0, len(phones), 2)]
         for pair in self._pairs:
+            await pair.register()
+            if order.get("voice"):
+                await pair.speak(order["own"])
+                continue
             await pair.call()
+            pair.prepare()
         return {}
+
+    async def begin(self, order: dict[str, Any]) -> dict[str, Any]:
+        """All pairs are in calls from now on. Raises RuntimeError if they aren't relayed."""
+        for pair in self._pairs:
+            await pair.call()
+            if not pair.relayed:
+                raise RuntimeError("a call isn't relayed")
+        return await self.talk({**order, "seconds": 0.1})  # by which their addresses are learnt
+
+    async def talk(self, order: dict[str, Any]) -> dict[str, Any]:
+        """In their calls, for ``seconds``; how many packets were sent and heard."""
+        voices = [voice for pair in self._pairs for voice in pair.voices]
+        before, begun, sent = sum(voice.heard for voice in voices), time.monotonic(), 0
+        while (passed := time.monotonic() - begun) < order["seconds"]:
+            # Spread over the 20 ms, as calls of many people are.
+            for _ in range(round(passed / _EVERY * len(self._pairs)) - sent):
+                self._pairs[sent % len(self._pairs)].say(order["own"])
+                sent += 1
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.2)
+        heard = sum(voice.heard for voice in voices) - before
+        return {"sent": 2 * sent, "heard": heard}
+
+    async def silence(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Their calls end."""
+        for pair in self._pairs:
+            await pair.hang_up()
+        return {}
+
+    async def calls(self, order: dict[str, Any]) -> dict[str, Any]:
+        """``rate`` calls a second, for ``seconds``, each ended at once; how many."""
+        free, made, under_way = list(self._pairs), 0, set[asyncio.Task[None]]()
+
+        async def one(pair: CallPair) -> None:
+            await pair.call()
+            await pair.hang_up()
+            free.append(pair)
+
+        begun = time.monotonic()
+        while (passed := time.monotonic() - begun) < order["seconds"]:
+            while made < round(passed * order["rate"]) and free:
+                task = asyncio.create_task(one(free.pop(0)))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+                made += 1
+            await asyncio.sleep(0.005)
+        await asyncio.gather(*under_way)
+        return {"calls": made}
 
     async def run(self, order: dict[str, Any]) -> dict[str, Any]:
         """Send ``rate`` requests a second, for ``seconds``; how many were sent and answered."""

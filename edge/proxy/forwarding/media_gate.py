@@ -14,7 +14,8 @@ nothing, an offer, which the ACK or PRACK answers (RFC 3264, RFC 3262 §5).
 
 Without an engine's answer: a new call that needn't be bridged goes on as if there were no engine, since that may do.
 One that can't work so is refused, and so is one that somebody wants relayed whatever it takes, and one for which there
-are no ports left; an answered one is hung up, rather than left silent. In a dialog the request is refused, and the call stays as it is.
+are no ports left; an answered one is hung up, rather than left silent. In a dialog the request is refused, and the call
+stays as it is.
 
 Where another border of the same call describes (between two providers, and in what is sent by ourselves), a gate only
 says which session the tokens name.
