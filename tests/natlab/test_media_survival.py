@@ -12,10 +12,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from scripts.baresip import Baresip
 from scripts.fleet_parts import DOMAIN, SIP
 from scripts.processes import in_namespace, wait_for
 from tests.natlab.conftest import laboratory
+from tests.natlab.test_audio import in_call
 from tests.support.cloudlab import CloudLab
+from tests.support.ears import hear
 from tests.support.pace import slowness
 from tests.support.rtp_end import RtpEnd
 from tests.support.socket_phone import SocketPhone, call, in_dialog
@@ -134,6 +137,32 @@ def test_kills(cloud, fleet, phones):
     slow = slowness()
     assert statistics.median(dead) <= MEDIAN * slow, dead
     assert max(moved) <= MOVED * slow, moved
+
+
+@pytest.mark.parametrize("caller", ["carol", "dave"], ids=["of the caller", "of the callee"])
+def test_by_ear_the_machine_dies(cloud, fleet, tmp_path, caller):
+    """carol's, behind the NAT that keeps ports. Real phones: each hears the other's tone again, and when the machine is
+    back."""
+    places = {"carol": ("phone", "edge-a", 450), "dave": ("phone3", "edge-b", 700)}
+    with contextlib.ExitStack() as stack:
+        by_name = {
+            name: stack.enter_context(
+                Baresip(
+                    tmp_path, fleet.accounts[name], DOMAIN, f"{cloud.address(edge)}:{SIP}", cloud.host(place), "eth0",
+                    5080 + tone, 4000 + tone, tone=tone,
+                )
+            )
+            for name, (place, edge, tone) in places.items()
+        }  # fmt: skip
+        assert all(phone.registered() for phone in by_name.values())
+        one, other = by_name.pop(caller), *by_name.values()
+        both = [(one, places[other.name][2]), (other, places[one.name][2])]
+        with in_call(one, other):
+            hear(both)
+            kill_machine(fleet, cloud)
+            hear(both)
+            home_again(fleet, cloud)
+            hear(both)
 
 
 def test_the_engine_alone_dies(cloud, fleet, phones):
