@@ -91,6 +91,7 @@ class SessionTickets:
         inside = ctypes.c_void_p.from_address(id(context) + _HEAD)
         self._openssl.SSL_CTX_set_tlsext_ticket_key_evp_cb(inside, self._callback)
         self._openssl.SSL_CTX_set_timeout(inside, LIFE)
+        vars(context)["tickets"] = self  # OpenSSL calls back for as long as there is the context, and holds nothing
 
     def _set_up(self, _: int, name_at: int, iv_at: int, cipher: int, mac: int, making: int) -> int:
         openssl = self._openssl

@@ -122,6 +122,7 @@ def _trim_endpoints(path: Path) -> None:
 def compile_all(target: Path) -> None:
     """Bytecode that nobody compares with its source; instead of the source of other people's packages, since it is
     half as much to carry, and tracebacks still say in which line."""
+    sys.pycache_prefix = None  # it goes into the package, wherever this machine keeps its own
     unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
     for name in _SOURCES:
         compileall.compile_dir(target / name, quiet=1, invalidation_mode=unchecked)

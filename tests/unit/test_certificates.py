@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import os
 import signal
 import ssl
+import weakref
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -133,6 +135,19 @@ def test_a_session_is_taken_up_at_another_edge_and_on_another_day(version):
         assert not handshake(stranger.context, client, name, begun).session_reused
         tickets.replace({2: DAY_TWO}, 2)
         assert not handshake(one.context, client, name, begun).session_reused
+
+
+def test_contexts_keep_what_they_call_back():
+    certificates = Certificates()
+    certificates.replace([certificate(OWN)])
+    tickets = SessionTickets()
+    tickets.use_in(certificates.context)
+    seen = weakref.ref(tickets)
+    del tickets
+    gc.collect()
+    assert seen() is not None
+    begun = handshake(certificates.context, trusting(OWN), "edge-a.example.net").session
+    assert begun.ticket_lifetime_hint == session_tickets.LIFE
 
 
 def test_whether_it_works_is_tried_first(caplog, monkeypatch):

@@ -21,9 +21,6 @@ def answers(monkeypatch):
     given = []
 
     class Transaction:
-        def __init__(self, connection):
-            pass
-
         def __enter__(self):
             return self
 
@@ -32,7 +29,7 @@ def answers(monkeypatch):
             if answer is not None:
                 raise answer
 
-    monkeypatch.setattr(transactions, "TransactWrite", Transaction)
+    monkeypatch.setattr(transactions, "transaction", Transaction)
     monkeypatch.setattr(transactions.time, "sleep", lambda seconds: None)
     return given
 
