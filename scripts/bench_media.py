@@ -73,6 +73,8 @@ def media(say: Callable[..., None], pairs: int, seconds: float, rate: int, round
         engines: dict[str, list[float]] = {one.name: [] for one in both}
         beside: dict[str, list[float]] = {one.name: [] for one in both}
         relayed: dict[str, list[float]] = {one.name: [] for one in both}
+        for one in both:
+            one.talk(seconds / 4)  # what is made once is not of each
         for number in range(rounds):
             for one in both if number % 2 == 0 else both[::-1]:
                 engine, others = one.talk(seconds)

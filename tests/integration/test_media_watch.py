@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections import Counter
 
 import pytest
 
 from edge.media.orders import ANSWER, DESCRIBE, DROP, OFFER, MediaOrder, SideQuality
 from edge.proxy.echo.mirror import mirrored
-from edge.runtime.engine import Engine
 from edge.runtime.media_watch import MediaWatch
 from tests.support.fleets import fresh_base
-from tests.support.media import MediaEnd, answered, description, place, port_of, running, settings
+from tests.support.media import MediaEnd, answered, description, port_of, running
 
 pytestmark = [
     pytest.mark.integration,
@@ -25,7 +23,7 @@ def with_engine(tmp_path, work):
     address = fresh_base()
 
     async def run():
-        async with running(Engine(settings(tmp_path, address), place(address), Counter())) as engine:
+        async with running(tmp_path, address) as engine:
             await work(engine, address)
 
     asyncio.run(run())

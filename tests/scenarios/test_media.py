@@ -692,6 +692,44 @@ def test_a_phone_that_speaks_as_browsers_do(world):
     call.end()
 
 
+def test_a_phone_that_takes_the_second_description_for_the_first_request(world):
+    """baresip 1.0.0 answers 482 while it still has the transaction of the INVITE that it has refused; the next caller
+    doesn't wait for that."""
+    browser, phone = web(world, "alice"), world.phone("bob", "edge-b")
+    assert phone.register() == 200
+    call = Call(world, browser, phone)
+    call.begin(WEB)
+    says(phone, call.got, 488)
+    says(phone, rung(world, phone, 1), 482)
+    world.run(5)
+    assert len(phone.agent.requests("INVITE")) == 2
+    world.run(1)
+    call.got = rung(world, phone, 2)
+    call.answer(WEB)
+    call.end()
+    phone.agent.received.clear()
+    browser.agent.received.clear()
+    again = Call(world, browser, phone)
+    again.begin(WEB)
+    assert (orders(world)[-1].for_.profile, orders(world)[-1].for_.ice) == ("", "force-relay")
+    again.answer(WEB)
+    again.end()
+
+
+def test_a_caller_who_gives_up_while_it_is_tried_again(world):
+    browser, phone = web(world, "alice"), world.phone("bob", "edge-b")
+    assert phone.register() == 200
+    call = Call(world, browser, phone)
+    call.begin(WEB)
+    says(phone, call.got, 488)
+    says(phone, rung(world, phone, 1), 482)
+    world.run(1)
+    browser.send(make_cancel(call.invite).to_bytes())
+    assert world.wait(lambda: browser.agent.final(call.invite)).status == 487
+    world.run(10)
+    assert len(phone.agent.requests("INVITE")) == 2
+
+
 def test_what_takes_neither_refuses(world):
     phone, soft = world.phone("alice"), web(world, "bob", "edge-b")
     assert phone.register() == 200

@@ -30,7 +30,7 @@ from edge.sip.headers import NameAddr
 from edge.sip.incoming import Incoming
 from edge.sip.message import Header, Request, Response, header_of, make_response
 from edge.sip.strict_routing import obey
-from edge.sip.timers import T1, TIMER_C
+from edge.sip.timers import T1, T4, TIMER_C
 from edge.sip.transaction import ClientTransaction, InviteClient, NonInviteClient, TransactionState
 from edge.sip.transaction.client import make_cancel
 from edge.sip.uri import Uri, request_uri
@@ -139,6 +139,7 @@ class Branch:
         self.media: BranchMedia | None = None
         self.unrelayed = False
         self._asked_media = 0
+        self._sent_again = False  # with another description
         self._diverted_after = context.outcome
         self._ended: set[ClientTransaction] = set()
         self._tokens: DialogTokens | None = None
@@ -379,7 +380,12 @@ class Branch:
         self.timers.pop("first word", None)
         if response.status == 488 and self._unbridges():
             self.proceeding = False
+            self._sent_again = True
             self._send_again(now)
+        elif response.status == 482 and self._sent_again and not self.context.cancelled:
+            # It has seen that this is the request of before, which it forgets after T4 (§8.2.2.2, §17.2.1).
+            self.proceeding = self._sent_again = False
+            self.stack.timers.start(self, "again", now + T4 + T1)
         elif response.status < 200:
             self.proceeding = True
             self.rung = self.rung or response.status > 100
@@ -398,7 +404,8 @@ class Branch:
         """Whether its phone takes no description of another kind than the caller's, and is to get that."""
         if self.response is not None or self.context.cancelled or self.context.incoming.to_tag:
             return False
-        return self.media is not None and self.media.unbridge()
+        gate = self.context.media
+        return gate is not None and self.media is not None and gate.unbridges(self.media, self.target.binding)
 
     def _send_again(self, now: float) -> None:
         """With another description."""
@@ -419,6 +426,8 @@ class Branch:
         """Its delay is over; Timer C (§16.8), or nobody honours its CANCEL."""
         if name == "delay":
             self.begin(now)
+        elif name == "again":
+            self._send_again(now)
         elif name == "first word":
             self._unheard(now)
         elif (
@@ -447,6 +456,7 @@ class Branch:
             self.delayed = False
             self.timers.pop("delay", None)
             self.timers.pop("timer C", None)
+            self.timers.pop("again", None)
             if self.waking is not None:
                 self.waking.over()
             self._make(status, now, reason, headers)
@@ -493,7 +503,7 @@ class Branch:
     def cancel(self, now: float) -> bool:
         """§9.1: an INVITE, and not before its first provisional response. Whether a CANCEL was sent."""
         transaction = self.transaction
-        if self.waking is not None and self.waking.waits:
+        if "again" in self.timers or (self.waking is not None and self.waking.waits):
             self.fail(480, now)  # there is nobody to be told
             return False
         if transaction is None or not self.proceeding or self.cancelled or transaction.request.method != "INVITE":

@@ -78,12 +78,13 @@ _NO_BRIDGE = frozenset(("nat", "ice"))  # why a call is relayed that may do with
 
 class BranchMedia:
     """Of one branch: its ``judgement``, and the ``name`` that the engine knows it by ("" in a dialog). ``flow`` is
-    where its requests go; ``salt`` is a part of its dialogs' names. ``described`` is its request with the engine's
+    where its requests go; ``salt`` is a part of its dialogs' names; ``unbridged``: it is for a phone that takes the
+    caller's own description only. ``described`` is its request with the engine's
     description, for ``needs``."""
 
     __slots__ = ("described", "flow", "judgement", "name", "needs", "ordered", "salt", "unbridged")
 
-    def __init__(self, name: str, salt: str, flow: Flow, judgement: Judgement) -> None:
+    def __init__(self, name: str, salt: str, flow: Flow, judgement: Judgement, unbridged: bool) -> None:
         self.name = name
         self.salt = salt
         self.flow = flow
@@ -91,20 +92,13 @@ class BranchMedia:
         self.needs = judgement.needs
         self.described: Request | None = None
         self.ordered = False
-        self.unbridged = False
+        self.unbridged = unbridged
 
     @property
     def way(self) -> tuple[MediaWay, str]:
         """For records."""
         relay, joins_ice, why, _ = self.judgement
         return "" if joins_ice else "relayed" if relay else "direct", why
-
-    def unbridge(self) -> bool:
-        """Its phone takes no such description: whether there is another one to try, with its profile unchanged."""
-        if self.unbridged or not self.judgement.needs.profile:
-            return False
-        self.unbridged = True
-        return True
 
 
 class _Queued(NamedTuple):
@@ -176,7 +170,10 @@ class MediaGate:
                 judgement = Judgement(False, False, "repeated")
         if before is None:
             name = "" if self._in_dialog else self._stack.ids.token()
-            return BranchMedia(name, call.salt if salted else "", flow, judgement)
+            unbridged = bool(judgement.needs.profile) and target.binding in self._stack.unbridged
+            if unbridged:
+                judgement = self._unbridged(judgement)
+            return BranchMedia(name, call.salt if salted else "", flow, judgement, unbridged)
         if before.unbridged and judgement.needs.profile:
             if before.needs.profile:  # the engine forgets no profile that it has been told
                 self.lost(before)
@@ -186,6 +183,17 @@ class MediaGate:
         if judgement.needs != before.needs:
             before.needs, before.described = judgement.needs, None
         return before
+
+    def unbridges(self, media: BranchMedia, binding: str) -> bool:
+        """The phone of ``binding`` takes no such description: whether there is another one to try, with its profile
+        unchanged."""
+        if media.unbridged:
+            self._stack.unbridged.forget(binding)
+            return False
+        if media.judgement.needs.profile:
+            media.unbridged = True
+            self._stack.unbridged.note(binding)
+        return media.unbridged
 
     def _unbridged(self, judgement: Judgement) -> Judgement:
         """Of a side that takes the caller's description only: with its ICE, where it has that."""

@@ -27,6 +27,7 @@ from edge.proxy.stack.sleepers import Sleepers, target_of
 from edge.proxy.stack.sources import Sources
 from edge.proxy.stack.stateless import Stateless
 from edge.proxy.stack.trunk_numbers import TrunkNumbers
+from edge.proxy.stack.unbridged import UnbridgedPhones
 from edge.proxy.stack.web_phones import seconds_to_end
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
@@ -78,6 +79,7 @@ class Stack:
         self.sleepers = Sleepers()
         self.call_counts = CallCounts()
         self.outside = HeardOutside()
+        self.unbridged = UnbridgedPhones()
         self.provider_addresses = NONE_KNOWN
         self.trunk_numbers = TrunkNumbers()
         self.answered_calls = AnsweredCalls()
