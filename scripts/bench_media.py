@@ -26,7 +26,7 @@ MOST_SET_UP = 2.0
 """Milliseconds of CPU that relaying adds to a call's set-up and end."""
 
 
-class Relay:
+class MediaServer:
     """A SIP server and its engine, with a load of its own."""
 
     def __init__(self, server: SipServer, engine: Callable[[], int], load: LoadProcess, pairs: int) -> None:
@@ -108,7 +108,7 @@ def _answers(host: str, port: int) -> bool:
 
 
 @contextlib.contextmanager
-def relays(scratch: Path, pairs: int, relayed: bool) -> Iterator[list[Relay]]:
+def relays(scratch: Path, pairs: int, relayed: bool) -> Iterator[list[MediaServer]]:
     """An edge and a Kamailio, both running, with engines where calls are ``relayed``."""
     for program in ("kamailio", "rtpengine"):
         if shutil.which(program) is None:
@@ -138,6 +138,6 @@ def relays(scratch: Path, pairs: int, relayed: bool) -> Iterator[list[Relay]]:
         for load in loads:
             stack.callback(load.close)
         yield [
-            Relay(edge, lambda: int(file.read_text()), loads[0], pairs),
-            Relay(kamailio, lambda: beside.pid("engine"), loads[1], pairs),
+            MediaServer(edge, lambda: int(file.read_text()), loads[0], pairs),
+            MediaServer(kamailio, lambda: beside.pid("engine"), loads[1], pairs),
         ]
