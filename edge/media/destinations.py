@@ -10,6 +10,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 NOWHERE = "0.0.0.0"
+_NOBODY = (NOWHERE, "::")
 _SENDING = frozenset((b"a=sendrecv", b"a=sendonly"))
 _DIRECTIONS = _SENDING | {b"a=recvonly", b"a=inactive"}
 MEDIA_LINES = 8
@@ -21,14 +22,43 @@ def media_lines(body: bytes) -> int:
     return body.count(b"\nm=")
 
 
+def strict(body: bytes) -> bytes | None:
+    """``body`` in the one spelling that an engine can't read otherwise than it is read here; None if it might. Each
+    line ends with CRLF (RFC 8866 §5), a connection is ``IN IP4`` or ``IN IP6`` and an address (§5.7), and of ``a=rtcp``
+    (RFC 3605 §2.1) the port alone stays: RTCP goes to where the media go."""
+    lines = []
+    for line in body.replace(b"\r\n", b"\n").removesuffix(b"\n").split(b"\n"):
+        if b"\r" in line or b"\0" in line:
+            return None
+        if line[:1] in (b"c", b"C") and not _names_address(line):
+            return None
+        if line[:7].lower() == b"a=rtcp:":
+            port = line[7:].split(b" ", 1)[0]
+            if not port.isdigit():
+                return None
+            line = b"a=rtcp:" + port
+        lines.append(line + b"\r\n")
+    return b"".join(lines)
+
+
+def _names_address(line: bytes) -> bool:
+    words = line.split(b" ")
+    return len(words) == 3 and words[0] == b"c=IN" and words[1] in (b"IP4", b"IP6")
+
+
 def hosts(body: bytes) -> set[str]:
-    """The hosts in ``c=`` (RFC 8866 §5.7) and ``a=rtcp`` (RFC 3605) lines. ICE candidates are checked before media go
-    there (RFC 8445)."""
-    found = set()
-    for line in body.split(b"\n"):
-        if line.startswith(b"c=") or (line.startswith(b"a=rtcp:") and b" IN " in line):
-            found.add(line.split()[-1].partition(b"/")[0].decode("latin-1"))
-    return found
+    """The hosts in the ``c=`` lines of a ``strict`` body. ICE candidates are checked before media go there
+    (RFC 8445)."""
+    return {
+        line.split(b" ")[2].partition(b"/")[0].decode("latin-1")
+        for line in body.split(b"\r\n")
+        if line.startswith(b"c=")
+    }
+
+
+def unreachable(body: bytes) -> list[str]:
+    """Those of the hosts that packets from elsewhere don't get to."""
+    return [host for host in hosts(body) if host not in _NOBODY and not is_reachable(host)]
 
 
 def named_host(body: bytes) -> str:

@@ -32,7 +32,7 @@ def heard(answer: Answer) -> float | None:
     medias = [[media for media in side.get("medias", ()) if _is_used(media)] for side in sides]
     if len(sides) != 2 or not all(medias):
         return None
-    if any(_tells_nothing(media) for of in medias for media in of):
+    if any("passthrough" in media.get("flags", ()) for of in medias for media in of):
         return None
     if not any(all(_talks(media) for media in pair) for pair in zip(*medias, strict=False)):
         return None
@@ -49,12 +49,11 @@ def _is_used(media: Answer) -> bool:
     return next(_streams(media), None) is not None
 
 
-def _tells_nothing(media: Answer) -> bool:
-    return media.get("type") not in _TALK or "passthrough" in media.get("flags", ())
-
-
 def _talks(media: Answer) -> bool:
-    """Whether packets are expected from it, and it from the other one."""
+    """Whether packets are expected from it, and it from the other one: of a fax, or a line for something else, none
+    need come."""
+    if media.get("type") not in _TALK:
+        return False
     flags = media.get("flags", ())
     at = next(_streams(media)).get("endpoint", {}).get("address", "")
     return "send" in flags and "recv" in flags and at not in _NOBODY

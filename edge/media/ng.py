@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from edge.media.destinations import NOWHERE, hosts, is_ipv6, is_reachable
+from edge.media.destinations import is_ipv6, is_reachable, unreachable
 from edge.media.orders import DESCRIPTION, ENGINE, FULL, UNKNOWN, MediaOrder, MediaReply, Needs
 
 Command = dict[str, object]
@@ -88,15 +88,9 @@ def describe(
 
 
 def _is_behind_nat(order: MediaOrder) -> bool:
-    """Whether the description came over the Internet, and has only addresses that don't lead there: media go to where
-    it came from until the engine has heard the side, and never to a machine of this network with such an address."""
-    named = hosts(order.body)
-    return (
-        bool(order.source and named)
-        and is_reachable(order.source)
-        and not any(is_reachable(host) or host == NOWHERE for host in named)
-        and all(is_ipv6(host) == is_ipv6(order.source) for host in named)
-    )
+    """Whether the description came over the Internet, and has an address that doesn't lead there: media go to where it
+    came from until the engine has heard the side, and never to a machine of this network with such an address."""
+    return bool(order.source) and is_reachable(order.source) and bool(unreachable(order.body))
 
 
 def query(call: str) -> Command:

@@ -23,7 +23,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from edge.media import ng
-from edge.media.destinations import MEDIA_LINES, NOWHERE, held, hosts, is_phone, media_lines, named_host, shares_port
+from edge.media.destinations import (
+    MEDIA_LINES,
+    NOWHERE,
+    held,
+    hosts,
+    is_ipv6,
+    is_phone,
+    is_reachable,
+    media_lines,
+    named_host,
+    shares_port,
+    strict,
+    unreachable,
+)
 from edge.media.ng import Answer, Command
 from edge.media.orders import (
     ANSWER,
@@ -112,14 +125,15 @@ class MediaLeg:
 
 class EngineWork(NamedTuple):
     """``commands`` are for the engine, one after the other; ``reply`` is known already if there are none. ``leg`` is
-    what they describe, ``end`` of it in ``role``; ``over`` is one that has ended, ``at`` that time: the engine's answer
-    tells how it was."""
+    what they describe, ``end`` of it in ``role`` by ``order``; ``over`` is one that has ended, ``at`` that time: the
+    engine's answer tells how it was."""
 
     commands: list[Command]
     reply: MediaReply | None = None
     leg: MediaLeg | None = None
     end: int = 0
     role: str = ""
+    order: MediaOrder | None = None
     over: MediaLeg | None = None
     at: float = 0.0
 
@@ -175,14 +189,16 @@ class Sessions:
         return EngineWork([ng.delete(over.call, over.ends[0].name)], _DONE, over=over, at=now)
 
     def _describe(self, order: MediaOrder, now: float) -> EngineWork:
-        lines = media_lines(order.body)
-        if not 0 < lines <= MEDIA_LINES or not all(is_phone(host, self._near) for host in hosts(order.body)):
+        body = strict(order.body)
+        lines = media_lines(body or b"")
+        if body is None or not 0 < lines <= MEDIA_LINES or not self._may_name(body, order.source):
             return EngineWork([], MediaReply(None, DESCRIPTION))
+        order = order._replace(body=body)
         leg = self._leg(order)
         if leg is None:
             if order.role == ANSWER:
                 return EngineWork([], MediaReply(None, UNKNOWN))
-            if not self._room(order, lines, order.counts):
+            if order.counts and not self._room(order, lines, order.counts):  # a call for help counts to nobody
                 return EngineWork([], MediaReply(None, FULL))
             leg = self._begin(order, lines, now)
         elif lines > leg.lines:
@@ -196,6 +212,14 @@ class Sessions:
         if order.leg:
             leg.ends[end].calls.add(order.by)
         return _say(leg, end, order.role or (ANSWER if leg.offered == 1 - end else OFFER), order)
+
+    def _may_name(self, body: bytes, source: str) -> bool:
+        """Whether media may be sent where ``body`` says. Who comes from elsewhere by the one family names no private
+        address of the other one."""
+        if not all(is_phone(host, self._near) for host in hosts(body)):
+            return False
+        elsewhere = bool(source) and is_reachable(source)
+        return not elsewhere or all(is_ipv6(host) == is_ipv6(source) for host in unreachable(body))
 
     def _without(self, leg: MediaLeg, order: MediaOrder) -> EngineWork | None:
         """One of several answered dialogs with one branch is over: what the one that stays has said counts. None if it
@@ -218,8 +242,9 @@ class Sessions:
             work.over.quality.note(answers[0], work.at)
             return MediaReply(None, quality=_told_of(work.over, order))
         leg = work.leg
-        if leg is None or work.reply is not None:
+        if leg is None or work.order is None or work.reply is not None:
             return work.reply or _DONE
+        order = work.order
         reply = ng.reply(answers[-1]) if len(answers) == len(work.commands) else MediaReply(None, ENGINE)
         if reply.body is None:
             if reply.fault == UNKNOWN or not any(end.described for end in leg.ends):
@@ -347,7 +372,7 @@ def _say(leg: MediaLeg, end: int, role: str, order: MediaOrder) -> EngineWork:
         # Refused, and tried otherwise: the engine would keep what the other end was said to need.
         before = [ng.delete(leg.call)]
         leg.ends[end].described = False
-    return EngineWork([*before, _command(leg, end, role, order)], None, leg, end, role)
+    return EngineWork([*before, _command(leg, end, role, order)], None, leg, end, role, order)
 
 
 def _command(leg: MediaLeg, end: int, role: str, order: MediaOrder) -> Command:

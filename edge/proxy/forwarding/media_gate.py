@@ -14,8 +14,8 @@ nothing, an offer, which the ACK or PRACK answers (RFC 3264, RFC 3262 §5).
 
 Without an engine's answer: a new call that needn't be bridged goes on as if there were no engine, since that may do.
 One that can't work so is refused, and so is one that somebody wants relayed whatever it takes, and one for which there
-are no ports left; an answered one is hung up, rather than left silent. In a dialog the request is refused, and the call
-stays as it is.
+are no ports left (but for a call for help, which counts to nobody); an answered one is hung up, rather than left
+silent. In a dialog the request is refused, and the call stays as it is.
 
 Where another border of the same call describes (between two providers, and in what is sent by ourselves), a gate only
 says which session the tokens name.
@@ -265,7 +265,7 @@ class MediaGate:
         """The status for a request whose description couldn't be had; 0: it goes on without."""
         if fault == DESCRIPTION:
             return 488
-        if self._in_dialog or fault == "full" or media.judgement.why not in _NO_BRIDGE:
+        if self._in_dialog or (fault == "full" and self.counts) or media.judgement.why not in _NO_BRIDGE:
             self._stack.counters["media_refused"] += 1
             return 503
         self._stack.counters["media_unrelayed"] += 1

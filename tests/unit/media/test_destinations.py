@@ -4,15 +4,56 @@ from __future__ import annotations
 
 import pytest
 
-from edge.media.destinations import held, hosts, is_phone
+from edge.media.destinations import held, hosts, is_phone, strict
 from tests.support.media import description
 
 HOLD = description("0.0.0.0", 4000)
 
 
 def test_hosts_are_read_where_media_go():
-    body = description("192.0.2.1", 4000, "c=IN IP4 192.0.2.2/127", "a=rtcp:9 IN IP6 2001:db8::1", "a=rtcp:9")
+    body = description("192.0.2.1", 4000, "c=IN IP4 192.0.2.2/127", "m=video 5 RTP/AVP 96", "c=IN IP6 2001:db8::1")
     assert hosts(body) == {"192.0.2.1", "192.0.2.2", "2001:db8::1"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a=rtcp:9 IN IP4 127.0.0.1",
+        "a=rtcp:9 in IP4 127.0.0.1",
+        "a=rtcp:9 IN IP4 127.0.0.1 192.0.2.1",
+        "a=rtcp:9  IN IP4 127.0.0.1",
+        "A=RTCP:9 IN IP4 127.0.0.1",
+        "a=rtcp:9",
+    ],
+)
+def test_rtcp_goes_where_the_media_go(line):
+    body = description("192.0.2.1", 4000, line)
+    assert strict(body) == description("192.0.2.1", 4000, "a=rtcp:9")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "c=IN IP4 127.0.0.1 192.0.2.1",
+        "c=in IP4 127.0.0.1",
+        "c=IN ip4 127.0.0.1",
+        "c=IN  IP4 127.0.0.1",
+        "C=IN IP4 127.0.0.1",
+        "c =IN IP4 127.0.0.1",
+        "c=IN\tIP4\t127.0.0.1",
+        "a=x\rc=IN IP4 127.0.0.1",
+        "a=x\0",
+        "a=rtcp:IN IP4 127.0.0.1",
+        "a=rtcp: 9",
+    ],
+)
+def test_what_an_engine_might_read_otherwise(line):
+    assert strict(description("192.0.2.1", 4000, line)) is None
+
+
+def test_lines_end_as_they_should():
+    body = description("192.0.2.1", 4000)
+    assert strict(body.replace(b"\r\n", b"\n")) == strict(body.removesuffix(b"\r\n")) == strict(body) == body
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,20 @@ def test_silence_means_nothing_where_nobody_has_to_talk_there(kind):
     assert not is_silent(ANSWERS[kind], 4e9, 0.0, 60.0)
 
 
+def test_a_line_for_something_else_keeps_no_call():
+    """Slides beside the audio (BFCP)."""
+    answer = copy.deepcopy(ANSWERS["rtcp"])
+    for side in answer["tags"].values():
+        slides = copy.deepcopy(side["medias"][0])
+        slides["type"] = "application"
+        for stream in slides["streams"]:
+            stream["last packet"] = 0
+        side["medias"].append(slides)
+    last = last_packet(answer)
+    assert heard(answer) == last
+    assert is_silent(answer, last + 60.0, 0.0, 60.0)
+
+
 @pytest.mark.parametrize("side", ["ta", "="])
 def test_one_end_alone_may_be_silent(side):
     answer = copy.deepcopy(ANSWERS["rtcp"])

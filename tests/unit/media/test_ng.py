@@ -44,7 +44,8 @@ def test_what_is_no_answer(data):
         (PRIVATE, "10.0.0.9", False),
         (PUBLIC.replace(b"203.0.113.5", b"8.8.8.8"), "8.8.4.4", False),
         (PRIVATE.replace(b"192.168.1.5", b"0.0.0.0"), "8.8.4.4", False),
-        (description("fd00::5", 4000), "8.8.4.4", False),
+        (description("8.8.8.8", 4000, "c=IN IP4 10.0.0.2"), "8.8.4.4", True),
+        (description("8.8.8.8", 4000, "m=video 5 RTP/AVP 96", "c=IN IP4 10.0.0.2"), "8.8.4.4", True),
         (description("fd00::5", 4000), "2001:4860::7", True),
     ],
 )

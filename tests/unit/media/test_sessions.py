@@ -261,7 +261,7 @@ def test_sessions_of_an_account_or_a_tenant_are_limited(count):
 
 def test_a_tenant_leaves_ports_to_others():
     engine = Engine(capacity=40)
-    faults = [engine.says(ONE, key=f"k{number}", tenant="t1").fault for number in range(7)]
+    faults = [engine.says(ONE, key=f"k{number}", tenant="t1", counts={"t1": 9}).fault for number in range(7)]
     assert faults == [""] * 6 + [FULL]
     assert engine.says(ONE, key="other", tenant="t2").body
     more = description("198.51.100.7", 4000, "m=video 4002 RTP/AVP 96")
@@ -281,7 +281,7 @@ def test_a_tenant_leaves_ports_to_others():
         description("fe80::1", 4000),
         description("224.0.0.1", 4000),
         description("localhost", 4000),
-        description("198.51.100.7", 4000, "a=rtcp:2223 IN IP4 127.0.0.1"),
+        description("198.51.100.7", 4000, "c=IN IP4 127.0.0.1 198.51.100.7"),
         description("198.51.100.7", 4000, "m=audio 5 RTP/AVP 0", "c=IN IP4 127.0.0.1/127"),
     ],
 )
@@ -289,6 +289,18 @@ def test_what_an_engine_must_not_be_told(body):
     engine = Engine()
     assert engine.says(body).fault == DESCRIPTION
     assert engine.told == []
+
+
+def test_no_private_address_of_another_family_than_the_sources():
+    engine = Engine()
+    assert engine.says(description("fd00::5", 4000), source="8.8.4.4").fault == DESCRIPTION
+    assert engine.says(description("fd00::5", 4000), source="10.0.0.4").body
+
+
+def test_rtcp_is_sent_to_no_address_of_its_own():
+    engine = Engine()
+    assert engine.says(description("198.51.100.7", 4000, "a=rtcp:2223 IN IP4 127.0.0.1")).body
+    assert "127.0.0.1" not in engine.calls["k"]["a"]["sdp"]
 
 
 def test_phones_on_loopback_are_where_the_edge_is():
