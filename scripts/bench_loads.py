@@ -15,7 +15,7 @@ from scripts.sipp_run import Outcome, Sipp
 EACH = 20
 """REGISTERs of one Call-ID and nonce in the case "refresh", of which the first is decided."""
 MANY, FEW, PAIRS = 1000, 100, 20
-"""Accounts that refresh, that register, that call each other."""
+"""Accounts that refresh, that register or call; of the latter, pairs that call each other."""
 _CONNECTIONS = 200  # of phones on streams that refresh
 _PHONE, _CALLEE = 7000, 7001  # ports of SIPp's
 
@@ -33,17 +33,17 @@ class Load(Protocol):
 
 
 class SippLoad:
-    """By UDP. ``many`` accounts refresh, ``few`` register and call."""
+    """By UDP. ``many`` accounts refresh, ``few`` register or call."""
 
     def __init__(self, directory: Path, server: SipServer, many: Sequence[Account], few: Sequence[Account]) -> None:
         self._sipp = Sipp(directory, server.address, server.address)
-        callers, callees = few[:PAIRS], few[PAIRS : 2 * PAIRS]
+        callers, callees, others = few[:PAIRS], few[PAIRS : 2 * PAIRS], few[2 * PAIRS :]
         called = [user for user, _ in callees]
         # Of each case: the scenario, and the file of its accounts.
         self._runs = {
             "refresh": ("refresh", self._sipp.accounts(map(_line, many))),
             "options": ("options", self._sipp.accounts([_line(many[0])])),
-            "register": ("register", self._sipp.accounts(map(_line, few))),
+            "register": ("register", self._sipp.accounts(map(_line, others))),
             "call": ("caller", self._sipp.accounts(map(_line, callers, called))),
         }
         self._callees = self._sipp.accounts(map(_line, callees))

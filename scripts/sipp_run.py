@@ -13,6 +13,7 @@ from scripts.bench_servers import PORTS, cores
 from scripts.fleet_parts import ROOT
 
 _SCENARIOS = ROOT / "scripts" / "sipp"
+_CALLS = "15000"  # at once
 _ANSWERED = 8000  # milliseconds that an answer may take
 _ONCE_MORE = 60.0  # seconds for what is under way when the last has begun
 
@@ -45,7 +46,7 @@ class Sipp:
         """``number`` of it, ``rate`` of them begun a second. Raises RuntimeError where SIPp can't run it."""
         name = f"{scenario}{next(self._number)}"
         statistics = self._directory / f"{name}.csv"
-        command = [*self._command(scenario, port, accounts), "-m", str(number), "-l", "200000"]
+        command = [*self._command(scenario, port, accounts), "-m", str(number), "-l", _CALLS]
         command += ["-r", str(max(1, round(rate * 10))), "-rp", "10000", "-trace_stat", "-stf", str(statistics)]
         command += ["-fd", "1", "-recv_timeout", str(_ANSWERED)]
         done = subprocess.run(
