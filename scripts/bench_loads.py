@@ -51,9 +51,8 @@ class SippLoad:
 
     def ready(self, case: str) -> None:
         self.close()
-        if case == "options":  # strangers would get few answers
-            self._register(_PHONE, self._runs[case][1], 1)
-        elif case == "call":
+        self._register(_PHONE, self._runs["options"][1], 1)  # strangers would get few answers
+        if case == "call":
             self._register(_PHONE, self._runs[case][1], PAIRS)
             self._register(_CALLEE, self._callees, PAIRS)
             self._callee = self._sipp.start("callee", _CALLEE, self._callees)

@@ -56,5 +56,5 @@ def test_every_case_by_every_transport():
 
 
 def test_a_case_that_isnt_there_is_named():
-    with pytest.raises(AssertionError, match="there is no turbo; the cases are refresh, options, .* by udp, tls, wss"):
+    with pytest.raises(AssertionError, match=r"there is no turbo; the cases are refresh, options, .* by udp, tls, wss"):
         bench("turbo")
