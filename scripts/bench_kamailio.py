@@ -9,8 +9,11 @@ beside it."""
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -111,6 +114,8 @@ def kamailio(say: Callable[..., None], cases: Sequence[str], transports: Sequenc
     for case in (*cases, *transports):
         if case not in (*CASES, *TRANSPORTS):
             sys.exit(f"kamailio: there is no {case}; the cases are {', '.join(CASES)}, by {', '.join(TRANSPORTS)}")
+    version = subprocess.run(["kamailio", "-v"], capture_output=True, text=True, check=True).stdout.split()[2]
+    print(json.dumps({"python": platform.python_version(), "machine": platform.machine(), "kamailio": version}))
     for transport in transports:
         asked = [case for case in cases if case in ("refresh", "options", "register", "most")]
         if transport == "udp" and "call" in cases:

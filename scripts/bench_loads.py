@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -47,7 +46,6 @@ class SippLoad:
             "call": ("caller", self._sipp.accounts(map(_line, callers, called))),
         }
         self._callees = self._sipp.accounts(map(_line, callees))
-        self._callee: subprocess.Popen[bytes] | None = None
 
     def ready(self, case: str) -> None:
         self.close()
@@ -55,7 +53,7 @@ class SippLoad:
         if case == "call":
             self._register(_PHONE, self._runs[case][1], PAIRS)
             self._register(_CALLEE, self._callees, PAIRS)
-            self._callee = self._sipp.start("callee", _CALLEE, self._callees)
+            self._sipp.start("callee", _CALLEE, self._callees)
 
     def _register(self, port: int, accounts: Path, number: int) -> None:
         outcome = self._sipp.run("register", port, accounts, number, 10)
@@ -69,10 +67,7 @@ class SippLoad:
         return Outcome(outcome.done * each, outcome.failed * each, outcome.retransmitted)
 
     def close(self) -> None:
-        if self._callee is not None:
-            self._callee.kill()
-            self._callee.wait()
-            self._callee = None
+        self._sipp.stop()
 
 
 def _line(account: Account, called: str = "") -> str:

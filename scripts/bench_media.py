@@ -40,10 +40,16 @@ class Relay:
     """A SIP server and its engine, with a load of its own."""
 
     def __init__(
-        self, server: SipServer, engine: Callable[[], int], load: LoadProcess, pairs: int, transport: str
+        self,
+        server: SipServer,
+        engine: Callable[[], int],
+        load: LoadProcess,
+        pairs: int,
+        transport: str,
+        relayed: bool,
     ) -> None:
         self.server, self.name = server, server.name
-        self._engine, self._load, self._transport = engine, load, transport
+        self._engine, self._load, self._transport, self._relayed = engine, load, transport, relayed
         self._order("pairs", accounts=server.accounts(2 * pairs), voice=True)
 
     def _order(self, do: str, **more: object) -> dict[str, int]:
@@ -70,7 +76,8 @@ class Relay:
         """Milliseconds of the server's CPU for a call."""
         pids = self.server.pids()
         pin(pids)
-        done, (spent,) = spending([pids], lambda: self._order("calls", rate=rate, seconds=seconds), seconds / 2)
+        order = {"rate": rate, "seconds": seconds, "relayed": self._relayed}
+        done, (spent,) = spending([pids], lambda: self._order("calls", **order), seconds / 2)
         return spent / done["calls"] * 1e3
 
 
@@ -144,6 +151,6 @@ def relays(
         for load in loads:
             stack.callback(load.close)
         yield [
-            Relay(edge, lambda: int(file.read_text()), loads[0], pairs, transport),
-            Relay(kamailio, lambda: beside.pid("engine"), loads[1], pairs, transport),
+            Relay(edge, lambda: int(file.read_text()), loads[0], pairs, transport, relayed),
+            Relay(kamailio, lambda: beside.pid("engine"), loads[1], pairs, transport, relayed),
         ]

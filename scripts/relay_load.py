@@ -209,23 +209,24 @@ class Load:
         return {}
 
     async def calls(self, order: Order) -> Order:
-        """``rate`` calls a second, for ``seconds``, each ended at once; how many."""
-        free, made, under_way = list(self._pairs), 0, set[asyncio.Task[None]]()
+        """``rate`` calls a second, for ``seconds``, each ended at once; how many. Raises RuntimeError if they aren't
+        ``relayed`` though they should be, or are though they shouldn't."""
+        free, made = list(self._pairs), 0
 
         async def one(pair: CallPair) -> None:
             await pair.call()
+            if pair.relayed != order["relayed"]:
+                raise RuntimeError("a call is relayed" if pair.relayed else "a call isn't relayed")
             await pair.hang_up()
             free.append(pair)
 
         begun = time.monotonic()
-        while (passed := time.monotonic() - begun) < order["seconds"]:
-            while made < round(passed * order["rate"]) and free:
-                task = asyncio.create_task(one(free.pop(0)))
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
-                made += 1
-            await asyncio.sleep(0.005)
-        await asyncio.gather(*under_way)
+        async with asyncio.TaskGroup() as under_way:
+            while (passed := time.monotonic() - begun) < order["seconds"]:
+                while made < round(passed * order["rate"]) and free:
+                    under_way.create_task(one(free.pop(0)))
+                    made += 1
+                await asyncio.sleep(0.005)
         return {"calls": made}
 
     async def run(self, order: Order) -> Order:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from scripts.bench_servers import PORTS, cores
 from scripts.fleet_parts import ROOT
+from scripts.processes import Processes
 
 _SCENARIOS = ROOT / "scripts" / "sipp"
 _CALLS = "15000"  # at once
@@ -32,7 +33,7 @@ class Sipp:
 
     def __init__(self, directory: Path, address: str, server: str) -> None:
         self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
+        self._processes, self._running = Processes(directory), list[str]()
         self._address, self._server = address, server
         self._number = itertools.count(1)
 
@@ -63,14 +64,15 @@ class Sipp:
             *_, last = csv.DictReader(file, delimiter=";")
         return Outcome(int(last["SuccessfulCall(C)"]), int(last["FailedCall(C)"]), int(last["Retransmissions(C)"]))
 
-    def start(self, scenario: str, port: int, accounts: Path) -> subprocess.Popen[bytes]:
-        """One that waits to be called, until it is ended."""
-        return subprocess.Popen(
-            self._command(scenario, port, accounts),
-            cwd=self._directory,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    def start(self, scenario: str, port: int, accounts: Path) -> None:
+        """One that waits to be called."""
+        self._processes.start(scenario, self._command(scenario, port, accounts), {})
+        self._running.append(scenario)
+
+    def stop(self) -> None:
+        """Those that wait."""
+        while self._running:
+            self._processes.kill(self._running.pop())
 
     def _command(self, scenario: str, port: int, accounts: Path) -> list[str]:
         return [
@@ -78,4 +80,5 @@ class Sipp:
             "sipp", f"{self._server}:{PORTS['udp']}", "-sf", str(_SCENARIOS / f"{scenario}.xml"),
             "-i", self._address, "-p", str(port), "-mi", self._address, "-inf", str(accounts), "-t", "u1",
             "-buff_size", "4000000", "-nostdin", "-trace_err",
+            "-error_file", str(self._directory / f"{scenario}.errors"),
         ]  # fmt: skip
