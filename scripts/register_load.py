@@ -42,7 +42,9 @@ class RegisteringPhone:
         self._left = 0  # REGISTERs of this Call-ID that are still to come
         self._cseq = self._count = 0
         self._server = self._nonce = ""
-        self._secrets = ("", "")
+        agent = phone.agent
+        secret = f"{agent.username}:{agent.domain}:{agent.password}"
+        self._secrets = _md5(secret), _md5(f"REGISTER:sip:{agent.domain}")
         self._head = (b"", b"", b"")
         self._last = b""
         phone.take = self._take
@@ -75,9 +77,6 @@ class RegisteringPhone:
         where, usual, context, name = place(order)
         self._server = order["host"]
         await self.phone.open(where, own or usual, context, name)
-        agent = self.phone.agent
-        secret = f"{agent.username}:{agent.domain}:{agent.password}"
-        self._secrets = (_md5(secret), _md5(f"REGISTER:sip:{agent.domain}"))
 
     def _begin(self) -> None:
         """Of another Call-ID."""
