@@ -47,7 +47,10 @@ CASES = ("refresh", "options", "register", "call", "relayed", "memory", "most")
 TRANSPORTS = ("udp", "tls", "wss")
 GOALS = {"refresh": 0.8, "options": 1.0, "register": 2.5, "call": 1.5, "relayed": 1.5, "memory": 0.8, "most": 2.5}
 """Times Kamailio's, at most."""
+MOST_ADDED = 1.5
+"""Times what an edge takes by UDP, or for a call that isn't relayed."""
 _FAST = ("refresh", "options")
+_SHARED = ("refresh", "options", "register", "most")  # cases of one pair of servers
 _MOST_FAILED = 0.01
 _WARM = 0.25  # of a round, which isn't counted
 _QUICK = 8081  # the port of the control plane that answers from memory
@@ -94,7 +97,8 @@ class Rounds:
         if side.control:
             self.control.append(control / done * 1e3)
 
-    def say(self, say: Callable[..., None], name: str, case: str, rate: int) -> None:
+    def say(self, say: Callable[..., None], name: str, case: str, rate: int) -> float:
+        """The edge's median."""
         failed = {side: sum(one.failed for one in made) for side, made in self.outcomes.items()}
         again = {side: sum(one.retransmitted for one in made) for side, made in self.outcomes.items()}
         done = {side: sum(one.done for one in made) for side, made in self.outcomes.items()}
@@ -102,10 +106,11 @@ class Rounds:
         if any(failed[side] > _MOST_FAILED * (done[side] + failed[side]) for side in done):
             doubt = f"more than {_MOST_FAILED:.0%} failed"
         more = {"done": done, "failed": failed, "retransmitted": again}
-        compare(say, name, self.spent, "ms CPU", GOALS[case], rate, doubt, **more)
+        median = compare(say, name, self.spent, "ms CPU", GOALS[case], rate, doubt, **more)
         if self.control and case not in _FAST:
             control = statistics.median(self.control)
             say(f"{name}, control plane", control, "ms CPU", rounds=_rounded(self.control), spread=spread(self.control))
+        return median
 
 
 def kamailio(say: Callable[..., None], cases: Sequence[str], transports: Sequence[str], numbers: Numbers) -> None:
@@ -116,25 +121,33 @@ def kamailio(say: Callable[..., None], cases: Sequence[str], transports: Sequenc
             sys.exit(f"kamailio: there is no {case}; the cases are {', '.join(CASES)}, by {', '.join(TRANSPORTS)}")
     version = subprocess.run(["kamailio", "-v"], capture_output=True, text=True, check=True).stdout.split()[2]
     print(json.dumps({"python": platform.python_version(), "machine": platform.machine(), "kamailio": version}))
+    found: dict[tuple[str, str], float] = {}
     for transport in transports:
-        asked = [case for case in cases if case in ("refresh", "options", "register", "most")]
-        if transport == "udp" and "call" in cases:
-            asked.append("call")
+        asked = [case for case in cases if case in _SHARED or (case == "call" and transport == "udp")]
         if asked:
             with tempfile.TemporaryDirectory() as scratch, sides(Path(scratch), transport) as both:
                 for case in asked:
-                    if case == "most":
-                        _most(say, both, transport, numbers)
-                    else:
-                        _spent(say, both, case, transport, numbers)
+                    measure = _most if case == "most" else _spent
+                    found[case, transport] = measure(say, both, case, transport, numbers)
         for case in ("call", "relayed"):
             if case in cases and case not in asked:
-                _calls(say, case, transport, numbers)
+                found[case, transport] = _calls(say, case, transport, numbers)
         if "memory" in cases:
             _memory(say, transport, numbers)
+    _say_what_is_added(say, found)
 
 
-def _spent(say: Callable[..., None], both: list[Side], case: str, transport: str, numbers: Numbers) -> None:
+def _say_what_is_added(say: Callable[..., None], found: dict[tuple[str, str], float]) -> None:
+    """By a transport, and by relaying, to what an edge takes."""
+    for (case, transport), value in found.items():
+        if transport != "udp" and (case, "udp") in found:
+            say(f"{case} {transport}, edge", value / found[case, "udp"], "times UDP's", goal=MOST_ADDED)
+        if case == "relayed" and ("call", transport) in found:
+            direct = found["call", transport]
+            say(f"{case} {transport}, edge", value / direct, "times one that isn't relayed", goal=MOST_ADDED)
+
+
+def _spent(say: Callable[..., None], both: list[Side], case: str, transport: str, numbers: Numbers) -> float:
     rate, found = numbers.fast if case in _FAST else numbers.slow, Rounds()
     for side in both:
         side.load.ready(case)
@@ -144,10 +157,10 @@ def _spent(say: Callable[..., None], both: list[Side], case: str, transport: str
         groups = [side.server.pids(), side.control]
         outcome, spent = spending(groups, lambda: side.load.run(case, rate, numbers.seconds), numbers.seconds / 2)  # noqa: B023
         found.add(side, outcome, *spent)
-    found.say(say, f"{case} {transport}", case, rate)
+    return found.say(say, f"{case} {transport}", case, rate)
 
 
-def _most(say: Callable[..., None], both: list[Side], transport: str, numbers: Numbers) -> None:
+def _most(say: Callable[..., None], both: list[Side], case: str, transport: str, numbers: Numbers) -> float:
     """As the time of one core that each takes where it does as many as it can."""
     rates: dict[str, list[float]] = {"edge": [], "kamailio": []}
     for side in _turns(both, numbers.rounds):
@@ -155,7 +168,7 @@ def _most(say: Callable[..., None], both: list[Side], transport: str, numbers: N
         rates[side.server.name].append(_highest(side.load, numbers))
     taken = {name: [1e6 / max(rate, 1.0) for rate in found] for name, found in rates.items()}
     highest = {name: round(statistics.median(found)) for name, found in rates.items()}
-    compare(say, f"most refreshes {transport}", taken, "µs each", GOALS["most"], numbers.fast, a_second=highest)
+    return compare(say, f"{case} {transport}", taken, "µs each", GOALS[case], numbers.fast, a_second=highest)
 
 
 def _highest(load: Load, numbers: Numbers) -> float:
@@ -181,7 +194,7 @@ def _all_done(load: Load, rate: float, seconds: float) -> bool:
     return in_time and not outcome.failed and not outcome.retransmitted
 
 
-def _calls(say: Callable[..., None], case: str, transport: str, numbers: Numbers) -> None:
+def _calls(say: Callable[..., None], case: str, transport: str, numbers: Numbers) -> float:
     """Calls of phones of ours, relayed or not."""
     found: dict[str, list[float]] = {"edge": [], "kamailio": []}
     with (
@@ -193,8 +206,7 @@ def _calls(say: Callable[..., None], case: str, transport: str, numbers: Numbers
         for number in range(numbers.rounds):
             for one in both if number % 2 == 0 else both[::-1]:
                 found[one.name].append(one.calls(numbers.slow, numbers.seconds))
-    name = {"call": "call", "relayed": "relayed call"}[case]
-    compare(say, f"{name} {transport}", found, "ms CPU", GOALS[case], numbers.slow)
+    return compare(say, f"{case} {transport}", found, "ms CPU", GOALS[case], numbers.slow)
 
 
 def _memory(say: Callable[..., None], transport: str, numbers: Numbers) -> None:
@@ -206,7 +218,7 @@ def _memory(say: Callable[..., None], transport: str, numbers: Numbers) -> None:
         with tempfile.TemporaryDirectory() as scratch, servers(Path(scratch), accounts) as both:
             for server in both if turn % 2 == 0 else both[::-1]:
                 found[server.name].append(_held(server, transport, accounts, Path(scratch), numbers.settle))
-    compare(say, f"memory of a phone {transport}", found, "KB (PSS)", GOALS["memory"], number)
+    compare(say, f"memory {transport}", found, "KB (PSS)", GOALS["memory"], number)
 
 
 def _held(server: SipServer, transport: str, accounts: list[Account], scratch: Path, settle: float) -> float:

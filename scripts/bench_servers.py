@@ -182,9 +182,9 @@ def compare(
     load: int,
     doubt: str = "",
     **more: object,
-) -> None:
+) -> float:
     """Say each server's median, and their ratio: an edge's to Kamailio's. ``doubt`` is why it isn't to be trusted, if
-    it isn't; ``more`` is said with it."""
+    it isn't; ``more`` is said with it. The edge's median."""
     medians = {name: statistics.median(values) for name, values in measured.items()}
     spreads = {name: spread(values) for name, values in measured.items()}
     for name, value in medians.items():
@@ -194,6 +194,7 @@ def compare(
         doubt = doubt or f"the rounds differ by more than {MOST_SPREAD:.0%}"
     note = {"note": f"{doubt}: the ratio isn't to be trusted"} if doubt else {}
     say(case, ratio, "times Kamailio's", goal=goal, load=load, spreads=spreads, trusted=not doubt, **more, **note)
+    return medians["edge"]
 
 
 def spread(values: list[float]) -> float:

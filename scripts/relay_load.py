@@ -85,10 +85,11 @@ class CallPair:
         return not own & set(self._ports)
 
     async def call(self) -> None:
-        """Call and answer. Raises AssertionError, TimeoutError."""
+        """Call, ring and answer. Raises AssertionError, TimeoutError."""
         caller, callee = self.caller.agent, self.callee.agent
         inviting = asyncio.create_task(self._invite())
         invite = await self.callee.wait(lambda: next(iter(callee.requests("INVITE")), None))
+        callee.send(callee.response(invite, 180).to_bytes())
         callee.send(callee.response(invite, 200, headers=[_TYPE]).to_bytes())
         dialog = await inviting
         caller.send(caller.in_dialog(dialog, "ACK").to_bytes())

@@ -47,7 +47,12 @@ def said(edge, kamailio, control=(), failed=0, retransmitted=0):
     lines, rounds = [], Rounds()
     for name, values in (("edge", edge), ("kamailio", kamailio)):
         for number, value in enumerate(values):
-            rounds.add(side(name), Outcome(1000, failed, retransmitted), value, control[number] if name == "edge" and control else 0.0)
+            rounds.add(
+                side(name),
+                Outcome(1000, failed, retransmitted),
+                value,
+                control[number] if name == "edge" and control else 0.0,
+            )
     rounds.say(
         lambda case, value, unit, **more: lines.append({"case": case, "value": value, **more}), "x", "register", 30
     )
@@ -128,3 +133,13 @@ def test_the_quick_control_plane_knows_its_accounts(password):
     assert isinstance(decision, Accept)
     assert [(one.contact, one.flow, one.expires) for one in decision.bindings] == [(contact.uri, question.flow, 3600)]
     assert decision.grant.ha1_md5 == secret
+
+
+def test_what_a_transport_and_a_relay_add_is_said():
+    lines = []
+    found = {("call", "udp"): 4.0, ("relayed", "udp"): 5.0, ("call", "tls"): 6.0, ("refresh", "wss"): 1.0}
+    bench_kamailio._say_what_is_added(lambda *said, **more: lines.append(said), found)
+    assert lines == [
+        ("relayed udp, edge", 1.25, "times one that isn't relayed"),
+        ("call tls, edge", 1.5, "times UDP's"),
+    ]
