@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from scripts import quick_control
 from scripts.bench_fleet import random_base
@@ -57,6 +57,7 @@ _QUICK = 8081  # the port of the control plane that answers from memory
 _KEPT = 1000  # phones on streams, of which memory is measured
 _FIRST = 20  # phones that come before: what is made once is not of each
 _STEP, _HALVINGS = 1.5, 3  # on the way to the highest rate
+_One = TypeVar("_One")
 _LATE = 1.1  # times as long as it should take: whoever asks can't do that rate
 
 
@@ -203,9 +204,8 @@ def _calls(say: Callable[..., None], case: str, transport: str, numbers: Numbers
     ):
         for one in both:
             one.calls(numbers.slow, numbers.seconds * _WARM)
-        for number in range(numbers.rounds):
-            for one in both if number % 2 == 0 else both[::-1]:
-                found[one.name].append(one.calls(numbers.slow, numbers.seconds))
+        for one in _turns(both, numbers.rounds):
+            found[one.name].append(one.calls(numbers.slow, numbers.seconds))
     return compare(say, f"{case} {transport}", found, "ms CPU", GOALS[case], numbers.slow)
 
 
@@ -284,7 +284,7 @@ def _many(number: int) -> list[Account]:
     return [(quick_control.username(n), quick_control.PASSWORD) for n in range(number)]
 
 
-def _turns(both: list[Side], rounds: int) -> Iterator[Side]:
+def _turns(both: list[_One], rounds: int) -> Iterator[_One]:
     """Each in each round, in turn first."""
     for number in range(rounds):
         yield from both if number % 2 == 0 else both[::-1]
