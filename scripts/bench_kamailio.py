@@ -94,7 +94,7 @@ class Rounds:
         """Seconds of CPU, of the server and of its control plane."""
         name, done = side.server.name, max(1, outcome.done)
         self.outcomes[name].append(outcome)
-        self.spent[name].append(spent / done * 1e3)
+        self.spent[name].append(spent / done * 1e6)
         if side.control:
             self.control.append(control / done * 1e3)
 
@@ -107,7 +107,7 @@ class Rounds:
         if any(failed[side] > _MOST_FAILED * (done[side] + failed[side]) for side in done):
             doubt = f"more than {_MOST_FAILED:.0%} failed"
         more = {"done": done, "failed": failed, "retransmitted": again}
-        median = compare(say, name, self.spent, "ms CPU", GOALS[case], rate, doubt, **more)
+        median = compare(say, name, self.spent, "µs CPU", GOALS[case], rate, doubt, **more)
         if self.control and case not in _FAST:
             control = statistics.median(self.control)
             say(f"{name}, control plane", control, "ms CPU", rounds=_rounded(self.control), spread=spread(self.control))
@@ -205,8 +205,8 @@ def _calls(say: Callable[..., None], case: str, transport: str, numbers: Numbers
         for one in both:
             one.calls(numbers.slow, numbers.seconds * _WARM)
         for one in _turns(both, numbers.rounds):
-            found[one.name].append(one.calls(numbers.slow, numbers.seconds))
-    return compare(say, f"{case} {transport}", found, "ms CPU", GOALS[case], numbers.slow)
+            found[one.name].append(one.calls(numbers.slow, numbers.seconds) * 1e3)
+    return compare(say, f"{case} {transport}", found, "µs CPU", GOALS[case], numbers.slow)
 
 
 def _memory(say: Callable[..., None], transport: str, numbers: Numbers) -> None:

@@ -37,7 +37,7 @@ def test_what_is_asked_is_answered():
         assert line["failed"] == {"edge": 0, "kamailio": 0}
         for server in ("edge", "kamailio"):
             assert (found[f"{case} udp, {server}"]["unit"], len(found[f"{case} udp, {server}"]["rounds"])) == (
-                "ms CPU",
+                "µs CPU",
                 1,
             )
     for case in ("register", "call"):

@@ -43,14 +43,14 @@ def side(name, load=None):
 
 
 def said(edge, kamailio, control=(), failed=0, retransmitted=0):
-    """What is said of a case whose rounds took so many milliseconds for each of 1,000."""
+    """What is said of a case: microseconds that each of 1,000 took, milliseconds of the control plane."""
     lines, rounds = [], Rounds()
     for name, values in (("edge", edge), ("kamailio", kamailio)):
         for number, value in enumerate(values):
             rounds.add(
                 side(name),
                 Outcome(1000, failed, retransmitted),
-                value,
+                value / 1e3,
                 control[number] if name == "edge" and control else 0.0,
             )
     rounds.say(
