@@ -26,6 +26,7 @@ MOST_SPREAD = 0.1
 """Where the rounds of one server differ by more, its ratio to another says little."""
 _CONFIG = ROOT / "scripts" / "kamailio" / "relay.cfg"
 _ENGINE = "rtpengine"
+_LEFT = 3.0  # seconds
 _Done = TypeVar("_Done")
 
 Account = tuple[str, str]
@@ -203,15 +204,17 @@ def spread(values: list[float]) -> float:
 
 
 def spending(groups: Sequence[list[int]], work: Callable[[], _Done], idle: float) -> tuple[_Done, list[float]]:
-    """What ``work`` returns, and the seconds of CPU that each group of processes spends on it: less what they spend in
-    as long a time when nothing is asked of them, by what they do in ``idle`` seconds after it."""
-    before, begun = [cpu_seconds(pids) for pids in groups], time.monotonic()
-    done = work()
-    between, middle = [cpu_seconds(pids) for pids in groups], time.monotonic()
+    """What ``work`` returns, and the seconds of CPU that each group of processes spends on it, and on what is left to do
+    after it (reports leave later): less what they spend in as long a time when nothing is asked of them, by what they
+    do in ``idle`` seconds before it."""
+    first, begun = [cpu_seconds(pids) for pids in groups], time.monotonic()
     time.sleep(idle)
-    share = (middle - begun) / (time.monotonic() - middle)
+    before, middle = [cpu_seconds(pids) for pids in groups], time.monotonic()
+    done = work()
+    time.sleep(_LEFT)
+    share = (time.monotonic() - middle) / (middle - begun)
     after = [cpu_seconds(pids) for pids in groups]
-    spent = [two - one - (three - two) * share for one, two, three in zip(before, between, after, strict=True)]
+    spent = [three - two - (two - one) * share for one, two, three in zip(first, before, after, strict=True)]
     return done, spent
 
 

@@ -102,8 +102,8 @@ def test_a_load_that_is_late_does_not_do_its_rate(monkeypatch):
 
 
 def test_cpu_that_is_taken_without_work_is_left_out(monkeypatch):
-    """Two seconds of work, one of idleness: 0.1 s of CPU a second belongs to nobody."""
-    clock, spent = iter([0.0, 2.0, 3.0]), iter([1.0, 1.9, 2.0])
+    """A second of idleness, four of work and what is left of it: 0.1 s of CPU a second belongs to nobody."""
+    clock, spent = iter([0.0, 1.0, 5.0]), iter([1.0, 1.1, 2.2])
     monkeypatch.setattr(bench_servers, "cpu_seconds", lambda pids: next(spent))
     monkeypatch.setattr(bench_servers.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(bench_servers.time, "sleep", lambda seconds: None)
