@@ -204,7 +204,7 @@ def spread(values: list[float]) -> float:
 
 
 def spending(groups: Sequence[list[int]], work: Callable[[], _Done], idle: float) -> tuple[_Done, list[float]]:
-    """What ``work`` returns, and the seconds of CPU that each group of processes spends on it, and on what is left to do
+    """What ``work`` returns, and the seconds of CPU that each group of processes spends on it and on what is left to do
     after it (reports leave later): less what they spend in as long a time when nothing is asked of them, by what they
     do in ``idle`` seconds before it."""
     first, begun = [cpu_seconds(pids) for pids in groups], time.monotonic()
