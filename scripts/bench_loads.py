@@ -56,7 +56,7 @@ class SippLoad:
             self._sipp.start("callee", _CALLEE, self._callees)
 
     def _register(self, port: int, accounts: Path, number: int) -> None:
-        outcome = self._sipp.run("register", port, accounts, number, 10)
+        outcome = self._sipp.run("register", port, accounts, number, 50)
         if outcome.failed:
             raise RuntimeError(f"{outcome.failed} of {number} phones couldn't register")
 

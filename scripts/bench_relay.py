@@ -50,7 +50,7 @@ def relay(
 def _round(server: SipServer, load: LoadProcess, transport: str, rate: int, seconds: float) -> float:
     """Microseconds of CPU a message."""
     done, (spent,) = spending(
-        [server.pids()], lambda: load.order(server, transport, "run", rate=rate, seconds=seconds), seconds
+        [server.pids()], lambda: load.order(server, transport, "run", rate=rate, seconds=seconds), seconds / 2
     )
     if done["answered"] < 0.99 * done["sent"]:
         raise RuntimeError(f"{server.name}, {transport}: {done} of 'sent' were answered: not comparable")

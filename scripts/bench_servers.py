@@ -26,7 +26,6 @@ MOST_SPREAD = 0.1
 """Where the rounds of one server differ by more, its ratio to another says little."""
 _CONFIG = ROOT / "scripts" / "kamailio" / "relay.cfg"
 _ENGINE = "rtpengine"
-_LEFT = 3.0  # seconds
 _Done = TypeVar("_Done")
 
 Account = tuple[str, str]
@@ -205,13 +204,13 @@ def spread(values: list[float]) -> float:
 
 def spending(groups: Sequence[list[int]], work: Callable[[], _Done], idle: float) -> tuple[_Done, list[float]]:
     """What ``work`` returns, and the seconds of CPU that each group of processes spends on it and on what is left to do
-    after it (reports leave later): less what they spend in as long a time when nothing is asked of them, by what they
-    do in ``idle`` seconds before it."""
+    ``idle`` seconds after it (reports leave later): less what they spend in as long a time when nothing is asked of
+    them, by what they do in ``idle`` seconds before it."""
     first, begun = [cpu_seconds(pids) for pids in groups], time.monotonic()
     time.sleep(idle)
     before, middle = [cpu_seconds(pids) for pids in groups], time.monotonic()
     done = work()
-    time.sleep(_LEFT)
+    time.sleep(idle)
     share = (time.monotonic() - middle) / (middle - begun)
     after = [cpu_seconds(pids) for pids in groups]
     spent = [three - two - (two - one) * share for one, two, three in zip(first, before, after, strict=True)]
