@@ -185,16 +185,17 @@ class RegisterLoad:
         return await self._run(order, lambda phone: phone.ask())
 
     async def _run(self, order: Order, send: Callable[[RegisteringPhone], None]) -> Order:
-        """How many of them were done, and how many failed: those that nobody was free for among them."""
+        """How many of them were done, and how many failed: those that no phone was free for among them."""
         phones = self._phones
         before = sum(phone.done for phone in phones)
-        begun, turn, wanted = time.monotonic(), 0, round(order["rate"] * order["seconds"])
-        while turn < wanted:
-            for _ in range(min(wanted, round((time.monotonic() - begun) * order["rate"])) - turn):
-                phone = phones[turn % len(phones)]
-                if not phone.busy:
-                    send(phone)
-                turn += 1
+        begun, due, wanted = time.monotonic(), 0, round(order["rate"] * order["seconds"])
+        turns = itertools.cycle(phones)
+        while due < wanted:
+            for _ in range(min(wanted, round((time.monotonic() - begun) * order["rate"])) - due):
+                free = next((phone for phone in itertools.islice(turns, len(phones)) if not phone.busy), None)
+                if free is not None:
+                    send(free)
+                due += 1
             await asyncio.sleep(_TICK)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from edge.sip.headers import parse_digest
@@ -10,7 +12,7 @@ from edge.sip.parser import parse
 from lambdas.contract import Credentials, answers
 from lambdas.decisions.digest import ha1
 from scripts.load_phone import Phone
-from scripts.register_load import RegisteringPhone
+from scripts.register_load import RegisteringPhone, RegisterLoad
 
 CHALLENGES = (
     'WWW-Authenticate: Digest realm="sipwizard.test", nonce="other", algorithm=SHA-256, qop="auth"',
@@ -106,3 +108,24 @@ def test_keep_alives_are_answered(server):
     server.phone.phone.take(ping.to_bytes())
     assert server.got[-1].status == 200
     assert server.phone.busy
+
+
+def busy_or_not(busy):
+    server = Server()
+    server.phone.busy = busy
+    server.phone.rested.set()
+    return server.phone
+
+
+@pytest.mark.parametrize(("free", "sent"), [(1, 4), (0, 0)])
+def test_who_is_free_does_what_is_due(free, sent):
+    """A phone that waits for its answer holds up nobody else."""
+    load, taken = RegisterLoad(), []
+    load._phones = [busy_or_not(True), *(busy_or_not(False) for _ in range(free))]
+
+    def send(phone):
+        taken.append(phone)
+        phone.done += 1
+
+    found = asyncio.run(load._run({"rate": 400, "seconds": 0.01}, send))
+    assert (len(taken), found) == (sent, {"done": sent, "failed": 4 - sent})
