@@ -36,7 +36,7 @@ MOST_SET_UP = 2.0
 _NG = 2223  # the port of the engine that is Kamailio's
 
 
-class Relay:
+class MediaServer:
     """A SIP server and its engine, with a load of its own."""
 
     def __init__(
@@ -125,7 +125,7 @@ def _answers(host: str, port: int) -> bool:
 @contextlib.contextmanager
 def relays(
     scratch: Path, pairs: int, relayed: bool, transport: str = "udp", asking: bool = False
-) -> Iterator[list[Relay]]:
+) -> Iterator[list[MediaServer]]:
     """An edge and a Kamailio, both running, with engines where calls are ``relayed``. ``asking``: Kamailio asks for
     passwords, as edges do."""
     need("kamailio", "rtpengine")
@@ -151,6 +151,6 @@ def relays(
         for load in loads:
             stack.callback(load.close)
         yield [
-            Relay(edge, lambda: int(file.read_text()), loads[0], pairs, transport, relayed),
-            Relay(kamailio, lambda: beside.pid("engine"), loads[1], pairs, transport, relayed),
+            MediaServer(edge, lambda: int(file.read_text()), loads[0], pairs, transport, relayed),
+            MediaServer(kamailio, lambda: beside.pid("engine"), loads[1], pairs, transport, relayed),
         ]

@@ -114,8 +114,6 @@ class FleetEdge(Wire):
     """Of its heartbeat; "": not told. Since version 2."""
     region: str = ""
     """The Region that it was heard in; "": not told. Since version 5."""
-    media: bool = False
-    """Of its heartbeat: the addresses that it holds have a relay. Since version 10."""
 
 
 class FleetKey(Wire):

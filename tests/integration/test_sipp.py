@@ -80,6 +80,7 @@ def test_calls_across_edges(fleet, tmp_path, lines, secure):
     run(command("register", first, address, 7000, lines["callee"], "u1", 1, 10), tmp_path)
     # The callee's socket is the one that has registered.
     listener = command("callee", first, address, 7000, lines["callee"], "u1", 20, 10)
+    listener += ["-error_file", str(tmp_path / "callee_errors.log")]
     processes = Processes(tmp_path / "logs")
     processes.start("callee", listener, {})
     try:

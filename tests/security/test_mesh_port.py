@@ -235,7 +235,7 @@ def test_nobody_is_let_in_before_the_first_fleet_list_and_a_newcomer_after_it():
             assert new.mesh.reached_by() == []
             new.mesh.update(fleet)
             await until(lambda: new.mesh.connected() == ["edge-b"] and new.mesh.reached_by() == ["edge-b"])
-            assert "edge-c" in two.mesh.connected()
+            await until(lambda: "edge-c" in two.mesh.connected())
             await until(lambda: one.notes["mesh_strangers"])
             one.mesh.update(fleet)
             await until(lambda: new.mesh.connected() == ["edge-a", "edge-b"])

@@ -236,7 +236,6 @@ def _fleet(leases: list[Lease], present: list[Presence], now: float) -> list[Fle
                 held=[*others, _held(lease, now)],
                 boot=lease.boot,
                 region=lease.region,
-                media=lease.media,
             )
     return list(edges.values())
 
