@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -116,10 +117,10 @@ class Rounds:
 
 def kamailio(say: Callable[..., None], cases: Sequence[str], transports: Sequence[str], numbers: Numbers) -> None:
     """``cases`` of CASES, by each of ``transports``."""
+    for unknown in [*(one for one in cases if one not in CASES), *(one for one in transports if one not in TRANSPORTS)]:
+        sys.exit(f"kamailio: there is no {unknown}; the cases are {', '.join(CASES)}, by {', '.join(TRANSPORTS)}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, so that no engine is left behind
     need("kamailio", "sipp", *(["rtpengine"] if "relayed" in cases else []))
-    for case in (*cases, *transports):
-        if case not in (*CASES, *TRANSPORTS):
-            sys.exit(f"kamailio: there is no {case}; the cases are {', '.join(CASES)}, by {', '.join(TRANSPORTS)}")
     version = subprocess.run(["kamailio", "-v"], capture_output=True, text=True, check=True).stdout.split()[2]
     print(json.dumps({"python": platform.python_version(), "machine": platform.machine(), "kamailio": version}))
     found: dict[tuple[str, str], float] = {}

@@ -143,3 +143,9 @@ def test_what_a_transport_and_a_relay_add_is_said():
         ("relayed udp, edge", 1.25, "times one that isn't relayed"),
         ("call tls, edge", 1.5, "times UDP's"),
     ]
+
+
+@pytest.mark.parametrize(("cases", "transports"), [(["turbo"], ["udp"]), (["refresh"], ["turbo"])])
+def test_a_case_that_isnt_there_is_named(cases, transports):
+    with pytest.raises(SystemExit, match=r"there is no turbo; the cases are refresh, options, .* by udp, tls, wss"):
+        bench_kamailio.kamailio(lambda *_: None, cases, transports, NUMBERS)
