@@ -190,16 +190,24 @@ def compare(
     for name, value in medians.items():
         say(f"{case}, {name}", value, unit, rounds=[round(one, 3) for one in measured[name]])
     ratio = medians["edge"] / max(medians["kamailio"], 1e-9)
-    if max(spreads.values()) > MOST_SPREAD:
-        doubt = doubt or f"the rounds differ by more than {MOST_SPREAD:.0%}"
+    doubt = doubt or _doubt(measured)
     note = {"note": f"{doubt}: the ratio isn't to be trusted"} if doubt else {}
     say(case, ratio, "times Kamailio's", goal=goal, load=load, spreads=spreads, trusted=not doubt, **more, **note)
     return medians["edge"]
 
 
-def spread(values: list[float]) -> float:
-    """The most by the least, less 1."""
-    return round(max(values) / max(min(values), 1e-9) - 1, 2)
+def _doubt(measured: dict[str, list[float]]) -> str:
+    """Why their ratio isn't to be trusted; "" if it is."""
+    if any(len(values) < 2 for values in measured.values()):
+        return "one round doesn't tell what another would"
+    if any(one is None or one > MOST_SPREAD for one in map(spread, measured.values())):
+        return f"the rounds differ by more than {MOST_SPREAD:.0%}"
+    return ""
+
+
+def spread(values: list[float]) -> float | None:
+    """The most by the least, less 1; None where something else on the machine has made nothing of a round."""
+    return round(max(values) / min(values) - 1, 2) if min(values) > 0 else None
 
 
 def spending(groups: Sequence[list[int]], work: Callable[[], _Done], idle: float) -> tuple[_Done, list[float]]:

@@ -76,6 +76,19 @@ def test_rounds_that_differ_are_not_trusted():
     assert line["note"] == "the rounds differ by more than 10%: the ratio isn't to be trusted"
 
 
+def test_one_round_is_not_trusted():
+    line = said([0.3], [0.1])["x"]
+    assert (line["trusted"], line["note"]) == (
+        False,
+        "one round doesn't tell what another would: the ratio isn't to be trusted",
+    )
+
+
+def test_a_round_in_which_idleness_took_more_is_not_trusted():
+    line = said([0.3, -0.1, 0.3], [0.1] * 3)["x"]
+    assert (line["spreads"], line["trusted"]) == ({"edge": None, "kamailio": 0.0}, False)
+
+
 def test_rounds_in_which_much_fails_are_not_trusted():
     line = said([0.3] * 3, [0.1] * 3, failed=11, retransmitted=4)["x"]
     assert (line["failed"], line["retransmitted"]) == ({"edge": 33, "kamailio": 33}, {"edge": 12, "kamailio": 12})
