@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeVar
 
 from scripts import quick_control
 from scripts.bench_fleet import random_base
-from scripts.bench_loads import FEW, MANY, PAIRS, Load, PhoneLoad, SippLoad
+from scripts.bench_loads import FEW, MANY, PAIRS, PhoneLoad, ServerLoad, SippLoad
 from scripts.bench_media import relays
 from scripts.bench_servers import (
     Account,
@@ -42,7 +42,7 @@ from scripts.bench_servers import (
 from scripts.fleet import loopback_fleet
 from scripts.load_process import LoadProcess
 from scripts.processes import Processes
-from scripts.sipp_run import Outcome
+from scripts.sipp_run import LoadOutcome
 
 CASES = ("refresh", "options", "register", "call", "relayed", "memory", "most")
 TRANSPORTS = ("udp", "tls", "wss")
@@ -74,11 +74,11 @@ class Numbers(NamedTuple):
     settle: float
 
 
-class Side(NamedTuple):
+class MeasuredSide(NamedTuple):
     """A server, and what is asked of it."""
 
     server: SipServer
-    load: Load
+    load: ServerLoad
     control: list[int]
     """The processes of its control plane, if it has one."""
 
@@ -89,9 +89,9 @@ class Rounds:
     def __init__(self) -> None:
         self.spent: dict[str, list[float]] = {"edge": [], "kamailio": []}
         self.control: list[float] = []
-        self.outcomes: dict[str, list[Outcome]] = {"edge": [], "kamailio": []}
+        self.outcomes: dict[str, list[LoadOutcome]] = {"edge": [], "kamailio": []}
 
-    def add(self, side: Side, outcome: Outcome, spent: float, control: float) -> None:
+    def add(self, side: MeasuredSide, outcome: LoadOutcome, spent: float, control: float) -> None:
         """Seconds of CPU, of the server and of its control plane."""
         name, done = side.server.name, max(1, outcome.done)
         self.outcomes[name].append(outcome)
@@ -149,7 +149,7 @@ def _say_what_is_added(say: Callable[..., None], found: dict[tuple[str, str], fl
             say(f"{case} {transport}, edge", value / direct, "times one that isn't relayed", goal=MOST_ADDED)
 
 
-def _spent(say: Callable[..., None], both: list[Side], case: str, transport: str, numbers: Numbers) -> float:
+def _spent(say: Callable[..., None], both: list[MeasuredSide], case: str, transport: str, numbers: Numbers) -> float:
     rate, found = numbers.fast if case in _FAST else numbers.slow, Rounds()
     for side in both:
         side.load.ready(case)
@@ -162,7 +162,7 @@ def _spent(say: Callable[..., None], both: list[Side], case: str, transport: str
     return found.say(say, f"{case} {transport}", case, rate)
 
 
-def _most(say: Callable[..., None], both: list[Side], case: str, transport: str, numbers: Numbers) -> float:
+def _most(say: Callable[..., None], both: list[MeasuredSide], case: str, transport: str, numbers: Numbers) -> float:
     """As the time of one core that each takes where it does as many as it can."""
     rates: dict[str, list[float]] = {"edge": [], "kamailio": []}
     for side in _turns(both, numbers.rounds):
@@ -173,7 +173,7 @@ def _most(say: Callable[..., None], both: list[Side], case: str, transport: str,
     return compare(say, f"{case} {transport}", taken, "µs each", GOALS[case], numbers.fast, a_second=highest)
 
 
-def _highest(load: Load, numbers: Numbers) -> float:
+def _highest(load: ServerLoad, numbers: Numbers) -> float:
     """Refreshes a second of which none is lost, 0 if there is no such rate."""
 
     def holds(rate: float) -> bool:
@@ -189,7 +189,7 @@ def _highest(load: Load, numbers: Numbers) -> float:
     return low
 
 
-def _all_done(load: Load, rate: float, seconds: float) -> bool:
+def _all_done(load: ServerLoad, rate: float, seconds: float) -> bool:
     begun = time.monotonic()
     outcome = load.run("refresh", rate, seconds)
     in_time = time.monotonic() - begun < seconds * _LATE + 1.0
@@ -264,7 +264,7 @@ def servers(scratch: Path, many: Sequence[Account], few: int = 0) -> Iterator[tu
 
 
 @contextlib.contextmanager
-def sides(scratch: Path, transport: str) -> Iterator[list[Side]]:
+def sides(scratch: Path, transport: str) -> Iterator[list[MeasuredSide]]:
     """Both servers, and what is asked of them."""
     many = _many(MANY)
     with servers(scratch, many, FEW) as both, contextlib.ExitStack() as stack:
@@ -273,11 +273,11 @@ def sides(scratch: Path, transport: str) -> Iterator[list[Side]]:
         for server in both:
             place = scratch / f"load of {server.name}"
             place.mkdir()
-            load: Load = SippLoad(place, server, many, few)
+            load: ServerLoad = SippLoad(place, server, many, few)
             if transport != "udp":
                 load = PhoneLoad(place, server, transport, many, few)
             stack.callback(load.close)
-            made.append(Side(server, load, edge.control_pids() if server is edge else []))
+            made.append(MeasuredSide(server, load, edge.control_pids() if server is edge else []))
         yield made
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from scripts.bench_servers import Account, SipServer
 from scripts.fleet_parts import DOMAIN
 from scripts.load_process import LoadProcess
-from scripts.sipp_run import Outcome, Sipp
+from scripts.sipp_run import LoadOutcome, Sipp
 
 EACH = 20
 """REGISTERs of one Call-ID and nonce in the case "refresh", of which the first is decided."""
@@ -19,13 +19,13 @@ _CONNECTIONS = 200  # of phones on streams that refresh
 _PHONE, _CALLEE = 7000, 7001  # ports of SIPp's
 
 
-class Load(Protocol):
+class ServerLoad(Protocol):
     """What is asked of one server, in the cases "refresh", "options", "register" and "call"."""
 
     def ready(self, case: str) -> None:
         """What has to be done before ``run``, and isn't counted."""
 
-    def run(self, case: str, rate: float, seconds: float) -> Outcome:
+    def run(self, case: str, rate: float, seconds: float) -> LoadOutcome:
         """``rate`` operations begun a second."""
 
     def close(self) -> None: ...
@@ -60,11 +60,11 @@ class SippLoad:
         if outcome.failed:
             raise RuntimeError(f"{outcome.failed} of {number} phones couldn't register")
 
-    def run(self, case: str, rate: float, seconds: float) -> Outcome:
+    def run(self, case: str, rate: float, seconds: float) -> LoadOutcome:
         scenario, accounts = self._runs[case]
         each = EACH if case == "refresh" else 1
         outcome = self._sipp.run(scenario, _PHONE, accounts, max(1, round(rate / each * seconds)), rate / each)
-        return Outcome(outcome.done * each, outcome.failed * each, outcome.retransmitted)
+        return LoadOutcome(outcome.done * each, outcome.failed * each, outcome.retransmitted)
 
     def close(self) -> None:
         self._sipp.stop()
@@ -95,10 +95,10 @@ class PhoneLoad:
             self._there = self._accounts[case]
             self._order("phones", accounts=self._there, stay=True)
 
-    def run(self, case: str, rate: float, seconds: float) -> Outcome:
+    def run(self, case: str, rate: float, seconds: float) -> LoadOutcome:
         do, each = self._runs[case]
         done = self._order(do, rate=rate, seconds=seconds, each=each)
-        return Outcome(done["done"], done["failed"], 0)
+        return LoadOutcome(done["done"], done["failed"], 0)
 
     def _order(self, do: str, **more: object) -> dict[str, int]:
         return self._load.order(self._server, self._transport, do, **more)

@@ -19,7 +19,7 @@ _ANSWERED = 8000  # milliseconds that an answer may take
 _ONCE_MORE = 60.0  # seconds for what is under way when the last has begun
 
 
-class Outcome(NamedTuple):
+class LoadOutcome(NamedTuple):
     """Of what was to be done, by number: ``retransmitted`` are messages."""
 
     done: int
@@ -43,7 +43,7 @@ class Sipp:
         path.write_text("SEQUENTIAL\n" + "".join(f"{line}\n" for line in lines))
         return path
 
-    def run(self, scenario: str, port: int, accounts: Path, number: int, rate: float) -> Outcome:
+    def run(self, scenario: str, port: int, accounts: Path, number: int, rate: float) -> LoadOutcome:
         """``number`` of it, ``rate`` of them begun a second. Raises RuntimeError where SIPp can't run it."""
         name = f"{scenario}{next(self._number)}"
         statistics = self._directory / f"{name}.csv"
@@ -62,7 +62,7 @@ class Sipp:
             raise RuntimeError(f"sipp has ended with status {done.returncode}: {(done.stderr or done.stdout)[-1500:]}")
         with statistics.open() as file:
             *_, last = csv.DictReader(file, delimiter=";")
-        return Outcome(int(last["SuccessfulCall(C)"]), int(last["FailedCall(C)"]), int(last["Retransmissions(C)"]))
+        return LoadOutcome(int(last["SuccessfulCall(C)"]), int(last["FailedCall(C)"]), int(last["Retransmissions(C)"]))
 
     def start(self, scenario: str, port: int, accounts: Path) -> None:
         """One that waits to be called."""

@@ -8,9 +8,9 @@ import pytest
 
 from lambdas.contract import Accept, Challenge, ContactField, Credentials, RegisterQuestion
 from scripts import bench_kamailio, bench_servers, quick_control
-from scripts.bench_kamailio import Numbers, Rounds, Side
+from scripts.bench_kamailio import MeasuredSide, Numbers, Rounds
 from scripts.fleet_parts import DOMAIN
-from scripts.sipp_run import Outcome
+from scripts.sipp_run import LoadOutcome
 
 NUMBERS = Numbers(fast=3000, slow=30, seconds=0.2, rounds=1, phones=1, settle=0)
 
@@ -32,14 +32,14 @@ class Load:
     def run(self, case, rate, seconds):
         self.rates.append(rate)
         lost = rate > self.most or (self.every and len(self.rates) % self.every == 0)
-        return Outcome(100, 0, int(lost))
+        return LoadOutcome(100, 0, int(lost))
 
     def close(self):
         pass
 
 
 def side(name, load=None):
-    return Side(Server(name), load or Load(), [1] if name == "edge" else [])
+    return MeasuredSide(Server(name), load or Load(), [1] if name == "edge" else [])
 
 
 def said(edge, kamailio, control=(), failed=0, retransmitted=0):
@@ -49,7 +49,7 @@ def said(edge, kamailio, control=(), failed=0, retransmitted=0):
         for number, value in enumerate(values):
             rounds.add(
                 side(name),
-                Outcome(1000, failed, retransmitted),
+                LoadOutcome(1000, failed, retransmitted),
                 value / 1e3,
                 control[number] if name == "edge" and control else 0.0,
             )
