@@ -237,9 +237,7 @@ class Core:
         self._held({at: epoch for at, epoch in (fleet.elsewhere | fleet.epochs).items() if at not in here}, now)
         if not before.known:
             self._housekeeping.start(now)
-        elif before.epochs.keys() != fleet.epochs.keys():
-            # Whoever holds an address now pings there, and nobody else.
-            self.stack.bindings.keep_addresses(fleet.epochs.keys() | fleet.arriving)
+        self.stack.bindings.keep_addresses(fleet.epochs.keys() | fleet.arriving)
         self.agent.keep_only(fleet.epochs, fleet.arriving, now)
         if silence > _OUTAGE:
             self._housekeeping.reconcile(now)
@@ -257,8 +255,9 @@ class Core:
         for change in changes:
             self._updates.changed(change, now)
             if not change.binding:
-                self.stack.answered_calls.clear()
                 self.kept_routes.forget(change.plan, change.provider, change.aor, change.tenant)
+        if any(not change.binding for change in changes):
+            self.stack.answered_calls.clear()
 
     # Requests
 
