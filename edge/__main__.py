@@ -117,7 +117,7 @@ async def _start(
     stack.push_async_callback(journal.close)
     store = StateStore(config.state / "kept.sqlite", identity.state_key())
     stack.callback(store.close)
-    kept = restart.load(store, static_seconds, counters)
+    kept = restart.load(store, static_seconds)
     trace, bans, waiting = Trace(config.id), Bans(), Waiting()
     loop = Loop(core, journal)
     notes = Notes(counters)
@@ -171,7 +171,7 @@ async def _start(
         addresses.follow,
         fetched.told if config.certificate == "acme" else None,
         media.on,
-        kept.news.reply.feed if kept.news is not None else None,
+        kept.reply.feed if kept is not None else None,
     )
     phones = PeerSearch[list[Target]](lambda ref, found: loop.post(Found(ref, [one for each in found for one in each])))
     uses = PeerSearch[list[ScopeUse]](lambda ref, found: loop.post(Counted(ref, found)))
@@ -223,7 +223,7 @@ async def _start(
         beats.nudge,
         draining.declined,
     )
-    restarting = restart.Restart(store, core, loop.post, follower, holdings, addresses, beats, kept)
+    restarting = restart.Restart(store, core, loop.post, follower, holdings, addresses, beats, kept, counters)
     probing = Probing(
         config.id,
         config.home_host,
@@ -305,9 +305,9 @@ async def _open_metrics(
         raise ListenError(f"metrics: {where} can't be opened: {error.strerror or error}") from error
 
 
-def _names(config: Config, kept: restart.Kept, follower: Follower) -> list[str]:
+def _names(config: Config, kept: News | None, follower: Follower) -> list[str]:
     """The edges' names, this one's own first, as they were told last."""
-    news = follower.last_news or kept.news
+    news = follower.last_news or kept
     places = [place for place in news.reply.places if place.name] if news is not None else []
     return [place.name for place in sorted(places, key=lambda place: place.address != config.address)]
 

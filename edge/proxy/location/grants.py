@@ -87,14 +87,15 @@ class HeldGrant:
 
 
 class Grants:
-    """By AOR. A revocation that comes before the grant that it is about (from another Region) counts as well."""
+    """By AOR. A revocation that comes before the grant that it is about (from another Region) counts as well. ``age``
+    is how often many have become void."""
 
     def __init__(self) -> None:
         self._by_aor: dict[str, HeldGrant] = {}
         self._revoked: dict[str, int] = {}
         self._tenants: dict[str, float] = {}  # until when nothing is granted to them
-        self._agenda: Agenda[str] = Agenda()
-        self._age = 0
+        self.agenda: Agenda[str] = Agenda()
+        self.age = 0
         self._void: dict[str, int] = {}  # tenant, or "" for all -> its grants that are younger are good
         self._maybe_void: list[str] = []
 
@@ -102,8 +103,8 @@ class Grants:
         if self._revoked.get(aor, -1) > grant.version or now < self._tenants.get(grant.tenant, 0.0):
             return
         before = self._by_aor.get(aor)
-        look_at = before.look_at if before is not None else self._agenda.put(aor, now + _LOOK)
-        self._by_aor[aor] = HeldGrant(grant, now, self._age, look_at)
+        look_at = before.look_at if before is not None else self.agenda.put(aor, now + _LOOK)
+        self._by_aor[aor] = HeldGrant(grant, now, self.age, look_at)
 
     def get(self, aor: str, credentials: Credentials, method: str, now: float) -> HeldGrant | None:
         """The grant of ``aor`` if the credentials are that account's own."""
@@ -147,8 +148,8 @@ class Grants:
         self._make_void("")
 
     def _make_void(self, whose: str) -> None:
-        self._age += 1
-        self._void[whose] = self._age
+        self.age += 1
+        self._void[whose] = self.age
         self._maybe_void = list(self._by_aor)
 
     def forget_void(self, most: int, gone: set[str]) -> bool:
@@ -172,7 +173,7 @@ class Grants:
     def unused_since(self, then: float, now: float, most: int) -> Iterator[str]:
         """Look at up to ``most`` grants whose turn it is; drop those that nobody has used since ``then``, and name
         them."""
-        for second, aor in self._agenda.due(now, most):
+        for second, aor in self.agenda.due(now, most):
             grant = self._by_aor.get(aor)
             if grant is None or grant.look_at != second:
                 continue
@@ -180,7 +181,7 @@ class Grants:
                 del self._by_aor[aor]
                 yield aor
             else:
-                grant.look_at = self._agenda.put(aor, now + _LOOK)
+                grant.look_at = self.agenda.put(aor, now + _LOOK)
 
     def __len__(self) -> int:
         return len(self._by_aor)
