@@ -155,8 +155,8 @@ class Restart:
     async def _remember(self, kind: str, news: News) -> int:
         """Take back what the disk has of ``kind``, page by page, so that calls don't wait for it; how many there
         are. ``news`` are the disk's: once the control plane has spoken itself, it has told where phones are, and is
-        asked for the providers' accounts. If grants have become void meanwhile, those that are still to come may be among them:
-        they go."""
+        asked for the providers' accounts. If grants have become void meanwhile, those that are still to come may be
+        among them: they go."""
         records, age = self._core.disk_records, self._core.disk_records.age
         after, number = "", 0
         while True:

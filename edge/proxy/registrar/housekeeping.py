@@ -16,8 +16,8 @@ from edge.proxy.stack.stack import Stack
 from lambdas.contract import Decision, PushQuestion
 
 _LOOK = 0.25  # seconds between looks for phones that stay away
-LOOKS = 200
-"""What is looked at in one step, of each kind: a few milliseconds' work. While there is more, steps follow by SLOT."""
+LOOKS = 100
+"""What is looked at in one step, of each kind: a millisecond or two. While there is more, steps follow by SLOT."""
 _IDLE = 0.5  # seconds between looks for flows to ping while there are none
 _STALL = 3.0  # seconds without a tick, after which it was us who didn't hear
 _NEAR = 300.0  # seconds of durable expiry, below which it is renewed after an outage of the control plane
