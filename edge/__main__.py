@@ -119,7 +119,7 @@ async def _start(
         no_nat_networks=config.no_nat_networks,
     )
     counters = core.stack.counters
-    control = ControlClient(identity, config.control, config.control_auth)
+    control = ControlClient(identity, config.control, config.control_auth, counters)
     journal = Journal(config.state, identity.state_key(), control.report)
     stack.push_async_callback(journal.close)
     store = StateStore(config.state / "kept.sqlite", identity.state_key())
