@@ -26,6 +26,7 @@ from lambdas.contract import Accept, Binding, Grant, RegisterQuestion, Route, Ta
 from scripts import (
     bench_cost,
     bench_handshakes,
+    bench_kamailio,
     bench_media,
     bench_plans,
     bench_providers,
@@ -337,6 +338,24 @@ def media(
 ) -> None:
     """Relayed media and the calls they are of, beside Kamailio with rtpengine."""
     bench_media.media(_say, pairs, seconds, rate, rounds)
+
+
+@app.command()
+def kamailio(
+    cases: Annotated[
+        list[str] | None, typer.Argument(help=f"Of {', '.join(bench_kamailio.CASES)}; all if none.")
+    ] = None,
+    transport: Annotated[list[str] | None, typer.Option(help="udp, tls or wss, again for more; all if none.")] = None,
+    fast: Annotated[int, typer.Option(help="Refreshes and OPTIONS a second.")] = 3000,
+    slow: Annotated[int, typer.Option(help="Decided REGISTERs and calls a second.")] = 30,
+    seconds: Annotated[float, typer.Option(help="Of each round.")] = 10.0,
+    rounds: Annotated[int, typer.Option(help="Rounds for each server, in turn.")] = 3,
+    phones: Annotated[int, typer.Option(help="Phones, for their memory.")] = 50_000,
+    settle: Annotated[float, typer.Option(help="Seconds before their memory is read: transactions last 32.")] = 35.0,
+) -> None:
+    """Registrations, calls and memory beside Kamailio's."""
+    numbers = bench_kamailio.Numbers(fast, slow, seconds, rounds, phones, settle)
+    bench_kamailio.kamailio(_say, cases or bench_kamailio.CASES, transport or bench_kamailio.TRANSPORTS, numbers)
 
 
 @app.command()

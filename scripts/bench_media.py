@@ -5,37 +5,55 @@ other; what they do when nothing is asked of them is subtracted."""
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from scripts.bench_fleet import random_base
-from scripts.bench_relay import EdgeServer, KamailioServer, LoadProcess, SipServer, compare, cpu_seconds, pin
+from scripts.bench_servers import (
+    Account,
+    EdgeServer,
+    SipServer,
+    address_beside,
+    compare,
+    cpu_seconds,
+    kamailio_beside,
+    need,
+    pin,
+    spending,
+)
 from scripts.fleet import loopback_fleet
-from scripts.fleet_parts import DOMAIN
+from scripts.load_process import LoadProcess
 from scripts.processes import Processes, wait_for
 
 MOST_BESIDE_ENGINE = 1.1
 """Times the engine's own CPU."""
 MOST_SET_UP = 2.0
 """Milliseconds of CPU that relaying adds to a call's set-up and end."""
+_NG = 2223  # the port of the engine that is Kamailio's
 
 
 class Relay:
     """A SIP server and its engine, with a load of its own."""
 
-    def __init__(self, server: SipServer, engine: Callable[[], int], load: LoadProcess, pairs: int) -> None:
+    def __init__(
+        self,
+        server: SipServer,
+        engine: Callable[[], int],
+        load: LoadProcess,
+        pairs: int,
+        transport: str,
+        relayed: bool,
+    ) -> None:
         self.server, self.name = server, server.name
-        self._engine, self._load = engine, load
+        self._engine, self._load, self._transport, self._relayed = engine, load, transport, relayed
         self._order("pairs", accounts=server.accounts(2 * pairs), voice=True)
 
     def _order(self, do: str, **more: object) -> dict[str, int]:
-        return self._load.order(self.server, "udp", do, **more)
+        return self._load.order(self.server, self._transport, do, **more)
 
     def talk(self, seconds: float) -> tuple[float, float]:
         """Microseconds of CPU a packet: of the engine, and of all beside it."""
@@ -58,12 +76,9 @@ class Relay:
         """Milliseconds of the server's CPU for a call."""
         pids = self.server.pids()
         pin(pids)
-        before = cpu_seconds(pids)
-        made = self._order("calls", rate=rate, seconds=seconds)["calls"]
-        between, middle = cpu_seconds(pids), time.monotonic()
-        time.sleep(seconds / 2)
-        idle = (cpu_seconds(pids) - between) * seconds / (time.monotonic() - middle)
-        return (between - before - idle) / made * 1e3
+        order = {"rate": rate, "seconds": seconds, "relayed": self._relayed}
+        done, (spent,) = spending([pids], lambda: self._order("calls", **order), seconds / 2)
+        return spent / done["calls"] * 1e3
 
 
 def media(say: Callable[..., None], pairs: int, seconds: float, rate: int, rounds: int) -> None:
@@ -108,36 +123,34 @@ def _answers(host: str, port: int) -> bool:
 
 
 @contextlib.contextmanager
-def relays(scratch: Path, pairs: int, relayed: bool) -> Iterator[list[Relay]]:
-    """An edge and a Kamailio, both running, with engines where calls are ``relayed``."""
-    for program in ("kamailio", "rtpengine"):
-        if shutil.which(program) is None:
-            sys.exit(f"media: Debian's kamailio and rtpengine-daemon are needed; there is no {program}")
+def relays(
+    scratch: Path, pairs: int, relayed: bool, transport: str = "udp", asking: bool = False
+) -> Iterator[list[Relay]]:
+    """An edge and a Kamailio, both running, with engines where calls are ``relayed``. ``asking``: Kamailio asks for
+    passwords, as edges do."""
+    need("kamailio", "rtpengine")
     fleet = loopback_fleet(scratch / "fleet", random_base(), 1)
     fleet.edges[0].settings["media"] = "rtpengine" if relayed else "off"
-    (scratch / "kamailio").mkdir()
     beside = Processes(scratch / "engine")
     with contextlib.ExitStack() as stack:
         stack.callback(beside.stop_all)
         stack.callback(fleet.stop)
         fleet.start()
         edge = EdgeServer(fleet)
-        address = edge.address.rpartition(".")[0] + ".9"
-        chain, key = fleet.ca.issue([DOMAIN, address], scratch / "kamailio")
-        at = ""
         if relayed:
-            at = f"{address}:2223"
+            address = address_beside(fleet)
             ports = ["--port-min=30000", "--port-max=39999"]
             command = ["rtpengine", "--foreground", "--log-stderr", "--table=-1", f"--interface={address}"]
-            beside.start("engine", [*command, f"--listen-ng={at}", "--log-level=4", *ports], {})
-            wait_for("rtpengine to start", lambda: _answers(address, 2223), 10)
-        kamailio = KamailioServer(scratch / "kamailio", address, chain, key, fleet.ca.path, at)
+            beside.start("engine", [*command, f"--listen-ng={address}:{_NG}", "--log-level=4", *ports], {})
+            wait_for("rtpengine to start", lambda: _answers(address, _NG), 10)
+        accounts: list[Account] = edge.accounts(2 * pairs) if asking else []
+        kamailio = kamailio_beside(fleet, scratch / "kamailio", _NG if relayed else 0, accounts)
         stack.callback(kamailio.stop)
         file = fleet.directory / f"{fleet.edges[0].id}.state" / "engines" / f"{edge.address}.pid"
         loads = [LoadProcess(scratch) for _ in range(2)]
         for load in loads:
             stack.callback(load.close)
         yield [
-            Relay(edge, lambda: int(file.read_text()), loads[0], pairs),
-            Relay(kamailio, lambda: beside.pid("engine"), loads[1], pairs),
+            Relay(edge, lambda: int(file.read_text()), loads[0], pairs, transport, relayed),
+            Relay(kamailio, lambda: beside.pid("engine"), loads[1], pairs, transport, relayed),
         ]

@@ -6,6 +6,30 @@ fail() { echo "$(basename "$0"): $*" >&2; exit 1; }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else return 1; fi; }
 
+missing_programs() { # missing_programs PROGRAM PACKAGE ...: the Debian packages of those that aren't there
+  while [ $# -gt 0 ]; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || echo "$2"
+    shift 2
+  done
+}
+
+missing_modules() { # missing_modules MODULE ...: the same for modules of Kamailio
+  local module
+  for module; do
+    compgen -G "/usr/lib/*/kamailio/modules/$module.so" >/dev/null || echo "kamailio-${module#db_}-modules"
+  done
+}
+
+install_packages() { # install_packages PACKAGE ...: Debian's; nothing happens if there are none
+  [ $# -gt 0 ] || return 0
+  echo "Installing $* ..." >&2
+  (as_root apt-get update -q && as_root apt-get install -y -q --no-install-recommends "$@") >.local/apt.log 2>&1 ||
+    fail "couldn't install $*; see .local/apt.log"
+  if [[ " $* " == *" rtpengine-daemon "* ]] && [ -d /run/systemd/system ]; then
+    as_root systemctl disable --quiet --now rtpengine-daemon # which the package starts; edges start their own
+  fi
+}
+
 find_python() {
   local candidate
   for candidate in python3.13 python3.12 python3.11 python3 python3.14; do

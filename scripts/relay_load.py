@@ -5,22 +5,15 @@ a core of its own: ``python -m scripts.relay_load`` reads its orders as lines of
 from __future__ import annotations
 
 import asyncio
-import json
-import ssl
-import sys
 import time
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
 
 import uvloop
-from websockets.asyncio.client import ClientConnection, connect
 
-from edge.sip.framing import StreamFramer
-from edge.sip.message import Request, Response
-from edge.sip.transaction.client import make_ack
-from tests.support.agent import Agent, Dialog
+from scripts.load_orders import Order, place, serve
+from scripts.load_phone import DatagramEnd, Phone
+from tests.support.agent import Dialog
 
-_PATIENCE = 20.0  # seconds for one answer
 _PACKET = b"\x80\x00" + 10 * b"\x01" + 160 * b"\xff"  # 20 ms of G.711
 _EVERY = 0.02
 _TYPE = "Content-Type: application/sdp"
@@ -35,107 +28,6 @@ def _port(body: bytes) -> int:
     return int(body.partition(b"m=audio ")[2].split()[0])
 
 
-class Phone:
-    """One phone on a socket of its own. ``take`` gets whole messages; the agent has them until a call stands."""
-
-    def __init__(self, username: str, domain: str, password: str, transport: str) -> None:
-        self.agent = Agent(username, domain, password, "127.0.0.1", 5060, self._send, transport.upper())
-        self.take: Callable[[bytes], object] = self._to_agent
-        self._came = asyncio.Event()
-        self._reading: asyncio.Task[None] | None = None
-        self._write: Callable[[bytes], object] = lambda data: None
-        self._socket: ClientConnection | None = None
-
-    async def open(self, server: tuple[str, int], own: str, context: ssl.SSLContext | None, name: str) -> None:
-        """Connect to ``server`` from the address ``own``; a certificate has to name ``name``."""
-        loop = asyncio.get_running_loop()
-        kind = self.agent.transport
-        if kind == "UDP":
-            datagrams, _ = await loop.create_datagram_endpoint(
-                lambda: _DatagramEnd(lambda data: self.take(data)), (own, 0), server
-            )
-            self._write = datagrams.sendto
-            local = datagrams.get_extra_info("sockname")
-        elif kind in ("TCP", "TLS"):
-            named = {"ssl": context, "server_hostname": name} if kind == "TLS" else {}
-            stream, _ = await loop.create_connection(
-                lambda: _StreamEnd(lambda data: self.take(data)), *server, local_addr=(own, 0), **cast(Any, named)
-            )
-            self._write = stream.write
-            local = stream.get_extra_info("sockname")
-        else:
-            scheme = "wss" if context is not None else "ws"
-            self._socket = await connect(
-                f"{scheme}://{name}:{server[1]}/",
-                host=server[0],
-                local_addr=(own, 0),
-                subprotocols=cast(Any, ["sip"]),
-                ssl=context,
-                compression=None,
-                ping_interval=None,
-            )
-            self._reading = loop.create_task(self._read(self._socket))
-            self._write = lambda data: self._to_socket(data)
-            local = self._socket.local_address
-        self.agent.host, self.agent.port = local[:2]
-
-    def _to_socket(self, data: bytes) -> None:
-        """The connection's own protocol, without a coroutine for each message."""
-        assert self._socket is not None
-        self._socket.protocol.send_text(data)
-        for chunk in self._socket.protocol.data_to_send():
-            self._socket.transport.write(chunk)
-
-    async def _read(self, socket: ClientConnection) -> None:
-        async for data in socket:
-            self.take(data.encode() if isinstance(data, str) else data)
-
-    def _send(self, data: bytes) -> None:
-        self._write(data)
-
-    def _to_agent(self, data: bytes) -> None:
-        self.agent.take(data)
-        self._came.set()
-
-    async def wait(self, found: Callable[[], Any]) -> Any:
-        async with asyncio.timeout(_PATIENCE):
-            while not (value := found()):
-                self._came.clear()
-                await self._came.wait()
-        return value
-
-    async def transact(self, request: Request) -> Response:
-        while True:
-            self._send(request.to_bytes())
-            response: Response = await self.wait(lambda: self.agent.final(request))  # noqa: B023 - awaited here
-            if response.status not in (401, 407):
-                return response
-            if request.method == "INVITE":
-                self._send(make_ack(request, response).to_bytes())
-            request = self.agent.authorize(request, response)
-
-    def close(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-
-
-class _DatagramEnd(asyncio.DatagramProtocol):
-    def __init__(self, take: Callable[[bytes], object]) -> None:
-        self._take = take
-
-    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
-        self._take(data)
-
-
-class _StreamEnd(asyncio.Protocol):
-    def __init__(self, take: Callable[[bytes], object]) -> None:
-        self._framer, self._take = StreamFramer(), take
-
-    def data_received(self, data: bytes) -> None:
-        for message in self._framer.feed(data):
-            self._take(message)
-
-
 class Voice:
     """What a phone sends and hears."""
 
@@ -147,7 +39,7 @@ class Voice:
     async def open(self, host: str) -> bytes:
         """What says where it is."""
         loop = asyncio.get_running_loop()
-        self._socket, _ = await loop.create_datagram_endpoint(lambda: _DatagramEnd(self._hear), (host, 0))
+        self._socket, _ = await loop.create_datagram_endpoint(lambda: DatagramEnd(self._hear), (host, 0))
         return _described(host, self._socket.get_extra_info("sockname")[1])
 
     def _hear(self, _: bytes) -> None:
@@ -193,10 +85,11 @@ class CallPair:
         return not own & set(self._ports)
 
     async def call(self) -> None:
-        """Call and answer. Raises AssertionError, TimeoutError."""
+        """Call, ring and answer. Raises AssertionError, TimeoutError."""
         caller, callee = self.caller.agent, self.callee.agent
         inviting = asyncio.create_task(self._invite())
         invite = await self.callee.wait(lambda: next(iter(callee.requests("INVITE")), None))
+        callee.send(callee.response(invite, 180).to_bytes())
         callee.send(callee.response(invite, 200, headers=[_TYPE]).to_bytes())
         dialog = await inviting
         caller.send(caller.in_dialog(dialog, "ACK").to_bytes())
@@ -272,12 +165,12 @@ class Load:
         self._pairs: list[CallPair] = []
         self._idle: list[Phone] = []
 
-    async def pairs(self, order: dict[str, Any]) -> dict[str, Any]:
+    async def pairs(self, order: Order) -> Order:
         """``accounts`` are (username, password), two for each pair."""
         accounts = order["accounts"]
         phones = [Phone(user, order["domain"], password, order["transport"]) for user, password in accounts]
         for phone in phones:
-            await phone.open(*_where(order))
+            await phone.open(*place(order))
         self._pairs = [CallPair(*phones[n : n + 2]) for n in range(0, len(phones), 2)]
         for pair in self._pairs:
             await pair.register()
@@ -288,7 +181,7 @@ class Load:
             pair.prepare()
         return {}
 
-    async def begin(self, order: dict[str, Any]) -> dict[str, Any]:
+    async def begin(self, order: Order) -> Order:
         """All pairs are in calls from now on. Raises RuntimeError if they aren't relayed."""
         for pair in self._pairs:
             await pair.call()
@@ -296,7 +189,7 @@ class Load:
                 raise RuntimeError("a call isn't relayed")
         return await self.talk({**order, "seconds": 0.1})  # by which their addresses are learnt
 
-    async def talk(self, order: dict[str, Any]) -> dict[str, Any]:
+    async def talk(self, order: Order) -> Order:
         """In their calls, for ``seconds``; how many packets were sent and heard."""
         voices = [voice for pair in self._pairs for voice in pair.voices]
         before, begun, sent = sum(voice.heard for voice in voices), time.monotonic(), 0
@@ -310,33 +203,34 @@ class Load:
         heard = sum(voice.heard for voice in voices) - before
         return {"sent": 2 * sent, "heard": heard}
 
-    async def silence(self, _: dict[str, Any]) -> dict[str, Any]:
+    async def silence(self, _: Order) -> Order:
         """Their calls end."""
         for pair in self._pairs:
             await pair.hang_up()
         return {}
 
-    async def calls(self, order: dict[str, Any]) -> dict[str, Any]:
-        """``rate`` calls a second, for ``seconds``, each ended at once; how many."""
-        free, made, under_way = list(self._pairs), 0, set[asyncio.Task[None]]()
+    async def calls(self, order: Order) -> Order:
+        """``rate`` calls a second, for ``seconds``, each ended at once; how many. Raises RuntimeError if they aren't
+        ``relayed`` though they should be, or are though they shouldn't."""
+        free, made = list(self._pairs), 0
 
         async def one(pair: CallPair) -> None:
             await pair.call()
+            if pair.relayed != order["relayed"]:
+                raise RuntimeError("a call is relayed" if pair.relayed else "a call isn't relayed")
             await pair.hang_up()
             free.append(pair)
 
         begun = time.monotonic()
-        while (passed := time.monotonic() - begun) < order["seconds"]:
-            while made < round(passed * order["rate"]) and free:
-                task = asyncio.create_task(one(free.pop(0)))
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
-                made += 1
-            await asyncio.sleep(0.005)
-        await asyncio.gather(*under_way)
+        async with asyncio.TaskGroup() as under_way:
+            while (passed := time.monotonic() - begun) < order["seconds"]:
+                while made < round(passed * order["rate"]) and free:
+                    under_way.create_task(one(free.pop(0)))
+                    made += 1
+                await asyncio.sleep(0.005)
         return {"calls": made}
 
-    async def run(self, order: dict[str, Any]) -> dict[str, Any]:
+    async def run(self, order: Order) -> Order:
         """Send ``rate`` requests a second, for ``seconds``; how many were sent and answered."""
         before = sum(pair.answered for pair in self._pairs)
         begun, sent = time.monotonic(), 0
@@ -348,28 +242,20 @@ class Load:
         await asyncio.sleep(1)  # for the last ones' answers
         return {"sent": sent, "answered": sum(pair.answered for pair in self._pairs) - before}
 
-    async def idle(self, order: dict[str, Any]) -> dict[str, Any]:
+    async def idle(self, order: Order) -> Order:
         """``number`` connections that nothing is sent on."""
         for _ in range(order["number"]):
             phone = Phone("idle", order["domain"], "", order["transport"])
-            await phone.open(*_where(order))
+            await phone.open(*place(order))
             self._idle.append(phone)
         return {}
 
 
-def _where(order: dict[str, Any]) -> tuple[tuple[str, int], str, ssl.SSLContext | None, str]:
-    context = ssl.create_default_context(cafile=order["ca"]) if order["transport"] in ("tls", "wss") else None
-    return (order["host"], order["port"]), order["own"], context, order["name"]
-
-
-async def _serve() -> None:
+def _orders() -> dict[str, Callable[[Order], Awaitable[Order]]]:
     load = Load()
-    loop = asyncio.get_running_loop()
-    while line := await loop.run_in_executor(None, sys.stdin.readline):
-        order = json.loads(line)
-        answer = await getattr(load, order["do"])(order)
-        print(json.dumps(answer), flush=True)
+    kinds = (load.pairs, load.begin, load.talk, load.silence, load.calls, load.run, load.idle)
+    return {kind.__name__: kind for kind in kinds}
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    uvloop.run(serve(_orders()))

@@ -7,16 +7,15 @@ import contextlib
 import secrets
 import socket
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from scripts.fleet_parts import DOMAIN, SIP, SIPS
+from scripts.fleet_parts import DOMAIN, ROOT, SIP, SIPS
 from scripts.processes import Processes, wait_for
 
 pytestmark = pytest.mark.integration
 
-SCENARIOS = Path(__file__).parent.parent / "sipp"
+SCENARIOS = ROOT / "scripts" / "sipp"
 
 
 def command(scenario, edge, address, port, users, transport, calls, rate, by=""):

@@ -7,12 +7,11 @@ import signal
 import statistics
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from edge.sip.transaction.client import make_ack, make_cancel
-from scripts.fleet_parts import DOMAIN, SIP
+from scripts.fleet_parts import DOMAIN, ROOT, SIP
 from scripts.processes import Processes, wait_for
 from tests.natlab.conftest import laboratory
 from tests.support.cloudlab import CloudLab
@@ -21,7 +20,7 @@ from tests.support.socket_phone import SocketPhone, call, in_dialog
 
 pytestmark = pytest.mark.natlab
 
-SCENARIOS = Path(__file__).parent.parent / "sipp"
+SCENARIOS = ROOT / "scripts" / "sipp"
 MEDIAN, WORST = 5.0, 10.0  # seconds from the kill to a call that rings
 
 
