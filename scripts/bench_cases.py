@@ -33,6 +33,7 @@ from scripts import (
     bench_records,
     bench_refresh,
     bench_relay,
+    bench_storm,
     bench_versus,
 )
 
@@ -356,6 +357,18 @@ def kamailio(
     """Registrations, calls and memory beside Kamailio's."""
     numbers = bench_kamailio.Numbers(fast, slow, seconds, rounds, phones, settle)
     bench_kamailio.kamailio(_say, cases or bench_kamailio.CASES, transport or bench_kamailio.TRANSPORTS, numbers)
+
+
+@app.command()
+def storm(
+    phones: Annotated[int, typer.Option(help="Phones that come.")] = 10_000,
+    transport: Annotated[str, typer.Option(help="udp, tcp, tls or wss.")] = "udp",
+    delay: Annotated[float, typer.Option(help="Seconds that the emulated control plane takes.")] = 0.02,
+    over: Annotated[float, typer.Option(help="Seconds within which they come.")] = 45.0,
+    real: Annotated[int, typer.Option(help="Phones that come to the real control plane, ten a second.")] = 300,
+) -> None:
+    """Everybody registers at an edge that knows nobody."""
+    bench_storm.storm(_say, phones, transport, delay, over, real)
 
 
 @app.command()
