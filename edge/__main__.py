@@ -36,6 +36,7 @@ from edge.runtime import admin, metrics, restart
 from edge.runtime.addresses import AddressMover, served_here
 from edge.runtime.bans import Bans
 from edge.runtime.certificate_files import CertificateWatch
+from edge.runtime.crowding import Crowding
 from edge.runtime.draining import Draining
 from edge.runtime.enrol import EnrolError, enrol, enrol_instance
 from edge.runtime.fetched_certificates import FetchedCertificates
@@ -128,7 +129,7 @@ async def _start(
     trace, bans, waiting = Trace(config.id), Bans(), Waiting()
     loop = Loop(core, journal)
     notes = Notes(counters)
-    inbound = Inbound(loop.post, core.stack, bans, trace, waiting, core.keeps)
+    inbound = Inbound(loop.post, core.stack, bans, trace, waiting, core.keeps, Crowding(lambda: sockets.waiting()))
     server_trust = _server_trust(config)
     certificates = Certificates(tickets.use_in) if tickets is not None else Certificates()
     watch = CertificateWatch(config.certificates, certificates, counters)

@@ -126,10 +126,13 @@ class Core:
         """What follows from ``event``."""
         stack = self.stack
         match event:
-            case Received(flow, data, banned):
+            case Received(flow, data, banned, crowded):
                 incoming = self._receiver.receive(flow, data, now)
                 if incoming is not None and banned and self._begins_something(incoming):
                     stack.counters["banned"] += 1
+                elif incoming is not None and crowded and incoming.request.method == "INVITE" and not incoming.to_tag:
+                    stack.counters["crowded"] += 1
+                    self._refuse(incoming, Fault(503, headers=(spread_retry_after(incoming.request),)), now)
                 elif incoming is not None:
                     self._request(incoming, now)
             case Tick():
