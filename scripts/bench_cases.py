@@ -28,6 +28,7 @@ from scripts import (
     bench_handshakes,
     bench_kamailio,
     bench_media,
+    bench_overload,
     bench_plans,
     bench_providers,
     bench_records,
@@ -364,11 +365,21 @@ def storm(
     phones: Annotated[int, typer.Option(help="Phones that come.")] = 10_000,
     transport: Annotated[str, typer.Option(help="udp, tcp, tls or wss.")] = "udp",
     delay: Annotated[float, typer.Option(help="Seconds that the emulated control plane takes.")] = 0.02,
-    over: Annotated[float, typer.Option(help="Seconds within which they come.")] = 45.0,
+    over: Annotated[float, typer.Option(help="Seconds within which they come.")] = 2.0,
     real: Annotated[int, typer.Option(help="Phones that come to the real control plane, ten a second.")] = 300,
 ) -> None:
     """Everybody registers at an edge that knows nobody."""
     bench_storm.storm(_say, phones, transport, delay, over, real)
+
+
+@app.command()
+def overload(
+    seconds: Annotated[float, typer.Option(help="Of each step, in the phones' time.")] = 6.0,
+    pairs: Annotated[int, typer.Option(help="Pairs of phones.")] = 500,
+    picture: Annotated[bool, typer.Option(help="Draw docs/overload.svg.")] = False,
+) -> None:
+    """What is done in time when more is offered than an edge can do."""
+    bench_overload.overload(_say, seconds, pairs, picture)
 
 
 @app.command()

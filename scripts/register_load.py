@@ -196,6 +196,7 @@ class RegisterLoad:
         refused = 0
         network = ".".join(order["own"].split(".")[:2])
         accounts = order["accounts"]
+        turns = asyncio.Semaphore(_AT_ONCE)  # this end of TLS takes its time, too
 
         async def come(number: int, username: str, password: str) -> None:
             nonlocal refused
@@ -203,9 +204,16 @@ class RegisterLoad:
             phone = RegisteringPhone(Phone(username, order["domain"], password, order["transport"]))
             own = f"{network}.{100 + number // 200 % 100}.{10 + number % 200}"
             since = time.monotonic()
-            with contextlib.suppress(OSError):
-                await phone.open(order, own)
-                refused += await _persists(phone, begun + order["seconds"])
+            until = begun + order["seconds"]
+            while time.monotonic() < until:
+                try:
+                    async with turns:
+                        await phone.open(order, own)
+                except OSError:  # connections are made again as long as it takes
+                    await asyncio.sleep(_AGAIN)
+                    continue
+                refused += await _persists(phone, until)
+                break
             if phone.done:
                 took.append(time.monotonic() - since)
             phone.phone.close()

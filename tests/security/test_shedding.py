@@ -140,7 +140,15 @@ def test_a_providers_calls_come_in_though_one_of_its_customers_has_guessed(world
     node.core.stack.note_providers(ProviderAddresses({host: frozenset(("t1",))}, {}))
     bans = Bans()
     bans.replace([host])
-    inbound = Inbound(node.handle, node.core.stack, bans, SimpleNamespace(wanted=False), Waiting(), lambda flow: False, Crowding(lambda: 0))
+    inbound = Inbound(
+        node.handle,
+        node.core.stack,
+        bans,
+        SimpleNamespace(wanted=False),
+        Waiting(),
+        lambda flow: False,
+        Crowding(lambda: 0),
+    )
     line = Flow(EDGE, 5060, "udp", *provider.place)
     inbound.message(line, provider.agent.request("REGISTER", f"sip:{DOMAIN}").to_bytes())
     inbound.message(line, provider.agent.request("INVITE", f"sip:bob@{DOMAIN}").to_bytes())
