@@ -5,7 +5,7 @@ phones that is 0.1 s in which nothing else is done. What requests leave is freed
 (``tests/scenarios/test_garbage``); circles come of exceptions and libraries, and are young when they become garbage. So
 what has outlived a whole look is taken out of all further ones (``gc.freeze``) once it is much: bindings, grants,
 whoever is registered. It is still freed when nobody refers to it any more. A circle that was alive just then, and dies
-later, is never found: that is some kilobytes for each 50,000 objects that have come to stay.
+later, is never found: that is some kilobytes for each 25,000 objects that have come to stay.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import gc
 import time
 from collections.abc import Callable
 
-YOUNG = 10_000
+YOUNG = 5_000
 """Objects more than there were, after which the youngest are looked through."""
-MANY = 50_000
+MANY = 25_000
 """Objects that have outlived a whole look, from which on they aren't looked through again."""
 _OLDER = 5  # looks at the youngest, for one at those that have outlived it
 
