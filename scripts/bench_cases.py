@@ -35,6 +35,7 @@ from scripts import (
     bench_refresh,
     bench_relay,
     bench_size,
+    bench_slow,
     bench_storm,
     bench_versus,
 )
@@ -385,6 +386,12 @@ def kamailio(
 def size(rounds: Annotated[int, typer.Option(help="Rounds for each size, in turn.")] = 3) -> None:
     """Refreshes, calls and pauses with 1,000, 10,000 and 100,000 bindings at one edge."""
     bench_size.size(_say, _core, {"refresh": _refresh_cost, "call": _call_cost}, rounds)
+
+
+@app.command()
+def slow() -> None:
+    """Registrations and calls while the control plane takes its time."""
+    bench_slow.slow(_say)
 
 
 @app.command()

@@ -105,13 +105,14 @@ class Busy:
 
 class Pair:
     """Two phones that are registered, one of which refreshes while none of them does anything else, and calls the
-    other. ``done`` counts what was done in time, by kind; ``refused`` the calls that were refused with 503."""
+    other. ``done`` counts what was done in time, by kind, ``begun`` the calls, ``refused`` those that were refused with
+    503."""
 
     def __init__(self, world: World, number: int) -> None:
         self._world = world
         self.caller, self._callee = world.phone(f"a{number}"), world.phone(f"b{number}")
         self.done: Counter[str] = Counter()
-        self.refused = 0
+        self.begun = self.refused = 0
         self.busy = False
         for phone in (self.caller, self._callee):
             assert phone.register() == 200
@@ -180,6 +181,7 @@ class Pair:
         self._ask(request, answered)
 
     def call(self) -> None:
+        self.begun += 1
         begun, agent = self._world.now, self.caller.agent
         invite = agent.invite_request(f"sip:{self._callee.agent.username}@{DOMAIN}")
 
@@ -281,13 +283,15 @@ def _offer(load: float, each: dict[str, float], seconds: float, pairs: int, refu
         busy.world.run(0.01)
     busy.world.run(2 * _IN_TIME + _LASTS)
     done = {kind: sum(pair.done[kind] for pair in busy.pairs) for kind in each}
+    refused = sum(pair.refused for pair in busy.pairs)
     used = {kind: done[kind] * each[kind] / seconds for kind in each}
     return {
         "offered": load,
         "goodput": round(sum(used.values()), 3),
         "refreshes": round(done["refresh"] / offered["refresh"], 3),
         "calls": round(done["call"] / offered["call"], 3),
-        "refused": sum(pair.refused for pair in busy.pairs),
+        "refused": refused,
+        "broken": sum(pair.begun for pair in busy.pairs) - refused - done["call"],
         "lost": busy.lost,
     }
 
@@ -297,8 +301,9 @@ _INK = {True: ("#1b6ca8", "new calls refused with 503"), False: ("#b8442f", "eve
 
 
 def _drawn(curves: dict[bool, list[dict[str, float]]]) -> str:
-    """As SVG: goodput over what is offered, both in what the core can do."""
-    across, up = (_WIDTH - _LEFT - 20) / max(_STEPS), (_LOW - 20) / 1.2
+    """As SVG: goodput over what is offered, both in what the core can do; dashed the part of refreshes that are
+    done."""
+    across, up = (_WIDTH - _LEFT - 20) / max(_STEPS), (_LOW - 20) / 1.4
 
     def at(offered: float, good: float) -> str:
         return f"{_LEFT + offered * across:.1f},{_LOW - good * up:.1f}"
@@ -316,11 +321,13 @@ def _drawn(curves: dict[bool, list[dict[str, float]]]) -> str:
     for good in (0.5, 1.0):
         lines.append(f'<text x="{_LEFT - 8}" y="{_LOW - good * up + 4:.1f}" text-anchor="end">{good}</text>')
     lines.append(f'<text x="{_WIDTH / 2}" y="{_LOW + 36}" text-anchor="middle">offered, times what it can do</text>')
-    lines.append(f'<text x="{_LEFT + 4}" y="14">done in time</text>')
+    lines.append(f'<text x="{_LEFT + 4}" y="14">done in time; dashed: of the refreshes</text>')
     for turn, (refusing, found) in enumerate(curves.items()):
         ink, says = _INK[refusing]
         points = " ".join([at(0, 0), *(at(one["offered"], one["goodput"]) for one in found)])
         lines.append(f'<polyline points="{points}" fill="none" stroke="{ink}" stroke-width="2"/>')
+        points = " ".join([at(0, 1), *(at(one["offered"], one["refreshes"]) for one in found)])
+        lines.append(f'<polyline points="{points}" fill="none" stroke="{ink}" stroke-dasharray="6 3"/>')
         lines.append(
             f'<text x="{_WIDTH - 24}" y="{_LOW - 40 + 18 * turn}" text-anchor="end" fill="{ink}">{says}</text>'
         )
