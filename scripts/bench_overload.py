@@ -41,7 +41,7 @@ _SLOWER = 5.0
 """Times slower than here the core is, so that as many messages make a longer run."""
 
 
-class Busy:
+class BusyEdge:
     """A world with one edge, whose core takes its time. ``refusing``: as it does in life; else it takes whatever
     comes."""
 
@@ -59,7 +59,7 @@ class Busy:
             self._handle, self.node.core.stack, Bans(), trace, Waiting(), lambda flow: False, crowding
         )
         self._inbound._shedding.message = lambda flow, data, deliver: deliver(flow, data)  # type: ignore[method-assign]
-        self.pairs = [Pair(self.world, number) for number in range(pairs)]
+        self.pairs = [OfferingPair(self.world, number) for number in range(pairs)]
         self.node.handle = self._comes  # type: ignore[method-assign]
         self.lost = 0
 
@@ -103,7 +103,7 @@ class Busy:
         self._free_at = max(self.world.now, self._free_at) + takes
 
 
-class Pair:
+class OfferingPair:
     """Two phones that are registered, one of which refreshes while none of them does anything else, and calls the
     other. ``done`` counts what was done in time, by kind, ``begun`` the calls, ``refused`` those that were refused with
     503."""
@@ -248,7 +248,7 @@ def _costs() -> dict[str, float]:
     """Seconds of the core for each, when little is asked of it."""
     found = {}
     for kind in ("refresh", "call"):
-        busy = Busy(20, refusing=True)
+        busy = BusyEdge(20, refusing=True)
         before, at = busy.spent, busy.world.now
         for number in range(100):
             pair = busy.pairs[number % 20]
@@ -265,7 +265,7 @@ def _costs() -> dict[str, float]:
 
 def _offer(load: float, each: dict[str, float], seconds: float, pairs: int, refusing: bool) -> dict[str, float]:
     """``load`` times what it can do, half of that time for each kind."""
-    busy = Busy(pairs, refusing)
+    busy = BusyEdge(pairs, refusing)
     busy.world.run(5.0)
     rates = {kind: load / 2 / cost for kind, cost in each.items()}
     begun, offered = busy.world.now, Counter[str]()
