@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import resource
@@ -37,10 +36,12 @@ from edge.runtime import admin, metrics, restart
 from edge.runtime.addresses import AddressMover, served_here
 from edge.runtime.bans import Bans
 from edge.runtime.certificate_files import CertificateWatch
+from edge.runtime.crowding import Crowding
 from edge.runtime.draining import Draining
 from edge.runtime.enrol import EnrolError, enrol, enrol_instance
 from edge.runtime.fetched_certificates import FetchedCertificates
 from edge.runtime.follower import Follower
+from edge.runtime.garbage import GarbageLooks
 from edge.runtime.inbound import Inbound
 from edge.runtime.instance import InstanceError
 from edge.runtime.loop import Loop, RandomIds
@@ -52,6 +53,7 @@ from edge.runtime.notes import Notes
 from edge.runtime.origins import Origins
 from edge.runtime.outbound import Outbound
 from edge.runtime.own_place import OwnPlace
+from edge.runtime.pauses import Pauses
 from edge.runtime.peer_search import PeerSearch
 from edge.runtime.probing import Probing
 from edge.runtime.provider_accounts import ProviderAccounts
@@ -76,8 +78,13 @@ async def run(config: Config, identity: Identity, tickets: SessionTickets | None
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        running = await _start(config, identity, tickets, stop, stack)
-        _collect_seldom()
+        pauses = Pauses()
+        running = await _start(config, identity, tickets, stop, stack, pauses)
+        looks = GarbageLooks(pauses.look.note)
+        looks.start()
+        stack.callback(looks.stop)
+        pauses.start()
+        stack.callback(pauses.close)
         log.info("edge %s listens on %s", config.id, ", ".join(config.listen))
         tasks = [asyncio.create_task(work) for work in (stop.wait(), *running)]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -95,6 +102,7 @@ async def _start(
     tickets: SessionTickets | None,
     stop: asyncio.Event,
     stack: contextlib.AsyncExitStack,
+    pauses: Pauses,
 ) -> list[Coroutine[None, None, None]]:
     """Make the edge's parts from the ground up, each of those before it, and open them; what has to run. ``stack``
     closes them."""
@@ -112,16 +120,16 @@ async def _start(
         no_nat_networks=config.no_nat_networks,
     )
     counters = core.stack.counters
-    control = ControlClient(identity, config.control, config.control_auth)
+    control = ControlClient(identity, config.control, config.control_auth, counters)
     journal = Journal(config.state, identity.state_key(), control.report)
     stack.push_async_callback(journal.close)
     store = StateStore(config.state / "kept.sqlite", identity.state_key())
     stack.callback(store.close)
-    kept = restart.load(store, static_seconds, counters)
+    kept = restart.load(store, static_seconds)
     trace, bans, waiting = Trace(config.id), Bans(), Waiting()
     loop = Loop(core, journal)
     notes = Notes(counters)
-    inbound = Inbound(loop.post, core.stack, bans, trace, waiting, core.keeps)
+    inbound = Inbound(loop.post, core.stack, bans, trace, waiting, core.keeps, Crowding(lambda: sockets.waiting()))
     server_trust = _server_trust(config)
     certificates = Certificates(tickets.use_in) if tickets is not None else Certificates()
     watch = CertificateWatch(config.certificates, certificates, counters)
@@ -171,7 +179,7 @@ async def _start(
         addresses.follow,
         fetched.told if config.certificate == "acme" else None,
         media.on,
-        kept.news.reply.feed if kept.news is not None else None,
+        kept.reply.feed if kept is not None else None,
     )
     phones = PeerSearch[list[Target]](lambda ref, found: loop.post(Found(ref, [one for each in found for one in each])))
     uses = PeerSearch[list[ScopeUse]](lambda ref, found: loop.post(Counted(ref, found)))
@@ -223,7 +231,7 @@ async def _start(
         beats.nudge,
         draining.declined,
     )
-    restarting = restart.Restart(store, core, loop.post, follower, holdings, addresses, beats, kept)
+    restarting = restart.Restart(store, core, loop.post, follower, holdings, addresses, beats, kept, counters)
     probing = Probing(
         config.id,
         config.home_host,
@@ -245,7 +253,9 @@ async def _start(
     await _open_mesh(mesh, config.mesh, receiver)
     stack.push_async_callback(mesh.close)
     if config.metrics:
-        runner = await _open_metrics(config.metrics, core, sockets, certificates, mesh, media, follower, journal, trace)
+        runner = await _open_metrics(
+            config.metrics, core, sockets, certificates, mesh, media, follower, journal, trace, pauses
+        )
         stack.push_async_callback(runner.cleanup)
     stack.push_async_callback((await admin.serve(config.state, draining, stop.set)).cleanup)
     await control.open()
@@ -296,27 +306,23 @@ async def _open_metrics(
     follower: Follower,
     journal: Journal,
     trace: Trace,
+    pauses: Pauses,
 ) -> web.AppRunner:
     host, _, port = where.rpartition(":")
     try:
         where_to = host.strip("[]"), int(port)
-        return await metrics.serve(*where_to, core, sockets, certificates, mesh, media, follower, journal, trace)
+        return await metrics.serve(
+            *where_to, core, sockets, certificates, mesh, media, follower, journal, trace, pauses
+        )
     except OSError as error:
         raise ListenError(f"metrics: {where} can't be opened: {error.strerror or error}") from error
 
 
-def _names(config: Config, kept: restart.Kept, follower: Follower) -> list[str]:
+def _names(config: Config, kept: News | None, follower: Follower) -> list[str]:
     """The edges' names, this one's own first, as they were told last."""
-    news = follower.last_news or kept.news
+    news = follower.last_news or kept
     places = [place for place in news.reply.places if place.name] if news is not None else []
     return [place.name for place in sorted(places, key=lambda place: place.address != config.address)]
-
-
-def _collect_seldom() -> None:
-    """Garbage in circles is what ends calls leave, some kilobytes each; looking for it every 700 objects, as Python
-    does, took a tenth of the time."""
-    gc.freeze()
-    gc.set_threshold(20_000, 20)
 
 
 def _raise_file_limit() -> None:

@@ -28,14 +28,19 @@ from scripts import (
     bench_handshakes,
     bench_kamailio,
     bench_media,
+    bench_overload,
     bench_plans,
     bench_providers,
     bench_records,
     bench_refresh,
     bench_relay,
+    bench_size,
+    bench_slow,
+    bench_storm,
     bench_versus,
 )
 
+_MANY = 1_000_000  # the number of the first phone that refreshes, which nobody else has
 _PHONES = 5000  # enough that tables of Python's own are not what is measured
 ADDRESS, DOMAIN = "203.0.113.11", "example.com"
 _SDP = (
@@ -205,36 +210,55 @@ def core_proxied(count: int, rounds: int) -> None:
     _say("core proxied message", min(round_() for _ in range(rounds)), "µs CPU", operations=count, goal=80)
 
 
+def _call_cost(core: Core, count: int) -> float:
+    """Seconds of CPU for an INVITE with credentials: parse to Ask, then Route to the forwarded request."""
+    wires = []
+    for n in range(count):
+        wire = _in_dialog(core, n, "INVITE", _flow(n), _flow(n + count))
+        head = wire.replace(b";tag=b71ea", b"")
+        plain = b"\r\n".join(line for line in head.split(b"\r\n") if not line.startswith(b"Route"))
+        plain = plain.replace(b"sip:bob@10.0.0.8:5060 SIP", f"sip:bob@{DOMAIN} SIP".encode(), 1)
+        out = _take(core, Received(_flow(n), plain))[-1]
+        params = parse_digest(parse(out.data).get("proxy-authenticate") or "") or {}
+        line = (
+            f'Proxy-Authorization: Digest username="alice", realm="{DOMAIN}", nonce="{params["nonce"]}", '
+            f'uri="sip:bob@{DOMAIN}", response="{"0" * 32}", algorithm=MD5, qop=auth, nc=00000001, cnonce="c"\r\n'
+        )
+        wires.append(plain.replace(b"Max-Forwards", line.encode() + b"Max-Forwards").replace(b"z9hG4bKd", b"z9hG4bKe"))
+    target = Target(uri="sip:bob@10.0.0.8:5060", flow=_flow(7).wire, binding="AAAAAAAAAAA")
+    gc.collect()
+    begun = time.process_time()
+    asks = [_take(core, Received(_flow(n), wire))[-1] for n, wire in enumerate(wires)]
+    for ask in asks:
+        assert isinstance(ask, Ask)
+        _take(core, Decided(ask.ask, Route(targets=[target])))
+    return (time.process_time() - begun) / count
+
+
 def core_call(count: int, rounds: int) -> None:
-    """An INVITE with credentials: parse to Ask, then Route to the forwarded request."""
+    """``_call_cost`` of a core with nobody."""
+    best = min(_call_cost(_core(), count) for _ in range(rounds))
+    _say("core call set-up", best * 1e6, "µs CPU", operations=count)
 
-    def round_() -> float:
-        core = _core()
-        wires = []
-        for n in range(count):
-            wire = _in_dialog(core, n, "INVITE", _flow(n), _flow(n + count))
-            head = wire.replace(b";tag=b71ea", b"")
-            plain = b"\r\n".join(line for line in head.split(b"\r\n") if not line.startswith(b"Route"))
-            plain = plain.replace(b"sip:bob@10.0.0.8:5060 SIP", f"sip:bob@{DOMAIN} SIP".encode(), 1)
-            out = _take(core, Received(_flow(n), plain))[-1]
-            params = parse_digest(parse(out.data).get("proxy-authenticate") or "") or {}
-            line = (
-                f'Proxy-Authorization: Digest username="alice", realm="{DOMAIN}", nonce="{params["nonce"]}", '
-                f'uri="sip:bob@{DOMAIN}", response="{"0" * 32}", algorithm=MD5, qop=auth, nc=00000001, cnonce="c"\r\n'
-            )
-            wires.append(
-                plain.replace(b"Max-Forwards", line.encode() + b"Max-Forwards").replace(b"z9hG4bKd", b"z9hG4bKe")
-            )
-        target = Target(uri="sip:bob@10.0.0.8:5060", flow=_flow(7).wire, binding="AAAAAAAAAAA")
-        gc.collect()
-        begun = time.process_time()
-        asks = [_take(core, Received(_flow(n), wire))[-1] for n, wire in enumerate(wires)]
-        for ask in asks:
-            assert isinstance(ask, Ask)
-            _take(core, Decided(ask.ask, Route(targets=[target])))
-        return (time.process_time() - begun) / count * 1e6
 
-    _say("core call set-up", min(round_() for _ in range(rounds)), "µs CPU", operations=count)
+def _refresh_cost(core: Core, count: int) -> float:
+    """Seconds of CPU for a refresh that is answered from a grant."""
+    wires = []
+    for n in range(_MANY, _MANY + count):
+        (ask,) = _take(core, Received(_flow(n), _challenged(core, _flow(n), n)))
+        _take(core, Decided(ask.ask, _accept(ask.question)))
+        core.stack.transactions.servers.clear()  # the same request comes again, with another number
+        again = _challenged(core, _flow(n), n).replace(b"CSeq: 2 ", b"CSeq: 3 ")
+        core.stack.transactions.servers.clear()
+        wires.append((_flow(n), again))
+    gc.collect()
+    refreshes = core.stack.counters["refreshes"]
+    begun = time.process_time()
+    for flow, wire in wires:
+        _take(core, Received(flow, wire))
+    spent = time.process_time() - begun
+    assert core.stack.counters["refreshes"] == refreshes + count
+    return spent / count
 
 
 def core_memory(count: int, _: int) -> None:
@@ -356,6 +380,40 @@ def kamailio(
     """Registrations, calls and memory beside Kamailio's."""
     numbers = bench_kamailio.Numbers(fast, slow, seconds, rounds, phones, settle)
     bench_kamailio.kamailio(_say, cases or bench_kamailio.CASES, transport or bench_kamailio.TRANSPORTS, numbers)
+
+
+@app.command()
+def size(rounds: Annotated[int, typer.Option(help="Rounds for each size, in turn.")] = 3) -> None:
+    """Refreshes, calls and pauses with 1,000, 10,000 and 100,000 bindings at one edge."""
+    bench_size.size(_say, _core, {"refresh": _refresh_cost, "call": _call_cost}, rounds)
+
+
+@app.command()
+def slow() -> None:
+    """Registrations and calls while the control plane takes its time."""
+    bench_slow.slow(_say)
+
+
+@app.command()
+def storm(
+    phones: Annotated[int, typer.Option(help="Phones that come.")] = 10_000,
+    transport: Annotated[str, typer.Option(help="udp, tcp, tls or wss.")] = "udp",
+    delay: Annotated[float, typer.Option(help="Seconds that the emulated control plane takes.")] = 0.02,
+    over: Annotated[float, typer.Option(help="Seconds within which they come.")] = 2.0,
+    real: Annotated[int, typer.Option(help="Phones that come to the real control plane, ten a second.")] = 300,
+) -> None:
+    """Everybody registers at an edge that knows nobody."""
+    bench_storm.storm(_say, phones, transport, delay, over, real)
+
+
+@app.command()
+def overload(
+    seconds: Annotated[float, typer.Option(help="Of each step, in the phones' time.")] = 6.0,
+    pairs: Annotated[int, typer.Option(help="Pairs of phones.")] = 500,
+    picture: Annotated[bool, typer.Option(help="Draw docs/overload.svg.")] = False,
+) -> None:
+    """What is done in time when more is offered than an edge can do."""
+    bench_overload.overload(_say, seconds, pairs, picture)
 
 
 @app.command()

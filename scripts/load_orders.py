@@ -7,6 +7,7 @@ import json
 import ssl
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 Order = dict[str, Any]
@@ -23,5 +24,11 @@ async def serve(orders: Mapping[str, Callable[[Order], Awaitable[Order]]]) -> No
 def place(order: Order) -> tuple[tuple[str, int], str, ssl.SSLContext | None, str]:
     """Of the server that an order is about: where it is, the address to ask it from, whom its certificate has to be
     by, and what it has to name."""
-    context = ssl.create_default_context(cafile=order["ca"]) if order["transport"] in ("tls", "wss") else None
+    context = _trusting(order["ca"]) if order["transport"] in ("tls", "wss") else None
     return (order["host"], order["port"]), order["own"], context, order["name"]
+
+
+@lru_cache(8)
+def _trusting(ca: str) -> ssl.SSLContext:
+    """One for all of a load's phones: it takes longer to make than a handshake."""
+    return ssl.create_default_context(cafile=ca)

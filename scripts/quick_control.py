@@ -2,7 +2,8 @@
 its tables, on the same machine, can decide, or with more accounts than can be made there in time.
 
 ``python -m scripts.quick_control --host H --port P --behind URL`` answers those of the accounts ``many0``, ``many1``
-and so on, whose password is ``PASSWORD``, and hands everything else on to ``URL``."""
+and so on, whose password is ``PASSWORD``, and hands everything else on to ``URL``. ``--delay S``: every decision takes
+``S`` seconds more. ``GET /counted`` tells how many REGISTERs it has decided, and how many of them at once at most."""
 
 from __future__ import annotations
 
@@ -60,14 +61,25 @@ def decide(question: RegisterQuestion) -> Decision:
 class QuickControl:
     """Serves what edges ask."""
 
-    def __init__(self, behind: str) -> None:
+    def __init__(self, behind: str, delay: float = 0.0) -> None:
         self._behind = behind
+        self._delay = delay
+        self._decided = self._deciding = self._most = 0
         self._session: aiohttp.ClientSession | None = None
 
     async def serve(self, request: web.Request) -> web.Response:
+        if request.path == "/counted":
+            return web.json_response({"decided": self._decided, "at_once": self._most})
         body = await request.read()
-        question = _question(body) if request.path == "/edge/decisions" else None
+        question = None
+        if request.path == "/edge/decisions":
+            question = _question(body)
+            self._deciding += question is not None
+            self._most = max(self._most, self._deciding)
+            await asyncio.sleep(self._delay)
         if question is not None:
+            self._deciding -= 1
+            self._decided += 1
             answer = DecisionEnvelope(version=VERSION, decision=decide(question))
             return web.Response(body=answer.model_dump_json().encode(), content_type="application/json")
         return await self._hand_on(request, body)
@@ -94,9 +106,9 @@ def _question(body: bytes) -> RegisterQuestion | None:
     return question if isinstance(question, RegisterQuestion) else None
 
 
-async def _run(host: str, port: int, behind: str) -> None:
+async def _run(host: str, port: int, behind: str, delay: float) -> None:
     app = web.Application(client_max_size=2**24)
-    app.router.add_route("*", "/{path:.*}", QuickControl(behind).serve)
+    app.router.add_route("*", "/{path:.*}", QuickControl(behind, delay).serve)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
@@ -108,8 +120,9 @@ def main() -> None:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--behind", required=True)
+    parser.add_argument("--delay", type=float, default=0.0)
     options = parser.parse_args()
-    uvloop.run(_run(options.host, options.port, options.behind))
+    uvloop.run(_run(options.host, options.port, options.behind, options.delay))
 
 
 if __name__ == "__main__":

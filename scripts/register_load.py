@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 import uvloop
 
 from edge.sip.headers import parse_digest
+from edge.sip.timers import T1, T2
 from scripts.load_orders import Order, place, serve
 from scripts.load_phone import Phone
 
@@ -31,12 +32,13 @@ _serial = itertools.count(1)
 
 class RegisteringPhone:
     """One phone, which has one request under way at most: ``busy``. ``done`` were answered with 200, ``failed`` with
-    something else."""
+    something else, the last with ``retry_after``."""
 
     def __init__(self, phone: Phone) -> None:
         self.phone = phone
         self.busy = False
         self.done = self.failed = 0
+        self.retry_after = 0.0
         self.rested = asyncio.Event()
         self.rested.set()
         self._left = 0  # REGISTERs of this Call-ID that are still to come
@@ -120,6 +122,7 @@ class RegisteringPhone:
             self._say(self._credentials())
         elif data.startswith(b"SIP/2.0 ") and data[8:9] != b"1":
             self.failed += 1
+            self.retry_after = _retry_after(data)
             self._left = 0
             self._rest()
         elif data.startswith(b"OPTIONS"):
@@ -137,6 +140,12 @@ class RegisteringPhone:
 
 def _md5(text: str) -> str:
     return hashlib.md5(text.encode()).hexdigest()  # noqa: S324 - what SIP has
+
+
+def _retry_after(refusal: bytes) -> float:
+    """Seconds; 5 where nothing is said."""
+    found = refusal.partition(b"\r\nRetry-After: ")[2].partition(b"\r\n")[0]
+    return float(found) if found.isdigit() else 5.0
 
 
 def _nonce(challenge: bytes) -> str:
@@ -177,6 +186,48 @@ class RegisterLoad:
         await asyncio.gather(*(come(number, *account) for number, account in enumerate(order["accounts"])))
         return {}
 
+    async def storm(self, order: Order) -> Order:
+        """All ``accounts`` come within ``over`` seconds, each from an address of its own, and register as phones do:
+        over UDP they try again by Timer E (RFC 3261 §17.1.2.2), and whoever is refused with 503 waits as he is told.
+        How many ``failed`` within ``seconds``, how often one was ``refused``, and after how long half and 99 of 100
+        were done."""
+        begun = time.monotonic()
+        took: list[float] = []
+        refused = 0
+        network = ".".join(order["own"].split(".")[:2])
+        accounts = order["accounts"]
+        turns = asyncio.Semaphore(_AT_ONCE)  # this end of TLS takes its time, too
+
+        async def come(number: int, username: str, password: str) -> None:
+            nonlocal refused
+            await asyncio.sleep(number * order["over"] / len(accounts))
+            phone = RegisteringPhone(Phone(username, order["domain"], password, order["transport"]))
+            own = f"{network}.{100 + number // 200 % 100}.{10 + number % 200}"
+            since = time.monotonic()
+            until = begun + order["seconds"]
+            while time.monotonic() < until:
+                try:
+                    async with turns:
+                        await phone.open(order, own)
+                except OSError:  # connections are made again as long as it takes
+                    await asyncio.sleep(_AGAIN)
+                    continue
+                refused += await _persists(phone, until)
+                break
+            if phone.done:
+                took.append(time.monotonic() - since)
+            phone.phone.close()
+
+        await asyncio.gather(*(come(number, *account) for number, account in enumerate(accounts)))
+        took.sort()
+        return {
+            "failed": len(accounts) - len(took),
+            "refused": refused,
+            "seconds": round(time.monotonic() - begun, 1),
+            "half": took[len(took) // 2] if took else None,
+            "most": took[len(took) * 99 // 100] if took else None,
+        }
+
     async def register(self, order: Order) -> Order:
         """``rate`` of them a second, for ``seconds``; ``each`` of one Call-ID."""
         return await self._run(order, lambda phone: phone.register(order["each"]))
@@ -208,6 +259,27 @@ class RegisterLoad:
         return {"done": done, "failed": wanted - done}
 
 
+async def _persists(phone: RegisteringPhone, until: float) -> int:
+    """Register until that is done, or ``until``; how often it was refused."""
+    refused, again = 0, T1
+    phone.register(1)
+    while time.monotonic() < until and not phone.done:
+        try:
+            async with asyncio.timeout(again):
+                await phone.rested.wait()
+        except TimeoutError:
+            again = min(2 * again, T2)
+            if phone.phone.agent.transport == "UDP":
+                phone.again()
+            continue
+        if not phone.done:
+            refused += 1
+            await asyncio.sleep(phone.retry_after)
+            again = T1
+            phone.register(1)
+    return refused
+
+
 async def _registered(phone: RegisteringPhone) -> None:
     phone.register(1)
     for _ in range(_TRIES):
@@ -227,7 +299,7 @@ async def _registered(phone: RegisteringPhone) -> None:
 
 def _orders() -> dict[str, Callable[[Order], Awaitable[Order]]]:
     load = RegisterLoad()
-    return {kind.__name__: kind for kind in (load.phones, load.register, load.options)}
+    return {kind.__name__: kind for kind in (load.phones, load.storm, load.register, load.options)}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TypeVar
@@ -16,6 +17,7 @@ from botocore.exceptions import BotoCoreError
 from pydantic import BaseModel, ValidationError
 
 from edge.control.breaker import Breaker
+from edge.control.hedging import Hedges
 from edge.control.identity import Identity
 from edge.control.journal import DeliveryOutcome
 from edge.control.sigv4 import Sigv4
@@ -56,6 +58,7 @@ _MAX_CONNECTIONS = 100
 _KNOWN, _STRANGERS = 60, 30  # questions at once: about those who have shown who they are, and about others
 _QUEUE = 2.0  # seconds that a question waits for its turn
 _OVERLOADED = Reject(status=503, retry_after=5)
+_DECISIONS = "/edge/decisions"
 _UNACCEPTABLE = {400, 413, 422}
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
@@ -66,6 +69,7 @@ class _Region:
     def __init__(self, url: str) -> None:
         self.url = url
         self.breaker = Breaker()
+        self.hedges = Hedges()
         self._answered_at = float("-inf")
         self._fault = ""
 
@@ -110,7 +114,11 @@ class ControlClient:
     """Asks the control planes ``urls`` in turn, beginning with the one that answered last; heartbeats find out whether
     one that is named before it is back."""
 
-    def __init__(self, identity: Identity, urls: Sequence[str], auth: str) -> None:
+    def __init__(
+        self, identity: Identity, urls: Sequence[str], auth: str, counters: Counter[str] | None = None
+    ) -> None:
+        """``counters`` has how many questions were asked twice."""
+        self._counters = Counter() if counters is None else counters
         self._identity = identity
         self._preferred = tuple(_Region(url) for url in urls)
         self._regions = list(self._preferred)
@@ -148,7 +156,7 @@ class ControlClient:
         envelope = QuestionEnvelope(version=VERSION, question=question)
         refusals: list[int] = []
         data = envelope.model_dump_json().encode()
-        reply = await self._post("/edge/decisions", data, DecisionEnvelope, refusals=refusals)
+        reply = await self._post(_DECISIONS, data, DecisionEnvelope, refusals=refusals)
         if reply is None and refusals:
             # It can be had, and won't have us (any more): not a case for going on without it.
             return _OVERLOADED
@@ -198,6 +206,7 @@ class ControlClient:
                 reply = kind.model_validate_json(answer)
             except _ControlRefused as error:
                 silent = False
+                region.hedges.failed(time.monotonic())
                 fault = f"{type(error).__name__}: {error}"
                 if error.status < 500:  # it works, and says no
                     if refusals is not None:
@@ -210,6 +219,7 @@ class ControlClient:
                 if refusals is not None:
                     refusals.append(503)
                 now = time.monotonic()
+                region.hedges.failed(now)
                 region.failed(path, f"TimeoutError: {error}")
                 continue
             except (aiohttp.ClientError, ValidationError, OSError, BotoCoreError) as error:
@@ -223,6 +233,7 @@ class ControlClient:
                     self._regions.insert(0, region)
                 return reply
             now = time.monotonic()
+            region.hedges.failed(now)
             region.breaker.failed(now, silent)
             region.failed(path, fault)
         return None
@@ -238,23 +249,43 @@ class ControlClient:
         self, region: _Region, path: str, data: bytes, share: float, longest: float, probe: bool
     ) -> bytes:
         """The body of an answer within ``share`` seconds; within ``longest`` ones where the request has arrived at a
-        function that may not be warm. Heartbeats don't wait for one where another is: the next may find that, and a
-        lease is short. Raises _ControlRefused, _TooSlow, TimeoutError, ClientError."""
+        function that may not be warm. A question that is slow is asked twice (``hedging``). Heartbeats don't wait for
+        a function that isn't warm where another is: the next may find that, and a lease is short. Raises
+        _ControlRefused, _TooSlow, TimeoutError, ClientError."""
         sent, begun = _Sent(), time.monotonic()
+        if path == _DECISIONS:
+            region.hedges.asked(begun)
         asleep = region.asleep(begun)
-        asking = asyncio.ensure_future(self._sent(region.url, path, data, sent))
+        asked = [asyncio.ensure_future(self._sent(region.url, path, data, sent))]
         try:
-            await asyncio.wait({asking}, timeout=share)
+            slow = region.hedges.after if path == _DECISIONS and not asleep else None
+            if slow is not None and slow < share:
+                await asyncio.wait(asked, timeout=slow)
+                if not asked[0].done() and self._may_hedge(region, sent):
+                    asked.append(asyncio.ensure_future(self._sent(region.url, path, data, _Sent())))
+            answer = await _first(asked, share - (time.monotonic() - begun))
             cold = sent.at is not None and (asleep or (not probe and region.awake_since(sent.at)))
-            if cold and not asking.done():
-                await asyncio.wait({asking}, timeout=longest - share)
-            if asking.done():
-                return asking.result()
+            if answer is None and cold:
+                answer = await _first(asked, longest - (time.monotonic() - begun))
+            if answer is not None:
+                if path == _DECISIONS:
+                    region.hedges.answered(time.monotonic() - begun)
+                return answer.result()
             kind = _TooSlow if sent.at is not None and region.awake_since(sent.at) else TimeoutError
             raise kind(f"no answer within {time.monotonic() - begun:.1f} s")
         finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+            for one in asked:
+                one.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    def _may_hedge(self, region: _Region, sent: _Sent) -> bool:
+        """Whether a question that was ``sent``, and is slow, may be asked a second time."""
+        now = time.monotonic()
+        waits = any(lane.locked() for lane in self._lanes.values())
+        if sent.at is None or waits or region.breaker.open(now) or not region.hedges.take(now):
+            return False
+        self._counters["hedged_questions"] += 1
+        return True
 
     async def _sent(self, url: str, path: str, data: bytes, sent: _Sent) -> bytes:
         try:
@@ -283,6 +314,20 @@ class ControlClient:
             "x-edge-time": stamp,
             "x-edge-signature": base64.b64encode(self._identity.key.sign(signed)).decode(),
         }
+
+
+async def _first(asked: Sequence[asyncio.Future[bytes]], seconds: float) -> asyncio.Future[bytes] | None:
+    """The first that is answered within so many seconds, or the last that fails; None if none is done by then."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while True:
+        done = [one for one in asked if one.done()]
+        well = [one for one in done if one.exception() is None]
+        if well or len(done) == len(asked):
+            return (well or done)[-1]
+        pending = [one for one in asked if not one.done()]
+        if not (await asyncio.wait(pending, timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED))[0]:
+            return None
 
 
 class _TooSlow(Exception):

@@ -55,12 +55,26 @@ class StateStore:
 
     def load(self, kind: str) -> list[tuple[str, bytes]]:
         """Everything of a kind; what another key has sealed is left out."""
-        found = []
+        return self._opened(kind, self._rows("SELECT name, value FROM kept WHERE kind = ?", kind))
+
+    def page(self, kind: str, after: str, most: int) -> tuple[list[tuple[str, bytes]], str]:
+        """Up to ``most`` of a kind, by name, beginning behind ``after``; and what the next page begins behind, "" if
+        there is none."""
+        rows = self._rows(
+            "SELECT name, value FROM kept WHERE kind = ? AND name > ? ORDER BY name LIMIT ?", kind, after, most
+        )
+        return self._opened(kind, rows), rows[-1][0] if len(rows) == most else ""
+
+    def _rows(self, query: str, *values: str | int) -> list[tuple[str, object]]:
         try:
-            rows = self._database.execute("SELECT name, value FROM kept WHERE kind = ?", (kind,)).fetchall()
+            with self._lock:
+                return self._database.execute(query, values).fetchall()
         except sqlite3.Error as error:
             log.error("%s can't be read: %s", self._path, error)
             return []
+
+    def _opened(self, kind: str, rows: Iterable[tuple[str, object]]) -> list[tuple[str, bytes]]:
+        found = []
         for name, value in rows:
             opened = self._sealing.open(value, f"{kind} {name}") if isinstance(value, bytes) else None
             if opened is None:
@@ -68,6 +82,14 @@ class StateStore:
                 continue
             found.append((name, opened))
         return found
+
+    def forget(self, kind: str) -> None:
+        """Everything of a kind."""
+        try:
+            with self._lock:
+                self._database.execute("DELETE FROM kept WHERE kind = ?", (kind,))
+        except sqlite3.Error as error:
+            log.error("%s can't be written: %s", self._path, error)
 
     def keep(self, kind: str, values: Iterable[tuple[str, bytes]]) -> bool:
         """Replace values; an empty one is removed. All or none; False if the disk doesn't take it."""

@@ -296,6 +296,8 @@ class Registrant:
         if transaction is self._transaction:
             self._not_heard(clean(transaction.fault) or "no connection", now)
 
+    def on_end(self, transaction: ClientTransaction) -> None: ...
+
     def _not_heard(self, reason: str, now: float) -> None:
         self._transaction = None
         wait = self._silence.failed(self.tenant, self._asked, self._wake, now) - now

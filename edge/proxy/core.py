@@ -126,10 +126,13 @@ class Core:
         """What follows from ``event``."""
         stack = self.stack
         match event:
-            case Received(flow, data, banned):
+            case Received(flow, data, banned, crowded):
                 incoming = self._receiver.receive(flow, data, now)
                 if incoming is not None and banned and self._begins_something(incoming):
                     stack.counters["banned"] += 1
+                elif incoming is not None and crowded and incoming.request.method == "INVITE" and not incoming.to_tag:
+                    stack.counters["crowded"] += 1
+                    self._refuse(incoming, Fault(503, headers=(spread_retry_after(incoming.request),)), now)
                 elif incoming is not None:
                     self._request(incoming, now)
             case Tick():
@@ -237,9 +240,7 @@ class Core:
         self._held({at: epoch for at, epoch in (fleet.elsewhere | fleet.epochs).items() if at not in here}, now)
         if not before.known:
             self._housekeeping.start(now)
-        elif before.epochs.keys() != fleet.epochs.keys():
-            # Whoever holds an address now pings there, and nobody else.
-            self.stack.bindings.keep_addresses(fleet.epochs.keys() | fleet.arriving)
+        self.stack.bindings.keep_addresses(fleet.epochs.keys() | fleet.arriving)
         self.agent.keep_only(fleet.epochs, fleet.arriving, now)
         if silence > _OUTAGE:
             self._housekeeping.reconcile(now)
@@ -257,8 +258,9 @@ class Core:
         for change in changes:
             self._updates.changed(change, now)
             if not change.binding:
-                self.stack.answered_calls.clear()
                 self.kept_routes.forget(change.plan, change.provider, change.aor, change.tenant)
+        if any(not change.binding for change in changes):
+            self.stack.answered_calls.clear()
 
     # Requests
 

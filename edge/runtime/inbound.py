@@ -9,6 +9,7 @@ from collections.abc import Callable
 from edge.proxy.stack.events import CoreEvent, FlowClosed, Received
 from edge.proxy.stack.stack import Stack
 from edge.runtime.bans import Bans
+from edge.runtime.crowding import Crowding
 from edge.runtime.shedding import Shedding
 from edge.runtime.trace import Trace
 from edge.runtime.waiting import Waiting
@@ -28,8 +29,10 @@ class Inbound:
         trace: Trace,
         waiting: Waiting,
         kept: Callable[[Flow], bool],
+        crowding: Crowding,
     ) -> None:
         """``kept``: whether somebody is registered by a connection."""
+        self._crowding = crowding
         self._post = post
         self.kept = kept
         self._stack = stack
@@ -66,7 +69,7 @@ class Inbound:
     def deliver(self, flow: Flow, data: bytes) -> None:
         """To the core, unless it has to wait."""
         if not self._waiting.keep(flow, data):
-            self._post(Received(flow, data))
+            self._post(Received(flow, data, crowded=self._crowding.refuses(data)))
 
     def closed(self, flow: Flow, why: str = "") -> None:
         self._post(FlowClosed(flow, why))

@@ -16,6 +16,7 @@ from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
 from edge.runtime.follower import Follower
 from edge.runtime.media import Media
+from edge.runtime.pauses import Pauses
 from edge.runtime.trace import Trace
 from edge.transport.certificates import Certificates
 from edge.transport.sockets import Sockets
@@ -23,7 +24,14 @@ from edge.transport.sockets import Sockets
 
 class _Numbers(Collector):
     def __init__(
-        self, core: Core, sockets: Sockets, certificates: Certificates, mesh: Mesh, media: Media, journal: Journal
+        self,
+        core: Core,
+        sockets: Sockets,
+        certificates: Certificates,
+        mesh: Mesh,
+        media: Media,
+        journal: Journal,
+        pauses: Pauses,
     ) -> None:
         self._sockets = sockets
         self._certificates = certificates
@@ -31,6 +39,7 @@ class _Numbers(Collector):
         self._core = core
         self._mesh = mesh
         self._media = media
+        self._pauses = pauses
 
     def collect(self) -> Iterator[Metric]:
         events = CounterMetricFamily("sipwizard_events", "What happened, by kind.", labels=["kind"])
@@ -51,6 +60,14 @@ class _Numbers(Collector):
         for name, until in sorted(self._certificates.expiries().items()):
             expiries.add_metric([name], until.timestamp())
         yield expiries
+        pauses = GaugeMetricFamily(
+            "sipwizard_longest_pause_seconds",
+            "The longest turn of the loop in this minute and the one before, and look for garbage, in CPU time.",
+            labels=["kind"],
+        )
+        for kind, seconds in self._pauses.seconds().items():
+            pauses.add_metric([kind], seconds)
+        yield pauses
 
 
 async def serve(
@@ -64,10 +81,11 @@ async def serve(
     follower: Follower,
     journal: Journal,
     trace: Trace,
+    pauses: Pauses,
 ) -> web.AppRunner:
     """Start serving /metrics, /health and /trace. Raises OSError."""
     registry = CollectorRegistry()
-    registry.register(_Numbers(core, sockets, certificates, mesh, media, journal))
+    registry.register(_Numbers(core, sockets, certificates, mesh, media, journal, pauses))
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -7,16 +7,14 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from edge.control.heartbeat import HeartbeatLoop, News
 from edge.control.holdings import Holdings
 from edge.control.store import StateStore
-from edge.providers.host import AccountKept
 from edge.proxy.core import Core
 from edge.proxy.stack.events import CoreEvent, Remembered
-from edge.proxy.stack.records import AccountRecord, KeptRoute, RouteKey
 from edge.runtime.addresses import AddressMover
 from edge.runtime.disk_format import (
     read_account,
@@ -35,8 +33,10 @@ log = logging.getLogger(__name__)
 
 _EVERY = 1.0  # seconds between writes of what has changed
 _NEWS_EVERY = 30.0  # seconds between writes of a heartbeat that says nothing new
-_BATCH = 500
+_BATCH = 100  # of what is written, or read, in one step: some milliseconds of the loop
 _PATIENCE = 2.5  # seconds for the control plane to answer, before the disk is used
+_KINDS: dict[str, Callable[[bytes], Any]] = {"record": read_account, "route": read_route, "provider": read_provider}
+"""Accounts, decisions, and accounts with providers: how each is read. ValueError for what can't be."""
 _TOLD_ONCE: dict[str, Any] = {
     "changes": [],
     "feed_changes": [],
@@ -48,42 +48,39 @@ _TOLD_ONCE: dict[str, Any] = {
 """What of a heartbeat's answer is kept elsewhere, or nowhere."""
 
 
-class Kept(NamedTuple):
-    """What an edge finds on its disk: the last heartbeat, and the accounts and decisions that go with it."""
-
-    news: News | None
-    records: list[tuple[str, AccountRecord]]
-    routes: list[tuple[RouteKey, KeptRoute]]
-    providers: list[tuple[str, AccountKept]]
-
-
-def load(store: StateStore, static_seconds: float, counters: Counter[str]) -> Kept:
-    """What is in ``store``; nothing, and all of it is deleted, if its heartbeat is older than ``static_seconds``."""
+def load(store: StateStore, static_seconds: float) -> News | None:
+    """The last heartbeat that is in ``store``; None, and all that goes with it is deleted, if it is older than
+    ``static_seconds``."""
     news = _load_news(store)
-    records, routes, providers = store.load("record"), store.load("route"), store.load("provider")
     if news is None or time.monotonic() - news.at > static_seconds:
         # Without the cursor that goes with them, nobody could tell which grants have been revoked.
-        store.keep("record", [(name, b"") for name, _ in records])
-        store.keep("route", [(name, b"") for name, _ in routes])
-        store.keep("provider", [(name, b"") for name, _ in providers])
-        return Kept(None, [], [], [])
-    kept = Kept(news, [], [], [])
-    for aor, data in records:
+        for kind in _KINDS:
+            store.forget(kind)
+        return None
+    return news
+
+
+def read(kind: str, rows: Iterable[tuple[str, bytes]]) -> tuple[list[tuple[str, Any]], list[str]]:
+    """What ``rows`` of the disk say, and the names of those that no version of ours can have written."""
+    found: list[tuple[str, Any]] = []
+    unreadable: list[str] = []
+    for name, data in rows:
         try:
-            kept.records.append((aor, read_account(data)))
+            found.append((name, _KINDS[kind](data)))
         except ValueError:
-            counters["unreadable_records"] += 1  # of another version: the account is asked for again
-    for name, data in routes:
-        try:
-            kept.routes.append((route_key(name), read_route(data)))
-        except ValueError:
-            store.keep("route", [(name, b"")])
-    for name, data in providers:
-        try:
-            kept.providers.append((name, read_provider(data)))
-        except ValueError:
-            store.keep("provider", [(name, b"")])
-    return kept
+            unreadable.append(name)
+    return found, unreadable
+
+
+def remembered(kind: str, found: list[tuple[str, Any]], dark: bool) -> Remembered:
+    """For the core. ``dark``: the control plane hasn't told where phones are."""
+    match kind:
+        case "record":
+            return Remembered(found, [], dark)
+        case "route":
+            return Remembered([], [(route_key(name), kept) for name, kept in found], dark)
+        case _:
+            return Remembered([], [], dark, found)
 
 
 def _load_news(store: StateStore) -> News | None:
@@ -112,7 +109,8 @@ class Restart:
         holdings: Holdings,
         addresses: AddressMover,
         beats: HeartbeatLoop,
-        kept: Kept,
+        kept: News | None,
+        counters: Counter[str],
     ) -> None:
         self._store = store
         self._core = core
@@ -122,6 +120,7 @@ class Restart:
         self._addresses = addresses
         self._beats = beats
         self._kept = kept
+        self._counters = counters
         self._written_at = float("-inf")
         self._written = ""
 
@@ -136,8 +135,7 @@ class Restart:
         tried = asyncio.create_task(self._beats.tried.wait())
         await asyncio.wait([tried], timeout=_PATIENCE)
         tried.cancel()
-        news, records, routes, providers = self._kept
-        self._kept = Kept(None, [], [], [])
+        news, self._kept = self._kept, None
         if news is None:
             return
         last = self._follower.last_news
@@ -149,16 +147,38 @@ class Restart:
             self._addresses.follow(self._holdings.resume(held, time.monotonic(), news.reply.places))
             # The core keeps bindings only of addresses that are here, or on their way.
             self._follower.addresses_changed()
-            self._post(Remembered(records, routes, bindings=True, accounts=providers))
-        elif not last.reply.revalidate:
-            # The control plane has told where phones are, and is asked for the providers' accounts.
-            self._post(Remembered(records, routes, bindings=False, accounts=providers))
-        log.info("%d accounts were kept", len(records))
+        elif last.reply.revalidate:
+            await asyncio.to_thread(self._store.forget, "record")
+        for kind in _KINDS:
+            log.info("kept on the disk: %d of kind %s", await self._remember(kind, news), kind)
+
+    async def _remember(self, kind: str, news: News) -> int:
+        """Take back what the disk has of ``kind``, page by page, so that calls don't wait for it; how many there
+        are. ``news`` are the disk's: once the control plane has spoken itself, it has told where phones are, and is
+        asked for the providers' accounts. If grants have become void meanwhile, those that are still to come may be
+        among them: they go."""
+        records, age = self._core.disk_records, self._core.disk_records.age
+        after, number = "", 0
+        while True:
+            rows, after = await asyncio.to_thread(self._store.page, kind, after, _BATCH)
+            found, useless = await asyncio.to_thread(read, kind, rows)
+            if kind == "record":
+                self._counters["unreadable_records"] += len(useless)  # of another version: they are asked for again
+                useless = []
+                if records.age != age:
+                    found, useless = [], [name for name, _ in rows]
+            self._post(remembered(kind, found, dark=self._follower.last_news is news))
+            number += len(found)
+            if useless:
+                await asyncio.to_thread(self._store.keep, kind, [(name, b"") for name in useless])
+            if not after:
+                return number
 
     async def _keep(self) -> None:
         now = time.monotonic()
         news = self._follower.last_news
         accounts, kept_routes = self._core.disk_records, self._core.kept_routes
+        settled = accounts.settled
         while changed := accounts.take_changed(_BATCH, now):
             records = [(aor, write_account(record)) for aor, record in changed]
             if not await asyncio.to_thread(self._store.keep, "record", records):
@@ -175,7 +195,7 @@ class Restart:
                 self._core.agent.put_back([name for name, _ in providers])
                 return
         # The cursor last: a grant that it has revoked is gone from the disk by then.
-        if news is not None:
+        if news is not None and settled:
             await self._keep_news(news, now)
 
     async def _keep_news(self, news: News, now: float) -> None:

@@ -7,6 +7,7 @@ import errno
 import logging
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from edge.transport.websocket import WebSocketFramer, Welcome
 
 log = logging.getLogger(__name__)
 
+_MEMINFO = 55  # SO_MEMINFO (Linux): an array, of which the first is what was received and not read
 _BUFFER = 4 * 1024 * 1024  # octets of socket buffer: bursts of registrations come faster than they are read
 _MAX_UNSENT = 1024 * 1024  # octets waiting for a connection of ours to be made
 _DIAL = 4.0  # seconds for a connection of ours to be made
@@ -120,6 +122,11 @@ class Sockets:
         for key, acceptor in self._acceptors.items():
             if key[0] == address:
                 acceptor.turn_away()
+
+    def waiting(self) -> int:
+        """Octets, as the kernel counts them, of the datagrams that nobody has read yet."""
+        sockets = (sock for _, sock in self._udp.values())
+        return sum(int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _MEMINFO, 4), sys.byteorder) for sock in sockets)
 
     def busy(self, address: str) -> bool:
         """Whether something is under way on a stream of an address."""

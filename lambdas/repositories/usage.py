@@ -68,7 +68,9 @@ class UsageTable:
             if isinstance(admitted, str) or any(slot.call == call and slot.expires > now for slot in used.slots):
                 return admitted
             slot = UsageItem(_pk(scope), _SLOT + call, expires=now + SETUP, ttl=int(now) + SETUP)
-            slot.save()
+            free = UsageItem.pk.does_not_exist() | (UsageItem.expires <= now)
+            if not conditional(partial(slot.save, condition=free)):
+                return admitted  # the same question, asked twice, is being decided beside this one, and counts there
             if self._count(scope, region, admitted.own, revision, now):
                 return admitted
             slot.delete()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from edge.control.journal import Journal
@@ -14,7 +14,8 @@ from edge.proxy.core import Core
 from edge.proxy.stack.events import Remembered
 from edge.proxy.stack.flow_token import CallReference, TokenKeys
 from edge.runtime.disk_format import write_account
-from edge.runtime.restart import load
+from edge.runtime.restart import load, read
+from edge.runtime.restart import remembered as for_core
 from edge.sip.flow import Flow
 from tests.compat.write_fixtures import STATE_KEY
 
@@ -41,10 +42,10 @@ def open_store(path: Path) -> StateStore:
 
 def remembered(store: StateStore) -> Remembered:
     """What an edge that starts takes back from its disk, where its phones are included."""
-    counters: Counter[str] = Counter()
-    kept = load(store, float("inf"), counters)
-    assert not counters
-    return Remembered(kept.records, kept.routes, True)
+    assert load(store, float("inf")) is not None
+    (records, lost), (routes, lost_too) = (read(kind, store.load(kind)) for kind in ("record", "route"))
+    assert (lost, lost_too) == ([], [])
+    return replace(for_core("record", records, True), routes=for_core("route", routes, True).routes)
 
 
 def records(core: Core, now: float) -> dict[str, bytes]:

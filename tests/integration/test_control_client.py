@@ -216,3 +216,86 @@ def test_those_who_are_known_dont_wait_behind_strangers(tmp_path, monkeypatch):
         assert place.questions == client._STRANGERS + 1  # what waited too long was never asked
 
     asyncio.run(asked(tmp_path, [place], scenario))
+
+
+class Stuck(Place):
+    """Answers at once, but for the questions whose numbers ``slow`` has: these take ``delay`` seconds. ``connections``
+    are those that questions came on, ``texts`` what they said."""
+
+    def __init__(self, host: str, slow: frozenset[int], delay: float = 2.0) -> None:
+        super().__init__(host, delay)
+        self.slow = slow
+        self.connections: list[object] = []
+        self.texts: list[bytes] = []
+
+    async def _decide(self, request: web.Request) -> web.Response:
+        self.questions += 1
+        number = self.questions
+        assert request.transport is not None
+        self.connections.append(request.transport.get_extra_info("peername"))
+        self.texts.append(await request.read())
+        await asyncio.sleep(self.delay if number in self.slow else 0)
+        if not self.well:
+            return web.Response(status=500)
+        return web.Response(text=DECISION, content_type="application/json")
+
+
+async def warm(asks, number=40):
+    for _ in range(number):
+        assert await asks.ask(QUESTION) == GONE
+
+
+def test_a_question_that_is_slow_is_asked_again_on_another_connection(tmp_path):
+    base = fresh_base()
+    place, other = Stuck(base, frozenset([41])), Place(base.rpartition(".")[0] + ".2")
+
+    async def scenario(asks):
+        await warm(asks)
+        decision, taken = await timed(asks.ask(QUESTION))
+        assert decision == GONE
+        assert taken < 1.0
+        assert place.questions == 42
+        assert place.texts[40] == place.texts[41]  # a repetition, by its token
+        assert place.connections[40] != place.connections[41]
+        assert other.questions == 0
+
+    asyncio.run(asked(tmp_path, [place, other], scenario))
+
+
+def test_a_control_plane_that_is_slow_for_all_isnt_asked_twice_for_all(tmp_path):
+    place = Stuck(fresh_base(), frozenset(range(41, 1000)), 0.3)
+
+    async def scenario(asks):
+        await warm(asks)
+        await asyncio.gather(*(asks.ask(QUESTION) for _ in range(50)))
+        assert place.questions <= 90 + 0.05 * 90
+
+    asyncio.run(asked(tmp_path, [place], scenario))
+
+
+def test_while_questions_wait_for_their_turn_none_is_asked_twice(tmp_path):
+    place = Stuck(fresh_base(), frozenset(range(41, 1000)), 0.3)
+
+    async def scenario(asks):
+        await warm(asks)
+        await asyncio.gather(*(asks.ask(QUESTION) for _ in range(client._KNOWN + 1)))
+        assert place.questions == 40 + client._KNOWN + 1
+
+    asyncio.run(asked(tmp_path, [place], scenario))
+
+
+def test_one_that_has_failed_just_now_isnt_asked_twice_and_then_the_other_region_is(tmp_path, quick):
+    base = fresh_base()
+    place, other = Stuck(base, frozenset([42]), 5.0), Place(base.rpartition(".")[0] + ".2")
+
+    async def scenario(asks):
+        await warm(asks)
+        place.well = False
+        assert await asks.ask(QUESTION) == GONE
+        assert (place.questions, other.questions) == (41, 1)
+        place.well = True
+        asks._regions.reverse()  # as a heartbeat would have it
+        assert await asks.ask(QUESTION) == GONE
+        assert (place.questions, other.questions) == (42, 2)
+
+    asyncio.run(asked(tmp_path, [place, other], scenario))

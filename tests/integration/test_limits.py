@@ -748,3 +748,44 @@ def test_a_source_that_guesses_a_lot_is_banned(office):
     bans = {one["network"]: one["reason"] for one in office.fleet.client.api("GET", "/v1/bans")["items"]}
     assert bans[host] == f"{BAN_AFTER} failed authentications"
     office.as_administrator("DELETE", f"/v1/bans/{host}")
+
+
+_TWICE = """
+import json, sys, threading, time
+from lambdas.decisions.limits import CallLimits
+from lambdas.repositories.call_models import UsageItem
+from lambdas.repositories.usage import UsageTable, _pk
+
+instances, now, found = [UsageTable(), UsageTable()], time.time(), []
+together = threading.Barrier(2)
+used = UsageTable._used
+
+def read_together(self, scope, at):
+    answer = used(self, scope, at)
+    if first.pop(threading.get_ident(), None):
+        together.wait(5)  # neither has seen anything of the other
+    return answer
+
+UsageTable._used = read_together
+for number in range(int(sys.argv[2])):
+    scope, first, answers = f"{sys.argv[1]} twice {number}", {}, []
+
+    def ask(instance):
+        first[threading.get_ident()] = True
+        answers.append(isinstance(instance.admit(scope, CallLimits(concurrent_calls=1), "one", now), str))
+
+    threads = [threading.Thread(target=ask, args=(instance,)) for instance in instances]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    counts = [item.in_minute for item in UsageItem.query(_pk(scope)) if item.in_minute]
+    found.append([answers, instances[0].sums(scope, now)["calls"], counts])
+print(json.dumps(found))
+"""
+
+
+def test_a_question_that_is_asked_twice_at_once_counts_once(fleet, tenant):
+    """By an edge that found one instance slow; both have read before either has written."""
+    found = json.loads(in_the_directory(fleet, _TWICE, tenant[0], "10"))
+    assert found == [[[False, False], 1, [1]]] * 10

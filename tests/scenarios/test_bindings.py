@@ -423,12 +423,11 @@ def test_what_the_disk_has_is_what_is_registered(world, spoken):
     phone = world.phone("alice")
     assert phone.register(contact="<sip:alice@10.0.0.9:5060;line=abc>") == 200
     core = world.nodes["edge-a"].core
-    (before,) = core.stack.bindings.all()
+    (before,) = core.stack.bindings.ids()
     records = core.disk_records.take_changed(10, world.now)
-    core.stack.bindings.remove(before[0])
+    core.stack.bindings.remove(before)
     core.disk_records.restore([(aor, record) for aor, record in records if record], True, world.now)
-    (after,) = core.stack.bindings.all()
-    assert after[0] == before[0]
+    assert core.stack.bindings.ids() == [before]
     phone.agent.answers_options = False
     world.run(200)
     assert not bound(world)

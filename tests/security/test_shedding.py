@@ -9,6 +9,7 @@ import pytest
 from edge.proxy.stack.events import Received
 from edge.proxy.stack.provider_places import ProviderAddresses
 from edge.runtime.bans import Bans
+from edge.runtime.crowding import Crowding
 from edge.runtime.inbound import Inbound
 from edge.runtime.shedding import SHARE, Shedding
 from edge.runtime.waiting import Waiting
@@ -97,7 +98,7 @@ def banned(world):
     bans = Bans()
     bans.replace([alice.public[0]])
     trace = SimpleNamespace(wanted=False)
-    inbound = Inbound(node.handle, node.core.stack, bans, trace, Waiting(), lambda flow: False)
+    inbound = Inbound(node.handle, node.core.stack, bans, trace, Waiting(), lambda flow: False, Crowding(lambda: 0))
     home = Flow(EDGE, 5060, "udp", *alice.public)
     alice.agent.send = lambda data: world.after(0.01, lambda: inbound.message(home, data))
     return alice, bob, dialog, inbound
@@ -139,7 +140,15 @@ def test_a_providers_calls_come_in_though_one_of_its_customers_has_guessed(world
     node.core.stack.note_providers(ProviderAddresses({host: frozenset(("t1",))}, {}))
     bans = Bans()
     bans.replace([host])
-    inbound = Inbound(node.handle, node.core.stack, bans, SimpleNamespace(wanted=False), Waiting(), lambda flow: False)
+    inbound = Inbound(
+        node.handle,
+        node.core.stack,
+        bans,
+        SimpleNamespace(wanted=False),
+        Waiting(),
+        lambda flow: False,
+        Crowding(lambda: 0),
+    )
     line = Flow(EDGE, 5060, "udp", *provider.place)
     inbound.message(line, provider.agent.request("REGISTER", f"sip:{DOMAIN}").to_bytes())
     inbound.message(line, provider.agent.request("INVITE", f"sip:bob@{DOMAIN}").to_bytes())
@@ -155,7 +164,7 @@ def test_keep_alives_of_strangers_take_of_their_answers_and_banned_networks_get_
     node = world.nodes["edge-a"]
     bans = Bans()
     stack, trace = node.core.stack, SimpleNamespace(wanted=False)
-    inbound = Inbound(node.handle, stack, bans, trace, Waiting(), lambda flow: False)
+    inbound = Inbound(node.handle, stack, bans, trace, Waiting(), lambda flow: False, Crowding(lambda: 0))
     assert [inbound.may_answer(flow(1)) for _ in range(12)].count(True) == 10
     assert stack.counters["slowed"] == 2
     stack.sources.prove(flow(1).host, 1e9)

@@ -402,7 +402,9 @@ class World:
         self, username: str, node: str = "edge-a", transport: str = "UDP", ipv6: bool = False, **kwargs: object
     ) -> Phone:
         """A phone with an account, not yet registered. One with ``ipv6`` knows its own address."""
-        host, port = f"192.0.2.{len(self.phones) + 1}", 30000 + len(self.phones)
+        number = len(self.phones)
+        host = f"192.0.2.{number + 1}" if number < 250 else f"198.18.{number // 250}.{number % 250 + 1}"
+        port = 30000 + number
         if ipv6:
             host = f"2001:db8:1:{len(self.phones) + 1:x}::2"
         if f"{username}@{DOMAIN}" not in self.control.accounts:

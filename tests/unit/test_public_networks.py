@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import time
-from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -88,5 +87,5 @@ def test_they_are_known_again_after_a_restart(tmp_path, kept, found):
     store = StateStore(tmp_path / "kept.sqlite", bytes(32))
     news = {"reply": reply().model_dump(mode="json"), "domains": {}, "at": time.time(), **kept}
     store.keep("news", [("last", json.dumps(news).encode())])
-    assert load(store, 60, Counter()).news.public_networks == found
+    assert load(store, 60).public_networks == found
     store.close()

@@ -49,6 +49,9 @@ class User:
     def on_transport_error(self, transaction, now) -> None:
         self.log.append("error")
 
+    def on_end(self, transaction) -> None:
+        self.log.append("end")
+
     def take(self) -> list[str]:
         log, self.log = self.log, []
         return log

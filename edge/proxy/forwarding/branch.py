@@ -32,7 +32,7 @@ from edge.sip.message import Header, Request, Response, header_of, make_response
 from edge.sip.strict_routing import obey
 from edge.sip.timers import T1, T4, TIMER_C
 from edge.sip.transaction import ClientTransaction, InviteClient, NonInviteClient, TransactionState
-from edge.sip.transaction.client import make_cancel
+from edge.sip.transaction.client import NOBODY, make_cancel
 from edge.sip.uri import Uri, request_uri
 from lambdas.contract import Stage, Target
 
@@ -95,6 +95,9 @@ class BranchContext(Protocol):
 
     def failed(self, branch: Branch, now: float) -> None:
         """It has ended without a response of its own."""
+
+    def settle(self) -> None:
+        """A transaction of one of its branches has ended."""
 
     def gone(self, branch: Branch) -> None:
         """It had failed before, and won't answer any more."""
@@ -163,6 +166,12 @@ class Branch:
     def status(self) -> int:
         """Of its final response; 0 before that."""
         return self.response.status if self.response is not None else 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is to come of it any more."""
+        transaction = self.transaction
+        return self.response is not None and (transaction is None or transaction.state is TransactionState.TERMINATED)
 
     @property
     def may_answer(self) -> bool:
@@ -418,6 +427,9 @@ class Branch:
         if self.waking is None or not self.waking.lost(now):
             self.lose(now)
 
+    def on_end(self, transaction: ClientTransaction) -> None:
+        self.context.settle()
+
     def lose(self, now: float) -> None:
         """Its flow is dead."""
         self.context.lost(self, now)
@@ -550,7 +562,7 @@ class Branch:
 
     def _begin_unheard(self, request: Request, branch: str, flow: Flow, now: float) -> None:
         """A request of ours whose answer nothing follows from."""
-        self.stack.transactions.begin(NonInviteClient(self.stack, Nobody(), request, branch, flow), now)
+        self.stack.transactions.begin(NonInviteClient(self.stack, NOBODY, request, branch, flow), now)
 
     def _credentials(self, method: str, uri: str) -> list[Header]:
         return []
@@ -563,13 +575,3 @@ class Branch:
         """Nobody waits for it any more."""
         if self.transaction is not None:
             self.transaction.abandon()
-
-
-class Nobody:
-    """Takes a CANCEL's responses: nothing follows from them."""
-
-    def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None: ...
-
-    def on_timeout(self, transaction: ClientTransaction, now: float) -> None: ...
-
-    def on_transport_error(self, transaction: ClientTransaction, now: float) -> None: ...

@@ -188,7 +188,7 @@ class ResponseContext:
         self._record: CallRecord | None = None
         self.redirections = 0
         self._tried = False  # whether the caller has been told so
-        self._answered: set[tuple[Branch, str]] = set()  # the dialogs that 2xx have gone back of, by their To tags
+        self._answered: set[tuple[int, str]] = set()  # the dialogs that 2xx have gone back of: branch's id and To tag
 
     # What branches find here
 
@@ -231,7 +231,14 @@ class ResponseContext:
         if following is None:
             return False
         self._state = following
+        self.settle()
         return True
+
+    def settle(self) -> None:
+        """Once the request is answered, and nothing is to come of its branches, they are let go: each holds this
+        context, and what isn't in a circle needs no garbage collector."""
+        if self.over and all(branch.ended for branch in self._branches):
+            self._branches.clear()
 
     def trying(self, now: float) -> None:
         """An INVITE isn't sent again from now on (§16.2); of others that is said later (RFC 4320 §4.1)."""
@@ -448,7 +455,7 @@ class ResponseContext:
             self._branch_over(branch, now)
 
     def _taken(self, branch: Branch, response: Response, now: float) -> None:
-        answered = (branch, tag_of(response.get("to") or ""))
+        answered = (id(branch), tag_of(response.get("to") or ""))
         if self._state is ContextState.REFUSED or (self._upstream.ended and answered not in self._answered):
             if self.invite:
                 branch.hang_up(response, now)  # the caller was told that nobody answers, or hears of nobody else

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+from edge.proxy.location.agenda import Agenda
 from edge.proxy.location.closed import ClosedBindings
 from edge.proxy.location.contacts import compatible, equivalent, place_of
 from edge.proxy.location.keepalive import Keepalive
@@ -17,8 +18,8 @@ _RETIRED_LIMIT = 10_000
 _ENDED_LIMIT = 10_000
 _NEVER = float("-inf")
 NOTICE = 130.0
-"""Seconds before it expires that a phone is to be told to refresh its binding: 120 at least (RFC 8599 §5.5), and who is
-to be told is looked for every 10 s."""
+"""Seconds before it expires that a phone is to be told to refresh its binding: 120 at least (RFC 8599 §5.5), and where
+many are due some are told a few seconds later."""
 
 
 class ContactParams(NamedTuple):
@@ -44,7 +45,7 @@ class HeldBinding:
     ``taken_at`` when its last REGISTER was; all in the core's time. ``cseq`` is that REGISTER's of ``call_id``;
     ``path`` leads from the flow to the phone (RFC 3327). ``key`` is what the control plane knows it by, "" as edges of
     before made it. ``push`` says how it is woken when it sleeps, None if it can't be; until ``nudged`` it has been told
-    to refresh."""
+    to refresh. In the second ``look_at`` it is looked at whether it has lapsed, or is to be woken."""
 
     aor: str
     contact: str
@@ -62,6 +63,7 @@ class HeldBinding:
     nudged: float = _NEVER
     heard_at: float = _NEVER
     taken_at: float = _NEVER
+    look_at: int = 0
 
     @property
     def refreshes_itself(self) -> bool:
@@ -97,6 +99,10 @@ class HeldBindings:
         self._by_place: dict[int, tuple[str, ...]] = {}  # by the hash of the Contact's, which is all that is kept
         self._retired: dict[Flow, None] = {}
         self._ended: dict[Flow, None] = {}  # while REGISTERs that came on them may still be decided
+        self._agenda: Agenda[str] = Agenda()
+        self._addresses: frozenset[str] = frozenset()
+        self._left: set[str] = set()  # addresses that are held here no longer, while bindings of theirs are left
+        self._leaving: list[str] = []  # what may be such a binding
         self.changed: set[str] = set()
         self.closed: ClosedBindings[HeldBinding] = ClosedBindings()
         self.asleep: SleepingBindings[HeldBinding] = SleepingBindings()
@@ -114,13 +120,15 @@ class HeldBindings:
             new.heard_at = new.taken_at = now
         known = self._by_id.get(binding)
         if known is not None:
-            if known.heard and not fresh and known.flow != new.flow:
+            if known.heard and not fresh and known.flow != new.flow and known.flow.address not in self._left:
                 return  # the phone itself has told where it is, and the control plane will hear of it
             if known.flow == new.flow:
                 if fresh:
                     _discard(self._by_place, hash(place_of(known.contact)), binding)
                     self._by_id[binding] = new
                     self._note_place(binding, new.contact)
+                    new.look_at = known.look_at
+                    self.look_by(binding, new)
                 else:
                     known.durable_until = new.durable_until
                     known.key = new.key
@@ -137,6 +145,7 @@ class HeldBindings:
         self._by_flow[new.flow] = (*ids, binding)
         self._by_aor[new.aor] = (*self._by_aor.get(new.aor, ()), binding)
         self._note_place(binding, new.contact)
+        self.look_by(binding, new)
         self._retired.pop(new.flow, None)
         if not ids and not new.flow.reliable:
             self._keepalive.add(new.flow, now, fresh)
@@ -199,9 +208,6 @@ class HeldBindings:
         same = [(binding, held) for binding, held in mine if equivalent(held.contact, uri)]
         return same or [(binding, held) for binding, held in mine if compatible(held.contact, uri)]
 
-    def all(self) -> Iterable[tuple[str, HeldBinding]]:
-        return self._by_id.items()
-
     def on_flow(self, flow: Flow, aor: str) -> str:
         """The id of the binding of ``aor`` on ``flow``; "" if there is none."""
         for binding in self._by_flow.get(flow, ()):
@@ -255,6 +261,7 @@ class HeldBindings:
         else:
             self.changed.add(held.aor)
             self.asleep.put(binding, held)
+            self.look_by(binding, held)
 
     def drop_flow(self, flow: Flow, now: float) -> list[str]:
         """The connection has ended; whose bindings were on it."""
@@ -265,31 +272,58 @@ class HeldBindings:
             self.close(binding, held, now)
         return [held.aor for _, held in dropped]
 
+    # What is looked at again, a bounded number at a time
+
+    def look_by(self, binding: str, held: HeldBinding, at: float = 0.0) -> None:
+        """Have it looked at no later than at ``at``, or once it may have expired, or its phone is to be woken."""
+        if not at:
+            wakes = held.push is not None and not (held.refreshes_itself and binding in self._by_id)
+            at = held.granted_until - held.notice if wakes else held.granted_until
+        if not held.look_at or at < held.look_at:
+            held.look_at = self._agenda.put(binding, at)
+
+    def due(self, now: float, most: int) -> list[tuple[str, HeldBinding]]:
+        """Up to ``most`` of those that are to be looked at by now. Each has to be looked at again some time, unless it
+        goes (``look_by``)."""
+        found: list[tuple[str, HeldBinding]] = []
+        for second, binding in self._agenda.due(now, most):
+            held = self._by_id.get(binding) or self.asleep.get(binding)
+            if held is not None and held.look_at == second:
+                held.look_at = 0
+                found.append((binding, held))
+        return found
+
     def keep_addresses(self, addresses: Collection[str]) -> None:
-        """Forget what belongs to addresses other than ``addresses``: they are held here no longer."""
-        for binding in [key for key, held in self._by_id.items() if held.flow.address not in addresses]:
-            self.remove(binding)
-        self.closed.keep_addresses(addresses)
-        self.asleep.keep_addresses(addresses)
+        """Forget what belongs to addresses other than ``addresses``: they are held here no longer. That is done bit by
+        bit (``forget_left``), or at once where one of them comes back before it is done."""
+        if not self._left.isdisjoint(addresses):
+            self.forget_left(len(self._leaving))
+        gone = self._addresses.difference(addresses)
+        self._addresses = frozenset(addresses)
+        if gone:
+            self._left |= gone
+            self._leaving += self._by_id
+            self._leaving += self.asleep.ids()
+            self.closed.keep_addresses(addresses)
 
-    def lapsed(self, then: float) -> list[tuple[str, HeldBinding]]:
-        """The bindings whose phones should have been heard before ``then``."""
-        return [
-            (binding, held)
-            for bindings in (self._by_id, self.asleep)
-            for binding, held in bindings.items()
-            if held.granted_until < then
-        ]
+    def forget_left(self, most: int) -> bool:
+        """Look at ``most`` bindings that may belong to addresses which have left; whether more are to be."""
+        for _ in range(min(most, len(self._leaving))):
+            binding = self._leaving.pop()
+            held = self._by_id.get(binding) or self.asleep.get(binding)
+            if held is not None and held.flow.address in self._left:
+                self.remove(binding)
+        if not self._leaving:
+            self._left.clear()
+        return bool(self._leaving)
 
-    def expiring(self, now: float) -> list[tuple[str, HeldBinding]]:
-        """The bindings that run out soon, whose phones can be woken and haven't been told: those of open pages refresh
-        themselves."""
-        awake = [(binding, held) for binding, held in self._by_id.items() if held.push and not held.refreshes_itself]
-        return [
-            (binding, held)
-            for binding, held in (*awake, *self.asleep.items())
-            if held.nudged != held.granted_until and now >= held.granted_until - held.notice
-        ]
+    def here(self, flow: Flow) -> bool:
+        """Whether the flow's address hasn't left."""
+        return flow.address not in self._left
+
+    def ids(self) -> list[str]:
+        """Of all bindings, those that sleep included, as they are now."""
+        return [*self._by_id, *self.asleep.ids()]
 
     def __len__(self) -> int:
         return len(self._by_id)

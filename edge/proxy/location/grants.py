@@ -12,6 +12,10 @@ control plane can't be reached, lets the account register and call. So a grant m
 - where the feed has a gap, all of them go: each phone is decided once more;
 - a grant that nobody has used for as long as the edge may go on in the dark is dropped.
 
+Where many go at once they are void from that moment, by their number in the order in which grants were made; they are
+taken out bit by bit (``forget_void``), so that nobody waits for that. Until then this isn't ``settled``: the disk has
+some of them still.
+
 Whether the control plane has been heard lately enough for a grant to count at all is the stack's to say
 (``informed_lately``). On disk a grant is encrypted: its hashes are as good as the password.
 """
@@ -20,21 +24,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edge.proxy.location.agenda import Agenda
 from lambdas.contract import HASHES, Credentials, Grant, answers
 
 _REVOKED_LIMIT = 10_000
+_LOOK = 600.0  # seconds between looks at a grant
 _UNDER_WAY = 10.0  # seconds in which a grant may come that was decided before a revocation
 
 
 class HeldGrant:
     """``version`` is the account's, in milliseconds; ``media`` and ``site`` are as in a Grant; ``used_at`` is in the
-    core's time."""
+    core's time. ``age`` is how often many had become void when it was made. In the second ``look_at`` it is looked at
+    whether anybody uses it."""
 
     __slots__ = (
-        "digest", "md5", "md5_qualified", "media", "sha256", "sha256_qualified", "site", "tenant", "used_at", "version",
+        "age", "digest", "look_at", "md5", "md5_qualified", "media", "sha256", "sha256_qualified", "site", "tenant",
+        "used_at", "version",
     )  # fmt: skip
 
-    def __init__(self, grant: Grant, now: float) -> None:
+    def __init__(self, grant: Grant, now: float, age: int, look_at: int) -> None:
         self.tenant = grant.tenant
         self.version = grant.version
         self.md5 = bytes.fromhex(grant.ha1_md5)
@@ -45,6 +53,8 @@ class HeldGrant:
         self.media = grant.media
         self.site = grant.site
         self.used_at = now
+        self.age = age
+        self.look_at = look_at
 
     def verifies(self, credentials: Credentials, method: str) -> bool:
         """Whether the credentials, whose nonce has been checked, are the account's."""
@@ -77,21 +87,28 @@ class HeldGrant:
 
 
 class Grants:
-    """By AOR. A revocation that comes before the grant that it is about (from another Region) counts as well."""
+    """By AOR. A revocation that comes before the grant that it is about (from another Region) counts as well. ``age``
+    is how often many have become void."""
 
     def __init__(self) -> None:
         self._by_aor: dict[str, HeldGrant] = {}
         self._revoked: dict[str, int] = {}
         self._tenants: dict[str, float] = {}  # until when nothing is granted to them
+        self.agenda: Agenda[str] = Agenda()
+        self.age = 0
+        self._void: dict[str, int] = {}  # tenant, or "" for all -> its grants that are younger are good
+        self._maybe_void: list[str] = []
 
     def keep(self, aor: str, grant: Grant, now: float) -> None:
         if self._revoked.get(aor, -1) > grant.version or now < self._tenants.get(grant.tenant, 0.0):
             return
-        self._by_aor[aor] = HeldGrant(grant, now)
+        before = self._by_aor.get(aor)
+        look_at = before.look_at if before is not None else self.agenda.put(aor, now + _LOOK)
+        self._by_aor[aor] = HeldGrant(grant, now, self.age, look_at)
 
     def get(self, aor: str, credentials: Credentials, method: str, now: float) -> HeldGrant | None:
         """The grant of ``aor`` if the credentials are that account's own."""
-        grant = self._by_aor.get(aor)
+        grant = self.known(aor)
         if grant is None or f"{credentials.username}@{credentials.realm}" != aor:
             return None
         if not grant.verifies(credentials, method):
@@ -101,11 +118,15 @@ class Grants:
 
     def holds(self, aor: str, grant: HeldGrant) -> bool:
         """Whether ``grant`` is good yet."""
-        return self._by_aor.get(aor) is grant
+        return self.known(aor) is grant
 
     def known(self, aor: str) -> HeldGrant | None:
         """The grant of ``aor``, whoever asks."""
-        return self._by_aor.get(aor)
+        grant = self._by_aor.get(aor)
+        return None if grant is None or (self._void and self._is_void(grant)) else grant
+
+    def _is_void(self, grant: HeldGrant) -> bool:
+        return grant.age < self._void.get(grant.tenant, 0) or grant.age < self._void.get("", 0)
 
     def revoke(self, aor: str, version: int) -> None:
         """The account has changed: what was granted before is void."""
@@ -117,23 +138,50 @@ class Grants:
         if grant is not None and grant.version < version:
             del self._by_aor[aor]
 
-    def revoke_tenant(self, tenant: str, now: float) -> list[str]:
-        """All of its grants are void; whose they were."""
+    def revoke_tenant(self, tenant: str, now: float) -> None:
+        """All of its grants are void."""
         self._tenants = {name: until for name, until in self._tenants.items() if until > now}
         self._tenants[tenant] = now + _UNDER_WAY
-        found = [aor for aor, grant in self._by_aor.items() if grant.tenant == tenant]
-        for aor in found:
-            del self._by_aor[aor]
-        return found
+        self._make_void(tenant)
 
-    def clear(self) -> None:
-        self._by_aor.clear()
+    def void_all(self) -> None:
+        self._make_void("")
 
-    def unused_since(self, then: float) -> Iterator[str]:
-        """Drop the grants that nobody has used since ``then``, and name them."""
-        for aor in [aor for aor, grant in self._by_aor.items() if grant.used_at < then]:
-            del self._by_aor[aor]
-            yield aor
+    def _make_void(self, whose: str) -> None:
+        self.age += 1
+        self._void[whose] = self.age
+        self._maybe_void = list(self._by_aor)
+
+    def forget_void(self, most: int, gone: set[str]) -> bool:
+        """Look at ``most`` grants that may be void, and add to ``gone`` whose were; whether more are to be looked
+        at."""
+        for _ in range(min(most, len(self._maybe_void))):
+            aor = self._maybe_void.pop()
+            grant = self._by_aor.get(aor)
+            if grant is not None and self._is_void(grant):
+                del self._by_aor[aor]
+                gone.add(aor)
+        if not self._maybe_void:
+            self._void.clear()
+        return bool(self._maybe_void)
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that are void have been named (``forget_void``)."""
+        return not self._void
+
+    def unused_since(self, then: float, now: float, most: int) -> Iterator[str]:
+        """Look at up to ``most`` grants whose turn it is; drop those that nobody has used since ``then``, and name
+        them."""
+        for second, aor in self.agenda.due(now, most):
+            grant = self._by_aor.get(aor)
+            if grant is None or grant.look_at != second:
+                continue
+            if grant.used_at < then:
+                del self._by_aor[aor]
+                yield aor
+            else:
+                grant.look_at = self.agenda.put(aor, now + _LOOK)
 
     def __len__(self) -> int:
         return len(self._by_aor)

@@ -29,6 +29,8 @@ class Keepalive:
         self._slots: list[dict[Flow, None]] = [{} for _ in range(round(interval / SLOT))]
         self._first: dict[int, list[Flow]] = {}  # tick -> flows that wait for their first ping
         self._where: dict[Flow, int] = {}  # slot; -1 while the first ping is to come
+        self._least = 0  # flows in the emptiest slot
+        self._emptiest: list[int] = []  # slots that had as many, the next one last
         self._late: list[Flow] = []
         self._turn = 0
         self._tick: int | None = None  # last one done
@@ -48,6 +50,11 @@ class Keepalive:
         slot = self._where.pop(flow, None)
         if slot is not None and slot >= 0:
             del self._slots[slot][flow]
+            left = len(self._slots[slot])
+            if left < self._least:
+                self._least, self._emptiest = left, []
+            if left == self._least:
+                self._emptiest.append(slot)
 
     def due(self, now: float) -> list[Flow]:
         """The flows to ping now. Call it every SLOT seconds while there are flows."""
@@ -71,12 +78,23 @@ class Keepalive:
         return found
 
     def _place(self, flow: Flow, skip: int = -1) -> None:
-        sizes = list(map(len, self._slots))
-        slot = sizes.index(min(sizes))
+        slot = self._next_slot()
         if slot == skip:  # its ping of this round has just been sent
-            slot = (slot + len(sizes) // 2) % len(sizes)
+            slot = (slot + len(self._slots) // 2) % len(self._slots)
         self._slots[slot][flow] = None
         self._where[flow] = slot
+
+    def _next_slot(self) -> int:
+        """One of the emptiest. They are all looked at once for each round in which each of them gets a flow."""
+        while self._emptiest:
+            slot = self._emptiest.pop()
+            if len(self._slots[slot]) == self._least:
+                return slot
+        sizes = list(map(len, self._slots))
+        self._least = min(sizes)
+        self._emptiest = [slot for slot, size in enumerate(sizes) if size == self._least]
+        self._emptiest.reverse()
+        return self._emptiest.pop()
 
     def __len__(self) -> int:
         return len(self._where)

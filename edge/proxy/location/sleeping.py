@@ -3,7 +3,6 @@ reached on their flow, but a call may wait while the phone comes back."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, ItemsView
 from typing import Generic, Protocol, TypeVar
 
 from edge.sip.flow import Flow
@@ -51,12 +50,8 @@ class SleepingBindings(Generic[Held]):
     def of(self, aor: str) -> list[tuple[str, Held]]:
         return [(binding, self._by_id[binding]) for binding in self._by_aor.get(aor, ())]
 
-    def items(self) -> ItemsView[str, Held]:
-        return self._by_id.items()
-
-    def keep_addresses(self, addresses: Collection[str]) -> None:
-        for binding in [key for key, held in self._by_id.items() if held.flow.address not in addresses]:
-            self.discard(binding)
+    def ids(self) -> list[str]:
+        return list(self._by_id)
 
     def __len__(self) -> int:
         return len(self._by_id)

@@ -23,6 +23,16 @@ class DiskRecords:
         changed = self._stack.bindings.changed
         return [(aor, self._record(aor, now)) for aor in [changed.pop() for _ in range(min(limit, len(changed)))]]
 
+    @property
+    def settled(self) -> bool:
+        """Whether all changes so far can be taken: none of the grants that have become void is still to be found."""
+        return self._stack.grants.settled
+
+    @property
+    def age(self) -> int:
+        """How often many grants have become void."""
+        return self._stack.grants.age
+
     def put_back(self, aors: list[str]) -> None:
         """Their records couldn't be written: they are still to be taken."""
         self._stack.bindings.changed.update(aors)
@@ -42,12 +52,14 @@ class DiskRecords:
         return AccountRecord(grant.as_grant(), bindings, stack.wall(now))
 
     def restore(self, records: list[tuple[str, AccountRecord]], bindings: bool, now: float) -> None:
-        """Take back what was kept. CSeqs aren't: a phone's next one is higher than any that counted."""
+        """Take back what was kept, but for what has been decided since. CSeqs aren't kept: a phone's next one is higher
+        than any that counted."""
         stack = self._stack
         addresses = stack.fleet.epochs.keys() | stack.fleet.arriving
         for aor, record in records:
             age = max(0.0, stack.wall(now) - record.at)
-            self._stack.grants.keep(aor, record.grant, now)
+            if stack.grants.known(aor) is None:
+                stack.grants.keep(aor, record.grant, now)
             for kept in record.bindings if bindings else ():
                 if kept.flow.address not in addresses:
                     continue

@@ -154,7 +154,8 @@ class Registrar:
         wanted = contact.wanted
         if contact.asks or (wanted is not None and wanted < SHORTEST):
             return False
-        held = self._stack.bindings.get(asked.name(contact, self._stack.bindings))
+        binding = asked.name(contact, self._stack.bindings)
+        held = self._stack.bindings.get(binding)
         if held is None or not self._renews(contact, asked, held):
             return False
         if not held.cseq < incoming.cseq <= held.cseq + _STEPS:
@@ -167,6 +168,7 @@ class Registrar:
         held.heard_at = held.taken_at = now
         held.granted_until = now + seconds
         held.wanted_until = now + min(DURABLE, DURABLE if wanted is None else wanted)
+        self._stack.bindings.look_by(binding, held)  # it may have asked for less than before
         return True
 
     def _renews(self, contact: AskedContact, asked: RegisterRequest, held: HeldBinding) -> bool:

@@ -76,5 +76,7 @@ class _Trial:
     def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
         self._over(False, now)
 
+    def on_end(self, transaction: ClientTransaction) -> None: ...
+
     def _over(self, there: bool, now: float) -> None:
         self._trials.over(self._binding, self._held, there, self._began, now)

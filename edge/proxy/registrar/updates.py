@@ -51,7 +51,7 @@ class Updates:
         grants are void."""
         bindings = self._stack.bindings
         if change.tenant and change.version:
-            bindings.changed.update(self._stack.grants.revoke_tenant(change.tenant, now))
+            self._stack.grants.revoke_tenant(change.tenant, now)
         if not change.aor:
             return
         if not change.binding:
@@ -63,8 +63,6 @@ class Updates:
                 bindings.remove(known)
 
     def revalidate(self) -> None:
-        """Something that the change feed said is lost: each phone's next refresh has to be decided, and nothing is made
-        from grants before."""
-        self._stack.grants.clear()
-        for _, held in self._stack.bindings.all():
-            held.durable_until = min(held.durable_until, 0.0)
+        """Something that the change feed said is lost: each account's next REGISTER has to be decided, and nothing is
+        made from grants before. That decision says how long all of the account's bindings last."""
+        self._stack.grants.void_all()

@@ -27,6 +27,7 @@ class KeptRoutes:
     def __init__(self) -> None:
         self._routes: OrderedDict[RouteKey, KeptRoute] = OrderedDict()
         self._of_owner: dict[str, OrderedDict[RouteKey, None]] = {}
+        self._resting: dict[tuple[str, str], dict[RouteKey, None]] = {}  # by what a decision rests on (``_rests_on``)
         self._changed: set[RouteKey] = set()
 
     def keep(self, owner: str, called: str, route: Route, wall: float) -> None:
@@ -42,6 +43,8 @@ class KeptRoutes:
         self._routes[key] = kept
         mine = self._of_owner.setdefault(key.owner, OrderedDict())
         mine[key] = None
+        for what in _rests_on(key, kept.route):
+            self._resting.setdefault(what, {})[key] = None
         if len(mine) > _MOST_OF_ONE:
             self._forget(next(iter(mine)))
         if len(self._routes) > _MOST:
@@ -57,23 +60,21 @@ class KeptRoutes:
 
     def forget(self, plan: str = "", provider: str = "", aor: str = "", tenant: str = "") -> None:
         """What rests on this has changed."""
-        for key, kept in list(self._routes.items()):
-            route = kept.route
-            if (
-                (tenant and route.tenant == tenant)
-                or (plan and route.keep is not None and plan in route.keep.plans)
-                or (provider and provider == key.owner)
-                or (aor and aor in (key.called, key.caller))
-                or _names(route, provider, aor)
-            ):
+        for what in (("plan", plan), ("provider", provider), ("aor", aor), ("tenant", tenant)):
+            for key in list(self._resting.get(what, ())):
                 self._forget(key)
 
     def _forget(self, key: RouteKey) -> None:
-        del self._routes[key]
+        route = self._routes.pop(key).route
         mine = self._of_owner[key.owner]
         del mine[key]
         if not mine:
             del self._of_owner[key.owner]
+        for what in _rests_on(key, route):
+            others = self._resting[what]
+            del others[key]
+            if not others:
+                del self._resting[what]
         self._changed.add(key)
 
     def take_changed(self, limit: int) -> list[tuple[RouteKey, KeptRoute | None]]:
@@ -95,13 +96,18 @@ class KeptRoutes:
         return len(self._routes)
 
 
-def _names(route: Route, provider: str, aor: str) -> bool:
-    """Whether it came by ``provider``, or one of its targets is of it or of ``aor``, where these aren't ""."""
-    return bool(provider and provider == route.provider) or any(
-        (provider and target.provider is not None and target.provider.id == provider)
-        or (aor and aor in (target.aor, target.account))
-        for target in all_targets(route)
-    )
+def _rests_on(key: RouteKey, route: Route) -> set[tuple[str, str]]:
+    """What a decision is void without, as (kind, name): whose it is and by what plans and providers, whom it is from
+    and to, and whoever one of its targets is of."""
+    found = {("tenant", route.tenant), ("provider", key.owner), ("provider", route.provider)}
+    found |= {("aor", key.called), ("aor", key.caller)}
+    if route.keep is not None:
+        found |= {("plan", plan) for plan in route.keep.plans}
+    for target in all_targets(route):
+        found |= {("aor", target.aor), ("aor", target.account)}
+        if target.provider is not None:
+            found.add(("provider", target.provider.id))
+    return {(kind, name) for kind, name in found if name}
 
 
 def all_targets(route: Route) -> Iterator[Target]:

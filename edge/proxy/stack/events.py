@@ -27,11 +27,12 @@ from lambdas.contract import (
 
 class Received(NamedTuple):
     """One whole message came in on ``flow``, or crossed the mesh to us as the owner of its branch. ``banned``: nothing
-    new is begun from there."""
+    new is begun from there; ``crowded``: no call is begun by it."""
 
     flow: Flow
     data: bytes
     banned: bool = False
+    crowded: bool = False
 
 
 class Decided(NamedTuple):

@@ -172,6 +172,7 @@ class Stack:
             self.transactions.close(transaction)
         else:
             self.transactions.forget(transaction)
+            transaction.let_go()
 
     def serve(self, incoming: Incoming, now: float) -> ServerTransaction:
         """The server transaction of a request, made if there is none yet; whoever takes the address over learns of it.

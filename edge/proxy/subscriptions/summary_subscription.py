@@ -132,3 +132,5 @@ class SummarySubscription:
 
     def on_transport_error(self, transaction: ClientTransaction, now: float) -> None:
         self.drop()
+
+    def on_end(self, transaction: ClientTransaction) -> None: ...

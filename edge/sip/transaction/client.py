@@ -13,13 +13,30 @@ from edge.sip.transaction.machine import Machine, Table, TransactionState, Trans
 
 class ResponseTarget(Protocol):
     """Who gets a client transaction's responses. ``on_timeout`` and ``on_transport_error`` stand for a 408 and a
-    503 (§16.9)."""
+    503 (§16.9). Nothing follows ``on_end``."""
 
     def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None: ...
 
     def on_timeout(self, transaction: ClientTransaction, now: float) -> None: ...
 
     def on_transport_error(self, transaction: ClientTransaction, now: float) -> None: ...
+
+    def on_end(self, transaction: ClientTransaction) -> None: ...
+
+
+class Nobody:
+    """Nothing follows from any response."""
+
+    def on_response(self, transaction: ClientTransaction, response: Response, now: float) -> None: ...
+
+    def on_timeout(self, transaction: ClientTransaction, now: float) -> None: ...
+
+    def on_transport_error(self, transaction: ClientTransaction, now: float) -> None: ...
+
+    def on_end(self, transaction: ClientTransaction) -> None: ...
+
+
+NOBODY = Nobody()
 
 
 class ClientTransaction(Machine):
@@ -33,7 +50,7 @@ class ClientTransaction(Machine):
         self, user: TransactionUser, target: ResponseTarget, request: Request, branch: str, flow: Flow
     ) -> None:
         super().__init__(user, (branch, request.method), flow, self.first, 0.0)
-        self.target = target
+        self.target: ResponseTarget = target
         self.request = request
         self.branch = branch
         self.data = request.to_bytes()
@@ -58,6 +75,11 @@ class ClientTransaction(Machine):
         """Its flow is dead, or what it sent is lost."""
         self.fault = why
         self.fire("error", now)
+
+    def let_go(self) -> None:
+        """It has ended. It and its target hold each other, and what isn't in a circle needs no garbage collector."""
+        target, self.target = self.target, NOBODY
+        target.on_end(self)
 
     def send(self) -> None:
         self.user.transmit(self.flow, self.data, " ".join(self.key))
