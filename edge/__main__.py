@@ -22,6 +22,7 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
+from edge import compiled_core
 from edge.config import Config, ConfigError, load
 from edge.control.client import ControlClient
 from edge.control.heartbeat import HeartbeatLoop, News
@@ -79,6 +80,7 @@ async def run(config: Config, identity: Identity, tickets: SessionTickets | None
         running = await _start(config, identity, tickets, stop, stack)
         _collect_seldom()
         log.info("edge %s listens on %s", config.id, ", ".join(config.listen))
+        _say_what_runs()
         tasks = [asyncio.create_task(work) for work in (stop.wait(), *running)]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
@@ -310,6 +312,13 @@ def _names(config: Config, kept: restart.Kept, follower: Follower) -> list[str]:
     news = follower.last_news or kept.news
     places = [place for place in news.reply.places if place.name] if news is not None else []
     return [place.name for place in sorted(places, key=lambda place: place.address != config.address)]
+
+
+def _say_what_runs() -> None:
+    if compiled_core.FAULT:
+        log.warning("the core runs uncompiled, for two to three times the CPU: %s", compiled_core.FAULT)
+    else:
+        log.info("the core runs compiled, %s", compiled_core.version())
 
 
 def _collect_seldom() -> None:
