@@ -250,8 +250,7 @@ async def _start(
         runner = await _open_metrics(config.metrics, core, sockets, certificates, mesh, media, follower, journal, trace)
         stack.push_async_callback(runner.cleanup)
     stack.push_async_callback((await admin.serve(config.state, draining, stop.set)).cleanup)
-    await control.open()
-    stack.push_async_callback(control.close)
+    stack.callback(control.close)
     stack.push_async_callback(sockets.end)
     return [
         beats.run(),

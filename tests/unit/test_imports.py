@@ -167,7 +167,10 @@ ROOFS = [
         "what speaks to authorities takes long to import",
     ),
 ]
-LOOSE = {"edge": {"__init__.py", "__main__.py", "compiled_core.py", "config.py"}, "edge/proxy": {"__init__.py", "core.py"}}
+LOOSE = {
+    "edge": {"__init__.py", "__main__.py", "compiled_core.py", "config.py"},
+    "edge/proxy": {"__init__.py", "core.py"},
+}
 STANDARD_LIBRARY_ONLY = {
     "edge/sip": set(),
     "lambdas/contract": {"pydantic"},
