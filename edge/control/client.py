@@ -252,7 +252,7 @@ class ControlClient:
     async def _sent(self, url: str, path: str, data: bytes, sent: _Sent) -> bytes:
         headers = {"content-type": "application/json", **self._signature(path, data)}
         if self._sigv4 is not None:
-            headers |= self._sigv4.sign(url + path, headers, data, time.time())
+            headers = self._sigv4.sign(url + path, headers, data, time.time())
         status, body = await self._http.post(url + path, headers, data, sent.note)
         if status != 200:
             raise _ControlRefused(status, body[:300].decode(errors="replace"))

@@ -27,15 +27,15 @@ class Sigv4:
         self._credentials = credentials
 
     def sign(self, url: str, headers: Mapping[str, str], body: bytes, now: float) -> dict[str, str]:
-        """The header fields that prove who sends ``body`` with ``headers``, all of which are signed, to ``url``, whose
-        path has no letters that are escaped in URLs and no query. ``now`` is wall-clock time."""
+        """``headers``, which are all signed, with those that prove who sends them and ``body`` to ``url``. That has no
+        query, and nothing in its path that is escaped in URLs. ``now`` is wall-clock time."""
         host, path = _place(url)
         frozen = self._credentials.get_frozen_credentials()  # made anew by botocore before they expire
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
         added = {"x-amz-date": stamp}
         if frozen.token:
             added["x-amz-security-token"] = frozen.token
-        fields = sorted({"host": host, **headers, **added}.items())
+        fields = sorted({"host": host, **{name.lower(): value for name, value in headers.items()}, **added}.items())
         names = ";".join(name for name, _ in fields)
         lines = "".join(f"{name}:{value}\n" for name, value in fields)
         request = f"POST\n{path}\n\n{lines}\n{names}\n{sha256(body).hexdigest()}"
@@ -46,7 +46,7 @@ class Sigv4:
         added["authorization"] = (
             f"AWS4-HMAC-SHA256 Credential={frozen.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
         )
-        return added
+        return {**headers, **added}
 
 
 @lru_cache(maxsize=64)
