@@ -246,8 +246,9 @@ class ControlClient:
             kind = _TooSlow if sent.at is not None and region.awake_since(sent.at) else TimeoutError
             raise kind(f"no answer within {time.monotonic() - begun:.1f} s")
         finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+            if not asking.done():
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
 
     async def _sent(self, url: str, path: str, data: bytes, sent: _Sent) -> bytes:
         headers = {"content-type": "application/json", **self._signature(path, data)}
