@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from hashlib import blake2s
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 PACKAGES = ("sip", "media", "proxy")
@@ -34,10 +36,21 @@ def find() -> tuple[list[str], str]:
     if version() != core.VERSION:
         return [], f"the one that is installed ({core.VERSION}) was made from other sources"
     try:
-        importlib.import_module(f"{DISTRIBUTION}__mypyc")
+        _load_library(list(core.__path__))
     except ImportError as error:
         return [], f"it can't be loaded: {error}"
-    return [str(folder / "edge") for folder in map(Path, core.__path__)], ""
+    return [str(Path(folder) / "edge") for folder in core.__path__], ""
+
+
+def _load_library(folders: list[str]) -> None:
+    """What all compiled modules import. It stands beside ``edge``: they have their ``__path__`` from its place. Raises
+    ImportError."""
+    name = f"{DISTRIBUTION}__mypyc"
+    spec = PathFinder.find_spec(name, folders)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"there is no {name}")
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
 
 PATH, FAULT = find()

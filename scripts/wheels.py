@@ -77,8 +77,7 @@ def _translated(scratch: Path, level: str) -> list[_Object]:
 
 
 def _object(extension: Extension) -> _Object:
-    name = extension.name.replace(".", "/")
-    place = f"{DISTRIBUTION}/{name}" if name.startswith("edge/") else name
+    place = f"{DISTRIBUTION}/{extension.name.replace('.', '/')}"
     includes = [f"-I{folder}" for folder in extension.include_dirs]
     return _Object(place, [Path(source) for source in extension.sources], [*extension.extra_compile_args, *includes])
 

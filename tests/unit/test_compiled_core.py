@@ -45,12 +45,18 @@ def test_one_that_cant_be_loaded_isnt_used(installed):
     installed(compiled_core.version())
     path, fault = compiled_core.find()
     assert path == []
-    assert fault == f"it can't be loaded: No module named '{LIBRARY}'"
+    assert fault == f"it can't be loaded: there is no {LIBRARY}"
+
+
+def test_one_for_another_c_library_isnt_used(installed, tmp_path):
+    installed(compiled_core.version())
+    (tmp_path / compiled_core.DISTRIBUTION / f"{LIBRARY}.py").write_text('raise ImportError("GLIBC_2.99 not found")')
+    assert compiled_core.find() == ([], "it can't be loaded: GLIBC_2.99 not found")
 
 
 def test_one_of_these_sources_is_used(installed, tmp_path):
     installed(compiled_core.version())
-    (tmp_path / f"{LIBRARY}.py").write_text("")
+    (tmp_path / compiled_core.DISTRIBUTION / f"{LIBRARY}.py").write_text("")
     assert compiled_core.find() == ([str(tmp_path / compiled_core.DISTRIBUTION / "edge")], "")
 
 
@@ -70,7 +76,7 @@ def test_the_version_changes_with_any_source(tmp_path, monkeypatch):
 
 
 def test_a_wheel_says_what_it_fits(tmp_path):
-    wheel = wheels._wheel(tmp_path, "x86_64", {"sipwizard_core__mypyc.so": b"machine code"})
+    wheel = wheels._wheel(tmp_path, "x86_64", {"sipwizard_core/sipwizard_core__mypyc.so": b"machine code"})
     name, version, python, _, platform = wheel.stem.split("-")
     assert (name, version) == (compiled_core.DISTRIBUTION, compiled_core.version())
     assert python == f"cp{sys.version_info.major}{sys.version_info.minor}"
