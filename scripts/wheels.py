@@ -18,15 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edge.compiled_core import DISTRIBUTION, PACKAGES, version
 from scripts.fleet_parts import ROOT
-
-if TYPE_CHECKING:
-    from setuptools import Extension
 
 COMPILERS = {"x86_64": "x86_64-linux-gnu-gcc", "aarch64": "aarch64-linux-gnu-gcc"}
 """For each processor, as wheels name it."""
@@ -76,7 +73,8 @@ def _translated(scratch: Path, level: str) -> list[_Object]:
     return [_object(extension) for extension in extensions]
 
 
-def _object(extension: Extension) -> _Object:
+def _object(extension: Any) -> _Object:
+    """Of a setuptools.Extension."""
     place = f"{DISTRIBUTION}/{extension.name.replace('.', '/')}"
     includes = [f"-I{folder}" for folder in extension.include_dirs]
     return _Object(place, [Path(source) for source in extension.sources], [*extension.extra_compile_args, *includes])
