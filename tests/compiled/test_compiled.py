@@ -60,7 +60,10 @@ for package in compiled_core.PACKAGES:
     assert [file for file in files if not (file.endswith(".so") and file.startswith(str(core)))] == []
 
 
-def test_the_scenarios_pass_on_it(core):
-    pytest_ = ("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider")
-    printed = run(*pytest_, "tests/scenarios", timeout=300, PYTHONPATH=str(core))
+@pytest.mark.parametrize("tests", ["tests/scenarios", "tests/security/test_web_streams.py"])
+def test_the_same_passes_on_it(core, tests):
+    """Streams of browsers too: what reads them isn't compiled, and stands on what is."""
+    printed = run(
+        "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", tests, timeout=300, PYTHONPATH=str(core)
+    )
     assert " passed" in printed
