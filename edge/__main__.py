@@ -315,7 +315,7 @@ def _names(config: Config, kept: restart.Kept, follower: Follower) -> list[str]:
 
 def _say_what_runs() -> None:
     if compiled_core.FAULT:
-        log.warning("the core runs uncompiled, for two to three times the CPU: %s", compiled_core.FAULT)
+        log.warning("the core runs uncompiled, and takes twice the CPU: %s", compiled_core.FAULT)
     else:
         log.info("the core runs compiled, %s", compiled_core.version())
 

@@ -161,7 +161,7 @@ def _c_library(processor: str) -> str:
 def main(
     directory: Annotated[Path, typer.Option(help="Where the wheels go.")] = ROOT / "wheels",
     processor: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(COMPILERS)}; all if none.")] = None,
-    level: Annotated[str, typer.Option(help="The compiler's level of optimization.")] = "3",
+    level: Annotated[str, typer.Option(help="The compiler's level of optimization.")] = "2",
 ) -> None:
     """The core compiled, in a wheel for each processor: minutes for each of them."""
     unknown = set(processor or []) - COMPILERS.keys()
