@@ -50,8 +50,12 @@ def build(directory: Path, processors: list[str], level: str) -> list[Path]:
     WheelError."""
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sipwizard-wheels-") as scratch:
+        release = version()  # of the sources as they are before
         objects = _translated(Path(scratch), level)
-        return [_wheel(directory, processor, _compiled(Path(scratch), processor, objects)) for processor in processors]
+        return [
+            _wheel(directory, processor, release, _compiled(Path(scratch), processor, objects))
+            for processor in processors
+        ]
 
 
 def _translated(scratch: Path, level: str) -> list[_Object]:
@@ -121,10 +125,9 @@ def _run(command: list[str], processor: str, text: str = "") -> str:
     return done.stdout
 
 
-def _wheel(directory: Path, processor: str, contents: dict[str, bytes]) -> Path:
+def _wheel(directory: Path, processor: str, release: str, contents: dict[str, bytes]) -> Path:
     """The file, as PyPA's specification of binary distributions has it."""
     tag = f"cp{_PYTHON}-cp{_PYTHON}-manylinux_{_c_library(processor)}_{processor}"
-    release = version()
     info = f"{DISTRIBUTION}-{release}.dist-info"
     files = {
         **contents,

@@ -76,7 +76,9 @@ def test_the_version_changes_with_any_source(tmp_path, monkeypatch):
 
 
 def test_a_wheel_says_what_it_fits(tmp_path):
-    wheel = wheels._wheel(tmp_path, "x86_64", {"sipwizard_core/sipwizard_core__mypyc.so": b"machine code"})
+    wheel = wheels._wheel(
+        tmp_path, "x86_64", compiled_core.version(), {"sipwizard_core/sipwizard_core__mypyc.so": b"machine code"}
+    )
     name, version, python, _, platform = wheel.stem.split("-")
     assert (name, version) == (compiled_core.DISTRIBUTION, compiled_core.version())
     assert python == f"cp{sys.version_info.major}{sys.version_info.minor}"
