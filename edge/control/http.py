@@ -56,8 +56,8 @@ class HttpClient:
     """Posts, on connections that it keeps."""
 
     def __init__(self) -> None:
-        self._kept: dict[_Origin, list[_Connection]] = {}
-        self._open: set[_Connection] = set()
+        self._kept: dict[_Origin, list[_KeptConnection]] = {}
+        self._open: set[_KeptConnection] = set()
         self._context: ssl.SSLContext | None = None
 
     async def post(
@@ -78,7 +78,7 @@ class HttpClient:
                 pass
         return await self._ask(await self._connect(origin), request, sent)
 
-    async def _ask(self, connection: _Connection, request: bytes, sent: Callable[[], None]) -> tuple[int, bytes]:
+    async def _ask(self, connection: _KeptConnection, request: bytes, sent: Callable[[], None]) -> tuple[int, bytes]:
         done = False
         try:
             answer = connection.send(request)
@@ -93,7 +93,7 @@ class HttpClient:
                 connection.close()  # its answer may be still to come
         return status, body
 
-    def _take(self, origin: _Origin) -> _Connection | None:
+    def _take(self, origin: _Origin) -> _KeptConnection | None:
         """The connection that was used last, if it is still good."""
         kept = self._kept.get(origin)
         oldest = time.monotonic() - _IDLE
@@ -104,12 +104,12 @@ class HttpClient:
             connection.close()
         return None
 
-    async def _connect(self, origin: _Origin) -> _Connection:
+    async def _connect(self, origin: _Origin) -> _KeptConnection:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
         sock = await start_connection(found, happy_eyeballs_delay=_SOON, interleave=1)
         secured: dict[str, Any] = {"ssl": self._tls(), "server_hostname": origin.host} if origin.secure else {}
-        connection = _Connection(origin, self._open)
+        connection = _KeptConnection(origin, self._open)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await loop.create_connection(lambda: connection, sock=sock, **secured)
@@ -128,8 +128,8 @@ class HttpClient:
             connection.close()
 
 
-class _Connection(asyncio.Protocol):
-    def __init__(self, origin: _Origin, opened: set[_Connection]) -> None:
+class _KeptConnection(asyncio.Protocol):
+    def __init__(self, origin: _Origin, opened: set[_KeptConnection]) -> None:
         """It is in ``opened`` while it is open."""
         self.origin = origin
         self.since = 0.0  # when it had nothing to do any more
