@@ -21,6 +21,7 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
+from edge import compiled_core
 from edge.config import Config, ConfigError, load
 from edge.control.client import ControlClient
 from edge.control.heartbeat import HeartbeatLoop, News
@@ -86,6 +87,7 @@ async def run(config: Config, identity: Identity, tickets: SessionTickets | None
         pauses.start()
         stack.callback(pauses.close)
         log.info("edge %s listens on %s", config.id, ", ".join(config.listen))
+        _say_what_runs()
         tasks = [asyncio.create_task(work) for work in (stop.wait(), *running)]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
@@ -258,8 +260,7 @@ async def _start(
         )
         stack.push_async_callback(runner.cleanup)
     stack.push_async_callback((await admin.serve(config.state, draining, stop.set)).cleanup)
-    await control.open()
-    stack.push_async_callback(control.close)
+    stack.callback(control.close)
     stack.push_async_callback(sockets.end)
     return [
         beats.run(),
@@ -323,6 +324,13 @@ def _names(config: Config, kept: News | None, follower: Follower) -> list[str]:
     news = follower.last_news or kept
     places = [place for place in news.reply.places if place.name] if news is not None else []
     return [place.name for place in sorted(places, key=lambda place: place.address != config.address)]
+
+
+def _say_what_runs() -> None:
+    if compiled_core.FAULT:
+        log.warning("the core runs uncompiled, and takes twice the CPU: %s", compiled_core.FAULT)
+    else:
+        log.info("the core runs compiled, %s", compiled_core.version())
 
 
 def _raise_file_limit() -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edge import compiled_core
 from edge.proxy.core import Core
 from edge.proxy.stack.events import Ask, CoreEvent, Decided, FleetChanged, Received, Send
 from edge.proxy.stack.fleet import Fleet
@@ -31,6 +32,7 @@ from scripts import (
     bench_overload,
     bench_plans,
     bench_providers,
+    bench_questions,
     bench_records,
     bench_refresh,
     bench_relay,
@@ -103,8 +105,8 @@ def _register(number: int, authorization: str = "") -> bytes:
     return ("\r\n".join([*lines, "Content-Length: 0"]) + "\r\n\r\n").encode()
 
 
-def _challenged(core: Core, flow: Flow, number: int) -> bytes:
-    """The REGISTER with credentials that answers this core's challenge."""
+def _challenged(core: Core, flow: Flow, number: int, uses: int = 1) -> list[bytes]:
+    """The REGISTERs with credentials that answer this core's challenge, so many of them."""
     (action,) = [item for item in core.handle(Received(flow, _register(number)), 1.0) if isinstance(item, Send)]
     challenge = parse(action.data)
     assert isinstance(challenge, Response)
@@ -114,12 +116,17 @@ def _challenged(core: Core, flow: Flow, number: int) -> bytes:
         return hashlib.md5(text.encode()).hexdigest()  # noqa: S324 - what SIP has
 
     ha1, ha2 = digest(f"u{number}:{DOMAIN}:pw"), digest(f"REGISTER:sip:{DOMAIN}")
-    response = digest(f"{ha1}:{params['nonce']}:00000001:c1:auth:{ha2}")
-    return _register(
-        number,
-        f'Digest username="u{number}", realm="{DOMAIN}", nonce="{params["nonce"]}", uri="sip:{DOMAIN}", '
-        f'response="{response}", algorithm=MD5, qop=auth, nc=00000001, cnonce="c1"',
-    )
+    found = []
+    for use in range(1, uses + 1):
+        response = digest(f"{ha1}:{params['nonce']}:{use:08x}:c1:auth:{ha2}")
+        wire = _register(
+            number,
+            f'Digest username="u{number}", realm="{DOMAIN}", nonce="{params["nonce"]}", uri="sip:{DOMAIN}", '
+            f'response="{response}", algorithm=MD5, qop=auth, nc={use:08x}, cnonce="c1"',
+        )
+        wire = wire.replace(b"CSeq: 2 ", f"CSeq: {use + 1} ".encode()).replace(b"z9hG4bK", f"z9hG4bK{use}x".encode())
+        found.append(wire)
+    return found
 
 
 def _flow(number: int) -> Flow:
@@ -143,7 +150,7 @@ def core_register(count: int, rounds: int) -> None:
 
     def round_() -> float:
         core = _core()
-        wires = [(_flow(n), _challenged(core, _flow(n), n)) for n in range(count)]
+        wires = [(_flow(n), _challenged(core, _flow(n), n)[0]) for n in range(count)]
         core.stack.transactions.servers.clear()
         gc.collect()
         begun = time.process_time()
@@ -157,6 +164,54 @@ def core_register(count: int, rounds: int) -> None:
         return (spent + time.process_time() - begun) / count * 1e6
 
     _say("core register", min(round_() for _ in range(rounds)), "µs CPU", operations=count, goal=60)
+
+
+_REFRESHES = 4  # in a round, of each phone
+
+
+def core_refresh(count: int, rounds: int) -> None:
+    """A REGISTER that refreshes, with a known nonce: nobody is asked."""
+
+    def round_() -> float:
+        core = _core()
+        phones = []
+        for n in range(count):
+            first, *more = _challenged(core, _flow(n), n, 1 + _REFRESHES)
+            (ask,) = [item for item in _take(core, Received(_flow(n), first)) if isinstance(item, Ask)]
+            assert isinstance(ask.question, RegisterQuestion)
+            _take(core, Decided(ask.ask, _accept(ask.question)))
+            phones.append((_flow(n), more))
+        gc.collect()
+        begun = time.process_time()
+        for flow, more in phones:
+            for wire in more:
+                _take(core, Received(flow, wire))
+        spent = time.process_time() - begun
+        assert core.stack.counters["refreshes"] == count * _REFRESHES
+        return spent / count / _REFRESHES * 1e6
+
+    _say("core refresh", min(round_() for _ in range(rounds)), "µs CPU", operations=count * _REFRESHES)
+
+
+def core_options(count: int, rounds: int) -> None:
+    """An OPTIONS for the edge itself, and its 200."""
+
+    def round_() -> float:
+        core = _core()
+        # By TCP, where strangers' answers aren't counted.
+        wires = [
+            (_flow(n)._replace(transport="tcp", connection=1 + n), _register(n).replace(b"REGISTER", b"OPTIONS"))
+            for n in range(count)
+        ]
+        gc.collect()
+        begun = time.process_time()
+        for flow, wire in wires:
+            (answer,) = _take(core, Received(flow, wire))
+        spent = time.process_time() - begun
+        assert answer.data.startswith(b"SIP/2.0 200")
+        return spent / count * 1e6
+
+    _say("core options", min(round_() for _ in range(rounds)), "µs CPU", operations=count)
 
 
 def _in_dialog(core: Core, number: int, method: str, caller: Flow, callee: Flow) -> bytes:
@@ -245,10 +300,10 @@ def _refresh_cost(core: Core, count: int) -> float:
     """Seconds of CPU for a refresh that is answered from a grant."""
     wires = []
     for n in range(_MANY, _MANY + count):
-        (ask,) = _take(core, Received(_flow(n), _challenged(core, _flow(n), n)))
+        (ask,) = _take(core, Received(_flow(n), _challenged(core, _flow(n), n)[0]))
         _take(core, Decided(ask.ask, _accept(ask.question)))
         core.stack.transactions.servers.clear()  # the same request comes again, with another number
-        again = _challenged(core, _flow(n), n).replace(b"CSeq: 2 ", b"CSeq: 3 ")
+        again = _challenged(core, _flow(n), n)[0].replace(b"CSeq: 2 ", b"CSeq: 3 ")
         core.stack.transactions.servers.clear()
         wires.append((_flow(n), again))
     gc.collect()
@@ -270,7 +325,7 @@ def core_memory(count: int, _: int) -> None:
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for flow, n in wires:
-        (ask,) = _take(core, Received(Flow(*flow), _challenged(core, flow, n)))
+        (ask,) = _take(core, Received(Flow(*flow), _challenged(core, flow, n)[0]))
         # As it comes off the wire: strings of its own.
         decision = Accept.model_validate_json(_accept(ask.question).model_dump_json())
         _take(core, Decided(ask.ask, decision))
@@ -286,8 +341,9 @@ def core(
     rounds: Annotated[int, typer.Option(help="Rounds, of which the best counts.")] = 60,
 ) -> None:
     """The core alone: no sockets, no control plane."""
-    print(json.dumps({"python": platform.python_version(), "machine": platform.machine()}))
-    for case in (core_register, core_proxied, core_call, core_memory):
+    about = {"python": platform.python_version(), "machine": platform.machine(), "compiled": not compiled_core.FAULT}
+    print(json.dumps(about))
+    for case in (core_register, core_refresh, core_options, core_proxied, core_call, core_memory):
         case(count, rounds)
 
 
@@ -302,6 +358,12 @@ def refresh(
 ) -> None:
     """Refreshes through a real edge: decisions, reads and writes, and CPU."""
     bench_refresh.refresh(_say, phones, refreshes)
+
+
+@app.command()
+def questions(count: Annotated[int, typer.Option(help="Questions one by one.")] = 150) -> None:
+    """Questions to the control plane: what each takes of the edge."""
+    bench_questions.questions(_say, count)
 
 
 @app.command()

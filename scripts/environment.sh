@@ -62,6 +62,15 @@ make_environment() { # make_environment DIRECTORY LOCK
   echo "$wanted" >"$stamp"
 }
 
+# The core compiled, if wheels/ has one for these sources, this Python, processor and C library (scripts/wheels).
+install_core() {
+  local version
+  version=$(.venv/bin/python -c 'from edge.compiled_core import version; print(version())')
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --find-links wheels \
+    "sipwizard-core==$version" 2>.venv/core.log ||
+    echo "$(basename "$0"): no wheel in wheels/ fits: the core will run uncompiled, for more CPU; see docs/deploy.md" >&2
+}
+
 mkdir -p .local
 # What is imported is compiled once, whatever the machine's habit: a fleet is five interpreters with much to import.
 unset PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX
@@ -75,6 +84,7 @@ if [ "${NEED_TOOLS:-}" = 1 ]; then
 fi
 if [ "${EDGE_ONLY:-}" = 1 ]; then
   make_environment .venv edge
+  install_core
 else
   make_environment .venv development
 fi

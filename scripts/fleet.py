@@ -84,7 +84,8 @@ class DevelopmentFleet:
         self._environment = {
             **credentials,
             "TABLE_PREFIX": PREFIX,
-            "PYTHONPATH": str(ROOT),
+            # What else it has may be a compiled core.
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
             **(environment or {}),
         }
 

@@ -8,16 +8,15 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import aiohttp
 from botocore.exceptions import BotoCoreError
 from pydantic import BaseModel, ValidationError
 
 from edge.control.breaker import Breaker
 from edge.control.hedging import Hedges
+from edge.control.http import HttpClient, HttpError
 from edge.control.identity import Identity
 from edge.control.journal import DeliveryOutcome
 from edge.control.sigv4 import Sigv4
@@ -54,7 +53,6 @@ RETURN = 30.0
 """Seconds between heartbeats that begin with the first of the list again, where another one has answered last."""
 
 _RESERVE = 2.0  # seconds that waiting for one control plane leaves for each further one
-_MAX_CONNECTIONS = 100
 _KNOWN, _STRANGERS = 60, 30  # questions at once: about those who have shown who they are, and about others
 _QUEUE = 2.0  # seconds that a question waits for its turn
 _OVERLOADED = Reject(status=503, retry_after=5)
@@ -105,9 +103,8 @@ class _Sent:
     def __init__(self) -> None:
         self.at: float | None = None
 
-
-async def _note_sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    context.trace_request_ctx.at = time.monotonic()
+    def note(self) -> None:
+        self.at = time.monotonic()
 
 
 class ControlClient:
@@ -124,18 +121,11 @@ class ControlClient:
         self._regions = list(self._preferred)
         self._tried_return = float("-inf")
         self._sigv4 = Sigv4() if auth == "aws_iam" else None
-        self._session: aiohttp.ClientSession | None = None
+        self._http = HttpClient()
         self._lanes = {True: asyncio.Semaphore(_KNOWN), False: asyncio.Semaphore(_STRANGERS)}
 
-    async def open(self) -> None:
-        connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=60)
-        tracing = aiohttp.TraceConfig()
-        tracing.on_request_headers_sent.append(_note_sent)
-        self._session = aiohttp.ClientSession(connector=connector, trace_configs=[tracing])
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+    def close(self) -> None:
+        self._http.close()
 
     async def ask(self, question: Question, known: bool = True) -> Decision | None:
         """The decision, or None if nobody answers; the log says why. Where too much is asked at once, or it takes too
@@ -143,7 +133,10 @@ class ControlClient:
         is; strangers have a lane of their own."""
         lane = self._lanes[known]
         try:
-            async with asyncio.timeout(_QUEUE):
+            if lane.locked():
+                async with asyncio.timeout(_QUEUE):
+                    await lane.acquire()
+            else:
                 await lane.acquire()
         except TimeoutError:
             return _OVERLOADED
@@ -222,7 +215,7 @@ class ControlClient:
                 region.hedges.failed(now)
                 region.failed(path, f"TimeoutError: {error}")
                 continue
-            except (aiohttp.ClientError, ValidationError, OSError, BotoCoreError) as error:
+            except (HttpError, ValidationError, OSError, BotoCoreError) as error:
                 # Which a time-out is, too.
                 fault = f"{type(error).__name__}: {error}"
             else:
@@ -251,7 +244,7 @@ class ControlClient:
         """The body of an answer within ``share`` seconds; within ``longest`` ones where the request has arrived at a
         function that may not be warm. A question that is slow is asked twice (``hedging``). Heartbeats don't wait for
         a function that isn't warm where another is: the next may find that, and a lease is short. Raises
-        _ControlRefused, _TooSlow, TimeoutError, ClientError."""
+        _ControlRefused, _TooSlow, TimeoutError, HttpError."""
         sent, begun = _Sent(), time.monotonic()
         if path == _DECISIONS:
             region.hedges.asked(begun)
@@ -288,22 +281,13 @@ class ControlClient:
         return True
 
     async def _sent(self, url: str, path: str, data: bytes, sent: _Sent) -> bytes:
-        try:
-            return await self._once(url, path, data, sent)
-        except aiohttp.ClientConnectionError:
-            # A kept connection that the other end has closed meanwhile; a question may be asked twice.
-            return await self._once(url, path, data, sent)
-
-    async def _once(self, url: str, path: str, data: bytes, sent: _Sent) -> bytes:
-        assert self._session is not None
         headers = {"content-type": "application/json", **self._signature(path, data)}
         if self._sigv4 is not None:
-            headers = self._sigv4.sign(url + path, headers, data)
-        async with self._session.post(url + path, data=data, headers=headers, trace_request_ctx=sent) as response:
-            body = await response.read()
-            if response.status != 200:
-                raise _ControlRefused(response.status, body[:300].decode(errors="replace"))
-            return body
+            headers = self._sigv4.sign(url + path, headers, data, time.time())
+        status, body = await self._http.post(url + path, headers, data, sent.note)
+        if status != 200:
+            raise _ControlRefused(status, body[:300].decode(errors="replace"))
+        return body
 
     def _signature(self, path: str, data: bytes) -> dict[str, str]:
         """Proof that this edge sent it, whatever carries the request there."""

@@ -37,6 +37,8 @@ BALLAST = 4 * 1024 * 1024
 """Octets kept in reserve: given back when the disk is full, so that calls under way can still be recorded."""
 _SEALED, _PLAIN = ".sealed", ".journal"  # what the segments' names end in
 _GATHER = 0.05  # seconds that a delivery waits for company
+_APART = 0.25
+"""Seconds from one delivery to the next, unless that is full: each takes more of the processor than all its reports."""
 _FIRST_RETRY, _LAST_RETRY = 1.0, 15.0
 
 DeliveryOutcome = Literal["taken", "later", "refused"]
@@ -249,15 +251,18 @@ class Journal:
 
     async def run(self) -> None:
         """Deliver for ever, in order."""
-        retry = 0.0
+        retry = next_at = 0.0
         most = BATCH
         while True:
             await self._work.wait()
             await asyncio.sleep(_GATHER)
+            if len(self._waiting) < most:
+                await asyncio.sleep(next_at - time.monotonic())
             batch = [self._waiting[index] for index in range(min(most, len(self._waiting)))]
             if not batch:
                 self._work.clear()
                 continue
+            next_at = time.monotonic() + _APART
             try:
                 outcome = await self._deliver([report for _, report, _ in batch])
             except Exception:

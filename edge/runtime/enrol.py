@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,7 +49,7 @@ def enrol_instance(control: str, config: Path) -> str:
         raise EnrolError(f"{here.name} has one private address; assign a second one, for addresses of other edges")
     public_key = _prepare(config)
     url, body = control.rstrip("/") + "/edge/enrol", {"public_key": public_key}
-    found = _post(url, body, Sigv4().sign(url, dict(_JSON), json.dumps(body).encode()))
+    found = _post(url, body, Sigv4().sign(url, _JSON, json.dumps(body).encode(), time.time()))
     more = {
         "takeover": "ec2",
         "takeover_interface": here.name,

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from edge import compiled_core
 from edge.control.journal import Journal
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
@@ -68,6 +69,8 @@ class _Numbers(Collector):
         for kind, seconds in self._pauses.seconds().items():
             pauses.add_metric([kind], seconds)
         yield pauses
+        compiled = "Whether the core that runs is the compiled one."
+        yield GaugeMetricFamily("sipwizard_compiled", compiled, value=float(not compiled_core.FAULT))
 
 
 async def serve(

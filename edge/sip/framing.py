@@ -14,6 +14,10 @@ class UnreadableStream(Exception):
     """Nobody can say where the next message begins; the text says why."""
 
 
+PING, PONG = b"\r\n\r\n", b"\r\n"
+"""What a phone sends to keep a stream alive, and what it is answered (RFC 5626 §3.5.1)."""
+
+
 class Framer(Protocol):
     """How messages are told apart on one connection. ``max_head``: octets that a header may have. ``unfinished``: those
     of a message whose end hasn't come. ``pings``: whether it is kept alive by pings of our own."""
@@ -50,8 +54,6 @@ class Framer(Protocol):
 class StreamFramer:
     """Feed it bytes as they come; it gives back whole messages as bytes, and answers each double CRLF."""
 
-    PING = b"\r\n\r\n"
-    PONG = b"\r\n"
     pings = False
     ready = True
 
@@ -93,7 +95,7 @@ class StreamFramer:
         if not self._pongs:
             return b""
         pongs, self._pongs = self._pongs, 0
-        return self.PONG * pongs
+        return PONG * pongs
 
     def ping(self) -> bytes:
         return b""  # the kernel's probes do that
@@ -118,12 +120,12 @@ class StreamFramer:
         """Take keep-alives off the front. False if the buffer may end inside one."""
         buffer = self._buffer
         while buffer[:1] == b"\r":
-            if buffer.startswith(self.PING):
+            if buffer.startswith(PING):
                 self._pongs += 1
                 self._drop(4)
             elif buffer.startswith(b"\r\n") and len(buffer) > 2 and buffer[2:3] != b"\r":
                 self._drop(2)  # a pong, or an empty line before a message (§7.5)
-            elif self.PING.startswith(buffer):
+            elif PING.startswith(buffer):
                 return False
             else:
                 raise UnreadableStream("a stray CR")

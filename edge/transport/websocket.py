@@ -15,7 +15,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from edge.sip.framing import StreamFramer, UnreadableStream
+from edge.sip.framing import PING, PONG, UnreadableStream
 from edge.sip.parser import MAX_MESSAGE
 
 MAX_REQUEST = 8192
@@ -118,14 +118,14 @@ class WebSocketFramer:
                 return
             message = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             self._parts.clear()
-            if len(message) > len(StreamFramer.PING):
+            if len(message) > len(PING):
                 if message.find(b"\r\n\r\n", 0, self.max_head) < 0 and len(message) > self.max_head:
                     self._fail(f"headers longer than {self.max_head} octets")
                 else:
                     found.append(message)
                 return
-            if message == StreamFramer.PING and self.ready:  # no end of it has come right behind
-                self._socket.send_text(StreamFramer.PONG)
+            if message == PING and self.ready:  # no end of it has come right behind
+                self._socket.send_text(PONG)
         self._idle_frames += 1
         if self._idle_frames > MAX_IDLE_FRAMES:
             self._fail("too many frames without a message")

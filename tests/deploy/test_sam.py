@@ -503,11 +503,10 @@ async def _asked(deployed: Deployed, identity: Identity, question: RegisterQuest
     """The decision, as an edge has it that has just started."""
     url = f"{deployed.outputs['DecisionsUrl'].rstrip('/')}:{urlsplit(deployed.endpoint).port}"
     client = control.ControlClient(identity, [url.replace("https://", "http://")], "aws_iam")
-    await client.open()
     try:
         return await client.ask(question)
     finally:
-        await client.close()
+        client.close()
 
 
 def _start_at(deployed: Deployed, when: float) -> None:

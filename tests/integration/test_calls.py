@@ -196,9 +196,8 @@ def test_which_way_media_took_and_how_good_they_were(fleet, owner):
 
     async def told():
         client = ControlClient(identity, [fleet.api_url], "none")
-        await client.open()
         answers = [await client.report([one.model_dump_json().encode() for one in reports]) for _ in range(2)]
-        await client.close()
+        client.close()
         return answers
 
     assert all(asyncio.run(told()))

@@ -65,11 +65,10 @@ async def asked(tmp_path, places, scenario):
     runners = [await place.start() for place in places if isinstance(place, Place)]
     urls = [f"http://{place.host if isinstance(place, Place) else place}:8080" for place in places]
     asks = client.ControlClient(Identity.load_or_make("edge-a", tmp_path / "edge.key"), urls, "none")
-    await asks.open()
     try:
         await scenario(asks)
     finally:
-        await asks.close()
+        asks.close()
         for runner in runners:
             await runner.cleanup()
 

@@ -141,12 +141,11 @@ def test_public_networks_are_told_to_edges_with_who_relays(fleet, tenant):
 
     async def beats():
         client = ControlClient(identity, [fleet.api_url], "none")
-        await client.open()
         common = {"version": VERSION, "boot": "b", "addresses": [address], "mesh": f"{address}:1", "certificate": ""}
         first = await client.heartbeat(Heartbeat(**common, media=True))
         again = Heartbeat(**common, public_networks=first.public_networks_version)
         second = await client.heartbeat(again)
-        await client.close()
+        client.close()
         return first, second
 
     first, second = asyncio.run(beats())

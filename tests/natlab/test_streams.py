@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from edge.sip.framing import StreamFramer
+from edge.sip.framing import PING
 from edge.sip.transaction.client import make_ack
 from scripts.fleet_parts import DOMAIN, SIP
 from scripts.processes import wait_for
@@ -59,7 +59,7 @@ class StayingPhone:
             self.phone.read(seconds)
             if self._pings and time.monotonic() > self._next_ping:
                 self._next_ping += PING_EVERY
-                self.phone.socket.sendall(StreamFramer.PING)
+                self.phone.socket.sendall(PING)
         except OSError:
             self.ended_at = time.monotonic()
             self.phone.socket.close()

@@ -12,7 +12,7 @@ import uvloop
 
 from edge.runtime.notes import Notes
 from edge.sip.flow import Flow, source_of
-from edge.sip.framing import StreamFramer
+from edge.sip.framing import PING, PONG
 from edge.transport.certificates import Certificate, Certificates
 from edge.transport.sockets import Listener, Sockets
 from edge.transport.streams import StreamLimits
@@ -20,7 +20,6 @@ from tests.support.certificates import self_signed
 from tests.support.fleets import fresh_base
 
 OPTIONS = b"OPTIONS sip:edge SIP/2.0\r\nContent-Length: 0\r\n\r\n"
-PING, PONG = StreamFramer.PING, StreamFramer.PONG
 PORTS = {"tcp": 5060, "tls": 5061, "ws": 8080, "wss": 8443}
 CERTIFICATE = self_signed("edge-a.example.net")
 FEW = StreamLimits(unproven_of_source=3, unproven=5, of_source=8, streams=10)

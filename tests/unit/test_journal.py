@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.control.journal import BATCH, SEGMENT, Journal, JournalError, Segments, decode, encode
+from edge.control.journal import _APART, BATCH, SEGMENT, Journal, JournalError, Segments, decode, encode
 from edge.control.sealing import Sealing
 
 ROOT = Path(__file__).parent.parent.parent
@@ -73,6 +73,36 @@ def run(directory, plane, work):
             await journal.close()
 
     asyncio.run(main())
+
+
+def test_whoever_reports_all_the_time_is_delivered_in_groups_and_a_single_one_at_once(tmp_path):
+    plane = Plane()
+    deliveries = []
+    deliver = plane.deliver
+
+    async def timed(reports):
+        deliveries.append((asyncio.get_running_loop().time(), numbers(reports)))
+        return await deliver(reports)
+
+    plane.deliver = timed
+
+    async def work(journal):
+        begun = asyncio.get_running_loop().time()
+        journal.add(report(0))
+        await until(lambda: deliveries)
+        assert deliveries[0][0] - begun < _APART
+        for number in range(1, 4):
+            journal.add(report(number))
+            await asyncio.sleep(0.06)  # longer than a delivery waits for company
+        await until(lambda: plane.got == [0, 1, 2, 3])
+        assert [found for _, found in deliveries] == [[0], [1, 2, 3]]
+        assert deliveries[1][0] - deliveries[0][0] >= _APART
+        for number in range(4, 4 + BATCH):
+            journal.add(report(number))
+        await until(lambda: len(deliveries) == 3)
+        assert deliveries[2][0] - deliveries[1][0] < _APART  # it is full
+
+    run(tmp_path, plane, work)
 
 
 def test_reports_are_safe_then_delivered_then_gone(tmp_path):

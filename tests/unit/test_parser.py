@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge.sip.errors import ParseError
-from edge.sip.framing import StreamFramer, UnreadableStream
+from edge.sip.framing import PONG, StreamFramer, UnreadableStream
 from edge.sip.headers import NameAddr, Via, parse_cseq, parse_digest, parse_params, split_list
 from edge.sip.message import MalformedMessage, Request, Response, make_response, tagged
 from edge.sip.numbers import number_of
@@ -133,7 +133,7 @@ def test_stream_byte_by_byte_with_keep_alives():
     for index in range(len(stream)):
         found += framer.feed(stream[index : index + 1])
     assert found == [one, two]
-    assert framer.replies() == 2 * StreamFramer.PONG
+    assert framer.replies() == 2 * PONG
     assert framer.replies() == b""
 
 

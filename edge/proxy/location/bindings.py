@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from edge.proxy.location.agenda import Agenda
 from edge.proxy.location.closed import ClosedBindings
 from edge.proxy.location.contacts import compatible, equivalent, place_of
+from edge.proxy.location.index import Index
 from edge.proxy.location.keepalive import Keepalive
 from edge.proxy.location.sleeping import SleepingBindings
 from edge.sip.flow import Flow
@@ -94,9 +95,9 @@ class HeldBindings:
     def __init__(self, keepalive: Keepalive) -> None:
         self._keepalive = keepalive
         self._by_id: dict[str, HeldBinding] = {}
-        self._by_flow: dict[Flow, tuple[str, ...]] = {}
-        self._by_aor: dict[str, tuple[str, ...]] = {}
-        self._by_place: dict[int, tuple[str, ...]] = {}  # by the hash of the Contact's, which is all that is kept
+        self._by_flow: Index[Flow] = Index()
+        self._by_aor: Index[str] = Index()
+        self._by_place: Index[int] = Index()  # by the hash of the Contact's, which is all that is kept
         self._retired: dict[Flow, None] = {}
         self._ended: dict[Flow, None] = {}  # while REGISTERs that came on them may still be decided
         self._agenda: Agenda[str] = Agenda()
@@ -124,7 +125,7 @@ class HeldBindings:
                 return  # the phone itself has told where it is, and the control plane will hear of it
             if known.flow == new.flow:
                 if fresh:
-                    _discard(self._by_place, hash(place_of(known.contact)), binding)
+                    self._by_place.discard(hash(place_of(known.contact)), binding)
                     self._by_id[binding] = new
                     self._note_place(binding, new.contact)
                     new.look_at = known.look_at
@@ -141,18 +142,16 @@ class HeldBindings:
         self.closed.discard(binding)
         self.asleep.discard(binding)
         self._by_id[binding] = new
-        ids = self._by_flow.get(new.flow, ())
-        self._by_flow[new.flow] = (*ids, binding)
-        self._by_aor[new.aor] = (*self._by_aor.get(new.aor, ()), binding)
+        if new.flow not in self._by_flow and not new.flow.reliable:
+            self._keepalive.add(new.flow, now, fresh)
+        self._by_flow.add(new.flow, binding)
+        self._by_aor.add(new.aor, binding)
         self._note_place(binding, new.contact)
         self.look_by(binding, new)
         self._retired.pop(new.flow, None)
-        if not ids and not new.flow.reliable:
-            self._keepalive.add(new.flow, now, fresh)
 
     def _note_place(self, binding: str, contact: str) -> None:
-        place = hash(place_of(contact))
-        self._by_place[place] = (*self._by_place.get(place, ()), binding)
+        self._by_place.add(hash(place_of(contact)), binding)
 
     def remove(self, binding: str) -> None:
         """Forget a binding; nothing happens if it isn't known."""
@@ -164,9 +163,9 @@ class HeldBindings:
         if held is None:
             return
         self.changed.add(held.aor)
-        _discard(self._by_aor, held.aor, binding)
-        _discard(self._by_place, hash(place_of(held.contact)), binding)
-        if not _discard(self._by_flow, held.flow, binding):
+        self._by_aor.discard(held.aor, binding)
+        self._by_place.discard(hash(place_of(held.contact)), binding)
+        if not self._by_flow.discard(held.flow, binding):
             self._keepalive.remove(held.flow)
 
     def keep_only(self, aor: str, ids: Iterable[str]) -> None:
@@ -181,7 +180,7 @@ class HeldBindings:
 
     def of(self, aor: str) -> list[tuple[str, HeldBinding]]:
         """The bindings of an AOR here: (id, binding)."""
-        return [(binding, self._by_id[binding]) for binding in self._by_aor.get(aor, ())]
+        return [(binding, self._by_id[binding]) for binding in self._by_aor.get(aor)]
 
     def all_of(self, aor: str) -> list[tuple[str, HeldBinding]]:
         """The same, with those that sleep."""
@@ -203,21 +202,21 @@ class HeldBindings:
     def with_contact(self, uri: str, tenant: str) -> list[tuple[str, HeldBinding]]:
         """The bindings of ``tenant``'s accounts whose Contact is ``uri``, or, failing that, may be meant by it."""
         place = place_of(uri)
-        found = [(binding, self._by_id[binding]) for binding in self._by_place.get(hash(place), ())] if place else []
+        found = [(binding, self._by_id[binding]) for binding in self._by_place.get(hash(place))] if place else []
         mine = [(binding, held) for binding, held in found if held.tenant == tenant and place_of(held.contact) == place]
         same = [(binding, held) for binding, held in mine if equivalent(held.contact, uri)]
         return same or [(binding, held) for binding, held in mine if compatible(held.contact, uri)]
 
     def on_flow(self, flow: Flow, aor: str) -> str:
         """The id of the binding of ``aor`` on ``flow``; "" if there is none."""
-        for binding in self._by_flow.get(flow, ()):
+        for binding in self._by_flow.get(flow):
             if self._by_id[binding].aor == aor:
                 return binding
         return ""
 
     def first_on(self, flow: Flow) -> str:
         """The id of a binding on ``flow``, whoever's; "" if there is none."""
-        return next(iter(self._by_flow.get(flow, ())), "")
+        return self._by_flow.first(flow)
 
     def present_flow(self, binding: str) -> Flow | None:
         """Where the binding is now, if it is here."""
@@ -226,8 +225,8 @@ class HeldBindings:
 
     def contact(self, flow: Flow) -> str:
         """A Contact URI registered on ``flow``; "" if there is none."""
-        ids = self._by_flow.get(flow)
-        return self._by_id[ids[0]].contact if ids else ""
+        binding = self._by_flow.first(flow)
+        return self._by_id[binding].contact if binding else ""
 
     def retired(self, flow: Flow) -> bool:
         """Whether the phone that was on ``flow`` has moved to another: what is sent there is lost."""
@@ -240,7 +239,7 @@ class HeldBindings:
     def heard(self, flow: Flow, until: float, now: float) -> None:
         """A phone on ``flow`` lives: it needn't refresh before ``until``, unless it has asked for less. Of phones that
         are reached through other proxies that says nothing."""
-        for binding in self._by_flow.get(flow, ()):
+        for binding in self._by_flow.get(flow):
             held = self._by_id[binding]
             if held.path:
                 continue
@@ -267,7 +266,7 @@ class HeldBindings:
         """The connection has ended; whose bindings were on it."""
         if flow.connection:
             _note(self._ended, flow, _ENDED_LIMIT)
-        dropped = [(binding, self._by_id[binding]) for binding in self._by_flow.get(flow, ())]
+        dropped = [(binding, self._by_id[binding]) for binding in self._by_flow.get(flow)]
         for binding, held in dropped:
             self.close(binding, held, now)
         return [held.aor for _, held in dropped]
@@ -329,20 +328,7 @@ class HeldBindings:
         return len(self._by_id)
 
 
-_Key = TypeVar("_Key")
-
-
 def _note(flows: dict[Flow, None], flow: Flow, most: int) -> None:
     flows[flow] = None
     if len(flows) > most:
         del flows[next(iter(flows))]
-
-
-def _discard(index: dict[_Key, tuple[str, ...]], key: _Key, binding: str) -> bool:
-    """Take ``binding`` out of an index; whether its entry still has others."""
-    rest = tuple(other for other in index[key] if other != binding)
-    if rest:
-        index[key] = rest
-    else:
-        del index[key]
-    return bool(rest)

@@ -29,6 +29,7 @@ from lambdas.contract import HASHES, Credentials, Grant, answers
 
 _REVOKED_LIMIT = 10_000
 _LOOK = 600.0  # seconds between looks at a grant
+_MD5, _ALL = 16, 48  # octets of a hash of MD5, and of both kinds
 _UNDER_WAY = 10.0  # seconds in which a grant may come that was decided before a revocation
 
 
@@ -37,18 +38,15 @@ class HeldGrant:
     core's time. ``age`` is how often many had become void when it was made. In the second ``look_at`` it is looked at
     whether anybody uses it."""
 
-    __slots__ = (
-        "age", "digest", "look_at", "md5", "md5_qualified", "media", "sha256", "sha256_qualified", "site", "tenant",
-        "used_at", "version",
-    )  # fmt: skip
+    __slots__ = ("_hashes", "age", "digest", "look_at", "media", "site", "tenant", "used_at", "version")
 
     def __init__(self, grant: Grant, now: float, age: int, look_at: int) -> None:
         self.tenant = grant.tenant
         self.version = grant.version
-        self.md5 = bytes.fromhex(grant.ha1_md5)
-        self.sha256 = bytes.fromhex(grant.ha1_sha256)
-        self.md5_qualified = bytes.fromhex(grant.ha1_md5_qualified)
-        self.sha256_qualified = bytes.fromhex(grant.ha1_sha256_qualified)
+        # In one piece: each by itself would take 33 octets more.
+        self._hashes = bytes.fromhex(
+            f"{grant.ha1_md5}{grant.ha1_sha256}{grant.ha1_md5_qualified}{grant.ha1_sha256_qualified}"
+        )
         self.digest = grant.digest
         self.media = grant.media
         self.site = grant.site
@@ -62,11 +60,15 @@ class HeldGrant:
             return False
         if not self.takes(credentials.algorithm):
             return False
-        if credentials.qualified:
-            ha1 = self.md5_qualified if credentials.algorithm == "MD5" else self.sha256_qualified
-        else:
-            ha1 = self.md5 if credentials.algorithm == "MD5" else self.sha256
-        return bool(ha1) and answers(credentials, method, ha1.hex())
+        ha1 = self._ha1(credentials.algorithm, credentials.qualified)
+        return bool(ha1) and answers(credentials, method, ha1)
+
+    def _ha1(self, algorithm: str, qualified: bool) -> str:
+        """In hexadecimal; "" where there is none: both qualified ones may be missing."""
+        begin = _ALL if qualified else 0
+        if algorithm == "MD5":
+            return self._hashes[begin : begin + _MD5].hex()
+        return self._hashes[begin + _MD5 : begin + _ALL].hex()
 
     def takes(self, algorithm: str) -> bool:
         """Whether the account's phones may answer by it."""
@@ -76,10 +78,10 @@ class HeldGrant:
         return Grant(
             tenant=self.tenant,
             version=self.version,
-            ha1_md5=self.md5.hex(),
-            ha1_sha256=self.sha256.hex(),
-            ha1_md5_qualified=self.md5_qualified.hex(),
-            ha1_sha256_qualified=self.sha256_qualified.hex(),
+            ha1_md5=self._ha1("MD5", False),
+            ha1_sha256=self._ha1("SHA-256", False),
+            ha1_md5_qualified=self._ha1("MD5", True),
+            ha1_sha256_qualified=self._ha1("SHA-256", True),
             digest=self.digest,
             media=self.media,
             site=self.site,

@@ -209,7 +209,8 @@ class Registrar:
         self, binding: Binding, accepted: Accept, asked: RegisterRequest, contact: AskedContact | None, now: float
     ) -> HeldBinding:
         """``binding`` of ``accepted`` as it is held here; ``contact`` asked for it, on this flow, if any did."""
-        flow, durable = Flow(*binding.flow), now + binding.expires
+        durable = now + binding.expires
+        flow = Flow(*binding.flow) if contact is None else asked.incoming.flow  # the same, once in memory
         wanted = contact.wanted if contact is not None else None
         if accepted.grant is None:
             until = durable

@@ -123,9 +123,13 @@ class Sources:
 
     def give_back(self, host: str) -> None:
         """It has cost nothing."""
-        bucket = self._buckets.get(source_of(host))
-        if bucket is not None:
-            bucket.used = max(0.0, bucket.used - 1)
+        source = source_of(host)
+        bucket = self._buckets.get(source)
+        if bucket is None:
+            return
+        bucket.used -= 1
+        if bucket.used <= 0:
+            del self._buckets[source]
 
     # Failures
 
