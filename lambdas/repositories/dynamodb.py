@@ -1,6 +1,6 @@
 """DynamoDB's protocol: a request is JSON in a signed POST, and so is the answer.
 
-botocore finds the credentials; its client isn't used, since it takes five times as long for each request
+botocore finds the credentials; its client isn't used, since it takes nine times as long for each request
 (docs/performance.md): it is made for all services, and looks up in their descriptions what is known here.
 """
 
