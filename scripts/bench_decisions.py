@@ -4,6 +4,7 @@ reports, and a heartbeat: CPU, and requests to DynamoDB (MiniStack). No edge and
 from __future__ import annotations
 
 import contextlib
+import signal
 import statistics
 import tempfile
 import time
@@ -38,6 +39,7 @@ class _Control:
 
 def decisions(say: Callable[..., None], times: int, rounds: int, beside: Sequence[str] = ()) -> None:
     """``beside``: the control planes of older commits, too, over the same tables and in turn."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, so that nothing is left behind
     with _fleet(beside) as (fleet, controls):
         alice, bob = (fleet.accounts[user] for user in _USERS)
 
