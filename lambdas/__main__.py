@@ -55,7 +55,7 @@ def main() -> None:
         threading.Thread(target=wake, args=(services.tables,), daemon=True, name="push").start()
     import uvicorn
 
-    uvicorn.run(combined_app(services), host=options.host, port=options.port, log_level="warning")
+    uvicorn.run(combined_app(services), host=options.host, port=options.port, log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":

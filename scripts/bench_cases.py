@@ -26,6 +26,7 @@ from edge.sip.places import Places
 from lambdas.contract import Accept, Binding, Grant, RegisterQuestion, Route, Target, binding_id
 from scripts import (
     bench_cost,
+    bench_decisions,
     bench_handshakes,
     bench_kamailio,
     bench_media,
@@ -385,6 +386,16 @@ def plans(
 def cost(save: Annotated[bool, typer.Option(help="For scripts/cost to reckon with.")] = False) -> None:
     """What each kind of event asks of AWS."""
     bench_cost.cost(_say, save)
+
+
+@app.command()
+def decisions(
+    times: Annotated[int, typer.Option(help="REGISTERs, and calls, of each round.")] = 100,
+    rounds: Annotated[int, typer.Option(help="Rounds.")] = 3,
+    beside: Annotated[list[str] | None, typer.Option(help="An older commit, whose control plane has its turn.")] = None,
+) -> None:
+    """The control plane's CPU and requests to DynamoDB for what edges ask most."""
+    bench_decisions.decisions(_say, times, rounds, beside or ())
 
 
 @app.command()

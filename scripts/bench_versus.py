@@ -42,8 +42,8 @@ def versus(rev: str, cases: Sequence[str], root: Path = ROOT) -> None:
 def compare(rev: str, cases: Sequence[str], root: Path) -> Iterator[dict[str, Any]]:
     """For each value: ``value`` is the ratio of the medians, now to before, and ``trusted`` whether neither side's
     spread (the most by the least, less 1) forbids to conclude from it. Raises VersusError."""
-    commit = _commit(root, rev)
-    with _worktree(root, commit) as before:
+    commit = commit_of(root, rev)
+    with worktree(root, commit) as before:
         for case in cases:
             sides: dict[Path, list[Measured]] = {before: [], root: []}
             for number in range(_ROUNDS):
@@ -91,7 +91,7 @@ def _run(tree: Path, case: str) -> Measured:
 
 
 @contextlib.contextmanager
-def _worktree(root: Path, commit: str) -> Iterator[Path]:
+def worktree(root: Path, commit: str) -> Iterator[Path]:
     """The commit in a folder of its own, for as long as this lasts."""
     with tempfile.TemporaryDirectory(prefix="sipwizard-versus-") as scratch:
         tree = Path(scratch) / commit[:7]
@@ -104,7 +104,7 @@ def _worktree(root: Path, commit: str) -> Iterator[Path]:
             _git(root, "worktree", "remove", "--force", str(tree))
 
 
-def _commit(root: Path, rev: str) -> str:
+def commit_of(root: Path, rev: str) -> str:
     found = _git(root, "rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}")
     if found.returncode == 0:
         return found.stdout.strip()

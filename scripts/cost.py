@@ -17,7 +17,7 @@ _MONTH = _DAYS * 86_400
 _DURABLE = 3400  # seconds after which a phone that stays has to be decided anew: an hour less what is kept in reserve
 _HEARTBEAT = 2
 _PING = 15  # seconds between keep-alives of a phone behind a NAT
-_LAMBDA_GIGABYTES = 0.5
+LAMBDA_GIGABYTES = 0.5
 _LOGGED = 300  # octets that Lambda itself logs of an invocation
 _RECORD = 2.0  # KB that a call leaves, with its indexes
 _PAGE_SECONDS, _PAGE_EVERY, _PAGE_FILES = 0.5, 60, 2  # of making the status page: how long, how often, how much
@@ -110,7 +110,7 @@ def _status_page(edges: int, probed: float, prices: dict[str, Any], regions: int
 def _priced(use: Use, seconds_each: float, prices: dict[str, Any], regions: int) -> float:
     dynamodb, functions = prices["dynamodb"], prices["lambda"]
     replicated = dynamodb["million_replicated_write_units"] * (regions - 1)
-    seconds = use.invocations * seconds_each * _LAMBDA_GIGABYTES
+    seconds = use.invocations * seconds_each * LAMBDA_GIGABYTES
     millions = (
         use.read * dynamodb["million_read_units"]
         + use.written * (dynamodb["million_write_units"] + replicated)

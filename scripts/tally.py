@@ -28,6 +28,7 @@ class Tally:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # a body that waits for its headers to be acknowledged takes 40 ms
 
             def log_message(self, *_: object) -> None: ...
 

@@ -16,16 +16,14 @@ _VIEWER = b"true-client-ip"  # as front.yaml has the distribution write it, what
 
 class Origin:
     """Middleware. Requests need one of ``secrets`` in ``X-Origin-Secret``; two of them are good while one takes the
-    other's place. Who asks is then whom the distribution names. ``besides`` are beginnings of paths that others come
-    by."""
+    other's place. Who asks is then whom the distribution names."""
 
-    def __init__(self, app: ASGIApp, secrets: Sequence[str], besides: tuple[str, ...] = ()) -> None:
+    def __init__(self, app: ASGIApp, secrets: Sequence[str]) -> None:
         self._app = app
         self._secrets = [one.encode() for one in secrets]
-        self._besides = besides
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (self._besides and scope["path"].startswith(self._besides)):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]

@@ -62,8 +62,9 @@ class Facts(Protocol):
 
     # Who there is
 
-    def member(self, aor: str) -> tuple[StoredAccount | None, TenantSettings]:
-        """An account with all that holds for it, and its tenant's settings."""
+    def member(self, aor: str, called: str = "") -> tuple[StoredAccount | None, TenantSettings]:
+        """An account with all that holds for it, and its tenant's settings. ``called``: whose account is asked for
+        next, so that it may be read at once."""
         ...
 
     def account(self, aor: str) -> StoredAccount | None: ...

@@ -32,7 +32,7 @@ _GONE = Reject(status=500, reason="Server Internal Error: the dial plan that the
 def route(question: RouteQuestion, facts: Facts) -> Decision:
     """A call, or another request outside a dialog, by one of our accounts."""
     credentials = question.credentials
-    account, settings = facts.member(f"{credentials.username}@{credentials.realm}")
+    account, settings = facts.member(f"{credentials.username}@{credentials.realm}", question.called)
     # Whoever is suspended, or disabled, may still need help.
     emergency = question.method == "INVITE" and _is_emergency(question.called, settings)
     refusal = refuse(credentials, question.method, account, question.caller, emergency)

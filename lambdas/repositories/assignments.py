@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lambdas.decisions.assignment import Assignment
 from lambdas.decisions.lease import Refused
-from lambdas.repositories.leases import put_if, retry
+from lambdas.repositories.dynamodb import DynamoDB
+from lambdas.repositories.leases import get, put_if, retry
 from lambdas.repositories.models import PREFIX
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
 
 _INDEX = "by-assigned"
 _RACES = 4
@@ -21,7 +19,7 @@ _TRANSPORTS = ("udp", "tcp")
 class Assignments:
     """Reads and conditional writes."""
 
-    def __init__(self, client: DynamoDBClient) -> None:
+    def __init__(self, client: DynamoDB) -> None:
         self._client = client
         self._table = f"{PREFIX}-leases"
 
@@ -33,14 +31,7 @@ class Assignments:
         """Accounts assigned to ``address``, and what the next page comes after ("" at the end). The index may lag
         behind by a moment; claims are what counts."""
         start = {"ExclusiveStartKey": {**_key(after), "assigned": {"S": address}}} if after else {}
-        page = self._client.query(
-            TableName=self._table,
-            IndexName=_INDEX,
-            KeyConditionExpression="assigned = :address",
-            ExpressionAttributeValues={":address": {"S": address}},
-            Limit=limit,
-            **start,  # type: ignore[arg-type]
-        )
+        page = self._page(address, {"Limit": limit, **start})
         names = [item["pk"]["S"].partition("#")[2] for item in page["Items"]]
         return names, names[-1] if "LastEvaluatedKey" in page and names else ""
 
@@ -49,18 +40,21 @@ class Assignments:
         total = 0
         start: dict[str, Any] = {}
         while True:
-            page: Any = self._client.query(
-                TableName=self._table,
-                IndexName=_INDEX,
-                KeyConditionExpression="assigned = :address",
-                ExpressionAttributeValues={":address": {"S": address}},
-                Select="COUNT",
-                **start,
-            )
+            page = self._page(address, {"Select": "COUNT", **start})
             total += int(page["Count"])
             if "LastEvaluatedKey" not in page:
                 return total
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def _page(self, address: str, more: dict[str, Any]) -> dict[str, Any]:
+        request = {
+            "TableName": self._table,
+            "IndexName": _INDEX,
+            "KeyConditionExpression": "assigned = :address",
+            "ExpressionAttributeValues": {":address": {"S": address}},
+            **more,
+        }
+        return self._client.call("Query", request)
 
     def create(self, assignment: Assignment) -> None:
         """Where there is one already, it stays."""
@@ -79,10 +73,10 @@ class Assignments:
         return Refused(f"{provider} is changed by several edges just now")
 
     def delete(self, provider: str) -> None:
-        retry(lambda: self._client.delete_item(TableName=self._table, Key=_key(provider)))
+        retry(lambda: self._client.call("DeleteItem", {"TableName": self._table, "Key": _key(provider)}))
 
     def _read(self, provider: str) -> Any:
-        return self._client.get_item(TableName=self._table, Key=_key(provider), ConsistentRead=True).get("Item")
+        return get(self._client, self._table, _key(provider))
 
     def _put(self, new: Assignment, old: Assignment | None) -> bool:
         item: dict[str, Any] = {

@@ -27,6 +27,7 @@ from lambdas.contract import (
 from lambdas.repositories.call_keys import ANSWERED, ENDED, FAILED, OPEN, attempt_of, key_of, name_of, partition, sort
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.open_calls import OpenCalls
+from lambdas.repositories.reading import Key, Raw, read
 from lambdas.repositories.transactions import conditional
 from lambdas.repositories.usage import UsageTable
 
@@ -103,8 +104,11 @@ class Calls:
         self._usage = usage
         self.open = OpenCalls()
 
-    def answered(self, report: CallAnswered, rate: float = 0.0) -> list[str]:
-        """``rate`` is what a minute costs.
+    def answered(
+        self, report: CallAnswered, rate: float = 0.0, beside: Sequence[Key] = ()
+    ) -> tuple[list[str], list[Raw]]:
+        """``rate`` is what a minute costs. What is ``beside`` is read once the call is known, unless it is over, and
+        given back.
 
         These are several writes, and any of them may be the last: then the report comes again, and does them all once
         more. By then the call's end may have been reported, by another edge too, and what that has released mustn't
@@ -120,17 +124,21 @@ class Calls:
         """
         again = not self._record(report)
         ended = self._end_of(report) if again else None
+        found: dict[Key, Raw] = {}
         if report.sides or report.counted:
             self.open.put(report)
         key, over = key_of(report, OPEN), ended is not None
         for scope in report.counted:
             self._usage.answered(scope, attempt_of(report), rate, report.answered, report.max_duration, key, over)
         if ended is None and (report.sides or report.counted):
-            ended = self._end_of(report)
+            end = Key(CallItem, *key_of(report, ENDED))
+            found = read([end, *beside])
+            ended = _ended_at(found.pop(end, None))
         if ended is not None:
             self._usage.release(report.counted, attempt_of(report), ended, key)
             self.open.remove(report)
-        return report.counted
+            return report.counted, []
+        return report.counted, list(found.values())
 
     def _record(self, report: CallAnswered) -> bool:
         """Whether it wasn't there before."""
@@ -177,11 +185,8 @@ class Calls:
         return self.ended(CallEnded(**name, ended=ended))
 
     def _end_of(self, report: CallName) -> float | None:
-        try:
-            found = CallItem.get(*key_of(report, ENDED), consistent_read=True)
-        except CallItem.DoesNotExist:
-            return None
-        return float(found.ended) if found.ended is not None else None
+        end = Key(CallItem, *key_of(report, ENDED))
+        return _ended_at(read([end]).get(end))
 
     def ended(self, report: CallEnded) -> list[str]:
         """The first end counts; how good it was another edge may know, which tells of it later."""
@@ -200,7 +205,7 @@ class Calls:
         if not _saved(item) and quality is not None:
             unknown = CallItem.quality.does_not_exist()
             conditional(lambda: item.update([CallItem.quality.set(quality)], condition=unknown))
-        opened = self.open.get(report)
+        opened = self.open.remove_unless_more_is_due(report)
         if opened is None:
             return []
         counted = list(opened.counted or ())
@@ -343,6 +348,10 @@ def _outlined(report: CallAnswered | CallFailed, what: str, **more: Any) -> Call
         ttl=report.started + KEEP,
         **more,
     )
+
+
+def _ended_at(end: Raw | None) -> float | None:
+    return float(end["ended"]["N"]) if end is not None and "ended" in end else None
 
 
 def _saved(item: CallItem) -> bool:

@@ -10,12 +10,12 @@ from botocore.session import Session
 
 
 @cache
-def _session() -> Session:
-    """The models that one client has read needn't be read for the next."""
+def session() -> Session:
+    """One for all: the credentials that were found, and the models that one client has read, needn't be read again."""
     return Session()
 
 
 def client(service: str, config: Config | None = None, endpoint: str | None = None, region: str | None = None) -> Any:
     """For ``service``, as boto3 makes it; the environment says where and by which credentials unless it is said
     here. Not to be made by several threads at once."""
-    return _session().create_client(service, config=config, endpoint_url=endpoint, region_name=region)
+    return session().create_client(service, config=config, endpoint_url=endpoint, region_name=region)

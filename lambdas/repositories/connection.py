@@ -1,27 +1,23 @@
-"""PynamoDB's way to DynamoDB: one client for all models and transactions of the process.
-
-By itself PynamoDB makes one for each model, and one for each transaction. To make one is to read botocore's description
-of the service, which takes longer than most of what is asked for.
-"""
+"""PynamoDB's way to DynamoDB: one client, of our own, for all models and transactions of the process."""
 
 from __future__ import annotations
 
 import os
 from functools import cache
+from typing import Any, cast
 
 from pynamodb.connection import Connection
 from pynamodb.connection.table import TableConnection
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
+from lambdas.repositories.dynamodb import DynamoDB
+
 
 class Common:
     """What all tables have in common."""
 
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    connect_timeout_seconds = 1
-    read_timeout_seconds = 2
-    max_retry_attempts = 2
 
 
 class Item(Model):
@@ -30,7 +26,7 @@ class Item(Model):
     @classmethod
     def _get_connection(cls) -> TableConnection:
         table = super()._get_connection()
-        table.connection._client = _connection().client  # there is no public way
+        table.connection._client = cast(Any, dynamodb())  # there is no public way
         return table
 
 
@@ -40,10 +36,13 @@ def transaction() -> TransactWrite:
 
 
 @cache
+def dynamodb() -> DynamoDB:
+    """The client of all tables but that of leases."""
+    return DynamoDB(Common.region)
+
+
+@cache
 def _connection() -> Connection:
-    return Connection(
-        region=Common.region,
-        connect_timeout_seconds=Common.connect_timeout_seconds,
-        read_timeout_seconds=Common.read_timeout_seconds,
-        max_retry_attempts=Common.max_retry_attempts,
-    )
+    made = Connection(Common.region)
+    made._client = cast(Any, dynamodb())
+    return made

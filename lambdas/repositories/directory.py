@@ -36,6 +36,7 @@ from lambdas.repositories.models import (
     UsedItem,
     new_revision,
 )
+from lambdas.repositories.reading import Key, Raw, read
 from lambdas.repositories.transactions import Write, transact
 
 _Item = TypeVar("_Item", bound=DirectoryItem)
@@ -47,6 +48,7 @@ _NOBODY = json.dumps(
     account_item("nobody@example.invalid", "t000000000000", hashes("nobody@example.invalid", ""), "").to_dynamodb_dict()
 )
 """An account's item as DynamoDB sends it."""
+_MOST_GUESTS = 10_000  # that are remembered
 _LAST = "\U0010ffff"  # sorts after whatever else a name may have there
 
 
@@ -75,16 +77,17 @@ class Directory:
 
     def __init__(self) -> None:
         self.feed = Feed()
+        self._guests: dict[str, str] = {}  # whose each of them is
 
     # Generic
 
     def get(self, kind: type[_Item], name: str) -> _Item | None:
         """The item of ``kind`` called ``name``."""
-        if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
+        key = key_of(kind, name)
+        if key is None:
             return None
-        pk, sk = item_key(kind, name)
         try:
-            found = DirectoryItem.get(pk, sk, consistent_read=True)
+            found = DirectoryItem.get(key.pk, key.sk, consistent_read=True)
         except DirectoryItem.DoesNotExist:
             return None
         return found if isinstance(found, kind) else None
@@ -272,52 +275,37 @@ class Directory:
         item = self.get(AccountItem, aor)
         return _account(item) if item is not None else None
 
-    def member(self, aor: str, otherwise: str = "") -> tuple[StoredAccount | None, TenantSettings]:
-        """An account with all that holds for it, and its tenant's settings. Where there is no such account, nobody's is
-        read in its place, and the settings of the tenant ``otherwise``: how long it takes tells nobody which names
-        there are."""
-        item = self.get(AccountItem, aor)
-        account = _account(item if item is not None else _nobody())
-        settings = self.settings(account.tenant if item is not None else otherwise)
-        suspended = account.suspended or settings.suspended
-        limits = account.limits.otherwise(settings.account_limits)
-        enabled = account.enabled and not suspended
-        found = replace(
-            account,
-            limits=limits,
-            suspended=suspended,
-            enabled=enabled,
-            media=account.media or settings.media,
-            site=account.site or settings.site,
+    def member(
+        self, aor: str, otherwise: str, called: str = ""
+    ) -> tuple[StoredAccount | None, TenantSettings, StoredAccount | None]:
+        """An account with all that holds for it, its tenant's settings, and the account ``called`` as it is stored, in
+        one request. Where there is no account ``aor``, nobody's is read in its place, and the settings of the tenant
+        ``otherwise``, whose domain it is: how long it takes tells nobody which names there are."""
+        whose = self._guests.get(aor, otherwise)
+        names = [key_of(AccountItem, aor), key_of(TenantItem, whose), key_of(AccountItem, called)]
+        found = read(filter(None, names))
+        one, tenant, other = (found.get(name) if name is not None else None for name in names)
+        account = _account(_item(AccountItem, one if one is not None else json.loads(_NOBODY)))
+        if one is not None and account.tenant != whose:
+            self._guest(aor, account.tenant)
+            settings = self.settings(account.tenant)
+        else:
+            settings = _settings(_item(TenantItem, tenant), whose) if tenant else TenantSettings(tenant=whose)
+        beside = _account(_item(AccountItem, other)) if other else None
+        return (
+            (_as_member(account, settings), settings, beside) if one is not None else (None, TenantSettings(), beside)
         )
-        return (found, settings) if item is not None else (None, TenantSettings())
+
+    def _guest(self, aor: str, tenant: str) -> None:
+        """``aor`` is in another tenant's domain. From the second time on it takes no longer than others."""
+        if len(self._guests) >= _MOST_GUESTS:
+            del self._guests[next(iter(self._guests))]
+        self._guests[aor] = tenant
 
     def settings(self, tenant: str) -> TenantSettings:
         """How a tenant's calls go out."""
         item = self.get(TenantItem, tenant)
-        if item is None:
-            return TenantSettings(tenant=tenant)
-        routes = [StoredRoute(route["prefix"], tuple(route["providers"])) for route in item.outbound_routes]
-        return TenantSettings(
-            item.country,
-            tuple(item.emergency_providers),
-            tuple(routes),
-            item.outgoing_plan,
-            frozenset(item.script_hosts),
-            limits_of(item.all_limits),
-            limits_of(item.all_account_limits),
-            tuple(NumberRate(rate["prefix"], rate["per_minute"]) for rate in item.rates),
-            item.suspended,
-            tenant,
-            Rules(**_values(item.suspension_rules)),
-            item.hooked,
-            item.outside,
-            item.premium,
-            item.international,
-            item.costly_without_control_plane,
-            cast(MediaPolicy, item.media),
-            item.site,
-        )
+        return _settings(item, tenant) if item is not None else TenantSettings(tenant=tenant)
 
     def fleet_secret(self, once: Callable[[str, str], str]) -> bytes:
         """32 octets; made when first asked for. Two Regions may ask at once, and this table would let each have its
@@ -334,11 +322,54 @@ class Directory:
                 self.create(SecretItem(*item_key(SecretItem, "secret"), secret=base64.b64encode(secret).decode()))
 
 
-def _nobody() -> AccountItem:
-    """Made of its text each time, as others' are."""
-    found = AccountItem.from_raw_data(json.loads(_NOBODY))
-    assert isinstance(found, AccountItem)
+def key_of(kind: type[DirectoryItem], name: str) -> Key | None:
+    """Of the item called ``name``; None if none can be called that."""
+    if not name or len(name.encode("utf-8", "replace")) > LONGEST_NAME:
+        return None
+    return Key(kind, *item_key(kind, name))
+
+
+def _item(kind: type[_Item], raw: Raw) -> _Item:
+    found = DirectoryItem.from_raw_data(raw)
+    assert isinstance(found, kind)
     return found
+
+
+def _as_member(account: StoredAccount, settings: TenantSettings) -> StoredAccount:
+    """With what its tenant's settings say for all."""
+    suspended = account.suspended or settings.suspended
+    return replace(
+        account,
+        limits=account.limits.otherwise(settings.account_limits),
+        suspended=suspended,
+        enabled=account.enabled and not suspended,
+        media=account.media or settings.media,
+        site=account.site or settings.site,
+    )
+
+
+def _settings(item: TenantItem, tenant: str) -> TenantSettings:
+    routes = [StoredRoute(route["prefix"], tuple(route["providers"])) for route in item.outbound_routes]
+    return TenantSettings(
+        item.country,
+        tuple(item.emergency_providers),
+        tuple(routes),
+        item.outgoing_plan,
+        frozenset(item.script_hosts),
+        limits_of(item.all_limits),
+        limits_of(item.all_account_limits),
+        tuple(NumberRate(rate["prefix"], rate["per_minute"]) for rate in item.rates),
+        item.suspended,
+        tenant,
+        Rules(**_values(item.suspension_rules)),
+        item.hooked,
+        item.outside,
+        item.premium,
+        item.international,
+        item.costly_without_control_plane,
+        cast(MediaPolicy, item.media),
+        item.site,
+    )
 
 
 def _account(item: AccountItem) -> StoredAccount:

@@ -1,5 +1,5 @@
-"""The leases table, with botocore: PynamoDB doesn't give back the item that failed a condition, and on AWS the table
-is strongly consistent between Regions, with conflicts of its own to retry."""
+"""The leases table, without PynamoDB: it knows nothing of a table that is strongly consistent between Regions, as this
+one is on AWS, with conflicts of its own to retry."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from lambdas.decisions.lease import LEASE_SECONDS, Lease, LeaseEdge, Refused
-from lambdas.repositories.clients import client
+from lambdas.repositories.connection import Common
+from lambdas.repositories.dynamodb import DynamoDB
 from lambdas.repositories.models import PREFIX
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
 
 _TRIES = 4
 _RACES = 4
@@ -42,7 +39,7 @@ class Presence:
 class Leases:
     """Acquiring, renewing and listing leases on edge addresses."""
 
-    def __init__(self, client: DynamoDBClient) -> None:
+    def __init__(self, client: DynamoDB) -> None:
         self._client = client
         self._table = f"{PREFIX}-leases"
 
@@ -70,14 +67,17 @@ class Leases:
 
         def write() -> Lease | None:
             try:
-                reply = self._client.update_item(
-                    TableName=self._table,
-                    Key=_key(address),
-                    UpdateExpression=update,
-                    ConditionExpression="holder = :holder AND boot = :boot AND expires_at > :now",
-                    ExpressionAttributeNames={"#region": "region"},
-                    ExpressionAttributeValues=values,
-                    ReturnValues="ALL_NEW",
+                reply = self._client.call(
+                    "UpdateItem",
+                    {
+                        "TableName": self._table,
+                        "Key": _key(address),
+                        "UpdateExpression": update,
+                        "ConditionExpression": "holder = :holder AND boot = :boot AND expires_at > :now",
+                        "ExpressionAttributeNames": {"#region": "region"},
+                        "ExpressionAttributeValues": values,
+                        "ReturnValues": "ALL_NEW",
+                    },
                 )
             except ClientError as error:
                 if code(error) == "ConditionalCheckFailedException":
@@ -104,7 +104,7 @@ class Leases:
         return _lease(found) if found else None
 
     def _read(self, address: str) -> Any:
-        return self._client.get_item(TableName=self._table, Key=_key(address), ConsistentRead=True).get("Item")
+        return get(self._client, self._table, _key(address))
 
     def _put(self, lease: Lease, found: Any) -> bool:
         condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
@@ -145,7 +145,7 @@ class Leases:
             "listen": _texts(presence.listen),
             "expires_at": {"N": str(presence.expires_at)},
         }
-        retry(lambda: self._client.put_item(TableName=self._table, Item=item))
+        retry(lambda: self._client.call("PutItem", {"TableName": self._table, "Item": item}))
 
     def once(self, name: str, value: str) -> str:
         """``value``, or what another process in any Region has said first: only this table has one truth for all."""
@@ -153,8 +153,7 @@ class Leases:
         absent = {"ConditionExpression": "attribute_not_exists(pk)"}
         if retry(lambda: put_if(self._client, self._table, {**key, "value": {"S": value}}, absent)):
             return value
-        found: Any = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
-        return str(found["Item"]["value"]["S"])
+        return str(get(self._client, self._table, key)["value"]["S"])
 
     def all(self, addresses: Collection[str], edges: Collection[str]) -> tuple[list[Lease], list[Presence]]:
         """The leases on ``addresses`` and the presences of ``edges``, run out or not."""
@@ -162,7 +161,8 @@ class Leases:
         items: list[Any] = []
         while keys:
             batch, keys = keys[:_BATCH], keys[_BATCH:]
-            page: Any = self._client.batch_get_item(RequestItems={self._table: {"Keys": batch, "ConsistentRead": True}})
+            wanted = {self._table: {"Keys": batch, "ConsistentRead": True}}
+            page = self._client.call("BatchGetItem", {"RequestItems": wanted})
             items += page["Responses"].get(self._table, [])
             keys += page.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
         return (
@@ -171,10 +171,16 @@ class Leases:
         )
 
 
-def put_if(client: DynamoDBClient, table: str, item: Any, condition: dict[str, Any]) -> bool:
+def get(client: DynamoDB, table: str, key: Any) -> Any:
+    """The item as it is now, wherever it was written; None if there is none."""
+    request = {"TableName": table, "Key": key, "ConsistentRead": True}
+    return client.call("GetItem", request).get("Item")
+
+
+def put_if(client: DynamoDB, table: str, item: Any, condition: dict[str, Any]) -> bool:
     """Write an item; False if ``condition`` (arguments of PutItem) doesn't hold."""
     try:
-        client.put_item(TableName=table, Item=item, **condition)
+        client.call("PutItem", {"TableName": table, "Item": item, **condition})
     except ClientError as error:
         if code(error) == "ConditionalCheckFailedException":
             return False
@@ -182,14 +188,11 @@ def put_if(client: DynamoDBClient, table: str, item: Any, condition: dict[str, A
     return True
 
 
-def lease_client() -> DynamoDBClient:
+def lease_client() -> DynamoDB:
     """A client for the leases table."""
-    config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
     # Where two Regions are tried out on one machine, this table is the one that both share.
-    endpoint = os.environ.get("LEASES_ENDPOINT_URL")
-    region = "us-east-1" if endpoint else None
-    made: DynamoDBClient = client("dynamodb", config, endpoint, region)
-    return made
+    endpoint = os.environ.get("LEASES_ENDPOINT_URL", "")
+    return DynamoDB("us-east-1" if endpoint else Common.region, endpoint, attempts=2)
 
 
 def _key(address: str) -> Any:

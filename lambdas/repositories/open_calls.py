@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable
+from typing import Any, cast
 
+from botocore.exceptions import ClientError
 from pydantic import TypeAdapter
 from pynamodb.exceptions import DeleteError
 from pynamodb.expressions.update import Action
@@ -13,8 +15,10 @@ from pynamodb.expressions.update import Action
 from lambdas.contract import CallAnswered, CallName, OpenCall, Side
 from lambdas.repositories.call_keys import OPEN, CallKey, attempt_of, key_of
 from lambdas.repositories.call_models import CallItem
+from lambdas.repositories.connection import dynamodb
 from lambdas.repositories.transactions import conditional
 
+_NO_MORE_IS_DUE = "attribute_not_exists(joined) AND (attribute_not_exists(counted) OR size(counted) = :none)"
 _LONGEST = 7 * 86_400  # seconds: for so long a dialog's tokens are good
 _SIDES = TypeAdapter(list[Side])
 SUSPENDED = "suspended"
@@ -94,6 +98,25 @@ class OpenCalls:
         item = CallItem(*key_of(call, OPEN))
         with contextlib.suppress(DeleteError):  # it is cleaned up some day, and ending it twice hurts nobody
             item.delete()
+
+    def remove_unless_more_is_due(self, call: CallName) -> CallItem | None:
+        """Where somebody counts the call, or others end with it, it stays until that is done, and is given back: what
+        stops half-way can be done again."""
+        pk, sk = key_of(call, OPEN)
+        request = {
+            "TableName": CallItem.Meta.table_name,
+            "Key": {"pk": {"S": pk}, "sk": {"S": sk}},
+            "ConditionExpression": _NO_MORE_IS_DUE,
+            "ExpressionAttributeValues": {":none": {"N": "0"}},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        try:
+            dynamodb().call("DeleteItem", request)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            return CallItem.from_raw_data(cast(Any, error.response)["Item"])
+        return None
 
     def overdue(self, address: str, now: float, limit: int) -> list[OpenCall]:
         """Calls whose callers are at ``address``, and that should be over."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lambdas.decisions.certificates import RenewalTurn
-from lambdas.repositories.leases import put_if, retry
+from lambdas.repositories.dynamodb import DynamoDB
+from lambdas.repositories.leases import get, put_if, retry
 from lambdas.repositories.models import PREFIX
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
 
 _KEY: Any = {"pk": {"S": "WORK#certificates"}}
 
@@ -18,13 +16,13 @@ _KEY: Any = {"pk": {"S": "WORK#certificates"}}
 class RenewalTurns:
     """One item."""
 
-    def __init__(self, client: DynamoDBClient) -> None:
+    def __init__(self, client: DynamoDB) -> None:
         self._client = client
         self._table = f"{PREFIX}-leases"
 
     def change(self, rule: Callable[[RenewalTurn | None], RenewalTurn | None]) -> bool:
         """Write what ``rule`` makes of it; False if that is None, or somebody else has written meanwhile."""
-        found: Any = self._client.get_item(TableName=self._table, Key=_KEY, ConsistentRead=True).get("Item")
+        found = get(self._client, self._table, _KEY)
         wanted = rule(_turn(found) if found else None)
         if wanted is None:
             return False

@@ -21,7 +21,7 @@ _IN_THE_WAY = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputE
 
 
 class Busy(Exception):
-    """Too many are writing at once; nothing was written."""
+    """Too many are at it at once; nothing was written."""
 
 
 class Turns:

@@ -32,13 +32,14 @@ _LONGEST = 100  # characters of what others have written
 
 
 class StoredFacts:
-    """Fulfils ``Facts``."""
+    """Fulfils ``Facts``, for one question."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._tables = services.tables
         self.clock = services.clock
         self.monotonic = time.monotonic
+        self._read_ahead: dict[str, StoredAccount | None] = {}
 
     @property
     def sandbox(self) -> Sandbox:
@@ -46,10 +47,16 @@ class StoredFacts:
 
     # Who there is
 
-    def member(self, aor: str) -> tuple[StoredAccount | None, TenantSettings]:
-        return self._tables.directory.member(aor, self._services.cache.owner(aor.rpartition("@")[2]))
+    def member(self, aor: str, called: str = "") -> tuple[StoredAccount | None, TenantSettings]:
+        owner = self._services.cache.owner(aor.rpartition("@")[2])
+        account, settings, beside = self._tables.directory.member(aor, owner, called)
+        if called:
+            self._read_ahead = {called: beside}
+        return account, settings
 
     def account(self, aor: str) -> StoredAccount | None:
+        if aor in self._read_ahead:
+            return self._read_ahead.pop(aor)
         return self._tables.directory.account(aor)
 
     def settings(self, tenant: str) -> TenantSettings:

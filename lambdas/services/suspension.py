@@ -127,7 +127,7 @@ def _maybe_suspend(aor: str, failures: int, sources: int, services: Services) ->
     """What is read, and so how long it takes, tells nobody whether there is such an account."""
     if failures < 2 or sources < 2:
         return  # whatever the tenant's rules are
-    account, settings = services.tables.directory.member(aor, services.cache.owner(aor.rpartition("@")[2]))
+    account, settings, _ = services.tables.directory.member(aor, services.cache.owner(aor.rpartition("@")[2]))
     if account is None or account.suspended or account.tenant == PROBES:
         return
     reason = settings.rules.guessed(failures, sources)

@@ -21,6 +21,7 @@ from lambdas.repositories.bindings import Bindings
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.calls import Calls
 from lambdas.repositories.models import BindingItem
+from lambdas.repositories.open_calls import OpenCalls
 from tests.compat import before
 from tests.compat.places import (
     CallReference,
@@ -295,11 +296,9 @@ def test_items_of_calls(monkeypatch):
     items = WRITTEN["calls"]
     saved = []
 
-    def get(*_: str, **__: bool) -> CallItem:
-        raise CallItem.DoesNotExist
-
     monkeypatch.setattr(CallItem, "save", lambda item, condition=None: saved.append(item.serialize()))
-    monkeypatch.setattr(CallItem, "get", get)
+    monkeypatch.setattr("lambdas.repositories.calls.read", lambda keys: {})
+    monkeypatch.setattr(OpenCalls, "remove_unless_more_is_due", lambda self, call: None)
     calls = Calls(NobodyCounts())
     for report in reports(journalled()):
         match report:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from lambdas.api.combined import combined_app
 from lambdas.api.origin import Origin
 from lambdas.api.provisioning.app import provisioning_app
 from lambdas.api.yaml_bodies import as_json
@@ -79,14 +80,24 @@ def test_a_secret_is_compared_as_a_whole():
         seen.append(scope)
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    app = Origin(inner, ["secret"], ("/edge/",))
+    app = Origin(inner, ["secret"])
     asyncio.run(asked(app, "/v1/x", {"x-origin-secret": "secret", "true-client-ip": "198.51.100.9"}))
     assert seen[0]["client"] == ("198.51.100.9", 0)  # whose requests are counted
     assert not [name for name, _ in seen[0]["headers"] if name == b"x-origin-secret"]
     asyncio.run(asked(app, "/v1/x", {"x-origin-secret": "secret", "true-client-ip": "2001:db8::9"}))
     assert seen[1]["client"] == ("2001:db8::9", 0)
     assert asyncio.run(asked(app, "/v1/x", {"x-origin-secret": "secre"}))[0] == 403
-    assert asyncio.run(asked(app, "/edge/decisions"))[0] == 200  # edges have signatures
+
+
+def test_where_everything_is_on_one_port_edges_come_by_no_distribution():
+    """They have signatures, and meet none of the routes for people."""
+    settings = Environment(origin_secrets=("secret",))
+    services = SimpleNamespace(environment=settings, quotas=Quotas.of(settings), tables=None)
+    app = combined_app(services)
+    assert asyncio.run(asked(app, "/edge/decisions", method="POST"))[0] == 401
+    assert asyncio.run(asked(app, "/edge/nowhere", method="POST"))[0] == 404
+    for path in ("/v1/accounts", "/status", "/edge", "/edges/decisions"):
+        assert asyncio.run(asked(app, path, method="POST"))[0] == 403
 
 
 # The key before the body
@@ -250,51 +261,91 @@ def test_passwords_are_looked_at_wherever_people_choose_them(plane, tenant):
     assert ask(plane, key, "POST", f"/v1/accounts/alice@{domain}/password", {"password": "well hidden one"})[0] == 200
 
 
+class CountedReads:
+    """A directory's items by name, and what was read of them, each list one request."""
+
+    def __init__(self, monkeypatch, *items):
+        from lambdas.repositories import directory
+
+        self.items = {item.pk: item.to_dynamodb_dict() for item in items}
+        self.requests: list[list[str]] = []
+        monkeypatch.setattr(directory, "read", self.read)
+        monkeypatch.setattr(directory.DirectoryItem, "get", self.get)
+
+    def read(self, keys):
+        wanted = list(keys)
+        self.requests.append([key.pk for key in wanted])
+        return {key: self.items[key.pk] for key in wanted if key.pk in self.items}
+
+    def get(self, pk, sk, consistent_read):
+        from lambdas.repositories.models import DirectoryItem
+
+        self.requests.append([pk])
+        return DirectoryItem.from_raw_data(self.items[pk])
+
+
+def _item(aor, tenant):
+    from lambdas.repositories.items import account_item
+
+    return account_item(aor, tenant, {"ha1_md5": "0" * 32, "ha1_sha256": "0" * 64}, "")
+
+
 def test_whether_there_is_an_account_costs_the_same_reads(monkeypatch):
     """Counted, since time can't be held to."""
-    from lambdas.repositories.items import account_item, tenant_item
+    from lambdas.repositories.items import tenant_item
 
-    alice = account_item("alice@example.com", "t1", {"ha1_md5": "0" * 32, "ha1_sha256": "0" * 64}, "")
-    there = {"alice@example.com": alice, "t1": tenant_item("t1", "One")}
-    read = []
-
-    def get(self, kind, name):
-        read.append((kind.__name__, name))
-        return there.get(name)
-
-    monkeypatch.setattr(Directory, "get", get)
+    items = [_item("alice@example.com", "t1"), _item("guest@example.com", "t2")]
+    counted = CountedReads(monkeypatch, *items, tenant_item("t1", "One"), tenant_item("t2", "Two"))
     cache = SimpleNamespace(owner=lambda domain: "t1", domains=lambda: Domains({}, "", ""))
     facts = StoredFacts(SimpleNamespace(tables=SimpleNamespace(directory=Directory()), cache=cache, clock=time.time))
-    reads = []
-    for name in ("alice", "nobody"):
-        read.clear()
-        facts.member(f"{name}@example.com")
-        reads.append([(kind, which) for kind, which in read if kind != "AccountItem"])
-        assert len(read) == 2
-    assert reads[0] == reads[1] == [("TenantItem", "t1")]
+    facts.member("guest@example.com")
+    assert counted.requests == [["AOR#guest@example.com", "TENANT#t1"], ["TENANT#t2"]]  # this once
+    for name, tenant in (("alice", "t1"), ("nobody", "t1"), ("guest", "t2")):
+        counted.requests.clear()
+        account, _ = facts.member(f"{name}@example.com")
+        assert (account is not None, counted.requests) == (
+            name != "nobody",
+            [[f"AOR#{name}@example.com", f"TENANT#{tenant}"]],
+        )
+
+
+def test_an_account_in_anothers_domain_has_its_own_tenants_settings(monkeypatch):
+    """The first time, and from then on, also when it has another tenant meanwhile."""
+    from lambdas.repositories.items import tenant_item
+
+    tenants = [tenant_item(name, name) for name in ("t1", "t2", "t3")]
+    counted = CountedReads(monkeypatch, _item("guest@example.com", "t2"), *tenants)
+    directory = Directory()
+    for tenant in ("t2", "t2", "t3", "t3", "t1", "t1"):
+        counted.items["AOR#guest@example.com"] = _item("guest@example.com", tenant).to_dynamodb_dict()
+        account, settings, _ = directory.member("guest@example.com", "t1")
+        assert (account.tenant, settings.tenant) == (tenant, tenant)
+
+
+def test_who_is_called_is_read_together_with_who_calls(monkeypatch):
+    from lambdas.repositories.items import tenant_item
+
+    items = [_item("alice@example.com", "t1"), _item("bob@example.com", "t1"), tenant_item("t1", "One")]
+    counted = CountedReads(monkeypatch, *items)
+    cache = SimpleNamespace(owner=lambda domain: "t1")
+    facts = StoredFacts(SimpleNamespace(tables=SimpleNamespace(directory=Directory()), cache=cache, clock=time.time))
+    for called, found in (("bob@example.com", "bob@example.com"), ("nobody@example.com", None), ("a" * 2000, None)):
+        counted.requests.clear()
+        facts.member("alice@example.com", called)
+        account = facts.account(called)
+        assert ((account.aor if account else None), len(counted.requests)) == (found, 1)
 
 
 def test_a_refused_login_costs_the_same_whether_there_is_such_an_account(monkeypatch):
     """What is noted of it, too, however often and from wherever it was tried."""
     from lambdas.repositories import directory
-    from lambdas.repositories.items import account_item, tenant_item
+    from lambdas.repositories.items import tenant_item
     from lambdas.services.suspension import Failure, failed
 
-    alice = account_item("alice@example.com", "t1", {"ha1_md5": "0" * 32, "ha1_sha256": "0" * 64}, "")
-    there = {"alice@example.com": alice, "t1": tenant_item("t1", "One")}
-    done: list[str] = []
-
-    def get(self, kind, name):
-        done.append(f"{kind.__name__} {'' if kind.__name__ == 'AccountItem' else name}")
-        if name not in there and kind.__name__ == "AccountItem":
-            done.append("nobody's will be read")
-        elif kind.__name__ == "AccountItem":
-            done.append("made of its text")
-        return there.get(name)
-
-    nobody = directory._nobody
-    monkeypatch.setattr(Directory, "get", get)
-    monkeypatch.setattr(directory, "_nobody", lambda: (done.remove("nobody's will be read"), nobody())[1])
+    counted = CountedReads(monkeypatch, _item("alice@example.com", "t1"), tenant_item("t1", "One"))
+    made: list[str] = []
+    of_its_text = directory._item
+    monkeypatch.setattr(directory, "_item", lambda kind, raw: (made.append(kind.__name__), of_its_text(kind, raw))[1])
     cache = SimpleNamespace(owner=lambda domain: "t1", is_banned=lambda source: False)
     taken = SimpleNamespace(take=lambda *_: 1)
     abuse = SimpleNamespace(failed_from=lambda *_: (1, 2), failed_as=lambda *_: (7, 3))
@@ -304,9 +355,8 @@ def test_a_refused_login_costs_the_same_whether_there_is_such_an_account(monkeyp
         clock=time.time,
         quotas=SimpleNamespace(failures=taken, notes=taken),
     )
-    reads = []
     for name in ("alice", "nobody"):
-        done.clear()
+        counted.requests.clear(), made.clear()
         failed(Failure(f"{name}@example.com", "192.0.2.1", 0.0), services)
-        reads.append([one for one in done if one != "made of its text"])
-    assert reads[0] == reads[1] == ["AccountItem ", "TenantItem t1"]
+        assert counted.requests == [[f"AOR#{name}@example.com", "TENANT#t1"]]
+        assert made == ["AccountItem", "TenantItem"]

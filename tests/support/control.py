@@ -127,7 +127,7 @@ class MemoryFacts:
 
     # Who there is
 
-    def member(self, aor: str) -> tuple[StoredAccount | None, TenantSettings]:
+    def member(self, aor: str, called: str = "") -> tuple[StoredAccount | None, TenantSettings]:
         account, settings = self.account(aor), self._control.settings
         if account is not None:
             ways = {"media": account.media or settings.media, "site": account.site or settings.site}

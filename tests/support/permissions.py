@@ -25,6 +25,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 from lambdas import __main__ as served
+from lambdas.repositories.dynamodb import DynamoDB
 from scripts.fleet_parts import PREFIX
 from scripts.tables import load_template, table_definitions
 
@@ -212,26 +213,34 @@ class _Held:
 
 
 def hold(function: str = "HooksFunction") -> None:
-    """From now on botocore refuses in this process what the policies don't allow; ``function`` is whatever isn't a
+    """From now on clients refuse in this process what the policies don't allow; ``function`` is whatever isn't a
     request's: the thread that delivers to webhooks, for one."""
     allowed = policies()
-    call = BaseClient._make_api_call
+    others, own = BaseClient._make_api_call, DynamoDB.call
 
-    def checked(client: Any, operation: str, request: dict[str, Any]) -> Any:
+    def check(service: str, operation: str, request: Any) -> None:
         asking = _function.get(function)
-        for access in accesses(client.meta.service_model.service_name, operation, request):
+        for access in accesses(service, operation, request):
             if not permits(allowed[asking], access):
                 text = f"{asking} {REFUSED} {access}"
                 print(text, file=sys.stderr, flush=True)
                 raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": text}}, operation)
-        return call(client, operation, request)
+
+    def of_others(client: Any, operation: str, request: dict[str, Any]) -> Any:
+        check(client.meta.service_model.service_name, operation, request)
+        return others(client, operation, request)
+
+    def of_ours(client: DynamoDB, operation: str, request: Any) -> dict[str, Any]:
+        check("dynamodb", operation, request)
+        return own(client, operation, request)
 
     submit = ThreadPoolExecutor.submit
 
     def in_context(pool: Any, task: Any, /, *arguments: Any, **named: Any) -> Any:
         return submit(pool, copy_context().run, task, *arguments, **named)
 
-    BaseClient._make_api_call = checked
+    BaseClient._make_api_call = of_others
+    DynamoDB.call = DynamoDB._make_api_call = of_ours
     ThreadPoolExecutor.submit = in_context
 
 

@@ -8,12 +8,8 @@ from lambdas.repositories.connection import Item, transaction
 
 @pytest.fixture
 def credentials(monkeypatch):
-    """Without any PynamoDB makes a client whenever it wants one."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    connection._connection.cache_clear()
-    yield
-    connection._connection.cache_clear()
 
 
 @pytest.mark.usefixtures("credentials")
@@ -23,4 +19,4 @@ def test_all_models_and_transactions_have_one_client():
     items = {one for one in found if isinstance(one, type) and issubclass(one, Item) and hasattr(one, "Meta")}
     assert len(items) > 30
     clients = {id(one._get_connection().connection.client) for one in items}
-    assert clients == {id(transaction()._connection.client)}
+    assert clients == {id(transaction()._connection.client)} == {id(connection.dynamodb())}

@@ -15,6 +15,7 @@ import pytest
 from lambdas.hooks.delivering import DELAYS
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.models import BindingItem, DirectoryItem
+from scripts import cost
 from scripts.tables import TEMPLATE, load_template, table_definitions
 
 RESOURCES = load_template()["Resources"]
@@ -112,6 +113,11 @@ def test_functions_may_do_only_what_they_need():
                         "dynamodb:LeadingKeys": ENROLMENT[statement["Sid"]]
                     }
     assert RESOURCES["DecisionsFunction"]["Properties"]["FunctionUrlConfig"]["AuthType"] == "AWS_IAM"
+
+
+def test_edges_function_has_the_memory_that_it_is_given_and_that_the_bill_reckons_with():
+    assert RESOURCES["DecisionsFunction"]["Properties"]["MemorySize"] == {"Ref": "DecisionsMemory"}
+    assert load_template()["Parameters"]["DecisionsMemory"]["Default"] == cost.LAMBDA_GIGABYTES * 1024
 
 
 def test_what_strangers_can_cost_is_bounded_except_where_an_account_has_nothing_to_reserve():

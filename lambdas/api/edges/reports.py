@@ -30,10 +30,12 @@ from lambdas.decisions.abuse import BAN_AFTER
 from lambdas.decisions.limits import NONE, is_emergency_scope, rate_of
 from lambdas.hooks.call_shown import shown
 from lambdas.repositories.call_keys import OPEN, key_of
+from lambdas.repositories.directory import key_of as directory_key
 from lambdas.repositories.events import StoredEvent
 from lambdas.repositories.hooks import NotTold
-from lambdas.repositories.models import EdgeItem
+from lambdas.repositories.models import AccountItem, EdgeItem, TenantItem
 from lambdas.repositories.open_calls import SUSPENDED, parties
+from lambdas.repositories.reading import Key
 from lambdas.services.services import Services
 from lambdas.services.suspension import Failure, failed
 
@@ -94,8 +96,8 @@ def _apply(report: Report, services: Services) -> None:
                 report = report.model_copy(update={"sides": []})  # nobody ends it but those who talk
             number = report.legs[0].number if report.legs else ""
             rates = services.tables.directory.settings(report.tenant).rates if report.counted and number else ()
-            scopes = services.tables.calls.answered(report, rate_of(number, rates))
-            if report.sides and _is_suspended(report, services):
+            scopes, beside = services.tables.calls.answered(report, rate_of(number, rates), _who_takes_part(report))
+            if any(item["suspended"]["S"] for item in beside if "suspended" in item):
                 services.tables.calls.open.end(key_of(report, OPEN), services.clock(), SUSPENDED)
             _spend(scopes, report.tenant, services)
         case CallFailed():
@@ -185,13 +187,13 @@ def _is_given_up(report: Report, services: Services) -> bool:
     return True
 
 
-def _is_suspended(report: CallAnswered, services: Services) -> bool:
-    """Whether the call's tenant or one of its accounts is: that ended the calls known then, and this one may have been
-    ringing. So it has to be asked once the call is known."""
-    if services.tables.directory.settings(report.tenant).suspended:
-        return True
-    accounts = (services.tables.directory.account(aor) for aor in parties(report) if "@" in aor)
-    return any(account is not None and account.suspended for account in accounts)
+def _who_takes_part(report: CallAnswered) -> list[Key]:
+    """The call's tenant and its accounts. Suspending one of them ended the calls known then, and this one may have been
+    ringing: so they have to be asked once the call is known. Without sides nobody can end it anyway."""
+    if not report.sides:
+        return []
+    accounts = [directory_key(AccountItem, aor) for aor in parties(report) if "@" in aor]
+    return [key for key in (directory_key(TenantItem, report.tenant), *accounts) if key is not None]
 
 
 def _spend(scopes: list[str], tenant: str, services: Services) -> None:
@@ -201,7 +203,8 @@ def _spend(scopes: list[str], tenant: str, services: Services) -> None:
         if scope == tenant:
             limits = services.tables.directory.settings(tenant).limits
         else:
-            account, _ = services.tables.directory.member(scope)
+            owner = services.cache.owner(scope.rpartition("@")[2])
+            account, _, _ = services.tables.directory.member(scope, owner)
             limits = account.limits if account is not None else NONE
         if limits.daily_spend is not None:
             for call in services.tables.usage.deadlines(scope, limits, now):

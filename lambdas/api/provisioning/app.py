@@ -25,8 +25,8 @@ To begin: make a tenant, a domain and an account; point a phone at an edge with 
 """
 
 
-def provisioning_app(services: Services, besides: tuple[str, ...] = ()) -> FastAPI:
-    """Its OpenAPI document is public. ``besides`` are beginnings of paths that aren't people's."""
+def provisioning_app(services: Services) -> FastAPI:
+    """Its OpenAPI document is public."""
     app = FastAPI(
         title="sipwizard",
         version="1",
@@ -40,7 +40,7 @@ def provisioning_app(services: Services, besides: tuple[str, ...] = ()) -> FastA
     app.include_router(router)
     add_document(app)
     if services.environment.origin_secrets:
-        app.add_middleware(Origin, secrets=services.environment.origin_secrets, besides=besides)
+        app.add_middleware(Origin, secrets=services.environment.origin_secrets)
     return app
 
 
