@@ -160,6 +160,14 @@ class HeldBindings:
         if not _discard(self._by_flow, held.flow, binding):
             self._keepalive.remove(held.flow)
 
+    def taken(self, ids: Iterable[str]) -> None:
+        """Their phones are at another process of this edge now."""
+        for binding in ids:
+            known = self._by_id.get(binding)
+            self.remove(binding)
+            if known is not None:
+                self._retire(known.flow)
+
     def keep_only(self, aor: str, ids: Iterable[str]) -> None:
         """Of ``aor``'s bindings here, forget those not in ``ids``: the registrar's answer lists all there are."""
         keep = set(ids)

@@ -49,7 +49,7 @@ class DiskRecords:
             age = max(0.0, stack.wall(now) - record.at)
             self._stack.grants.keep(aor, record.grant, now)
             for kept in record.bindings if bindings else ():
-                if kept.flow.address not in addresses:
+                if kept.flow.address not in addresses or not stack.partition.has(kept.flow):
                     continue
                 durable = now + kept.durable - age
                 until = now + self._times.patience(kept.flow, durable - now, kept.push is not None)
