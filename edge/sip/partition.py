@@ -22,28 +22,28 @@ _WORD = 0xFFFFFFFF
 
 
 class Partition(NamedTuple):
-    """Process ``index`` of ``count``."""
+    """``process``, counted from 0, of so many ``processes``."""
 
-    index: int
-    count: int
+    process: int
+    processes: int
 
     def of(self, flow: Flow) -> int:
         """The process that has ``flow``. A connection's number says who has accepted it; where we make a connection, or
         one leads back to ourselves, it is whoever asks."""
-        if self.count == 1 or flow.internal:
-            return self.index
+        if self.processes == 1 or flow.internal:
+            return self.process
         if flow.connection:
-            return flow.connection % self.count
-        return self.index if flow.reliable else process_of(flow.host, self.count)
+            return flow.connection % self.processes
+        return self.process if flow.reliable else process_of(flow.host, self.processes)
 
     def has(self, flow: Flow) -> bool:
         """Whether ``flow`` is this process's."""
-        return self.count == 1 or self.of(flow) == self.index
+        return self.processes == 1 or self.of(flow) == self.process
 
     def connection(self, random: int) -> int:
         """The number of a connection accepted here, made of 32 random bits; never 0."""
-        number = random - random % self.count + self.index
-        return number if 0 < number <= _WORD else self.count + self.index
+        number = random - random % self.processes + self.process
+        return number if 0 < number <= _WORD else self.processes + self.process
 
 
 WHOLE = Partition(0, 1)
@@ -51,11 +51,11 @@ WHOLE = Partition(0, 1)
 
 
 @lru_cache(maxsize=4096)
-def process_of(host: str, count: int) -> int:
-    """The process, of ``count``, that has what comes from IP address ``host`` by UDP, or begins from there."""
+def process_of(host: str, processes: int) -> int:
+    """The one of so many ``processes`` that has what comes from IP address ``host`` by UDP, or begins from there."""
     if ":" in host:
         first, second = divmod(int(IPv6Address(host)) >> 64, 1 << 32)
         word = (first * MULTIPLIER & _WORD) + (second & CUSTOMER) & _WORD
     else:
         word = int(IPv4Address(host))
-    return ((word * MULTIPLIER & _WORD) >> SHIFT) % count
+    return ((word * MULTIPLIER & _WORD) >> SHIFT) % processes

@@ -399,7 +399,7 @@ class World:
             spoken=self.spoken,
             exclusive={
                 node.address: self.exclusive.get(node.address, (0.0, float("inf")))
-                if not node.partition.index
+                if not node.partition.process
                 else _NEVER
             },
             media=self.media,

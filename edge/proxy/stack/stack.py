@@ -111,7 +111,7 @@ class Stack:
     @property
     def alone(self) -> bool:
         """Whether there is nobody to tell anything: no other process has phones."""
-        return self.partition.count == 1 and len(self.fleet.addresses) <= len(self.fleet.epochs)
+        return self.partition.processes == 1 and len(self.fleet.addresses) <= len(self.fleet.epochs)
 
     def note_providers(self, addresses: ProviderAddresses) -> None:
         """Where all tenants' providers are by now."""
@@ -143,7 +143,7 @@ class Stack:
 
     def tell_registered(self, aor: str, grant: Grant | None, bindings: Iterable[str]) -> None:
         """Phones of ``aor`` have registered here: another process of this edge that had them has them no more."""
-        if self.partition.count > 1:
+        if self.partition.processes > 1:
             self.actions.append(TellRegistered(aor, grant, tuple(bindings)))
 
     # Questions about who somebody is
