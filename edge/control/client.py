@@ -110,14 +110,18 @@ class ControlClient:
     """Asks the control planes ``urls`` in turn, beginning with the one that answered last; heartbeats find out whether
     one that is named before it is back."""
 
-    def __init__(self, identity: Identity, urls: Sequence[str], auth: str) -> None:
+    def __init__(self, identity: Identity, urls: Sequence[str], auth: str, share: int = 1) -> None:
+        """``share``: so many of them are one edge together."""
         self._identity = identity
         self._preferred = tuple(_Region(url) for url in urls)
         self._regions = list(self._preferred)
         self._tried_return = float("-inf")
         self._sigv4 = Sigv4() if auth == "aws_iam" else None
         self._session: aiohttp.ClientSession | None = None
-        self._lanes = {True: asyncio.Semaphore(_KNOWN), False: asyncio.Semaphore(_STRANGERS)}
+        self._lanes = {
+            True: asyncio.Semaphore(max(1, _KNOWN // share)),
+            False: asyncio.Semaphore(max(1, _STRANGERS // share)),
+        }
 
     async def open(self) -> None:
         connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=60)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from edge.control.heartbeat import HeartbeatLoop, News
 from edge.control.holdings import Holdings
-from edge.control.store import StateStore
+from edge.control.store import StateStore, record_kinds
 from edge.providers.host import AccountKept
 from edge.proxy.core import Core
 from edge.proxy.stack.events import CoreEvent, Remembered
@@ -29,6 +29,7 @@ from edge.runtime.disk_format import (
     write_route,
 )
 from edge.runtime.follower import Follower
+from edge.runtime.workers import Workers
 from lambdas.contract import HeartbeatReply, ProviderPlace
 
 log = logging.getLogger(__name__)
@@ -60,15 +61,17 @@ class Kept(NamedTuple):
 def load(store: StateStore, static_seconds: float, counters: Counter[str]) -> Kept:
     """What is in ``store``; nothing, and all of it is deleted, if its heartbeat is older than ``static_seconds``."""
     news = _load_news(store)
-    records, routes, providers = store.load("record"), store.load("route"), store.load("provider")
+    records = [(kind, *record) for kind in record_kinds() for record in store.load(kind)]
+    routes, providers = store.load("route"), store.load("provider")
     if news is None or time.monotonic() - news.at > static_seconds:
         # Without the cursor that goes with them, nobody could tell which grants have been revoked.
-        store.keep("record", [(name, b"") for name, _ in records])
+        for kind, name, _ in records:
+            store.keep(kind, [(name, b"")])
         store.keep("route", [(name, b"") for name, _ in routes])
         store.keep("provider", [(name, b"") for name, _ in providers])
         return Kept(None, [], [], [])
     kept = Kept(news, [], [], [])
-    for aor, data in records:
+    for _, aor, data in records:
         try:
             kept.records.append((aor, read_account(data)))
         except ValueError:
@@ -113,6 +116,7 @@ class Restart:
         addresses: AddressMover,
         beats: HeartbeatLoop,
         kept: Kept,
+        workers: Workers,
     ) -> None:
         self._store = store
         self._core = core
@@ -122,6 +126,7 @@ class Restart:
         self._addresses = addresses
         self._beats = beats
         self._kept = kept
+        self._workers = workers
         self._written_at = float("-inf")
         self._written = ""
 
@@ -150,9 +155,11 @@ class Restart:
             # The core keeps bindings only of addresses that are here, or on their way.
             self._follower.addresses_changed()
             self._post(Remembered(records, routes, bindings=True, accounts=providers))
+            self._workers.remember(bindings=True)
         elif not last.reply.revalidate:
             # The control plane has told where phones are, and is asked for the providers' accounts.
             self._post(Remembered(records, routes, bindings=False, accounts=providers))
+            self._workers.remember(bindings=False)
         log.info("%d accounts were kept", len(records))
 
     async def _keep(self) -> None:
