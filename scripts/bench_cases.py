@@ -33,6 +33,7 @@ from scripts import (
     bench_refresh,
     bench_relay,
     bench_versus,
+    bench_workers,
 )
 
 _PHONES = 5000  # enough that tables of Python's own are not what is measured
@@ -277,6 +278,17 @@ def refresh(
 ) -> None:
     """Refreshes through a real edge: decisions, reads and writes, and CPU."""
     bench_refresh.refresh(_say, phones, refreshes)
+
+
+@app.command()
+def workers(
+    phones: Annotated[int, typer.Option(help="Phones of each edge, each at an address of its own.")] = 16,
+    refreshes: Annotated[int, typer.Option(help="Refreshes in a round.")] = 600,
+    calls: Annotated[int, typer.Option(help="Calls in a round, INVITE to BYE; half of them between processes.")] = 60,
+    rounds: Annotated[int, typer.Option(help="Rounds, the two edges in turn.")] = 3,
+) -> None:
+    """An edge of two processes beside one of one: CPU, and how it is divided."""
+    bench_workers.workers(_say, phones, refreshes, calls, rounds)
 
 
 @app.command()

@@ -30,6 +30,7 @@ from edge.proxy.stack.events import (
     Send,
     SendFailed,
     Trust,
+    WriteReport,
 )
 from edge.runtime.bans import Bans
 from edge.runtime.certificate_files import CertificateWatch
@@ -50,6 +51,7 @@ from edge.runtime.worker_link import (
     Carry,
     EndWorker,
     ForDisk,
+    ForJournal,
     Handed,
     Handle,
     Informed,
@@ -115,6 +117,8 @@ class WorkerOutbound:
                 self._inquiries.ask(action)
             case Resolve():
                 self._inquiries.resolve(action)
+            case WriteReport(report, ref):
+                self._link.send(ForJournal(report.model_dump_json().encode(), ref))
             case Trust(ca):
                 self._trust.learn(ca)
                 self._link.send(Carry(apart(action)))  # peers may have to send there
@@ -209,9 +213,11 @@ class Worker:
             group.create_task(self._watch.run())
             group.create_task(self._tell())
 
-    async def end(self) -> None:
-        """Its streams end, so that the other side learns of it."""
-        await self._sockets.end()
+    async def end(self, wanted: bool) -> None:
+        """Let go of its sockets. If that is ``wanted``, its streams end before, so that the other side learns of it;
+        else the holder is gone, and the next one waits for the ports."""
+        if wanted:
+            await self._sockets.end()
         self._sockets.close()
 
     def take(self, frame: Any) -> None:
@@ -303,11 +309,14 @@ async def _main(number: int) -> None:
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     begun: asyncio.Future[Worker] = loop.create_future()
+    wanted = False
 
     def take(frame: Any) -> None:
         if isinstance(frame, Begin):
             begun.set_result(Worker(frame, link))
         elif isinstance(frame, EndWorker):
+            nonlocal wanted
+            wanted = True
             over.set()
         else:
             begun.result().take(frame)
@@ -320,7 +329,7 @@ async def _main(number: int) -> None:
         worker = begun.result()
         working: asyncio.Future[Any] = loop.create_task(worker.run())
         await asyncio.wait([ended, working], return_when=asyncio.FIRST_COMPLETED)
-        await worker.end()
+        await worker.end(wanted)
         if working.done():
             working.result()  # it never ends but by an error
 

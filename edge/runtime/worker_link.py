@@ -52,6 +52,13 @@ class Carry(NamedTuple):
     action: Parts
 
 
+class ForJournal(NamedTuple):
+    """A report, as JSON; without ``ref`` nobody waits until it is safe."""
+
+    report: bytes
+    ref: str
+
+
 class Handed(NamedTuple):
     """What came in at one process, and is for ``process``."""
 
@@ -134,6 +141,7 @@ LinkFrame = (
     Begin
     | Handle
     | Carry
+    | ForJournal
     | Handed
     | Informed
     | Recording

@@ -47,7 +47,6 @@ from edge.proxy.stack.events import (
     TellRefreshed,
     TellRegistered,
     TellSummary,
-    WriteReport,
     Written,
 )
 from edge.runtime.inbound import Inbound
@@ -58,6 +57,7 @@ from edge.runtime.worker_link import (
     Carry,
     EndWorker,
     ForDisk,
+    ForJournal,
     Handed,
     Handle,
     Informed,
@@ -282,6 +282,8 @@ class Workers:
         match frame:
             case Handed(process, flow, data):
                 self.hand(process, flow, data)
+            case ForJournal(report, ref):
+                self._journal.add(report, partial(self.tell_one, worker, Written(ref)) if ref else None)
             case Carry(action):
                 self._carry(worker, whole(action))
             case QueryAnswer(ref, what, data):
@@ -295,9 +297,6 @@ class Workers:
 
     def _carry(self, worker: int, action: Action | SendFailed) -> None:
         match action:
-            case WriteReport(report, ref):
-                safe = partial(self.tell_one, worker, Written(ref)) if ref else None
-                self._journal.add(report.model_dump_json().encode(), safe)
             case SendFailed(ref):
                 self.failed(ref)
             case Find(ask) | CountCalls(ask):

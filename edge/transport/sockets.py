@@ -35,6 +35,7 @@ _IP_FREEBIND, _IPV6_FREEBIND = 15, 78  # ip(7), linux/in6.h: bind an address tha
 _BACKLOG = 1024  # connections that the kernel keeps until they are accepted
 _WEB, _SECURE = ("ws", "wss"), ("tls", "wss")
 _ENDED_AT_ONCE, _BETWEEN_ENDS = 100, 0.05  # streams, seconds: 2,000 in one
+_LET_GO, _LOOK_AGAIN = 3.0, 0.05  # seconds for a port to be free where several sockets are to have it
 _ARRIVAL = 1.0  # seconds for a FIN of ours to arrive, and to be answered
 _SLOW = (errno.ENOBUFS, errno.ENOMEM)  # the packet is lost as on the way: it is sent again
 
@@ -108,9 +109,9 @@ class Sockets:
             self._hosts[listener.address, ":" in listener.host] = listener.host
             try:
                 if listener.transport == "udp" and key not in self._udp:
-                    await self._use(listener, self._bound(listener, socket.SOCK_DGRAM))
+                    await self._use(listener, await self._bound(listener, socket.SOCK_DGRAM))
                 elif listener.transport != "udp" and key not in self._acceptors:
-                    await self._use(listener, self._bound(listener, socket.SOCK_STREAM))
+                    await self._use(listener, await self._bound(listener, socket.SOCK_STREAM))
                 elif listener.transport != "udp":
                     self._acceptors[key].listen_again()
             except OSError as error:
@@ -195,9 +196,11 @@ class Sockets:
         self._hosts[listener.address, ":" in listener.host] = listener.host
         await self._use(listener, sock)
 
-    def _bound(self, listener: Listener, kind: socket.SocketKind) -> socket.socket:
+    async def _bound(self, listener: Listener, kind: socket.SocketKind) -> socket.socket:
         """The socket of ``listener`` for this process; those of others are put beside. Raises OSError."""
         made: list[socket.socket] = []
+        if self._partition.processes > 1:
+            await self._freed(listener, kind)
         try:
             for _ in range(self._partition.processes):
                 made.append(self._socket(listener, kind))
@@ -211,6 +214,22 @@ class Sockets:
         for others, sock in zip(self.for_others, made[1:], strict=True):
             others.append((listener, sock))
         return made[0]
+
+    async def _freed(self, listener: Listener, kind: socket.SocketKind) -> None:
+        """Wait until nobody has the port: workers of a process that was killed may for a moment. Ours would join their
+        group, in another order. Raises OSError."""
+        end = time.monotonic() + _LET_GO
+        while True:
+            with self._socket(listener, kind) as probe:
+                if kind == socket.SOCK_STREAM:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((listener.host, listener.port))
+                    return
+                except OSError as error:
+                    if error.errno != errno.EADDRINUSE or time.monotonic() > end:
+                        raise
+            await asyncio.sleep(_LOOK_AGAIN)
 
     def _bind(self, sock: socket.socket, listener: Listener) -> None:
         udp = sock.type == socket.SOCK_DGRAM

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import ExitStack
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -96,3 +98,41 @@ def test_a_killed_worker_loses_no_registration_and_no_answered_call(fleet, stack
     in_dialog(alice, other, "BYE", bob)
     for phone in (alice, bob):
         phone.transact(phone.agent.register_request(0))
+
+
+def test_the_first_process_dies_and_its_workers_with_it(fleet, stack):
+    alice, bob = phone_at(fleet, stack, 1, "alice"), phone_at(fleet, stack, 0, "bob")
+    dialog, other = call(alice, bob, f"sip:bob@{DOMAIN}")
+    (before,) = pids(fleet)
+    edge = fleet.edges[0]
+    fleet.processes.kill(edge.id)
+    fleet.start_edge(edge)
+    fleet.wait_ready(edge)
+    (after,) = wait_for("the worker", lambda: [pid for pid in pids(fleet) if pid], 20)
+    assert after != before
+    assert not Path(f"/proc/{before}").exists()
+    in_dialog(alice, dialog, "BYE", bob)
+    dialog, other = call(bob, alice, f"sip:alice@{DOMAIN}")
+    in_dialog(alice, other, "BYE", bob)
+    # Nothing came to a process that it wasn't for: the new sockets didn't join those of before.
+    events = fleet.client.events(edge)
+    assert "not_handed_over" not in events
+    for phone in (alice, bob):
+        phone.transact(phone.agent.register_request(0))
+
+
+def test_it_starts_again_in_the_dark_with_what_its_processes_have_kept(fleet, stack):
+    alice, bob = phone_at(fleet, stack, 1, "alice"), phone_at(fleet, stack, 0, "bob")
+    time.sleep(1.5)  # it is kept within a second
+    edge = fleet.edges[0]
+    fleet.processes.stop("control")
+    fleet.processes.kill(edge.id)
+    fleet.start_edge(edge)
+    wait_for("the edge", lambda: fleet.client.health(edge), 20)
+    try:
+        wait_for("both phones", lambda: fleet.client.health(edge)["bindings"] == 2, 20)
+        assert alice.register() == bob.register() == 200
+        dialog, other = call(bob, alice, f"sip:alice@{DOMAIN}")
+        in_dialog(alice, other, "BYE", bob)
+    finally:
+        fleet.start_control()
