@@ -282,7 +282,7 @@ def refresh(
 
 @app.command()
 def workers(
-    phones: Annotated[int, typer.Option(help="Phones of each edge, each at an address of its own.")] = 16,
+    phones: Annotated[int, typer.Option(help="Phones of each edge, in fours, each at its own address.")] = 32,
     refreshes: Annotated[int, typer.Option(help="Refreshes in a round.")] = 600,
     calls: Annotated[int, typer.Option(help="Calls in a round, INVITE to BYE; half of them between processes.")] = 60,
     rounds: Annotated[int, typer.Option(help="Rounds, the two edges in turn.")] = 3,

@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -115,13 +116,17 @@ def _refresh(phones: list[SocketPhone], number: int) -> int:
 
 
 def _calls(phones: list[SocketPhone], number: int) -> int:
-    for at in range(number):
-        _call(phones, at)
-    return number
+    """As many at once as there are pairs of phones; in every other turn the two are one process's."""
+    turns = -(-number // (len(phones) // 2))
+    apart = list(zip(phones[::2], phones[1::2], strict=True))
+    near = [pair for four in zip(*(phones[at::4] for at in range(4)), strict=True) for pair in (four[::2], four[1::2])]
+    with ThreadPoolExecutor(len(apart)) as threads:
+        for turn in range(turns):
+            list(threads.map(_call, near if turn % 2 else apart))
+    return turns * len(apart)
 
 
-def _call(phones: list[SocketPhone], at: int) -> None:
-    """From one phone to the next, which is another process's, or to the one after that."""
-    caller, callee = phones[at % len(phones)], phones[(at + 1 + at // 2 % 2) % len(phones)]
+def _call(pair: tuple[SocketPhone, SocketPhone]) -> None:
+    caller, callee = pair
     dialog, _ = call(caller, callee, f"sip:{callee.agent.username}@{DOMAIN}")
     in_dialog(caller, dialog, "BYE", callee)
