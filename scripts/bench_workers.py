@@ -53,7 +53,8 @@ def _tell(say: Callable[..., None], name: str, several: list[list[float]], one: 
     for kind, values in ((f"{_WORKERS} workers", together), ("1 worker", alone)):
         spread = (max(values) - min(values)) / statistics.median(values)
         say(f"{name}, {kind}", statistics.median(values) * 1e6, "µs CPU each", spread=round(spread, 2))
-    say(f"{name}, ratio", statistics.median(together) / statistics.median(alone), "times one worker's")
+    ratios = [two / one for two, one in zip(together, alone, strict=True)]
+    say(f"{name}, ratio", statistics.median(ratios), "times one worker's", rounds=[round(ratio, 2) for ratio in ratios])
     shares = [max(spent) / sum(spent) for spent in several]
     say(f"{name}, busiest process", statistics.median(shares), "of the load")
 
@@ -118,7 +119,7 @@ def _refresh(phones: list[SocketPhone], number: int) -> int:
 def _calls(phones: list[SocketPhone], number: int) -> int:
     """As many at once as there are pairs of phones; in every other turn the two are one process's."""
     turns = -(-number // (len(phones) // 2))
-    apart = list(zip(phones[::2], phones[1::2], strict=True))
+    apart = [pair[:: -1 if at % 2 else 1] for at, pair in enumerate(zip(phones[::2], phones[1::2], strict=True))]
     near = [pair for four in zip(*(phones[at::4] for at in range(4)), strict=True) for pair in (four[::2], four[1::2])]
     with ThreadPoolExecutor(len(apart)) as threads:
         for turn in range(turns):

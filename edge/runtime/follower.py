@@ -78,7 +78,7 @@ class Follower:
         self._locator.look()
         self.addresses_changed()
         if reply.feed_changes or reply.revalidate:
-            self._workers.tell_all(Fed(reply.feed_changes, reply.revalidate))
+            self._workers.fed(Fed(reply.feed_changes, reply.revalidate))
             self._accounts.fed(reply.feed_changes, reply.revalidate)
         if reply.changes:
             streams = (Flow(*change.flow) for change in reply.changes if change.flow[5])

@@ -127,6 +127,7 @@ class Restart:
         self._beats = beats
         self._kept = kept
         self._workers = workers
+        self._leftover: list[tuple[str, list[str]]] = []
         self._written_at = float("-inf")
         self._written = ""
 
@@ -161,6 +162,8 @@ class Restart:
             self._post(Remembered(records, routes, bindings=False, accounts=providers))
             self._workers.remember(bindings=False)
         log.info("%d accounts were kept", len(records))
+        self._leftover = self._workers.leftover()
+        self._core.disk_records.put_back([aor for _, names in self._leftover for aor in names])
 
     async def _keep(self) -> None:
         now = time.monotonic()
@@ -181,9 +184,20 @@ class Restart:
             if not await asyncio.to_thread(self._store.keep, "provider", accounts_kept):
                 self._core.agent.put_back([name for name, _ in providers])
                 return
+        if not await self._workers.keep() or not await self._tidy_up():
+            return
         # The cursor last: a grant that it has revoked is gone from the disk by then.
         if news is not None:
             await self._keep_news(news, now)
+
+    async def _tidy_up(self) -> bool:
+        """What processes had that this edge hasn't any more is the others' by now."""
+        while self._leftover:
+            kind, names = self._leftover[0]
+            if not await asyncio.to_thread(self._store.keep, kind, [(name, b"") for name in names]):
+                return False
+            del self._leftover[0]
+        return True
 
     async def _keep_news(self, news: News, now: float) -> None:
         reply = news.reply.model_copy(update=dict(_TOLD_ONCE))

@@ -55,6 +55,7 @@ from edge.runtime.worker_link import (
     Handed,
     Handle,
     Informed,
+    Keep,
     Line,
     Query,
     QueryAnswer,
@@ -77,7 +78,7 @@ from edge.transport.sockets import Sockets
 log = logging.getLogger("edge.worker")
 
 _EVERY = 1.0  # seconds between what is told of itself
-_BATCH = 500
+_ALL = 1_000_000_000
 
 
 class _Reports:
@@ -236,6 +237,8 @@ class Worker:
                 self._reports.possible = possible
             case Query(ref, what, about):
                 self._link.send(QueryAnswer(ref, what, answer_of(self._core, what, about)))
+            case Keep():
+                self._keep()
             case Watch(wanted):
                 self._watch_trace(wanted)
 
@@ -276,17 +279,18 @@ class Worker:
         self._loop.post(Remembered(accounts, kept, bindings))
 
     async def _tell(self) -> None:
-        """What is to be kept, and how it goes."""
+        """How it goes."""
         core = self._core
         while True:
             await asyncio.sleep(_EVERY)
-            now = time.monotonic()
-            while changed := core.disk_records.take_changed(_BATCH, now):
-                self._link.send(ForDisk("record", [(aor, write_account(record)) for aor, record in changed]))
-            while routes := core.kept_routes.take_changed(_BATCH):
-                self._link.send(ForDisk("route", [(route_name(key), write_route(route)) for key, route in routes]))
             sizes = {**core.gauges(), **self._sockets.sizes()}
             self._link.send(State(dict(core.stack.counters), sizes, core.unanswered))
+
+    def _keep(self) -> None:
+        core, now = self._core, time.monotonic()
+        records = [(aor, write_account(one)) for aor, one in core.disk_records.take_changed(_ALL, now)]
+        routes = [(route_name(key), write_route(route)) for key, route in core.kept_routes.take_changed(_ALL)]
+        self._link.send(ForDisk(records, routes))
 
     def _watch_trace(self, wanted: bool) -> None:
         if wanted and self._lines is None:

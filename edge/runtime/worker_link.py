@@ -110,11 +110,15 @@ class QueryAnswer(NamedTuple):
     data: bytes
 
 
-class ForDisk(NamedTuple):
-    """For the disk: names and values of a kind, empty ones are kept no more."""
+class Keep(NamedTuple):
+    """What of yours has changed is to be kept: ForDisk follows."""
 
-    kind: str
-    values: list[tuple[str, bytes]]
+
+class ForDisk(NamedTuple):
+    """Accounts' records and decisions that have changed since the last one, by name; empty ones are kept no more."""
+
+    records: list[tuple[str, bytes]]
+    routes: list[tuple[str, bytes]]
 
 
 class Remember(NamedTuple):
@@ -149,6 +153,7 @@ LinkFrame = (
     | Line
     | Query
     | QueryAnswer
+    | Keep
     | ForDisk
     | Remember
     | State

@@ -33,6 +33,7 @@ from edge.proxy.stack.events import (
     CoreEvent,
     CountCalls,
     Counted,
+    Fed,
     Find,
     Found,
     OverThere,
@@ -61,6 +62,7 @@ from edge.runtime.worker_link import (
     Handed,
     Handle,
     Informed,
+    Keep,
     Line,
     LinkFrame,
     Query,
@@ -83,17 +85,22 @@ log = logging.getLogger(__name__)
 _EVERY = 0.5  # seconds between looks at what workers have to know
 _REST = 1.0  # seconds before a worker is started again that has ended within as many
 _MOST_SENT = 1000  # messages for peers of which nothing has been heard
+_KEEPING = 5.0  # seconds for a worker to tell what is to be kept
 _LAST_WORDS = 3.0  # seconds for workers to end
 
 
 class _Worker:
-    """``link`` is None while there is no process."""
+    """``link`` is None while there is no process. ``records`` and ``routes`` are still to be kept on the disk; ``kept``
+    is set once it has told all that have changed."""
 
     def __init__(self) -> None:
         self.link: WorkerLink | None = None
         self.boot = ""
         self.pid = 0
         self.state = State({}, {}, 0)
+        self.kept = asyncio.Event()
+        self.records: list[tuple[str, bytes]] = []
+        self.routes: list[tuple[str, bytes]] = []
 
 
 class Workers:
@@ -128,7 +135,7 @@ class Workers:
         self._informed: Informed | None = None
         self._bans: list[str] = []
         self._counted: Counter[str] = Counter()
-        self._keeping: asyncio.Queue[tuple[str, list[tuple[str, bytes]]]] = asyncio.Queue()
+        self._fed: list[Fed] = []
         self._carry_out: Callable[[Action], None] = lambda action: None
         self._tell_peers: Callable[[Action], None] = lambda action: None
         self._message: Callable[[Flow, bytes], None] = lambda flow, data: None
@@ -167,6 +174,33 @@ class Workers:
         """The same, and the holder's own."""
         self._post(event)
         self.tell(event)
+
+    def fed(self, event: Fed) -> None:
+        """What the change feed brought, for everybody. Who is started in a worker's place begins with what is on the
+        disk, so it hears again what isn't yet."""
+        if self._workers:
+            self._fed.append(event)
+        self.tell_all(event)
+
+    async def keep(self) -> bool:
+        """Have on the disk what has changed at workers; whether everything that they have heard of by now is."""
+        heard = len(self._fed)
+        for worker in self._workers:
+            worker.kept.clear()
+        self._send_all(Keep())
+        for at, worker in enumerate(self._workers, 1):
+            try:
+                async with asyncio.timeout(_KEEPING if worker.link is not None else 0):
+                    await worker.kept.wait()
+            except TimeoutError:
+                return False
+            for kind, values in ((f"{RECORD}.{at}", worker.records), ("route", worker.routes)):
+                taken = len(values)
+                if taken and not await asyncio.to_thread(self._store.keep, kind, values[:taken]):
+                    return False
+                del values[:taken]
+        del self._fed[:heard]
+        return True
 
     def told_here(self, action: Action) -> None:
         """What the holder's core has others told, peers aside."""
@@ -288,8 +322,10 @@ class Workers:
                 self._carry(worker, whole(action))
             case QueryAnswer(ref, what, data):
                 self._answered(ref, what, data)
-            case ForDisk(kind, values):
-                self._keeping.put_nowait((f"{kind}.{worker}" if kind == RECORD else kind, values))
+            case ForDisk(records, routes):
+                self._workers[worker - 1].records += records
+                self._workers[worker - 1].routes += routes
+                self._workers[worker - 1].kept.set()
             case State():
                 self._workers[worker - 1].state = frame
             case Line(line):
@@ -336,7 +372,6 @@ class Workers:
         async with asyncio.TaskGroup() as group:
             for worker in range(1, len(self._workers) + 1):
                 group.create_task(self._live(worker))
-            group.create_task(self._keep())
             group.create_task(self._look())
 
     async def _look(self) -> None:
@@ -350,11 +385,6 @@ class Workers:
             if watched != self._trace.wanted:
                 watched = self._trace.wanted
                 self._send_all(Watch(watched))
-
-    async def _keep(self) -> None:
-        while self._workers:
-            kind, values = await self._keeping.get()
-            await asyncio.to_thread(self._store.keep, kind, values)
 
     async def _live(self, worker: int) -> None:
         """Start it, and again whenever it ends."""
@@ -386,6 +416,8 @@ class Workers:
         if self._informed is not None:
             link.send(self._informed._replace(bans=self._bans))
             link.send(self._kept(bindings=True))
+            for event in self._fed:
+                link.send(Handle(apart(event)))
         link.send(Recording(self._journal.possible))
         link.send(Watch(self._trace.wanted))
         worker.link, worker.boot, worker.pid = link, boot, process.pid
@@ -403,6 +435,12 @@ class Workers:
             if process.returncode is None:
                 process.kill()
             link.close()
+
+    def leftover(self) -> list[tuple[str, list[str]]]:
+        """Records of processes that there aren't any more, by their kinds: names."""
+        kinds = record_kinds()[1 + len(self._workers) :]
+        found = [(kind, [name for name, _ in self._store.load(kind)]) for kind in kinds]
+        return [(kind, names) for kind, names in found if names]
 
     def _kept(self, bindings: bool) -> Remember:
         """Of all processes: a part may have been another one's before."""

@@ -10,14 +10,19 @@ import pytest
 from pydantic import ValidationError
 
 from edge.config import Config
+from edge.control.store import StateStore
 from edge.proxy.core import Core
 from edge.proxy.stack.call_counts import ScopeUse, together
+from edge.proxy.stack.events import Fed, SendFailed
 from edge.proxy.stack.provider_places import ProviderAddresses
 from edge.runtime.handing import Handing
+from edge.runtime.worker_link import ForDisk, Handle, Keep, whole
+from edge.runtime.workers import Workers
 from edge.sip.flow import Flow
 from edge.sip.partition import Partition, process_of
 from edge.transport import sockets
 from edge.transport.sockets import Listener, ListenError, Sockets
+from lambdas.contract import Change
 from tests.support.world import CountedIds
 
 HERE = "203.0.113.11"
@@ -111,3 +116,85 @@ def test_a_port_that_somebody_has_is_waited_for_and_then_refused(monkeypatch):
         opened.close()
 
     asyncio.run(run())
+
+
+class Link:
+    """A worker that does what it is asked, unless it is ``deaf``."""
+
+    def __init__(self, workers):
+        self.workers = workers
+        self.sent = []
+        self.deaf = False
+
+    def send(self, frame):
+        self.sent.append(frame)
+        if isinstance(frame, Keep) and not self.deaf:
+            self.workers._take(1, ForDisk([("alice@example.com", b"record")], [("call", b"route")]))
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """The holder's side of a worker, with its store, and what it posts."""
+    store, posted = StateStore(tmp_path / "kept.sqlite", b"k" * 32), []
+    core = Core("edge-a", "b1", CountedIds("x"), partition=Partition(0, 2))
+    nothing = SimpleNamespace()
+    workers = Workers(Config(**VALUES, workers=2), core, posted.append, nothing, store, nothing, nothing, lambda: None)
+    (worker,) = workers._workers
+    worker.link, worker.boot = Link(workers), "b2"
+    yield workers, worker, store, posted
+    store.close()
+
+
+def told(worker):
+    return [whole(frame.event) for frame in worker.link.sent if isinstance(frame, Handle)]
+
+
+def test_a_revocation_counts_as_heard_once_it_is_on_the_disk(holder, monkeypatch):
+    monkeypatch.setattr("edge.runtime.workers._KEEPING", 0.05)
+    workers, worker, store, posted = holder
+    revoked = Fed([Change(version=2, aor="alice@example.com")], False)
+
+    async def run():
+        workers.fed(revoked)
+        assert told(worker) == posted == [revoked]
+        link, worker.link.deaf = worker.link, True
+        assert not await workers.keep()
+        worker.link = None  # it has died
+        assert not await workers.keep()
+        assert workers._fed == [revoked]  # for whoever is started in its place
+        worker.link, link.deaf = link, False
+        assert await workers.keep()
+        assert workers._fed == []
+
+    asyncio.run(run())
+    assert store.load("record.1") == [("alice@example.com", b"record")]
+    assert store.load("route") == [("call", b"route")]
+    assert workers.leftover() == []
+
+
+def test_records_of_processes_that_are_no_more_are_found(holder):
+    workers, _, store, _ = holder
+    store.keep("record.3", [("bob@example.com", b"record")])
+    assert workers.leftover() == [("record.3", ["bob@example.com"])]
+    assert ("bob@example.com", b"record") in workers._kept(bindings=True).records
+
+
+@pytest.mark.parametrize(("boot", "process"), [("b1", 0), ("b2", 1), ("b0", 0)])
+def test_a_failure_goes_to_the_process_whose_transaction_it_is(holder, boot, process):
+    workers, worker, _, posted = holder
+    failed = SendFailed(f"z9hG4bKedge-a.{boot}.x INVITE")
+    workers.failed(failed.ref)
+    assert (posted, told(worker)) == (([], [failed]) if process else ([failed], []))
+
+
+def test_what_a_peer_wanted_sent_on_a_workers_stream_comes_back_if_it_is_lost(holder):
+    workers, worker, _, posted = holder
+    lost = []
+    flow = Flow(HERE, 5060, "tcp", "192.0.2.1", 4711, 7)
+    workers.send_for_peer(flow, b"INVITE", lambda: lost.append(1))
+    (send,) = told(worker)
+    assert (send.flow, send.data, lost) == (flow, b"INVITE", [])
+    workers.failed(send.ref)
+    worker.link = None
+    workers.send_for_peer(flow, b"INVITE", lambda: lost.append(2))
+    assert (lost, posted) == ([1, 2], [])
