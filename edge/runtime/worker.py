@@ -343,6 +343,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # the holder says when it is over
+    logging.getLogger("websockets").setLevel(logging.WARNING)
     take_large_buffers_from_the_system()
     if os.getppid() != holder:
         return 1

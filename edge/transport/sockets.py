@@ -90,7 +90,7 @@ class Sockets:
         self._receiver = receiver
         self._movable = movable
         self._udp: dict[_Key, tuple[asyncio.DatagramTransport, socket.socket]] = {}
-        self._streams = Streams(receiver, note, limits or StreamLimits())
+        self._streams = Streams(receiver, note, (limits or StreamLimits()).shared(partition.processes))
         self._certificates = certificates or Certificates()
         self._welcome = welcome
         self._server_trust = server_trust or ServerTrust()

@@ -6,9 +6,11 @@ from itertools import count
 
 import pytest
 
+from edge.proxy.stack.events import ProvidersAssigned
 from edge.sip.flow import Flow
 from edge.sip.partition import process_of
 from tests.scenarios.test_calls import answered_call, hang_up
+from tests.support.provider import ProviderDouble, account, provider_world
 from tests.support.world import LATENCY, Phone, World
 
 BOTH = ("edge-a", "edge-a/1")
@@ -191,3 +193,14 @@ def test_sources_are_spread_evenly_and_a_source_is_one_processs():
             ]
             assert max(shares) < 1.2 / processes
     assert process_of("2001:db8:1:200::1", 4) == process_of("2001:db8:1:2ff:ffff::9", 4)
+
+
+@pytest.mark.parametrize("process", BOTH)
+def test_only_the_first_process_registers_with_providers(process):
+    world = provider_world(edges=1, workers=2)
+    provider = ProviderDouble(world)
+    node = world.nodes[process]
+    node.handle(ProvidersAssigned(node.address, [account().account], [], True))
+    world.run(120)
+    assert bool(provider.registers) == (process == "edge-a")
+    assert node.core.agent.hashes(account().account.id) is not None  # calls may need them

@@ -67,7 +67,6 @@ LATENCY = 0.01
 TOKEN_KEYS = {7: bytes(range(64))}
 NONCE_KEYS = {7: b"n" * 32}
 WALL = 1_800_000_000.0
-_NEVER = (float("inf"), float("-inf"))
 
 
 class CountedIds:
@@ -397,11 +396,7 @@ class World:
             clock=WALL,
             informed_at=self.now,
             spoken=self.spoken,
-            exclusive={
-                node.address: self.exclusive.get(node.address, (0.0, float("inf")))
-                if not node.partition.process
-                else _NEVER
-            },
+            exclusive={node.address: self.exclusive.get(node.address, (0.0, float("inf")))},
             media=self.media,
             public_networks=self.public_networks,
         )

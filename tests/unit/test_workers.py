@@ -22,6 +22,7 @@ from edge.sip.flow import Flow
 from edge.sip.partition import Partition, process_of
 from edge.transport import sockets
 from edge.transport.sockets import Listener, ListenError, Sockets
+from edge.transport.streams import StreamLimits
 from lambdas.contract import Change
 from tests.support.world import CountedIds
 
@@ -54,6 +55,14 @@ def test_what_several_processes_cannot_do_is_refused(settings, key):
     with pytest.raises(ValidationError, match=f"workers: with 2 of them {key} can only be"):
         Config(**VALUES, workers=2, **settings)
     Config(**VALUES, **settings)
+
+
+def test_processes_share_what_all_sources_have_together():
+    whole = StreamLimits()
+    assert whole.shared(1) == whole
+    half = whole.shared(2)
+    assert (half.streams, half.unproven, half.of_source) == (10_000, 2_000, whole.of_source)
+    assert half.handshakes_per_second == whole.handshakes_per_second / 2
 
 
 def test_what_processes_have_counted_is_one_edges():
