@@ -25,6 +25,7 @@ from edge.proxy.stack.events import (
     CoreEvent,
     EndStream,
     FleetChanged,
+    Relay,
     Remembered,
     Resolve,
     Send,
@@ -52,16 +53,17 @@ from edge.runtime.worker_link import (
     EndWorker,
     ForDisk,
     ForJournal,
+    ForOwner,
     Handed,
     Handle,
     Informed,
-    Keep,
     Line,
     Query,
     QueryAnswer,
     Recording,
     Remember,
     State,
+    TellKept,
     Watch,
     WorkerLink,
     apart,
@@ -92,6 +94,7 @@ class WorkerOutbound:
 
     def __init__(
         self,
+        edge: str,
         core: Core,
         post: Callable[[CoreEvent], None],
         sockets: Sockets,
@@ -100,6 +103,7 @@ class WorkerOutbound:
         trust: ServerTrust,
         trace: Trace,
     ) -> None:
+        self._edge = edge
         self._core = core
         self._post = post
         self._sockets = sockets
@@ -118,6 +122,8 @@ class WorkerOutbound:
                 self._inquiries.ask(action)
             case Resolve():
                 self._inquiries.resolve(action)
+            case Relay(owner, flow, data, boot) if owner == self._edge:
+                self._link.send(ForOwner(boot, flow, data))
             case WriteReport(report, ref):
                 self._link.send(ForJournal(report.model_dump_json().encode(), ref))
             case Trust(ca):
@@ -194,7 +200,9 @@ class Worker:
             resolver, lambda: self._informed.news.provider_hosts if self._informed is not None else [], loop.post
         )
         self._inquiries = Inquiries(loop.post, self._control, resolver)
-        self._outbound = WorkerOutbound(core, loop.post, self._sockets, link, self._inquiries, trust, self._trace)
+        self._outbound = WorkerOutbound(
+            config.id, core, loop.post, self._sockets, link, self._inquiries, trust, self._trace
+        )
         self._lines: asyncio.Task[None] | None = None
 
     def _hand(self, process: int, flow: Flow, data: bytes) -> bool:
@@ -237,7 +245,7 @@ class Worker:
                 self._reports.possible = possible
             case Query(ref, what, about):
                 self._link.send(QueryAnswer(ref, what, answer_of(self._core, what, about)))
-            case Keep():
+            case TellKept():
                 self._keep()
             case Watch(wanted):
                 self._watch_trace(wanted)

@@ -67,6 +67,14 @@ class Handed(NamedTuple):
     data: bytes
 
 
+class ForOwner(NamedTuple):
+    """A response that came in at a worker, of a transaction of the edge's process ``boot``."""
+
+    boot: str
+    flow: Flow
+    data: bytes
+
+
 class Informed(NamedTuple):
     """What a heartbeat brought, and which addresses are served in which epochs. ``bans`` are all there are, None: as
     before."""
@@ -110,7 +118,7 @@ class QueryAnswer(NamedTuple):
     data: bytes
 
 
-class Keep(NamedTuple):
+class TellKept(NamedTuple):
     """What of yours has changed is to be kept: ForDisk follows."""
 
 
@@ -147,13 +155,14 @@ LinkFrame = (
     | Carry
     | ForJournal
     | Handed
+    | ForOwner
     | Informed
     | Recording
     | Watch
     | Line
     | Query
     | QueryAnswer
-    | Keep
+    | TellKept
     | ForDisk
     | Remember
     | State

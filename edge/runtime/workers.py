@@ -59,10 +59,10 @@ from edge.runtime.worker_link import (
     EndWorker,
     ForDisk,
     ForJournal,
+    ForOwner,
     Handed,
     Handle,
     Informed,
-    Keep,
     Line,
     LinkFrame,
     Query,
@@ -70,6 +70,7 @@ from edge.runtime.worker_link import (
     Recording,
     Remember,
     State,
+    TellKept,
     Watch,
     WorkerLink,
     apart,
@@ -187,7 +188,7 @@ class Workers:
         heard = len(self._fed)
         for worker in self._workers:
             worker.kept.clear()
-        self._send_all(Keep())
+        self._send_all(TellKept())
         for at, worker in enumerate(self._workers, 1):
             try:
                 async with asyncio.timeout(_KEEPING if worker.link is not None else 0):
@@ -316,6 +317,9 @@ class Workers:
         match frame:
             case Handed(process, flow, data):
                 self.hand(process, flow, data)
+            case ForOwner(boot, flow, data):
+                if not self.hand_to_owner(boot, flow, data):
+                    self._core.stack.counters["ownerless_responses"] += 1
             case ForJournal(report, ref):
                 self._journal.add(report, partial(self.tell_one, worker, Written(ref)) if ref else None)
             case Carry(action):

@@ -16,7 +16,7 @@ from edge.proxy.stack.call_counts import ScopeUse, together
 from edge.proxy.stack.events import Fed, SendFailed
 from edge.proxy.stack.provider_places import ProviderAddresses
 from edge.runtime.handing import Handing
-from edge.runtime.worker_link import ForDisk, Handle, Keep, whole
+from edge.runtime.worker_link import ForDisk, Handle, TellKept, whole
 from edge.runtime.workers import Workers
 from edge.sip.flow import Flow
 from edge.sip.partition import Partition, process_of
@@ -137,7 +137,7 @@ class Link:
 
     def send(self, frame):
         self.sent.append(frame)
-        if isinstance(frame, Keep) and not self.deaf:
+        if isinstance(frame, TellKept) and not self.deaf:
             self.workers._take(1, ForDisk([("alice@example.com", b"record")], [("call", b"route")]))
 
 
