@@ -31,8 +31,6 @@ from edge.control.journal import Journal, JournalError
 from edge.control.store import StateStore
 from edge.mesh.peers import Mesh
 from edge.proxy.core import Core
-from edge.proxy.stack.call_counts import ScopeUse
-from edge.proxy.stack.events import Counted, Found
 from edge.runtime import admin, metrics, restart
 from edge.runtime.addresses import AddressMover, served_here
 from edge.runtime.bans import Bans
@@ -43,7 +41,9 @@ from edge.runtime.enrol import EnrolError, enrol, enrol_instance
 from edge.runtime.fetched_certificates import FetchedCertificates
 from edge.runtime.follower import Follower
 from edge.runtime.garbage import GarbageLooks
+from edge.runtime.handing import Handing
 from edge.runtime.inbound import Inbound
+from edge.runtime.inquiries import Inquiries
 from edge.runtime.instance import InstanceError
 from edge.runtime.loop import Loop, RandomIds
 from edge.runtime.media import Media
@@ -55,19 +55,19 @@ from edge.runtime.origins import Origins
 from edge.runtime.outbound import Outbound
 from edge.runtime.own_place import OwnPlace
 from edge.runtime.pauses import Pauses
-from edge.runtime.peer_search import PeerSearch
 from edge.runtime.probing import Probing
 from edge.runtime.provider_accounts import ProviderAccounts
 from edge.runtime.provider_locator import ProviderLocator
 from edge.runtime.trace import Trace
 from edge.runtime.waiting import Waiting
+from edge.runtime.workers import Workers
+from edge.sip.partition import Partition
 from edge.transport import session_tickets
 from edge.transport.certificates import Certificates
 from edge.transport.resolver import Resolver
 from edge.transport.server_trust import ServerTrust
 from edge.transport.session_tickets import SessionTickets
 from edge.transport.sockets import ListenError, Sockets
-from lambdas.contract import Target
 
 log = logging.getLogger("edge")
 
@@ -120,9 +120,10 @@ async def _start(
         ports=config.ports,
         names=config.own_names,
         no_nat_networks=config.no_nat_networks,
+        partition=Partition(0, config.workers),
     )
     counters = core.stack.counters
-    control = ControlClient(identity, config.control, config.control_auth, counters)
+    control = ControlClient(identity, config.control, config.control_auth, counters, config.workers)
     journal = Journal(config.state, identity.state_key(), control.report)
     stack.push_async_callback(journal.close)
     store = StateStore(config.state / "kept.sqlite", identity.state_key())
@@ -137,21 +138,30 @@ async def _start(
     watch = CertificateWatch(config.certificates, certificates, counters)
     fetched = FetchedCertificates(control, boot, store, certificates, lambda: _names(config, kept, follower), counters)
     origins = Origins(config.origins, config.own_names, lambda: core.stack.fleet)
+    divided = Handing(inbound, core.stack, lambda *message: workers.hand(*message)) if config.workers > 1 else inbound
     sockets = Sockets(
-        inbound,
+        divided,
         notes.note,
         movable=config.takeover != "none",
         certificates=certificates,
         welcome=origins.welcome,
         server_trust=server_trust,
+        partition=core.stack.partition,
     )
+
+    def reread() -> None:
+        """A worker has to learn again what the control plane knows."""
+        beats.reread()
+        accounts.fed([], revalidate=True)
+
+    workers = Workers(config, core, loop.post, sockets, store, journal, trace, reread)
     holdings = Holdings(config.address, config.home_host, config.takeover, config.spares)
     mesh = Mesh(config.id, boot, identity.key, identity.certificate, notes.note, config.mesh_networks)
 
     def served() -> dict[str, int]:
         return served_here(holdings, sockets, time.monotonic())
 
-    accounts = ProviderAccounts(control, config.ports, served, core.agent.known, loop.post)
+    accounts = ProviderAccounts(control, config.ports, served, core.agent.known, workers.tell_all)
     resolver = Resolver(config.nameservers, config.provider_networks)
     locator = ProviderLocator(
         resolver, lambda: follower.last_news.provider_hosts if follower.last_news is not None else [], loop.post
@@ -159,7 +169,7 @@ async def _start(
     keeper = MediaKeeper(config.state, store, mesh, counters)
     media = Media(config, mesh, counters, lambda address: addresses.engine_place(address), keeper, loop.post)
     follower = Follower(
-        core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts, locator, media, tickets
+        core, loop.post, inbound, mesh, holdings, sockets, bans, waiting, accounts, locator, media, tickets, workers
     )
     addresses = AddressMover(config, holdings, sockets, mesh.announce, follower.addresses_changed)
     own_place = OwnPlace(config)
@@ -183,8 +193,7 @@ async def _start(
         media.on,
         kept.reply.feed if kept is not None else None,
     )
-    phones = PeerSearch[list[Target]](lambda ref, found: loop.post(Found(ref, [one for each in found for one in each])))
-    uses = PeerSearch[list[ScopeUse]](lambda ref, found: loop.post(Counted(ref, found)))
+    inquiries = Inquiries(loop.post, control, resolver)
     outbound = Outbound(
         core,
         loop.post,
@@ -192,12 +201,10 @@ async def _start(
         follower,
         sockets,
         mesh,
-        control,
-        resolver,
+        inquiries,
         server_trust,
         journal,
-        phones,
-        uses,
+        workers,
         media,
         trace,
     )
@@ -211,29 +218,28 @@ async def _start(
         sockets,
         mesh,
         inbound,
-        outbound,
+        inquiries,
         keeper,
         waiting,
         journal,
     )
     receiver = MeshReceiver(
         core,
-        loop.post,
+        workers.tell_all,
         inbound,
         outbound,
         sockets,
         server_trust,
         holdings,
         addresses,
-        phones,
-        uses,
+        workers,
         media,
         keeper,
         trace,
         beats.nudge,
         draining.declined,
     )
-    restarting = restart.Restart(store, core, loop.post, follower, holdings, addresses, beats, kept, counters)
+    restarting = restart.Restart(store, core, loop.post, follower, holdings, addresses, beats, kept, workers)
     probing = Probing(
         config.id,
         config.home_host,
@@ -243,12 +249,13 @@ async def _start(
     source = fetched if config.certificate == "acme" else watch
     source.load()
     loop.start(outbound.carry_out)
+    workers.start(outbound.carry_out, outbound.tell_peers, inbound)
     stack.callback(loop.close)
     if media.on:
         await _open_keeper(keeper)
         stack.callback(keeper.close)
     stack.push_async_callback(media.close)
-    stack.push_async_callback(outbound.close)
+    stack.push_async_callback(inquiries.close)
     stack.callback(sockets.close)
     stack.push_async_callback(addresses.close)
     await addresses.open_home()
@@ -256,7 +263,7 @@ async def _start(
     stack.push_async_callback(mesh.close)
     if config.metrics:
         runner = await _open_metrics(
-            config.metrics, core, sockets, certificates, mesh, media, follower, journal, trace, pauses
+            config.metrics, core, sockets, certificates, mesh, media, follower, journal, trace, pauses, workers
         )
         stack.push_async_callback(runner.cleanup)
     stack.push_async_callback((await admin.serve(config.state, draining, stop.set)).cleanup)
@@ -272,6 +279,7 @@ async def _start(
         probing.run(),
         keeper.run(),
         source.run(),
+        *([workers.run()] if config.workers > 1 else []),
     ]
 
 
@@ -308,12 +316,13 @@ async def _open_metrics(
     journal: Journal,
     trace: Trace,
     pauses: Pauses,
+    workers: Workers,
 ) -> web.AppRunner:
     host, _, port = where.rpartition(":")
     try:
         where_to = host.strip("[]"), int(port)
         return await metrics.serve(
-            *where_to, core, sockets, certificates, mesh, media, follower, journal, trace, pauses
+            *where_to, core, sockets, certificates, mesh, media, follower, journal, trace, pauses, workers
         )
     except OSError as error:
         raise ListenError(f"metrics: {where} can't be opened: {error.strerror or error}") from error

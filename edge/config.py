@@ -181,6 +181,8 @@ class Config(BaseModel):
     # Seconds after which a relayed call is ended in which neither end sends anything, though both should.
     media_silence: Annotated[int, Field(ge=30, le=3600)] = 60
     keepalive_interval: Annotated[float, Field(ge=5, le=600)] = 15.0
+    # Processes that the edge is: as many as cores that it may use. Sources are divided among them.
+    workers: Annotated[int, Field(ge=1, le=16)] = 1
     # UDP phones from here have no NAT before them, and are registered for as long as they ask.
     no_nat_networks: list[Annotated[str, AfterValidator(_network)]] = []
 
@@ -264,6 +266,20 @@ class Config(BaseModel):
             raise ValueError(f'takeover_interface: needed with takeover = "{self.takeover}", like {what}')
         if self.takeover == "ec2" and not self.spare_listen:
             raise ValueError('spare_listen: needed with takeover = "ec2": a second private address of the interface')
+        return self
+
+    @model_validator(mode="after")
+    def _workers_can(self) -> Config:
+        """What only an edge of one process can do so far."""
+        if self.workers == 1:
+            return self
+        for key, value, only in (
+            ("takeover", self.takeover, "none"),
+            ("media", self.media, "off"),
+            ("certificate", self.certificate, "files"),
+        ):
+            if value != only:
+                raise ValueError(f'workers: with {self.workers} of them {key} can only be "{only}"; use 1')
         return self
 
     @model_validator(mode="after")

@@ -41,6 +41,7 @@ from scripts import (
     bench_slow,
     bench_storm,
     bench_versus,
+    bench_workers,
 )
 
 _MANY = 1_000_000  # the number of the first phone that refreshes, which nobody else has
@@ -365,6 +366,17 @@ def refresh(
 def questions(count: Annotated[int, typer.Option(help="Questions one by one.")] = 150) -> None:
     """Questions to the control plane: what each takes of the edge."""
     bench_questions.questions(_say, count)
+
+
+@app.command()
+def workers(
+    phones: Annotated[int, typer.Option(help="Phones of each edge, in fours, each at its own address.")] = 32,
+    refreshes: Annotated[int, typer.Option(help="Refreshes in a round.")] = 600,
+    calls: Annotated[int, typer.Option(help="Calls in a round, INVITE to BYE; half of them between processes.")] = 60,
+    rounds: Annotated[int, typer.Option(help="Rounds, the two edges in turn.")] = 3,
+) -> None:
+    """An edge of two processes beside one of one: CPU, and how it is divided."""
+    bench_workers.workers(_say, phones, refreshes, calls, rounds)
 
 
 @app.command()

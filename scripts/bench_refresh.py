@@ -62,18 +62,18 @@ def _measure(
     prepare: Callable[[SocketPhone], None],
 ) -> None:
     tables.take(), control.take()
-    spent, begun = _cpu(fleet.processes.pid(edge.id)), time.monotonic()
+    spent, begun = cpu(fleet.processes.pid(edge.id)), time.monotonic()
     for number in range(refreshes):
         phone = phones[number % len(phones)]
         prepare(phone)
         phone.agent.received.clear()
         assert phone.register() == 200
     seconds = time.monotonic() - begun
-    spent = _cpu(fleet.processes.pid(edge.id)) - spent
+    spent = cpu(fleet.processes.pid(edge.id)) - spent
     busy = (tables.take(), control.take())
-    idle_before = _cpu(fleet.processes.pid(edge.id))
+    idle_before = cpu(fleet.processes.pid(edge.id))
     time.sleep(seconds)  # heartbeats and keep-alives go on: what they cost is subtracted
-    idle_spent = _cpu(fleet.processes.pid(edge.id)) - idle_before
+    idle_spent = cpu(fleet.processes.pid(edge.id)) - idle_before
     idle = (tables.take(), control.take())
     per = 1000 / refreshes
     name = f"refresh {case}"
@@ -91,7 +91,7 @@ def _sum(counts: Counter[str], names: tuple[str, ...]) -> int:
     return sum(counts[name] for name in names)
 
 
-def _cpu(pid: int) -> float:
+def cpu(pid: int) -> float:
     """Seconds of CPU that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9

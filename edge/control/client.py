@@ -112,9 +112,14 @@ class ControlClient:
     one that is named before it is back."""
 
     def __init__(
-        self, identity: Identity, urls: Sequence[str], auth: str, counters: Counter[str] | None = None
+        self,
+        identity: Identity,
+        urls: Sequence[str],
+        auth: str,
+        counters: Counter[str] | None = None,
+        share: int = 1,
     ) -> None:
-        """``counters`` has how many questions were asked twice."""
+        """``counters`` has how many questions were asked twice; ``share``: so many of them are one edge together."""
         self._counters = Counter() if counters is None else counters
         self._identity = identity
         self._preferred = tuple(_Region(url) for url in urls)
@@ -122,7 +127,10 @@ class ControlClient:
         self._tried_return = float("-inf")
         self._sigv4 = Sigv4() if auth == "aws_iam" else None
         self._http = HttpClient()
-        self._lanes = {True: asyncio.Semaphore(_KNOWN), False: asyncio.Semaphore(_STRANGERS)}
+        self._lanes = {
+            True: asyncio.Semaphore(max(1, _KNOWN // share)),
+            False: asyncio.Semaphore(max(1, _STRANGERS // share)),
+        }
 
     def close(self) -> None:
         self._http.close()

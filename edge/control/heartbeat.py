@@ -83,6 +83,11 @@ class HeartbeatLoop:
         """Beat now."""
         self._nudged.set()
 
+    def reread(self) -> None:
+        """Have the next one bring all bindings once more, as the first one does."""
+        self._cursors = {}
+        self.nudge()
+
     async def run(self) -> None:
         while True:
             self._nudged.clear()

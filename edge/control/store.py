@@ -15,6 +15,15 @@ from edge.control.sealing import Sealing
 log = logging.getLogger(__name__)
 
 
+RECORD = "record"
+"""The kind of accounts' records; of the edge's other processes with their numbers."""
+
+
+def record_kinds() -> list[str]:
+    """Under which records may be kept, whatever the number of processes was."""
+    return [RECORD, *(f"{RECORD}.{process}" for process in range(1, 16))]
+
+
 class StateStore:
     """Values by kind and name. Losing it loses nothing but the time until the control plane answers again, so what
     can't be read is put aside, and a full disk is logged."""

@@ -68,8 +68,8 @@ class Peer:
 class MeshUser(Protocol):
     """Who gets what comes over the mesh."""
 
-    def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
-        """Send on a flow held here; False if it can't be."""
+    def send_for_peer(self, flow: Flow, epoch: int, data: bytes, lost: Callable[[], None]) -> None:
+        """Send on a flow held here; ``lost`` is called if it can't be."""
 
     def trust_for_peer(self, ca: str) -> None:
         """What it sends next may be for a server whose certificate is signed by ``ca`` (PEM)."""
@@ -78,13 +78,13 @@ class MeshUser(Protocol):
 
     def not_sent(self, ref: str) -> None: ...
 
-    def find_for_peer(self, aor: str, tenant: str) -> bytes:
-        """Where an AOR is at this edge, for the peer's ``found_by_peer``."""
+    def find_for_peer(self, aor: str, tenant: str, answer: Callable[[bytes], None]) -> None:
+        """Where an AOR is at this edge; ``answer`` takes what the peer gets as ``found_by_peer``."""
 
     def found_by_peer(self, ref: str, data: bytes) -> None: ...
 
-    def count_for_peer(self, scopes: list[str]) -> bytes:
-        """What is used of limits as this edge knows, for the peer's ``counted_by_peer``."""
+    def count_for_peer(self, scopes: list[str], answer: Callable[[bytes], None]) -> None:
+        """What is used of limits as this edge knows; ``answer`` takes what the peer gets as ``counted_by_peer``."""
 
     def counted_by_peer(self, ref: str, data: bytes) -> None: ...
 
@@ -417,17 +417,16 @@ class Mesh:
         if link.peer not in self._peers:
             link.refuse("no longer in the fleet")
         elif isinstance(frame, SendOn):
-            if not self._user.send_for_peer(frame.flow, frame.epoch, frame.data) and frame.ref:
-                link.send(NotSent(frame.ref))
+            self._user.send_for_peer(frame.flow, frame.epoch, frame.data, partial(_lost, link, frame.ref))
         elif isinstance(frame, FindPhones):
-            link.send(PhonesFound(frame.ref, self._user.find_for_peer(frame.aor, frame.tenant)))
+            self._user.find_for_peer(frame.aor, frame.tenant, partial(_answer, link, PhonesFound, frame.ref))
         elif isinstance(frame, CountUse):
-            link.send(UseCounted(frame.ref, self._user.count_for_peer(frame.scopes)))
+            self._user.count_for_peer(frame.scopes, partial(_answer, link, UseCounted, frame.ref))
         elif isinstance(frame, SessionsWanted):
             for told in self._user.sessions_wanted(frame.address):
                 link.send(told)
         elif isinstance(frame, MediaAsked):
-            self._user.media_for_peer(frame.address, frame.data, partial(_answer, link, frame.ref))
+            self._user.media_for_peer(frame.address, frame.data, partial(_answer, link, MediaAnswered, frame.ref))
         elif isinstance(frame, Offer):
             why = self._user.offered(link.peer, frame.address, frame.epoch, frame.consent)
             if why:
@@ -465,6 +464,11 @@ class Mesh:
             user.sessions_left(frame.address)
 
 
-def _answer(link: ServerLink, ref: str, data: bytes) -> None:
+def _answer(link: ServerLink, kind: Callable[[str, bytes], Frame], ref: str, data: bytes) -> None:
     if ref and link.up:
-        link.send(MediaAnswered(ref, data))
+        link.send(kind(ref, data))
+
+
+def _lost(link: ServerLink, ref: str) -> None:
+    if ref and link.up:
+        link.send(NotSent(ref))

@@ -37,6 +37,10 @@ class ProviderHost(Protocol):
     @property
     def places(self) -> Places: ...
 
+    @property
+    def registers(self) -> bool:
+        """Whether this process does. Others of its edge know the accounts, whose credentials calls need."""
+
     def new_token(self) -> str: ...
 
     def new_branch(self) -> str:

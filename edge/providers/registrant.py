@@ -176,6 +176,9 @@ class Registrant:
 
     def _register(self, now: float, paced: bool) -> None:
         """``paced``: it has waited for its turn."""
+        if not self._host.registers:
+            self._host.resolve(self.account.server, self.address, self._note_sources)
+            return
         since, until = self._host.exclusive(self.address)
         if not since <= now < until:
             self._arm(max(now + _WAIT, since if since < now + 60 else 0.0))

@@ -54,6 +54,7 @@ from edge.proxy.stack.events import (
     ProvidersLocated,
     Received,
     RefreshedThere,
+    RegisteredThere,
     Remembered,
     Resolved,
     SendFailed,
@@ -79,13 +80,14 @@ from edge.proxy.transfers.transfers import Transfers
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
+from edge.sip.partition import WHOLE, Partition
 from lambdas.contract import CallLost, CallName, Change, Target
 
 _OUTAGE = 10.0  # seconds without a heartbeat's reply, after which there may be something to reconcile
 
 
 class Core:
-    """One edge's proxy and registrar front end."""
+    """One edge's proxy and registrar front end, or the part of it that one of the edge's processes has."""
 
     def __init__(
         self,
@@ -98,12 +100,15 @@ class Core:
         ports: Mapping[str, int] | None = None,
         names: Sequence[str] = (),
         no_nat_networks: Sequence[str] = (),
+        partition: Partition = WHOLE,
     ) -> None:
         """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner.
         ``ports`` are those of our addresses for each transport; ``names`` as for OwnPlaces; phones in
-        ``no_nat_networks`` (CIDR) have no NAT before them."""
+        ``no_nat_networks`` (CIDR) have no NAT before them; ``partition`` is this process's part of the edge."""
         own = OwnPlaces((ports or {}).values(), names)
-        stack = self.stack = Stack(edge, boot, ids, keepalive_interval, digest_algorithms, static_seconds, own)
+        stack = self.stack = Stack(
+            edge, boot, ids, keepalive_interval, digest_algorithms, static_seconds, own, partition
+        )
         spirals = Spirals(ids)
         self.kept_routes = KeptRoutes()
         times = GrantedTimes(no_nat_networks)
@@ -222,6 +227,8 @@ class Core:
                     self.stack.session_timers.note(named, seconds, now)
             case SummaryThere(aor, tenant, summary):
                 self._subscriptions.show(aor, tenant, summary, now)
+            case RegisteredThere(aor, grant, bindings):
+                self._updates.registered(aor, grant, bindings, now)
             case AwakeThere(phone):
                 self.stack.sleepers.came(phone, now)
             case HeldThere(address, epoch):

@@ -19,8 +19,8 @@ from edge.proxy.stack.events import CoreEvent, Leaving, StreamsEnd
 from edge.runtime.addresses import AddressMover
 from edge.runtime.follower import Follower
 from edge.runtime.inbound import Inbound
+from edge.runtime.inquiries import Inquiries
 from edge.runtime.media_keeper import MediaKeeper
-from edge.runtime.outbound import Outbound
 from edge.runtime.waiting import Waiting
 from edge.transport.sockets import Sockets
 from lambdas.contract import consent_text
@@ -49,7 +49,7 @@ class Draining:
         sockets: Sockets,
         mesh: Mesh,
         inbound: Inbound,
-        outbound: Outbound,
+        inquiries: Inquiries,
         keeper: MediaKeeper,
         waiting: Waiting,
         journal: Journal,
@@ -63,7 +63,7 @@ class Draining:
         self._sockets = sockets
         self._mesh = mesh
         self._inbound = inbound
-        self._outbound = outbound
+        self._inquiries = inquiries
         self._keeper = keeper
         self._waiting = waiting
         self._journal = journal
@@ -97,6 +97,8 @@ class Draining:
     async def drain(self) -> AsyncIterator[str]:
         """Hand everything over and wait until nothing is under way; a line for each step. Raises RuntimeError where no
         other edge can take an address: this one then goes on as before."""
+        if self._core.stack.partition.processes > 1:
+            raise RuntimeError("an edge with workers can't hand its address over: stop it, or set workers = 1")
         self._holdings.leave(True)
         try:
             async for line in self._drain():
@@ -143,7 +145,7 @@ class Draining:
                 await self._end_streams(address)
                 self._waiting.leave(address)
                 begun = time.monotonic()
-                await self._outbound.settle(_LAST_QUESTIONS)
+                await self._inquiries.settle(_LAST_QUESTIONS)
                 await self._keeper.hand(address, to)
                 if not self._mesh.tell(to, Offer(address, epoch, base64.b64encode(consent).decode())):
                     return f"there is no link to edge {to}"

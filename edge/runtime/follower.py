@@ -19,6 +19,7 @@ from edge.runtime.provider_accounts import ProviderAccounts
 from edge.runtime.provider_locator import ProviderLocator
 from edge.runtime.snapshot import snapshot, ticket_keys
 from edge.runtime.waiting import Waiting
+from edge.runtime.workers import Workers
 from edge.sip.flow import Flow
 from edge.transport.session_tickets import SessionTickets
 from edge.transport.sockets import Sockets
@@ -42,6 +43,7 @@ class Follower:
         locator: ProviderLocator,
         media: Media,
         tickets: SessionTickets | None,
+        workers: Workers,
     ) -> None:
         self._core = core
         self._post = post
@@ -55,6 +57,7 @@ class Follower:
         self._locator = locator
         self._media = media
         self._tickets = tickets
+        self._workers = workers
         self._loaded = False
         self._watchers: list[asyncio.Future[None]] = []
         self.last_news: News | None = None
@@ -75,11 +78,12 @@ class Follower:
         self._locator.look()
         self.addresses_changed()
         if reply.feed_changes or reply.revalidate:
-            self._post(Fed(reply.feed_changes, reply.revalidate))
+            self._workers.fed(Fed(reply.feed_changes, reply.revalidate))
             self._accounts.fed(reply.feed_changes, reply.revalidate)
         if reply.changes:
             streams = (Flow(*change.flow) for change in reply.changes if change.flow[5])
             self._post(BindingsChanged(reply.changes, frozenset(flow for flow in streams if self._sockets.has(flow))))
+            self._workers.tell(BindingsChanged(reply.changes))
         if reply.hang_ups or self._core.hanging_up:
             self._post(HangUp(reply.hang_ups))
         if not reply.more:
@@ -102,6 +106,7 @@ class Follower:
         arriving = self._holdings.held().difference(served)
         self._waiting.arrive(arriving)
         self._post(FleetChanged(snapshot(self.last_news, served, arriving, self._holdings.exclusive(), self._media.on)))
+        self._workers.informed(self.last_news, served)
         self._accounts.served_changed()
         for flow, data in self._waiting.due():
             self._inbound.deliver(flow, data)

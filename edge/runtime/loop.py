@@ -9,8 +9,8 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
-from edge.control.journal import Journal
 from edge.proxy.core import Core
 from edge.proxy.stack.events import Action, CoreEvent, JournalChanged, Tick
 
@@ -27,10 +27,18 @@ class RandomIds:
         return os.urandom(2)
 
 
+class Reports(Protocol):
+    """Where reports are written."""
+
+    @property
+    def possible(self) -> bool:
+        """Whether they can be."""
+
+
 class Loop:
     """Handles what is posted once it has been started; what comes before waits."""
 
-    def __init__(self, core: Core, journal: Journal) -> None:
+    def __init__(self, core: Core, journal: Reports) -> None:
         self._core = core
         self._journal = journal
         self._loop = asyncio.get_running_loop()

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from edge.control.holdings import Holdings
 from edge.mesh.frames import SessionCopied, SessionRefreshed, SessionsTold
 from edge.proxy.core import Core
-from edge.proxy.stack.call_counts import ScopeUse
 from edge.proxy.stack.events import (
     AwakeThere,
     ClosedThere,
@@ -18,7 +17,6 @@ from edge.proxy.stack.events import (
     HeldThere,
     OverThere,
     RefreshedThere,
-    SendFailed,
     StreamsEnd,
     SummaryThere,
 )
@@ -27,12 +25,12 @@ from edge.runtime.inbound import Inbound
 from edge.runtime.media import Media
 from edge.runtime.media_keeper import MediaKeeper
 from edge.runtime.outbound import Outbound
-from edge.runtime.peer_search import PeerSearch, read_phones, read_uses, write_phones, write_uses
+from edge.runtime.peer_search import read_phones, read_uses
 from edge.runtime.trace import Trace
+from edge.runtime.workers import Workers
 from edge.sip.flow import Flow
 from edge.transport.server_trust import ServerTrust
 from edge.transport.sockets import Sockets
-from lambdas.contract import Target
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +49,7 @@ class MeshReceiver:
         server_trust: ServerTrust,
         holdings: Holdings,
         addresses: AddressMover,
-        phones: PeerSearch[list[Target]],
-        uses: PeerSearch[list[ScopeUse]],
+        workers: Workers,
         media: Media,
         keeper: MediaKeeper,
         trace: Trace,
@@ -67,15 +64,19 @@ class MeshReceiver:
         self._trust = server_trust
         self._holdings = holdings
         self._addresses = addresses
-        self._phones = phones
-        self._uses = uses
+        self._workers = workers
         self._media = media
         self._keeper = keeper
         self._trace = trace
         self._nudge = nudge
         self._declined = declined
 
-    def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
+    def send_for_peer(self, flow: Flow, epoch: int, data: bytes, lost: Callable[[], None]) -> None:
+        if not self._send_for_peer(flow, epoch, data, lost):
+            lost()
+
+    def _send_for_peer(self, flow: Flow, epoch: int, data: bytes, lost: Callable[[], None]) -> bool:
+        """False if it can't be sent; whether it can on another process's stream that one says."""
         stack = self._core.stack
         arriving = flow.address in stack.fleet.arriving and not flow.connection  # connections don't come along
         if arriving and epoch <= self._holdings.epoch(flow.address):
@@ -86,6 +87,9 @@ class MeshReceiver:
         if held is None or epoch > held or self._addresses.over(flow.address) or stack.bindings.retired(flow):
             return False
         stack.counters["sent_for_peers"] += 1
+        if flow.reliable and not stack.partition.has(flow):
+            self._workers.send_for_peer(flow, data, lost)
+            return True
         if self._trace.wanted:
             self._trace.message("out", flow, data)
         return self._sockets.send(flow, data)
@@ -98,19 +102,19 @@ class MeshReceiver:
         self._inbound.deliver(flow, data)
 
     def not_sent(self, ref: str) -> None:
-        self._post(SendFailed(ref))
+        self._workers.failed(ref)
 
-    def find_for_peer(self, aor: str, tenant: str) -> bytes:
-        return write_phones(self._core.phones_here(aor, tenant))
+    def find_for_peer(self, aor: str, tenant: str, answer: Callable[[bytes], None]) -> None:
+        self._workers.gather("phones", (aor, tenant), answer)
 
     def found_by_peer(self, ref: str, data: bytes) -> None:
-        self._phones.answered(ref, read_phones(data))
+        self._workers.phones.answered(ref, read_phones(data))
 
-    def count_for_peer(self, scopes: list[str]) -> bytes:
-        return write_uses(self._core.used_here(scopes, time.monotonic()))
+    def count_for_peer(self, scopes: list[str], answer: Callable[[bytes], None]) -> None:
+        self._workers.gather("uses", (scopes, time.monotonic()), answer)
 
     def counted_by_peer(self, ref: str, data: bytes) -> None:
-        self._uses.answered(ref, read_uses(data))
+        self._workers.uses.answered(ref, read_uses(data))
 
     def over_at_peer(self, call: str) -> None:
         self._post(OverThere(call))

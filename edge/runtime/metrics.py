@@ -19,6 +19,7 @@ from edge.runtime.follower import Follower
 from edge.runtime.media import Media
 from edge.runtime.pauses import Pauses
 from edge.runtime.trace import Trace
+from edge.runtime.workers import Workers
 from edge.transport.certificates import Certificates
 from edge.transport.sockets import Sockets
 
@@ -33,6 +34,7 @@ class _Numbers(Collector):
         media: Media,
         journal: Journal,
         pauses: Pauses,
+        workers: Workers,
     ) -> None:
         self._sockets = sockets
         self._certificates = certificates
@@ -41,17 +43,19 @@ class _Numbers(Collector):
         self._mesh = mesh
         self._media = media
         self._pauses = pauses
+        self._workers = workers
 
     def collect(self) -> Iterator[Metric]:
         events = CounterMetricFamily("sipwizard_events", "What happened, by kind.", labels=["kind"])
-        for kind, count in sorted(self._core.stack.counters.items()):
+        for kind, count in sorted((self._core.stack.counters + self._workers.counters()).items()):
             events.add_metric([kind], count)
         for kind, count in sorted(self._journal.counters.items()):
             events.add_metric([f"journal_{kind}"], count)
         yield events
         sizes = GaugeMetricFamily("sipwizard_size", "How many there are now, by kind.", labels=["kind"])
+        others = self._workers.sizes()
         for kind, size in {**self._core.gauges(), **self._sockets.sizes(), **self._media.sizes()}.items():
-            sizes.add_metric([kind], size)
+            sizes.add_metric([kind], size + others[kind])
         sizes.add_metric(["journal"], len(self._journal))
         sizes.add_metric(["mesh_links"], len(self._mesh.connected()))
         yield sizes
@@ -67,7 +71,7 @@ class _Numbers(Collector):
             labels=["kind"],
         )
         for kind, seconds in self._pauses.seconds().items():
-            pauses.add_metric([kind], seconds)
+            pauses.add_metric([kind], max(seconds, self._workers.longest(kind)))
         yield pauses
         compiled = "Whether the core that runs is the compiled one."
         yield GaugeMetricFamily("sipwizard_compiled", compiled, value=float(not compiled_core.FAULT))
@@ -85,17 +89,18 @@ async def serve(
     journal: Journal,
     trace: Trace,
     pauses: Pauses,
+    workers: Workers,
 ) -> web.AppRunner:
     """Start serving /metrics, /health and /trace. Raises OSError."""
     registry = CollectorRegistry()
-    registry.register(_Numbers(core, sockets, certificates, mesh, media, journal, pauses))
+    registry.register(_Numbers(core, sockets, certificates, mesh, media, journal, pauses, workers))
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def health(_: web.Request) -> web.Response:
         """200 once the edge holds an address and has read its bindings."""
-        epochs = core.stack.fleet.epochs
+        epochs, others = core.stack.fleet.epochs, workers.sizes()
         state = {
             "ready": follower.ready.is_set(),
             "addresses": epochs,
@@ -103,7 +108,8 @@ async def serve(
             "reached_by": mesh.reached_by(),
             "journal": len(journal),
             "media": media.state,
-            **core.gauges(),
+            "workers": workers.pids,
+            **{kind: size + others[kind] for kind, size in core.gauges().items()},
         }
         return web.json_response(state, status=200 if follower.ready.is_set() else 503)
 

@@ -6,13 +6,12 @@ import asyncio
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from edge.control.heartbeat import HeartbeatLoop, News
 from edge.control.holdings import Holdings
-from edge.control.store import StateStore
+from edge.control.store import RECORD, StateStore, record_kinds
 from edge.proxy.core import Core
 from edge.proxy.stack.events import CoreEvent, Remembered
 from edge.runtime.addresses import AddressMover
@@ -27,6 +26,7 @@ from edge.runtime.disk_format import (
     write_route,
 )
 from edge.runtime.follower import Follower
+from edge.runtime.workers import Workers
 from lambdas.contract import HeartbeatReply, ProviderPlace
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _EVERY = 1.0  # seconds between writes of what has changed
 _NEWS_EVERY = 30.0  # seconds between writes of a heartbeat that says nothing new
 _BATCH = 100  # of what is written, or read, in one step: some milliseconds of the loop
 _PATIENCE = 2.5  # seconds for the control plane to answer, before the disk is used
-_KINDS: dict[str, Callable[[bytes], Any]] = {"record": read_account, "route": read_route, "provider": read_provider}
+_READ: dict[str, Callable[[bytes], Any]] = {RECORD: read_account, "route": read_route, "provider": read_provider}
 """Accounts, decisions, and accounts with providers: how each is read. ValueError for what can't be."""
 _TOLD_ONCE: dict[str, Any] = {
     "changes": [],
@@ -54,10 +54,14 @@ def load(store: StateStore, static_seconds: float) -> News | None:
     news = _load_news(store)
     if news is None or time.monotonic() - news.at > static_seconds:
         # Without the cursor that goes with them, nobody could tell which grants have been revoked.
-        for kind in _KINDS:
+        for kind in _kinds():
             store.forget(kind)
         return None
     return news
+
+
+def _kinds() -> list[str]:
+    return [*record_kinds(), "route", "provider"]
 
 
 def read(kind: str, rows: Iterable[tuple[str, bytes]]) -> tuple[list[tuple[str, Any]], list[str]]:
@@ -66,7 +70,7 @@ def read(kind: str, rows: Iterable[tuple[str, bytes]]) -> tuple[list[tuple[str, 
     unreadable: list[str] = []
     for name, data in rows:
         try:
-            found.append((name, _KINDS[kind](data)))
+            found.append((name, _READ[kind.partition(".")[0]](data)))
         except ValueError:
             unreadable.append(name)
     return found, unreadable
@@ -75,12 +79,12 @@ def read(kind: str, rows: Iterable[tuple[str, bytes]]) -> tuple[list[tuple[str, 
 def remembered(kind: str, found: list[tuple[str, Any]], dark: bool) -> Remembered:
     """For the core. ``dark``: the control plane hasn't told where phones are."""
     match kind:
-        case "record":
-            return Remembered(found, [], dark)
         case "route":
             return Remembered([], [(route_key(name), kept) for name, kept in found], dark)
-        case _:
+        case "provider":
             return Remembered([], [], dark, found)
+        case _:
+            return Remembered(found, [], dark)
 
 
 def _load_news(store: StateStore) -> News | None:
@@ -110,7 +114,7 @@ class Restart:
         addresses: AddressMover,
         beats: HeartbeatLoop,
         kept: News | None,
-        counters: Counter[str],
+        workers: Workers,
     ) -> None:
         self._store = store
         self._core = core
@@ -120,7 +124,8 @@ class Restart:
         self._addresses = addresses
         self._beats = beats
         self._kept = kept
-        self._counters = counters
+        self._workers = workers
+        self._leftover: list[tuple[str, list[str]]] = []
         self._written_at = float("-inf")
         self._written = ""
 
@@ -148,9 +153,14 @@ class Restart:
             # The core keeps bindings only of addresses that are here, or on their way.
             self._follower.addresses_changed()
         elif last.reply.revalidate:
-            await asyncio.to_thread(self._store.forget, "record")
-        for kind in _KINDS:
-            log.info("kept on the disk: %d of kind %s", await self._remember(kind, news), kind)
+            for kind in record_kinds():
+                await asyncio.to_thread(self._store.forget, kind)
+        for kind in _kinds():
+            number = await self._remember(kind, news)
+            if number:
+                log.info("kept on the disk: %d of kind %s", number, kind)
+        self._leftover = await asyncio.to_thread(self._workers.leftover)
+        self._core.disk_records.put_back([aor for _, names in self._leftover for aor in names])
 
     async def _remember(self, kind: str, news: News) -> int:
         """Take back what the disk has of ``kind``, page by page, so that calls don't wait for it; how many there
@@ -162,12 +172,15 @@ class Restart:
         while True:
             rows, after = await asyncio.to_thread(self._store.page, kind, after, _BATCH)
             found, useless = await asyncio.to_thread(read, kind, rows)
-            if kind == "record":
-                self._counters["unreadable_records"] += len(useless)  # of another version: they are asked for again
+            if kind in record_kinds():
+                self._core.stack.counters["unreadable_records"] += len(useless)  # they are asked for again
                 useless = []
                 if records.age != age:
                     found, useless = [], [name for name, _ in rows]
-            self._post(remembered(kind, found, dark=self._follower.last_news is news))
+            dark = self._follower.last_news is news
+            self._post(remembered(kind, found, dark))
+            if found:
+                self._workers.remember(kind, rows, dark)
             number += len(found)
             if useless:
                 await asyncio.to_thread(self._store.keep, kind, [(name, b"") for name in useless])
@@ -194,9 +207,20 @@ class Restart:
             if not await asyncio.to_thread(self._store.keep, "provider", accounts_kept):
                 self._core.agent.put_back([name for name, _ in providers])
                 return
+        if not await self._workers.keep() or not await self._tidy_up():
+            return
         # The cursor last: a grant that it has revoked is gone from the disk by then.
         if news is not None and settled:
             await self._keep_news(news, now)
+
+    async def _tidy_up(self) -> bool:
+        """What processes had that this edge hasn't any more is the others' by now."""
+        while self._leftover:
+            kind, names = self._leftover[0]
+            if not await asyncio.to_thread(self._store.keep, kind, [(name, b"") for name in names]):
+                return False
+            del self._leftover[0]
+        return True
 
     async def _keep_news(self, news: News, now: float) -> None:
         reply = news.reply.model_copy(update=dict(_TOLD_ONCE))

@@ -58,6 +58,10 @@ class Trace:
             "call_id": message.get("call-id") or "",
             "cseq": message.get("cseq") or "",
         }
+        self.show(line)
+
+    def show(self, line: dict[str, Any]) -> None:
+        """A line, of this process or another one of the edge."""
         for queue in self._watchers:
             if not queue.full():
                 queue.put_nowait(line)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import socket
 from collections.abc import Callable
 from typing import Any
+
+from edge.transport.steering import attach
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,7 @@ class Acceptor:
     def turn_away(self) -> None:
         """Have the kernel drop what comes to the listening socket; connections that are made already aren't touched."""
         if not self._deaf:
-            nothing = _Instruction(_RETURN, 0, 0, 0)
-            program = bytes(_Program(1, ctypes.pointer(nothing)))
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+            attach(self._socket, _SO_ATTACH_FILTER, [(_RETURN, 0)])
             self._deaf = True
 
     def listen_again(self) -> None:
@@ -67,15 +66,3 @@ class Acceptor:
             self._resting.cancel()
         self._loop.remove_reader(self._socket)
         self._socket.close()
-
-
-class _Instruction(ctypes.Structure):
-    """``struct sock_filter`` of linux/filter.h."""
-
-    _fields_ = (("code", ctypes.c_uint16), ("jt", ctypes.c_uint8), ("jf", ctypes.c_uint8), ("k", ctypes.c_uint32))
-
-
-class _Program(ctypes.Structure):
-    """``struct sock_fprog``."""
-
-    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.POINTER(_Instruction)))

@@ -9,7 +9,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -17,11 +17,13 @@ from typing import Any, cast
 from edge.sip import stun
 from edge.sip.flow import Flow
 from edge.sip.framing import Framer, StreamFramer
+from edge.sip.partition import WHOLE, Partition
 from edge.sip.server_names import host_in
 from edge.sip.uri import host_in_uri
 from edge.transport.accepting import Acceptor
 from edge.transport.certificates import Certificates
 from edge.transport.server_trust import ServerTrust, UnknownCa, reason_of
+from edge.transport.steering import steer
 from edge.transport.streams import TLS_SHUTDOWN, Note, Stream, StreamLimits, Streams, StreamUser, link_local
 from edge.transport.websocket import WebSocketFramer, Welcome
 
@@ -35,6 +37,7 @@ _IP_FREEBIND, _IPV6_FREEBIND = 15, 78  # ip(7), linux/in6.h: bind an address tha
 _BACKLOG = 1024  # connections that the kernel keeps until they are accepted
 _WEB, _SECURE = ("ws", "wss"), ("tls", "wss")
 _ENDED_AT_ONCE, _BETWEEN_ENDS = 100, 0.05  # streams, seconds: 2,000 in one
+_LET_GO, _LOOK_AGAIN = 3.0, 0.05  # seconds for a port to be free where several sockets are to have it
 _ARRIVAL = 1.0  # seconds for a FIN of ours to arrive, and to be answered
 _SLOW = (errno.ENOBUFS, errno.ENOMEM)  # the packet is lost as on the way: it is sent again
 
@@ -79,15 +82,17 @@ class Sockets:
         certificates: Certificates | None = None,
         welcome: Welcome = lambda _: False,
         server_trust: ServerTrust | None = None,
+        partition: Partition = WHOLE,
     ) -> None:
         """``movable``: addresses come and go, so they may not be on this machine yet, and on one machine two edges may
         bind one for the moment of a handover (the one that bound it last gets the packets). ``certificates`` are for
         TLS and WSS, ``welcome`` says which Origins may have WebSockets, ``server_trust`` whom our own TLS connections
-        may lead to."""
+        may lead to. The first process of a ``partition`` opens the sockets of all of them (``for_others``); the others
+        ``adopt`` theirs."""
         self._receiver = receiver
         self._movable = movable
         self._udp: dict[_Key, tuple[asyncio.DatagramTransport, socket.socket]] = {}
-        self._streams = Streams(receiver, note, limits or StreamLimits())
+        self._streams = Streams(receiver, note, (limits or StreamLimits()).shared(partition.processes))
         self._certificates = certificates or Certificates()
         self._welcome = welcome
         self._server_trust = server_trust or ServerTrust()
@@ -96,6 +101,8 @@ class Sockets:
         self._hosts: dict[tuple[str, bool], str] = {}
         self._dialling: dict[Flow, list[tuple[bytes, float]]] = {}
         self._dials: set[asyncio.Task[None]] = set()
+        self._partition = partition
+        self.for_others: list[list[tuple[Listener, socket.socket]]] = [[] for _ in range(partition.processes - 1)]
 
     async def open(self, listeners: Sequence[Listener]) -> None:
         """Bind everything that isn't bound yet. Raises ListenError."""
@@ -104,9 +111,9 @@ class Sockets:
             self._hosts[listener.address, ":" in listener.host] = listener.host
             try:
                 if listener.transport == "udp" and key not in self._udp:
-                    await self._open_udp(listener)
+                    await self._use(listener, await self._bound(listener, socket.SOCK_DGRAM))
                 elif listener.transport != "udp" and key not in self._acceptors:
-                    self._listen(listener)
+                    await self._use(listener, await self._bound(listener, socket.SOCK_STREAM))
                 elif listener.transport != "udp":
                     self._acceptors[key].listen_again()
             except OSError as error:
@@ -190,39 +197,77 @@ class Sockets:
         """How many streams there are."""
         return self._streams.sizes()
 
-    async def _open_udp(self, listener: Listener) -> None:
-        loop = asyncio.get_running_loop()
-        sock = self._socket(listener, socket.SOCK_DGRAM)
+    async def adopt(self, listener: Listener, sock: socket.socket) -> None:
+        """Use a socket that the first process has opened for this one."""
+        sock.setblocking(False)
+        self._hosts[listener.address, ":" in listener.host] = listener.host
+        await self._use(listener, sock)
+
+    async def _bound(self, listener: Listener, kind: socket.SocketKind) -> socket.socket:
+        """The socket of ``listener`` for this process; those of others are put beside. Raises OSError."""
+        made: list[socket.socket] = []
+        if self._partition.processes > 1:
+            await self._freed(listener, kind)
         try:
+            for _ in range(self._partition.processes):
+                made.append(self._socket(listener, kind))
+                self._bind(made[-1], listener)
+            if len(made) > 1:
+                steer(made[0], len(made))
+        except OSError:
+            for sock in made:
+                sock.close()
+            raise
+        for others, sock in zip(self.for_others, made[1:], strict=True):
+            others.append((listener, sock))
+        return made[0]
+
+    async def _freed(self, listener: Listener, kind: socket.SocketKind) -> None:
+        """Wait until nobody has the port: workers of a process that was killed may for a moment. Ours would join their
+        group, in another order. Raises OSError."""
+        end = time.monotonic() + _LET_GO
+        while True:
+            with self._socket(listener, kind) as probe:
+                if kind == socket.SOCK_STREAM:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((listener.host, listener.port))
+                    return
+                except OSError as error:
+                    if error.errno != errno.EADDRINUSE or time.monotonic() > end:
+                        raise
+            await asyncio.sleep(_LOOK_AGAIN)
+
+    def _bind(self, sock: socket.socket, listener: Listener) -> None:
+        udp = sock.type == socket.SOCK_DGRAM
+        if udp:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-            if self._movable:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((listener.host, listener.port))
-        except OSError:
-            sock.close()
-            raise
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(listener, self._receiver), sock=sock)
-        self._udp[listener.key] = transport, sock
-
-    def _listen(self, listener: Listener) -> None:
-        sock = self._socket(listener, socket.SOCK_STREAM)
-        try:
+        if self._movable or not udp:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if self._movable:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.bind((listener.host, listener.port))
+        if self._partition.processes > 1 or (self._movable and not udp):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((listener.host, listener.port))
+        if not udp:
             sock.listen(_BACKLOG)
-        except OSError:
-            sock.close()
-            raise
-        self._acceptors[listener.key] = Acceptor(sock, partial(self._accepted, listener))
+
+    async def _use(self, listener: Listener, sock: socket.socket) -> None:
+        if listener.transport != "udp":
+            self._acceptors[listener.key] = Acceptor(sock, partial(self._accepted, listener))
+            return
+
+        def opened(transport: asyncio.DatagramTransport) -> None:
+            self._udp[listener.key] = transport, sock
+
+        await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: _Datagrams(listener, self._receiver, opened), sock=sock
+        )
 
     def _accepted(self, listener: Listener, connection: socket.socket, peer: tuple[Any, ...]) -> None:
         if link_local(peer):
             connection.close()
             return
-        number = 1 + secrets.randbelow(2**32 - 1)
+        number = self._partition.connection(1 + secrets.randbelow(2**32 - 1))
         flow = Flow(listener.address, listener.port, listener.transport, peer[0], peer[1], number)
         framer: Framer = WebSocketFramer(self._welcome) if listener.transport in _WEB else StreamFramer()
         stream = Stream(self._streams, flow, framer)
@@ -335,16 +380,24 @@ class Sockets:
         self._streams.close()
         for udp, _ in self._udp.values():
             udp.close()
+        for others in self.for_others:
+            for _, sock in others:
+                sock.close()
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, listener: Listener, receiver: StreamUser) -> None:
+    def __init__(
+        self, listener: Listener, receiver: StreamUser, opened: Callable[[asyncio.DatagramTransport], None]
+    ) -> None:
+        """``opened`` is called before anything that has waited in the socket is read."""
+        self._opened = opened
         self._listener = listener
         self._receiver = receiver
         self._message = receiver.message
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
+        self._opened(self._transport)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         if len(data) > 4 and not link_local(addr):  # shorter ones are phones' keep-alives: CRLFs and NULs

@@ -35,7 +35,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -89,6 +89,18 @@ class StreamLimits:
     """For our answers, once the other side sends no more."""
     ping: float = 25.0
     """Between pings on a WebSocket; an answer has as long as that."""
+
+    def shared(self, processes: int) -> StreamLimits:
+        """Of one of so many processes: its share of what all sources have together."""
+        return replace(
+            self,
+            streams=self.streams // processes,
+            unproven=self.unproven // processes,
+            unfinished=self.unfinished // processes,
+            unproven_unfinished=self.unproven_unfinished // processes,
+            handshakes=self.handshakes // processes,
+            handshakes_per_second=self.handshakes_per_second / processes,
+        )
 
 
 class StreamUser(Protocol):

@@ -41,9 +41,10 @@ class User:
         self.media: tuple[str, bytes] | None = None
         self.changes = 0
 
-    def send_for_peer(self, flow: Flow, epoch: int, data: bytes) -> bool:
+    def send_for_peer(self, flow: Flow, epoch: int, data: bytes, lost: Callable[[], None]) -> None:
         self.asked.append((flow, epoch, data))
-        return self.holds
+        if not self.holds:
+            lost()
 
     def trust_for_peer(self, ca: str) -> None:
         self.cas.append(ca)
@@ -54,8 +55,8 @@ class User:
     def not_sent(self, ref: str) -> None:
         self.failed.append(ref)
 
-    def count_for_peer(self, scopes: list[str]) -> bytes:
-        return b"[]"
+    def count_for_peer(self, scopes: list[str], answer: Callable[[bytes], None]) -> None:
+        answer(b"[]")
 
     def counted_by_peer(self, ref: str, data: bytes) -> None:
         self.counted = (ref, data)
@@ -78,8 +79,8 @@ class User:
     def streams_end_at_peer(self, address: str) -> None:
         self.ending.append(address)
 
-    def find_for_peer(self, aor: str, tenant: str) -> bytes:
-        return f"{aor} of {tenant}".encode()
+    def find_for_peer(self, aor: str, tenant: str, answer: Callable[[bytes], None]) -> None:
+        answer(f"{aor} of {tenant}".encode())
 
     def found_by_peer(self, ref: str, data: bytes) -> None:
         self.found.append((ref, data))

@@ -35,6 +35,7 @@ from edge.proxy.stack.events import (
     OverThere,
     Received,
     RefreshedThere,
+    RegisteredThere,
     Relay,
     Resolve,
     Resolved,
@@ -45,6 +46,7 @@ from edge.proxy.stack.events import (
     TellClosed,
     TellOver,
     TellRefreshed,
+    TellRegistered,
     TellSummary,
     Tick,
     WriteReport,
@@ -54,6 +56,7 @@ from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import TokenKeys
 from edge.sip.digest import ALGORITHMS
 from edge.sip.flow import Flow, ServerAddress
+from edge.sip.partition import WHOLE, Partition
 from edge.sip.places import Places
 from lambdas.contract import VERSION, Report, Server
 from tests.support.agent import Agent
@@ -81,16 +84,23 @@ class CountedIds:
 
 
 class Node:
-    """One edge: its core, and what the world's network does for it."""
+    """One edge, or a process of it: its core, and what the world's network does for it."""
 
-    def __init__(self, world: World, edge: str, address: str, boot: str) -> None:
+    def __init__(self, world: World, edge: str, address: str, boot: str, partition: Partition = WHOLE) -> None:
         self.world = world
         self.edge = edge
         self.address = address
+        self.boot = boot
+        self.partition = partition
         ids = CountedIds(f"{edge}{boot}")
         self.epoch = 1
         self.core = Core(
-            edge, boot, ids, digest_algorithms=world.digest_algorithms, no_nat_networks=world.no_nat_networks
+            edge,
+            boot,
+            ids,
+            digest_algorithms=world.digest_algorithms,
+            no_nat_networks=world.no_nat_networks,
+            partition=partition,
         )
         self.alive = True
         self.sent: list[Send] = []
@@ -121,7 +131,7 @@ class Node:
             case Send(flow, data, ref, until):
                 if until and world.now >= until:
                     return
-                if flow.address == self.address:
+                if flow.address == self.address and (self.partition.has(flow) or flow.transport == "udp"):
                     self.sent.append(action)
                     sent = self.transmit(flow, data)
                 else:
@@ -132,9 +142,10 @@ class Node:
                 addresses = world.found(server, ipv6)
                 fault = "" if addresses else f"{server.host} can't be resolved"
                 world.after(LATENCY, lambda: self.handle(Resolved(ref, addresses, fault)))
-            case Relay(owner, flow, data):
-                node = world.nodes.get(owner)
+            case Relay(owner, flow, data, boot):
+                node = world.owner(owner, boot, flow)
                 if node is not None:
+                    world.handed_over += 1
                     world.after(LATENCY, lambda: node.handle(Received(flow, data)))
             case WriteReport(item, ref):
                 self.journal.append(item)
@@ -166,6 +177,10 @@ class Node:
                 for node in world.nodes.values():
                     if node is not self:
                         world.after(LATENCY, partial(node.handle, _there(action)))
+            case TellRegistered(aor, grant, bindings):
+                for node in world.nodes.values():
+                    if node is not self and node.edge == self.edge:
+                        world.after(LATENCY, partial(node.handle, RegisteredThere(aor, grant, bindings)))
             case OrderMedia():
                 world.order(self, action)
             case EndStream(flow, after):
@@ -260,19 +275,21 @@ class Phone:
         else:
             assert self.connection is not None
             flow = self.connection
-        world.after(LATENCY, lambda: world.nodes[self.node].handle(Received(flow, data)))
+        world.after(LATENCY, lambda: world.process(self.node, flow).handle(Received(flow, data)))
 
     def connect(self) -> None:
         """A new connection to its edge."""
-        node = self.world.nodes[self.node]
+        udp = Flow(self.world.nodes[self.node].address, 5060, "udp", *self.public)
+        node = self.world.process(self.node, udp)  # as the kernel steers it
         transport = self.agent.transport.lower()
         port = 5061 if transport == "tls" else 5060
-        self.connection = Flow(node.address, port, transport, *self.public, next(self.world.serial))
+        number = node.partition.connection(self.world.workers * next(self.world.serial))
+        self.connection = Flow(node.address, port, transport, *self.public, number)
         node.connections[self.connection] = self
 
     def disconnect(self) -> None:
-        node = self.world.nodes[self.node]
         if self.connection is not None:
+            node = self.world.process(self.node, self.connection)
             node.connections.pop(self.connection, None)
             node.handle(FlowClosed(self.connection))
 
@@ -324,8 +341,12 @@ class World:
         sides: dict[str, tuple[str, str]] | None = None,
         media: bool = False,
         engine: type[FakeEngine] = FakeEngine,
+        workers: int = 1,
     ) -> None:
-        """``sides``: as for Places; ``media``: each edge address has an ``engine``."""
+        """``sides``: as for Places; ``media``: each edge address has an ``engine``. With ``workers`` each edge is so many
+        processes: ``edge-a``, ``edge-a/1``, ..."""
+        self.workers = workers
+        self.handed_over = 0
         self.sides = sides or {}
         self.media = media
         self.public_networks = Networks()
@@ -350,7 +371,9 @@ class World:
         for index in range(edges):
             edge = f"edge-{chr(ord('a') + index)}"
             address = f"203.0.113.{11 + index}"
-            self.nodes[edge] = Node(self, edge, address, "b1")
+            for worker in range(workers):
+                name, boot = (edge, "b1") if not worker else (f"{edge}/{worker}", f"b1w{worker}")
+                self.nodes[name] = Node(self, edge, address, boot, Partition(worker, workers))
             self.engines[address] = engine(address)
         for node in self.nodes.values():
             self.inform(node)
@@ -363,7 +386,7 @@ class World:
     def fleet(self, node: Node) -> Fleet:
         return Fleet(
             epochs={node.address: node.epoch},
-            elsewhere={other.address: other.epoch for other in self.nodes.values() if other is not node},
+            elsewhere={other.address: other.epoch for other in self.nodes.values() if other.address != node.address},
             places=Places((other.address for other in self.nodes.values()), self.sides, self.spoken >= 9),
             domains=DOMAINS,
             default_domain=DOMAIN,
@@ -382,11 +405,11 @@ class World:
         """kill -9 and start again: a new core, bindings read back, connections gone, reports delivered."""
         old = self.nodes[edge]
         old.alive = False
-        node = self.nodes[edge] = Node(self, edge, old.address, f"{old.core.stack.transactions.owner.split('.')[1]}x")
-        node.epoch = old.epoch + 1
+        node = self.nodes[edge] = Node(self, old.edge, old.address, f"{old.boot}x", old.partition)
+        node.epoch = old.epoch + 1 if self.workers == 1 else old.epoch
         node.journal = old.journal  # it is on the disk
         for other in self.nodes.values():
-            if other is not node:
+            if other.address != node.address:
                 self.after(LATENCY, partial(other.handle, HeldThere(node.address, node.epoch)))
         self.after(0.1, node.deliver)
         self.inform(node)
@@ -484,6 +507,17 @@ class World:
 
     def over_mesh(self, flow: Flow, data: bytes) -> bool:
         for node in self.nodes.values():
-            if node.address == flow.address:
+            if node.address == flow.address and node.partition.has(flow):
                 return node.alive and node.transmit(flow, data)
         return False
+
+    def process(self, edge: str, flow: Flow) -> Node:
+        """The process of ``edge`` that gets what comes in on ``flow``."""
+        worker = self.nodes[edge].partition.of(flow)
+        return self.nodes[f"{edge}/{worker}" if worker else edge]
+
+    def owner(self, edge: str, boot: str, flow: Flow) -> Node | None:
+        """The process whose transaction a message belongs to: the one that has its flow, if ``boot`` doesn't say."""
+        if not boot:
+            return self.process(edge, flow) if edge in self.nodes else None
+        return next((node for node in self.nodes.values() if (node.edge, node.boot) == (edge, boot)), None)

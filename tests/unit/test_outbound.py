@@ -51,6 +51,11 @@ class Follower:
         self.watchers.pop().set_result(None)
 
 
+def nobody(posted):
+    """The workers of an edge that has none."""
+    return SimpleNamespace(failed=lambda ref: posted.append(SendFailed(ref)))
+
+
 def moving(work, turns=1):
     """``work`` with an edge that has the lease on COMING, whose packets don't arrive yet."""
 
@@ -62,7 +67,7 @@ def moving(work, turns=1):
         sockets, follower, posted, trust = Sockets(), Follower(), [], ServerTrust()
         addresses = SimpleNamespace(over=lambda address: False)
         outbound = Outbound(
-            core, posted.append, addresses, follower, sockets, Mesh(), None, None, trust, None, None, None, None,
+            core, posted.append, addresses, follower, sockets, Mesh(), None, trust, None, nobody(posted), None,
             SimpleNamespace(wanted=False),
         )  # fmt: skip
         outbound.carry_out(Send(FLOW, b"one", "ref one"))
@@ -71,10 +76,7 @@ def moving(work, turns=1):
         for _ in range(turns):
             await asyncio.sleep(0)
         assert sockets.sent == posted == []
-        try:
-            await work(core, fleet, follower, sockets, posted)
-        finally:
-            await outbound.close()
+        await work(core, fleet, follower, sockets, posted)
 
     asyncio.run(run())
 
@@ -149,8 +151,8 @@ def test_an_edge_of_before_is_not_asked_to_go_to_a_named_server(server, spoken, 
     core = Core("edge-a", "b1", CountedIds("x"))
     core.handle(FleetChanged(replace(world.fleet(world.nodes["edge-a"]), spoken=spoken)), 0.0)
     outbound = Outbound(
-        core, posted.append, SimpleNamespace(over=lambda address: False), None, Sockets(), mesh, None, None,
-        ServerTrust(), None, None, None, None, SimpleNamespace(wanted=False),
+        core, posted.append, SimpleNamespace(over=lambda address: False), None, Sockets(), mesh, None,
+        ServerTrust(), None, nobody(posted), None, SimpleNamespace(wanted=False),
     )  # fmt: skip
     outbound.carry_out(Send(Flow("203.0.113.12", 5061, "tls", "198.51.100.7", 5061, 0, server), b"one", "ref one"))
     assert len(mesh.asked) == asked

@@ -229,8 +229,7 @@ class CallEnd:
             return
         stack.answered_calls.ended(self._name, now)
         stack.session_timers.forget(self._name)
-        elsewhere = len(stack.fleet.addresses) > len(stack.fleet.epochs)
-        if not stack.call_counts.leg_over(self._name, self._ended) and elsewhere:
+        if not stack.call_counts.leg_over(self._name, self._ended) and not stack.alone:
             stack.actions.append(TellOver(self._name))
 
     def report(self, quality: tuple[SideQuality, ...], now: float) -> None:

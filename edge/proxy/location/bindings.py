@@ -168,6 +168,14 @@ class HeldBindings:
         if not self._by_flow.discard(held.flow, binding):
             self._keepalive.remove(held.flow)
 
+    def taken(self, ids: Iterable[str]) -> None:
+        """Their phones are at another process of this edge now."""
+        for binding in ids:
+            known = self._by_id.get(binding)
+            self.remove(binding)
+            if known is not None:
+                self._retire(known.flow)
+
     def keep_only(self, aor: str, ids: Iterable[str]) -> None:
         """Of ``aor``'s bindings here, forget those not in ``ids``: the registrar's answer lists all there are."""
         keep = set(ids)
@@ -231,6 +239,11 @@ class HeldBindings:
     def retired(self, flow: Flow) -> bool:
         """Whether the phone that was on ``flow`` has moved to another: what is sent there is lost."""
         return flow in self._retired
+
+    def back(self, flow: Flow) -> None:
+        """Somebody speaks from there, so what is sent there isn't lost: the phone that has moved may be back."""
+        if self._retired:
+            self._retired.pop(flow, None)
 
     def _retire(self, flow: Flow) -> None:
         if flow not in self._by_flow:

@@ -61,7 +61,7 @@ class DiskRecords:
             if stack.grants.known(aor) is None:
                 stack.grants.keep(aor, record.grant, now)
             for kept in record.bindings if bindings else ():
-                if kept.flow.address not in addresses:
+                if kept.flow.address not in addresses or not stack.partition.has(kept.flow):
                     continue
                 durable = now + kept.durable - age
                 until = now + self._times.patience(kept.flow, durable - now, kept.push is not None)

@@ -184,8 +184,7 @@ class Registrar:
         """Bring what this edge holds in line with a registrar's answer."""
         aor, flow_now = asked.aor, asked.incoming.flow
         stack = self._stack
-        addresses = stack.fleet.epochs
-        here = [binding for binding in accepted.bindings if binding.flow[0] in addresses]
+        here = [binding for binding in accepted.bindings if stack.here(Flow(*binding.flow))]
         stack.bindings.keep_only(aor, [binding.id for binding in here])
         fields = ((contact, contact.field) for contact in asked.contacts)
         contacts = {(field.uri, field.instance, field.reg_id): contact for contact, field in fields}
@@ -196,7 +195,7 @@ class Registrar:
                 binding.id, self._held(binding, accepted, asked, contact if fresh else None, now), now, fresh
             )
         elsewhere = tuple(
-            (binding, now + binding.expires) for binding in accepted.bindings if binding.flow[0] not in addresses
+            (binding, now + binding.expires) for binding in accepted.bindings if not stack.here(Flow(*binding.flow))
         )
         if elsewhere:
             self._elsewhere[aor] = elsewhere
@@ -204,6 +203,7 @@ class Registrar:
             self._elsewhere.pop(aor, None)
         if accepted.grant is not None:
             self._stack.grants.keep(aor, accepted.grant, now)
+        stack.tell_registered(aor, accepted.grant, [binding.id for binding in here])
 
     def _held(
         self, binding: Binding, accepted: Accept, asked: RegisterRequest, contact: AskedContact | None, now: float

@@ -54,6 +54,7 @@ class Undecided:
         stack.bindings.put(binding, new, now, fresh=True)
         if not same:
             stack.questions.journal(report(new, stack.wall(now), DURABLE))
+            stack.tell_registered(asked.aor, None, (binding,))
 
     def _unbind(self, binding: str, asked: RegisterRequest, now: float) -> None:
         stack = self._stack

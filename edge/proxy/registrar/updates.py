@@ -9,7 +9,7 @@ from edge.proxy.registrar.expiries import GrantedTimes
 from edge.proxy.registrar.trials import Trials
 from edge.proxy.stack.stack import Stack
 from edge.sip.flow import Flow
-from lambdas.contract import BindingChange, Change
+from lambdas.contract import BindingChange, Change, Grant
 
 
 class Updates:
@@ -26,6 +26,8 @@ class Updates:
         bindings = self._stack.bindings
         for change in changes:
             flow = Flow(*change.flow)
+            if change.expires and not self._stack.partition.has(flow):
+                continue  # another process of this edge has it, and has told so
             if change.expires:
                 until = now + self._times.patience(flow, change.expires, change.push is not None)
                 durable = now + change.expires
@@ -45,6 +47,12 @@ class Updates:
                     self._trials.doubt(change.id, change.doubted_at, now)
             elif flow in (bindings.present_flow(change.id), bindings.asleep.flow_of(change.id)):
                 bindings.remove(change.id)
+
+    def registered(self, aor: str, grant: Grant | None, taken: Iterable[str], now: float) -> None:
+        """Phones of ``aor`` have registered at another process of this edge, which has the bindings ``taken`` now."""
+        self._stack.bindings.taken(taken)
+        if grant is not None:
+            self._stack.grants.keep(aor, grant, now)
 
     def changed(self, change: Change, now: float) -> None:
         """The change feed says that an account, or where one of its phones is, has changed, or that all of a tenant's

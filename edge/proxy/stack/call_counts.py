@@ -177,6 +177,20 @@ class CallCounts:
         return len(self._calls)
 
 
+def together(uses: Sequence[ScopeUse]) -> ScopeUse:
+    """What several processes of one edge know to be used of a scope."""
+    newest = max(uses, key=lambda use: use.at)
+    return ScopeUse(
+        sum(use.calls for use in uses),
+        sum(use.minute for use in uses),
+        sum(use.undecided for use in uses),
+        sum(use.since for use in uses),
+        newest.today,
+        newest.spent,
+        newest.at,
+    )
+
+
 def broken(limits: ScopeLimits, uses: Iterable[ScopeUse]) -> str:
     """Which limit one call more would break, with what each edge has counted; "": none."""
     found = list(uses)

@@ -16,6 +16,7 @@ from lambdas.contract import (
     BindingChange,
     Change,
     Decision,
+    Grant,
     OpenCall,
     ProviderAccount,
     Question,
@@ -163,6 +164,16 @@ class AwakeThere:
     phone: Target
 
 
+@dataclass(frozen=True, slots=True)
+class RegisteredThere:
+    """Phones of ``aor`` have registered at another process of this edge: ``bindings`` are its own now, and ``grant`` is
+    every process's, None if there is no new one."""
+
+    aor: str
+    grant: Grant | None
+    bindings: tuple[str, ...]
+
+
 class OverThere(NamedTuple):
     """An answered call has ended, as a peer has seen."""
 
@@ -241,8 +252,10 @@ class Tick(NamedTuple):
 
 Answered = Decided | Resolved | Found | Counted | Written | MediaDone
 """To something that was asked."""
-ToldByPeer = OverThere | RefreshedThere | SummaryThere | AwakeThere | HeldThere | StreamsEnd | ClosedThere
-"""Over the mesh."""
+ToldByPeer = (
+    OverThere | RefreshedThere | SummaryThere | AwakeThere | RegisteredThere | HeldThere | StreamsEnd | ClosedThere
+)
+"""Over the mesh, or by another process of this edge."""
 Told = (
     FleetChanged
     | BindingsChanged
@@ -293,11 +306,13 @@ class Trust(NamedTuple):
 
 
 class Relay(NamedTuple):
-    """Hand a message to edge ``owner``, whose transaction it belongs to."""
+    """Hand a message to edge ``owner``, whose transaction it belongs to; ``boot`` names its process, where that is
+    known."""
 
     owner: str
     flow: Flow
     data: bytes
+    boot: str = ""
 
 
 class Ask(NamedTuple):
@@ -367,6 +382,15 @@ class TellAwake:
     phone: Target
 
 
+@dataclass(frozen=True, slots=True)
+class TellRegistered:
+    """Tell the other processes of this edge, where there are any, that phones of ``aor`` have registered here."""
+
+    aor: str
+    grant: Grant | None
+    bindings: tuple[str, ...]
+
+
 class TellClosed(NamedTuple):
     """Tell the other edges that a connection here has ended, on which ``aors`` were registered."""
 
@@ -404,6 +428,7 @@ Action = (
     | TellRefreshed
     | TellSummary
     | TellAwake
+    | TellRegistered
     | TellClosed
     | Entrust
     | WriteReport

@@ -27,6 +27,10 @@ class StackHost:
     def places(self) -> Places:
         return self._stack.fleet.places
 
+    @property
+    def registers(self) -> bool:
+        return self._stack.partition.process == 0
+
     def new_token(self) -> str:
         return self._stack.ids.token()
 

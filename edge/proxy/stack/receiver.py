@@ -65,12 +65,12 @@ class Receiver:
             return
         branch = via.branch
         if not stack.transactions.owns(branch):
-            owner = branch[len(BRANCH_COOKIE) :].split(".", 1)[0]
+            owner, _, rest = branch[len(BRANCH_COOKIE) :].partition(".")
             if branch.startswith(BRANCH_COOKIE) and owner:
                 if method == "INVITE" and 200 <= response.status < 300 and stack.bindings.first_on(flow):
                     tags = (tag_of(response.get(key) or "") for key in ("from", "to"))
                     stack.answered_calls.note_passing(leg_name(response.get("call-id") or "", *tags), flow)
-                stack.actions.append(Relay(owner, flow, data))
+                stack.actions.append(Relay(owner, flow, data, rest.partition(".")[0]))
             return
         client = stack.transactions.client(branch, method)
         if client is not None:
@@ -96,6 +96,7 @@ class Receiver:
         invite = server_key(request, via, "INVITE") if request.method == "CANCEL" else key
         if self._matched(request, key, now) or self._elsewhere(request, key, invite, flow, data):
             return None
+        stack.bindings.back(flow)
         note_source(request, via, text, rest, flow)
         octets, source, flow = len(data), flow, reached_by(flow, via)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from edge.proxy.location.bindings import HeldBinding, HeldBindings
 from edge.proxy.location.closed import ClosedFlows
@@ -14,7 +14,7 @@ from edge.proxy.stack.answered_calls import AnsweredCalls
 from edge.proxy.stack.answers import spread_retry_after
 from edge.proxy.stack.authentication import Authenticator, Presented
 from edge.proxy.stack.call_counts import CallCounts
-from edge.proxy.stack.events import Action, EndStream, Send, TellAwake, TellClosed
+from edge.proxy.stack.events import Action, EndStream, Send, TellAwake, TellClosed, TellRegistered
 from edge.proxy.stack.fleet import NOTHING_KNOWN, Fleet
 from edge.proxy.stack.handover import Handover
 from edge.proxy.stack.outside import HeardOutside
@@ -32,10 +32,11 @@ from edge.proxy.stack.web_phones import seconds_to_end
 from edge.sip.flow import Flow
 from edge.sip.ids import Ids
 from edge.sip.incoming import Fault, Incoming
+from edge.sip.partition import WHOLE, Partition
 from edge.sip.timers import TimerHeap
 from edge.sip.transaction import ClientTransaction, ServerTransaction
 from edge.sip.transaction.layer import SHARE, TransactionLayer
-from lambdas.contract import Decision, LoginsFailed, Question
+from lambdas.contract import Decision, Grant, LoginsFailed, Question
 
 STATIC = 24 * 3600.0
 """Seconds for which grants are good without a word from the control plane."""
@@ -57,8 +58,10 @@ class Stack:
         digest_algorithms: Sequence[str] = ("MD5",),
         static_seconds: float = STATIC,
         own: OwnPlaces = OwnPlaces((), ()),  # noqa: B008 - immutable
+        partition: Partition = WHOLE,
     ) -> None:
-        """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner."""
+        """``edge`` and ``boot`` are tokens (RFC 3261 §25.1) without dots; every branch names them as its owner.
+        ``partition`` says which flows of the edge's addresses are this process's."""
         self.ids = ids
         self.timers = TimerHeap()
         self.counters: Counter[str] = Counter()
@@ -88,6 +91,7 @@ class Stack:
         self.fleet = NOTHING_KNOWN
         self.static_seconds = static_seconds
         self.own = own
+        self.partition = partition
         self.recording = True
         self._informed_at = float("-inf")
 
@@ -99,6 +103,15 @@ class Stack:
         self.fleet = fleet
         self._informed_at = fleet.informed_at
         return silence
+
+    def here(self, flow: Flow) -> bool:
+        """Whether ``flow`` is this process's: of an address that the edge holds, and of its own part."""
+        return flow.address in self.fleet.epochs and self.partition.has(flow)
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody to tell anything: no other process has phones."""
+        return self.partition.processes == 1 and len(self.fleet.addresses) <= len(self.fleet.epochs)
 
     def note_providers(self, addresses: ProviderAddresses) -> None:
         """Where all tenants' providers are by now."""
@@ -127,6 +140,11 @@ class Stack:
         phone = target_of(binding, held, self.wall)
         self.actions.append(TellAwake(phone))
         self.sleepers.came(phone, now)
+
+    def tell_registered(self, aor: str, grant: Grant | None, bindings: Iterable[str]) -> None:
+        """Phones of ``aor`` have registered here: another process of this edge that had them has them no more."""
+        if self.partition.processes > 1:
+            self.actions.append(TellRegistered(aor, grant, tuple(bindings)))
 
     # Questions about who somebody is
 

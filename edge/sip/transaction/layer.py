@@ -50,6 +50,7 @@ class TransactionLayer:
 
     def __init__(self, edge: str, boot: str, ids: Ids) -> None:
         """``edge`` and ``boot`` are tokens (§25.1) without dots."""
+        self.boot = boot
         self.owner = f"{BRANCH_COOKIE}{edge}.{boot}."
         self.servers: dict[TransactionKey, ServerTransaction] = {}
         self.clients: dict[TransactionKey, Outgoing] = {}
@@ -68,6 +69,10 @@ class TransactionLayer:
     def owns(self, branch: str) -> bool:
         """Whether this process made it."""
         return branch.startswith(self.owner)
+
+    def owns_boot(self, boot: str) -> bool:
+        """Whether this is the process of the edge that ``boot`` names."""
+        return self.boot == boot
 
     # Client transactions
 
