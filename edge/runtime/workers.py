@@ -425,7 +425,7 @@ class Workers:
         link.send(Begin(self._config, Partition(at, self._config.workers), boot, sockets))
         if self._informed is not None:
             link.send(self._informed._replace(bans=self._bans))
-            await self._have_remember(link)
+            await self.recall(link)
             link.send(self._informed._replace(bans=self._bans))
             for event in self._fed:
                 link.send(Handle(apart(event)))
@@ -453,7 +453,7 @@ class Workers:
         found = [(kind, [name for name, _ in self._store.load(kind)]) for kind in kinds]
         return [(kind, names) for kind, names in found if names]
 
-    async def _have_remember(self, link: WorkerLink) -> None:
+    async def recall(self, link: WorkerLink) -> None:
         """What is on the disk, page by page: nobody else is to wait for it."""
         for kind in (*record_kinds(), _ROUTE):
             after, more = "", True

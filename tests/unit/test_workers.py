@@ -16,7 +16,7 @@ from edge.proxy.stack.call_counts import ScopeUse, together
 from edge.proxy.stack.events import Fed, SendFailed
 from edge.proxy.stack.provider_places import ProviderAddresses
 from edge.runtime.handing import Handing
-from edge.runtime.worker_link import ForDisk, Handle, TellKept, whole
+from edge.runtime.worker_link import ForDisk, Handle, Remember, TellKept, whole
 from edge.runtime.workers import Workers
 from edge.sip.flow import Flow
 from edge.sip.partition import Partition, process_of
@@ -182,10 +182,11 @@ def test_a_revocation_counts_as_heard_once_it_is_on_the_disk(holder, monkeypatch
 
 
 def test_records_of_processes_that_are_no_more_are_found(holder):
-    workers, _, store, _ = holder
+    workers, worker, store, _ = holder
     store.keep("record.3", [("bob@example.com", b"record")])
     assert workers.leftover() == [("record.3", ["bob@example.com"])]
-    assert ("bob@example.com", b"record") in workers._kept(bindings=True).records
+    asyncio.run(workers.recall(worker.link))
+    assert Remember([("bob@example.com", b"record")], [], True) in worker.link.sent
 
 
 @pytest.mark.parametrize(("boot", "process"), [("b1", 0), ("b2", 1), ("b0", 0)])
