@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.media import ng
 from edge.media.orders import (
     ANSWER,
     DESCRIBE,
@@ -21,6 +22,7 @@ from edge.media.orders import (
     DROP_BRANCH,
     FULL,
     OFFER,
+    RESTORE,
     MediaOrder,
     MediaReply,
     Needs,
@@ -132,6 +134,33 @@ def test_whoever_moves_to_another_port_is_heard_from_there(tmp_path):
         moved.send(address, to_two)
         assert await two.hears() == 4
         assert (await used(engine))[1] == 4
+
+    with_engine(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    "line", [(), ("a=sendonly",), ("m=image {port} udptl t38",)], ids=["another port", "hold", "fax"]
+)
+def test_after_a_refused_offer_they_hear_each_other_as_before(tmp_path, line):
+    """A move, a hold, a fax: who has offered it goes on as he did."""
+
+    async def work(engine, address):
+        one, two, to_one, to_two = await answered(engine)
+        elsewhere = MediaEnd(address, 4)
+        more = [text.format(port=elsewhere.port) for text in line]
+        for _ in range(3):
+            one.send(address, to_two)
+            two.send(address, to_one)
+            assert [await one.hears(), await two.hears()] == [2, 1]
+        await say(engine, description(address, elsewhere.port, *more), "a", "b")
+        await engine.give(MediaOrder("k", RESTORE, "a", "b"))
+        one.send(address, to_two)
+        two.send(address, to_one)
+        assert [await one.hears(), await two.hears()] == [2, 1]
+        assert elsewhere.heard() == []
+        query = await engine.client.ask(ng.query("k"))
+        assert query is not None
+        assert [set(side["medias"][0]["flags"]) >= {"send", "recv"} for side in query["tags"].values()] == [True, True]
 
     with_engine(tmp_path, work)
 
