@@ -33,6 +33,7 @@ from edge.media.destinations import (
     is_reachable,
     media_lines,
     named_host,
+    rests,
     shares_port,
     strict,
     unreachable,
@@ -418,7 +419,10 @@ def _command(leg: MediaLeg, end: int, role: str, order: MediaOrder) -> Command:
         needs = needs._replace(rtcp_mux="demux")
     order = order._replace(body=held(order.body, mine.host or order.source))
     offerer, answerer = (mine, other) if role == OFFER else (other, mine)
-    return ng.describe(leg.call, role, offerer.name, answerer.name, order, needs, not mine.described, leg.label)
+    learning = ng.DELAYED if mine.described else ng.IMMEDIATE
+    if mine.described and mine.last is not None and rests(order.body, held(mine.last.order.body, mine.host)):
+        learning = ng.NOTHING
+    return ng.describe(leg.call, role, offerer.name, answerer.name, order, needs, learning, leg.label)
 
 
 def _says_again(last: Said, role: str, order: MediaOrder) -> bool:

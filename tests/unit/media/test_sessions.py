@@ -260,6 +260,25 @@ def test_sessions_of_an_account_or_a_tenant_are_limited(count):
     assert engine.says(ONE, key="k3", counts={count: 2}).body
 
 
+def test_on_hold_nobody_is_learnt_anew():
+    engine = Engine()
+    call(engine)
+
+    def keeps(end):
+        return "asymmetric" in engine.calls["k-1"][end]["flags"]
+
+    engine.says(ONE + b"a=sendonly\r\n", "a", "b")
+    engine.says(TWO + b"a=recvonly\r\n", "b", "a", role=ANSWER)
+    assert keeps("a")
+    assert keeps("=")
+    engine.says(ONE + b"a=sendrecv\r\n", "a", "b")
+    engine.says(TWO, "b", "a", role=ANSWER)
+    assert not keeps("a")
+    assert not keeps("=")
+    engine.says(THREE + b"a=sendonly\r\n", "a", "b")
+    assert not keeps("a"), "it has moved"
+
+
 def test_a_refused_offer_leaves_what_was_agreed():
     """The engine hears both descriptions of before."""
     engine = Engine()
