@@ -244,9 +244,14 @@ class DevelopmentFleet:
 
     def start_edge(self, edge: DevelopmentEdge) -> None:
         """Start an edge, registering it first if it is new."""
+        path = self.write_config(edge)
+        self.register_edge(edge)
+        self._run(edge.id, ["-m", "edge", "--config", str(path)], edge.environment, edge.host)
+
+    def register_edge(self, edge: DevelopmentEdge) -> None:
+        """Tell the control plane of an edge that is new."""
         from edge.control.identity import Identity
 
-        path = self.write_config(edge)
         if not (self.directory / f"{edge.id}.key").exists():
             public_key = Identity.load_or_make(edge.id, self.directory / f"{edge.id}.key").public_key
             if self.client.request("GET", f"/v1/edges/{edge.id}")[0] == 200:
@@ -254,7 +259,6 @@ class DevelopmentFleet:
             body = {"id": edge.id, "public_key": public_key, "addresses": edge.may_hold or [edge.address]}
             places = {"places": edge.places} if edge.places else {}  # control planes of before know none
             self.client.api("POST", "/v1/edges", {**body, **places})
-        self._run(edge.id, ["-m", "edge", "--config", str(path)], edge.environment, edge.host)
 
     def wait_ready(self, edge: DevelopmentEdge) -> None:
         """Until it holds its address, and has mesh links to and from every other running edge. An edge that has been

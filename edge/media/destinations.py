@@ -81,6 +81,20 @@ def held(body: bytes, host: str) -> bytes:
     return b"".join(line + b"\r\n" for line in lines)
 
 
+def rests(body: bytes, before: bytes) -> bool:
+    """Whether ``body`` differs from ``before`` by no host and no port, and wants no media in both directions: where the
+    end is was heard, and isn't to be learnt anew from whoever sends while the end itself may be silent."""
+    session, *media = _sections(body)
+    default = _direction(session, b"a=sendrecv")
+    return _places(body) == _places(before) and all(_direction(section, default) != b"a=sendrecv" for section in media)
+
+
+def _places(body: bytes) -> list[bytes]:
+    """The lines that say where media go."""
+    lines = body.split(b"\r\n")
+    return [line if line[:1] == b"c" else b" ".join(line.split()[:2]) for line in lines if line[:2] in (b"c=", b"m=")]
+
+
 def _sections(body: bytes) -> list[list[bytes]]:
     """The lines of the session, and of each medium."""
     sections: list[list[bytes]] = [[]]

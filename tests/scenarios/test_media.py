@@ -837,6 +837,28 @@ def test_in_a_dialog_a_request_is_refused_and_the_call_stays(world, call):
     call.end()
 
 
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+@pytest.mark.parametrize("status", [488, 491, 500])
+def test_a_refused_offer_leaves_the_session_as_it_was(world, call, method, status):
+    """RFC 3261 §14.1, RFC 3311 §5.1."""
+    call.begin()
+    call.answer()
+    caller, callee = call.caller, call.callee
+    callee.agent.received.clear()
+    request = caller.agent.in_dialog(call.mine, method, sdp(20100), [TYPE])
+    caller.send(request.to_bytes())
+    got = world.wait(lambda: callee.agent.requests(method))[0]
+    says(callee, got, status)
+    assert world.wait(lambda: caller.agent.final(request)).status == status
+    tags = {name: (request.get(name) or "").partition("tag=")[2] for name in ("from", "to")}
+    assert [(one.by, one.to) for one in world.engines[HERE].restores] == [(tags["from"], tags["to"])]
+    got, final = call.ask(call.from_caller(), "INVITE", ALICES, BOBS)
+    assert final.status == 200
+    call.acknowledge(call.from_caller())
+    assert len(world.engines[HERE].restores) == 1
+    call.end()
+
+
 def test_an_engine_that_has_lost_the_session_begins_it_anew(world, call):
     call.begin()
     call.answer()

@@ -10,7 +10,8 @@ nothing, an offer, which the ACK or PRACK answers (RFC 3264, RFC 3262 §5).
 - Responses wait in one queue, so that none overtakes another. What was described once isn't asked about again, unless
   it is an answered call now, which the engine's holder has to know, or another branch or dialog has been heard
   meanwhile: the answer that counts is the latest (early media of two phones one after the other).
-- A branch that ends gives its ports back; so does a call that nobody takes, and one that has ended.
+- A branch that ends gives its ports back; so does a call that nobody takes, and one that has ended. What is refused in
+  a dialog leaves the session as it was.
 
 Without an engine's answer: a new call that needn't be bridged goes on as if there were no engine, since that may do.
 One that can't work so is refused, and so is one that somebody wants relayed whatever it takes, and one for which there
@@ -37,6 +38,7 @@ from edge.media.orders import (
     DROP,
     DROP_BRANCH,
     OFFER,
+    RESTORE,
     MediaOrder,
     MediaReply,
     Needs,
@@ -336,10 +338,14 @@ class MediaGate:
     # The end
 
     def lost(self, media: BranchMedia | None) -> None:
-        """A branch has ended without a call."""
-        if media is not None and media.ordered and not self._in_dialog:
-            media.ordered = False
+        """A branch has ended without a call; in a dialog the request was refused, and its offer with it."""
+        if media is None or not media.ordered:
+            return
+        media.ordered = False
+        if not self._in_dialog:
             self._give(media, self._order(DROP_BRANCH, media, self._sender))
+        elif self._offer and self._incoming.request.method in ("INVITE", "UPDATE"):
+            self._give(None, self._order(RESTORE, None, self._sender, self._receiver))
 
     def refused(self) -> None:
         """Nobody takes the call."""
