@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.bench_fleet import random_base
-from scripts.bench_relay import cpu_seconds
+from scripts.bench_servers import cpu_seconds
 from scripts.bench_versus import commit_of, worktree
 from scripts.fleet import DevelopmentFleet, loopback_fleet
 from scripts.fleet_parts import CONTROL, ROOT, Host
