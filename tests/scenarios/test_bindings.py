@@ -596,3 +596,14 @@ def test_phones_that_have_to_wait_do_not_come_at_one_instant(world):
     assert 5 <= min(seconds) < 9
     assert 16 < max(seconds) <= 20
     assert len(set(seconds)) > 8
+
+
+def test_a_phone_that_comes_back_to_where_it_was_is_answered(world):
+    phone = world.phone("alice")
+    assert phone.register() == 200
+    there = phone.public
+    for public in (("192.0.2.77", there[1]), there):
+        del world.phones[phone.public]
+        phone.public = public
+        world.phones[public] = phone
+        assert phone.register() == 200

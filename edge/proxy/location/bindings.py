@@ -232,6 +232,11 @@ class HeldBindings:
         """Whether the phone that was on ``flow`` has moved to another: what is sent there is lost."""
         return flow in self._retired
 
+    def back(self, flow: Flow) -> None:
+        """Somebody speaks from there, so what is sent there isn't lost: the phone that has moved may be back."""
+        if self._retired:
+            self._retired.pop(flow, None)
+
     def _retire(self, flow: Flow) -> None:
         if flow not in self._by_flow:
             _note(self._retired, flow, _RETIRED_LIMIT)

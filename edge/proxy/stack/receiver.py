@@ -96,6 +96,7 @@ class Receiver:
         invite = server_key(request, via, "INVITE") if request.method == "CANCEL" else key
         if self._matched(request, key, now) or self._elsewhere(request, key, invite, flow, data):
             return None
+        stack.bindings.back(flow)
         note_source(request, via, text, rest, flow)
         octets, source, flow = len(data), flow, reached_by(flow, via)
         try:
