@@ -261,13 +261,14 @@ class DevelopmentFleet:
             self.client.api("POST", "/v1/edges", {**body, **places})
 
     def wait_ready(self, edge: DevelopmentEdge) -> None:
-        """Until it holds its address, and has mesh links to and from every other running edge. An edge that has been
-        killed is reached again some milliseconds after it reaches others: they find out by that that it is another."""
+        """Until it holds its address, its media engine takes orders, and it has mesh links to and from every other
+        running edge. An edge that has been killed is reached again some milliseconds after it reaches others: they find
+        out by that that it is another."""
         others = sum(other is not edge for other in self.edges)
 
         def ready() -> bool:
             health = self.client.health(edge)
-            if not health or not health["ready"]:
+            if not health or not health["ready"] or not health.get("media_ready", True):  # old ones don't tell
                 return False
             linked = set(health["mesh"]) & set(health.get("reached_by", health["mesh"]))  # some don't tell
             return len(linked) >= others

@@ -99,7 +99,7 @@ class MediaLeg:
     ``lines`` is the most lines of media that it had; ``joins``: the engine is the last candidate of two ends with
     ICE. ``tenant``, ``began`` and ``report`` name the call in reports, ``counts`` are those to whom it counts;
     ``since`` is when the leg began (Unix time). ``quality`` is what was heard of it, ``lost`` tells that nothing
-    was any more, and that this has been said."""
+    was any more, and that this has been said. ``found``: another process began it."""
 
     call: str
     key: str
@@ -115,6 +115,7 @@ class MediaLeg:
     offered: int = -1
     quality: SessionQuality = field(default_factory=SessionQuality)
     lost: bool = False
+    found: bool = False
     unsaid: MediaOrder | None = None
     agreed: tuple[Said, Said] | None = None
 
@@ -203,7 +204,7 @@ class Sessions:
         return EngineWork([ng.delete(over.call, over.ends[0].name)], _DONE, over=over, at=now)
 
     def _describe(self, order: MediaOrder, now: float) -> EngineWork:
-        body = strict(order.body)
+        body = strict(order.body, order.source)
         lines = media_lines(body or b"")
         if body is None or not 0 < lines <= MEDIA_LINES or not self._may_name(body, order.source):
             return EngineWork([], MediaReply(None, DESCRIPTION))
@@ -448,7 +449,7 @@ def _read(call: str, answer: Answer) -> MediaLeg | None:
     ends[0].tags[first] = None
     if not (ends[0].described and ends[1].described):
         return None
-    leg = MediaLeg(call, key, branch, answer["created"], ends)
+    leg = MediaLeg(call, key, branch, answer["created"], ends, found=True)
     # The one that was written last has the call's name in reports.
     label = max((monologue.get("label", "") for monologue in tags.values()), key=len)
     if label:

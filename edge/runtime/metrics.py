@@ -103,6 +103,7 @@ async def serve(
             "reached_by": mesh.reached_by(),
             "journal": len(journal),
             "media": media.state,
+            "media_ready": media.ready,
             **core.gauges(),
         }
         return web.json_response(state, status=200 if follower.ready.is_set() else 503)
