@@ -7,6 +7,7 @@ import base64
 import http.client
 import json
 import secrets
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -512,3 +513,14 @@ def test_secrets_are_in_no_log(fleet):
     logs = "".join(path.read_text(errors="replace") for path in fleet.directory.glob("*.log"))
     for secret in (fleet.client.key, *(account.password for account in fleet.accounts.values())):
         assert secret not in logs
+
+
+@pytest.mark.parametrize("piece", [b"x" * 1000, b"a: b\r\n" * 200], ids=["one field", "many"])
+def test_header_fields_that_dont_end_end_the_connection(fleet, piece):
+    """Whoever it is: nothing has been read yet that would say."""
+    parts = urlsplit(fleet.api_url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=10) as stranger:
+        stranger.sendall(b"GET /v1/edges HTTP/1.1\r\nHost: x\r\nc: ")
+        with pytest.raises(ConnectionError):
+            for _ in range(20_000):
+                stranger.sendall(piece)
