@@ -55,7 +55,9 @@ def main() -> None:
         threading.Thread(target=wake, args=(services.tables,), daemon=True, name="push").start()
     import uvicorn
 
-    uvicorn.run(combined_app(services), host=options.host, port=options.port, log_level="warning", access_log=False)
+    app = combined_app(services)
+    # By h11, which ends connections with endless header fields; httptools, which reads faster, keeps them all.
+    uvicorn.run(app, host=options.host, port=options.port, http="h11", log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,20 @@
 """``scripts/demo``: two real phones, or a browser's page and one, register at different edges of the running fleet and
-call each other, both ways."""
+call each other, both ways; or they talk while their edges are killed."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
+import os
+import signal
 import sys
 import tempfile
 import threading
 import time
+import urllib.request
+from array import array
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,14 +44,14 @@ class Ladder:
             threading.Thread(target=self._watch, args=(edge["metrics"],), daemon=True).start()
 
     def _watch(self, metrics: str) -> None:
-        try:
-            connection = http.client.HTTPConnection(metrics, timeout=None)
-            connection.request("GET", "/trace")
-            response = connection.getresponse()
-            while line := response.readline():
-                self._show(json.loads(line))
-        except (OSError, http.client.HTTPException):
-            return  # the fleet has stopped; the demo notices by itself
+        while True:
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+                connection = http.client.HTTPConnection(metrics, timeout=None)
+                connection.request("GET", "/trace")
+                response = connection.getresponse()
+                while line := response.readline():
+                    self._show(json.loads(line))
+            time.sleep(0.1)  # it has ended, perhaps to come again; that the fleet has stopped the demo notices itself
 
     def _show(self, seen: dict[str, Any]) -> None:
         if "keepalive" in seen["line"] or seen["cseq"].endswith("OPTIONS"):
@@ -137,6 +142,75 @@ def phones_call(fleet: dict[str, Any], scratch: Path) -> str:
     )
 
 
+def edges_die(fleet: dict[str, Any], scratch: Path, up: Path) -> str:
+    """Two baresip phones talk while each edge is killed (SIGKILL); what that proves. Raises StartError. ``up`` has the
+    fleet as it is."""
+    if len(fleet["edges"]) < 2:
+        raise StartError("the fleet has one edge; start it with --edges 2")
+    first, second = fleet["edges"][:2]
+    Ladder(fleet["edges"], {"15081": "alice", "15092": "bob"})
+    one = _baresip(fleet, scratch, "alice", first, 15081)
+    other = _baresip(fleet, scratch, "bob", second, 15092)
+    took = []
+    try:
+        print(f"--- alice registers at {first['id']}, bob at {second['id']}; alice calls bob")
+        for phone in (one, other):
+            phone.start()
+            if not phone.registered():
+                raise StartError(f"{phone.name} didn't register")
+        one.command("dial", f"sip:bob@{fleet['domain']}")
+        other.wait("CALL_INCOMING")
+        other.command("accept")
+        one.wait("CALL_ESTABLISHED")
+        _hear({one: other.name, other: one.name})
+        for edge in (first, second):
+            print(f"\n--- kill -9 of {edge['id']}, while they talk")
+            took.append(_kill(edge["id"], up, {one: other.name, other: one.name}))
+            print(f"{'':9}    {edge['id']} serves again {took[-1]:.1f} s after it was killed")
+        print("\n--- alice hangs up, by an edge that has never heard of the call; bob calls alice")
+        one.command("hangup")
+        other.wait("CALL_CLOSED")
+        call(other, one, f"sip:alice@{fleet['domain']}", one)
+    finally:
+        for phone in (one, other):
+            phone.stop()
+        time.sleep(0.3)
+    return (
+        "both edges of a call were killed with SIGKILL, one after the other; each served again after "
+        f"{max(took):.1f} s at most.\nThe two phones heard each other throughout, noticed nothing, registered nowhere "
+        "anew, hung up, and called again."
+    )
+
+
+def _kill(edge: str, up: Path, phones: Mapping[Baresip, str]) -> float:
+    """Kill an edge, and listen until it serves again; the seconds that it took. Raises StartError if somebody isn't
+    heard meanwhile."""
+    ways = {one["id"]: one for one in json.loads(up.read_text())["edges"]}
+    tapes = [array("h") for _ in phones]
+    os.kill(ways[edge]["pid"], signal.SIGKILL)
+    begun = time.monotonic()
+    while not _is_ready(ways[edge]["metrics"]):
+        if time.monotonic() - begun > 60:
+            raise StartError(f"{edge} doesn't come again")
+        for tape, more in zip(tapes, record(list(phones), 0.5), strict=True):
+            tape.extend(more)
+    took = time.monotonic() - begun
+    for (phone, name), tape in zip(phones.items(), tapes, strict=True):
+        heard = listen(tape, _TONES[name])
+        if heard.gap > 0.5:
+            raise StartError(f"{phone.name} doesn't hear {name} for {heard.gap:.1f} s")
+        print(f"{'':9}    {phone.name} hears {name}; the longest gap is {heard.gap:.2f} s")
+    return took
+
+
+def _is_ready(metrics: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{metrics}/health", timeout=2) as answer:
+            return bool(json.load(answer)["ready"])
+    except (OSError, ValueError):
+        return False
+
+
 def browser_calls(fleet: dict[str, Any], scratch: Path, pages: Path) -> str:
     """The fleet's page, which is made in ``pages``, in a browser without a screen at the first edge, and a baresip
     phone at the last one call each other; what that proves. Raises StartError."""
@@ -196,7 +270,9 @@ def _baresip(
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
-    parser.add_argument("--browser", action="store_true", help="a browser's page and a phone instead of two phones")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--browser", action="store_true", help="a browser's page and a phone instead of two phones")
+    what.add_argument("--kill", action="store_true", help="kill the edges of a call, one after the other")
     parser.add_argument("--local", type=Path, default=ROOT / ".local", help="where scripts/up has up.json")
     arguments = parser.parse_args()
     path = arguments.local / "up.json"
@@ -206,7 +282,9 @@ def main() -> int:
     fleet = json.loads(path.read_text())
     with tempfile.TemporaryDirectory(prefix="sipwizard-demo-") as scratch:
         try:
-            if arguments.browser:
+            if arguments.kill:
+                proved = edges_die(fleet, Path(scratch), path)
+            elif arguments.browser:
                 proved = browser_calls(fleet, Path(scratch), arguments.local / "web_phone")
             else:
                 proved = phones_call(fleet, Path(scratch))

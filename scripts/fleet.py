@@ -26,7 +26,6 @@ from scripts.fleet_parts import (
     DEVELOPMENT_CREDENTIALS,
     DOMAIN,
     MESH,
-    METRICS,
     MINISTACK,
     PREFIX,
     ROOT,
@@ -63,9 +62,11 @@ class DevelopmentFleet:
         environment: Mapping[str, str] | None = None,
         control_module: str = "lambdas",
         ca: DevelopmentAuthority | None = None,
+        domain: str = DOMAIN,
     ) -> None:
         """``control_module`` serves the control plane, by ``python -m``. ``ca`` issues the edges' certificates, instead
         of one of the fleet's own."""
+        self.domain = domain
         self.directory = directory
         self.control = control
         self.edges = list(edges)
@@ -114,7 +115,8 @@ class DevelopmentFleet:
         if self._own_dynamodb:
             wanted.append(("tcp", self.control, MINISTACK))
         for edge in self.edges:
-            wanted += [("udp", edge.host, MESH), ("tcp", edge.host, METRICS)]
+            metrics, _, metrics_port = edge.metrics.rpartition(":")
+            wanted += [("udp", edge.host, MESH), ("tcp", Host(metrics, edge.host.namespace), int(metrics_port))]
             for name, at in edge.listeners.items():
                 address, _, number = at.rpartition(":")
                 host = Host(address.strip("[]"), edge.host.namespace)
@@ -194,20 +196,24 @@ class DevelopmentFleet:
 
     def provision(self) -> None:
         """A key, a tenant, a domain and accounts."""
+        self.client = replace(self.client, key=self.make_key())
+        self.tenant = self.client.api("POST", "/v1/tenants", {"name": "Development"})["id"]
+        self._once("POST", "/v1/domains", {"tenant": self.tenant, "name": self.domain, "default": True})
+        for user in USERS:
+            made = self._once("POST", "/v1/accounts", {"username": user, "domain": self.domain})
+            if made is None:
+                made = self.client.api("POST", f"/v1/accounts/{user}@{self.domain}/password", {})
+            self.accounts[user] = PhoneAccount(made["aor"], made["username"], made["password"])
+        self._say(f"domain {self.domain} with accounts {', '.join(USERS)}")
+
+    def make_key(self) -> str:
+        """An administration's API key."""
         self._run("make-key", ["-m", "lambdas", "make-key", "--endpoint", self.endpoint], {}, self.control)
         log = self.directory / "make-key.log"
         found = wait_for("the first API key", lambda: _key_in(log.read_text()), 20)
-        self.client = replace(self.client, key=found)
         log.unlink()  # the key is shown once, not kept in logs
         self.processes.stop("make-key")
-        self.tenant = self.client.api("POST", "/v1/tenants", {"name": "Development"})["id"]
-        self._once("POST", "/v1/domains", {"tenant": self.tenant, "name": DOMAIN, "default": True})
-        for user in USERS:
-            made = self._once("POST", "/v1/accounts", {"username": user, "domain": DOMAIN})
-            if made is None:
-                made = self.client.api("POST", f"/v1/accounts/{user}@{DOMAIN}/password", {})
-            self.accounts[user] = PhoneAccount(made["aor"], made["username"], made["password"])
-        self._say(f"domain {DOMAIN} with accounts {', '.join(USERS)}")
+        return found
 
     def _once(self, method: str, path: str, body: dict[str, Any]) -> Any:
         """As ``api``, but None where it exists already (with an endpoint that keeps its data)."""
@@ -239,14 +245,19 @@ class DevelopmentFleet:
         if not edge.listeners:
             return {}
         addresses = [at for at in (edge.address, edge.address6) if at]
-        chain, key = self.ca.issue([edge.name, DOMAIN, *addresses], self.directory)
+        chain, key = self.ca.issue([edge.name, self.domain, *addresses], self.directory)
         return {"certificates": [{"chain": chain.name, "key": key.name}]}
 
     def start_edge(self, edge: DevelopmentEdge) -> None:
         """Start an edge, registering it first if it is new."""
+        path = self.write_config(edge)
+        self.register_edge(edge)
+        self._run(edge.id, ["-m", "edge", "--config", str(path)], edge.environment, edge.host)
+
+    def register_edge(self, edge: DevelopmentEdge) -> None:
+        """Tell the control plane of an edge that is new."""
         from edge.control.identity import Identity
 
-        path = self.write_config(edge)
         if not (self.directory / f"{edge.id}.key").exists():
             public_key = Identity.load_or_make(edge.id, self.directory / f"{edge.id}.key").public_key
             if self.client.request("GET", f"/v1/edges/{edge.id}")[0] == 200:
@@ -254,16 +265,16 @@ class DevelopmentFleet:
             body = {"id": edge.id, "public_key": public_key, "addresses": edge.may_hold or [edge.address]}
             places = {"places": edge.places} if edge.places else {}  # control planes of before know none
             self.client.api("POST", "/v1/edges", {**body, **places})
-        self._run(edge.id, ["-m", "edge", "--config", str(path)], edge.environment, edge.host)
 
     def wait_ready(self, edge: DevelopmentEdge) -> None:
-        """Until it holds its address, and has mesh links to and from every other running edge. An edge that has been
-        killed is reached again some milliseconds after it reaches others: they find out by that that it is another."""
+        """Until it holds its address, its media engine takes orders, and it has mesh links to and from every other
+        running edge. An edge that has been killed is reached again some milliseconds after it reaches others: they find
+        out by that that it is another."""
         others = sum(other is not edge for other in self.edges)
 
         def ready() -> bool:
             health = self.client.health(edge)
-            if not health or not health["ready"]:
+            if not health or not health["ready"] or not health.get("media_ready", True):  # old ones don't tell
                 return False
             linked = set(health["mesh"]) & set(health.get("reached_by", health["mesh"]))  # some don't tell
             return len(linked) >= others

@@ -94,7 +94,7 @@ class DevelopmentEdge:
 
     @property
     def metrics(self) -> str:
-        return f"{self.host.address}:{METRICS}"
+        return str(self.settings.get("metrics", f"{self.host.address}:{METRICS}"))
 
 
 @dataclass(frozen=True)

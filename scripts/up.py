@@ -23,6 +23,7 @@ from scripts.web_pages import PageServer
 
 _LISTENERS = ("udp", "tcp", "tls", "wss", "udp6", "tcp6", "tls6", "wss6")
 _LOCAL = ROOT / ".local"
+_TOO_SOON = 5.0  # seconds: an edge that ends within as many has a fault that no start mends
 
 
 def up(
@@ -75,14 +76,21 @@ def up(
         shutil.rmtree(fleet.directory, ignore_errors=True)
         fleet.directory.mkdir(parents=True)
         fleet.start()
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(_description(fleet, web_phone), indent=1) + "\n")
+        _describe(path, fleet, web_phone)
         _explain(fleet, local)
-        ended = None
-        while not stop.wait(0.5) and ended is None:
+        begun_at: dict[str, float] = {}
+        while not stop.wait(0.2):
             ended = fleet.processes.ended()
-        if ended:
-            raise StartError(f"{ended} has ended: {fleet.processes.last_words(ended)}")
+            if ended is None:
+                continue
+            edge = next((edge for edge in fleet.edges if edge.id == ended), None)
+            now = time.monotonic()
+            if edge is None or now - begun_at.get(ended, float("-inf")) < _TOO_SOON:
+                raise StartError(f"{ended} has ended: {fleet.processes.last_words(ended)}")
+            say(f"{ended} has ended, and is started again")  # as a service manager would
+            begun_at[ended] = now
+            fleet.start_edge(edge)
+            _describe(path, fleet, web_phone)
     except StartError as error:
         if not stop.is_set():
             print(f"up: {error}", file=sys.stderr)
@@ -97,6 +105,14 @@ def up(
     raise typer.Exit(code)
 
 
+def _describe(path: Path, fleet: DevelopmentFleet, web_phone: str) -> None:
+    """Write ``up.json``; nobody reads half of it."""
+    whole = path.with_suffix(".new")
+    whole.touch(mode=0o600)
+    whole.write_text(json.dumps(_description(fleet, web_phone), indent=1) + "\n")
+    whole.replace(path)
+
+
 def _description(fleet: DevelopmentFleet, web_phone: str) -> dict[str, Any]:
     """What ``up.json`` holds."""
     return {
@@ -108,7 +124,13 @@ def _description(fleet: DevelopmentFleet, web_phone: str) -> dict[str, Any]:
         "web_phone": f"{web_phone}/",
         "media": installed(),
         "edges": [
-            {"id": edge.id, **dict.fromkeys(_LISTENERS), **edge.listeners, "metrics": edge.metrics}
+            {
+                "id": edge.id,
+                **dict.fromkeys(_LISTENERS),
+                **edge.listeners,
+                "metrics": edge.metrics,
+                "pid": fleet.processes.pid(edge.id),
+            }
             for edge in fleet.edges
         ],
         "accounts": [vars(account) for account in fleet.accounts.values()],

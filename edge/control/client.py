@@ -269,9 +269,10 @@ class ControlClient:
             if answer is None and cold:
                 answer = await _first(asked, longest - (time.monotonic() - begun))
             if answer is not None:
+                body = answer.result()
                 if path == _DECISIONS:
                     region.hedges.answered(time.monotonic() - begun)
-                return answer.result()
+                return body
             kind = _TooSlow if sent.at is not None and region.awake_since(sent.at) else TimeoutError
             raise kind(f"no answer within {time.monotonic() - begun:.1f} s")
         finally:

@@ -41,6 +41,11 @@ class Description(NamedTuple):
         return next((medium.profile for medium in self.media if "RTP/" in medium.profile), "")
 
     @property
+    def by_udp(self) -> bool:
+        """Whether there is anything that an engine relays."""
+        return any(medium.port and not medium.profile.upper().startswith("TCP") for medium in self.media)
+
+    @property
     def dtls(self) -> bool:
         """Whether its RTP is encrypted with keys by DTLS (RFC 5764)."""
         return any(medium.fingerprint and "TLS/RTP/" in medium.profile for medium in self.media)

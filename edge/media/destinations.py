@@ -13,6 +13,8 @@ NOWHERE = "0.0.0.0"
 _NOBODY = (NOWHERE, "::")
 _SENDING = frozenset((b"a=sendrecv", b"a=sendonly"))
 _DIRECTIONS = _SENDING | {b"a=recvonly", b"a=inactive"}
+TCP = b"TCP"
+"""What the protocols of media over TCP begin with (RFC 4145 §4, RFC 4571, RFC 4975, RFC 8856)."""
 MEDIA_LINES = 8
 """Lines of media (m=) in one description; each costs an engine four ports."""
 
@@ -22,28 +24,55 @@ def media_lines(body: bytes) -> int:
     return body.count(b"\nm=")
 
 
-def strict(body: bytes) -> bytes | None:
+def strict(body: bytes, source: str = "") -> bytes | None:
     """``body`` in the one spelling that an engine can't read otherwise than it is read here; None if it might. Each
-    line ends with CRLF (RFC 8866 §5), a connection is ``IN IP4`` or ``IN IP6`` and an address (§5.7), and of ``a=rtcp``
-    (RFC 3605 §2.1) the port alone stays: RTCP goes to where the media go."""
+    line ends with CRLF (RFC 8866 §5), a connection is ``IN IP4`` or ``IN IP6`` and an address (§5.7): for a host's name
+    ``source`` stands, where the description came from. Of ``a=rtcp`` (RFC 3605 §2.1) the port alone stays: RTCP goes to
+    where the media go. Media over TCP are refused (port 0, RFC 3264 §6): the engine would take a port of UDP for them.
+    """
     lines = []
     for line in body.replace(b"\r\n", b"\n").removesuffix(b"\n").split(b"\n"):
         if b"\r" in line or b"\0" in line:
             return None
-        if line[:1] in (b"c", b"C") and not _names_address(line):
-            return None
-        if line[:7].lower() == b"a=rtcp:":
-            port = line[7:].split(b" ", 1)[0]
-            if not port.isdigit():
+        spelt: bytes | None = line
+        match line[:2]:
+            case b"o=":
+                spelt = _origin(line)
+            case b"c=":
+                spelt = _connection(line, source)
+            case b"m=":
+                spelt = _medium(line)
+            case _ if line[:1].lower() in (b"o", b"c", b"m"):
                 return None
-            line = b"a=rtcp:" + port
-        lines.append(line + b"\r\n")
+            case _ if line[:7].lower() == b"a=rtcp:":
+                port = line[7:].split(b" ", 1)[0]
+                spelt = b"a=rtcp:" + port if port.isdigit() else None
+        if spelt is None:
+            return None
+        lines.append(spelt + b"\r\n")
     return b"".join(lines)
 
 
-def _names_address(line: bytes) -> bool:
+def _origin(line: bytes) -> bytes:
+    """The engine counts words, and a user's name may have several (§5.2 allows one)."""
     words = line.split(b" ")
-    return len(words) == 3 and words[0] == b"c=IN" and words[1] in (b"IP4", b"IP6")
+    return b" ".join((b"o=-", *words[-5:])) if len(words) > 6 else line
+
+
+def _connection(line: bytes, source: str) -> bytes | None:
+    words = line.split(b" ")
+    if len(words) != 3 or words[0] != b"c=IN" or words[1] not in (b"IP4", b"IP6"):
+        return None
+    if _is_address(words[2].partition(b"/")[0].decode("latin-1")):
+        return line
+    return f"c=IN {'IP6' if is_ipv6(source) else 'IP4'} {source}".encode() if source else None
+
+
+def _medium(line: bytes) -> bytes:
+    words = line.split()
+    if len(words) < 3 or not words[2].upper().startswith(TCP):
+        return line
+    return b" ".join((words[0], b"0", *words[2:]))
 
 
 def hosts(body: bytes) -> set[str]:
@@ -81,6 +110,20 @@ def held(body: bytes, host: str) -> bytes:
     return b"".join(line + b"\r\n" for line in lines)
 
 
+def rests(body: bytes, before: bytes) -> bool:
+    """Whether ``body`` differs from ``before`` by no host and no port, and wants no media in both directions: where the
+    end is was heard, and isn't to be learnt anew from whoever sends while the end itself may be silent."""
+    session, *media = _sections(body)
+    default = _direction(session, b"a=sendrecv")
+    return _places(body) == _places(before) and all(_direction(section, default) != b"a=sendrecv" for section in media)
+
+
+def _places(body: bytes) -> list[bytes]:
+    """The lines that say where media go."""
+    lines = body.split(b"\r\n")
+    return [line if line[:1] == b"c" else b" ".join(line.split()[:2]) for line in lines if line[:2] in (b"c=", b"m=")]
+
+
 def _sections(body: bytes) -> list[list[bytes]]:
     """The lines of the session, and of each medium."""
     sections: list[list[bytes]] = [[]]
@@ -98,6 +141,15 @@ def _direction(lines: list[bytes], default: bytes) -> bytes:
 def shares_port(body: bytes) -> bool:
     """Whether RTP and RTCP are to share a port (RFC 5761)."""
     return b"\na=rtcp-mux" in body
+
+
+@lru_cache(1000)
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @lru_cache(1000)

@@ -36,8 +36,21 @@ def heard(answer: Answer) -> float | None:
         return None
     if not any(all(_talks(media) for media in pair) for pair in zip(*medias, strict=False)):
         return None
-    packets = [stream.get("last packet", 0) for of in medias for media in of for stream in _streams(media)]
-    return float(max(answer.get("last signal", 0), *packets))
+    return _last_packet(answer, [media for of in medias for media in of])
+
+
+def is_unheard(answer: Answer, now: float, since: float, patience: float) -> bool:
+    """Whether nothing has come for so long, be it that nothing need come."""
+    tags = answer.get("tags")
+    sides = tags.values() if isinstance(tags, dict) else []
+    last = _last_packet(answer, [media for side in sides for media in side.get("medias", ())])
+    return now - max(last, since) >= patience
+
+
+def _last_packet(answer: Answer, medias: list[Answer]) -> float:
+    """When the last packet came, or word of the session."""
+    packets = [stream.get("last packet", 0) for media in medias for stream in _streams(media)]
+    return float(max(answer.get("last signal", 0), *packets, 0))
 
 
 def _streams(media: Answer) -> Iterator[Answer]:

@@ -19,6 +19,9 @@ PING: Final[Command] = {"command": "ping"}
 STATISTICS: Final[Command] = {"command": "statistics"}
 LIST: Final[Command] = {"command": "list", "limit": 1_000_000}
 
+IMMEDIATE: Final = "immediate"
+DELAYED: Final = "delayed"
+NOTHING: Final = ""
 _REPLACED = ["origin", "session-connection", "zero-address"]
 _FLAGS = ["strict-source", "port-latching"]
 """``strict-source``: who has been heard once is heard alone. ``port-latching``: a side that names another address
@@ -48,15 +51,15 @@ def read(data: bytes) -> tuple[str, Answer]:
 
 
 def describe(
-    call: str, role: str, offerer: str, answerer: str, order: MediaOrder, needs: Needs, first: bool, label: str
+    call: str, role: str, offerer: str, answerer: str, order: MediaOrder, needs: Needs, learning: str, label: str
 ) -> Command:
     """Have the engine write ``order.body`` anew for the other side, as that ``needs`` it. ``call``, ``offerer`` and
-    ``answerer`` are the engine's names of the session and its sides; ``first``: this side hasn't described itself
-    before; ``label`` is kept with the describing side, and told in ``query``.
+    ``answerer`` are the engine's names of the session and its sides; ``label`` is kept with the describing side, and
+    told in ``query``.
 
-    Where media come from, the engine learns from the first packet after a description (``immediate``): it may be
-    behind a NAT. From a side that names another address than before it learns for 3 s (``delayed``): if it goes on
-    sending from where it was, ``immediate`` would hear it no more.
+    ``learning``: where media come from, the engine learns from the first packet after a description (IMMEDIATE): it
+    may be behind a NAT. From a side that may name another address than before it learns for 3 s (DELAYED): if it goes
+    on sending from where it was, IMMEDIATE would hear it no more. NOTHING: what was learnt before stays.
     """
     flags = [*_FLAGS, "trust-address"]
     command: Command = {
@@ -67,13 +70,15 @@ def describe(
         "sdp": order.body.decode("latin-1"),
         "replace": _REPLACED,
         "flags": flags,
-        "endpoint-learning": "immediate" if first else "delayed",
+        "endpoint-learning": learning or DELAYED,
         "SDES": ["off"] if needs.sdes == "off" else _NOT_OFFERED,
         "label": label,
     }
     if _is_behind_nat(order):
         flags[-1] = "SIP-source-address"
         command["received-from"] = ["IP6" if is_ipv6(order.source) else "IP4", order.source]
+    if not learning:
+        flags.append("asymmetric")  # "endpoint-learning": "off" has it learn all the same
     if needs.profile:
         command["transport-protocol"] = needs.profile
     if needs.ice:

@@ -10,6 +10,9 @@ DESCRIBE: Final = "describe"
 """Give the ``body`` that the other side is to see instead of this one."""
 DROP_BRANCH: Final = "drop-branch"
 """One branch of a fork has lost: give its ports back."""
+RESTORE: Final = "restore"
+"""An offer of ``by`` in the dialog with ``to`` was refused: the session is as it was before (RFC 3261 §14.1, RFC 3311
+§5.1)."""
 DROP: Final = "drop"
 """The dialog between the tags ``by`` and ``to`` is over, and the session with it, unless another of its dialogs is an
 answered call (of a fork that two have answered); without tags the session is over."""

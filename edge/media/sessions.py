@@ -33,6 +33,7 @@ from edge.media.destinations import (
     is_reachable,
     media_lines,
     named_host,
+    rests,
     shares_port,
     strict,
     unreachable,
@@ -42,10 +43,12 @@ from edge.media.orders import (
     ANSWER,
     DESCRIBE,
     DESCRIPTION,
+    DROP,
     DROP_BRANCH,
     ENGINE,
     FULL,
     OFFER,
+    RESTORE,
     UNKNOWN,
     MediaOrder,
     MediaReply,
@@ -91,11 +94,12 @@ class LegEnd:
 @dataclass(slots=True)
 class MediaLeg:
     """``call`` is the engine's name of it; ``ends`` begins with the one that described itself first; ``offered`` is the
-    end whose offer waits for an answer, -1 if none does; ``unsaid`` is that offer if the engine wasn't told, since it
-    is as the one before. ``lines`` is the most lines of media that it had; ``joins``: the engine is the last candidate
-    of two ends with ICE. ``tenant``, ``began`` and ``report`` name the call in reports, ``counts`` are those to whom it
-    counts; ``since`` is when the leg began (Unix time). ``quality`` is what was heard of it, ``lost`` tells that
-    nothing was any more, and that this has been said."""
+    end whose offer waits for an answer, -1 if none does; ``unsaid`` is that offer if the engine wasn't told, since
+    it is as the one before; ``agreed`` is what both ends had said when one answered last, if that is known.
+    ``lines`` is the most lines of media that it had; ``joins``: the engine is the last candidate of two ends with
+    ICE. ``tenant``, ``began`` and ``report`` name the call in reports, ``counts`` are those to whom it counts;
+    ``since`` is when the leg began (Unix time). ``quality`` is what was heard of it, ``lost`` tells that nothing
+    was any more, and that this has been said. ``found``: another process began it."""
 
     call: str
     key: str
@@ -111,7 +115,14 @@ class MediaLeg:
     offered: int = -1
     quality: SessionQuality = field(default_factory=SessionQuality)
     lost: bool = False
+    found: bool = False
     unsaid: MediaOrder | None = None
+    agreed: tuple[Said, Said] | None = None
+
+    def agree(self) -> None:
+        """What both ends have said last counts from now on."""
+        one, other = self.ends[0].last, self.ends[1].last
+        self.agreed = (one, other) if one is not None and other is not None else None
 
     @property
     def ports(self) -> int:
@@ -169,6 +180,10 @@ class Sessions:
         """What the engine has to be told for ``order``, given at ``now`` (Unix time)."""
         if order.kind == DESCRIBE:
             return self._describe(order, now)
+        if order.kind == RESTORE:
+            return self._restore(order)
+        if order.kind not in (DROP, DROP_BRANCH):
+            return EngineWork([], _DONE)  # of a newer edge
         legs = list(self._legs.get(order.key, {}).values())
         if order.kind == DROP_BRANCH:
             gone = [leg for leg in legs if leg.branch == order.branch]
@@ -189,7 +204,7 @@ class Sessions:
         return EngineWork([ng.delete(over.call, over.ends[0].name)], _DONE, over=over, at=now)
 
     def _describe(self, order: MediaOrder, now: float) -> EngineWork:
-        body = strict(order.body)
+        body = strict(order.body, order.source)
         lines = media_lines(body or b"")
         if body is None or not 0 < lines <= MEDIA_LINES or not self._may_name(body, order.source):
             return EngineWork([], MediaReply(None, DESCRIPTION))
@@ -213,6 +228,22 @@ class Sessions:
             leg.ends[end].calls.add(order.by)
         return _say(leg, end, order.role or (ANSWER if leg.offered == 1 - end else OFFER), order)
 
+    def _restore(self, order: MediaOrder) -> EngineWork:
+        """Have the engine hear what was agreed last. Before this process was started that isn't known, and what the
+        other side has offered meanwhile counts for more."""
+        leg = self._leg(order)
+        if leg is None or leg.offered < 0 or order.by not in leg.ends[leg.offered].tags:
+            return EngineWork([], _DONE)
+        end, leg.offered = leg.offered, -1
+        if leg.unsaid is not None or leg.agreed is None:
+            leg.unsaid = None
+            return EngineWork([], _DONE)
+        for of, said in zip(leg.ends, leg.agreed, strict=True):
+            of.last = of.tags[said.order.by] = said
+            of.muxes, of.host = shares_port(said.order.body), named_host(said.order.body) or of.host
+        mine, other = leg.agreed[end], leg.agreed[1 - end]
+        return EngineWork([_command(leg, end, OFFER, mine.order), _command(leg, 1 - end, ANSWER, other.order)], _DONE)
+
     def _may_name(self, body: bytes, source: str) -> bool:
         """Whether media may be sent where ``body`` says. Who comes from elsewhere by the one family names no private
         address of the other one."""
@@ -233,6 +264,7 @@ class Sessions:
                 if said is None or said is of.last:
                     return EngineWork([], _DONE)
                 of.last = said
+                leg.agree()
                 return EngineWork([_command(leg, end, said.role, said.order)], _DONE)
         return None
 
@@ -256,6 +288,8 @@ class Sessions:
         end.last = end.tags[order.by] = Said(work.role, order, reply)
         leg.offered = work.end if work.role == OFFER else -1
         leg.unsaid = None
+        if work.role == ANSWER:
+            leg.agree()
         return reply
 
     # Which
@@ -386,7 +420,10 @@ def _command(leg: MediaLeg, end: int, role: str, order: MediaOrder) -> Command:
         needs = needs._replace(rtcp_mux="demux")
     order = order._replace(body=held(order.body, mine.host or order.source))
     offerer, answerer = (mine, other) if role == OFFER else (other, mine)
-    return ng.describe(leg.call, role, offerer.name, answerer.name, order, needs, not mine.described, leg.label)
+    learning = ng.DELAYED if mine.described else ng.IMMEDIATE
+    if mine.described and mine.last is not None and rests(order.body, held(mine.last.order.body, mine.host)):
+        learning = ng.NOTHING
+    return ng.describe(leg.call, role, offerer.name, answerer.name, order, needs, learning, leg.label)
 
 
 def _says_again(last: Said, role: str, order: MediaOrder) -> bool:
@@ -412,7 +449,7 @@ def _read(call: str, answer: Answer) -> MediaLeg | None:
     ends[0].tags[first] = None
     if not (ends[0].described and ends[1].described):
         return None
-    leg = MediaLeg(call, key, branch, answer["created"], ends)
+    leg = MediaLeg(call, key, branch, answer["created"], ends, found=True)
     # The one that was written last has the call's name in reports.
     label = max((monologue.get("label", "") for monologue in tags.values()), key=len)
     if label:

@@ -4,7 +4,8 @@ Theory of operation. What an edge hasn't got to yet waits in its UDP sockets, an
 a BYE as likely as a new call; it is sent again, and all time goes into halves of calls. So while much waits new INVITEs
 are answered 503 with Retry-After as soon as they have been read, which costs a twentieth of a call (RFC 3261 §21.5.4,
 RFC 7339's advice to refuse what begins something). Those that bring credentials have cost something already and are
-refused only when more waits. Dialogs, refreshes and everything else are taken as they come.
+refused only when more waits. Dialogs, refreshes and everything else are taken as they come. While strangers fill the
+sockets, whose messages are dropped for next to nothing (``shedding``), no call is refused: that would be all they want.
 """
 
 from __future__ import annotations

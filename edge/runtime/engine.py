@@ -10,9 +10,9 @@ from ipaddress import ip_address
 
 from edge.config import Config
 from edge.media import ng
-from edge.media.orders import ENGINE, MediaOrder, MediaReply
+from edge.media.orders import DROP_BRANCH, ENGINE, MediaOrder, MediaReply
 from edge.media.quality import count
-from edge.media.sessions import Sessions
+from edge.media.sessions import MediaLeg, Sessions
 from edge.runtime.engine_process import NG_HOST, EnginePlace, EngineProcess
 from edge.runtime.media_keeper import MediaKeeper
 from edge.runtime.ng_client import NgClient
@@ -53,7 +53,7 @@ class Engine:
                             await asyncio.sleep(_REST)
                             continue
                         adopted = False
-                        await self._find()
+                        await self.find()
                         self.since = time.time()
                         self.ready.set()
                         await self._process.ended()
@@ -91,7 +91,7 @@ class Engine:
                 return True
         return False
 
-    async def _find(self) -> None:
+    async def find(self) -> None:
         """What it has of sessions, where this process doesn't know. One that nobody has answered belonged to a call
         that died with the process."""
         answer = await self.client.ask(ng.LIST) or {}
@@ -109,6 +109,11 @@ class Engine:
         self._orders[order.key] = task
         task.add_done_callback(lambda done: self._orders.get(order.key) is done and self._orders.pop(order.key))
         return task
+
+    async def forget(self, leg: MediaLeg) -> None:
+        """Of ``leg`` nothing is heard, and no call is known."""
+        self._counters["media_sessions_forgotten"] += 1
+        await self.give(MediaOrder(leg.key, DROP_BRANCH, branch=leg.branch))
 
     async def _carry_out(self, order: MediaOrder, before: asyncio.Task[MediaReply] | None) -> MediaReply:
         if before is not None:

@@ -33,6 +33,7 @@ class GarbageLooks:
         """From now on; what there is already stays."""
         gc.collect()
         gc.freeze()
+        gc.collect()  # Python waits for a quarter of what the last whole look has found: of nothing, now
         gc.set_threshold(YOUNG, _OLDER, 1)
         gc.callbacks.append(self._look)
 

@@ -57,6 +57,7 @@ class Inbound:
             self._post(Received(flow, data, banned=True))
         else:
             stack.counters["banned"] += 1
+            self._shedding.drop(time.monotonic())
 
     def _take(self, flow: Flow, data: bytes) -> None:
         self._trace_in(flow, data)
@@ -69,7 +70,8 @@ class Inbound:
     def deliver(self, flow: Flow, data: bytes) -> None:
         """To the core, unless it has to wait."""
         if not self._waiting.keep(flow, data):
-            self._post(Received(flow, data, crowded=self._crowding.refuses(data)))
+            crowded = self._crowding.refuses(data) and not self._shedding.besieged()
+            self._post(Received(flow, data, crowded=crowded))
 
     def closed(self, flow: Flow, why: str = "") -> None:
         self._post(FlowClosed(flow, why))

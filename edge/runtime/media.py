@@ -143,6 +143,11 @@ class Media:
 
     # What there is
 
+    @property
+    def ready(self) -> bool:
+        """Whether the engine of each address takes orders."""
+        return all(engine.ready.is_set() for engine in self._engines.values())
+
     def sizes(self) -> dict[str, int]:
         """How many engines, sessions and ports there are."""
         sessions = [engine.sessions for engine in self._engines.values()]

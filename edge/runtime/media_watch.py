@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 
 from edge.media import ng
-from edge.media.ghosts import LOOK, is_silent
+from edge.media.ghosts import LOOK, is_silent, is_unheard
 from edge.media.sessions import MediaLeg
 from edge.runtime.engine import Engine
 
 
 class MediaWatch:
-    """``lost`` gets each answered call in which nothing was heard for ``patience`` seconds, once."""
+    """``lost`` gets each answered call in which nothing was heard for ``patience`` seconds, once. Sessions that nobody
+    knows to be a call's are forgotten then: they were early ones, of a process that has ended."""
 
     def __init__(self, engine: Engine, patience: float, lost: Callable[[MediaLeg], None]) -> None:
         self._engine = engine
@@ -31,13 +32,16 @@ class MediaWatch:
         """At all of them, one after the other."""
         engine = self._engine
         for leg in list(engine.sessions):
-            if not (leg.report and engine.sessions.has(leg)):
+            if not ((leg.report or leg.found) and engine.sessions.has(leg)):
                 continue
             answer = await engine.client.ask(ng.query(leg.call))
             if answer is None:
                 return  # it has ended, or has too much to do
             now = time.time()
             leg.quality.note(answer, now)
-            if not leg.lost and is_silent(answer, now, engine.since, self._patience):
+            if not leg.report:
+                if is_unheard(answer, now, engine.since, self._patience):
+                    await engine.forget(leg)
+            elif not leg.lost and is_silent(answer, now, engine.since, self._patience):
                 leg.lost = True
                 self._lost(leg)

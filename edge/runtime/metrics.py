@@ -108,6 +108,7 @@ async def serve(
             "reached_by": mesh.reached_by(),
             "journal": len(journal),
             "media": media.state,
+            "media_ready": media.ready,
             "workers": workers.pids,
             **{kind: size + others[kind] for kind, size in core.gauges().items()},
         }

@@ -18,6 +18,8 @@ from edge.sip.flow import Flow
 SHARE = 0.5
 """Seconds of strangers' work in each second."""
 _BURST = 0.05  # seconds of it at once
+BESIEGED = 100
+"""Messages dropped in a second, from which on what waits in the sockets is strangers' rather than phones'."""
 _CREDENTIALS = b"uthorization"
 
 
@@ -29,6 +31,7 @@ class Shedding:
         self._clock = clock
         self._left = _BURST
         self._at = clock()
+        self._second = self._dropped = self._dropped_before = 0
 
     def message(self, flow: Flow, data: bytes, deliver: Callable[[Flow, bytes], None]) -> None:
         """Deliver it, unless there is no time for it."""
@@ -38,11 +41,30 @@ class Shedding:
             return
         if not flow.reliable and stack.sources.silent(flow.host, now) and _CREDENTIALS not in data:
             stack.counters["slowed"] += 1
+            self.drop(now)
             return
         self._left = min(_BURST, self._left + (now - self._at) * SHARE)
         self._at = now
         if self._left <= 0:
             stack.counters["shed"] += 1
+            self.drop(now)
             return
         deliver(flow, data)
         self._left -= self._clock() - now
+
+    def drop(self, now: float) -> None:
+        """A message was."""
+        self._turn(now)
+        self._dropped += 1
+
+    def besieged(self) -> bool:
+        """Whether so many were in this second or the one before."""
+        self._turn(self._clock())
+        return max(self._dropped, self._dropped_before) >= BESIEGED
+
+    def _turn(self, now: float) -> None:
+        passed = int(now) - self._second
+        if passed:
+            self._second = int(now)
+            self._dropped_before = self._dropped if passed == 1 else 0
+            self._dropped = 0

@@ -27,7 +27,7 @@ from lambdas.contract import (
 from lambdas.repositories.call_keys import ANSWERED, ENDED, FAILED, OPEN, attempt_of, key_of, name_of, partition, sort
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.open_calls import OpenCalls
-from lambdas.repositories.reading import Key, Raw, read
+from lambdas.repositories.reading import ItemKey, Raw, read
 from lambdas.repositories.transactions import conditional
 from lambdas.repositories.usage import UsageTable
 
@@ -105,7 +105,7 @@ class Calls:
         self.open = OpenCalls()
 
     def answered(
-        self, report: CallAnswered, rate: float = 0.0, beside: Sequence[Key] = ()
+        self, report: CallAnswered, rate: float = 0.0, beside: Sequence[ItemKey] = ()
     ) -> tuple[list[str], list[Raw]]:
         """``rate`` is what a minute costs. What is ``beside`` is read once the call is known, unless it is over, and
         given back.
@@ -124,14 +124,14 @@ class Calls:
         """
         again = not self._record(report)
         ended = self._end_of(report) if again else None
-        found: dict[Key, Raw] = {}
+        found: dict[ItemKey, Raw] = {}
         if report.sides or report.counted:
             self.open.put(report)
         key, over = key_of(report, OPEN), ended is not None
         for scope in report.counted:
             self._usage.answered(scope, attempt_of(report), rate, report.answered, report.max_duration, key, over)
         if ended is None and (report.sides or report.counted):
-            end = Key(CallItem, *key_of(report, ENDED))
+            end = ItemKey(CallItem, *key_of(report, ENDED))
             found = read([end, *beside])
             ended = _ended_at(found.pop(end, None))
         if ended is not None:
@@ -185,7 +185,7 @@ class Calls:
         return self.ended(CallEnded(**name, ended=ended))
 
     def _end_of(self, report: CallName) -> float | None:
-        end = Key(CallItem, *key_of(report, ENDED))
+        end = ItemKey(CallItem, *key_of(report, ENDED))
         return _ended_at(read([end]).get(end))
 
     def ended(self, report: CallEnded) -> list[str]:

@@ -36,7 +36,7 @@ from lambdas.repositories.models import (
     UsedItem,
     new_revision,
 )
-from lambdas.repositories.reading import Key, Raw, read
+from lambdas.repositories.reading import ItemKey, Raw, read
 from lambdas.repositories.transactions import Write, transact
 
 _Item = TypeVar("_Item", bound=DirectoryItem)
@@ -322,11 +322,11 @@ class Directory:
                 self.create(SecretItem(*item_key(SecretItem, "secret"), secret=base64.b64encode(secret).decode()))
 
 
-def key_of(kind: type[DirectoryItem], name: str) -> Key | None:
+def key_of(kind: type[DirectoryItem], name: str) -> ItemKey | None:
     """Of the item called ``name``; None if none can be called that."""
     if not name or len(name.encode("utf-8", "replace")) > LONGEST_NAME:
         return None
-    return Key(kind, *item_key(kind, name))
+    return ItemKey(kind, *item_key(kind, name))
 
 
 def _item(kind: type[_Item], raw: Raw) -> _Item:

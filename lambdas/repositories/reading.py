@@ -16,7 +16,7 @@ Raw = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ItemKey:
     """Of an item in the table of ``kind``."""
 
     kind: type[Item]
@@ -24,10 +24,10 @@ class Key:
     sk: str
 
 
-def read(keys: Iterable[Key]) -> dict[Key, Raw]:
+def read(keys: Iterable[ItemKey]) -> dict[ItemKey, Raw]:
     """Those that there are, read consistently within the Region. Raises Busy if DynamoDB doesn't give all of them."""
     wanted = {(key.kind.Meta.table_name, key.pk, key.sk): key for key in keys}
-    left, found, tries = list(wanted), dict[Key, Raw](), 0
+    left, found, tries = list(wanted), dict[ItemKey, Raw](), 0
     while left:
         batch, left = left[:_BATCH], left[_BATCH:]
         asked: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -36,6 +37,11 @@ def test_phones_and_a_web_phone_call(tmp_path):
         said = demo(tmp_path)
         heard = [said.count(pair) for pair in ("alice hears alice", "alice hears bob", "bob hears alice")]
         assert heard == [1, 2, 2]
+        before = [edge["pid"] for edge in json.loads((tmp_path / "up.json").read_text())["edges"]]
+        said = demo(tmp_path, "--kill")
+        assert "Proved: both edges of a call were killed" in said
+        after = [edge["pid"] for edge in json.loads((tmp_path / "up.json").read_text())["edges"]]
+        assert not set(before) & set(after)
         said = demo(tmp_path, "--browser")
         assert "Proved: a page with JsSIP in Chromium" in said
         url = re.search(r"http://\S+#", said).group().rstrip("#")

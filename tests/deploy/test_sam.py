@@ -23,10 +23,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import boto3
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as AwsCredentials
@@ -458,7 +456,12 @@ def test_no_question_fails_while_a_function_starts(deployed, tmp_path, monkeypat
     """An edge that has just started asks a function that isn't warm, for registrations and a call."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setattr(control.aiohttp, "TCPConnector", partial(aiohttp.TCPConnector, resolver=_At(deployed)))
+    place, resolve = urlsplit(deployed.endpoint).hostname, socket.getaddrinfo
+
+    def at_ministack(host: Any, *more: Any, **named: Any) -> Any:
+        return resolve(place if ".lambda-url." in str(host) else host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", at_ministack)
     api = partial(_api, deployed, _admin_key(deployed))
     tenant = api("POST", "/v1/tenants", {"name": "Cold"})["id"]
     api("POST", "/v1/domains", {"tenant": tenant, "name": "cold.example"})
@@ -519,21 +522,6 @@ def _start_at(deployed: Deployed, when: float) -> None:
         Environment={"Variables": known | {"STARTS_AT": str(when)}},
     )
     functions.get_waiter("function_updated_v2").wait(FunctionName=name)
-
-
-class _At(AbstractResolver):
-    """Function URLs are at MiniStack."""
-
-    def __init__(self, deployed: Deployed) -> None:
-        self._host = urlsplit(deployed.endpoint).hostname or ""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        return [ResolveResult(hostname=host, host=self._host, port=port, family=socket.AF_INET, proto=0, flags=0)]
-
-    async def close(self) -> None:
-        pass
 
 
 def test_deleting_the_stack_takes_the_status_page_away_first(deployed):

@@ -34,6 +34,7 @@ __all__ = ["tenant"]  # the fixture
 ROOT = Path(__file__).parent.parent.parent
 UNIT = ROOT / "scripts" / "sipwizard-edge.service"
 ENGINE_UNIT = ROOT / "scripts" / "rtpengine@.service"
+SERVE_UNIT = ROOT / "scripts" / "sipwizard-serve.service"
 RULES = ROOT / "scripts" / "sipwizard-engines.rules"
 
 
@@ -194,7 +195,10 @@ def _listens(host: str, port: int) -> bool:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd's tools")
-@pytest.mark.parametrize(("unit", "name"), [(UNIT, UNIT.name), (ENGINE_UNIT, "rtpengine@192.0.2.1.service")])
+@pytest.mark.parametrize(
+    ("unit", "name"),
+    [(UNIT, UNIT.name), (ENGINE_UNIT, "rtpengine@192.0.2.1.service"), (SERVE_UNIT, SERVE_UNIT.name)],
+)
 def test_the_services_are_confined(tmp_path, unit, name):
     text = unit.read_text().replace("/opt/sipwizard/.venv/bin/python", "/bin/true")
     (tmp_path / unit.name).write_text(text.replace("/usr/bin/rtpengine", "/bin/true"))

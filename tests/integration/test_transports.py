@@ -50,7 +50,9 @@ def test_browsers_have_no_address(fleet, certificate):
         local = alice.socket.getsockname()
         assert f"received={local[0]}" in answer.get("via")
         alice.send(b"\r\n\r\n")
-        assert alice._framer.feed(alice.socket.recv(99)) == [b"\r\n"]
+        came: list[bytes] = []
+        while b"\r\n" not in came:
+            came += alice._framer.feed(alice.socket.recv(65536))
         assert alice.register(0) == 200
 
 

@@ -14,6 +14,7 @@ from edge.proxy.stack.events import Received
 from edge.runtime.bans import Bans
 from edge.runtime.crowding import CROWDED, FULL, Crowding
 from edge.runtime.inbound import Inbound
+from edge.runtime.shedding import BESIEGED
 from edge.runtime.trace import Trace
 from edge.runtime.waiting import Waiting
 from edge.transport.sockets import Listener, Sockets
@@ -32,7 +33,8 @@ class Crowded:
         trace = cast(Trace, SimpleNamespace(wanted=False))
         crowding = Crowding(lambda: self.wait)
         inbound = Inbound(handle, node.core.stack, Bans(), trace, Waiting(), lambda flow: False, crowding)
-        inbound._shedding.message = lambda flow, data, deliver: deliver(flow, data)
+        self.shedding = inbound._shedding
+        self.shedding.message = lambda flow, data, deliver: deliver(flow, data)
         node.handle = partial(self._handle, handle, inbound)
         self.alice, self.bob = self.world.phone("alice"), self.world.phone("bob")
         assert (self.alice.register(), self.bob.register()) == (200, 200)
@@ -86,6 +88,21 @@ def test_calls_and_registrations_that_there_are_go_on(crowded):
     crowded.world.run(1)
     assert crowded.alice.register() == 200
     hang_up(crowded.world, crowded.alice, dialog, crowded.bob)
+    assert crowded.counters["crowded"] == 0
+
+
+def test_strangers_who_fill_the_sockets_keep_nobody_from_calling(crowded):
+    now = 1000.0
+    crowded.shedding._clock = lambda: now
+    crowded.wait = FULL + 1
+    for _ in range(BESIEGED):
+        assert not crowded.shedding.besieged()
+        crowded.shedding.drop(now)
+    answered_call(crowded.world, crowded.alice, crowded.bob)
+    now = 1001.9
+    assert crowded.shedding.besieged()
+    now = 1002.0
+    assert not crowded.shedding.besieged()
     assert crowded.counters["crowded"] == 0
 
 

@@ -204,15 +204,19 @@ def test_a_call_that_is_given_up_leaves_nothing(world, call, when):
     assert len(call.callee.agent.requests("INVITE")) == (when == "ringing")
 
 
-def test_the_holder_is_told_to_whom_a_session_counts(world, call):
+def limit_relayed(world, most):
     decide = world.control.decide
-    most = {f"alice@{DOMAIN}": 2, "t1": 20}
 
     def limited(question):
         route = decide(question)
         return route.model_copy(update={"relayed_calls": most}) if isinstance(route, Route) else route
 
     world.control.decide = limited
+
+
+def test_the_holder_is_told_to_whom_a_session_counts(world, call):
+    most = {f"alice@{DOMAIN}": 2, "t1": 20}
+    limit_relayed(world, most)
     call.begin()
     call.answer()
     assert [order.counts for order in orders(world)] == [most, most]
@@ -552,10 +556,6 @@ def test_other_bodies_pass_as_they_are(world, call):
     got, _ = call.ask(call.from_caller(), "INVITE", t38, t38)
     assert b"a=T38FaxVersion:0" in got.body
     call.acknowledge(call.from_caller())
-    wrong = b"v=0\r\nwhatever\r\n"
-    got, final = call.ask(call.from_caller(), "INVITE", wrong, wrong)
-    assert (got.body, final.body) == (wrong, wrong)
-    call.acknowledge(call.from_caller())
     call.end()
 
 
@@ -767,8 +767,18 @@ def test_without_ports_the_call_is_refused_and_others_go_on(world, call):
     invite = invited(world, dave, BOB, ALICES)
     final = world.wait(lambda: dave.agent.final(invite))
     assert (final.status, bool(final.get("retry-after"))) == (503, True)
+    assert "no port" in final.reason
     assert len(world.engines[HERE].sessions) == 1
     call.end()
+
+
+def test_whose_calls_may_never_be_relayed_is_not_told_to_come_again(world, call):
+    limit_relayed(world, {f"alice@{DOMAIN}": 0})
+    world.engines[HERE].fault = FULL
+    invite = invited(world, call.caller, BOB, ALICES)
+    final = world.wait(lambda: call.caller.agent.final(invite))
+    assert (final.status, final.get("retry-after")) == (403, None)
+    assert "relayed_calls is 0" in final.reason
 
 
 def test_a_description_that_the_engine_cannot_read_is_refused(world, call):
@@ -809,6 +819,17 @@ def test_a_call_that_is_to_be_relayed_whatever_it_takes_is_refused_without_an_en
     assert not call.callee.agent.requests("INVITE")
 
 
+def test_without_an_engine_at_its_edge_such_a_call_is_refused_too():
+    world = World()
+    call = Call(world, *registered(world, "alice", "bob"))
+    media_said(world, media="relay")
+    invite = invited(world, call.caller, BOB, ALICES)
+    final = world.wait(lambda: call.caller.agent.final(invite))
+    assert (final.status, bool(final.get("retry-after"))) == (503, True)
+    assert "has no media engine" in final.reason
+    assert not call.callee.agent.requests("INVITE")
+
+
 def test_an_answer_that_nobody_would_hear_ends_the_call(world, call):
     call.begin()
     world.engines[HERE].fault = "silent"
@@ -837,6 +858,28 @@ def test_in_a_dialog_a_request_is_refused_and_the_call_stays(world, call):
     call.end()
 
 
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+@pytest.mark.parametrize("status", [488, 491, 500])
+def test_a_refused_offer_leaves_the_session_as_it_was(world, call, method, status):
+    """RFC 3261 §14.1, RFC 3311 §5.1."""
+    call.begin()
+    call.answer()
+    caller, callee = call.caller, call.callee
+    callee.agent.received.clear()
+    request = caller.agent.in_dialog(call.mine, method, sdp(20100), [TYPE])
+    caller.send(request.to_bytes())
+    got = world.wait(lambda: callee.agent.requests(method))[0]
+    says(callee, got, status)
+    assert world.wait(lambda: caller.agent.final(request)).status == status
+    tags = {name: (request.get(name) or "").partition("tag=")[2] for name in ("from", "to")}
+    assert [(one.by, one.to) for one in world.engines[HERE].restores] == [(tags["from"], tags["to"])]
+    got, final = call.ask(call.from_caller(), "INVITE", ALICES, BOBS)
+    assert final.status == 200
+    call.acknowledge(call.from_caller())
+    assert len(world.engines[HERE].restores) == 1
+    call.end()
+
+
 def test_an_engine_that_has_lost_the_session_begins_it_anew(world, call):
     call.begin()
     call.answer()
@@ -847,11 +890,45 @@ def test_an_engine_that_has_lost_the_session_begins_it_anew(world, call):
     call.end()
 
 
+WRONG = b"v=0\r\nc=IN IP4\r\nm=audio\r\n"
+
+
 def test_what_cannot_be_read_goes_on_and_is_counted(world, call):
-    wrong = b"v=0\r\nc=IN IP4\r\nm=audio\r\n"
-    call.begin(wrong)
-    assert call.got.body == wrong
+    call.begin(WRONG)
+    assert call.got.body == WRONG
     call.answer()
     call.end()
     assert world.nodes["edge-a"].core.stack.counters["media_unreadable"] == 1
     assert records(world) == [("direct", "unreadable")]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_what_cannot_be_read_leads_nobody_past_the_engine(world, call, method):
+    """The other side sends to the engine, and goes on doing so."""
+    call.begin()
+    call.answer()
+    request = call.caller.agent.in_dialog(call.mine, method, WRONG, [TYPE])
+    call.caller.send(request.to_bytes())
+    assert world.wait(lambda: call.caller.agent.final(request)).status == 488
+    assert not call.callee.agent.requests("UPDATE")
+    got, _ = call.ask(call.from_caller(), "INVITE", ALICES, BOBS)
+    assert place(got)[0] == HERE
+    call.acknowledge(call.from_caller())
+    call.end()
+
+
+def test_an_answer_that_cannot_be_read_ends_the_call(world, call):
+    call.begin()
+    says(call.callee, call.got, 200, WRONG)
+    assert world.wait(lambda: call.caller.agent.final(call.invite)).status == 503
+    says(call.callee, world.wait(lambda: call.callee.agent.requests("BYE"))[0], 200)
+
+
+def test_what_is_sent_by_tcp_alone_needs_no_engine(world, call):
+    """MSRP (RFC 4975): the engine relays UDP only."""
+    chat = ALICES.replace(b"m=audio 20000 RTP/AVP 8", b"m=message 20000 TCP/MSRP *")
+    call.begin(chat)
+    assert call.got.body == chat
+    call.answer(chat)
+    call.end()
+    assert records(world) == [("direct", "tcp")]

@@ -6,6 +6,7 @@ import pytest
 
 from edge.sip.message import Request
 from lambdas.contract import CallEnded, CallLost
+from tests.support.relayed import invited, relaying, rung, says, sdp
 from tests.support.world import DOMAIN, World
 
 BOB = f"sip:bob@{DOMAIN}"
@@ -194,3 +195,23 @@ def test_other_requests_are_left_alone(world, alice, bob):
     request = alice.agent.in_dialog(dialog, "UPDATE")
     alice.send(request.to_bytes())
     assert world.wait(lambda: bob.agent.requests("UPDATE"))[0].get("session-expires") is None
+
+
+def test_a_relayed_call_whose_ends_are_gone_is_lost_too():
+    """On hold, the engine expects no packets of it."""
+    world = World(media=True)
+    for _ in relaying(world):
+        alice, bob = (world.phone(name, nat=30.0) for name in ("alice", "bob"))
+        assert alice.register() == bob.register() == 200
+        invite = invited(world, alice, BOB, sdp(20000), [TIMER, SHORT])
+        there = rung(world, bob)
+        assert there.values("session-expires") == ["90"]
+        says(bob, there, 200, sdp(21000))
+        answer = world.wait(lambda: alice.agent.final(invite))
+        assert answer.values("session-expires") == ["90;refresher=uac"]
+        dialog = alice.agent.caller_dialog(invite, answer)
+        alice.send(alice.agent.in_dialog(dialog, "ACK").to_bytes())
+        world.run(150)
+        assert len(lost(world)) == 1
+        alice.send(alice.agent.in_dialog(dialog, "BYE").to_bytes())
+        says(bob, world.wait(lambda: bob.agent.requests("BYE"))[0], 200)

@@ -11,7 +11,7 @@ from edge.proxy.stack.provider_places import ProviderAddresses
 from edge.runtime.bans import Bans
 from edge.runtime.crowding import Crowding
 from edge.runtime.inbound import Inbound
-from edge.runtime.shedding import SHARE, Shedding
+from edge.runtime.shedding import BESIEGED, SHARE, Shedding
 from edge.runtime.waiting import Waiting
 from edge.sip.flow import Flow
 from tests.support.provider import ProviderDouble, account, assign
@@ -65,6 +65,7 @@ def test_strangers_get_half_of_the_time_and_who_is_known_all_he_needs(world):
     assert SHARE * 0.9 <= spent <= SHARE * 1.1 + 0.06
     assert taken["known"] == sent / 8
     assert world.nodes["edge-a"].core.stack.counters["shed"] == sent - taken["stranger"]
+    assert shedding.besieged()
 
 
 def test_a_source_that_has_had_its_answers_is_read_only_for_credentials(world):
@@ -76,6 +77,10 @@ def test_a_source_that_has_had_its_answers_is_read_only_for_credentials(world):
         assert core.stack.sources.may_answer("198.51.0.1", clock.now)
     shedding.message(flow(0), b"REGISTER sip:x", lambda flow, data: taken.append(data))
     assert not taken
+    assert not shedding.besieged()
+    for _ in range(BESIEGED):
+        shedding.message(flow(0), b"REGISTER sip:x", lambda flow, data: taken.append(data))
+    assert shedding.besieged()
     shedding.message(flow(0), b"REGISTER sip:x\r\nAuthorization: Digest", lambda flow, data: taken.append(data))
     shedding.message(flow(1), b"REGISTER sip:x", lambda flow, data: taken.append(data))
     assert len(taken) == 2

@@ -70,12 +70,20 @@ def test_functions_are_made_of_what_is_tested():
             }
 
 
-def test_pip_takes_nothing_that_is_not_written_down():
-    for path in ("scripts/environment.sh", "lambdas/packaging/package.py"):
-        text = (ROOT / path).read_text()
-        assert len(re.findall(r'pip"?,? "?install', text)) == 1
-        for option in ("--require-hashes", "--only-binary", "--no-deps"):
-            assert option in text
+@pytest.mark.parametrize(
+    ("path", "others"),
+    [
+        # The core compiled, brought along with the sources that it stands for.
+        ("scripts/environment.sh", [("--no-index", "--no-deps", "--find-links wheels")]),
+        ("lambdas/packaging/package.py", []),
+    ],
+)
+def test_pip_takes_nothing_that_is_not_written_down(path, others):
+    _, *commands = re.split(r'pip"?,? "?install', (ROOT / path).read_text())
+    wanted = [("--require-hashes", "--only-binary", "--no-deps"), *others]
+    assert len(commands) == len(wanted)
+    for command, options in zip(commands, wanted, strict=True):
+        assert all(option in command for option in options)
 
 
 def test_a_package_with_another_hash_is_refused(tmp_path):

@@ -7,7 +7,18 @@ import itertools
 from dataclasses import dataclass, field
 
 from edge.media.ng import Answer, Command
-from edge.media.orders import ANSWER, DESCRIBE, DROP_BRANCH, ENGINE, OFFER, UNKNOWN, MediaOrder, MediaReply, SideQuality
+from edge.media.orders import (
+    ANSWER,
+    DESCRIBE,
+    DROP_BRANCH,
+    ENGINE,
+    OFFER,
+    RESTORE,
+    UNKNOWN,
+    MediaOrder,
+    MediaReply,
+    SideQuality,
+)
 from edge.media.sessions import Sessions
 
 _ports = itertools.count(30_000, 2)
@@ -28,12 +39,13 @@ class Session:
 class FakeEngine:
     """``orders`` are all DESCRIBEs, with the role that they had in the end; ``fault``: what it says instead of
     describing ("silent": nothing, until whoever runs the core gives up); ``transparent``: descriptions come back as they
-    were; ``astray``: answers to nothing; ``quality`` is what it tells of calls that have ended."""
+    were; ``astray``: answers to nothing; ``restores``: offers that were refused; ``quality`` is what it tells of calls that have ended."""
 
     address: str
     sessions: dict[str, Session] = field(default_factory=dict)
     orders: list[MediaOrder] = field(default_factory=list)
     drops: list[MediaOrder] = field(default_factory=list)
+    restores: list[MediaOrder] = field(default_factory=list)
     fault: str = ""
     transparent: bool = False
     astray: list[MediaOrder] = field(default_factory=list)
@@ -46,6 +58,9 @@ class FakeEngine:
 
     def take(self, order: MediaOrder) -> MediaReply:
         order = MediaOrder.unpack(order.pack())  # as the mesh would carry it
+        if order.kind == RESTORE:
+            self.restores.append(order)
+            return MediaReply.unpack(MediaReply(None).pack())
         if order.kind != DESCRIBE:
             self._drop(order)
             return MediaReply.unpack(MediaReply(b"", quality=self.quality).pack())
@@ -124,7 +139,9 @@ class HeldEngine(FakeEngine):
             return super().take(order)
         work = self.held.take(order, 1.0)
         reply = self.held.took(work, order, [self.told(command, order) for command in work.commands])
-        if order.kind != DESCRIBE:
+        if order.kind == RESTORE:
+            self.restores.append(order)
+        elif order.kind != DESCRIBE:
             self.drops.append(order)
         elif reply.body is None:
             self.astray.append(order)

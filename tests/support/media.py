@@ -72,7 +72,7 @@ class MediaEnd:
             except BlockingIOError:
                 return found
 
-    async def hears(self, seconds: float = 2.0) -> int:
+    async def hears(self, seconds: float = 10.0) -> int:
         """The number of whoever's packet comes next; 0 if none does."""
         try:
             data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._socket, 2048), seconds)

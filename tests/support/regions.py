@@ -72,7 +72,9 @@ class TwoRegions:
                 self.start_control(index)
             self.fleet.provision()
             self._thread.start()
-            self.settle()
+            for edge in self.fleet.edges:
+                self.fleet.register_edge(edge)
+            self.settle()  # one that its Region doesn't know yet would ask the other one for half a minute
             for edge in self.fleet.edges:
                 self.fleet.start_edge(edge)
             for edge in self.fleet.edges:

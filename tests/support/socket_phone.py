@@ -101,7 +101,7 @@ class SocketPhone:
         made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
         made.bind((address, port))
         if kind == socket.SOCK_STREAM:
-            made.settimeout(5)
+            made.settimeout(PATIENCE)
             try:
                 made.connect(self.proxy)
             except OSError:

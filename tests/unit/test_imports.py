@@ -387,7 +387,7 @@ def test_function_requirements_are_the_projects():
     import tomllib
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    wanted = {line for line in extras["lambdas"] if not line.startswith(("httptools", "uvicorn"))}
+    wanted = {line for line in extras["lambdas"] if not line.startswith("uvicorn")}
     texts = [(ROOT / f"lambdas/{name}.txt").read_text() for name in ("requirements", "requirements-push")]
     have = {line for text in texts for line in text.splitlines() if line and not line.startswith("#")}
     assert have == wanted
@@ -401,3 +401,18 @@ def test_constants_of_compiled_classes_are_class_variables():
                 if isinstance(found, ast.ClassDef) and not any("Enum" in ast.unparse(base) for base in found.bases):
                     names = [ast.unparse(one.targets[0]) for one in found.body if isinstance(one, ast.Assign)]
                     assert [name for name in names if name.isupper()] == [], f"{path.relative_to(ROOT)}: {found.name}"
+
+
+def test_functions_within_functions_name_neither_themselves_nor_each_other():
+    """Those that do are in a circle: a recursive one with its own closure, compiled ones with what holds them both."""
+    for package in COMPILED:
+        for path in files(package):
+            for outer in ast.walk(ast.parse(path.read_text())):
+                if not isinstance(outer, ast.FunctionDef):
+                    continue
+                within = [one for one in outer.body if isinstance(one, ast.FunctionDef)]
+                names = {one.name for one in within}
+                for one in within:
+                    own = {found.arg for found in ast.walk(one) if isinstance(found, ast.arg)}
+                    used = {found.id for found in ast.walk(one) if isinstance(found, ast.Name)} - own
+                    assert used & names == set(), f"{path.relative_to(ROOT)}: {outer.name}"

@@ -7,7 +7,7 @@ import pytest
 from lambdas.repositories import reading
 from lambdas.repositories.call_models import CallItem
 from lambdas.repositories.models import AccountItem, DirectoryItem
-from lambdas.repositories.reading import Key, read
+from lambdas.repositories.reading import ItemKey, read
 from lambdas.repositories.transactions import Busy
 
 CALLS, DIRECTORY = CallItem.Meta.table_name, DirectoryItem.Meta.table_name
@@ -43,7 +43,7 @@ def hurried(monkeypatch):
 def test_items_of_several_tables_come_by_their_keys(monkeypatch):
     table = Table(100)
     monkeypatch.setattr(reading, "dynamodb", lambda: table)
-    one, other, none = Key(AccountItem, "a", "1"), Key(CallItem, "a", "1"), Key(CallItem, "none", "1")
+    one, other, none = ItemKey(AccountItem, "a", "1"), ItemKey(CallItem, "a", "1"), ItemKey(CallItem, "none", "1")
     found = read([one, other, none, one])
     assert {key: raw["in"]["S"] for key, raw in found.items()} == {one: DIRECTORY, other: CALLS}
     assert table.asked == [3]
@@ -53,7 +53,7 @@ def test_items_of_several_tables_come_by_their_keys(monkeypatch):
 def test_many_and_what_is_left_out_are_asked_for_again(monkeypatch):
     table = Table(60)
     monkeypatch.setattr(reading, "dynamodb", lambda: table)
-    keys = [Key(CallItem, str(number), "s") for number in range(150)]
+    keys = [ItemKey(CallItem, str(number), "s") for number in range(150)]
     assert set(read(keys)) == set(keys)
     assert table.asked == [100, 90, 30]
 
@@ -62,5 +62,5 @@ def test_nobody_asks_for_ever(monkeypatch):
     table = Table(0)
     monkeypatch.setattr(reading, "dynamodb", lambda: table)
     with pytest.raises(Busy):
-        read([Key(CallItem, "a", "s")])
+        read([ItemKey(CallItem, "a", "s")])
     assert table.asked == [1] * 5

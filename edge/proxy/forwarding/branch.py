@@ -16,7 +16,7 @@ from edge.proxy.forwarding.dialog_tokens import DialogTokens
 from edge.proxy.forwarding.diversion import divert
 from edge.proxy.forwarding.early_media import unreliable
 from edge.proxy.forwarding.gruu_contacts import find_contact, is_gruu, with_registered_contact
-from edge.proxy.forwarding.media_gate import BranchMedia, MediaGate
+from edge.proxy.forwarding.media_gate import NO_ENGINE, BranchMedia, MediaGate, MediaRefusal
 from edge.proxy.forwarding.messages import backward_response
 from edge.proxy.forwarding.target_set import of_same_instance
 from edge.proxy.forwarding.waking import Waking
@@ -41,10 +41,6 @@ _MAX_DATAGRAM = 65_507  # octets that a UDP packet has room for over IPv4
 _SIPS_NOT_ALLOWED: Header = ("warning", 'Warning: 380 sipwizard "SIPS Not Allowed"')  # RFC 5630 §7.2
 _FIRST_WORD = 8 * T1  # for a phone's, where silence means that its flow is dead
 _UNANSWERED = (TransactionState.CALLING, TransactionState.PROCEEDING)
-_NO_MEDIA = {
-    503: "Service Unavailable: its media can't be relayed",
-    488: "Not Acceptable Here: its session description can't be read",
-}
 _CANCEL_WAIT = 32.0  # §9.1: a branch that answers neither the CANCEL nor the INVITE is over after 64*T1
 
 
@@ -188,13 +184,6 @@ class Branch:
         """Whether its phone has another one, that hasn't been tried."""
         return any(of_same_instance(self.target, one) for one in self.target.instead)
 
-    @property
-    def refreshes(self) -> bool:
-        """Whether only by refreshing its session the call shows that its ends are there (RFC 4028): an engine hears
-        nothing of media that it needn't relay."""
-        media = self.media
-        return media is None or media.judgement.joins_ice or not media.judgement.relay
-
     # Trying it
 
     def delay(self, now: float) -> None:
@@ -256,21 +245,23 @@ class Branch:
         """Go on once ``incoming`` describes the media as they are for whoever is at ``flow``."""
         gate = self.context.media
         if gate is None:
-            then(now)
+            if self.wanted.media == "relay" and not self.stack.fleet.relays and not self.context.incoming.to_tag:
+                self._refuse_media(NO_ENGINE, now)
+            else:
+                then(now)
             return
         self._asked_media += 1
         asked = self._asked_media
         media = self.media = gate.judge(self.media, self.wanted, flow, self.context.references()[0], self.salted)
         request = gate.ready(media)
 
-        def described(request: Request | None, status: int, at: float) -> None:
+        def described(request: Request | None, refusal: MediaRefusal | None, at: float) -> None:
             if asked != self._asked_media or self.response is not None or self.context.over:
                 return
             if self.context.cancelled:
                 self.fail(487, at)
-            elif status:
-                self.unrelayed = True
-                self.fail(status, at, _NO_MEDIA[status], (retry_after(RETRY_AFTER),) if status == 503 else ())
+            elif refusal is not None:
+                self._refuse_media(refusal, at)
             else:
                 if request is not None:
                     self.incoming = replace(self.context.incoming, request=request)
@@ -281,6 +272,11 @@ class Branch:
         else:
             self.incoming = replace(self.context.incoming, request=request)
             then(now)
+
+    def _refuse_media(self, refusal: MediaRefusal, now: float) -> None:
+        self.unrelayed = True
+        later = (retry_after(RETRY_AFTER),) if refusal.passes else ()
+        self.fail(refusal.status, now, refusal.reason, later)
 
     def present_flow(self) -> Flow:
         """Where the phone is by now. What happens to it here is known here first; that it has moved to another address
@@ -349,8 +345,7 @@ class Branch:
             request.headers[1:1] = [header_of(line) for line in target.headers]
         if self.stage.early_media == "ringing":
             unreliable(request)
-        if self.refreshes:
-            session_timer.ask(request, self.context.incoming)
+        session_timer.ask(request, self.context.incoming)
         obey(request)
         return request
 

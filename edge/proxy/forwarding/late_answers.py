@@ -45,10 +45,6 @@ class LateAnswers:
         )
         name = (session.key, by, described)
 
-        def changed(other: bytes) -> Request:
-            headers, body = with_description(request, described, other)
-            return Request(request.method, request.uri, headers, body)
-
         def done(reply: MediaReply, at: float) -> None:
             if reply.body is None:
                 self._stack.counters["media_refused"] += 1
@@ -57,11 +53,11 @@ class LateAnswers:
             self._known[name] = reply.body
             if len(self._known) > _MOST:
                 self._known.popitem(last=False)
-            then(changed(reply.body), at)
+            then(_changed(request, described, reply.body), at)
 
         known = self._known.get(name)
         if known is not None:
-            then(changed(known), now)
+            then(_changed(request, described, known), now)
             return
         call = call_of(target)
         order = MediaOrder(
@@ -77,3 +73,8 @@ class LateAnswers:
             leg=dialog_of(incoming, target, self._stack.fleet)[1],
         )
         self._stack.questions.order_media(session.address, order, done)
+
+
+def _changed(request: Request, described: bytes, other: bytes) -> Request:
+    headers, body = with_description(request, described, other)
+    return Request(request.method, request.uri, headers, body)

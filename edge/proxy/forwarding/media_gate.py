@@ -10,7 +10,8 @@ nothing, an offer, which the ACK or PRACK answers (RFC 3264, RFC 3262 §5).
 - Responses wait in one queue, so that none overtakes another. What was described once isn't asked about again, unless
   it is an answered call now, which the engine's holder has to know, or another branch or dialog has been heard
   meanwhile: the answer that counts is the latest (early media of two phones one after the other).
-- A branch that ends gives its ports back; so does a call that nobody takes, and one that has ended.
+- A branch that ends gives its ports back; so does a call that nobody takes, and one that has ended. What is refused in
+  a dialog leaves the session as it was.
 
 Without an engine's answer: a new call that needn't be bridged goes on as if there were no engine, since that may do.
 One that can't work so is refused, and so is one that somebody wants relayed whatever it takes, and one for which there
@@ -36,7 +37,10 @@ from edge.media.orders import (
     DESCRIPTION,
     DROP,
     DROP_BRANCH,
+    FULL,
+    GONE,
     OFFER,
+    RESTORE,
     MediaOrder,
     MediaReply,
     Needs,
@@ -59,8 +63,17 @@ from edge.sip.message import Request, Response
 from edge.sip.uri import Uri
 from lambdas.contract import MediaWay, Target
 
-OnOffer = Callable[[Request | None, int, float], None]
-"""Gets the request with the engine's description; None, and the status to refuse it with (0: it goes on as it is)."""
+
+class MediaRefusal(NamedTuple):
+    """What a request is refused with whose media can't be what they have to be. ``passes``: it may do later."""
+
+    status: int
+    reason: str
+    passes: bool = True
+
+
+OnOffer = Callable[[Request | None, MediaRefusal | None, float], None]
+"""Gets the request with the engine's description; None where it is refused, or (without a refusal) goes on as it is."""
 OnQuality = Callable[[tuple[SideQuality, ...], float], None]
 """Gets how well whoever sent the request has heard, and the other one; () if nobody can say."""
 OnAnswer = Callable[[Response, bool, float], None]
@@ -70,6 +83,19 @@ OnAnswer = Callable[[Response, bool, float], None]
 def nothing_heard(quality: tuple[SideQuality, ...], now: float) -> None:
     """Whoever doesn't want to know."""
 
+
+UNREADABLE = MediaRefusal(488, "Not Acceptable Here: its session description can't be read", passes=False)
+NO_ENGINE = MediaRefusal(503, "Service Unavailable: its media have to be relayed, and this edge has no media engine")
+_NO_ANSWER = MediaRefusal(503, "Service Unavailable: its media can't be relayed: the engine does not answer")
+_NEVER = MediaRefusal(403, "Forbidden: its media would have to be relayed, and relayed_calls is 0", passes=False)
+_REFUSALS = {
+    DESCRIPTION: UNREADABLE,
+    FULL: MediaRefusal(
+        503, "Service Unavailable: its media can't be relayed: no port, or no call of relayed_calls, is left"
+    ),
+    GONE: MediaRefusal(503, "Service Unavailable: its media can't be relayed: the caller's edge can't be reached"),
+}
+"""By the fault that an order has come to; any other one is the engine's."""
 
 DESCRIBING = frozenset(("INVITE", "UPDATE", "PRACK"))
 """Methods whose requests and responses may have descriptions."""
@@ -214,6 +240,8 @@ class MediaGate:
         if self._unreadable:
             self._stack.counters["media_unreadable"] += 1
             return Judgement(False, False, "unreadable")
+        if self._said is not None and not self._said.by_udp:
+            return Judgement(False, False, "tcp")
         other = End("" if flow.internal else flow.host, None, _host(target.uri), in_browser(flow))
         policy = "relay" if self._begins or target.echo else target.media
         judgement = judge(policy, self._caller, other, target.one_site, self._stack.fleet.public_networks.have)
@@ -239,11 +267,15 @@ class MediaGate:
         """The request as it goes to a branch; None if the engine has to be asked for it."""
         if media.described is not None:
             return media.described
-        asks = self._describes and media.judgement.relay and self._said is not None
+        asks = self._describes and media.judgement.relay and (self._said is not None or self._unreadable)
         return None if asks else self._incoming.request
 
     def ask(self, media: BranchMedia, then: OnOffer, now: float) -> None:
         """For what ``ready`` hasn't got."""
+        if self._unreadable:  # in a dialog: it would lead past the engine that the other side hears
+            self._stack.counters["media_unreadable"] += 1
+            then(None, UNREADABLE, now)
+            return
         incoming, offer = self._incoming, self._offer or b""
         role = "" if incoming.request.method == "PRACK" else OFFER
         body = mended(offer, incoming.flow.host)
@@ -252,26 +284,26 @@ class MediaGate:
 
         def done(reply: MediaReply, at: float) -> None:
             if reply.body is None:
-                then(None, self._refused(media, reply.fault), at)
+                then(None, self._refusal(media, reply.fault), at)
                 return
             request = incoming.request
             headers, changed = with_description(request, offer, reply.body)
             media.described = Request(request.method, request.uri, headers, changed)
-            then(media.described, 0, at)
+            then(media.described, None, at)
 
         self._give(media, order, done)
 
-    def _refused(self, media: BranchMedia, fault: str) -> int:
-        """The status for a request whose description couldn't be had; 0: it goes on without."""
+    def _refusal(self, media: BranchMedia, fault: str) -> MediaRefusal | None:
+        """Of a request whose description couldn't be had; None: it goes on without."""
         if fault == DESCRIPTION:
-            return 488
-        if self._in_dialog or (fault == "full" and self.counts) or media.judgement.why not in _NO_BRIDGE:
+            return UNREADABLE
+        if self._in_dialog or (fault == FULL and self.counts) or media.judgement.why not in _NO_BRIDGE:
             self._stack.counters["media_refused"] += 1
-            return 503
+            return _NEVER if fault == FULL and 0 in self.counts.values() else _REFUSALS.get(fault, _NO_ANSWER)
         self._stack.counters["media_unrelayed"] += 1
         self.lost(media)  # the engine may only be late
         media.judgement = Judgement(False, False, "engine")
-        return 0
+        return None
 
     # Responses
 
@@ -289,10 +321,15 @@ class MediaGate:
                 continue
             tag = self._receiver or tag_of(answer.get("to") or "")
             here = (media.name, tag)
-            described = description_of(answer) or b""
+            described = description_of(answer)
+            if described is None or (described and read(described) is None):
+                self._stack.counters["media_unreadable"] += 1
+                self._queue.popleft()
+                then(answer, True, now)
+                continue
             fresh = self._invite and answer.status >= 200 and here not in self._answered
-            if not described or read(described) is None:
-                described = self._last.get(here, b"") if fresh else b""  # it came before, and was acknowledged
+            if not described and fresh:
+                described = self._last.get(here, b"")  # it came before, and was acknowledged
             known = self._known.get((*here, described)) if self._latest == here and not fresh else None
             if described and known is None:
                 self._waiting = True
@@ -336,10 +373,14 @@ class MediaGate:
     # The end
 
     def lost(self, media: BranchMedia | None) -> None:
-        """A branch has ended without a call."""
-        if media is not None and media.ordered and not self._in_dialog:
-            media.ordered = False
+        """A branch has ended without a call; in a dialog the request was refused, and its offer with it."""
+        if media is None or not media.ordered:
+            return
+        media.ordered = False
+        if not self._in_dialog:
             self._give(media, self._order(DROP_BRANCH, media, self._sender))
+        elif self._offer and self._incoming.request.method in ("INVITE", "UPDATE"):
+            self._give(None, self._order(RESTORE, None, self._sender, self._receiver))
 
     def refused(self) -> None:
         """Nobody takes the call."""

@@ -9,6 +9,7 @@ that one is. A flow that was found dead isn't tried again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from edge.proxy.forwarding.target_set import of_same_instance
 from edge.proxy.stack.phones_here import phones_here
@@ -80,12 +81,12 @@ class OtherFlows:
                 self.unknown = there is None
                 then(there, at)
             else:
-                stack.questions.find(lost.aor, self._tenant, lambda others, later: of_account(lost, others, later))
-
-        def of_account(lost: Target, targets: list[Target], at: float) -> None:
-            known = [*targets, *phones_here(stack, lost.aor, self._tenant)]
-            there = self._first([one for one in known if of_same_instance(one, lost)])
-            self.unknown = there is None
-            then(there, at)
+                stack.questions.find(lost.aor, self._tenant, partial(self._of_account, lost, then))
 
         stack.questions.find(self._binding, "", found)
+
+    def _of_account(self, lost: Target, then: OnTarget, targets: list[Target], now: float) -> None:
+        known = [*targets, *phones_here(self._stack, lost.aor, self._tenant)]
+        there = self._first([one for one in known if of_same_instance(one, lost)])
+        self.unknown = there is None
+        then(there, now)

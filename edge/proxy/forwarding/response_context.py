@@ -464,8 +464,7 @@ class ResponseContext:
         self._answered.add(answered)
         self._move("take")
         answer = branch.answer(response)
-        if branch.refreshes:
-            session_timer.complete(answer, self.incoming)
+        session_timer.complete(answer, self.incoming)
         self._note_refresh(answer, now)
         if self.media is None:
             self._go_back(branch, response, answer, now)

@@ -1,5 +1,5 @@
-"""Session timers (RFC 4028), as a proxy takes part in them (§8): only so does a call whose media aren't relayed show
-that its ends are still there.
+"""Session timers (RFC 4028), as a proxy takes part in them (§8): only so does a call show that its ends are still there
+whose media aren't relayed, or that is on hold.
 
 Theory of operation. An INVITE that says nothing of it is given a session interval. Where the called side takes that up,
 its 2xx says who refreshes; where it doesn't, but the caller can, the 2xx has the caller do it. Where neither can,

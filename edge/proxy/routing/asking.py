@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from edge.proxy.forwarding.deflection import Deflection
@@ -53,6 +54,7 @@ class Asking:
             self._stack.counters["endless_plans"] += 1
             context.on_decision(_ENDLESS, now)
             return
+        once_more = partial(self._once_more, context, again, outcomes)
 
         def decided(decision: Decision | None, at: float) -> None:
             if decision is None and not again:
@@ -64,11 +66,11 @@ class Asking:
             else:
                 self._follow(context, decision, at)
 
-        def once_more(then: float) -> None:
-            if not context.over:
-                self.ask(context, again, outcomes, then)
-
         self._put(context, {"again": again, "outcomes": outcomes}, None, decided, now)
+
+    def _once_more(self, context: ResponseContext, again: str, outcomes: list[int], now: float) -> None:
+        if not context.over:
+            self.ask(context, again, outcomes, now)
 
     def redirect(
         self, context: ResponseContext, deflection: Deflection, outcomes: list[int], then: OnDecision, now: float

@@ -146,20 +146,11 @@ def as_called_by(route: Route, caller: str, media: MediaPolicy, site: str) -> Ro
     whose phones are at ``site``."""
     there = route.keep is not None and route.keep.site == site
 
-    def towards(targets: list[Target]) -> list[Target]:
-        return [
-            target.model_copy(
-                update={
-                    "media": combined(media, target.media),
-                    "one_site": there and target.one_site,
-                    "instead": towards(target.instead),
-                }
-            )
-            for target in targets
-        ]
-
     def fitted(stage: Stage) -> dict[str, list[Target]]:
-        return {"targets": towards(stage.targets), "absent": towards(stage.absent)}
+        return {
+            "targets": _towards(stage.targets, media, there),
+            "absent": _towards(stage.absent, media, there),
+        }
 
     most = route.relayed_calls
     payers = {target.account for target in all_targets(route)}
@@ -167,6 +158,20 @@ def as_called_by(route: Route, caller: str, media: MediaPolicy, site: str) -> Ro
     counts = {caller: most.get(caller, RELAYED_OF_ACCOUNT), **shared}
     stages = [stage.model_copy(update=fitted(stage)) for stage in route.stages]
     return route.model_copy(update={**fitted(route), "stages": stages, "relayed_calls": counts})
+
+
+def _towards(targets: list[Target], media: MediaPolicy, there: bool) -> list[Target]:
+    """``targets`` as called by somebody who wants ``media``; ``there``: from the site that they were decided for."""
+    return [
+        target.model_copy(
+            update={
+                "media": combined(media, target.media),
+                "one_site": there and target.one_site,
+                "instead": _towards(target.instead, media, there),
+            }
+        )
+        for target in targets
+    ]
 
 
 def aors(route: Route) -> list[str]:

@@ -35,7 +35,7 @@ from lambdas.repositories.events import StoredEvent
 from lambdas.repositories.hooks import NotTold
 from lambdas.repositories.models import AccountItem, EdgeItem, TenantItem
 from lambdas.repositories.open_calls import SUSPENDED, parties
-from lambdas.repositories.reading import Key
+from lambdas.repositories.reading import ItemKey
 from lambdas.services.services import Services
 from lambdas.services.suspension import Failure, failed
 
@@ -187,7 +187,7 @@ def _is_given_up(report: Report, services: Services) -> bool:
     return True
 
 
-def _who_takes_part(report: CallAnswered) -> list[Key]:
+def _who_takes_part(report: CallAnswered) -> list[ItemKey]:
     """The call's tenant and its accounts. Suspending one of them ended the calls known then, and this one may have been
     ringing: so they have to be asked once the call is known. Without sides nobody can end it anyway."""
     if not report.sides:

@@ -285,7 +285,7 @@ def suspend_account(aor: str, body: bounds.Suspension, services: ServicesDep, wh
 
 
 @router.delete("/{aor}/suspension", responses=responses(401, 404))
-def lift_suspension(aor: str, services: ServicesDep, who: CallerDep) -> Account:
+def lift_account_suspension(aor: str, services: ServicesDep, who: CallerDep) -> Account:
     """Let it again."""
     item = _account(aor, services, who)
     _suspend(item, "", services)

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from lambdas.api import problems
 from lambdas.api.origin import Origin
-from lambdas.api.provisioning.document import add_document
+from lambdas.api.provisioning.document import add_document, operation_name
 from lambdas.api.provisioning.router import router
 from lambdas.services.services import Services
 
@@ -34,6 +34,8 @@ def provisioning_app(services: Services) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=operation_name,
         exception_handlers={**problems.HANDLERS, HTTPException: _nothing_there, RequestValidationError: _unusable},
     )
     app.state.services = services

@@ -79,7 +79,16 @@ async def import_accounts(
 
 @router.get(
     ":export",
-    responses={**responses(400, 401, 404, 422), 200: {"headers": {_NEXT: {"schema": {"type": "string"}}}}},
+    responses={
+        **responses(400, 401, 404, 422),
+        200: {
+            "headers": {_NEXT: {"schema": {"type": "string"}}},
+            "content": {
+                "text/csv": {"schema": {"type": "string"}},
+                "application/json": {"schema": {"type": "array", "items": {"type": "object"}}},
+            },
+        },
+    },
     response_class=Response,
 )
 def export_accounts(

@@ -40,6 +40,11 @@ class Input(BaseModel):
 class ListPage(BaseModel, Generic[_Shown]):
     """One page of a list."""
 
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:
+        """A program's class is called so."""
+        return f"{params[0].__name__}Page"
+
     items: list[_Shown]
     next: str | None = Field(description="Give it as `cursor` to get the next page; null at the end.")
 

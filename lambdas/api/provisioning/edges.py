@@ -114,7 +114,7 @@ class Enrolment(Input):
 
 
 @router.post("/tokens", status_code=201, responses=responses(401, 403, 422))
-def make_token(body: NewToken, services: ServicesDep, _: AdminDep) -> EnrolmentToken:
+def create_edge_token(body: NewToken, services: ServicesDep, _: AdminDep) -> EnrolmentToken:
     """A token with which a machine enrols itself as an edge; with the name of one that is there already, in its place.
     Needs an administration key."""
     addresses = tuple(dict.fromkeys(body.addresses))
@@ -126,7 +126,7 @@ def make_token(body: NewToken, services: ServicesDep, _: AdminDep) -> EnrolmentT
 
 
 @router.post("/enrol", status_code=201, responses=responses(403, 422))
-def enrol(body: Enrolment, request: Request, services: ServicesDep) -> Enrolled:
+def enrol_edge(body: Enrolment, request: Request, services: ServicesDep) -> Enrolled:
     """Become an edge. Needs a token instead of a key."""
     signed = signed_tokens.verify(body.token, "enrol", services)
     places = [AddressSides(address=address, address6=ipv6, name=name) for address, ipv6, name in signed.sides]

@@ -152,7 +152,7 @@ def remove_member(email: str, services: ServicesDep, who: OwnerDep, tenant: Tena
 
 
 @login.post("", status_code=202, responses=responses(409, 422, 429))
-def have_a_key_sent(body: Login, request: Request, services: ServicesDep) -> None:
+def ask_for_login(body: Login, request: Request, services: ServicesDep) -> None:
     """Have a mail sent with which a member can have an API key made. The answer is the same whether there is such a
     member."""
     _sends_mail(services)
@@ -165,7 +165,7 @@ def have_a_key_sent(body: Login, request: Request, services: ServicesDep) -> Non
 
 
 @login.post("/confirm", status_code=201, responses=responses(403, 422))
-def have_a_key_made(body: Confirmation, request: Request, services: ServicesDep) -> KeyWithSecret:
+def confirm_login(body: Confirmation, request: Request, services: ServicesDep) -> KeyWithSecret:
     """With the token out of the mail: an API key of the member's role."""
     signed = signed_tokens.verify(body.token, "login", services)
     item = services.tables.members.get(signed.tenant, signed.to)

@@ -158,7 +158,7 @@ def read_plan(name: str, services: ServicesDep, who: CallerDep, tenant: TenantQu
     responses=responses(400, 401, 404, 409, 422),
     openapi_extra={"requestBody": {"content": {YAML: {"schema": {"$ref": "#/components/schemas/NewVersion"}}}}},
 )
-def add_version(
+def add_plan_version(
     name: PlanName, body: NewVersion, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None
 ) -> PlanShown:
     """Store a version; the first one makes the plan. It counts once it is published."""
@@ -203,7 +203,7 @@ def read_version(
 
 
 @router.post("/{name}/publish", responses=responses(400, 401, 404, 409, 422))
-def publish(
+def publish_plan(
     name: str, body: Publication, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None
 ) -> PlanShown:
     """Let a version count, from the next call on. Its own examples are tried first."""
@@ -214,7 +214,7 @@ def publish(
 
 
 @router.post("/{name}:simulate", responses=responses(400, 401, 404, 422))
-def simulate(
+def simulate_plan(
     name: str, body: Simulation, services: ServicesDep, who: CallerDep, tenant: TenantQuery = None
 ) -> Simulated:
     """What would happen to a call, which rules fire, and why the others don't. Nobody is rung."""

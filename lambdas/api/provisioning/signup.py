@@ -63,7 +63,7 @@ def sign_up(body: SignUp, request: Request, services: ServicesDep) -> None:
 
 
 @router.post("/confirm", status_code=201, responses=responses(403, 404, 409, 422, 429))
-def confirm(body: Confirmed, request: Request, services: ServicesDep) -> Welcome:
+def confirm_signup(body: Confirmed, request: Request, services: ServicesDep) -> Welcome:
     """With the token out of the mail: a tenant, an account in the service's own domain, and an owner's API key."""
     domain = _domain(services)
     signed = signed_tokens.verify(body.token, "signup", services)

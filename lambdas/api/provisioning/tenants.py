@@ -252,7 +252,7 @@ def change_tenant(tenant: str, body: TenantChange, services: ServicesDep, who: C
 
 
 @router.patch("/{tenant}/bounds", responses=responses(401, 403, 404, 412, 422))
-def bound_tenant(tenant: str, body: TenantBounds, services: ServicesDep, who: AdminDep) -> Tenant:
+def change_bounds(tenant: str, body: TenantBounds, services: ServicesDep, who: AdminDep) -> Tenant:
     """Set what the tenant as a whole may do, and what its calls cost. Needs an administration key."""
     item = _tenant(tenant, services, who)
     changes: dict[str, Any] = {}
@@ -288,7 +288,7 @@ def suspend_tenant(tenant: str, body: bounds.Suspension, services: ServicesDep, 
 
 
 @router.delete("/{tenant}/suspension", responses=responses(401, 403, 404))
-def lift_suspension(tenant: str, services: ServicesDep, who: AdminDep) -> Tenant:
+def lift_tenant_suspension(tenant: str, services: ServicesDep, who: AdminDep) -> Tenant:
     """Let them again. Needs an administration key."""
     item = _tenant(tenant, services, who)
     suspension.suspend_tenant(item, "", services)

@@ -40,6 +40,8 @@ def test_rtcp_goes_where_the_media_go(line):
         "c=IN  IP4 127.0.0.1",
         "C=IN IP4 127.0.0.1",
         "c =IN IP4 127.0.0.1",
+        "M=audio 5 RTP/AVP 0",
+        "O=- 1 1 IN IP4 127.0.0.1",
         "c=IN\tIP4\t127.0.0.1",
         "a=x\rc=IN IP4 127.0.0.1",
         "a=x\0",
@@ -49,6 +51,26 @@ def test_rtcp_goes_where_the_media_go(line):
 )
 def test_what_an_engine_might_read_otherwise(line):
     assert strict(description("192.0.2.1", 4000, line)) is None
+
+
+@pytest.mark.parametrize("host", ["pc.example.org", "127.1", "0x7f000001"])
+@pytest.mark.parametrize(("source", "said"), [("198.51.100.7", "IP4 198.51.100.7"), ("2001:db8::7", "IP6 2001:db8::7")])
+def test_a_hosts_name_is_where_the_description_came_from(host, source, said):
+    """RFC 8866 §5.7 has names, too; an engine would look them up, if it reads them."""
+    line = f"c=IN IP4 {host}"
+    assert strict(description("192.0.2.1", 4000, line), source) == description("192.0.2.1", 4000, f"c=IN {said}")
+    assert strict(description("192.0.2.1", 4000, line)) is None
+
+
+@pytest.mark.parametrize("kind", ["TCP/BFCP *", "TCP/TLS/BFCP *", "TCP/MSRP *", "tcp/RTP/AVP 0", "TCP t38"])
+def test_media_over_tcp_are_refused(kind):
+    body = description("192.0.2.1", 4000, f"m=application 5000 {kind}", "a=setup:passive")
+    assert strict(body) == body.replace(b"5000", b"0")
+
+
+def test_an_origin_has_six_words():
+    body = description("192.0.2.1", 4000)
+    assert strict(body.replace(b"o=-", b"o=Alice at home")) == body
 
 
 def test_lines_end_as_they_should():

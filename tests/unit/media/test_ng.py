@@ -13,9 +13,9 @@ from tests.support.media import description
 PRIVATE, PUBLIC = description("192.168.1.5", 4000), description("203.0.113.5", 4000)
 
 
-def describe(body, source="", needs=None, first=True):
+def describe(body, source="", needs=None, learning=ng.IMMEDIATE):
     order = MediaOrder("k", DESCRIBE, "a", body=body, source=source)
-    return ng.describe("k-1", OFFER, "a", "=", order, needs or Needs(), first, "")
+    return ng.describe("k-1", OFFER, "a", "=", order, needs or Needs(), learning, "")
 
 
 def test_octets_that_are_no_text_survive():
@@ -58,7 +58,9 @@ def test_who_is_behind_a_nat_gets_media_where_signalling_comes_from(body, source
 
 def test_the_source_of_media_is_learnt_and_nobody_else_is_heard():
     assert "strict-source" in describe(PUBLIC)["flags"]
-    assert [describe(PUBLIC, first=first)["endpoint-learning"] for first in (True, False)] == ["immediate", "delayed"]
+    told = [describe(PUBLIC, learning=way) for way in (ng.IMMEDIATE, ng.DELAYED, ng.NOTHING)]
+    assert [one["endpoint-learning"] for one in told] == ["immediate", "delayed", "delayed"]
+    assert ["asymmetric" in one["flags"] for one in told] == [False, False, True]
 
 
 def test_needs_of_the_other_side():

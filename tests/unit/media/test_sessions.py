@@ -15,6 +15,7 @@ from edge.media.orders import (
     ENGINE,
     FULL,
     OFFER,
+    RESTORE,
     UNKNOWN,
     MediaOrder,
     MediaReply,
@@ -257,6 +258,61 @@ def test_sessions_of_an_account_or_a_tenant_are_limited(count):
     assert engine.says(ONE, key="k1", branch="2", counts={count: 2}).body  # one session's second branch
     engine.give(MediaOrder("k1", DROP))
     assert engine.says(ONE, key="k3", counts={count: 2}).body
+
+
+def test_on_hold_nobody_is_learnt_anew():
+    engine = Engine()
+    call(engine)
+
+    def keeps(end):
+        return "asymmetric" in engine.calls["k-1"][end]["flags"]
+
+    engine.says(ONE + b"a=sendonly\r\n", "a", "b")
+    engine.says(TWO + b"a=recvonly\r\n", "b", "a", role=ANSWER)
+    assert keeps("a")
+    assert keeps("=")
+    engine.says(ONE + b"a=sendrecv\r\n", "a", "b")
+    engine.says(TWO, "b", "a", role=ANSWER)
+    assert not keeps("a")
+    assert not keeps("=")
+    engine.says(THREE + b"a=sendonly\r\n", "a", "b")
+    assert not keeps("a"), "it has moved"
+
+
+def test_a_refused_offer_leaves_what_was_agreed():
+    """The engine hears both descriptions of before."""
+    engine = Engine()
+    call(engine)
+    agreed = [engine.calls["k-1"][end]["sdp"] for end in ("a", "=")]
+    engine.says(THREE, "a", "b")
+    engine.give(MediaOrder("k", RESTORE, "a", "b"))
+    assert engine.told[2:] == [("offer", "k-1"), ("offer", "k-1"), ("answer", "k-1")]
+    assert [engine.calls["k-1"][end]["sdp"] for end in ("a", "=")] == agreed
+    told = len(engine.told)
+    assert engine.says(ONE, "a", "b").body, "as it was"
+    engine.give(MediaOrder("k", RESTORE, "a", "b"))
+    engine.give(MediaOrder("k", RESTORE, "b", "a"))
+    assert len(engine.told) == told
+    assert len(engine.sessions) == 1
+
+
+def test_of_two_offers_that_cross_the_last_counts():
+    """Glare (RFC 3261 §14.1): each is refused by whoever has made the other one."""
+    engine = Engine()
+    call(engine)
+    agreed = [engine.calls["k-1"][end]["sdp"] for end in ("a", "=")]
+    engine.says(THREE, "a", "b")
+    engine.says(THREE, "b", "a")
+    for by, to in (("a", "b"), ("b", "a")):
+        engine.give(MediaOrder("k", RESTORE, by, to))
+    assert [engine.calls["k-1"][end]["sdp"] for end in ("a", "=")] == agreed
+
+
+def test_what_a_newer_edge_wants_ends_nothing():
+    engine = Engine()
+    call(engine)
+    assert engine.give(MediaOrder("k", "whatever", "a", "b")) == MediaReply(None)
+    assert len(engine.sessions) == 1
 
 
 def test_a_tenant_leaves_ports_to_others():
