@@ -38,6 +38,7 @@ from edge.media.destinations import (
     strict,
     unreachable,
 )
+from edge.media.formats import restored, told
 from edge.media.ng import Answer, Command
 from edge.media.orders import (
     ANSWER,
@@ -281,6 +282,8 @@ class Sessions:
             if reply.fault == UNKNOWN or not any(end.described for end in leg.ends):
                 self._forget(leg)
             return reply
+        if work.role == ANSWER:
+            reply = reply._replace(body=restored(reply.body, order.body))
         end = leg.ends[work.end]
         end.described, end.muxes = True, shares_port(order.body)
         end.host = named_host(order.body) or end.host
@@ -417,7 +420,10 @@ def _command(leg: MediaLeg, end: int, role: str, order: MediaOrder) -> Command:
         needs = needs._replace(ice=_RELAY_LAST)
     if role == OFFER and other.described and not other.muxes and not needs.rtcp_mux:
         needs = needs._replace(rtcp_mux="demux")
-    order = order._replace(body=held(order.body, mine.host or order.source))
+    body = held(order.body, mine.host or order.source)
+    if role == ANSWER and other.last is not None:
+        body = told(body, other.last.order.body)
+    order = order._replace(body=body)
     offerer, answerer = (mine, other) if role == OFFER else (other, mine)
     learning = ng.DELAYED if mine.described else ng.IMMEDIATE
     if mine.described and mine.last is not None and rests(order.body, held(mine.last.order.body, mine.host)):
