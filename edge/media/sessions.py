@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from edge.media import ng
+from edge.media.description import ice_names
 from edge.media.destinations import (
     MEDIA_LINES,
     NOWHERE,
@@ -404,11 +405,21 @@ def _say(leg: MediaLeg, end: int, role: str, order: MediaOrder) -> EngineWork:
         leg.offered = end if role == OFFER else -1
         return EngineWork([], last.reply)
     before = [_command(leg, 1 - end, OFFER, unsaid)] if unsaid is not None else []
-    if role == OFFER and last is not None and last.order.for_ != order.for_ and not leg.ends[1 - end].described:
-        # Refused, and tried otherwise: the engine would keep what the other end was said to need.
+    if role == OFFER and _begins_anew(leg, end, order):
         before = [ng.delete(leg.call)]
-        leg.ends[end].described = False
+        for one in leg.ends:
+            one.described = False
     return EngineWork([*before, _command(leg, end, role, order)], None, leg, end, role, order)
+
+
+def _begins_anew(leg: MediaLeg, end: int, order: MediaOrder) -> bool:
+    """Whether an offer needs a session of its own: it was refused, and is tried otherwise, and the engine would keep
+    what the other end was said to need; or two ends restart ICE (RFC 8445 §9) that the engine is the last candidate of.
+    They check from new ports, and send from the old ones until that has succeeded, and it hears one of either."""
+    last, both = leg.ends[end].last, leg.ends[1 - end].described
+    if both:
+        return leg.joins and (last is None or ice_names(last.order.body) != ice_names(order.body))
+    return last is not None and last.order.for_ != order.for_
 
 
 def _command(leg: MediaLeg, end: int, role: str, order: MediaOrder) -> Command:
