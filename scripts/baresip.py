@@ -38,13 +38,12 @@ class Baresip:
         transport: str = "udp",
         authority: Path | None = None,
         web: bool = False,
-        dtls: bool = False,
         outbound: bool = False,
         tone: int = 450,
         stun: bool = False,
     ) -> None:
-        """``authority`` is a PEM file of what it trusts. ``web``: it calls as browsers do, by DTLS-SRTP and ICE;
-        ``dtls``: without ICE. ``outbound``: RFC 5626. ``tone``: what it says, in Hz, for two minutes; a call ends with it. ``stun``: it asks
+        """``authority`` is a PEM file of what it trusts. ``web``: it calls as browsers do, by DTLS-SRTP and ICE.
+        ``outbound``: RFC 5626. ``tone``: what it says, in Hz, for two minutes; a call ends with it. ``stun``: it asks
         the proxy for its public address."""
         self.name = account.username
         self._directory = directory / f"baresip-{account.username}"
@@ -60,8 +59,7 @@ class Baresip:
         self._recording: Path | None = None
         self._listened = 0
         write_tone(self._directory / "tone.wav", tone)
-        ways = {"mediaenc": "dtls_srtp"} if web or dtls else {}
-        ways |= {"medianat": "ice"} if web else {}
+        ways = {"mediaenc": "dtls_srtp", "medianat": "ice"} if web else {}
         ways |= {"sipnat": "outbound"} if outbound else {}
         ways |= {"medianat": "stun", "stunserver": f'"stun:{proxy}"'} if stun else {}
         self._write_account(account, domain, proxy, transport, ways)
@@ -71,8 +69,7 @@ class Baresip:
                 f"sip_listen {listen}",
                 f"net_interface {interface}" if interface else "",
                 f"sip_cafile {authority}" if authority else "",
-                *(["rtcp_mux yes", "module ice.so"] if web else []),
-                "module dtls_srtp.so" if web or dtls else "",
+                *(["rtcp_mux yes", "module dtls_srtp.so", "module ice.so"] if web else []),
                 "module stun.so" if stun else "",
             ]
         )

@@ -39,8 +39,8 @@ def pages(cloud: CloudLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     make_page(KINDS["jssip"], directory)
     made = {name: PageServer(directory, Host("127.0.0.1", cloud.ns(place))) for name, (place, *_) in PLACES.items()}
     yield made
-    for server in made.values():
-        server.close()
+    for one in made.values():
+        one.close()
 
 
 @pytest.fixture(scope="module")
