@@ -39,4 +39,6 @@ def _medium(medium: bytes, by: bytes, fits: Callable[[set[bytes], set[bytes]], b
         return medium
     formats = [line for line in by.split(b"\r\n") if line.startswith(_OF_FORMATS)]
     rest = [line for line in lines if not line.startswith(_OF_FORMATS)]
-    return b"\r\n".join([b" ".join([*words[:3], *named]), *formats, *rest])
+    # Attributes come last (RFC 8866 §5); after the last line there is an empty one.
+    at = next((number for number, line in enumerate(rest) if line[:2] in (b"a=", b"")), len(rest))
+    return b"\r\n".join([b" ".join([*words[:3], *named]), *rest[:at], *formats, *rest[at:]])
