@@ -241,6 +241,7 @@ class Sessions:
             return EngineWork([], _DONE)
         for of, said in zip(leg.ends, leg.agreed, strict=True):
             of.last = of.tags[said.order.by] = said
+            of.described = True
             of.muxes, of.host = shares_port(said.order.body), named_host(said.order.body) or of.host
         mine, other = leg.agreed[end], leg.agreed[1 - end]
         return EngineWork([_command(leg, end, OFFER, mine.order), _command(leg, 1 - end, ANSWER, other.order)], _DONE)

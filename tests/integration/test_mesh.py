@@ -109,7 +109,11 @@ def test_an_order_for_an_engine_is_answered_by_who_holds_the_address():
 
 def test_who_is_in_the_same_region():
     async def run():
-        here, peer, stranger = Member("edge-a", "127.0.0.1"), Member("edge-b", "127.0.0.2"), Member("edge-c", "127.0.0.3")
+        here, peer, stranger = (
+            Member("edge-a", "127.0.0.1"),
+            Member("edge-b", "127.0.0.2"),
+            Member("edge-c", "127.0.0.3"),
+        )
         regions = zip((here, peer, stranger), ("eu-west-1", "eu-west-1", "eu-central-1"), strict=True)
         here.mesh.update([dataclasses.replace(one.peer(), region=region) for one, region in regions])
         assert here.mesh.near() == {"edge-b"}

@@ -99,6 +99,17 @@ def test_a_restart_of_ice_between_the_ends_begins_anew(joins, again, told):
     assert (len(engine.sessions), engine.sessions.ports) == (1, 4)
 
 
+def test_a_restart_of_ice_that_is_refused_leaves_a_whole_session():
+    engine = Engine()
+    engine.says(WEB, for_=Needs(ice="force-relay"))
+    engine.says(WEB, "b", "a", role=ANSWER)
+    engine.says(WEB.replace(b"ufrag:x", b"ufrag:y"), "a", "b")
+    engine.give(MediaOrder("k", RESTORE, "a", "b"))
+    engine.told.clear()
+    assert engine.says(WEB + b"a=sendonly\r\n", "a", "b").body
+    assert engine.told == [("offer", "k")]
+
+
 def test_in_the_dialog_either_side_offers():
     engine = Engine()
     call(engine)
