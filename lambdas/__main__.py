@@ -24,6 +24,12 @@ def main() -> None:
         os.environ["AWS_ENDPOINT_URL"] = options.endpoint
     if os.environ.get("MAIL_FROM") and not os.environ.get("PUBLIC_URL"):
         parser.error("MAIL_FROM needs PUBLIC_URL, the URL that mails name: anybody can choose a request's Host")
+    from lambdas.aws_access import NoRegion, in_words, take_region
+
+    try:
+        take_region("us-east-1" if os.environ.get("AWS_ENDPOINT_URL") else "")
+    except NoRegion as error:
+        parser.error(str(error))
     # Imported late: PynamoDB and botocore read the environment when they are.
     if options.command == "renew":
         from lambdas.certificates.renewing import Renewing
@@ -41,7 +47,12 @@ def main() -> None:
 
     services = Services.make()
     if options.command == "make-key":
-        _, text = new_key(services, "", "made on the command line")
+        try:
+            _, text = new_key(services, "", "made on the command line")
+        except Exception as error:
+            if words := in_words(error):
+                parser.exit(1, f"make-key: {words}\n")
+            raise
         print(text)
         return
     from lambdas.api.combined import combined_app

@@ -17,6 +17,8 @@ import boto3
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lambdas.aws_access import NoRegion, in_words, take_region
+
 _WAIT = 3600  # seconds: AWS takes minutes even for small tables
 
 
@@ -31,8 +33,9 @@ def restore(
 ) -> None:
     """Restore SOURCE to a new table and verify it. Ends with status 1 if something is missing."""
     try:
+        take_region()
         client: Any = boto3.client("dynamodb", endpoint_url=endpoint)
-    except BotoCoreError as error:
+    except (BotoCoreError, NoRegion) as error:
         raise SystemExit(f"restore: {error}") from error
     target = target or f"{source}-restored-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
     try:
@@ -44,7 +47,7 @@ def restore(
         before, after = _items(client, source), _items(client, target)
         schemas = [client.describe_table(TableName=name)["Table"] for name in (source, target)]
     except (BotoCoreError, ClientError) as error:
-        raise SystemExit(f"restore: {error}") from error
+        raise SystemExit(f"restore: {in_words(error) or error}") from error
     _say(f"restored to {target}: {len(after)} items; {source} has {len(before)} now")
     for what in ("KeySchema", "AttributeDefinitions"):
         if _sorted(schemas[0].get(what)) != _sorted(schemas[1].get(what)):

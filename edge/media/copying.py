@@ -17,10 +17,15 @@ class Due(NamedTuple):
     name: str
 
 
-def chosen(address: str, peers: Iterable[str]) -> list[str]:
-    """Those that have the copies. Any edge that is registered for ``address`` may be the one that takes it, whoever
-    asks first, and asks those; addresses have others of them, so that nobody keeps all."""
-    return sorted(peers, key=lambda peer: blake2b(f"{address} {peer}".encode()).digest())[:_COPIES]
+def chosen(address: str, peers: Iterable[str], near: Collection[str]) -> list[str]:
+    """Those that have the copies: of the ``near`` ones first, since an address doesn't leave its Region. Of these any
+    that is registered for ``address`` may be the one that takes it, whoever asks first; addresses have others of them,
+    so that nobody keeps all."""
+
+    def rank(peer: str) -> tuple[bool, bytes]:
+        return peer not in near, blake2b(f"{address} {peer}".encode()).digest()
+
+    return sorted(peers, key=rank)[:_COPIES]
 
 
 class Copying:
@@ -31,16 +36,19 @@ class Copying:
         self._heard: dict[str, set[str]] = {}
         self._due: dict[Due, None] = {}
 
-    def linked(self, peers: Collection[str], names: Mapping[str, Collection[str]]) -> list[tuple[str, str]]:
-        """``peers`` are those with a link, ``names`` the sessions of each address held. Gives back (peer, address) of
-        those that aren't told any more, and have to know that what they have grows old."""
+    def linked(
+        self, peers: Collection[str], near: Collection[str], names: Mapping[str, Collection[str]]
+    ) -> list[tuple[str, str]]:
+        """``peers`` are those with a link, ``near`` those in this Region, ``names`` the sessions of each address held.
+        Gives back (peer, address) of those that aren't told any more, and have to know that what they have grows old.
+        """
         for due in [due for due in self._due if due.peer not in peers or due.address not in names]:
             del self._due[due]
         left = []
         for address, sessions in names.items():
             told = self._told.get(address, set()) & set(peers)
             heard = self._heard.get(address, set()) & set(peers)
-            wanted = set(chosen(address, peers))
+            wanted = set(chosen(address, peers, near))
             for peer in sorted(wanted - told):
                 self.tell(peer, address, sessions)
             left += [(peer, address) for peer in sorted((set(peers) - heard - wanted) | (told - wanted))]

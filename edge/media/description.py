@@ -112,6 +112,11 @@ def _connection(lines: list[bytes]) -> str:
     return ""
 
 
+def ice_names(body: bytes) -> list[bytes]:
+    """The lines that another one of is a restart of ICE (RFC 8839 §4.4.3)."""
+    return [line for line in body.split(b"\r\n") if line.startswith(b"a=ice-ufrag:")]
+
+
 def mended(body: bytes, source: str) -> bytes:
     """``body`` of a browser that has no candidates yet, with ``source``, where it came from, for the address 0.0.0.0
     (RFC 8840 §4.1.1): an engine would take it for hold, as RFC 2543 had it. Without ICE it is hold, and stays so."""

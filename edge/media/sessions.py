@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from edge.media import ng
+from edge.media.description import ice_names
 from edge.media.destinations import (
     MEDIA_LINES,
     NOWHERE,
@@ -38,6 +39,7 @@ from edge.media.destinations import (
     strict,
     unreachable,
 )
+from edge.media.formats import restored, told
 from edge.media.ng import Answer, Command
 from edge.media.orders import (
     ANSWER,
@@ -240,6 +242,7 @@ class Sessions:
             return EngineWork([], _DONE)
         for of, said in zip(leg.ends, leg.agreed, strict=True):
             of.last = of.tags[said.order.by] = said
+            of.described = True
             of.muxes, of.host = shares_port(said.order.body), named_host(said.order.body) or of.host
         mine, other = leg.agreed[end], leg.agreed[1 - end]
         return EngineWork([_command(leg, end, OFFER, mine.order), _command(leg, 1 - end, ANSWER, other.order)], _DONE)
@@ -282,6 +285,8 @@ class Sessions:
             if reply.fault == UNKNOWN or not any(end.described for end in leg.ends):
                 self._forget(leg)
             return reply
+        if work.role == ANSWER:
+            reply = reply._replace(body=restored(reply.body, order.body))
         end = leg.ends[work.end]
         end.described, end.muxes = True, shares_port(order.body)
         end.host = named_host(order.body) or end.host
@@ -402,11 +407,21 @@ def _say(leg: MediaLeg, end: int, role: str, order: MediaOrder) -> EngineWork:
         leg.offered = end if role == OFFER else -1
         return EngineWork([], last.reply)
     before = [_command(leg, 1 - end, OFFER, unsaid)] if unsaid is not None else []
-    if role == OFFER and last is not None and last.order.for_ != order.for_ and not leg.ends[1 - end].described:
-        # Refused, and tried otherwise: the engine would keep what the other end was said to need.
+    if role == OFFER and _begins_anew(leg, end, order):
         before = [ng.delete(leg.call)]
-        leg.ends[end].described = False
+        for one in leg.ends:
+            one.described = False
     return EngineWork([*before, _command(leg, end, role, order)], None, leg, end, role, order)
+
+
+def _begins_anew(leg: MediaLeg, end: int, order: MediaOrder) -> bool:
+    """Whether an offer needs a session of its own: it was refused, and is tried otherwise, and the engine would keep
+    what the other end was said to need; or two ends restart ICE (RFC 8445 §9) that the engine is the last candidate of.
+    They check from new ports, and send from the old ones until that has succeeded, and it hears one of either."""
+    last, both = leg.ends[end].last, leg.ends[1 - end].described
+    if both:
+        return leg.joins and (last is None or ice_names(last.order.body) != ice_names(order.body))
+    return last is not None and last.order.for_ != order.for_
 
 
 def _command(leg: MediaLeg, end: int, role: str, order: MediaOrder) -> Command:
@@ -418,7 +433,10 @@ def _command(leg: MediaLeg, end: int, role: str, order: MediaOrder) -> Command:
         needs = needs._replace(ice=_RELAY_LAST)
     if role == OFFER and other.described and not other.muxes and not needs.rtcp_mux:
         needs = needs._replace(rtcp_mux="demux")
-    order = order._replace(body=held(order.body, mine.host or order.source))
+    body = held(order.body, mine.host or order.source)
+    if role == ANSWER and other.last is not None:
+        body = told(body, other.last.order.body)
+    order = order._replace(body=body)
     offerer, answerer = (mine, other) if role == OFFER else (other, mine)
     learning = ng.DELAYED if mine.described else ng.IMMEDIATE
     if mine.described and mine.last is not None and rests(order.body, held(mine.last.order.body, mine.host)):

@@ -56,13 +56,15 @@ _RETRY = 0.5  # seconds between attempts to reach a peer
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """An edge of the fleet list: ``mesh`` is ``host:port``, ``certificate`` base64 DER, ``held`` address to epoch."""
+    """An edge of the fleet list: ``mesh`` is ``host:port``, ``certificate`` base64 DER, ``held`` address to epoch,
+    ``region`` the Region that it was heard in."""
 
     id: str
     mesh: str
     certificate: str
     held: tuple[tuple[str, int], ...]
     boot: str = ""
+    region: str = ""
 
 
 class MeshUser(Protocol):
@@ -161,6 +163,7 @@ class Mesh:
         self._gate: Gate | None = None
         self._local = ""
         self._peers: dict[str, Peer] = {}
+        self._region = ""
         self._hosts: set[str] = set()
         self._holders: dict[str, tuple[str, int]] = {}
         self._links: dict[str, ClientLink] = {}
@@ -205,7 +208,9 @@ class Mesh:
 
     def update(self, peers: Iterable[Peer]) -> None:
         """The fleet list as it is now; this edge itself may be in it."""
-        fleet = {peer.id: peer for peer in peers if peer.id != self._edge}
+        fleet = {peer.id: peer for peer in peers}
+        own = fleet.pop(self._edge, None)
+        self._region = own.region if own is not None else self._region
         for peer in fleet.values():
             for address, epoch in peer.held:
                 self._note_holder(peer.id, address, epoch)
@@ -338,6 +343,10 @@ class Mesh:
     def connected(self) -> list[str]:
         """The peers with a working link."""
         return sorted(edge for edge, link in self._links.items() if link.up)
+
+    def near(self) -> set[str]:
+        """The peers in this edge's Region, linked or not."""
+        return {edge for edge, peer in self._peers.items() if peer.region == self._region}
 
     def reached_by(self) -> list[str]:
         """The peers whose link to this process works: what they send to our addresses gets here."""

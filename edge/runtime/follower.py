@@ -69,7 +69,12 @@ class Follower:
         self.last_news = news
         self._mesh.update(
             Peer(
-                edge.id, edge.mesh, edge.certificate, tuple((held.address, held.epoch) for held in edge.held), edge.boot
+                edge.id,
+                edge.mesh,
+                edge.certificate,
+                tuple((held.address, held.epoch) for held in edge.held),
+                edge.boot,
+                edge.region,
             )
             for edge in reply.fleet
         )

@@ -250,7 +250,7 @@ class MediaKeeper:
 
     def _links(self) -> None:
         names = {address: held.store.saved().keys() for address, held in self._held.items() if held.here}
-        for peer, address in self._copying.linked(self._mesh.connected(), names):
+        for peer, address in self._copying.linked(self._mesh.connected(), self._mesh.near(), names):
             self._mesh.tell(peer, SessionsLeft(address))
         self._tell_soon()
 

@@ -1,4 +1,9 @@
-"""Looks at the sessions of one engine now and then: how well their ends hear each other, and whether they are there."""
+"""Looks at the sessions of one engine now and then: how well their ends hear each other, and whether they are there.
+
+No command of rtpengine 10.5.3.5 tells of all calls at once: each is asked about by itself, and costs the edge and the
+engine 0.1 to 0.15 ms each. So that neither is kept from its work, a few are asked about in a row, and then none for a
+while.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,10 @@ from edge.media import ng
 from edge.media.ghosts import LOOK, is_silent, is_unheard
 from edge.media.sessions import MediaLeg
 from edge.runtime.engine import Engine
+
+IN_A_ROW = 20
+PAUSE = 0.1
+"""Seconds between such rows: 200 calls a second, so that all calls that an address has ports for are seen in 13 s."""
 
 
 class MediaWatch:
@@ -31,8 +40,10 @@ class MediaWatch:
     async def look(self) -> None:
         """At all of them, one after the other."""
         engine = self._engine
-        for leg in list(engine.sessions):
-            if not ((leg.report or leg.found) and engine.sessions.has(leg)):
+        for number, leg in enumerate([leg for leg in engine.sessions if leg.report or leg.found]):
+            if number and number % IN_A_ROW == 0:
+                await asyncio.sleep(PAUSE)
+            if not engine.sessions.has(leg):
                 continue
             answer = await engine.client.ask(ng.query(leg.call))
             if answer is None:

@@ -13,6 +13,9 @@ const LOST = ["disconnected", "failed"];
 export class Phone {
   #agent;
   #call = null;
+  #cut = false; // whether the WebSocket has gone in the call
+  #asks = false; // whether the edge has been asked for a sign of life
+  #mending;
   #says;
   #audio;
 
@@ -21,10 +24,18 @@ export class Phone {
     this.#says = says;
     this.#audio = audio;
     this.#agent = new JsSIP.UA({ uri, password, sockets: [new JsSIP.WebSocketInterface(server)] });
-    this.#agent.on("registered", () => says("registered"));
+    this.#agent.on("registered", () => {
+      this.#asks = false;
+      says("registered");
+      if (this.#broken) this.#negotiate();
+    });
     this.#agent.on("unregistered", () => says("unregistered"));
     this.#agent.on("registrationFailed", ({ cause }) => says("failed", cause));
-    this.#agent.on("disconnected", () => says("disconnected"));
+    this.#agent.on("disconnected", () => {
+      this.#asks = false;
+      this.#cut = Boolean(this.#call?.isEstablished());
+      says("disconnected");
+    });
     this.#agent.on("newRTCSession", ({ originator, session }) => this.#begun(originator, session));
   }
 
@@ -81,6 +92,8 @@ export class Phone {
     this.#call = session;
     const ended = ({ cause }) => {
       this.#call = null;
+      this.#cut = false;
+      clearTimeout(this.#mending);
       this.#says("ended", cause);
     };
     session.on("ended", ended);
@@ -96,22 +109,42 @@ export class Phone {
     }
   }
 
-  /** Where ICE finds nobody there any more, since what has relayed the media is dead, they are negotiated anew: another
-   *  relay may have our keys, but not our ICE. */
+  /** Media are negotiated anew where ICE finds nobody there any more, since what has relayed them is dead (another relay
+   *  may have our keys, but not our ICE), and where the WebSocket has gone: we may be in another network. */
+  get #broken() {
+    return this.#cut || LOST.includes(this.#call?.connection?.iceConnectionState);
+  }
+
   #watch(session) {
-    session.connection.addEventListener("iceconnectionstatechange", ({ target }) => {
-      if (LOST.includes(target.iceConnectionState)) {
-        setTimeout(() => this.#mend(session), session.direction === "outgoing" ? 0 : MEND_EVERY / 2);
-      }
+    session.connection.addEventListener("iceconnectionstatechange", () => {
+      if (this.#broken) this.#mendIn(session.direction === "outgoing" ? 0 : MEND_EVERY / 2);
     });
   }
 
-  #mend(session) {
-    if (session.isEnded() || !LOST.includes(session.connection.iceConnectionState)) return;
-    if (this.#agent.isConnected()) {
-      session.renegotiate({ rtcOfferConstraints: { iceRestart: true } }, () => this.#says("mended"));
+  #mendIn(milliseconds) {
+    clearTimeout(this.#mending);
+    this.#mending = setTimeout(() => this.#mend(), milliseconds);
+  }
+
+  /** Register first: JsSIP ends a call whose offer goes into a dead WebSocket, and nobody else tells that it is one. */
+  #mend() {
+    if (!this.#broken) return;
+    if (this.#asks) {
+      this.#agent.transport.disconnect();
+      this.#agent.transport.connect();
+    } else if (this.#agent.isConnected()) {
+      this.#asks = true;
+      this.#agent.register();
     }
-    setTimeout(() => this.#mend(session), MEND_EVERY);
+    this.#mendIn(MEND_EVERY);
+  }
+
+  #negotiate() {
+    this.#call.renegotiate({ rtcOfferConstraints: { iceRestart: true } }, () => {
+      this.#cut = false;
+      this.#says("mended");
+    });
+    this.#mendIn(MEND_EVERY);
   }
 
   #listen(connection) {

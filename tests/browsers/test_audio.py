@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from scripts.baresip import Baresip
-from scripts.fleet_parts import DOMAIN, SIP, PhoneAccount
+from scripts.fleet_parts import DOMAIN, SIP, WSS, PhoneAccount
 from scripts.processes import wait_for
-from tests.browsers.conftest import TONE
+from tests.browsers.conftest import PLACE, TONE
 from tests.support.ears import hear, hear_nothing
 from tests.support.kamailio import Kamailio
+from tests.support.natlab import WAN
 from tests.support.pace import slowness
 
 pytestmark = pytest.mark.natlab
@@ -146,3 +147,42 @@ def test_they_hear_each_other_again_when_the_engine_has_died(fleet, jssip, desk)
     print(f"heard again after {heard:.1f} s, and by a new offer after {time.monotonic() - begun:.1f} s")
     hear([(jssip, ITS_TONE), (desk, TONE)])
     hangs_up(jssip, desk)
+
+
+_CUT = """
+table inet cut {
+  chain outgoing { type filter hook output priority 0;
+    tcp dport WSS reject with tcp reset
+    oifname "wan" meta l4proto udp drop; }
+}
+"""
+
+
+def test_a_browser_whose_network_goes_comes_back_by_itself(lab, jssip, desk):
+    """Its WebSocket and all its packets are cut; then it has another address. Each time it offers anew."""
+    host, both = lab.host(PLACE), [(jssip, ITS_TONE), (desk, TONE)]
+
+    def move(to: str) -> None:
+        lab.run(PLACE, "ip", "addr", "flush", "dev", "wan")
+        lab.run(PLACE, "ip", "addr", "add", f"{to}/24", "dev", "wan")
+
+    def heard_again(since: float) -> None:
+        jssip.wait("mended", BACK * slowness())
+        hear(both)
+        took = time.monotonic() - since
+        print(f"heard again after {took:.1f} s")
+        assert took < BACK * slowness()
+
+    calls(jssip, desk, f"sip:carol@{DOMAIN}")
+    hear(both)
+    lab.run(PLACE, "nft", "-f", "-", text=_CUT.replace("WSS", str(WSS)))
+    jssip.wait("disconnected")
+    hear_nothing([(desk, TONE)])
+    lab.run(PLACE, "nft", "delete", "table", "inet", "cut")
+    heard_again(time.monotonic())
+    try:
+        move(f"{WAN}.21")
+        heard_again(time.monotonic())
+        hangs_up(jssip, desk)
+    finally:
+        move(host.address)

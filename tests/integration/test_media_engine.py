@@ -30,7 +30,7 @@ from edge.media.orders import (
 from edge.runtime.engine import Engine
 from scripts.fleet_parts import ROOT
 from tests.support.fleets import fresh_base
-from tests.support.media import MediaEnd, answered, description, port_of, running, used
+from tests.support.media import MediaEnd, answered, description, port_of, rtp, running, used
 from tests.support.mesh import until
 
 pytestmark = [
@@ -224,6 +224,47 @@ def test_hold_by_no_address_and_back(tmp_path):
         one.send(address, to_two)
         two.send(address, to_one)
         assert [await one.hears(), await two.hears()] == [2, 1]
+
+    with_engine(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [((0, 101, 13), (0, 101, 13)), ((0, 101, 13), (0, 96, 118)), ((97, 101, 13), (98, 96, 118))],
+    ids=["alike", "other events and noise", "nothing alike"],
+)
+def test_telephone_events_and_comfort_noise_pass_as_they_are(tmp_path, ours, theirs):
+    """RFC 4733 and RFC 3389. Either end sends the numbers that the other one has named (RFC 3264 §6.1)."""
+
+    def formats(speech: int, event: int, noise: int) -> str:
+        named = "PCMU" if not speech else "G726-32"
+        lines = f"a=rtpmap:{speech} {named}/8000", f"a=rtpmap:{event} telephone-event/8000", f"a=fmtp:{event} 0-16"
+        return "".join(f"{line}\r\n" for line in (*lines, f"a=rtpmap:{noise} CN/8000"))
+
+    def said(end: MediaEnd, numbers: tuple[int, ...]) -> bytes:
+        head = description(end.host, end.port).partition(b" 0\r\na=rtpmap")[0].decode()
+        return f"{head} {' '.join(map(str, numbers))}\r\n{formats(*numbers)}".encode()
+
+    def stream(speech: int, event: int, noise: int, source: int) -> list[bytes]:
+        """Speech, the digit 5 with its end said three times, noise, and speech again."""
+        digit = [
+            rtp(event, 2 + at, 320, source, bytes((5, 0x0A | (at > 2) << 7)) + duration.to_bytes(2), at == 0)
+            for at, duration in enumerate((160, 320, 480, 480, 480, 480))
+        ]
+        before, after = rtp(speech, 1, 160, source, bytes(160)), rtp(speech, 9, 1440, source, bytes(160), True)
+        return [before, *digit, rtp(noise, 8, 1280, source, b"\x40"), after]
+
+    async def work(engine, address):
+        one, two = MediaEnd(address, 1), MediaEnd(address, 2)
+        offer = (await say(engine, said(one, ours), "a")).body
+        answer = (await say(engine, said(two, theirs), "b", "a", ANSWER)).body
+        for body, numbers in ((offer, ours), (answer, theirs)):
+            assert all(line in body.decode() for line in formats(*numbers).splitlines())
+            assert body.partition(b" RTP/AVP ")[2].split(b"\r\n")[0].split() == [b"%d" % one for one in numbers]
+        for sender, other, port, numbers in ((one, two, port_of(answer), theirs), (two, one, port_of(offer), ours)):
+            for packet in stream(*numbers, sender.port):
+                sender.send_octets(address, port, packet)
+                assert await other.octets() == packet
 
     with_engine(tmp_path, work)
 

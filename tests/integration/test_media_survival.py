@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge.config import Config
 from edge.control.store import StateStore
 from edge.media import ng
-from edge.media.orders import ANSWER, DESCRIBE, OFFER, MediaOrder, Needs
-from edge.mesh.frames import SessionCopied, SessionsTold
+from edge.media.orders import ANSWER, DESCRIBE, DROP, OFFER, MediaOrder, Needs
+from edge.mesh.frames import SessionCopied, SessionsTold, encode
 from edge.runtime.engine import Engine
 from edge.runtime.media_keeper import MediaKeeper
 from tests.support.fleets import fresh_base
-from tests.support.media import place, settings
+from tests.support.media import description, place, settings
 from tests.support.mesh import Member, User, until
 from tests.support.pace import slowness
 from tests.support.rtp_end import RtpEnd
@@ -39,7 +39,12 @@ class KeeperUser(User):
 
     keeper: MediaKeeper
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.copies: list[SessionCopied] = []
+
     def session_copied(self, frame: SessionCopied) -> None:
+        self.copies.append(frame)
         self.keeper.copied(frame)
 
     def sessions_left(self, address: str) -> None:
@@ -251,6 +256,67 @@ def test_another_edge_goes_on_with_the_sessions_of_a_dead_one(tmp_path):
                 await link(dead, taker)
                 assert not await dead.keeper.gather(dead.address, 3)
                 assert dead.keeper.sizes()["media_sessions_kept"] == 2
+
+    asyncio.run(run())
+
+
+def _chromium(name: str) -> bytes:
+    """Audio and video with as many codecs and candidates as it names on a machine with three addresses."""
+    candidates = [
+        f"a=candidate:{1000 + at} 1 {kind} {2122260223 - at} {host} {5000 + at} typ {of} generation 0 network-id {at}"
+        for at, (kind, host, of) in enumerate(
+            [(kind, host, "host") for kind in ("udp", "tcp") for host in ("192.168.1.5", "10.8.0.3", "2001:db8::17:5")]
+            + [("udp", "198.51.100.7", "srflx raddr 192.168.1.5 rport 5000")]
+        )
+    ]
+    ice = [f"a=ice-ufrag:{name}", f"a=ice-pwd:{os.urandom(12).hex()}", "a=ice-options:trickle", "a=rtcp-mux"]
+    keys = ["a=fingerprint:sha-256 " + os.urandom(32).hex(":").upper(), "a=setup:actpass"]
+    feedback = ("goog-remb", "transport-cc", "ccm fir", "nack", "nack pli")
+    lines = ["v=0", "o=- 1 2 IN IP4 127.0.0.1", "s=-", "t=0 0", "a=group:BUNDLE 0 1"]
+    for number, (medium, codecs) in enumerate({"audio": range(103, 111), "video": range(35, 63)}.items()):
+        lines.append(f"m={medium} 5000 UDP/TLS/RTP/SAVPF {' '.join(map(str, codecs))}")
+        lines += ["c=IN IP4 198.51.100.7", *candidates, *ice, *keys, f"a=mid:{number}"]
+        for codec in codecs:
+            lines += [f"a=rtpmap:{codec} H264/90000", f"a=fmtp:{codec} packetization-mode=1;profile-level-id=42001f"]
+            lines += [f"a=rtcp-fb:{codec} {of}" for of in feedback]
+    return "".join(f"{line}\r\n" for line in lines).encode()
+
+
+_PLAIN, _WEB = Needs("RTP/AVP", "remove", rtcp_mux="demux"), Needs("UDP/TLS/RTP/SAVPF", "force", sdes="off")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "needs"),
+    [
+        (description("198.51.100.1", 4000), description("198.51.100.2", 4000), Needs()),
+        (_chromium("a"), _chromium("b").replace(b"actpass", b"active"), Needs(ice="force-relay")),
+        (_chromium("a"), description("198.51.100.2", 4000, "m=video 4002 RTP/AVP 35"), _PLAIN),
+        (description("198.51.100.2", 4000, "m=video 4002 RTP/AVP 35"), _chromium("b"), _WEB),
+    ],
+    ids=["phones", "browsers", "a browser and a phone", "a phone and a browser"],
+)
+def test_each_change_is_one_frame_of_8192_octets_at_most(tmp_path, one, other, needs):
+    """As the engine writes it: several times, of which most say nothing new."""
+
+    async def run() -> None:
+        async with machines(tmp_path, "edge-a", "edge-b") as (holder, peer):
+            engine, copies = await holder.gain(1), peer.member.user.copies
+            await until(lambda: [frame.name for frame in copies] == [""])
+            orders = [
+                MediaOrder("k1", DESCRIBE, by, to, body=body + more, for_=of, role=role)
+                for more in (b"", b"a=sendonly\r\n", b"a=sendrecv\r\n")
+                for by, to, body, of, role in (("a", "b", one, needs, OFFER), ("b", "a", other, Needs(), ANSWER))
+            ]
+            for number, order in enumerate(orders, 1):
+                assert (await engine.give(order)).body
+                await holder.keeper.save_all(holder.address)  # which says again what it has
+                assert holder.counters["media_copies"] <= 1 + number
+            await engine.give(MediaOrder("k1", DROP))
+            await until(lambda: copies[-1].data == b"")
+            assert 1 + 2 + 1 < len(copies) == holder.counters["media_copies"] <= 1 + len(orders) + 1
+            sizes = [len(encode(frame)) for frame in copies]
+            print(f"{len(copies)} frames of {sizes} octets")
+            assert max(sizes) <= 8192
 
     asyncio.run(run())
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 
 import pytest
 
+from edge.media.ghosts import LOOK
 from edge.media.orders import ANSWER, DESCRIBE, DROP, OFFER, MediaOrder, SideQuality
-from edge.media.sessions import Sessions
+from edge.media.sessions import LINE_PORTS, Sessions
 from edge.proxy.echo.mirror import mirrored
-from edge.runtime.media_watch import MediaWatch
+from edge.runtime.media_watch import IN_A_ROW, PAUSE, MediaWatch
 from tests.support.fleets import fresh_base
 from tests.support.media import MediaEnd, answered, description, port_of, running, used
 
@@ -106,4 +108,40 @@ def test_an_early_session_that_is_found_is_kept_as_long_as_something_is_heard(tm
         assert len(engine.sessions) == 0
         assert not lost
 
+    with_engine(tmp_path, work)
+
+
+def test_a_look_at_many_calls_is_cheap_and_leaves_pauses(tmp_path, monkeypatch):
+    calls, paused = 200, []
+
+    async def pause(seconds):
+        paused.append((seconds, asked))
+
+    async def work(engine, address):
+        nonlocal asked
+        for number in range(calls):
+            call = MediaOrder(f"k{number}", DESCRIBE, "a", body=description("198.51.100.1", 4000), role=OFFER)
+            await engine.give(call)
+            await engine.give(call._replace(by="b", to="a", role=ANSWER, leg=f"L{number}"))
+        ask = engine.client.ask
+
+        def counted(command):
+            nonlocal asked
+            asked += 1
+            return ask(command)
+
+        monkeypatch.setattr(engine.client, "ask", counted)
+        watch = MediaWatch(engine, 60.0, lambda leg: None)
+        monkeypatch.setattr("edge.runtime.media_watch.asyncio.sleep", pause)
+        begun = time.process_time()
+        await watch.look()
+        cost = (time.process_time() - begun) / calls
+        monkeypatch.undo()
+        print(f"{1000 * cost:.2f} ms of CPU for each call")
+        assert asked == calls
+        assert paused == [(PAUSE, row * IN_A_ROW) for row in range(1, calls // IN_A_ROW)]
+        assert cost < 0.001
+        assert 10_000 / LINE_PORTS / IN_A_ROW * PAUSE < LOOK
+
+    asked = 0
     with_engine(tmp_path, work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from functools import partial
 
 import pytest
@@ -104,6 +105,21 @@ def test_an_order_for_an_engine_is_answered_by_who_holds_the_address():
         assert not one.mesh.ask_media("ref 3", FLOW.address, b"order")
 
     pair(work)
+
+
+def test_who_is_in_the_same_region():
+    async def run():
+        here, peer, stranger = (
+            Member("edge-a", "127.0.0.1"),
+            Member("edge-b", "127.0.0.2"),
+            Member("edge-c", "127.0.0.3"),
+        )
+        regions = zip((here, peer, stranger), ("eu-west-1", "eu-west-1", "eu-central-1"), strict=True)
+        here.mesh.update([dataclasses.replace(one.peer(), region=region) for one, region in regions])
+        assert here.mesh.near() == {"edge-b"}
+        await here.mesh.close()
+
+    asyncio.run(run())
 
 
 def test_no_link_no_holder():

@@ -72,7 +72,7 @@ def test_up_says_how_and_leaves_nothing_behind(tmp_path):
     assert described["key"].startswith("sw_")
     assert [edge["id"] for edge in described["edges"]] == ["edge-a", "edge-b", "edge-c"]
     listeners = {"udp", "tcp", "tls", "wss", "udp6", "tcp6", "tls6", "wss6"}
-    assert set(described["edges"][0]) == {"id", "metrics"} | listeners
+    assert set(described["edges"][0]) == {"id", "metrics", "pid"} | listeners
     assert described["edges"][0]["udp"] == f"{base}:{SIP}"
     assert described["edges"][1]["udp6"] is None
     for edge in described["edges"]:

@@ -165,6 +165,21 @@ def test_by_ear_the_machine_dies(cloud, fleet, tmp_path, caller):
             hear(both)
 
 
+def test_a_drain(cloud, fleet, phones):
+    """The address goes to the other edge, and comes back, with all sessions."""
+    address, (home, other) = cloud.address("edge-a"), fleet.edges
+    with talking(cloud, phones) as (one, two, *_):
+        spans = []
+        for move, holder in ((lambda: fleet.drain(home), other), (lambda: home_again(fleet, cloud), home)):
+            begun = time.monotonic()
+            move()
+            assert address in addresses(fleet, holder)
+            both_hear(one, two)
+            spans.append(max(silence(end, begun) for end in (one, two)))
+        print(f"silence in a drain {spans[0]:.2f} s, handed back {spans[1]:.2f} s")
+        assert max(spans) <= MOVED * slowness(), spans
+
+
 def test_the_engine_alone_dies(cloud, fleet, phones):
     with talking(cloud, phones) as (one, two, *_):
         begun = time.monotonic()

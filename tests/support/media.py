@@ -47,6 +47,11 @@ def port_of(body: bytes | None) -> int:
     return int(body.partition(b"\nm=")[2].split()[1])
 
 
+def rtp(kind: int, sequence: int, timestamp: int, source: int, payload: bytes, marked: bool = False) -> bytes:
+    """A packet (RFC 3550 §5.1) of the payload type ``kind``."""
+    return struct.pack("!BBHII", 0x80, marked << 7 | kind, sequence, timestamp, source) + payload
+
+
 class MediaEnd:
     """A socket; ``number`` is what its packets are told apart by."""
 
@@ -60,8 +65,11 @@ class MediaEnd:
     def send(self, host: str, port: int) -> None:
         """One packet of RTP."""
         self._sequence += 1
-        head = struct.pack("!BBHII", 0x80, 0, self._sequence, 160 * self._sequence, self._number)
-        self._socket.sendto(head + _SILENCE, (host, port))
+        self.send_octets(host, port, rtp(0, self._sequence, 160 * self._sequence, self._number, _SILENCE))
+
+    def send_octets(self, host: str, port: int, packet: bytes) -> None:
+        """Whatever they are."""
+        self._socket.sendto(packet, (host, port))
 
     def heard(self) -> list[int]:
         """The numbers of those whose packets have come since it was asked last."""
@@ -74,11 +82,14 @@ class MediaEnd:
 
     async def hears(self, seconds: float = 10.0) -> int:
         """The number of whoever's packet comes next; 0 if none does."""
+        return int.from_bytes((await self.octets(seconds))[8:12])
+
+    async def octets(self, seconds: float = 2.0) -> bytes:
+        """The packet that comes next; b"" if none does."""
         try:
-            data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._socket, 2048), seconds)
+            return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._socket, 2048), seconds)
         except TimeoutError:
-            return 0
-        return int.from_bytes(data[8:12])
+            return b""
 
     def __del__(self) -> None:
         self._socket.close()

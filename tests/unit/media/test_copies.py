@@ -61,39 +61,55 @@ def test_packed_sessions_open_again_and_bombs_do_not():
 def test_two_peers_are_told_everything_and_then_each_change_once():
     copying = Copying()
     peers = ["edge-b", "edge-c", "edge-d"]
-    told = chosen(ADDRESS, peers)
+    told = chosen(ADDRESS, peers, ())
     (other,) = set(peers) - set(told)
-    assert copying.linked(peers, {ADDRESS: ["one"]}) == [(other, ADDRESS)]
+    assert copying.linked(peers, (), {ADDRESS: ["one"]}) == [(other, ADDRESS)]
     assert copying.take_due(10) == [Due(peer, ADDRESS, name) for peer in sorted(told) for name in ("", "one")]
     copying.changed(ADDRESS, "two")
     copying.changed(ADDRESS, "two")
     assert sorted(copying.take_due(1) + copying.take_due(9)) == sorted(Due(peer, ADDRESS, "two") for peer in told)
     assert copying.take_due(10) == []
-    assert copying.linked(peers, {ADDRESS: ["one", "two"]}) == []
+    assert copying.linked(peers, (), {ADDRESS: ["one", "two"]}) == []
     assert copying.take_due(10) == []
+
+
+def test_an_address_is_copied_in_its_region():
+    """Where there aren't two others, one elsewhere has it too, and is told no more once there are."""
+    copying, addresses = Copying(), {ADDRESS: ["one"], "203.0.113.12": []}
+    near = {"edge-b", "edge-c", "edge-d"}
+    copying.linked(["edge-b", "elsewhere-a", "elsewhere-b"], near, addresses)
+    assert all("edge-b" in copying.told(address) for address in addresses)
+    assert all(len(copying.told(address)) == 2 for address in addresses)
+    peers = ["edge-b", "edge-c", "edge-d", "elsewhere-a", "elsewhere-b"]
+    away = {(peer, address) for address in addresses for peer in copying.told(address) if peer != "edge-b"}
+    left = copying.linked(peers, near, addresses)
+    assert away <= set(left)
+    assert all(set(copying.told(address)) < near for address in addresses)
+    many = {tuple(chosen(f"203.0.113.{number}", peers, near)) for number in range(20)}
+    assert {peer for pair in many for peer in pair} == near
 
 
 def test_a_link_that_is_made_anew_brings_everything_anew():
     copying = Copying()
-    copying.linked(["edge-b"], {ADDRESS: ["one"]})
+    copying.linked(["edge-b"], (), {ADDRESS: ["one"]})
     copying.take_due(10)
     copying.changed(ADDRESS, "one")
-    copying.linked([], {ADDRESS: ["one"]})
+    copying.linked([], (), {ADDRESS: ["one"]})
     assert copying.take_due(10) == []
     copying.changed(ADDRESS, "one")
     assert copying.take_due(10) == []
-    copying.linked(["edge-b"], {ADDRESS: ["one"]})
+    copying.linked(["edge-b"], (), {ADDRESS: ["one"]})
     assert copying.take_due(10) == [Due("edge-b", ADDRESS, ""), Due("edge-b", ADDRESS, "one")]
 
 
 def test_who_is_not_chosen_any_more_knows_it():
     copying = Copying()
     peers = ["edge-b", "edge-c", "edge-d"]
-    (last,) = set(peers) - set(chosen(ADDRESS, peers))
-    first, second = chosen(ADDRESS, peers)
-    copying.linked([second, last], {ADDRESS: []})
+    (last,) = set(peers) - set(chosen(ADDRESS, peers, ()))
+    first, second = chosen(ADDRESS, peers, ())
+    copying.linked([second, last], (), {ADDRESS: []})
     copying.take_due(10)
-    assert copying.linked(peers, {ADDRESS: []}) == [(last, ADDRESS)]
+    assert copying.linked(peers, (), {ADDRESS: []}) == [(last, ADDRESS)]
     assert copying.take_due(10) == [Due(first, ADDRESS, "")]
     copying.changed(ADDRESS, "one")
     assert {due.peer for due in copying.take_due(10)} == {first, second}
@@ -101,8 +117,8 @@ def test_who_is_not_chosen_any_more_knows_it():
 
 def test_an_address_that_is_gone_is_told_of_no_more():
     copying = Copying()
-    copying.linked(["edge-b"], {ADDRESS: ["one"]})
-    copying.linked(["edge-b"], {})
+    copying.linked(["edge-b"], (), {ADDRESS: ["one"]})
+    copying.linked(["edge-b"], (), {})
     copying.changed(ADDRESS, "one")
     assert copying.take_due(10) == []
 
@@ -110,11 +126,11 @@ def test_an_address_that_is_gone_is_told_of_no_more():
 def test_the_taker_is_told_whoever_it_is():
     copying = Copying()
     peers = ["edge-b", "edge-c", "edge-d"]
-    (other,) = set(peers) - set(chosen(ADDRESS, peers))
-    copying.linked(peers, {ADDRESS: ["one"]})
+    (other,) = set(peers) - set(chosen(ADDRESS, peers, ()))
+    copying.linked(peers, (), {ADDRESS: ["one"]})
     copying.take_due(10)
     copying.tell(other, ADDRESS, ["one"])
     assert copying.take_due(10) == [Due(other, ADDRESS, ""), Due(other, ADDRESS, "one")]
     copying.changed(ADDRESS, "one")
     assert other in {due.peer for due in copying.take_due(10)}
-    assert copying.linked(peers, {ADDRESS: ["one"]}) == [(other, ADDRESS)]
+    assert copying.linked(peers, (), {ADDRESS: ["one"]}) == [(other, ADDRESS)]

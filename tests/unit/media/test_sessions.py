@@ -76,6 +76,40 @@ def test_an_offer_and_its_answer():
     assert (engine.calls, len(engine.sessions), engine.sessions.ports) == ({}, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("joins", "again", "told"),
+    [
+        ("force-relay", WEB.replace(b"ufrag:x", b"ufrag:y"), ["delete", "offer", "answer"]),
+        ("force-relay", WEB + b"a=sendonly\r\n", ["offer", "answer"]),
+        ("force", WEB.replace(b"ufrag:x", b"ufrag:y"), ["offer", "answer"]),
+    ],
+    ids=["restarted", "not restarted", "with the engine"],
+)
+def test_a_restart_of_ice_between_the_ends_begins_anew(joins, again, told):
+    """The engine, which hears one port of each, is told of none that they had."""
+    engine = Engine()
+    engine.says(WEB, for_=Needs(ice=joins))
+    engine.says(WEB, "b", "a", role=ANSWER)
+    engine.told.clear()
+    assert engine.says(again, "a", "b").body
+    assert engine.says(WEB.replace(b"ufrag:x", b"ufrag:z"), "b", "a", role=ANSWER).body
+    assert [command for command, _ in engine.told] == told
+    learnt = {end["endpoint-learning"] for end in engine.calls["k"].values()}
+    assert learnt == ({"immediate"} if told[0] == "delete" else {"delayed"})
+    assert (len(engine.sessions), engine.sessions.ports) == (1, 4)
+
+
+def test_a_restart_of_ice_that_is_refused_leaves_a_whole_session():
+    engine = Engine()
+    engine.says(WEB, for_=Needs(ice="force-relay"))
+    engine.says(WEB, "b", "a", role=ANSWER)
+    engine.says(WEB.replace(b"ufrag:x", b"ufrag:y"), "a", "b")
+    engine.give(MediaOrder("k", RESTORE, "a", "b"))
+    engine.told.clear()
+    assert engine.says(WEB + b"a=sendonly\r\n", "a", "b").body
+    assert engine.told == [("offer", "k")]
+
+
 def test_in_the_dialog_either_side_offers():
     engine = Engine()
     call(engine)
