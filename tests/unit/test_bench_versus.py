@@ -120,7 +120,7 @@ def test_nothing_is_left_when_it_is_interrupted(tmp_path, turns, number):
         assert turns.read_text() == "before "  # it is in the middle of it now
         assert not nothing_is_left(tmp_path)
         os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
         assert process.returncode != 0
     finally:
         process.kill()
@@ -146,4 +146,4 @@ def test_what_isnt_there_is_said_with_what_to_do(tmp_path, turns):
     assert [found["value"] for found in compare("HEAD~1", ["fake"], tmp_path / "clone")] == [1.5]
     process = command(root, "HEAD~2")
     said = "versus: HEAD~2 is no commit of this clone; 'git fetch' brings new ones\n"
-    assert (process.communicate(timeout=20), process.returncode) == (("", said), 1)
+    assert (process.communicate(timeout=120), process.returncode) == (("", said), 1)
