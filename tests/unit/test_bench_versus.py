@@ -59,7 +59,9 @@ def turns(tmp_path, monkeypatch):
 
 def command(root, rev):
     """``scripts/bench versus``, for another clone."""
-    code = f"from pathlib import Path; from scripts.bench_versus import versus; versus({rev!r}, ['fake'], Path({str(root)!r}))"
+    # Whoever runs the tests in the background has them ignore SIGINT, and what they start.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += f"from pathlib import Path; from scripts.bench_versus import versus; versus({rev!r}, ['fake'], Path({str(root)!r}))"
     return subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter
 
 import pytest
 
@@ -68,7 +67,7 @@ def keep_news(store, age):
 class Starting:
     """An edge that starts, as far as its disk is concerned: nobody answers."""
 
-    def __init__(self, store, counters):
+    def __init__(self, store):
         self.posted = []
         self.core = Core("edge-a", "b1", CountedIds("x"))
         self.last_news = None
@@ -76,7 +75,10 @@ class Starting:
         self.tried.set()
         self.addresses_changed = self.follow = lambda *_: None
         self.resume = lambda *_: []
-        self.restart = Restart(store, self.core, self.post, self, self, self, self, load(store, 3600), counters)
+        self.remember = lambda kind, rows, bindings: self.told.append((kind, len(rows), bindings))
+        self.leftover = list
+        self.told = []
+        self.restart = Restart(store, self.core, self.post, self, self, self, self, load(store, 3600), self)
 
     def news(self, news):
         self.last_news = news
@@ -88,20 +90,20 @@ class Starting:
 
 def test_what_was_kept_is_loaded_and_what_nobody_can_read_is_not(store):
     keep_news(store, 100)
-    counters = Counter()
-    edge = Starting(store, counters)
+    edge = Starting(store)
     asyncio.run(edge.restart._begin())
     assert edge.last_news.reply.feed == {"eu-west-1": 5}
     assert [event.records for event in edge.posted if event.records] == [[("alice@example.com", ACCOUNT)]]
     assert [event.routes for event in edge.posted if event.routes] == [[(RouteKey("t1", "bob", "alice"), ROUTE)]]
-    assert counters["unreadable_records"] == 1
+    assert edge.core.stack.counters["unreadable_records"] == 1
+    assert edge.told == [("record", 2, True), ("route", 2, True)]
     assert [name for name, _ in store.load("route")] == ["t1 bob alice"]
 
 
 def test_many_accounts_are_taken_back_a_hundred_at_a_time(store):
     keep_news(store, 100)
     store.keep("record", [(f"u{number:04}@example.com", write_account(ACCOUNT)) for number in range(950)])
-    edge = Starting(store, Counter())
+    edge = Starting(store)
     asyncio.run(edge.restart._begin())
     pages = [len(event.records) for event in edge.posted if event.records]
     assert (max(pages), sum(pages)) == (100, 951)
@@ -111,7 +113,7 @@ def test_many_accounts_are_taken_back_a_hundred_at_a_time(store):
 def test_grants_that_become_void_while_others_are_taken_back_go_from_the_disk(store):
     keep_news(store, 100)
     store.keep("record", [(f"u{number:04}@example.com", write_account(ACCOUNT)) for number in range(950)])
-    edge = Starting(store, Counter())
+    edge = Starting(store)
     post = edge.post
 
     def post_and_lose(event):
