@@ -46,7 +46,7 @@ def test_browsers_have_no_address(fleet, certificate):
     with phone(fleet, certificate, "alice", "WSS", 0) as alice:
         answer = alice.transact(alice.agent.register_request())
         assert answer.status == 200
-        assert ".invalid" in answer.get("contact")
+        assert any(".invalid" in contact for contact in answer.values("contact"))
         local = alice.socket.getsockname()
         assert f"received={local[0]}" in answer.get("via")
         alice.send(b"\r\n\r\n")
