@@ -10,6 +10,8 @@ import pytest
 
 from scripts.fleet_parts import ROOT
 
+pytestmark = pytest.mark.integration  # programs that import much
+
 KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
 NOBODY = "http://127.0.0.1:9"
 
