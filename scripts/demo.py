@@ -76,13 +76,24 @@ class Ladder:
 def call(one: Baresip, other: Baresip, uri: str, hang_up: Baresip) -> None:
     """One answered call. Raises StartError at the first step that isn't seen, or heard."""
     print(f"\n--- {one.name} calls {other.name}, {hang_up.name} hangs up")
+    _begin(one, other, uri)
+    hang_up.command("hangup")
+    (other if hang_up is one else one).wait("CALL_CLOSED")
+
+
+def _begin(one: Baresip, other: Baresip, uri: str) -> None:
+    """``one`` calls ``other``, and they hear each other."""
     one.command("dial", uri)
     other.wait("CALL_INCOMING")
     other.command("accept")
     one.wait("CALL_ESTABLISHED")
     _hear({one: other.name, other: one.name})
-    hang_up.command("hangup")
-    (other if hang_up is one else one).wait("CALL_CLOSED")
+
+
+def _have_registered(phone: Baresip) -> None:
+    """Raises StartError if it isn't."""
+    if not phone.registered():
+        raise StartError(f"{phone.name} didn't register")
 
 
 def call_echo(phone: Baresip, domain: str) -> None:
@@ -118,8 +129,7 @@ def phones_call(fleet: dict[str, Any], scratch: Path) -> str:
             phones.append(phone)
             phone.start()
         for phone in phones:
-            if not phone.registered():
-                raise StartError(f"{phone.name} didn't register")
+            _have_registered(phone)
         one, other = phones
         if fleet["media"]:
             call_echo(one, fleet["domain"])
@@ -156,13 +166,8 @@ def edges_die(fleet: dict[str, Any], scratch: Path, up: Path) -> str:
         print(f"--- alice registers at {first['id']}, bob at {second['id']}; alice calls bob")
         for phone in (one, other):
             phone.start()
-            if not phone.registered():
-                raise StartError(f"{phone.name} didn't register")
-        one.command("dial", f"sip:bob@{fleet['domain']}")
-        other.wait("CALL_INCOMING")
-        other.command("accept")
-        one.wait("CALL_ESTABLISHED")
-        _hear({one: other.name, other: one.name})
+            _have_registered(phone)
+        _begin(one, other, f"sip:bob@{fleet['domain']}")
         for edge in (first, second):
             print(f"\n--- kill -9 of {edge['id']}, while they talk")
             took.append(_kill(edge["id"], up, {one: other.name, other: one.name}))
@@ -185,11 +190,11 @@ def edges_die(fleet: dict[str, Any], scratch: Path, up: Path) -> str:
 def _kill(edge: str, up: Path, phones: Mapping[Baresip, str]) -> float:
     """Kill an edge, and listen until it serves again; the seconds that it took. Raises StartError if somebody isn't
     heard meanwhile."""
-    ways = {one["id"]: one for one in json.loads(up.read_text())["edges"]}
+    killed = next(one for one in json.loads(up.read_text())["edges"] if one["id"] == edge)
     tapes = [array("h") for _ in phones]
-    os.kill(ways[edge]["pid"], signal.SIGKILL)
+    os.kill(killed["pid"], signal.SIGKILL)
     begun = time.monotonic()
-    while not _is_ready(ways[edge]["metrics"]):
+    while not _is_ready(killed["metrics"]):
         if time.monotonic() - begun > 60:
             raise StartError(f"{edge} doesn't come again")
         for tape, more in zip(tapes, record(list(phones), 0.5), strict=True):
@@ -224,8 +229,7 @@ def browser_calls(fleet: dict[str, Any], scratch: Path, pages: Path) -> str:
             print(f"--- alice's browser registers at {first['id']}, bob at {last['id']}")
             alice = WebPhone(browser, fleet["web_phone"], _account(fleet, "alice"), domain, f"wss://{first['wss']}")
             bob.start()
-            if not bob.registered():
-                raise StartError("bob didn't register")
+            _have_registered(bob)
             print("\n--- bob calls alice's browser, bob hangs up")
             bob.command("dial", alice.uri)
             alice.wait("rings")

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import sqlite3
 import sys
@@ -26,8 +25,6 @@ import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-
-log = logging.getLogger("durable")
 
 Answer = tuple[int, dict[str, str], bytes | str]
 Handler = Callable[[str, str, dict[str, str], bytes, dict[str, Any]], Awaitable[Answer]]
@@ -73,6 +70,11 @@ class Disk:
     def rows(self, name: str) -> list[tuple[Any, ...]]:
         return self._database.execute(f"SELECT * FROM {name}").fetchall()  # noqa: S608 - our own names
 
+    def shape(self, place: str) -> str | None:
+        """What was kept of tables or queues themselves; None if nothing was."""
+        found = self._database.execute("SELECT value FROM shapes WHERE place = ?", (place,)).fetchone()
+        return found[0] if found is not None else None
+
     def write(self, changes: list[tuple[str, tuple[str, ...], str | None]], dropped: list[tuple[str, str]]) -> None:
         """Each change is the name of a table, a key and a value (None: it goes); each of ``dropped`` a table and a
         place of which nothing stays. All or nothing. Raises sqlite3.Error."""
@@ -111,9 +113,8 @@ class DurableTables:
         dynamodb.handle_request = self.handle
 
     def _restore(self) -> None:
-        for place, value in self._disk.rows("shapes"):
-            if place == "tables":
-                self._dynamodb._restore_state(json.loads(value, object_hook=self._hook))
+        if (kept := self._disk.shape("tables")) is not None:
+            self._dynamodb._restore_state(json.loads(kept, object_hook=self._hook))
         tables = {table["TableArn"]: table for table in self._dynamodb._tables.all_values()}
         for place, hash_key, range_key, value in self._disk.rows("items"):
             self._set(tables[place], hash_key, range_key, json.loads(value))
@@ -182,9 +183,8 @@ class DurableQueues:
         sqs.handle_request = self.handle
 
     def _restore(self) -> None:
-        for place, value in self._disk.rows("shapes"):
-            if place == "queues":
-                self._sqs._restore_state(json.loads(value, object_hook=self._hook))
+        if (kept := self._disk.shape("queues")) is not None:
+            self._sqs._restore_state(json.loads(kept, object_hook=self._hook))
         queues = {_place(*scope): queue for scope, queue in self._sqs._queues.all_items()}
         messages = [
             (place, name, json.loads(value, object_hook=self._hook))

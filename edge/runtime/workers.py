@@ -208,7 +208,7 @@ class Workers:
     def told_here(self, action: Action) -> None:
         """What the holder's core has others told, peers aside."""
         if self._workers:
-            self.tell(_there(action))
+            self.tell(there(action))
 
     def informed(self, news: News, served: dict[str, int]) -> None:
         """A heartbeat was answered, or other addresses are served."""
@@ -345,7 +345,7 @@ class Workers:
                 self._askers[ask] = worker, partial(self.tell_one, worker)
                 self._carry_out(action)
             case TellOver() | TellRefreshed() | TellSummary() | TellAwake() | TellClosed() | TellRegistered():
-                event = _there(action)
+                event = there(action)
                 self._post(event)
                 self.tell(event, besides=worker)
                 self._tell_peers(action)
@@ -474,7 +474,7 @@ def answer_of(core: Core, what: str, about: tuple[Any, ...]) -> bytes:
     return write_uses(core.used_here(*about))
 
 
-def _there(action: Action) -> CoreEvent:
+def there(action: Action) -> CoreEvent:
     """What another process hears of it."""
     match action:
         case TellOver(call):

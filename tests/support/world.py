@@ -14,9 +14,7 @@ from edge.proxy.core import Core
 from edge.proxy.stack.events import (
     Action,
     Ask,
-    AwakeThere,
     BindingsChanged,
-    ClosedThere,
     CoreEvent,
     CountCalls,
     Counted,
@@ -32,16 +30,13 @@ from edge.proxy.stack.events import (
     HeldThere,
     MediaDone,
     OrderMedia,
-    OverThere,
     Received,
-    RefreshedThere,
     RegisteredThere,
     Relay,
     Resolve,
     Resolved,
     Send,
     SendFailed,
-    SummaryThere,
     TellAwake,
     TellClosed,
     TellOver,
@@ -54,6 +49,7 @@ from edge.proxy.stack.events import (
 )
 from edge.proxy.stack.fleet import Fleet
 from edge.proxy.stack.flow_token import TokenKeys
+from edge.runtime.workers import there
 from edge.sip.digest import ALGORITHMS
 from edge.sip.flow import Flow, ServerAddress
 from edge.sip.partition import WHOLE, Partition
@@ -176,7 +172,7 @@ class Node:
             case TellOver() | TellRefreshed() | TellSummary() | TellAwake() | TellClosed():
                 for node in world.nodes.values():
                     if node is not self:
-                        world.after(LATENCY, partial(node.handle, _there(action)))
+                        world.after(LATENCY, partial(node.handle, there(action)))
             case TellRegistered(aor, grant, bindings):
                 for node in world.nodes.values():
                     if node is not self and node.edge == self.edge:
@@ -233,21 +229,6 @@ class Node:
         phone = self.connections.get(flow)
         if phone is not None:
             phone.agent.take(data)
-
-
-def _there(news: TellOver | TellRefreshed | TellSummary | TellAwake | TellClosed) -> CoreEvent:
-    """What the other edges hear of it."""
-    match news:
-        case TellOver(call):
-            return OverThere(call)
-        case TellRefreshed():
-            return RefreshedThere(*news)
-        case TellSummary():
-            return SummaryThere(*news)
-        case TellAwake(phone):
-            return AwakeThere(phone)
-        case TellClosed(flow, aors):
-            return ClosedThere(flow, aors)
 
 
 @dataclass
