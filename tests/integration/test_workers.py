@@ -110,7 +110,7 @@ def test_the_first_process_dies_and_its_workers_with_it(fleet, stack):
     fleet.wait_ready(edge)
     (after,) = wait_for("the worker", lambda: [pid for pid in pids(fleet) if pid], 20)
     assert after != before
-    assert not Path(f"/proc/{before}").exists()
+    wait_for("the worker of before to end", lambda: not Path(f"/proc/{before}").exists(), 20)
     in_dialog(alice, dialog, "BYE", bob)
     dialog, other = call(bob, alice, f"sip:alice@{DOMAIN}")
     in_dialog(alice, other, "BYE", bob)
